@@ -1,0 +1,62 @@
+"""The Gaussian encoder around any network, and what an architecture's spec must offer."""
+
+from abc import ABC, abstractmethod
+from typing import Annotated, final
+
+from pydantic import AfterValidator, Field
+from torch import nn
+
+from dpvae_cli.foundation.shapes import Examples
+from dpvae_cli.foundation.spec import LENIENT, Spec
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] >= pair[1]:
+        raise ValueError("the lower end must be below the upper end")
+    return pair
+
+
+LatentDim = Annotated[int, Field(ge=1)]
+Range = Annotated[tuple[float, float], LENIENT, AfterValidator(_ordered)]
+LOG_VARIANCE_RANGE = (-20.0, 10.0)
+
+
+@final
+class Encoder(nn.Module):
+    """q(z|x): a network with 2 L outputs, read as mean and clamped log-variance.
+
+    Args:
+        network: maps examples to `(batch, 2 latent)`: mean first, log-variance second.
+        log_variance_range: log-variances are clamped to it, so that a variance neither underflows
+            nor overflows whatever the input.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, log_variance_range: tuple[float, float] = LOG_VARIANCE_RANGE
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.log_variance_range = log_variance_range
+
+    def forward(self, x: Examples) -> DiagonalGaussian:
+        """Return q(z|x) of each example."""
+        mean, log_variance = self.network(x).chunk(2, dim=-1)
+        return DiagonalGaussian(mean, log_variance.clamp(*self.log_variance_range))
+
+
+class ArchitectureSpec(Spec, ABC):
+    """A recipe's `architecture` section."""
+
+    latent_dim: LatentDim
+    """L, the number of latent dimensions."""
+    log_variance_range: Range = LOG_VARIANCE_RANGE
+    """The encoder's log-variances are clamped to this range."""
+
+    @abstractmethod
+    def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
+        """Return an untrained encoder and decoder.
+
+        Raises:
+            UsageError: examples of this shape do not fit.
+        """

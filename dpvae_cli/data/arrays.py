@@ -1,0 +1,169 @@
+"""The user's own arrays: one .npy, or an .npz with one array or one per split."""
+
+import zipfile
+from pathlib import Path
+from typing import Annotated, Literal, final
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dpvae_cli.data.base import Binarize, Dataset, DataSpec, Split, binarized, hold_out
+from dpvae_cli.data.locations import VARIABLE, data_root
+from dpvae_cli.foundation.errors import MissingError, UsageError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+SPLITS = ("train", "validation", "test")
+
+
+@final
+class Arrays(DataSpec):
+    """Rows are examples of any shape an architecture fits.
+
+    An .npz holds either `x` (or its only array) and is cut into splits, or `train`, `validation`
+    and `test`. `labels`, or `train_labels` and so on, may stand beside them.
+    """
+
+    kind: Literal["arrays"] = "arrays"
+    path: str
+    """The .npy or .npz file, as given or under the data root."""
+    scale: Literal["unit", "standardize", "none"] | None = None
+    """`unit`: 8-bit to [0, 1]; `standardize`: training mean 0, standard deviation 1; null: by type."""
+    validation: Fraction = 0.1
+    """Share held out for validation where the file has no splits."""
+    test: Fraction = 0.1
+    """Share held out for testing where the file has no splits."""
+    shuffle_seed: int = 0
+    """Seed of the order in which the rows of an unsplit file are dealt to the splits."""
+    binarize: Binarize | None = None
+    """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (a draw a batch) or null."""
+
+    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
+        """Read the arrays and return the shape of a row."""
+        arrays = self._read(root)
+        return tuple(next(iter(arrays.values())).shape[1:])
+
+    def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
+        """Read, split, scale and binarise the arrays."""
+        splits = _scaled(_split(self._read(root), self), self.scale)
+        train, validation, test = (binarized(splits[name], self.binarize, name) for name in SPLITS)
+        return Dataset(
+            Path(self.path).stem,
+            train=train,
+            validation=validation,
+            test=test,
+            eight_bit=train.stored.dtype == torch.uint8 and self.binarize is None,
+        )
+
+    def _read(self, root: Path | None) -> dict[str, np.ndarray]:
+        """Return the arrays of examples (`x`, or the three splits) followed by the labels."""
+        path = _find(self.path, root)
+        try:
+            loaded = np.load(path, allow_pickle=False)
+            arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise MissingError(
+                f"{path} cannot be read as .npy or .npz: {error}",
+                hint="Save plain numeric arrays with numpy.save or numpy.savez.",
+            ) from error
+        return _named(path, arrays)
+
+
+def _find(path: str, root: Path | None) -> Path:
+    tried = [Path(path).expanduser(), data_root(root) / "arrays" / path, data_root(root) / path]
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    raise MissingError(
+        f"data.path {path} was not found; looked at " + ", ".join(map(str, tried)),
+        hint=f"Give a full path, or name its folder with --data-root or {VARIABLE}.",
+    )
+
+
+def _named(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return examples under `x` or the split names, labels under `labels` or `<split>_labels`."""
+    if all(name in arrays for name in SPLITS):
+        names = list(SPLITS)
+    elif "x" in arrays:
+        names = ["x"]
+    elif len(arrays) == 1:
+        names = list(arrays)
+    else:
+        raise UsageError(
+            f"{path} holds the arrays {', '.join(arrays)}: which are the examples?",
+            hint="Name them x, or train, validation and test; labels may be named labels.",
+        )
+    examples = {("x" if len(names) == 1 else name): arrays[name] for name in names}
+    for name, array in examples.items():
+        _refuse_odd(f"{path}: {name}", array)
+    if len({array.shape[1:] for array in examples.values()}) > 1:
+        shapes = {name: array.shape for name, array in examples.items()}
+        raise UsageError(f"{path}: the splits hold examples of different shapes: {shapes}")
+    labels = {name: array for name, array in arrays.items() if name.endswith("labels")}
+    return examples | labels
+
+
+def _refuse_odd(what: str, array: np.ndarray) -> None:
+    if array.ndim < 2 or array.shape[0] < 3 or array.dtype.kind not in "uif":
+        raise UsageError(
+            f"{what} has shape {array.shape} and type {array.dtype}; "
+            "examples are numbers, one a row, at least 3 rows"
+        )
+    if not np.isfinite(array).all():
+        raise UsageError(f"{what} has values that are not finite (NaN or infinity)")
+
+
+def _split(arrays: dict[str, np.ndarray], spec: Arrays) -> dict[str, Split]:
+    """Return the file's own splits, or deal the rows out in a fixed random order."""
+    if "x" not in arrays:
+        return {
+            name: Split(_tensor(arrays[name]), _labels(arrays.get(f"{name}_labels"), arrays[name]))
+            for name in SPLITS
+        }
+    x, labels = _tensor(arrays["x"]), _labels(arrays.get("labels"), arrays["x"])
+    order = torch.from_numpy(np.random.default_rng(spec.shuffle_seed).permutation(len(x)))
+    held = {
+        "validation": max(1, round(spec.validation * len(x))),
+        "test": max(1, round(spec.test * len(x))),
+    }
+    parts = {name: order[part] for name, part in hold_out(len(x), **held).items()}
+    return {
+        name: Split(x[rows], None if labels is None else labels[rows])
+        for name, rows in parts.items()
+    }
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """Return uint8 as it is and everything else as float32."""
+    kept = array if array.dtype == np.uint8 else array.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(kept))
+
+
+def _labels(array: np.ndarray | None, examples: np.ndarray) -> Tensor | None:
+    if array is None:
+        return None
+    if array.shape[:1] != examples.shape[:1] or array.dtype.kind not in "uif":
+        raise UsageError(
+            f"labels have shape {array.shape} and type {array.dtype}; "
+            f"{examples.shape[0]} numbers are expected"
+        )
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _scaled(splits: dict[str, Split], scale: str | None) -> dict[str, Split]:
+    """Apply `data.scale`; constants of `standardize` come from the training split alone."""
+    train = splits["train"].stored
+    if scale == "unit" and train.dtype != torch.uint8:
+        raise UsageError(
+            "data.scale=unit is for 8-bit arrays (uint8)",
+            hint="Use data.scale=standardize or data.scale=none.",
+        )
+    if scale in (None, "unit"):
+        return splits
+    values = {name: split.stored.float() for name, split in splits.items()}
+    if scale == "standardize":
+        spread, mean = torch.std_mean(values["train"], dim=0, correction=0)
+        spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+        values = {name: (value - mean) / spread for name, value in values.items()}
+    return {name: Split(values[name], split.labels) for name, split in splits.items()}

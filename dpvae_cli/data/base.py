@@ -1,0 +1,154 @@
+"""A data set in memory: three explicit splits, stored compactly, prepared batch by batch."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.shapes import Examples, Indices, PerExample, Stored
+from dpvae_cli.foundation.spec import Spec
+
+SplitName = Literal["train", "validation", "test"]
+Binarize = Literal["threshold", "static", "dynamic"]
+BINARIZATION_SEED = 0
+
+
+@final
+@dataclass(frozen=True)
+class Split:
+    """Examples of one split as stored: uint8 stands for [0, 1] in steps of 1/255, float32 for itself.
+
+    `redrawn_from` holds the grey images of a dynamically binarised split: training batches draw
+    their zeros and ones from it anew each time, everything else reads the fixed draw in `stored`.
+    """
+
+    stored: Stored
+    labels: Tensor | None = None
+    redrawn_from: Stored | None = None
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return self.stored.shape[0]
+
+    def examples(self, index: Indices | slice = slice(None)) -> Examples:
+        """Return examples as the model sees them, the same at every call."""
+        return _as_float(self.stored[index])
+
+    def training_batch(self, index: Indices, generator: torch.Generator) -> Examples:
+        """Return a training batch; `generator` draws dynamic binarisation."""
+        if self.redrawn_from is None:
+            return self.examples(index)
+        return torch.bernoulli(_as_float(self.redrawn_from[index]), generator=generator)
+
+    def to(self, device: torch.device) -> "Split":
+        """Return the split with its tensors on `device`."""
+        move = lambda tensor: None if tensor is None else tensor.to(device)  # noqa: E731
+        return Split(self.stored.to(device), move(self.labels), move(self.redrawn_from))
+
+
+def _as_float(stored: Tensor) -> Tensor:
+    return stored.to(torch.float32) / 255 if stored.dtype == torch.uint8 else stored
+
+
+@final
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits of one data set, and what metrics may want to know of it.
+
+    `eight_bit` tells that values are 8-bit intensities in [0, 1] (bits per dimension make sense);
+    `distance_to_manifold` is there where the noiseless data manifold is known; `note` names a
+    subset or any other reason why numbers do not compare with published ones.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    eight_bit: bool = False
+    distance_to_manifold: Callable[[Examples], PerExample] | None = None
+    note: str | None = None
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Return the shape of one example."""
+        return tuple(self.train.stored.shape[1:])
+
+    def split(self, name: SplitName) -> Split:
+        """Return the split of that name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+    def fingerprint(self) -> str:
+        """Return a digest of the training examples: what cached encodings belong to."""
+        values = self.train.stored.contiguous().cpu().numpy()
+        digest = hashlib.blake2b(repr((values.shape, values.dtype.str)).encode(), digest_size=16)
+        digest.update(values.data)
+        return digest.hexdigest()
+
+
+class DataSpec(Spec, ABC):
+    """A recipe's `data` section."""
+
+    @abstractmethod
+    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
+        """Return the shape of one example, reading as little as possible."""
+
+    @abstractmethod
+    def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
+        """Return the data set.
+
+        Args:
+            root: folder to look in first (`--data-root`); None looks in `DPVAE_DATA` and the cache.
+            download: allow a download where the kind has a source and nothing is found.
+
+        Raises:
+            MissingError: the data is not there, or a file is damaged.
+        """
+
+
+def hold_out(count: int, **sizes: int) -> dict[str, slice]:
+    """Cut `count` examples from the end: the named splits in order, `train` keeps the rest.
+
+    Raises:
+        UsageError: nothing would be left to train on.
+    """
+    held = sum(sizes.values())
+    if held >= count:
+        raise UsageError(f"holding out {held} of {count} examples leaves none to train on")
+    parts, start = {"train": slice(0, count - held)}, count - held
+    for name, size in sizes.items():
+        parts[name] = slice(start, start + size)
+        start += size
+    return parts
+
+
+def binarized(split: Split, how: Binarize | None, name: SplitName) -> Split:
+    """Return the split as zeros and ones: at 1/2, drawn once, or drawn anew in every training batch.
+
+    The fixed draws come from a fixed seed, so every run and every machine has the same ones.
+    """
+    if how is None:
+        return split
+    values = _as_float(split.stored)
+    _refuse_outside_unit_interval(values)
+    if how == "threshold":
+        zeros_and_ones = values > 0.5
+    else:
+        zeros_and_ones = torch.bernoulli(values, generator=stream(BINARIZATION_SEED, name)) > 0
+    fixed = zeros_and_ones.to(torch.uint8) * 255
+    return Split(fixed, split.labels, split.stored if how == "dynamic" else None)
+
+
+def _refuse_outside_unit_interval(values: Tensor) -> None:
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 1:
+        raise UsageError(
+            f"data.binarize needs values in [0, 1], the data has {low:g} to {high:g}",
+            hint="Scale the data first (data.scale=unit for 8-bit images).",
+        )

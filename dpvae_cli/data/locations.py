@@ -1,0 +1,30 @@
+"""Where data is looked for: --data-root, else DPVAE_DATA, else the user's cache."""
+
+import os
+from pathlib import Path
+
+VARIABLE = "DPVAE_DATA"
+CACHE_VARIABLE = "DPVAE_CACHE"
+
+
+def cache_root() -> Path:
+    """Return the folder for caches and downloads: DPVAE_CACHE, else the platform's cache folder."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "dpvae"
+
+
+def data_root(root: Path | None = None) -> Path:
+    """Return the one folder that data is looked for in."""
+    if root is not None:
+        return root.expanduser()
+    if chosen := os.environ.get(VARIABLE):
+        return Path(chosen).expanduser()
+    return cache_root() / "data"
+
+
+def candidates(kind: str, root: Path | None = None) -> list[Path]:
+    """Return the folders to try for one kind of data, in order."""
+    folder = data_root(root)
+    return [folder / kind, folder]

@@ -1,0 +1,123 @@
+"""MNIST, read from torchvision's on-disk layout, packed or not (paper, section 5)."""
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+from typing import Annotated, Literal, final
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dpvae_cli.data.base import Binarize, Dataset, DataSpec, Split, binarized, hold_out
+from dpvae_cli.data.locations import VARIABLE, candidates, data_root
+from dpvae_cli.foundation.errors import MissingError
+
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+UNSIGNED_BYTE = 0x08
+
+
+@final
+class Mnist(DataSpec):
+    """28x28 grey digits in [0, 1]: 60,000 training images, some held out, and 10,000 test images."""
+
+    kind: Literal["mnist"] = "mnist"
+    validation: Annotated[int, Field(ge=1)] = 5_000
+    """Images held out for validation, from the end of the training file."""
+    binarize: Binarize | None = None
+    """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (a draw a batch) or null (grey)."""
+
+    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
+        """Return (1, 28, 28)."""
+        return (1, 28, 28)
+
+    def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
+        """Read the four files; torchvision downloads them where none is found and it is allowed."""
+        folder = _find(root, download=download)
+        images, labels = _read_pair(folder, "train")
+        parts = hold_out(len(images), validation=self.validation)
+        test_images, test_labels = _read_pair(folder, "test")
+        splits = {name: Split(images[part], labels[part]) for name, part in parts.items()}
+        return Dataset(
+            "mnist",
+            train=binarized(splits["train"], self.binarize, "train"),
+            validation=binarized(splits["validation"], self.binarize, "validation"),
+            test=binarized(Split(test_images, test_labels), self.binarize, "test"),
+            eight_bit=self.binarize is None,
+        )
+
+
+def _find(root: Path | None, *, download: bool) -> Path:
+    """Return the folder with the raw files, downloading them as a last resort."""
+    tried = [base / "MNIST" / "raw" for base in candidates("mnist", root)]
+    for folder in tried:
+        if _existing(folder / FILES["train"][0]) is not None:
+            return folder
+    if download:
+        return _download(tried[0])
+    raise MissingError(
+        "MNIST was not found; looked in " + " and ".join(map(str, tried)),
+        hint=f"Name the folder above MNIST/raw with --data-root or {VARIABLE}, "
+        "or leave out --no-download.",
+    )
+
+
+def _download(folder: Path) -> Path:
+    from torchvision.datasets import MNIST
+
+    try:
+        MNIST(str(folder.parent.parent), download=True)
+    except (OSError, RuntimeError) as error:
+        raise MissingError(
+            f"MNIST is not in {data_root()} and could not be downloaded: {error}",
+            hint=f"Put the four files {', '.join(FILES['train'] + FILES['test'])} (or .gz) into "
+            f"{folder}, or name another folder with --data-root or {VARIABLE}.",
+        ) from error
+    return folder
+
+
+def _existing(path: Path) -> Path | None:
+    packed = path.with_name(path.name + ".gz")
+    return next((file for file in (path, packed) if file.is_file()), None)
+
+
+def _read_pair(folder: Path, name: str) -> tuple[Tensor, Tensor]:
+    """Return images `(count, 1, 28, 28)` and labels `(count,)` of one file pair."""
+    images, labels = (_read_idx(folder / file) for file in FILES[name])
+    if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
+        raise MissingError(
+            f"{folder / FILES[name][0]} holds {tuple(images.shape)} values and its label file "
+            f"{tuple(labels.shape)}; MNIST has (count, 28, 28) and (count,)"
+        )
+    if int(labels.max()) > 9:
+        raise MissingError(f"{folder / FILES[name][1]} has labels beyond 9")
+    return images.unsqueeze(1), labels.long()
+
+
+def _read_idx(path: Path) -> Tensor:
+    """Read an IDX file of unsigned bytes: magic (0, 0, 8, rank), the sizes, the values."""
+    file = _existing(path)
+    if file is None:
+        raise MissingError(f"{path} is missing, packed (.gz) or not")
+    content = _content(file)
+    rank = content[3] if len(content) >= 4 else 0
+    if content[:3] != bytes([0, 0, UNSIGNED_BYTE]) or len(content) < 4 + 4 * rank:
+        raise MissingError(f"{file} is no IDX file of unsigned bytes (wrong magic number)")
+    shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
+    if values.size != np.prod(shape, dtype=np.int64):
+        raise MissingError(f"{file} is damaged: {values.size} values, its header says {shape}")
+    return torch.from_numpy(values.reshape(shape).copy())
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            return stream.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise MissingError(f"{file} cannot be read: {error}") from error

@@ -1,0 +1,68 @@
+"""Two moons: two interleaved half circles with Gaussian noise (paper, Figures 1 and 3)."""
+
+from pathlib import Path
+from typing import Annotated, Literal, final
+
+import torch
+from pydantic import Field
+from sklearn.datasets import make_moons
+from torch import Tensor
+
+from dpvae_cli.data.base import Dataset, DataSpec, Split
+from dpvae_cli.foundation.randomness import derive_seed
+from dpvae_cli.foundation.shapes import Examples, PerExample
+
+Count = Annotated[int, Field(ge=2)]
+
+
+def distance_to_curve(x: Examples) -> PerExample:
+    """Return the Euclidean distance of each point to the nearer of the two noiseless half circles.
+
+    The upper moon is (cos t, sin t), the lower (1 - cos t, 1/2 - sin t), t in [0, pi].
+    """
+    upper = _distance_to_upper_half_circle(x)
+    turned = x.new_tensor([1.0, 0.5]) - x
+    return torch.minimum(upper, _distance_to_upper_half_circle(turned))
+
+
+def _distance_to_upper_half_circle(x: Tensor) -> Tensor:
+    to_arc = (torch.linalg.vector_norm(x, dim=-1) - 1).abs()
+    ends = x.new_tensor([[1.0, 0.0], [-1.0, 0.0]])
+    to_ends = torch.cdist(x, ends, compute_mode="donot_use_mm_for_euclid_dist").amin(dim=-1)
+    return torch.where(x[:, 1] >= 0, to_arc, to_ends)
+
+
+@final
+class Moons(DataSpec):
+    """scikit-learn's two moons; every split is drawn on its own from the section's seed."""
+
+    kind: Literal["moons"] = "moons"
+    train: Count = 10_000
+    """Training points."""
+    validation: Count = 2_000
+    """Validation points."""
+    test: Count = 2_000
+    """Test points."""
+    noise: Annotated[float, Field(ge=0)] = 0.05
+    """Standard deviation of the noise around the half circles, whose radius is 1."""
+    seed: int = 0
+    """Seed of the points; apart from the recipe's seed, so that runs share their data."""
+
+    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
+        """Return (2,)."""
+        return (2,)
+
+    def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
+        """Draw the three splits; nothing is read."""
+        return Dataset(
+            "moons",
+            train=self._draw("train", self.train),
+            validation=self._draw("validation", self.validation),
+            test=self._draw("test", self.test),
+            distance_to_manifold=distance_to_curve,
+        )
+
+    def _draw(self, name: str, count: int) -> Split:
+        seed = derive_seed(self.seed, "moons", name) % 2**32
+        points, labels = make_moons(count, noise=self.noise, random_state=seed)
+        return Split(torch.from_numpy(points).float(), torch.from_numpy(labels))

@@ -1,0 +1,49 @@
+"""Every error a user can meet: what went wrong, where, and what to type next.
+
+The command line prints `str(error)` and its `hint`, then exits with `exit_code`; the library
+raises and never prints. Exit codes are documented in `docs/cli.md`.
+"""
+
+from typing import ClassVar
+
+
+class DpvaeError(Exception):
+    """Base of all errors meant for the user: a metric or a cell failed (exit code 1)."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(DpvaeError):
+    """The user's input is wrong, or a run folder is in use (exit code 2)."""
+
+    exit_code = 2
+
+
+class MissingError(DpvaeError):
+    """Data or weights are missing (exit code 3)."""
+
+    exit_code = 3
+
+
+class CheckpointError(DpvaeError):
+    """A checkpoint cannot be used (exit code 4)."""
+
+    exit_code = 4
+
+
+class DivergedError(DpvaeError):
+    """Training met a value that is not finite (exit code 5)."""
+
+    exit_code = 5
+
+
+class InterruptedRun(DpvaeError):
+    """Training stopped on a signal after saving a checkpoint (exit code 128 + signal number)."""
+
+    def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.signal_number = signal_number

@@ -1,0 +1,72 @@
+"""Result records: what a metric measured, how, and how sure it is.
+
+The JSON form is part of the interface: `{"schema": 1, "runs": [{"run", "checkpoint", "recipe",
+"results": [...]}]}`; a run folder's `metrics.json` is one element of `runs`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, final
+
+SCHEMA = 1
+
+
+@final
+@dataclass(frozen=True)
+class Result:
+    """One measured quantity.
+
+    `value` and `standard_error` are None where they are not defined (a curve without samples, a
+    quantity without repeats); a curve stands in `details.thresholds` and `details.values`.
+    """
+
+    metric: str
+    value: float | None
+    standard_error: float | None
+    unit: str
+    samples: int
+    seed: int
+    split: str | None
+    weights: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON; numbers that are not finite become null."""
+        return {key: finite(value) for key, value in asdict(self).items()}
+
+
+@final
+@dataclass(frozen=True)
+class RunResults:
+    """All results of one checkpoint."""
+
+    run: str
+    checkpoint: str
+    recipe: str
+    results: tuple[Result, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return one element of `runs`."""
+        return {
+            "run": self.run,
+            "checkpoint": self.checkpoint,
+            "recipe": self.recipe,
+            "results": [result.to_json() for result in self.results],
+        }
+
+
+def document(runs: Sequence[RunResults]) -> dict[str, Any]:
+    """Return the JSON document that `dpvae eval --json` prints."""
+    return {"schema": SCHEMA, "runs": [run.to_json() for run in runs]}
+
+
+def finite(value: Any) -> Any:
+    """Return `value` with every number that is not finite, at any depth, replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value

@@ -1,0 +1,34 @@
+"""Names for tensor shapes; under pytest jaxtyping and beartype check them, in production they are free.
+
+`batch` counts examples, `latent` is L, `example` is the shape of one example, `components` is N.
+"""
+
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+Codes = Float[Tensor, "batch latent"]
+"""Points of the representation space z or of the generation space z0, one a row."""
+
+Examples = Float[Tensor, "batch *example"]
+"""Examples as the model sees them, one a row."""
+
+PerExample = Float[Tensor, " batch"]
+"""One number for each example, in nats where it is a log-density or a loss term."""
+
+Scalar = Float[Tensor, ""]
+"""A single number."""
+
+Pairwise = Float[Tensor, "batch batch"]
+"""One number for each ordered pair of examples of a batch."""
+
+Components = Float[Tensor, "components latent"]
+"""Parameters of the N components of a mixture."""
+
+Indices = Int[Tensor, " batch"]
+"""Positions in a data set."""
+
+Flag = Bool[Tensor, ""]
+"""A single truth value that may live on an accelerator."""
+
+Stored = Shaped[Tensor, "count *example"]
+"""Examples as they are stored: uint8 for images, float32 otherwise."""

@@ -1,0 +1,147 @@
+"""Likelihoods p(x|z): normalised densities over whole examples, in nats (paper, section 3.1)."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Annotated, Literal, Self, final
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dpvae_cli.foundation.shapes import Examples, PerExample
+from dpvae_cli.foundation.spec import Spec
+from dpvae_cli.mathematics.gaussian import LOG_2PI
+
+
+class Likelihood(nn.Module, ABC):
+    """p(x|z) as a function of what the decoder writes."""
+
+    @abstractmethod
+    def log_prob(self, x: Examples, output: Examples) -> PerExample:
+        """Return log p(x|z) of each example in nats, summed over its dimensions."""
+
+    @abstractmethod
+    def mean(self, output: Examples) -> Examples:
+        """Return E[x|z]: what is shown as a sample or a reconstruction."""
+
+    @abstractmethod
+    def bits_per_dimension(self, nll: float, dimensions: int, *, eight_bit: bool) -> float | None:
+        """Convert nats an example to bits per dimension, or None where that has no meaning."""
+
+
+@final
+class GaussianLikelihood(Likelihood):
+    """N(x; output, scale^2 I), normalised; the scale is fixed or one learned number with a floor."""
+
+    raw_scale: Tensor
+
+    def __init__(self, scale: float, *, learned: bool, floor: float) -> None:
+        super().__init__()
+        self.floor = floor if learned else 0.0
+        raw = torch.tensor(math.log(scale - self.floor))
+        if learned:
+            self.raw_scale = nn.Parameter(raw)
+        else:
+            self.register_buffer("raw_scale", raw)
+
+    @property
+    def scale(self) -> Tensor:
+        """Return sigma, in the units of x."""
+        return self.floor + torch.exp(self.raw_scale)
+
+    def log_prob(self, x: Examples, output: Examples) -> PerExample:
+        """Return -1/2 |x - output|^2 / scale^2 - D (log scale + 1/2 log 2 pi), in nats."""
+        squared = (x - output).square().flatten(1).sum(dim=1)
+        dimensions = math.prod(x.shape[1:])
+        constant = dimensions * (torch.log(self.scale) + 0.5 * LOG_2PI)
+        return -0.5 * squared / self.scale.square() - constant
+
+    def mean(self, output: Examples) -> Examples:
+        """Return the output itself."""
+        return output
+
+    def bits_per_dimension(self, nll: float, dimensions: int, *, eight_bit: bool) -> float | None:
+        """Return (nll / D + log 256) / log 2 for 8-bit data in [0, 1] (no dequantisation), else None."""
+        return (nll / dimensions + math.log(256)) / math.log(2) if eight_bit else None
+
+
+@final
+class BernoulliLikelihood(Likelihood):
+    """Independent Bernoullis whose logits the decoder writes; x must be 0 or 1."""
+
+    def log_prob(self, x: Examples, output: Examples) -> PerExample:
+        """Return sum over dimensions of log Bernoulli(x; sigmoid(output)), in nats."""
+        loss = functional.binary_cross_entropy_with_logits(output, x, reduction="none")
+        return -loss.flatten(1).sum(dim=1)
+
+    def mean(self, output: Examples) -> Examples:
+        """Return the probabilities sigmoid(output)."""
+        return torch.sigmoid(output)
+
+    def bits_per_dimension(self, nll: float, dimensions: int, *, eight_bit: bool) -> float | None:
+        """Return nll / (D log 2)."""
+        return nll / (dimensions * math.log(2))
+
+
+class LikelihoodSpec(Spec, ABC):
+    """A recipe's `likelihood` section."""
+
+    @abstractmethod
+    def build(self) -> Likelihood:
+        """Return the likelihood."""
+
+    @abstractmethod
+    def complaint(self, x: Examples) -> str | None:
+        """Say why examples like `x` do not fit, or return None."""
+
+
+@final
+class Gaussian(LikelihoodSpec):
+    """Gaussian around the decoder's output; weight w on a summed squared error is scale^2 = 1/(2w)."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    scale: Annotated[float, Field(gt=0)] = 0.5**0.5
+    """sigma in the units of x; 0.7071 is the released code's weight w = 1."""
+    learned: bool = False
+    """Learn sigma as one number, starting from `scale`."""
+    floor: Annotated[float, Field(gt=0)] = 1e-3
+    """A learned sigma stays above this; a fixed one may be anything."""
+
+    @model_validator(mode="after")
+    def _starts_above_floor(self) -> Self:
+        if self.learned and self.scale <= self.floor:
+            raise ValueError(f"a learned scale must start above floor ({self.floor})")
+        return self
+
+    def build(self) -> GaussianLikelihood:
+        """Return the likelihood with its scale."""
+        return GaussianLikelihood(self.scale, learned=self.learned, floor=self.floor)
+
+    def complaint(self, x: Examples) -> str | None:
+        """Refuse data that is not finite."""
+        return None if bool(torch.isfinite(x).all()) else "the data has values that are not finite"
+
+
+@final
+class Bernoulli(LikelihoodSpec):
+    """Bernoulli with logits from the decoder, for data of zeros and ones."""
+
+    kind: Literal["bernoulli"] = "bernoulli"
+
+    def build(self) -> BernoulliLikelihood:
+        """Return the likelihood; it has no parameters."""
+        return BernoulliLikelihood()
+
+    def complaint(self, x: Examples) -> str | None:
+        """Refuse data other than 0 and 1."""
+        if bool(((x == 0) | (x == 1)).all()):
+            return None
+        return (
+            f"bernoulli needs data of 0 and 1, this has values from {float(x.min()):g} to "
+            f"{float(x.max()):g}; add data.binarize=threshold, static or dynamic, "
+            "or use likelihood=gaussian"
+        )
+
+
+AnyLikelihood = Annotated[Gaussian | Bernoulli, Field(discriminator="kind")]

@@ -1,0 +1,64 @@
+"""The standard normal prior of the plain VAE; its bijection is the identity."""
+
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian, standard_normal_log_prob
+from dpvae_cli.priors.base import Prior, PriorSpec
+
+
+@final
+class StandardNormalPrior(Prior):
+    """p(z) = N(z; 0, I). Source: paper, section 3.1."""
+
+    origin: Tensor
+    factorises = True
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)
+
+    def log_prob(self, z: Codes) -> PerExample:
+        """Return log N(z; 0, I), in nats."""
+        return standard_normal_log_prob(z)
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
+        """Draw n points of N(0, I)."""
+        return _standard_normal(n, self.origin, generator)
+
+    def kl(self, posterior: DiagonalGaussian, z: Codes) -> PerExample:
+        """Return KL[q(z|x), N(0, I)] in closed form, in nats; `z` is not needed."""
+        return posterior.cross_entropy_to_standard_normal() - posterior.entropy()
+
+    def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
+        """Return z itself and zeros."""
+        return z, z.new_zeros(z.shape[0])
+
+    def to_representation(self, z0: Codes) -> tuple[Codes, PerExample]:
+        """Return z0 itself and zeros."""
+        return z0, z0.new_zeros(z0.shape[0])
+
+
+def _standard_normal(n: int, like: Tensor, generator: torch.Generator | None) -> Codes:
+    shape = (n, like.shape[-1])
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+@final
+class StandardNormal(PriorSpec):
+    """The standard normal N(0, I): z is the generation space itself."""
+
+    kind: Literal["standard_normal"] = "standard_normal"
+
+    def complaint(self, latent_dim: int) -> str | None:
+        """Fit every number of dimensions."""
+        return None
+
+    def build(
+        self, latent_dim: int, encoder: nn.Module | None, example_shape: tuple[int, ...]
+    ) -> StandardNormalPrior:
+        """Return N(0, I) in `latent_dim` dimensions."""
+        return StandardNormalPrior(latent_dim)

@@ -1,0 +1,139 @@
+"""The recipe: one frozen object that says everything about a run."""
+
+from typing import Annotated, Any, Literal, Self, final
+
+from pydantic import Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
+
+from dpvae_cli.architectures import AnyArchitecture
+from dpvae_cli.data import AnyData
+from dpvae_cli.foundation.spec import DefaultsTo, Numbers, Spec
+from dpvae_cli.likelihoods import AnyLikelihood
+from dpvae_cli.priors import AnyPrior, Decoupled
+from dpvae_cli.regularizers import AnyRegularizer
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+@final
+class Training(Spec):
+    """How long, how fast, how often: counts are iterations (optimizer steps)."""
+
+    iterations: Positive = 100_000
+    """Optimizer steps (paper: 100,000)."""
+    batch_size: Annotated[int, Field(ge=2)] = 100
+    """Examples in one step (paper: 100 on MNIST, 50 on SVHN and CelebA)."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Adam's step size for the VAE and its prior (paper: 1e-4)."""
+    log_every: Positive = 100
+    """Iterations between two lines of training terms in metrics.jsonl."""
+    validate_every: Positive = 1_000
+    """Iterations between two validations; the best one by ELBO is kept as best.pt."""
+    checkpoint_every: Positive = 1_000
+    """Iterations between two writes of checkpoint.pt."""
+    tensorboard: bool = False
+    """Also write the logged numbers for TensorBoard (extra: dpvae-cli[tensorboard])."""
+
+
+@final
+class Evaluation(Spec):
+    """Sizes of what `dpvae eval` and `dpvae sample` estimate; the paper's where it has any."""
+
+    split: Literal["validation", "test"] = "test"
+    """Held-out examples for nll."""
+    samples: Annotated[int, Field(ge=10)] = 5_000
+    """Samples a side for skl, skl_knn and leakage (paper: 5,000)."""
+    neighbours: Positive = 1
+    """k of the nearest-neighbour estimate skl_knn (released code: 1)."""
+    nll_samples: Annotated[int, Field(ge=2)] = 21_000
+    """Importance samples for each example (paper: 21,000)."""
+    nll_images: Annotated[int, Field(ge=2)] = 256
+    """Held-out examples that nll is averaged over, from the start of the split."""
+    thresholds: Numbers = (-90.0, -70.0, -50.0, -30.0, -10.0, -5.0, -1.0)
+    """log p(z) thresholds tau of the leakage score, in nats."""
+    quantiles: Annotated[tuple[Share, ...], Field(strict=False)] = (0.001, 0.01, 0.05, 0.25)
+    """Further thresholds: these quantiles of log p(z) under z ~ p."""
+    manifold_samples: Annotated[int, Field(ge=10)] = 5_000
+    """Samples kept for manifold and manifold_lp."""
+    pool: Annotated[int, Field(ge=2)] = 5
+    """Low- and high-posterior samples are kept from pool times as many."""
+
+
+@final
+class Recipe(Spec):
+    """Everything about a run: data, model, prior, regularizer, training, evaluation and seed."""
+
+    data: AnyData
+    architecture: AnyArchitecture
+    likelihood: AnyLikelihood
+    prior: AnyPrior = Decoupled()
+    regularizer: AnyRegularizer
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of initial weights, data order and noise."""
+
+    _name: str = PrivateAttr(default="recipe")
+
+    @property
+    def name(self) -> str:
+        """Return the name it was loaded under; no part of what the recipe says."""
+        return self._name
+
+    def named(self, name: str) -> Self:
+        """Return the same recipe under another name."""
+        renamed = self.model_copy()
+        renamed._name = name
+        return renamed
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_words(cls, value: Any) -> Any:
+        """Read a bare word as `{kind: word}`."""
+        if not isinstance(value, dict):
+            return value
+        return {
+            key: {"kind": part} if key in SECTIONS_WITH_KIND and isinstance(part, str) else part
+            for key, part in value.items()
+        }
+
+    @model_validator(mode="after")
+    def _prior_fits(self) -> Self:
+        complaint = self.prior.complaint(self.architecture.latent_dim)
+        if complaint is not None:
+            raise PydanticCustomError("prior", "{complaint}", {"complaint": complaint})
+        return self
+
+    @model_validator(mode="after")
+    def _fill_defaults_from_elsewhere(self) -> Self:
+        """Fill the fields whose default stands at another place of the recipe."""
+        for section_name in SECTIONS_WITH_KIND:
+            section = getattr(self, section_name)
+            found = {
+                field: _lookup(self, marker.path)
+                for field, info in type(section).model_fields.items()
+                if getattr(section, field) is None and (marker := _marker(info.annotation))
+            }
+            if found:
+                self.__dict__[section_name] = section.model_copy(update=found)
+        return self
+
+
+SECTIONS_WITH_KIND = ("data", "architecture", "likelihood", "prior", "regularizer")
+
+
+def _marker(annotation: Any) -> DefaultsTo | None:
+    """Return the `DefaultsTo` inside a union such as `int | Annotated[None, DefaultsTo(...)]`."""
+    for part in getattr(annotation, "__args__", ()):
+        for extra in getattr(part, "__metadata__", ()):
+            if isinstance(extra, DefaultsTo):
+                return extra
+    return None
+
+
+def _lookup(recipe: Recipe, path: str) -> Any:
+    value: Any = recipe
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value

@@ -1,0 +1,91 @@
+"""What a regularizer adds to the reconstruction, and what its spec must offer.
+
+The training loss is mean(reconstruction) + sum over terms of weight * mean(value).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, final
+
+import torch
+from torch import nn
+
+from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
+from dpvae_cli.foundation.spec import Spec
+from dpvae_cli.mathematics.density import LatentDensity
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+
+WeightsPer = Literal["example", "batch"]
+
+
+class Term(NamedTuple):
+    """One term of the loss.
+
+    `value` is nats per example, `(batch,)`, or a scalar of the global batch where the definition
+    is no mean over examples. Weight 0 means: logged, not trained on.
+    """
+
+    value: PerExample | Scalar
+    weight: float = 0.0
+
+
+@final
+@dataclass(frozen=True)
+class Training:
+    """What a regularizer may know of the run it belongs to."""
+
+    batch_size: int
+    dataset_size: int
+
+
+class Adversary(nn.Module, ABC):
+    """A network trained against the VAE with an optimizer of its own."""
+
+    learning_rate: float
+
+    @abstractmethod
+    def loss(self, z: Codes, z_other: Codes, *, generator: torch.Generator | None = None) -> Scalar:
+        """Return this network's own loss from detached codes of two batches, in nats."""
+
+
+class Regularizer(nn.Module, ABC):
+    """The terms beside the reconstruction."""
+
+    adversary: Adversary | None = None
+
+    @abstractmethod
+    def terms(
+        self,
+        posterior: DiagonalGaussian,
+        z: Codes,
+        prior: LatentDensity,
+        *,
+        iteration: int,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Term]:
+        """Return the named terms of one batch.
+
+        Args:
+            posterior: q(z|x) of the batch.
+            z: one reparameterised draw from each.
+            prior: p(z).
+            iteration: optimizer steps done before this one.
+            generator: source of any further randomness.
+        """
+
+
+class RegularizerSpec(Spec, ABC):
+    """A recipe's `regularizer` section."""
+
+    @abstractmethod
+    def build(self, latent_dim: int, training: Training) -> Regularizer:
+        """Return the regularizer, with its own networks where it has any."""
+
+
+def per_example(weight: float, weights_per: WeightsPer, batch_size: int) -> float:
+    """Return `weight`, divided by the global batch size where the recipe gives weights per batch.
+
+    The paper's code sums reconstruction and KL over the batch but averages its other terms, so a
+    weight of Table 2 acts as weight / batch_size on each example; `weights_per: batch` says so.
+    """
+    return weight / batch_size if weights_per == "batch" else weight

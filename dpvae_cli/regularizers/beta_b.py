@@ -1,0 +1,69 @@
+"""beta-VAE-B: a KL held at a growing capacity (Burgess et al. 2018; paper, appendix B)."""
+
+from typing import Annotated, Literal, final
+
+import torch
+from pydantic import Field
+
+from dpvae_cli.foundation.shapes import Codes
+from dpvae_cli.foundation.spec import DefaultsTo
+from dpvae_cli.mathematics.density import LatentDensity
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.regularizers.base import Regularizer, RegularizerSpec, Term, Training
+
+
+def capacity(iteration: int, *, max_capacity: float, stop_step: int) -> float:
+    """Return C(step) in nats: from 0 to `max_capacity` linearly until `stop_step`, then constant."""
+    return max_capacity * min(iteration / stop_step, 1.0)
+
+
+@final
+class BetaBRegularizer(Regularizer):
+    """gamma * |mean KL - C(step)|, a scalar of the global batch."""
+
+    def __init__(self, gamma: float, *, max_capacity: float, stop_step: int) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.max_capacity = max_capacity
+        self.stop_step = stop_step
+
+    def terms(
+        self,
+        posterior: DiagonalGaussian,
+        z: Codes,
+        prior: LatentDensity,
+        *,
+        iteration: int,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Term]:
+        """Return the distance of the batch's mean KL from the capacity; log both beside it."""
+        kl = prior.kl(posterior, z)
+        target = capacity(iteration, max_capacity=self.max_capacity, stop_step=self.stop_step)
+        return {
+            "capacity_gap": Term((kl.mean() - target).abs(), self.gamma),
+            "kl": Term(kl),
+            "capacity": Term(kl.new_tensor(target)),
+        }
+
+
+@final
+class BetaB(RegularizerSpec):
+    """beta-VAE-B: gamma * |KL[q(z|x), p(z)] - C(step)|."""
+
+    kind: Literal["beta_b"] = "beta_b"
+    gamma: Annotated[float, Field(ge=0)] = 15.0
+    """Weight of the distance from the capacity (paper, Table 2: 15)."""
+    max_capacity: Annotated[float, Field(ge=0)] = 25.0
+    """C_max in nats per example (paper, Table 2: 25); beyond log N only mismatch can reach it."""
+    stop_step: Annotated[int, Field(ge=1)] | Annotated[None, DefaultsTo("training.iterations")] = (
+        None
+    )
+    """C_stop: the iteration at which C reaches C_max (default: training.iterations)."""
+
+    def build(self, latent_dim: int, training: Training) -> BetaBRegularizer:
+        """Return the regularizer; a recipe has filled `stop_step` in."""
+        if self.stop_step is None:
+            raise ValueError("stop_step is resolved by Recipe; give it when building by hand")
+        return BetaBRegularizer(
+            self.gamma, max_capacity=self.max_capacity, stop_step=self.stop_step
+        )

@@ -1,0 +1,74 @@
+"""InfoVAE with maximum mean discrepancy (Zhao et al. 2019; paper, equations (32) and (33)).
+
+(33) prints the divergence without its weight (alpha + lambda - 1); here it has it, as in (32).
+"""
+
+from typing import Annotated, Literal, final
+
+import torch
+from pydantic import Field
+
+from dpvae_cli.foundation.shapes import Codes
+from dpvae_cli.mathematics.density import LatentDensity
+from dpvae_cli.mathematics.divergences import mmd_squared
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.regularizers.base import (
+    Regularizer,
+    RegularizerSpec,
+    Term,
+    Training,
+    WeightsPer,
+    per_example,
+)
+
+
+@final
+class InfoRegularizer(Regularizer):
+    """(1 - alpha) KL[q(z|x), p(z)] + weight * MMD^2(q(z), p(z)), prior samples through g^-1."""
+
+    def __init__(self, *, kl_weight: float, mmd_weight: float, bandwidth: float) -> None:
+        super().__init__()
+        self.kl_weight, self.mmd_weight = kl_weight, mmd_weight
+        self.bandwidth = bandwidth
+
+    def terms(
+        self,
+        posterior: DiagonalGaussian,
+        z: Codes,
+        prior: LatentDensity,
+        *,
+        iteration: int,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Term]:
+        """Return the KL and the unbiased MMD^2 (no unit, may be negative) of the batch."""
+        prior_samples = prior.sample(z.shape[0], generator=generator)
+        mmd = mmd_squared(z, prior_samples, bandwidth=self.bandwidth)
+        return {
+            "kl": Term(prior.kl(posterior, z), self.kl_weight),
+            "mmd": Term(mmd, self.mmd_weight),
+        }
+
+
+@final
+class Info(RegularizerSpec):
+    """InfoVAE: (1 - alpha) KL + (alpha + lambda - 1) MMD^2."""
+
+    kind: Literal["info"] = "info"
+    alpha: Annotated[float, Field(le=1)] = 0.0
+    """1 - alpha weights the KL (paper, Table 2: 0)."""
+    lambda_: Annotated[float, Field(alias="lambda")] = 1000.0
+    """alpha + lambda - 1 weights the MMD (paper, Table 2: 1000)."""
+    bandwidth: Annotated[float, Field(gt=0)] | None = None
+    """Kernel exp(-|d|^2 / bandwidth); null is L^2, the released code's."""
+    weights_per: WeightsPer = "example"
+    """`batch` divides alpha + lambda - 1 by training.batch_size, as the released code does."""
+
+    def build(self, latent_dim: int, training: Training) -> InfoRegularizer:
+        """Return the regularizer; the MMD needs at least two examples a batch."""
+        mmd_weight = per_example(
+            self.alpha + self.lambda_ - 1, self.weights_per, training.batch_size
+        )
+        bandwidth = latent_dim**2 if self.bandwidth is None else self.bandwidth
+        return InfoRegularizer(
+            kl_weight=1 - self.alpha, mmd_weight=mmd_weight, bandwidth=float(bandwidth)
+        )
