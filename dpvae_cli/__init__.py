@@ -1,5 +1,56 @@
-"""dpvae: variational autoencoders with decoupled priors."""
+"""dpvae: variational autoencoders with decoupled priors.
+
+Importing the package imports nothing heavy; each name below is loaded when it is first used.
+
+Example:
+    >>> import dpvae_cli as dpvae
+    >>> recipe = dpvae.Recipe.load("beta_h_moons", ["training.iterations=10"])
+    >>> model = dpvae.build(recipe)
+    >>> z, log_abs_det = model.prior.to_representation(model.prior.sample(3))
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from dpvae_cli.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from dpvae_cli.evaluation.evaluate import evaluate
+    from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+    from dpvae_cli.model import VAE, build
+    from dpvae_cli.recipe import Recipe
+    from dpvae_cli.training.loop import load, train
+
+_PLACES = {
+    "AggregatePosterior": "dpvae_cli.mathematics.aggregate_posterior",
+    "Recipe": "dpvae_cli.recipe",
+    "VAE": "dpvae_cli.model",
+    "build": "dpvae_cli.model",
+    "evaluate": "dpvae_cli.evaluation.evaluate",
+    "load": "dpvae_cli.training.loop",
+    "train": "dpvae_cli.training.loop",
+}
+
+__all__ = [
+    "VAE",
+    "AggregatePosterior",
+    "Recipe",
+    "__version__",
+    "build",
+    "evaluate",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -32,7 +32,7 @@ class Likelihood(nn.Module, ABC):
 
 @final
 class GaussianLikelihood(Likelihood):
-    """N(x; output, scale^2 I), normalised; the scale is fixed or one learned number with a floor."""
+    """N(x; output, scale^2 I), normalised; scale is fixed, or one learned number with a floor."""
 
     raw_scale: Tensor
 
@@ -62,7 +62,7 @@ class GaussianLikelihood(Likelihood):
         return output
 
     def bits_per_dimension(self, nll: float, dimensions: int, *, eight_bit: bool) -> float | None:
-        """Return (nll / D + log 256) / log 2 for 8-bit data in [0, 1] (no dequantisation), else None."""
+        """Return (nll / D + log 256) / log 2 for 8-bit data (no dequantisation), else None."""
         return (nll / dimensions + math.log(256)) / math.log(2) if eight_bit else None
 
 
@@ -98,7 +98,7 @@ class LikelihoodSpec(Spec, ABC):
 
 @final
 class Gaussian(LikelihoodSpec):
-    """Gaussian around the decoder's output; weight w on a summed squared error is scale^2 = 1/(2w)."""
+    """Gaussian around the decoder's output; weight w on the squared error is scale^2 = 1/(2w)."""
 
     kind: Literal["gaussian"] = "gaussian"
     scale: Annotated[float, Field(gt=0)] = 0.5**0.5

@@ -1,4 +1,4 @@
-"""Encoder/decoder pairs (paper, appendix C): one spec class per kind, joined in `AnyArchitecture`."""
+"""Encoder/decoder pairs (paper, appendix C): one spec class a kind, joined in `AnyArchitecture`."""
 
 from typing import Annotated
 

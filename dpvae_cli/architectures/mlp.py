@@ -1,6 +1,7 @@
 """Fully connected encoder and mirrored decoder, for vectors of any shape (paper, appendix C)."""
 
 import math
+from itertools import pairwise
 from typing import Literal, final
 
 from torch import nn
@@ -40,6 +41,6 @@ class Mlp(ArchitectureSpec):
     def _layers(self, *widths: int) -> list[nn.Module]:
         """Return linear layers with the activation between them, none after the last."""
         layers: list[nn.Module] = []
-        for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+        for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), ACTIVATIONS[self.activation]()]
         return layers[:-1]

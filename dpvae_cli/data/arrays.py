@@ -1,6 +1,7 @@
 """The user's own arrays: one .npy, or an .npz with one array or one per split."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Annotated, Literal, final
 
@@ -9,12 +10,23 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import Binarize, Dataset, DataSpec, Split, binarized, hold_out
+from dpvae_cli.data.base import (
+    Binarize,
+    Dataset,
+    DataSpec,
+    Split,
+    SplitName,
+    binarized,
+    hold_out,
+)
 from dpvae_cli.data.locations import VARIABLE, data_root
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+# damaged, foreign, encrypted and oddly packed archives
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @final
@@ -29,7 +41,7 @@ class Arrays(DataSpec):
     path: str
     """The .npy or .npz file, as given or under the data root."""
     scale: Literal["unit", "standardize", "none"] | None = None
-    """`unit`: 8-bit to [0, 1]; `standardize`: training mean 0, standard deviation 1; null: by type."""
+    """`unit`: 8-bit to [0, 1]; `standardize`: training mean 0, deviation 1; null: by type."""
     validation: Fraction = 0.1
     """Share held out for validation where the file has no splits."""
     test: Fraction = 0.1
@@ -60,14 +72,25 @@ class Arrays(DataSpec):
         """Return the arrays of examples (`x`, or the three splits) followed by the labels."""
         path = _find(self.path, root)
         try:
-            loaded = np.load(path, allow_pickle=False)
-            arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            arrays = _loaded(path)
+        except UNREADABLE as error:
             raise MissingError(
                 f"{path} cannot be read as .npy or .npz: {error}",
                 hint="Save plain numeric arrays with numpy.save or numpy.savez.",
             ) from error
         return _named(path, arrays)
+
+
+def _loaded(path: Path) -> dict[str, np.ndarray]:
+    """Return the file's arrays by name; numpy refuses pickled objects, so nothing can execute."""
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return {"x": loaded}
+    with loaded:
+        arrays = {name: loaded[name] for name in loaded.files}
+    if strange := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise ValueError(f"{strange[0]} in it is no .npy")  # numpy hands out its bytes
+    return arrays
 
 
 def _find(path: str, root: Path | None) -> Path:
@@ -84,7 +107,7 @@ def _find(path: str, root: Path | None) -> Path:
 def _named(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return examples under `x` or the split names, labels under `labels` or `<split>_labels`."""
     if all(name in arrays for name in SPLITS):
-        names = list(SPLITS)
+        names: list[str] = list(SPLITS)
     elif "x" in arrays:
         names = ["x"]
     elif len(arrays) == 1:
@@ -105,13 +128,15 @@ def _named(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _refuse_odd(what: str, array: np.ndarray) -> None:
-    if array.ndim < 2 or array.shape[0] < 3 or array.dtype.kind not in "uif":
+    if array.ndim < 2 or array.shape[0] < 3 or array.size == 0 or array.dtype.kind not in "uif":
         raise UsageError(
             f"{what} has shape {array.shape} and type {array.dtype}; "
             "examples are numbers, one a row, at least 3 rows"
         )
-    if not np.isfinite(array).all():
-        raise UsageError(f"{what} has values that are not finite (NaN or infinity)")
+    if not (np.abs(array) <= LARGEST).all():
+        raise UsageError(
+            f"{what} has values that are not finite (NaN, infinity, or too large for float32)"
+        )
 
 
 def _split(arrays: dict[str, np.ndarray], spec: Arrays) -> dict[str, Split]:
@@ -148,7 +173,8 @@ def _labels(array: np.ndarray | None, examples: np.ndarray) -> Tensor | None:
             f"labels have shape {array.shape} and type {array.dtype}; "
             f"{examples.shape[0]} numbers are expected"
         )
-    return torch.from_numpy(np.ascontiguousarray(array))
+    plain = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+    return torch.from_numpy(np.ascontiguousarray(plain))
 
 
 def _scaled(splits: dict[str, Split], scale: str | None) -> dict[str, Split]:

@@ -23,7 +23,7 @@ BINARIZATION_SEED = 0
 @final
 @dataclass(frozen=True)
 class Split:
-    """Examples of one split as stored: uint8 stands for [0, 1] in steps of 1/255, float32 for itself.
+    """Examples as stored: uint8 stands for [0, 1] in steps of 1/255, float32 for itself.
 
     `redrawn_from` holds the grey images of a dynamically binarised split: training batches draw
     their zeros and ones from it anew each time, everything else reads the fixed draw in `stored`.
@@ -49,8 +49,9 @@ class Split:
 
     def to(self, device: torch.device) -> "Split":
         """Return the split with its tensors on `device`."""
-        move = lambda tensor: None if tensor is None else tensor.to(device)  # noqa: E731
-        return Split(self.stored.to(device), move(self.labels), move(self.redrawn_from))
+        labels = None if self.labels is None else self.labels.to(device)
+        grey = None if self.redrawn_from is None else self.redrawn_from.to(device)
+        return Split(self.stored.to(device), labels, grey)
 
 
 def _as_float(stored: Tensor) -> Tensor:
@@ -129,7 +130,7 @@ def hold_out(count: int, **sizes: int) -> dict[str, slice]:
 
 
 def binarized(split: Split, how: Binarize | None, name: SplitName) -> Split:
-    """Return the split as zeros and ones: at 1/2, drawn once, or drawn anew in every training batch.
+    """Return the split as zeros and ones: cut at 1/2, drawn once, or drawn anew in every batch.
 
     The fixed draws come from a fixed seed, so every run and every machine has the same ones.
     """

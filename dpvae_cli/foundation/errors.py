@@ -41,7 +41,7 @@ class DivergedError(DpvaeError):
     exit_code = 5
 
 
-class InterruptedRun(DpvaeError):
+class InterruptedRun(DpvaeError):  # noqa: N818 - the user's wish, no error
     """Training stopped on a signal after saving a checkpoint (exit code 128 + signal number)."""
 
     def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Random streams that are functions of (seed, name, position), so that nothing has to be remembered.
+"""Random streams as functions of (seed, name, position), so that nothing has to be remembered.
 
 The noise of training step 4,711 comes from `stream(seed, "noise", 4711)` whether the run reached
 that step in one go or was killed and resumed ten times. A checkpoint therefore holds no generator
@@ -25,7 +25,7 @@ def stream(seed: int, *position: str | int, device: torch.device | str = "cpu") 
 
 @contextmanager
 def seeded(seed: int, *position: str | int) -> Iterator[None]:
-    """Seed torch's global CPU generator inside the block (for layer initialisation), restore it after."""
+    """Seed torch's global CPU generator inside the block (for initial weights), restore it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, *position))
         yield

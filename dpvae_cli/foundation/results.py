@@ -39,18 +39,22 @@ class Result:
 @final
 @dataclass(frozen=True)
 class RunResults:
-    """All results of one checkpoint."""
+    """Results of one checkpoint; the digest and the iteration say which state of the run it was."""
 
     run: str
     checkpoint: str
     recipe: str
     results: tuple[Result, ...]
+    checkpoint_digest: str
+    iteration: int
 
     def to_json(self) -> dict[str, Any]:
         """Return one element of `runs`."""
         return {
             "run": self.run,
             "checkpoint": self.checkpoint,
+            "checkpoint_digest": self.checkpoint_digest,
+            "iteration": self.iteration,
             "recipe": self.recipe,
             "results": [result.to_json() for result in self.results],
         }

@@ -1,4 +1,4 @@
-"""Names for tensor shapes; under pytest jaxtyping and beartype check them, in production they are free.
+"""Names for tensor shapes; jaxtyping and beartype check them under pytest, elsewhere they are free.
 
 `batch` counts examples, `latent` is L, `example` is the shape of one example, `components` is N.
 """
@@ -8,6 +8,9 @@ from torch import Tensor
 
 Codes = Float[Tensor, "batch latent"]
 """Points of the representation space z or of the generation space z0, one a row."""
+
+OtherCodes = Float[Tensor, "others latent"]
+"""A second set of codes, whose number is its own."""
 
 Examples = Float[Tensor, "batch *example"]
 """Examples as the model sees them, one a row."""

@@ -10,7 +10,7 @@ class Spec(BaseModel):
     """One choice in a recipe: its own fields, real defaults, nothing extra, never changed.
 
     Types are strict: `"8000"` is no number and `true` is no `1`. A YAML list stands for a tuple
-    (`Sequence` below lifts strictness there and nowhere else).
+    (`LENIENT` below lifts strictness there and nowhere else).
     """
 
     model_config = ConfigDict(

@@ -81,7 +81,7 @@ class AggregatePosterior:
     def _coefficients(
         self, mean: Components, log_variance: Components, *, centre: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return A `(2 latent, components)` and c with log q(z|x_n) = [z^2, z] A_n + c_n, z centred."""
+        """Return A `(2 latent, components)` and c: log q(z|x_n) = [z^2, z] A_n + c_n, z centred."""
         mean = mean - (self._centre if centre is None else centre)
         precision = torch.exp(-log_variance)
         coefficients = torch.cat([-0.5 * precision, precision * mean], dim=1).T.contiguous()
@@ -92,9 +92,11 @@ class AggregatePosterior:
 def _log_mean_exp(z: Codes, coefficients: Tensor, constants: Tensor) -> PerExample:
     """Return log 1/N sum_n exp([z^2, z] A_n + c_n) of each row, block by block."""
     features = torch.cat([z.square(), z], dim=1)
-    blocks = list(zip(coefficients.split(COLUMNS, dim=1), constants.split(COLUMNS), strict=True))
+    blocks = list(
+        zip(torch.split(coefficients, COLUMNS, dim=1), torch.split(constants, COLUMNS), strict=True)
+    )
     rows = []
-    for part in features.split(ROWS):
+    for part in torch.split(features, ROWS):
         maximum = part.new_full((part.shape[0], 1), -torch.inf)
         total = part.new_zeros(part.shape[0], 1)
         for matrix, constant in blocks:

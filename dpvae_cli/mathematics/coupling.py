@@ -11,6 +11,7 @@ here (`tests/mathematics/test_coupling.py`).
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -67,7 +68,7 @@ class AffineCoupling(nn.Module):
         self.negative_slope = negative_slope
         self.register_buffer("masks", torch.tensor(masks, dtype=torch.get_default_dtype()))
         widths = [latent_dim, hidden, hidden, latent_dim]
-        layers = list(zip(widths[:-1], widths[1:], strict=True))
+        layers = list(pairwise(widths))
         self.weights = nn.ParameterList(_uniform(blocks, 2, i, o, fan_in=i) for i, o in layers)
         self.biases = nn.ParameterList(_uniform(blocks, 2, 1, o, fan_in=i) for i, o in layers)
 

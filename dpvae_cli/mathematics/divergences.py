@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
-from dpvae_cli.foundation.shapes import Codes, Scalar
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.shapes import Codes, OtherCodes, Scalar
 
 
-def mmd_squared(x: Codes, y: Codes, *, bandwidth: float) -> Scalar:
+def mmd_squared(x: Codes, y: OtherCodes, *, bandwidth: float) -> Scalar:
     """Return the unbiased estimate of MMD^2 with the kernel k(a, b) = exp(-|a - b|^2 / bandwidth).
 
     Means over distinct pairs within x and within y, minus twice the mean over cross pairs. It has
@@ -27,13 +28,13 @@ def mmd_squared(x: Codes, y: Codes, *, bandwidth: float) -> Scalar:
     return within(x) + within(y) - 2 * across
 
 
-def _squared_distances(a: Codes, b: Codes) -> torch.Tensor:
+def _squared_distances(a: Codes, b: OtherCodes) -> torch.Tensor:
     """Return |a_i - b_j|^2 by subtraction, so that a point is at distance exactly 0 from itself."""
     return (a.unsqueeze(1) - b.unsqueeze(0)).square().sum(dim=-1)
 
 
 class NeighbourEstimate(NamedTuple):
-    """A nearest-neighbour KL: nats, an approximate standard error, and how many points coincided."""
+    """A nearest-neighbour KL in nats, an approximate standard error, how many points coincided."""
 
     value: float
     standard_error: float
@@ -53,12 +54,25 @@ def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> Neighb
         p: `(n, latent)`.
         q: `(m, latent)`.
         k: which neighbour.
+
+    Raises:
+        UsageError: there are too few points for a k-th neighbour.
+        DpvaeError: fewer than two points are left.
     """
     (n, latent_dim), m = p.shape, q.shape[0]
-    rho = KDTree(p).query(p, k=[k + 1])[0][:, 0]
-    nu = KDTree(q).query(p, k=[k])[0][:, 0]
+    if k >= n or k > m:
+        raise UsageError(f"{n} and {m} points have no {k}-th neighbour each; lower neighbours")
+    rho, nu = _neighbour_distance(p, p, k=k + 1), _neighbour_distance(p, q, k=k)
     usable = (rho > 0) & (nu > 0)
+    if usable.sum() < 2:
+        raise DpvaeError(f"{n - usable.sum()} of {n} points coincide with a neighbour")
     terms = latent_dim * np.log(nu[usable] / rho[usable])
     value = float(terms.mean()) + float(np.log(m / (n - 1)))
     error = float(terms.std(ddof=1) / np.sqrt(len(terms)))
     return NeighbourEstimate(value, error, int((~usable).sum()))
+
+
+def _neighbour_distance(points: np.ndarray, others: np.ndarray, *, k: int) -> np.ndarray:
+    """Return the distance of each point to its k-th nearest among `others`, `(points,)`."""
+    distances, _ = KDTree(others).query(points, k=[k])
+    return np.asarray(distances)[:, 0]

@@ -1,4 +1,4 @@
-"""Diagonal Gaussians: the encoder's posterior q(z|x) and the standard normal (paper, section 3.1)."""
+"""Diagonal Gaussians: the encoder's q(z|x) and the standard normal (paper, section 3.1)."""
 
 import math
 from dataclasses import dataclass

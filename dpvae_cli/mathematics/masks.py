@@ -1,4 +1,4 @@
-"""Binary masks b_k of coupling blocks: 1 marks a dimension that conditions, 0 one that is transformed.
+"""Binary masks b_k of coupling blocks: 1 marks a dimension that conditions, 0 a transformed one.
 
 Source: paper, equation (3) and Figure 9.
 """

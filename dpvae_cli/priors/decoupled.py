@@ -1,4 +1,4 @@
-"""The decoupled prior: a standard normal z0 pulled back to z through affine coupling (section 4.2)."""
+"""The decoupled prior: a standard normal z0 pulled back to z by affine coupling (section 4.2)."""
 
 from typing import Annotated, Literal, final
 
@@ -92,7 +92,7 @@ class Decoupled(PriorSpec):
         return self.masks
 
     def complaint(self, latent_dim: int) -> str | None:
-        """Refuse one dimension, masks of another size, idle blocks and dimensions left as they are."""
+        """Refuse one dimension, masks of another size, idle blocks and untouched dimensions."""
         if latent_dim < 2:
             return (
                 f"coupling splits z in two and needs latent_dim >= 2 (given: {latent_dim}); "

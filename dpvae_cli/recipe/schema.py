@@ -1,5 +1,7 @@
 """The recipe: one frozen object that says everything about a run."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, final
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -76,6 +78,27 @@ class Recipe(Spec):
 
     _name: str = PrivateAttr(default="recipe")
 
+    @classmethod
+    def load(cls, name_or_path: str | Path, overrides: Sequence[str] = ()) -> "Recipe":
+        """Return a packaged recipe or one from a file, with overrides applied in order.
+
+        Args:
+            name_or_path: `beta_h_moons` (see `dpvae recipes ls`) or `path/to/mine.yaml`.
+            overrides: such as `training.iterations=2000`, `prior=standard_normal` or
+                `prior={kind: decoupled, blocks: 4}`; a word replaces its section whole.
+
+        Raises:
+            RecipeError: with every mistake of the file and the overrides.
+
+        Example:
+            >>> from dpvae_cli.recipe import Recipe
+            >>> Recipe.load("beta_h_moons", ["prior=standard_normal"]).prior.kind
+            'standard_normal'
+        """
+        from dpvae_cli.recipe.loading import load  # noqa: PLC0415 (it needs this module)
+
+        return load(name_or_path, overrides)
+
     @property
     def name(self) -> str:
         """Return the name it was loaded under; no part of what the recipe says."""
@@ -90,13 +113,7 @@ class Recipe(Spec):
     @model_validator(mode="before")
     @classmethod
     def _expand_words(cls, value: Any) -> Any:
-        """Read a bare word as `{kind: word}`."""
-        if not isinstance(value, dict):
-            return value
-        return {
-            key: {"kind": part} if key in SECTIONS_WITH_KIND and isinstance(part, str) else part
-            for key, part in value.items()
-        }
+        return expand_words(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _prior_fits(self) -> Self:
@@ -121,6 +138,14 @@ class Recipe(Spec):
 
 
 SECTIONS_WITH_KIND = ("data", "architecture", "likelihood", "prior", "regularizer")
+
+
+def expand_words(values: dict[str, Any]) -> dict[str, Any]:
+    """Read a bare word as `{kind: word}`."""
+    return {
+        key: {"kind": part} if key in SECTIONS_WITH_KIND and isinstance(part, str) else part
+        for key, part in values.items()
+    }
 
 
 def _marker(annotation: Any) -> DefaultsTo | None:

@@ -51,7 +51,11 @@ class Adversary(nn.Module, ABC):
 class Regularizer(nn.Module, ABC):
     """The terms beside the reconstruction."""
 
-    adversary: Adversary | None = None
+    adversary: Adversary | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adversary = None
 
     @abstractmethod
     def terms(

@@ -13,7 +13,7 @@ from dpvae_cli.regularizers.base import Regularizer, RegularizerSpec, Term, Trai
 
 
 def capacity(iteration: int, *, max_capacity: float, stop_step: int) -> float:
-    """Return C(step) in nats: from 0 to `max_capacity` linearly until `stop_step`, then constant."""
+    """Return C(step) in nats: linear from 0 to `max_capacity` until `stop_step`, then constant."""
     return max_capacity * min(iteration / stop_step, 1.0)
 
 

@@ -1,7 +1,8 @@
 """beta-TCVAE: the KL taken apart and weighted anew (Chen et al. 2018; paper, equations (30), (31)).
 
-With MI = log q(z|x) - log q(z), TC = log q(z) - log prod_j q(z_j) and D = log prod_j q(z_j) - log p(z),
-each estimated from the minibatch at one draw z, MI + TC + D = log q(z|x) - log p(z).
+With MI = log q(z|x) - log q(z), TC = log q(z) - log prod_j q(z_j) and
+D = log prod_j q(z_j) - log p(z), each estimated from the minibatch at one draw z,
+MI + TC + D = log q(z|x) - log p(z).
 
     printed:  alpha MI + beta TC + gamma D                    (30), (31) with the full log p(z)
     joint:    alpha MI + (beta - 1) TC + gamma (TC + D)       TC + D estimates KL[q(z), p(z)]
@@ -95,7 +96,7 @@ class BetaTc(RegularizerSpec):
     gamma: Annotated[float, Field(ge=0)] = 15.0
     """Weight of the term with p(z) (paper, Table 2: 15)."""
     form: Form = "auto"
-    """`printed` as (30) and (31), `joint` with KL[q(z), p(z)], `auto` by whether p(z) factorises."""
+    """`printed` as (30), (31), `joint` with KL[q(z), p(z)], `auto` by whether p(z) factorises."""
     sampling: Literal["stratified", "weighted"] = "stratified"
     """Minibatch weights for q(z): `stratified` sums to one, `weighted` is biased."""
     weights_per: WeightsPer = "example"

@@ -6,11 +6,12 @@ second batch, z ~ prod_j q(z_j) ("product"); its logit estimates log q(z) / prod
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Annotated, Literal, final
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
@@ -44,13 +45,14 @@ class Discriminator(Adversary):
         self.learning_rate = learning_rate
         widths = [latent_dim] + [width] * depth
         layers: list[nn.Module] = []
-        for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+        for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.LeakyReLU(NEGATIVE_SLOPE)]
         self.network = nn.Sequential(*layers, nn.Linear(width, 1))
 
     def forward(self, z: Codes) -> PerExample:
         """Return the logit of "joint", an estimate of log q(z) - sum_j log q(z_j) in nats."""
-        return self.network(z).squeeze(-1)
+        logits: Tensor = self.network(z)
+        return logits.squeeze(-1)
 
     def loss(self, z: Codes, z_other: Codes, *, generator: torch.Generator | None = None) -> Scalar:
         """Return the cross-entropy over both classes, half each, in nats."""

@@ -1,0 +1,89 @@
+"""The terminal: results to stdout, everything else to stderr, errors without a traceback."""
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import typer
+
+from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def stderr() -> "Console":
+    """Return a console on stderr, made anew so that redirections are seen."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def result(text: str) -> None:
+    """Print a result to stdout as it is."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def note(text: str) -> None:
+    """Print a remark to stderr as it is."""
+    stderr().print(text, markup=False)
+
+
+def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to stdout: first column left, the others right; never cut, wraps if it must."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for position, column in enumerate(columns):
+        drawn.add_column(Text(column), justify="right" if position else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=max(console.width, 160))
+    console.print(drawn)
+
+
+def fail(error: DpvaeError) -> None:
+    """Print an error and what to do about it to stderr."""
+    from rich.text import Text
+
+    message = Text.assemble(("Error: ", "bold red"), str(error))
+    if error.hint:
+        message.append(f"\n{error.hint}")
+    stderr().print(message)
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn errors meant for the user into a message and an exit code; others stay tracebacks."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except DpvaeError as error:
+            fail(error)
+            raise typer.Exit(exit_code(error)) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(128 + signal.SIGINT) from error
+        except BrokenPipeError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from error
+
+    return run
+
+
+def exit_code(error: DpvaeError) -> int:
+    """Return the exit code of an error (docs/cli.md lists them)."""
+    if isinstance(error, InterruptedRun):
+        return 128 + error.signal_number
+    return error.exit_code

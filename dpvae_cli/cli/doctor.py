@@ -1,0 +1,21 @@
+"""`dpvae doctor`: versions, device, and where data, caches and weights are looked for."""
+
+import typer
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.options import DataRoot, examples
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("dpvae doctor", "dpvae doctor --data-root ~/data"))(doctor)
+
+
+@console.guarded
+def doctor(data_root: DataRoot = None) -> None:
+    """Show versions, devices, and where data, caches and Inception weights are looked for."""
+    from dpvae_cli.training.doctor import checks
+
+    console.table(
+        None, ["what", "where or which", "state"], [list(row) for row in checks(data_root)]
+    )

@@ -1,0 +1,126 @@
+"""`dpvae eval`: Table 1's metrics of one run or several."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.opening import opened
+from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, Quiet, Seed, examples
+
+if TYPE_CHECKING:
+    from dpvae_cli.evaluation.subject import Progress
+    from dpvae_cli.foundation.results import RunResults
+    from dpvae_cli.training.opened import Opened
+
+EXAMPLES = examples(
+    "dpvae eval",
+    "dpvae eval --metrics skl,nll,leak runs/factor_mnist-decoupled-seed0",
+    "dpvae eval runs/beta_h_moons-standard_normal-seed0 runs/beta_h_moons-decoupled-seed0",
+    "dpvae eval ckpt.pt --metrics nll evaluation.nll_images=64 --json > nll.json",
+)
+DEFAULT = "skl,skl_knn,nll,leak"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("eval", epilog=EXAMPLES)(evaluate)
+
+
+@console.guarded
+def evaluate(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CKPT]... [evaluation.KEY=VALUE]...",
+            help="Checkpoints or run folders (default: runs/latest), and sizes to change.",
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated: skl, skl_knn, nll, leak, manifold, manifold_lp, or all "
+            f"(default: {DEFAULT}, and the manifold ones on moons).",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
+    seed: Seed = 0,
+    best: Best = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how well a model generates, with standard errors.
+
+    Prints a table (several runs side by side, two with their difference) and keeps metrics.json
+    in each run folder. Exit code 1 if a metric failed; the others are kept.
+    """
+    from dpvae_cli.cli.progress import metric_progress
+    from dpvae_cli.foundation.results import document
+
+    overrides = [run for run in runs or [] if "=" in run and not Path(run).exists()]
+    paths: list[Path | None] = [Path(run) for run in runs or [] if run not in overrides]
+    found = [
+        opened(
+            path,
+            best=best,
+            device=device,
+            data_root=data_root,
+            no_download=no_download,
+            quiet=quiet,
+        )
+        for path in paths or [None]
+    ]
+    failed = False
+    measured = []
+    with metric_progress(quiet=quiet) as progress:
+        for run in found:
+            results, complete = _measure(run, metrics, overrides, seed=seed, progress=progress)
+            measured.append(results)
+            failed = failed or not complete
+    if as_json:
+        console.result(json.dumps(document(measured), indent=2, allow_nan=False))
+    else:
+        _print(measured)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _measure(
+    run: "Opened", metrics: str | None, overrides: list[str], *, seed: int, progress: "Progress"
+) -> "tuple[RunResults, bool]":
+    """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
+    from dpvae_cli.evaluation.evaluate import measure, metric_names
+    from dpvae_cli.evaluation.subject import Subject
+    from dpvae_cli.training.results_file import keep, run_results
+
+    has_manifold = run.recipe.data.kind == "moons"
+    default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT
+    names = metric_names(default if metrics is None else metrics, has_manifold=has_manifold)
+    recipe = run.recipe.with_evaluation(overrides)
+    subject = Subject(
+        run.model, run.load_dataset, run.encoded, recipe.evaluation, seed, progress=progress
+    )
+    results, failures = measure(subject, names)
+    for name, error in failures.items():
+        console.note(f"{run.label}: {name} failed: {error}")
+        if error.hint:
+            console.note(error.hint)
+    if failures and not results:
+        raise next(iter(failures.values()))
+    record = run_results(run, results)
+    keep(run, record)
+    return record, not failures
+
+
+def _print(measured: "list[RunResults]") -> None:
+    from dpvae_cli.cli.result_tables import compared, single
+
+    if len(measured) == 1:
+        console.table(measured[0].run, *single(measured[0]))
+    else:
+        console.table(None, *compared(measured))

@@ -1,0 +1,51 @@
+"""Open the checkpoint a command was given, or the latest one, and say so."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpvae_cli.cli import console
+
+if TYPE_CHECKING:
+    from dpvae_cli.training.opened import Opened
+
+
+def opened(
+    path: Path | None,
+    *,
+    best: bool,
+    device: str,
+    data_root: Path | None,
+    no_download: bool,
+    quiet: bool = False,
+) -> "Opened":
+    """Return the opened checkpoint; without a path the latest run's, named on stderr."""
+    from dpvae_cli.training.opened import open_checkpoint
+
+    found = open_checkpoint(
+        path, best=best, device=device, data_root=data_root, download=not no_download
+    )
+    if path is None and not quiet:
+        console.note(f"Using {found.path} (runs/latest).")
+    return found
+
+
+def outputs(out: Path | None, *, default: Path, stem: str) -> tuple[Path, Path]:
+    """Return the picture's path and the .npz beside it.
+
+    `--out x.png` names the picture and x.npz; `--out folder` puts `<stem>.png` and `<stem>.npz`
+    there; None does so in `default`.
+
+    Raises:
+        UsageError: the suffix is neither .png nor .pdf.
+    """
+    from dpvae_cli.foundation.errors import UsageError
+
+    if out is None or not out.suffix or out.is_dir():
+        folder = default if out is None else out
+        return folder / f"{stem}.png", folder / f"{stem}.npz"
+    if out.suffix not in (".png", ".pdf"):
+        raise UsageError(
+            f"--out {out}: a picture ends in .png or .pdf, not {out.suffix}",
+            hint="Leave the suffix out to name a folder.",
+        )
+    return out, out.with_suffix(".npz")

@@ -1,0 +1,56 @@
+"""Options that several commands share, and the examples at the end of every help text."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; one that is not there is an error.")
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(help="Folder to look for data in (default: $DPVAE_DATA, else the user cache)."),
+]
+NoDownload = Annotated[bool, typer.Option("--no-download", help="Never download data.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Best = Annotated[
+    bool,
+    typer.Option("--best", help="Of a run folder take best.pt (validation ELBO), not the last."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the draws.")]
+CheckpointPath = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[CKPT]",
+        help="Checkpoint or run folder (default: runs/latest).",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="With a suffix (.png, .pdf) the picture, an .npz beside it; without one a folder.",
+        show_default=False,
+    ),
+]
+
+
+class Space(StrEnum):
+    """Where a line is straight."""
+
+    z0 = "z0"
+    z = "z"
+
+
+class RankBy(StrEnum):
+    """What high-posterior samples are ranked by."""
+
+    representation = "representation"
+    generation = "generation"
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a help text: commands to try, one a line."""
+    return "Examples:\n\n" + "\n\n".join(lines)

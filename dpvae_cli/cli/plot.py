@@ -1,0 +1,170 @@
+"""`dpvae plot`: the paper's figures from runs' result files; what is missing is made first."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.opening import opened
+from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, examples
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dpvae_cli.plotting.leakage import LeakageCurve
+    from dpvae_cli.plotting.moons import Portrait
+    from dpvae_cli.training.opened import Opened
+
+plot = typer.Typer(no_args_is_help=True, help="Draw the paper's figures from runs.")
+
+Runs = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[RUN]...", help="Run folders or checkpoints (default: runs/latest)."),
+]
+OutStem = Annotated[
+    Path | None,
+    typer.Option(
+        help="x.png or x.pdf writes that one, x both (default: figures/<name>).",
+        show_default=False,
+    ),
+]
+FIGURES = Path("figures")
+
+
+@plot.command(
+    epilog=examples(
+        "dpvae plot moons runs/beta_h_moons-standard_normal-seed0 runs/beta_h_moons-decoupled-seed0"
+    )
+)
+@console.guarded
+def moons(
+    runs: Runs = None,
+    out: OutStem = None,
+    best: Best = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+) -> None:
+    """Draw Figure 1: samples, aggregate posterior, data and generation space, a column a run."""
+    from dpvae_cli.plotting.moons import figure1
+
+    found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
+    _save(figure1([_portrait(run) for run in found]), out, "moons")
+
+
+@plot.command(epilog=examples("dpvae plot regularizers runs/*_moons-*-seed0 --out figure3"))
+@console.guarded
+def regularizers(
+    runs: Runs = None,
+    out: OutStem = None,
+    best: Best = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+) -> None:
+    """Draw Figure 3: a block a run with samples, log q(z), generation space and training data."""
+    from dpvae_cli.plotting.regularizers import figure3
+
+    found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
+    _save(figure3([_portrait(run) for run in found]), out, "regularizers")
+
+
+@plot.command(epilog=examples("dpvae plot leakage runs/*_mnist-*-seed0 --out figure4.pdf"))
+@console.guarded
+def leakage(
+    runs: Runs = None,
+    out: OutStem = None,
+    best: Best = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+) -> None:
+    """Draw Figure 4: the leakage score against its threshold, a curve a run.
+
+    Reads `leak` from each run's metrics.json; measures it first where it is not there.
+    """
+    from dpvae_cli.plotting.leakage import figure4
+
+    found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
+    _save(figure4([_leakage_curve(run) for run in found]), out, "leakage")
+
+
+@plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
+@console.guarded
+def training(runs: Runs = None, out: OutStem = None) -> None:
+    """Draw training curves from metrics.jsonl: ELBO, terms, sKL and active units."""
+    from dpvae_cli.foundation.errors import MissingError
+    from dpvae_cli.plotting import training as curves
+    from dpvae_cli.training.run_folder import RunFolder, locate
+
+    read = []
+    places: list[Path | None] = [*(runs or [None])]
+    for run in places:
+        folder = RunFolder(locate(run).parent)
+        if not folder.metrics_log.is_file():
+            raise MissingError(f"{folder.path} has no metrics.jsonl")
+        read.append(curves.TrainingCurves.read(folder.metrics_log, folder.path.resolve().name))
+    _save(curves.figure(read), out, "training")
+
+
+def _open(runs: list[Path] | None, **options: Any) -> "list[Opened]":
+    places: list[Path | None] = [*(runs or [None])]
+    return [opened(run, **options) for run in places]
+
+
+def _save(figure: "Figure", out: Path | None, name: str) -> None:
+    from dpvae_cli.plotting import style
+
+    paths = style.save(figure, FIGURES / name if out is None else out)
+    console.result("\n".join(map(str, paths)))
+
+
+def _portrait(run: "Opened") -> "Portrait":
+    """Return what the figure shows of a run, from portrait.npz or made and kept there."""
+    from dpvae_cli.plotting.moons import Portrait
+    from dpvae_cli.sampling.portrait import portrait
+
+    aggregate = run.encoded.aggregate_posterior
+    arrays = _kept(
+        run,
+        "portrait.npz",
+        lambda: portrait(run.model, aggregate(), run.load_dataset(), seed=run.recipe.seed),
+    )
+    return Portrait(label=run.recipe.name, prior=run.recipe.prior.kind, arrays=arrays)
+
+
+def _kept(run: "Opened", name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the arrays kept beside the checkpoint, making them where they are of another one."""
+    import numpy as np
+
+    from dpvae_cli.foundation.files import read_npz, write_npz
+
+    path = run.folder.path / name
+    try:
+        arrays = read_npz(path)
+        if str(arrays.pop("checkpoint")) == run.digest:
+            return arrays
+    except (OSError, ValueError, KeyError, EOFError):
+        pass
+    arrays = make()
+    write_npz(path, arrays | {"checkpoint": np.array(run.digest)})
+    return arrays
+
+
+def _leakage_curve(run: "Opened") -> "LeakageCurve":
+    from dpvae_cli.evaluation.evaluate import measure
+    from dpvae_cli.evaluation.subject import Subject
+    from dpvae_cli.plotting.leakage import curves_from_metrics
+    from dpvae_cli.training import results_file
+
+    record = results_file.read(run)
+    if not any(result["metric"] == "leak" for result in record.get("results", [])):
+        subject = Subject(run.model, run.load_dataset, run.encoded, run.recipe.evaluation, 0)
+        results, failed = measure(subject, ["leak"])
+        if failed:
+            raise failed["leak"]
+        results_file.keep(run, results_file.run_results(run, results))
+        record = results_file.read(run)
+    return curves_from_metrics(record, label=run.recipe.name, prior=run.recipe.prior.kind)

@@ -1,0 +1,154 @@
+"""Progress of a training run on stderr: a bar on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, final
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from dpvae_cli.cli import console
+from dpvae_cli.evaluation.subject import Progress as MetricProgress
+from dpvae_cli.evaluation.subject import no_progress
+from dpvae_cli.training.listener import Listener, Silent
+
+REFRESH, LINE_EVERY = 0.1, 2.0
+
+
+@contextmanager
+def listener(*, quiet: bool) -> Iterator[Listener]:
+    """Return what hears of a run: a bar on a terminal, lines elsewhere, nothing with --quiet."""
+    out = console.stderr()
+    if quiet:
+        yield Silent()
+    elif not out.is_terminal:
+        yield Lines(out)
+    else:
+        with bar(out) as progress:
+            yield Bar(progress)
+
+
+def bar(out: Console) -> Progress:
+    """Return a progress bar with the pace, what is left and the numbers of the moment."""
+    return Progress(
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}", markup=False),
+        console=out,
+        transient=False,
+    )
+
+
+@final
+class Bar:
+    """Shows a run as a bar with rate, time left and the loss terms."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+        self._shown = 0.0
+
+    def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+        """Show the folder and start the bar."""
+        self._progress.console.print(f"Training in {run_dir}", markup=False)
+        self._task = self._progress.add_task(
+            "train", total=iterations, completed=iteration, numbers="", pace=""
+        )
+
+    def stepped(self, iteration: int) -> None:
+        """Move the bar, at most ten times a second."""
+        now = time.perf_counter()
+        if self._task is not None and now - self._shown > REFRESH:
+            self._shown = now
+            self._progress.update(self._task, completed=iteration)
+
+    def logged(self, record: Mapping[str, Any]) -> None:
+        """Show the terms beside the bar, a validation on a line of its own."""
+        assert self._task is not None
+        if record["kind"] == "validation":
+            self._progress.console.print(line(record), markup=False)
+        else:
+            pace = f"{record['steps_per_second']:.0f} steps/s"
+            self._progress.update(
+                self._task, completed=record["iteration"], numbers=terms(record), pace=pace
+            )
+
+    def saved(self, path: Path, *, iteration: int) -> None:
+        """Say nothing; the bar is enough."""
+
+
+@final
+class Lines:
+    """Shows a run as plain lines, at most one training line every two seconds."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._shown = 0.0
+
+    def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+        """Say where and how far."""
+        start = f" from iteration {iteration}" if iteration else ""
+        self._print(f"Training in {run_dir}{start}, {iterations} iterations")
+
+    def stepped(self, iteration: int) -> None:
+        """Say nothing."""
+
+    def logged(self, record: Mapping[str, Any]) -> None:
+        """Print validations, and training terms now and then."""
+        now = time.perf_counter()
+        if record["kind"] == "validation" or now - self._shown > LINE_EVERY:
+            self._shown = now
+            self._print(line(record))
+
+    def saved(self, path: Path, *, iteration: int) -> None:
+        """Say nothing."""
+
+    def _print(self, text: str) -> None:
+        self._out.print(text, markup=False)
+
+
+def line(record: Mapping[str, Any]) -> str:
+    """Return a record as one line."""
+    start = f"{record['iteration']:>8}  {record['kind']:<10}  "
+    if record["kind"] == "train":
+        return start + f"loss {record['loss']:.4g}  {terms(record)}"
+    names = ("elbo", "reconstruction", "kl", "active_units", "skl")
+    return start + "  ".join(f"{name} {record[name]:.4g}" for name in names)
+
+
+def terms(record: Mapping[str, Any]) -> str:
+    """Return the terms of a training record, unweighted."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in record["terms"].items())
+
+
+@contextmanager
+def metric_progress(*, quiet: bool) -> Iterator[MetricProgress]:
+    """Return what hears of slow metrics: a bar on a terminal, nothing elsewhere."""
+    out = console.stderr()
+    if quiet or not out.is_terminal:
+        yield no_progress
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=out, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(metric: str, done: int, total: int) -> None:
+            if metric not in tasks:
+                tasks[metric] = progress.add_task(metric, total=total)
+            progress.update(tasks[metric], completed=done)
+
+        yield show

@@ -1,0 +1,128 @@
+"""`dpvae recipes`: list, show, copy and check recipes. Nothing heavy is imported for listing."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.options import examples
+
+OVERRIDE = re.compile(r"[\w.]+\s*=")
+
+recipes = typer.Typer(
+    no_args_is_help=True,
+    help="List, show, copy and check recipes.",
+    epilog=examples("dpvae recipes ls", "dpvae recipes show beta_h_moons"),
+)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="e.g. prior=standard_normal seed=1"),
+]
+
+
+@recipes.command(epilog=examples("dpvae recipes ls"))
+@console.guarded
+def ls() -> None:
+    """List the packaged recipes."""
+    from dpvae_cli.recipe import catalogue
+
+    rows = [[name, catalogue.title(name)] for name in catalogue.names()]
+    console.table(None, ["recipe", "what it is"], rows)
+
+
+@recipes.command(
+    epilog=examples(
+        "dpvae recipes show beta_h_moons",
+        "dpvae recipes show beta_h_moons prior=standard_normal training.iterations=2000",
+        "dpvae recipes show mine.yaml > resolved.yaml",
+    )
+)
+@console.guarded
+def show(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or file.")],
+    overrides: Overrides = None,
+) -> None:
+    """Print a recipe as it would run: overrides applied, every default spelled out."""
+    from dpvae_cli.recipe import Recipe, to_yaml
+
+    console.result(to_yaml(Recipe.load(recipe, overrides or [])))
+
+
+@recipes.command(
+    epilog=examples(
+        "dpvae recipes cp beta_h_moons mine.yaml",
+        "dpvae recipes cp factor_mnist experiments/ --force",
+    )
+)
+@console.guarded
+def cp(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or file.")],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new file, or a folder.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Copy a recipe, comments and all, to a file of your own, and print where it is."""
+    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.foundation.files import write_text
+    from dpvae_cli.recipe import catalogue, reading
+
+    source = catalogue.locate(recipe)
+    target = destination / source.name if _is_folder(destination) else destination
+    if target.exists() and not force:
+        raise UsageError(f"{target} is already there", hint="--force overwrites it.")
+    write_text(target, reading.text_of(source))
+    console.result(str(target))
+    console.note(f"Train it with: dpvae train {target}")
+
+
+def _is_folder(destination: Path) -> bool:
+    return destination.is_dir() or (destination.suffix == "" and not destination.exists())
+
+
+@recipes.command(
+    epilog=examples(
+        "dpvae recipes validate mine.yaml",
+        "dpvae recipes validate recipes/*.yaml",
+        "dpvae recipes validate mine.yaml regularizer.beta=8",
+    )
+)
+@console.guarded
+def validate(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|KEY=VALUE", help="Recipes, and overrides to check with each of them."
+        ),
+    ],
+) -> None:
+    """Check recipes without running them; print what is wrong with all of them at once."""
+    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.recipe import Mistake, Recipe, RecipeError
+
+    overrides = [word for word in words if OVERRIDE.match(word) and not Path(word).is_file()]
+    files = [word for word in words if word not in overrides]
+    if not files:
+        raise UsageError(
+            "which recipe?", hint="Name a file first: dpvae recipes validate mine.yaml"
+        )
+    mistakes: list[Mistake] = []
+    for file in files:
+        try:
+            Recipe.load(file, overrides)
+            console.result(f"{file}: ok")
+        except RecipeError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise RecipeError(list(dict.fromkeys(mistakes)))
+
+
+@recipes.command(epilog=examples("dpvae recipes schema > dpvae-recipe.schema.json"))
+@console.guarded
+def schema() -> None:
+    """Print the JSON Schema of recipes, for completion and checks in editors."""
+    from dpvae_cli.recipe import json_schema
+
+    console.result(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,99 @@
+"""Result records as tables: one run with everything said, several side by side."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from dpvae_cli.foundation.results import Result, RunResults
+
+Table = tuple[list[str], list[list[str]]]
+
+
+class Row(NamedTuple):
+    """One line of a table: a name, a value and its standard error."""
+
+    name: str
+    value: float | None
+    standard_error: float | None
+    result: Result
+
+
+def single(run: RunResults) -> Table:
+    """Return the table of one run."""
+    columns = ["metric", "value", "standard error", "unit", "samples", "seed", "split"]
+    rows = [
+        [
+            row.name,
+            number(row.value),
+            number(row.standard_error),
+            row.result.unit,
+            f"{row.result.samples:,}",
+            str(row.result.seed),
+            row.result.split or "-",
+        ]
+        for row in _rows(run)
+    ]
+    return columns, rows
+
+
+def compared(runs: Sequence[RunResults]) -> Table:
+    """Return runs side by side, value +- standard error, and for two their difference."""
+    columns = ["metric", *(run.run for run in runs)]
+    if len(runs) == 2:
+        columns.append("difference")
+    by_run = [{row.name: row for row in _rows(run)} for run in runs]
+    names = list(dict.fromkeys(name for rows in by_run for name in rows))
+    table = []
+    for name in names:
+        found = [rows.get(name) for rows in by_run]
+        cells = ["-" if row is None else with_error(*row[1:3]) for row in found]
+        if len(runs) == 2:
+            cells.append(_difference(*found))
+        table.append([f"{name} [{_unit(found)}]", *cells])
+    return columns, table
+
+
+def _rows(run: RunResults) -> Iterator[Row]:
+    for result in run.results:
+        if result.metric == "leak":
+            yield from _curve_rows(result)
+        else:
+            yield Row(result.metric, result.value, result.standard_error, result)
+
+
+def _curve_rows(result: Result) -> Iterator[Row]:
+    """Yield the leakage score at each quantile and each threshold."""
+    details = result.details
+    for kind, names in (
+        ("quantile_", [f"leak at {100 * q:g} %" for q in details["quantiles"]]),
+        ("", [f"leak at tau {tau:g}" for tau in details["thresholds"]]),
+    ):
+        values, errors = details[f"{kind}values"], details[f"{kind}standard_errors"]
+        for name, value, error in zip(names, values, errors, strict=True):
+            yield Row(name, value, error, result)
+
+
+def _unit(rows: Sequence[Row | None]) -> str:
+    return next(row.result.unit for row in rows if row is not None)
+
+
+def _difference(first: Row | None, second: Row | None) -> str:
+    if first is None or second is None or first.value is None or second.value is None:
+        return "-"
+    errors = (first.standard_error, second.standard_error)
+    error = None if None in errors else math.hypot(*(e for e in errors if e is not None))
+    return with_error(second.value - first.value, error, sign=True)
+
+
+def number(value: float | None, *, sign: bool = False) -> str:
+    """Return four significant digits, or a dash."""
+    return "-" if value is None else f"{value:{'+' if sign else ''}.4g}"
+
+
+def with_error(value: float | None, error: float | None, *, sign: bool = False) -> str:
+    """Return `value +- error`, the error with two significant digits."""
+    if value is None or error is None:
+        return number(value, sign=sign)
+    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 4
+    digits = min(digits, 6)
+    return f"{value:{'+' if sign else ''}.{digits}f} ± {error:.{digits}f}"

@@ -1,0 +1,145 @@
+"""`dpvae sample`: samples of the prior, or of where prior and aggregate posterior disagree."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.opening import opened, outputs
+from dpvae_cli.cli.options import (
+    Best,
+    CheckpointPath,
+    DataRoot,
+    Device,
+    NoDownload,
+    Out,
+    RankBy,
+    Seed,
+    examples,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dpvae_cli.sampling.samples import LatentSamples
+    from dpvae_cli.training.opened import Opened
+
+EXAMPLES = examples(
+    "dpvae sample",
+    "dpvae sample --low-posterior runs/factor_mnist-decoupled-seed0",
+    "dpvae sample --high-posterior --rank generation -n 100 --out leaks.png",
+    "dpvae sample ckpt.pt --posterior --seed 3",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=EXAMPLES)(sample)
+
+
+@console.guarded
+def sample(
+    checkpoint: CheckpointPath = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many samples.")] = 64,
+    low_posterior: Annotated[
+        bool,
+        typer.Option("--low-posterior", help="Keep prior samples with the lowest q(z): pockets."),
+    ] = False,
+    high_posterior: Annotated[
+        bool,
+        typer.Option("--high-posterior", help="Keep samples of q(z) with the lowest p(z): leaks."),
+    ] = False,
+    posterior: Annotated[
+        bool, typer.Option("--posterior", help="Add the exact log q(z) to plain samples.")
+    ] = False,
+    pool: Annotated[
+        int | None,
+        typer.Option(min=1, help="Draw this many to keep -n of (default: recipe's pool times -n)."),
+    ] = None,
+    rank: Annotated[
+        RankBy | None,
+        typer.Option(
+            help="Rank high-posterior samples by log p(z) (default) or, generation, by log N(g(z))."
+        ),
+    ] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    best: Best = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+) -> None:
+    """Draw samples: z0 ~ N(0, I), z = g^-1(z0), decoded.
+
+    Writes a picture and an .npz with z, z0, log p(z), the decoded means, and log q(z) under
+    --low-posterior, --high-posterior or --posterior.
+    """
+    from dpvae_cli.foundation.errors import UsageError
+
+    if low_posterior and high_posterior:
+        raise UsageError("--low-posterior and --high-posterior exclude each other")
+    if rank is not None and not high_posterior:
+        raise UsageError("--rank is for --high-posterior")
+    if pool is not None and not (low_posterior or high_posterior):
+        raise UsageError("--pool is for --low-posterior and --high-posterior")
+    found = opened(
+        checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
+    )
+    kind = "low_posterior" if low_posterior else "high_posterior" if high_posterior else "prior"
+    pool = found.recipe.evaluation.pool * n if pool is None else pool
+    drawn = _draw(found, kind, n, pool=pool, rank=rank, seed=seed)
+    if posterior and drawn.log_q is None:
+        drawn = drawn.with_log_q(found.encoded.aggregate_posterior())
+    picture, arrays = outputs(out, default=found.folder.path / "samples", stem=kind)
+    _write(found, drawn, picture, arrays)
+
+
+def _draw(
+    found: "Opened", kind: str, n: int, *, pool: int, rank: RankBy | None, seed: int
+) -> "LatentSamples":
+    from dpvae_cli.foundation.randomness import stream
+    from dpvae_cli.sampling import samples
+
+    generator = stream(seed, "sample", kind)
+    if kind == "prior":
+        return samples.prior_samples(found.model, n, generator=generator)
+    aggregate = found.encoded.aggregate_posterior()
+    if kind == "low_posterior":
+        return samples.low_posterior(found.model, aggregate, n, pool=pool, generator=generator)
+    return samples.high_posterior(
+        found.model,
+        aggregate,
+        n,
+        pool=pool,
+        generator=generator,
+        rank=(rank or RankBy.representation).value,
+    )
+
+
+def _write(found: "Opened", drawn: "LatentSamples", picture: Path, arrays: Path) -> None:
+    """Write the .npz and the picture and print their paths."""
+    from dpvae_cli.foundation.files import write_npz
+    from dpvae_cli.plotting import samples as pictures
+    from dpvae_cli.sampling.encodings import decode
+
+    decoded = decode(found.model, drawn.z).numpy()
+    write_npz(arrays, _arrays(drawn) | {"decoded": decoded})
+    reference = None
+    if found.model.example_shape == (2,):
+        reference = found.load_dataset().test.examples(slice(0, 1_000)).numpy()
+    log_density = drawn.log_p_generation.numpy()
+    pictures.save(picture, decoded, log_density=log_density, reference=reference)
+    console.result(f"{picture}\n{arrays}")
+
+
+def _arrays(drawn: "LatentSamples") -> "dict[str, np.ndarray]":
+    tensors = {
+        "z": drawn.z,
+        "z0": drawn.z0,
+        "log_p": drawn.log_p,
+        "log_p_generation": drawn.log_p_generation,
+    }
+    if drawn.log_q is not None:
+        tensors["log_q"] = drawn.log_q
+    return {name: tensor.numpy() for name, tensor in tensors.items()}

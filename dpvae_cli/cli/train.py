@@ -1,0 +1,130 @@
+"""`dpvae train`: train a recipe, go on with a run, or show what would be trained."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.options import DataRoot, Device, NoDownload, Quiet, examples
+
+if TYPE_CHECKING:
+    from dpvae_cli.recipe import Recipe
+
+EXAMPLES = examples(
+    "dpvae train beta_h_moons",
+    "dpvae train beta_h_moons prior=standard_normal seed=1",
+    "dpvae train recipes/factor_mnist.yaml training.iterations=2000",
+    "dpvae train mine.yaml --dry-run",
+    "dpvae train --resume --run-dir runs/factor_mnist-decoupled-seed0",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=EXAMPLES)(train)
+
+
+@console.guarded
+def train(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A recipe's name or file (with --resume: the run's own if left out)."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="e.g. training.iterations=2000 seed=1"),
+    ] = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where the run is kept (default: runs/<recipe>-<prior>-seed<k>)."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete what is in the run folder first.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be trained; train nothing.")
+    ] = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a VAE from a recipe.
+
+    Leaves a run folder with recipe.yaml, checkpoint.pt, best.pt, metrics.jsonl, environment.json
+    and a sample picture. KEY=VALUE overrides the recipe; a bare word replaces a section.
+    """
+    from dpvae_cli.cli.progress import listener
+    from dpvae_cli.training.loop import train as train_recipe
+    from dpvae_cli.training.run_folder import default_run_dir
+
+    chosen, run_dir = _chosen(recipe, overrides or [], run_dir=run_dir, resume=resume)
+    if dry_run:
+        _describe(chosen, device=device, data_root=data_root)
+        return
+    folder = run_dir or default_run_dir(chosen)
+    with listener(quiet=quiet) as heard:
+        train_recipe(
+            chosen,
+            folder,
+            resume=resume,
+            overwrite=overwrite,
+            device=device,
+            data_root=data_root,
+            download=not no_download,
+            listener=heard,
+        )
+    console.result(str(folder))
+
+
+def _chosen(
+    recipe: str | None, overrides: list[str], *, run_dir: Path | None, resume: bool
+) -> tuple["Recipe", Path | None]:
+    """Return the recipe to train and the run folder, where the options name one."""
+    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.recipe import Recipe
+    from dpvae_cli.training.run_folder import latest
+
+    if recipe is not None and "=" in recipe:
+        overrides, recipe = [recipe, *overrides], None
+    if recipe is not None:
+        return Recipe.load(recipe, overrides), run_dir
+    if not resume:
+        raise UsageError(
+            "which recipe?",
+            hint="dpvae recipes ls lists them; dpvae train beta_h_moons trains one.",
+        )
+    folder = latest() if run_dir is None else run_dir
+    if run_dir is None:
+        console.note(f"Resuming {folder} (runs/latest).")
+    return _saved_recipe(folder, overrides), folder
+
+
+def _saved_recipe(folder: Path, overrides: list[str]) -> "Recipe":
+    """Return the run's recipe with the overrides; what it resolved once stays resolved."""
+    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.recipe import Recipe
+    from dpvae_cli.training import checkpoint
+    from dpvae_cli.training.run_folder import RunFolder
+
+    run = RunFolder(folder)
+    if not run.recipe.is_file():
+        raise UsageError(
+            f"--resume: {folder} holds no run", hint="Name a run folder with --run-dir."
+        )
+    name = checkpoint.read(run.checkpoint).recipe.name if run.checkpoint.is_file() else "recipe"
+    return Recipe.load(run.recipe, overrides).named(name)
+
+
+def _describe(recipe: "Recipe", *, device: str, data_root: Path | None) -> None:
+    """Print the resolved recipe, sizes and an estimated time."""
+    from dpvae_cli.recipe.dump import to_yaml
+    from dpvae_cli.training.dry_run import describe
+
+    facts = describe(recipe, device=device, data_root=data_root)
+    console.result(to_yaml(recipe))
+    console.table(None, ["what", "value"], [[key, value] for key, value in facts.items()])

@@ -1,0 +1,44 @@
+"""Which device to compute on."""
+
+import torch
+
+from dpvae_cli.foundation.errors import UsageError
+
+
+def resolve(name: str = "auto") -> torch.device:
+    """Return the device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        UsageError: the name is no device, or the device is not there. Never falls back silently.
+    """
+    if name == "auto":
+        return torch.device(_best())
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(
+            f"--device {name} is no device", hint="Use auto, cpu, cuda, cuda:N or mps."
+        ) from error
+    if device.type not in ("cpu", "cuda", "mps") or not _available(device):
+        raise UsageError(
+            f"--device {name} is not available here", hint=f"Available: {', '.join(available())}."
+        )
+    return device
+
+
+def available() -> list[str]:
+    """Return the names of the devices that can be used here."""
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _best() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _available(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return (device.index or 0) < torch.cuda.device_count()
+    return device.type == "cpu" or torch.backends.mps.is_available()

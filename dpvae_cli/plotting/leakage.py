@@ -1,0 +1,135 @@
+"""Figure 4: the leakage score against its threshold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.plotting import panels, style
+
+Numbers = Sequence[float | None]
+
+
+@final
+@dataclass(frozen=True)
+class LeakageCurve:
+    """LS(tau) of one model in nats; None where no sample lies below the threshold.
+
+    The quantile fields hold the same score at thresholds that follow the prior: `quantile_levels`
+    of log p(z) under z ~ p(z). They are None where a record has no such thresholds.
+    """
+
+    label: str
+    prior: str
+    thresholds: Sequence[float]
+    values: Numbers
+    standard_errors: Numbers
+    quantile_levels: Sequence[float] | None = None
+    quantile_values: Numbers | None = None
+    quantile_standard_errors: Numbers | None = None
+
+
+def curves_from_metrics(
+    document: Mapping[str, Any], label: str, *, prior: str
+) -> list[LeakageCurve]:
+    """Return a curve for each `leak` result of one run's metrics.json; none where it has none."""
+    found = [result for result in document.get("results", []) if result.get("metric") == "leak"]
+    return [_curve(result["details"], label, prior) for result in found]
+
+
+def _curve(details: Mapping[str, Any], label: str, prior: str) -> LeakageCurve:
+    return LeakageCurve(
+        label,
+        prior,
+        details["thresholds"],
+        details["values"],
+        details.get("standard_errors") or [None] * len(details["values"]),
+        details.get("quantiles"),
+        details.get("quantile_values"),
+        details.get("quantile_standard_errors"),
+    )
+
+
+@style.house_style()
+def figure4(curves: Sequence[LeakageCurve]) -> Figure:
+    """Draw LS(tau) against tau and, where recorded, against quantiles of each model's log p(z).
+
+    Twins share a colour; the standard normal prior is dashed. A missing value leaves a gap: no
+    sample lies below that threshold.
+
+    Source: Figure 4.
+
+    Raises:
+        UsageError: there is no curve.
+    """
+    if not curves:
+        raise UsageError(
+            "nothing to draw: no run has a leakage score", hint="Evaluate the metric `leak` first."
+        )
+    quantiles = any(curve.quantile_levels for curve in curves)
+    width = style.DOUBLE_COLUMN if quantiles else style.SINGLE_COLUMN
+    figure = style.new_figure(width, 2.5)
+    axes = figure.subplots(1, 1 + quantiles, squeeze=False, sharey=True)[0]
+    styles = style.line_styles([c.label for c in curves], [c.prior for c in curves])
+    _draw(axes, curves, styles)
+    axes[0].set(xlabel="threshold $\\tau$ on $\\log\\,p(z)$, nats", ylabel="leakage score, nats")
+    if quantiles:
+        _level_axis(axes[1], curves)
+    style.legend_below(figure, [_handle(*pair) for pair in zip(curves, styles, strict=True)])
+    return figure
+
+
+def _draw(
+    axes: np.ndarray, curves: Sequence[LeakageCurve], styles: Sequence[dict[str, Any]]
+) -> None:
+    for curve, look in zip(curves, styles, strict=True):
+        _line(axes[0], curve.thresholds, curve.values, errors=curve.standard_errors, look=look)
+        if curve.quantile_levels and curve.quantile_values:
+            errors = curve.quantile_standard_errors or [None] * len(curve.quantile_values)
+            _line(axes[1], curve.quantile_levels, curve.quantile_values, errors=errors, look=look)
+    every = [value for c in curves for value in (*c.values, *(c.quantile_values or ()))]
+    known = np.array([value for value in every if value is not None])
+    if len(known) and known.min() > 0 and known.max() > 50 * known.min():
+        axes[0].set_yscale("log", nonpositive="clip")
+    for ax in axes:
+        panels.open_frame(ax)
+
+
+def _line(
+    ax: Axes, x: Sequence[float], y: Numbers, *, errors: Numbers, look: dict[str, Any]
+) -> None:
+    # As floats None becomes NaN, where matplotlib breaks a line and leaves an error bar out.
+    ax.errorbar(
+        np.array(x, dtype=float),
+        np.array(y, dtype=float),
+        yerr=np.nan_to_num(np.array(errors, dtype=float)),
+        elinewidth=0.8,
+        capsize=1.5,
+        **look,
+        **_marker(look),
+    )
+
+
+def _marker(look: dict[str, Any]) -> dict[str, Any]:
+    if look["linestyle"] == "-":
+        return {"marker": "o", "markersize": 3.2}
+    return {"marker": "s", "markersize": 3.2, "markerfacecolor": "white"}
+
+
+def _level_axis(ax: Axes, curves: Sequence[LeakageCurve]) -> None:
+    levels = sorted({level for curve in curves for level in curve.quantile_levels or ()})
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(levels))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{100 * level:g} %"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("threshold at this quantile of the model's own $\\log\\,p(z)$")
+
+
+def _handle(curve: LeakageCurve, look: dict[str, Any]) -> Line2D:
+    return Line2D([], [], label=style.name(curve.label, curve.prior), **look, **_marker(look))

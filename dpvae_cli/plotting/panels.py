@@ -1,0 +1,134 @@
+"""Pieces that several figures draw: density maps, point clouds, marked samples, image strips."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+
+from dpvae_cli.plotting import style
+
+DEPTH = 12.0
+"""Nats below its peak at which a density map ends; deeper is as good as empty."""
+
+LOW_MARK: dict[str, Any] = {"marker": "X", "facecolor": style.ORANGE}
+HIGH_MARK: dict[str, Any] = {"marker": "^", "facecolor": style.PURPLE}
+
+
+def density_map(ax: Axes, x: np.ndarray, y: np.ndarray, *, log_density: np.ndarray) -> AxesImage:
+    """Draw a log-density, in nats below its peak and cut at `DEPTH`, as a square map.
+
+    Args:
+        ax: where to draw.
+        x: (a,) evenly spaced abscissas.
+        y: (b,) evenly spaced ordinates.
+        log_density: (b, a), a row for each y; values that are not finite count as empty.
+    """
+    image = ax.imshow(
+        below_peak(log_density),
+        extent=(*_edges(x), *_edges(y)),
+        origin="lower",
+        cmap=style.DENSITY_MAP,
+        vmin=-DEPTH,
+        vmax=0,
+        interpolation="bilinear",
+    )
+    square_limits(ax, *_edges(x), *_edges(y))
+    return image
+
+
+def below_peak(log_density: np.ndarray) -> np.ndarray:
+    """Return a log-density relative to its largest finite value, clipped at -`DEPTH`."""
+    finite = np.isfinite(log_density)
+    peak = log_density[finite].max() if finite.any() else 0.0
+    relative = np.where(finite, log_density - peak, -np.inf)
+    return np.clip(relative, -DEPTH, 0)
+
+
+def _edges(centres: np.ndarray) -> tuple[float, float]:
+    half = (centres[-1] - centres[0]) / max(len(centres) - 1, 1) / 2
+    return float(centres[0] - half), float(centres[-1] + half)
+
+
+def square_limits(ax: Axes, left: float, right: float, bottom: float, top: float) -> None:
+    """Show a square around this rectangle, so that panels of one row are equally large."""
+    half = max(right - left, top - bottom) / 2
+    x, y = (left + right) / 2, (bottom + top) / 2
+    ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal")
+
+
+def widen(ax: Axes, *clouds: np.ndarray) -> None:
+    """Widen a square panel about its centre until it shows all these points."""
+    points = np.concatenate(clouds)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    centre = np.array([(left + right) / 2, (bottom + top) / 2])
+    half = max((right - left) / 2, 1.12 * np.abs(points - centre).max(initial=0))
+    square_limits(ax, *(centre[0] - half, centre[0] + half), *(centre[1] - half, centre[1] + half))
+
+
+def cloud(ax: Axes, points: np.ndarray, *, colour: str, size: float = 1.2) -> None:
+    """Draw many points as a faint texture; the fewer they are, the stronger each is."""
+    alpha = float(np.clip(600 / max(len(points), 1), 0.15, 0.7))
+    # A raster keeps the PDF of ten thousand points small; axes and text stay vectors.
+    ax.scatter(*points.T, s=size, c=colour, alpha=alpha, linewidths=0, rasterized=True)
+
+
+def marks(ax: Axes, low: np.ndarray, high: np.ndarray, *, size: float = 26) -> None:
+    """Mark low- and high-posterior samples, each by its own shape and colour."""
+    halo = [withStroke(linewidth=1.6, foreground="white")]
+    for points, mark in ((low, LOW_MARK), (high, HIGH_MARK)):
+        ax.scatter(
+            *points.T, s=size, edgecolor="black", linewidths=0.5, zorder=4, path_effects=halo, **mark
+        )
+
+
+def mark_handles() -> list[Artist]:
+    """Return legend entries for `marks`."""
+    return [
+        Line2D([], [], linestyle="", markersize=5.5, markeredgewidth=0.5, markeredgecolor="black",
+               marker=mark["marker"], markerfacecolor=mark["facecolor"], label=label)
+        for mark, label in ((LOW_MARK, "low-posterior samples"), (HIGH_MARK, "high-posterior samples"))
+    ]  # fmt: skip
+
+
+def dot_handle(colour: str, label: str) -> Artist:
+    """Return a legend entry for a `cloud`."""
+    return Line2D([], [], linestyle="", marker="o", markersize=3.5, color=colour, label=label)
+
+
+def sigma_circles(ax: Axes) -> None:
+    """Draw the circles of N(0, I) at one, two and three standard deviations."""
+    for radius in (1, 2, 3):
+        ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor="#404040", linewidth=0.6))
+
+
+def bounds(*clouds: np.ndarray, trim: float = 0.0, margin: float = 0.07) -> tuple[float, ...]:
+    """Return (left, right, bottom, top) around 2-D points, `trim` percent of each end left out."""
+    limits = [np.percentile(cloud, [trim, 100 - trim], axis=0) for cloud in clouds if len(cloud)]
+    low, high = np.min(limits, axis=(0, 1)), np.max(limits, axis=(0, 1))
+    room = margin * np.maximum(high - low, 1e-9)
+    low, high = low - room, high + room
+    return float(low[0]), float(high[0]), float(low[1]), float(high[1])
+
+
+def few_ticks(axes: Iterable[Axes]) -> None:
+    """Leave a handful of round numbers on both axes."""
+    for axis in (axis for ax in axes for axis in (ax.xaxis, ax.yaxis)):
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+
+
+def bare(ax: Axes) -> None:
+    """Take the ticks away and keep the frame."""
+    ax.set(xticks=[], yticks=[])
+
+
+def open_frame(ax: Axes) -> None:
+    """Keep the left and lower spine only, over a faint grid: the frame of a curve."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(visible=True)

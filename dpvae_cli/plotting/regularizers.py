@@ -1,0 +1,96 @@
+"""Figure 3: one block a regularizer, twins side by side."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
+
+from dpvae_cli.plotting import moons, panels, style
+from dpvae_cli.plotting.moons import Portrait
+
+Pair = tuple[Portrait | None, Portrait | None]
+_MARK_SIZE = 15
+
+
+@style.house_style()
+def figure3(portraits: Sequence[Portrait]) -> Figure:
+    """Draw (a) samples, (b) log q(z), (c) generation space and data with marks, a block each run.
+
+    The generation space of a standard normal prior is its representation space and is not shown
+    twice.
+
+    Source: Figure 3.
+
+    Raises:
+        UsageError: there is no portrait.
+    """
+    pairs = twins(moons.require(portraits))
+    limits = moons.data_limits(portraits)
+    wide = (limits[1] - limits[0]) / (limits[3] - limits[2])
+    sides = [side for side in (0, 1) if any(pair[side] for pair in pairs)]
+    units = [_units(side, wide) for side in sides]
+    panel = (style.DOUBLE_COLUMN - 0.5) / sum(_units(0, wide) + _units(1, wide))
+    width = sum(sum(ratios) * panel + 0.25 for ratios in units)
+    figure = style.new_figure(width, (panel + 0.38) * len(pairs) + 0.1)
+    blocks = figure.subfigures(
+        len(pairs), len(sides), squeeze=False, width_ratios=list(map(sum, units)), wspace=0.02
+    )
+    norm = moons.density_norm(portraits)
+    for row, pair in zip(blocks, pairs, strict=True):
+        for block, side, ratios in zip(row, sides, units, strict=True):
+            _draw_block(block, pair[side], ratios=ratios, norm=norm, limits=limits)
+    style.legend_below(
+        figure, [*panels.mark_handles(), panels.dot_handle(style.GREY, "training data")]
+    )
+    return figure
+
+
+def twins(portraits: Sequence[Portrait]) -> list[Pair]:
+    """Return rows of (standard normal, other prior), runs of one family in one row."""
+    families: dict[str, tuple[list[Portrait], list[Portrait]]] = {}
+    for portrait in portraits:
+        name = style.family(portrait.label, portrait.prior)
+        side = int(portrait.prior != style.STANDARD_NORMAL)
+        families.setdefault(name, ([], []))[side].append(portrait)
+    return [pair for left, right in families.values() for pair in zip_longest(left, right)]
+
+
+def _units(side: int, wide: float) -> list[float]:
+    """Return the widths of a block's panels in units of a latent panel's."""
+    return [wide, 1, wide] if side == 0 else [wide, 1, 1, wide]
+
+
+def _draw_block(
+    block: SubFigure,
+    portrait: Portrait | None,
+    *,
+    ratios: list[float],
+    norm: Normalize,
+    limits: tuple[float, ...],
+) -> None:
+    if portrait is None:
+        return
+    axes = block.subplots(1, len(ratios), width_ratios=ratios)
+    moons.draw_samples(axes[0], portrait, norm=norm)
+    moons.draw_posterior(axes[1], portrait, size=_MARK_SIZE)
+    if len(axes) == 4:
+        moons.draw_generation(axes[2], portrait, size=_MARK_SIZE)
+    moons.draw_data(axes[-1], portrait, size=_MARK_SIZE)
+    for ax in (axes[0], axes[-1]):
+        moons.show_data(ax, limits)
+    _name_panels(list(axes))
+    title = style.name(portrait.label, portrait.prior)
+    colour = style.prior_colour(portrait.prior)
+    block.suptitle(title, x=0.01, ha="left", color=colour, fontsize=8)
+
+
+def _name_panels(axes: list[Axes]) -> None:
+    names = ["(a) samples", "(b) $\\log\\,q(z)$", "(c) $z_0$", "(c) data"]
+    if len(axes) == 3:
+        del names[2]
+    for ax, name in zip(axes, names, strict=True):
+        panels.bare(ax)
+        ax.set_anchor("N")
+        ax.set_xlabel(name, fontsize=7)

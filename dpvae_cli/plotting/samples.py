@@ -1,0 +1,127 @@
+"""Samples as pictures: image grids, point clouds, and heat maps for everything else."""
+
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.files import write_atomically
+from dpvae_cli.plotting import panels, style
+
+GAP = 2
+"""White pixels between the images of a grid."""
+
+
+def to_pixels(images: np.ndarray) -> np.ndarray:
+    """Return (n, h, w, 3) bytes of images (n, c, h, w) whose values in [0, 1] may overshoot.
+
+    Raises:
+        UsageError: the images have neither one channel nor three.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        shape = " x ".join(map(str, images.shape[1:]))
+        raise UsageError(
+            f"cannot draw examples of shape {shape} as images",
+            hint="Images are (1, height, width) or (3, height, width); draw others as rows.",
+        )
+    if images.dtype != np.uint8:
+        images = np.rint(255 * np.clip(np.nan_to_num(images), 0, 1)).astype(np.uint8)
+    return np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1)
+
+
+def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Tile images (n, c, h, w) row by row into one (H, W, 3) picture of bytes.
+
+    Args:
+        images: values in [0, 1]; what lies outside is clipped. Bytes are taken as they are.
+        columns: images a row; as many as there are rows, or one more, by default.
+    """
+    pixels = to_pixels(images)
+    count, height, width, _ = pixels.shape
+    columns = columns or max(1, ceil(sqrt(count)))
+    rows = max(1, ceil(count / columns))
+    canvas = np.full((rows, height + GAP, columns, width + GAP, 3), 255, dtype=np.uint8)
+    for index, tile in enumerate(pixels):
+        canvas[index // columns, :height, index % columns, :width] = tile
+    canvas = canvas.reshape(rows * (height + GAP), columns * (width + GAP), 3)
+    return canvas[:-GAP, :-GAP]
+
+
+def save_grid(images: np.ndarray, path: Path, *, columns: int | None = None) -> Path:
+    """Write `grid` as a PNG, pixel for pixel; a path without a suffix gets .png.
+
+    Raises:
+        UsageError: the suffix is not .png, or the folder cannot be written to.
+    """
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"cannot write the image grid {path}", hint="Its suffix must be .png.")
+    picture = grid(images, columns)
+    write_atomically(path, lambda file: matplotlib.image.imsave(file, picture, format="png"))
+    return path
+
+
+@style.house_style()
+def scatter(
+    points: np.ndarray, log_density: np.ndarray, *, reference: np.ndarray | None = None
+) -> Figure:
+    """Draw decoded samples (n, 2), probable ones dark, over a trace of reference points (m, 2)."""
+    left, right, bottom, top = panels.bounds(points)
+    tall = float(np.clip((top - bottom) / (right - left), 0.3, 1.5))
+    figure = style.new_figure(style.SINGLE_COLUMN, 2.2 * tall + 0.6, compressed=True)
+    ax = figure.subplots()
+    if reference is not None:
+        panels.cloud(ax, reference, colour=style.LIGHT_GREY)
+    order = np.argsort(log_density)
+    dots = ax.scatter(
+        *points[order].T, c=log_density[order], cmap=style.POINTS_MAP, s=3, linewidths=0,
+        rasterized=True,
+    )  # fmt: skip
+    ax.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    panels.few_ticks([ax])
+    figure.colorbar(dots, ax=ax).set_label("log-density, nats")
+    return figure
+
+
+@style.house_style()
+def rows(vectors: np.ndarray) -> Figure:
+    """Draw examples of any shape as a heat map, flattened, one a row."""
+    table = vectors.reshape(len(vectors), -1)
+    height = float(np.clip(0.12 * len(table) + 0.6, 1.4, 4.5))
+    figure = style.new_figure(style.SINGLE_COLUMN, height)
+    ax = figure.subplots()
+    image = heat_map(ax, table)
+    ax.set(xlabel="entry", ylabel="sample")
+    figure.colorbar(image, ax=ax).set_label("value")
+    return figure
+
+
+def heat_map(ax: Axes, table: np.ndarray, **limits: Any) -> matplotlib.image.AxesImage:
+    """Draw a table of numbers; rows are counted from the top."""
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5, integer=True))
+    return ax.imshow(table, aspect="auto", cmap="cividis", interpolation="nearest", **limits)
+
+
+@style.house_style()
+def triptych(prior: np.ndarray, low: np.ndarray, *, high: np.ndarray) -> Figure:
+    """Draw image grids of prior, low-posterior and high-posterior samples side by side.
+
+    Source: Figure 5 shows the first two.
+    """
+    titles = ("prior samples", "low-posterior samples", "high-posterior samples")
+    pictures = [grid(images) for images in (prior, low, high)]
+    ratios = [picture.shape[1] / picture.shape[0] for picture in pictures]
+    figure = style.new_figure(style.DOUBLE_COLUMN, (style.DOUBLE_COLUMN - 0.3) / sum(ratios) + 0.3)
+    axes = figure.subplots(1, 3, width_ratios=ratios)
+    for ax, picture, title in zip(axes, pictures, titles, strict=True):
+        ax.imshow(picture, interpolation="none")
+        ax.set_title(title)
+        ax.set_axis_off()
+    return figure

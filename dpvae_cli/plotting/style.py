@@ -1,0 +1,196 @@
+"""The look that all figures share: sizes, colours, fonts, names and files."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import matplotlib.style
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.files import write_atomically
+
+SINGLE_COLUMN = 3.4
+DOUBLE_COLUMN = 7.0
+"""Widths of a journal's columns, in inches."""
+
+# Okabe and Ito's palette, which keeps its contrasts under the common colour-vision deficiencies.
+BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
+CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+GREY, LIGHT_GREY = "#6E6E6E", "#C8C8C8"
+
+STANDARD_NORMAL = "standard_normal"
+PRIOR_COLOURS = {STANDARD_NORMAL: VERMILLION, "decoupled": BLUE}
+
+# Light to dark: paper stays white where there is no density, and marks stand out on it.
+DENSITY_MAP = LinearSegmentedColormap.from_list(
+    "dpvae_density", ["#ffffff", "#d3ecd0", "#7fcdb0", "#2f9a95", "#25638a", "#32296b"]
+)
+POINTS_MAP = LinearSegmentedColormap.from_list(
+    "dpvae_points", [DENSITY_MAP(level) for level in (0.25, 0.4, 0.6, 0.8, 1.0)]
+)
+
+_SETTINGS: dict[str, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "figure.labelsize": 8,
+    "axes.edgecolor": LIGHT_GREY,
+    "axes.linewidth": 0.7,
+    "axes.titlepad": 4,
+    "axes.labelpad": 2.5,
+    "xtick.color": LIGHT_GREY,
+    "ytick.color": LIGHT_GREY,
+    "xtick.labelcolor": "#404040",
+    "ytick.labelcolor": "#404040",
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+    "grid.color": "#E8E8E8",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.4,
+    "figure.constrained_layout.w_pad": 0.03,
+    "figure.constrained_layout.h_pad": 0.03,
+    "pdf.fonttype": 42,
+}
+
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in the house style inside the block; the caller's rcParams come back after it.
+
+    matplotlib keeps its settings in one global table, so threads that draw take turns.
+    """
+    with _LOCK, matplotlib.style.context(["default", _SETTINGS]):
+        yield
+
+
+def new_figure(width: float, height: float, *, compressed: bool = False) -> Figure:
+    """Return an empty figure of this size in inches, laid out by constraints.
+
+    A compressed layout closes the gaps between panels that keep their aspect.
+    """
+    return Figure(figsize=(width, height), layout="compressed" if compressed else "constrained")
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write `figure` as `path` (.png or .pdf), or as both beside each other without a suffix.
+
+    Returns:
+        the files written, each whole or not at all.
+
+    Raises:
+        UsageError: the suffix names another format, or the folder cannot be written to.
+    """
+    targets = picture_paths(path)
+    for target in targets:
+        write_atomically(target, lambda file, kind=target.suffix: _render(figure, file, kind))
+    return targets
+
+
+def picture_paths(path: Path) -> list[Path]:
+    """Return the files that `save` would write for `path`; check this before long work.
+
+    Raises:
+        UsageError: the suffix is neither .png nor .pdf.
+    """
+    if not path.suffix:
+        return [path.with_name(path.name + suffix) for suffix in (".png", ".pdf")]
+    if path.suffix.lower() not in (".png", ".pdf"):
+        raise UsageError(
+            f"cannot draw {path}: no picture format is called {path.suffix!r}",
+            hint="Use .png or .pdf, or leave the suffix out to get both.",
+        )
+    return [path]
+
+
+@house_style()
+def _render(figure: Figure, file: BinaryIO, suffix: str) -> None:
+    if suffix.lower() == ".png":
+        figure.savefig(file, format="png", dpi=200)
+    else:  # without its date the same record gives the same bytes
+        figure.savefig(file, format="pdf", dpi=300, metadata={"CreationDate": None})
+
+
+def prior_colour(prior: str | None) -> str:
+    """Return the one colour that stands for a kind of prior in every figure."""
+    return PRIOR_COLOURS.get(prior or "", GREEN)
+
+
+def prior_name(prior: str) -> str:
+    """Return the words for a kind of prior: "standard normal"."""
+    return prior.replace("_", " ")
+
+
+def family(label: str, prior: str | None) -> str:
+    """Return the label up to the prior's name: what a run shares with its twin."""
+    if not prior:
+        return label
+    for word in (prior, prior.replace("_", " "), prior.replace("_", "-")):
+        label = label.split(word)[0]
+    return label.strip(" -_/,.:;|([=+")
+
+
+def plain(text: str, width: int) -> str:
+    """Return `text` on one line of at most `width` characters, safe from matplotlib's own syntax.
+
+    What is too long loses its middle, since run names differ at their ends.
+    """
+    text = " ".join(text.split())
+    if len(text) > width:
+        head = width // 2
+        text = f"{text[:head]}…{text[len(text) - (width - head - 1) :]}"
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text  # legends leave such labels out
+
+
+def name(label: str, prior: str | None, *, width: int = 26) -> str:
+    """Return a run's name for titles and legends: its family and the words for its prior."""
+    if prior is None:
+        return plain(label, width)
+    return ", ".join(filter(None, (plain(family(label, prior), width), prior_name(prior))))
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Put one legend under the panels, in as many columns as fit, and grow the figure for it."""
+    width, height = figure.get_size_inches()
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = int(np.clip(width // (0.07 * longest + 0.45), 1, len(handles)))
+    figure.set_size_inches(width, height + 0.16 * ceil(len(handles) / columns) + 0.1)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def line_styles(labels: Sequence[str], priors: Sequence[str | None]) -> list[dict[str, Any]]:
+    """Return colour and dashes of each line: twins share a colour, standard normal is dashed.
+
+    A single pair of twins needs no colour to be told apart, so its lines take the priors' colours.
+    """
+    families = [family(label, prior) for label, prior in zip(labels, priors, strict=True)]
+    order = list(dict.fromkeys(families))
+    alone = len(order) == 1 and None not in priors and len(set(priors)) == len(priors)
+    styles = []
+    for shared, prior in zip(families, priors, strict=True):
+        colour = prior_colour(prior) if alone else CYCLE[order.index(shared) % len(CYCLE)]
+        dashes = (0, (3.5, 1.8)) if prior == STANDARD_NORMAL else "-"
+        styles.append({"color": colour, "linestyle": dashes})
+    return styles

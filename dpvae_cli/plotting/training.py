@@ -1,0 +1,185 @@
+"""Curves of training: what `metrics.jsonl` recorded, a panel a quantity."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.plotting import panels, style
+
+Series = tuple[np.ndarray, np.ndarray]
+"""Iterations and the values recorded there."""
+
+_VALIDATION = {
+    "validation/elbo": "validation ELBO, nats",
+    "validation/reconstruction": "validation reconstruction, nats",
+    "validation/kl": "validation KL, nats",
+    "validation/skl": "sKL on 1,000 codes, nats",
+    "validation/active_units": "active units",
+}
+
+
+@final
+@dataclass(frozen=True)
+class TrainingCurves:
+    """The curves of one run.
+
+    `series` maps "train/loss", "train/<term>" and "validation/<quantity>" to iterations and values.
+    """
+
+    label: str
+    series: Mapping[str, Series]
+    prior: str | None = None
+
+    @classmethod
+    def read(cls, path: Path, label: str, *, prior: str | None = None) -> Self:
+        """Read metrics.jsonl; a last line that was cut off while it was written is left out.
+
+        Where a resumed run records an iteration again, the later record counts.
+
+        Raises:
+            UsageError: the file cannot be read, or another line than the last is broken.
+        """
+        found: dict[str, dict[int, float]] = defaultdict(dict)
+        for record in _records(path):
+            for name, value in _quantities(record):
+                found[name][record["iteration"]] = np.nan if value is None else float(value)
+        return cls(label, {name: _series(values) for name, values in found.items()}, prior)
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror or error}",
+            hint="Name a run folder that training has written to.",
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            record["iteration"], record["kind"]
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                return
+            raise UsageError(f"{path}:{number}: not a training record: {line[:60]!r}") from error
+        yield record
+
+
+def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    if record["kind"] == "train":
+        yield "train/loss", record.get("loss")
+        for name, value in record.get("terms", {}).items():
+            yield f"train/{name}", value
+    if record["kind"] == "validation":
+        for name in _VALIDATION:
+            key = name.removeprefix("validation/")
+            if key in record:
+                yield name, record[key]
+
+
+def _series(values: Mapping[int, float]) -> Series:
+    iterations = np.array(sorted(values))
+    return iterations, np.array([values[iteration] for iteration in iterations])
+
+
+@style.house_style()
+def figure(runs: Sequence[TrainingCurves]) -> Figure:
+    """Draw validation first, then sKL and active units, then the loss and each of its terms.
+
+    Training values are faint with their running mean over them. The vertical window fits the last
+    nine tenths of training, since the first steps are orders of magnitude away.
+
+    Raises:
+        UsageError: no run has recorded anything.
+    """
+    names = _panel_names(runs)
+    if not names:
+        raise UsageError(
+            "nothing to draw: no run has recorded anything yet",
+            hint="Train until the first line of metrics.jsonl is written.",
+        )
+    columns = min(3, len(names))
+    rows = ceil(len(names) / columns)
+    picture = style.new_figure(style.DOUBLE_COLUMN * max(columns, 2) / 3, 1.45 * rows + 0.2)
+    axes = list(picture.subplots(rows, columns, squeeze=False, sharex=True).flat)
+    looks = style.line_styles([run.label for run in runs], [run.prior for run in runs])
+    for ax, name in zip(axes, names, strict=False):
+        _draw_panel(ax, name, runs=runs, looks=looks)
+    _share_iterations(axes, shown=len(names), columns=columns)
+    style.legend_below(picture, [_handle(*pair) for pair in zip(runs, looks, strict=True)])
+    return picture
+
+
+def _handle(run: TrainingCurves, look: dict[str, Any]) -> Line2D:
+    return Line2D([], [], label=style.name(run.label, run.prior), **look)
+
+
+def _panel_names(runs: Sequence[TrainingCurves]) -> list[str]:
+    recorded = dict.fromkeys(name for run in runs for name in run.series)
+    validation = [name for name in _VALIDATION if name in recorded]
+    return validation + [name for name in recorded if name.startswith("train/")]
+
+
+def _draw_panel(
+    ax: Axes, name: str, *, runs: Sequence[TrainingCurves], looks: Sequence[dict[str, Any]]
+) -> None:
+    late = []
+    for run, look in zip(runs, looks, strict=True):
+        if name not in run.series:
+            continue
+        iterations, values = run.series[name]
+        if name.startswith("train/"):
+            ax.plot(iterations, values, color=look["color"], linewidth=0.5, alpha=0.25)
+            values = running_mean(values)
+        lone = {"marker": "o"} if len(values) == 1 else {}
+        ax.plot(iterations, values, **look, **lone)
+        late.append(values[iterations >= 0.9 * iterations[0] + 0.1 * iterations[-1]])
+    if name != "validation/active_units":
+        _fit(ax, np.concatenate(late))
+    ax.set_title(_title(name), loc="left")
+    panels.open_frame(ax)
+
+
+def running_mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each value's neighbourhood, a twentieth of the curve wide, without NaN."""
+    half = len(values) // 40
+    padded = np.pad(values.astype(float), half, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    known = np.isfinite(windows)
+    totals = np.where(known, windows, 0).sum(axis=1)
+    return np.where(np.isfinite(values), totals / np.maximum(known.sum(axis=1), 1), np.nan)
+
+
+def _fit(ax: Axes, values: np.ndarray) -> None:
+    values = values[np.isfinite(values)]
+    if len(values):
+        low, high = np.percentile(values, [0.5, 99.5])
+        room = 0.12 * (high - low) or max(0.05 * abs(high), 1e-3)
+        ax.set_ylim(low - room, high + room)
+
+
+def _title(name: str) -> str:
+    term = name.removeprefix("train/").replace("_", " ")
+    return _VALIDATION.get(name) or f"training {'KL' if term == 'kl' else term}"
+
+
+def _share_iterations(axes: Sequence[Axes], *, shown: int, columns: int) -> None:
+    for index, ax in enumerate(axes):
+        ax.set_visible(index < shown)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        if shown - columns <= index < shown:  # the lowest panel of its column
+            ax.tick_params(labelbottom=True)
+            ax.set_xlabel("iteration")

@@ -1,0 +1,69 @@
+"""The packaged recipes: beside the package once installed, in `recipes/` of a checkout."""
+
+import os
+from pathlib import Path
+
+from dpvae_cli.foundation.errors import MissingError
+from dpvae_cli.recipe.mistakes import Mistake, Place, RecipeError, did_you_mean
+
+PACKAGE = Path(__file__).resolve().parents[1]
+FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
+SUFFIXES = (".yaml", ".yml")
+LIST = "All names: dpvae recipes ls"
+
+
+def folder() -> Path:
+    """Return the folder that holds the packaged recipes.
+
+    Raises:
+        MissingError: the installation has none.
+    """
+    for candidate in FOLDERS:
+        if (candidate / "beta_h_moons.yaml").is_file():
+            return candidate
+    raise MissingError(
+        "the packaged recipes are not there; looked in " + " and ".join(map(str, FOLDERS)),
+        hint="Install dpvae-cli again.",
+    )
+
+
+def names() -> list[str]:
+    """Return the names of the packaged recipes, sorted."""
+    return sorted(path.stem for path in folder().glob("*.yaml"))
+
+
+def title(name: str) -> str:
+    """Return the first line of a packaged recipe's header."""
+    first, _, _ = (folder() / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")
+    return first.lstrip("# ").rstrip()
+
+
+def locate(name_or_path: str) -> Path:
+    """Return the file of a packaged recipe, or the path itself.
+
+    Raises:
+        RecipeError: there is neither a packaged recipe nor a file of that name.
+    """
+    if name_or_path in names():
+        return folder() / f"{name_or_path}.yaml"
+    path = Path(name_or_path).expanduser()
+    if _exists(path):
+        return path
+    if path.suffix in SUFFIXES or os.sep in name_or_path:
+        raise _unknown(name_or_path, "there is no such file" + did_you_mean(path.stem, names()))
+    own = [file.name for file in Path().glob(f"*{SUFFIXES[0]}")]
+    raise _unknown(
+        name_or_path,
+        "there is no packaged recipe of that name" + did_you_mean(name_or_path, [*names(), *own]),
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long for any file
+        return False
+
+
+def _unknown(name: str, problem: str) -> RecipeError:
+    return RecipeError([Mistake(Place((0, 0), name), "", problem)], hint=LIST)

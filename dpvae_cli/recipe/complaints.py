@@ -1,0 +1,169 @@
+"""Pydantic's errors as mistakes of a recipe: the place they were written at, in plain words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from dpvae_cli.architectures import AnyArchitecture
+from dpvae_cli.priors import AnyPrior, Decoupled
+from dpvae_cli.recipe.mistakes import KeyPath, Mistake, did_you_mean, dotted, shown
+from dpvae_cli.recipe.reading import Tree
+from dpvae_cli.recipe.scalars import plain_scalar
+from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe, expand_words
+from dpvae_cli.recipe.sections import described, field_schema, keys, kinds, spec_class, words
+
+PROBLEMS = {
+    "int_type": "is not a whole number",
+    "float_type": "is not a number",
+    "bool_type": "is neither true nor false",
+    "string_type": "is not text",
+    "tuple_type": "is not a list",
+    "literal_error": "is not one of the words",
+    "finite_number": "is not finite",
+    "greater_than": "is too small",
+    "greater_than_equal": "is too small",
+    "less_than": "is too large",
+    "less_than_equal": "is too large",
+    "missing": "has too few items",
+    "too_short": "has too few items",
+    "too_long": "has too many items",
+}
+WRONG_LENGTH = ("missing", "too_short", "too_long")
+WRONG_KIND = ("union_tag_invalid", "union_tag_not_found", "model_attributes_type")
+YES_AND_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+
+def complaints(error: ValidationError, tree: Tree) -> list[Mistake]:
+    """Return one mistake for each place that pydantic complains about."""
+    values = expand_words(tree.values)
+    grouped: dict[KeyPath, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        grouped.setdefault(_path(detail), []).append(detail)
+    # The branches of a union complain each on their own; the one that got furthest knows best.
+    deepest = [path for path in grouped if not any(_within(other, path) for other in grouped)]
+    mistakes = [
+        Mistake(tree.place(path), dotted(path), _problem(path, grouped[path], values))
+        for path in deepest
+    ]
+    misfit = _misfit_of_prior(values, {path[:1] for path in grouped})
+    if misfit is not None:
+        mistakes.append(Mistake(tree.place(("prior",)), "prior", misfit))
+    return mistakes
+
+
+def _path(detail: ErrorDetails) -> KeyPath:
+    """Return where it is wrong, without union tags and names of union branches."""
+    section, *rest = detail["loc"] or ("prior",)
+    if section in SECTIONS_WITH_KIND:
+        rest = rest[1:]
+    indices = [part for part in rest[1:] if isinstance(part, int)]
+    if detail["type"] in WRONG_LENGTH:
+        indices = indices[:-1]
+    return (section, *rest[:1], *indices)
+
+
+def _within(path: KeyPath, other: KeyPath) -> bool:
+    return len(path) > len(other) and path[: len(other)] == other
+
+
+def _misfit_of_prior(values: dict[str, Any], faulty: set[KeyPath]) -> str | None:
+    """Return the prior's complaint, which pydantic only asks for in an otherwise good recipe."""
+    if faulty & {("prior",), ("architecture",)} or "architecture" not in values:
+        return None
+    architecture = TypeAdapter[Any](AnyArchitecture).validate_python(values["architecture"])
+    prior = TypeAdapter[Any](AnyPrior).validate_python(values.get("prior", Decoupled()))
+    complaint: str | None = prior.complaint(architecture.latent_dim)
+    return complaint
+
+
+def _problem(path: KeyPath, details: Sequence[ErrorDetails], values: dict[str, Any]) -> str:
+    error_type, given = details[0]["type"], details[0]["input"]
+    section = values.get(str(path[0]))
+    kind = section.get("kind") if isinstance(section, dict) else None
+    if error_type == "extra_forbidden":
+        return f"unknown key (given {shown(given)})" + _right_key(path, kind, values)
+    if error_type == "model_type":
+        fields = ", ".join(keys(spec_class(str(path[0]), None) or Recipe))
+        return f"{shown(given)} is no section; its fields: {fields}"
+    if error_type in WRONG_KIND:
+        return _wrong_kind(str(path[0]), given)
+    if error_type == "missing" and isinstance(given, dict):
+        return _missing(path, kind)
+    if error_type == "value_error":
+        message = details[0]["msg"].removeprefix("Value error, ")
+        return message if isinstance(given, dict) else f"{shown(given)}: {message}"
+    if error_type == "prior":
+        return details[0]["msg"]
+    return _wrong_value(path, details, kind)
+
+
+def _right_key(path: KeyPath, kind: Any, values: dict[str, Any]) -> str:
+    """Say which keys there are, which one was probably meant, and who else has this one."""
+    section, name = str(path[0]), str(path[-1])
+    spec = Recipe if len(path) == 1 else spec_class(section, kind)
+    allowed = [] if spec is None else keys(spec)
+    meant = _elsewhere(name, values) or did_you_mean(name, allowed)
+    owners = [other for other, spec in kinds(section).items() if name in keys(spec)]
+    if len(path) == 2 and owners:
+        meant = f"; {kind} has no {name}, {' and '.join(owners)} has"
+    return f"{meant}; allowed: {', '.join(allowed)}"
+
+
+def _elsewhere(name: str, values: dict[str, Any]) -> str:
+    """Return `; did you mean section.name?` where another section of the recipe has this key."""
+    for section in Recipe.model_fields:
+        part = values.get(section)
+        spec = spec_class(section, part.get("kind") if isinstance(part, dict) else None)
+        if spec is not None and name in keys(spec):
+            return f"; did you mean {section}.{name}?"
+    return ""
+
+
+def _wrong_kind(section: str, given: Any) -> str:
+    allowed = f"; allowed kinds: {', '.join(kinds(section))}"
+    if not isinstance(given, dict):
+        return f"{shown(given)} is no section; write a kind or {{kind: ..., field: ...}}{allowed}"
+    if "kind" not in given:
+        return f"the section has no kind{allowed}"
+    kind = given["kind"]
+    meant = did_you_mean(kind, kinds(section)) if isinstance(kind, str) else ""
+    return f"unknown kind {shown(kind)}{meant}{allowed}"
+
+
+def _missing(path: KeyPath, kind: Any) -> str:
+    if len(path) == 1:
+        return f"the section is missing; allowed kinds: {', '.join(kinds(str(path[0])))}"
+    return f"is missing; {kind} needs it: {described(field_schema(path, kind))}"
+
+
+def _wrong_value(path: KeyPath, details: Sequence[ErrorDetails], kind: Any) -> str:
+    """Say what is wrong with a value by its type or range, and what the field allows."""
+    given, error_type = details[0]["input"], details[0]["type"]
+    schema = field_schema(path, kind)
+    if len(details) > 1:
+        problem = f"{shown(given)} is not allowed"
+    elif error_type in PROBLEMS:
+        problem = f"{shown(given)} {PROBLEMS[error_type]}"
+    else:
+        problem = f"{shown(given)}: {details[0]['msg']}"
+    allowed = f"; allowed: {described(schema)}" if schema else ""
+    return f"{problem}{_right_value(given, schema)}{allowed}"
+
+
+def _right_value(given: Any, schema: dict[str, Any]) -> str:
+    """Return `; did you mean ...?` for misspelled words and for numbers written as text."""
+    wanted = described(schema)
+    if isinstance(given, (int, float)) and wanted == "text":
+        return "; put it in quotes"
+    if isinstance(given, float) and given.is_integer() and "whole number" in wanted:
+        return f"; did you mean {int(given)}?"
+    if not isinstance(given, str):
+        return ""
+    if "true" in wanted and given.lower() in YES_AND_NO:
+        return f"; did you mean {YES_AND_NO[given.lower()]}?"
+    number = plain_scalar(given.replace("_", "").replace(",", "").strip())
+    if "number" in wanted and isinstance(number, (int, float)):
+        return f"; did you mean {number}?"
+    return did_you_mean(given, words(schema))

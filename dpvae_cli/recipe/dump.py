@@ -1,0 +1,96 @@
+"""A resolved recipe as YAML, plain JSON types or a short digest, every default spelled out."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from dpvae_cli.recipe.loading import checked
+from dpvae_cli.recipe.mistakes import Place
+from dpvae_cli.recipe.reading import Tree
+from dpvae_cli.recipe.scalars import plain_scalar
+from dpvae_cli.recipe.schema import Recipe
+
+LINE_LENGTH = 88
+SAFE_WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
+YAML_1_1_WORDS = ("on", "off", "yes", "no", "y", "n")
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe in plain JSON types: sections in the schema's order, `kind` first."""
+    plain = recipe.model_dump(mode="json", by_alias=True)
+    return {key: _kind_first(value) for key, value in plain.items()}
+
+
+def from_dict(values: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
+    """Return the recipe that `to_dict` wrote, as checkpoints hold it, under `name`.
+
+    Raises:
+        RecipeError: the values are no recipe of this version.
+    """
+    return checked(Tree(dict(values), {(): Place((0, 0), name)})).named(name)
+
+
+def _kind_first(value: Any) -> Any:
+    if not isinstance(value, dict) or "kind" not in value:
+        return value
+    return {"kind": value["kind"], **value}
+
+
+def digest(recipe: Recipe) -> str:
+    """Return 8 hexadecimal digits of what the recipe says, whatever its name."""
+    canonical = json.dumps(to_dict(recipe), sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Return the recipe as YAML that reads back as an equal one.
+
+    Example:
+        >>> from dpvae_cli.recipe import Recipe, to_yaml
+        >>> print(to_yaml(Recipe.load("beta_h_moons"))[:23])
+        data:
+          kind: moons
+    """
+    return "".join(f"{line}\n" for line in _mapping(to_dict(recipe), indent=""))
+
+
+def _mapping(values: dict[str, Any], *, indent: str) -> list[str]:
+    lines: list[str] = []
+    for key, value in values.items():
+        start = f"{indent}{key}:"
+        if isinstance(value, dict):
+            lines += [start, *_mapping(value, indent=indent + "  ")]
+        elif isinstance(value, list) and len(start) + len(_flow(value)) >= LINE_LENGTH:
+            lines += [start, *(f"{indent}  - {_flow(item)}" for item in value)]
+        else:
+            lines.append(f"{start} {_flow(value)}")
+    return lines
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_flow(item) for item in value)}]"
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, float):
+        return _float(value)
+    return json.dumps(value)
+
+
+def _text(value: str) -> str:
+    """Return a string plain where every YAML reader takes it for one, else in double quotes."""
+    is_word = SAFE_WORD.fullmatch(value) and value.lower() not in YAML_1_1_WORDS
+    if is_word and plain_scalar(value) == value:
+        return value
+    quoted = yaml.safe_dump(value, default_style='"', width=10**9, allow_unicode=True)
+    return str(quoted).strip()
+
+
+def _float(value: float) -> str:
+    """Return the shortest exact spelling, with the point that YAML 1.1 readers need."""
+    mantissa, e, exponent = repr(value).partition("e")
+    return mantissa + (".0" if e and "." not in mantissa else "") + e + exponent

@@ -1,0 +1,36 @@
+"""The recipe's JSON Schema, for editors: completion, descriptions and checks while typing."""
+
+from typing import Any
+
+from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe
+from dpvae_cli.recipe.sections import kinds
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a recipe file, bare words included.
+
+    Rules across sections, such as masks that fit the latent size, are beyond it:
+    `dpvae recipes validate` knows them.
+    """
+    schema = Recipe.model_json_schema(by_alias=True)
+    for section in SECTIONS_WITH_KIND:
+        schema["properties"][section] = _or_word(schema["properties"][section], section)
+        for spec in kinds(section).values():
+            definition = schema["$defs"][spec.__name__]
+            definition["required"] = ["kind", *definition.get("required", [])]
+    return {"$schema": DIALECT, **schema, "title": "dpvae recipe"}
+
+
+def _or_word(section_schema: dict[str, Any], section: str) -> dict[str, Any]:
+    """Let a bare kind stand for the section where all fields of that kind have defaults."""
+    alone = [
+        kind
+        for kind, spec in kinds(section).items()
+        if not any(field.is_required() for field in spec.model_fields.values())
+    ]
+    return {
+        "title": section,
+        "anyOf": [{"type": "string", "enum": alone}, section_schema],
+    }

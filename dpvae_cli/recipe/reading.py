@@ -1,0 +1,252 @@
+"""YAML as recipes use it: mappings, lists and scalars, every key with its line, nothing else.
+
+The file is read from PyYAML's event stream. No object is built from a tag and no alias is ever
+followed, so the cost of a file is bounded by its length.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import yaml
+
+from dpvae_cli.recipe.mistakes import KeyPath, Mistake, Place, RecipeError, dotted
+from dpvae_cli.recipe.scalars import plain_scalar
+
+SIZE_LIMIT = 1_000_000
+DEPTH_LIMIT = 20
+
+
+@final
+@dataclass
+class Tree:
+    """What was written, where each part of it was written, and what is wrong with it so far."""
+
+    values: dict[str, Any]
+    places: dict[KeyPath, Place]
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def place(self, path: KeyPath) -> Place:
+        """Return the place of `path`, or of the nearest thing around it."""
+        while path not in self.places and path:
+            path = path[:-1]
+        return self.places[path]
+
+    def put(self, path: KeyPath, value: Any, place: Place) -> None:
+        """Write a section, or a field of one, over whatever stood there."""
+        for stale in [known for known in self.places if known[: len(path)] == path]:
+            del self.places[stale]
+        self.places[path] = place
+        target = self.values if len(path) == 1 else self.values[str(path[0])]
+        target[str(path[-1])] = value
+
+
+@final
+class UnreadableError(Exception):
+    """The text is no YAML, or YAML that recipes do not use; counts from 1."""
+
+    def __init__(self, problem: str, *, line: int = 1, column: int = 1) -> None:
+        super().__init__(problem)
+        self.problem, self.line, self.column = problem, line, column
+
+
+def read_file(path: Path) -> Tree:
+    """Return the recipe file as written, not yet checked against the schema.
+
+    Raises:
+        RecipeError: the file cannot be opened, or is not the YAML that recipes use.
+    """
+    text = text_of(path)
+    try:
+        return read_text(text, str(path))
+    except UnreadableError as error:
+        raise _refused(path, error) from error
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a recipe file, comments and all.
+
+    Raises:
+        RecipeError: the file cannot be opened, is too large or is not UTF-8.
+    """
+    try:
+        return _decoded(_content(path))
+    except UnreadableError as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: UnreadableError) -> RecipeError:
+    label = f"{path}:{error.line}:{error.column}"
+    return RecipeError([Mistake(Place((0, error.line), label), "", error.problem)])
+
+
+def read_text(text: str, source: str) -> Tree:
+    """Return the recipe in `text`, whose lines are named after `source`."""
+    parser = _Parser(text)
+    values = parser.document()
+    if not isinstance(values, dict):
+        raise UnreadableError("a recipe is a mapping of sections, such as `data: moons`")
+    places = {path: Place((0, line), f"{source}:{line}") for path, line in parser.lines.items()}
+    repeated = [
+        Mistake(
+            Place((0, line), f"{source}:{line}"),
+            dotted(path),
+            f"stands here a second time, first in line {parser.lines[path]}; keep one",
+        )
+        for path, line in parser.repeated
+    ]
+    return Tree(values, {(): Place((0, 1), f"{source}:1")} | places, repeated)
+
+
+def read_value(text: str) -> Any:
+    """Return the value of an override.
+
+    Raises:
+        UnreadableError: the text is no single YAML value.
+    """
+    parser = _Parser(text)
+    value = parser.document()
+    if parser.repeated:
+        raise UnreadableError(f"{dotted(parser.repeated[0][0])} is given twice")
+    return value
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file, at most one more than the limit."""
+    try:
+        with path.expanduser().open("rb") as file:
+            content = file.read(SIZE_LIMIT + 1)
+    except IsADirectoryError:
+        run = path / "recipe.yaml"
+        known = f"; did you mean {run}?" if run.is_file() else ""
+        raise _unopened(path, f"this is a folder, no recipe file{known}") from None
+    except (OSError, ValueError) as error:
+        raise _unopened(path, f"cannot be read: {getattr(error, 'strerror', error)}") from error
+    if len(content) > SIZE_LIMIT:
+        raise _unopened(path, "is larger than 1 MB and no recipe")
+    return content
+
+
+def _unopened(path: Path, problem: str) -> RecipeError:
+    return RecipeError([Mistake(Place((0, 0), str(path)), "", problem)])
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        raise UnreadableError(
+            f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8 text",
+            line=before.count(b"\n") + 1,
+            column=error.start - before.rfind(b"\n"),
+        ) from error
+
+
+@final
+class _Parser:
+    """Builds plain values from one document; `lines` holds the line of every key and item."""
+
+    def __init__(self, text: str) -> None:
+        self.lines: dict[KeyPath, int] = {}
+        self.repeated: list[tuple[KeyPath, int]] = []
+        self._text = text
+        self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=yaml.SafeLoader)
+
+    def document(self) -> Any:
+        """Return the value of the one document."""
+        try:
+            next(self._events)
+            if isinstance(next(self._events), yaml.StreamEndEvent):
+                raise UnreadableError("there is nothing here; a recipe has sections, see --help")
+            value = self._value(next(self._events), ())
+            next(self._events)
+            self._refuse_second_document(next(self._events))
+        except yaml.reader.ReaderError as error:
+            raise _unprintable(self._text, error) from error
+        except yaml.MarkedYAMLError as error:
+            raise _malformed(error) from error
+        return value
+
+    def _value(self, event: yaml.Event, path: KeyPath) -> Any:
+        _refuse_extras(event)
+        if len(path) > DEPTH_LIMIT:
+            raise _at(event, f"is nested deeper than {DEPTH_LIMIT} levels")
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path)
+        assert isinstance(event, yaml.ScalarEvent)
+        return plain_scalar(event.value) if event.implicit[0] else event.value
+
+    def _mapping(self, path: KeyPath) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key, line = _key(event), _line(event)
+            value = self._value(next(self._events), (*path, key))
+            if key in values:
+                self.repeated.append(((*path, key), line))
+            else:
+                values[key] = value
+                self.lines[*path, key] = line
+        return values
+
+    def _sequence(self, path: KeyPath) -> list[Any]:
+        values: list[Any] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            self.lines[*path, len(values)] = _line(event)
+            values.append(self._value(event, (*path, len(values))))
+        return values
+
+    def _refuse_second_document(self, event: yaml.Event) -> None:
+        if not isinstance(event, yaml.StreamEndEvent):
+            raise _at(event, "a second document (---) begins here; a recipe is one document")
+
+
+def _key(event: yaml.Event) -> str:
+    _refuse_extras(event)
+    if not isinstance(event, yaml.ScalarEvent):
+        raise _at(event, "a key is a word, no list or mapping")
+    if event.value == "<<" and event.implicit[0]:
+        raise _at(event, "merge keys (<<) are not used in recipes; write the fields out")
+    return str(event.value)
+
+
+def _refuse_extras(event: yaml.Event) -> None:
+    """Refuse aliases, anchors and tags, before anything is made of them."""
+    anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+    if isinstance(event, yaml.AliasEvent):
+        raise _at(event, f"*{anchor} is an alias; write the value out, or quote it")
+    if anchor is not None:
+        raise _at(event, f"&{anchor} is an anchor; write values out, or quote this one")
+    if tag is not None:
+        raise _at(event, f"the tag {tag} is not used in recipes; leave it out, or quote it")
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1
+
+
+def _at(event: yaml.Event, problem: str) -> UnreadableError:
+    column = event.start_mark.column + 1 if event.start_mark else 1
+    return UnreadableError(problem, line=_line(event), column=column)
+
+
+def _malformed(error: yaml.MarkedYAMLError) -> UnreadableError:
+    mark = error.problem_mark or error.context_mark
+    context = f" ({error.context})" if error.context else ""
+    return UnreadableError(
+        f"this is not readable as YAML: {error.problem}{context}",
+        line=mark.line + 1 if mark else 1,
+        column=mark.column + 1 if mark else 1,
+    )
+
+
+def _unprintable(text: str, error: yaml.reader.ReaderError) -> UnreadableError:
+    before = text[: error.position]
+    return UnreadableError(
+        f"character U+{ord(text[error.position]):04X} cannot stand in a recipe",
+        line=before.count("\n") + 1,
+        column=error.position - before.rfind("\n"),
+    )

@@ -1,0 +1,92 @@
+"""What the schema allows where: kinds, keys, and each field's values in plain words."""
+
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from dpvae_cli.recipe.mistakes import KeyPath
+from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe
+
+WORDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text",
+    "null": "null",
+    "object": "a section of fields",
+}
+BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
+
+
+def kinds(section: str) -> dict[str, type[BaseModel]]:
+    """Return the spec classes of a section by kind."""
+    if section not in SECTIONS_WITH_KIND:
+        return {}
+    union = Recipe.model_fields[section].annotation
+    return {spec.model_fields["kind"].default: spec for spec in get_args(union)}
+
+
+def spec_class(section: str, kind: Any) -> type[BaseModel] | None:
+    """Return the class of a section of that kind, or None where there is none."""
+    if section in SECTIONS_WITH_KIND:
+        return kinds(section).get(kind) if isinstance(kind, str) else None
+    field = Recipe.model_fields.get(section)
+    annotation: Any = field.annotation if field else None
+    is_section = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation if is_section else None
+
+
+def keys(spec: type[BaseModel]) -> list[str]:
+    """Return the keys of a section as written in YAML."""
+    return [info.alias or name for name, info in spec.model_fields.items()]
+
+
+def field_schema(path: KeyPath, kind: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a field, or of an item in it; empty where there is none."""
+    owner = Recipe if len(path) == 1 else spec_class(str(path[0]), kind)
+    if owner is None or not path:
+        return {}
+    name, *indices = path[:1] if owner is Recipe else path[1:]
+    schema = owner.model_json_schema()["properties"].get(name, {})
+    for index in indices:
+        schema = _item(schema, int(index))
+    return dict(schema)
+
+
+def _item(schema: dict[str, Any], index: int) -> dict[str, Any]:
+    arrays = [branch for branch in branches(schema) if branch.get("type") == "array"]
+    if not arrays:
+        return {}
+    fixed = arrays[0].get("prefixItems")
+    return dict(fixed[min(index, len(fixed) - 1)] if fixed else arrays[0].get("items", {}))
+
+
+def branches(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the alternatives of a schema, or itself alone."""
+    return list(schema.get("anyOf", [schema]))
+
+
+def words(schema: dict[str, Any]) -> list[str]:
+    """Return the words a schema accepts by name."""
+    return [word for branch in branches(schema) for word in branch.get("enum", [])]
+
+
+def described(schema: dict[str, Any]) -> str:
+    """Return what a schema accepts, in plain words: `a whole number, at least 1`."""
+    return " or ".join(_described(branch) for branch in branches(schema))
+
+
+def _described(schema: dict[str, Any]) -> str:
+    if "enum" in schema or "const" in schema:
+        return ", ".join(schema.get("enum", [schema.get("const")]))
+    if fixed := schema.get("prefixItems"):
+        return f"a list of {len(fixed)} (each {described(fixed[0])})"
+    if "items" in schema:
+        return f"a list (each {described(schema['items'])})"
+    bounds = [f"{word} {schema[name]:g}" for name, word in BOUNDS.items() if name in schema]
+    return ", ".join([WORDS[schema.get("type", "object")], *bounds])

@@ -1,0 +1,85 @@
+"""Encode a split once; keep the training encodings beside the checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpvae_cli.data import Dataset, Split
+from dpvae_cli.foundation.files import read_npz, write_npz
+from dpvae_cli.foundation.shapes import Codes, Examples
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.model import VAE
+
+CHUNK = 1_000
+
+
+@torch.no_grad()
+def encode(model: VAE, split: Split) -> DiagonalGaussian:
+    """Return q(z|x) of every example of a split, in order."""
+    parts = [
+        model.encode(split.examples(slice(start, start + CHUNK)).to(model.device))
+        for start in range(0, len(split), CHUNK)
+    ]
+    return DiagonalGaussian(
+        torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
+    )
+
+
+@torch.no_grad()
+def decode(model: VAE, z: Codes) -> Examples:
+    """Return E[x|z] of each code on the CPU, chunk by chunk."""
+    dtype = next(model.parameters()).dtype
+    chunks = z.to(model.device, dtype).split(CHUNK)
+    return torch.cat([model.decode(chunk).cpu() for chunk in chunks])
+
+
+@final
+class EncodedTraining:
+    """The training encodings of one checkpoint, from the file beside it or from the data.
+
+    Args:
+        model: the trained model.
+        dataset: called when the data is needed; not called while the cached file serves.
+        path: the .npz beside the checkpoint, or None for no cache.
+        key: digest of the checkpoint; encodings of another checkpoint are not used.
+    """
+
+    def __init__(
+        self, model: VAE, dataset: Callable[[], Dataset], *, path: Path | None = None, key: str = ""
+    ) -> None:
+        self._model, self._dataset = model, dataset
+        self._path, self._key = path, key
+        self._aggregate: AggregatePosterior | None = None
+
+    def aggregate_posterior(self) -> AggregatePosterior:
+        """Return q(z) over all encoded training examples."""
+        if self._aggregate is None:
+            self._aggregate = AggregatePosterior(*(self._cached() or self._computed()))
+        return self._aggregate
+
+    def _cached(self) -> tuple[Tensor, Tensor] | None:
+        if self._path is None or not self._path.is_file():
+            return None
+        try:
+            arrays = read_npz(self._path)
+            if str(arrays["checkpoint"]) != self._key:
+                return None
+            mean, log_variance = arrays["mean"], arrays["log_variance"]
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+        if mean.shape != log_variance.shape or mean.shape[1:] != (self._model.latent_dim,):
+            return None
+        return torch.from_numpy(mean), torch.from_numpy(log_variance)
+
+    def _computed(self) -> tuple[Tensor, Tensor]:
+        posterior = encode(self._model, self._dataset().train)
+        mean, log_variance = posterior.mean.cpu(), posterior.log_variance.cpu()
+        if self._path is not None:
+            arrays = {"mean": mean.numpy(), "log_variance": log_variance.numpy()}
+            write_npz(self._path, {**arrays, "checkpoint": np.array(self._key)})
+        return mean, log_variance

@@ -1,0 +1,68 @@
+"""Everything Figures 1 and 3 show of a model with a two-dimensional latent space, as arrays."""
+
+import numpy as np
+
+from dpvae_cli.data import Dataset
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.model import VAE
+from dpvae_cli.sampling.density_map import density_map
+from dpvae_cli.sampling.encodings import decode
+from dpvae_cli.sampling.samples import from_codes, high_posterior, low_posterior, prior_samples
+
+
+def portrait(
+    model: VAE,
+    aggregate: AggregatePosterior,
+    dataset: Dataset,
+    *,
+    seed: int,
+    samples: int = 2_000,
+    extremes: int = 5,
+    pool: int = 5_000,
+) -> dict[str, np.ndarray]:
+    """Return samples, codes, both latent spaces, the density map and the most extreme samples.
+
+    Args:
+        model: a model with L = 2 on two-dimensional data.
+        aggregate: its q(z).
+        dataset: the data it was trained on.
+        seed: of all draws.
+        samples: prior samples, codes and training points each.
+        extremes: low- and high-posterior samples each (paper, Figure 3: five).
+        pool: how many the extremes are chosen from.
+
+    Raises:
+        UsageError: the latent space or the data is not two-dimensional.
+    """
+    if model.latent_dim != 2 or model.example_shape != (2,):
+        raise UsageError(
+            f"this figure needs 2-dimensional data and latent_dim 2; this model has data of shape "
+            f"{model.example_shape} and latent_dim {model.latent_dim}"
+        )
+    drawn = prior_samples(model, samples, generator=stream(seed, "portrait", "prior"))
+    codes = from_codes(
+        model, aggregate.sample(samples, generator=stream(seed, "portrait", "codes")).float()
+    )
+    choose = {"pool": pool, "generator": stream(seed, "portrait", "extremes")}
+    low = low_posterior(model, aggregate, extremes, **choose)  # type: ignore[arg-type]
+    high = high_posterior(model, aggregate, extremes, **choose)  # type: ignore[arg-type]
+    tensors = {
+        "train": dataset.train.examples(slice(0, samples)),
+        "samples": decode(model, drawn.z),
+        "sample_log_density": drawn.log_p_generation,
+        "sample_z": drawn.z,
+        "sample_z0": drawn.z0,
+        "codes": codes.z,
+        "codes_z0": codes.z0,
+        "low_z": low.z,
+        "low_z0": low.z0,
+        "low_x": decode(model, low.z),
+        "high_z": high.z,
+        "high_z0": high.z0,
+        "high_x": decode(model, high.z),
+    }
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    around = np.concatenate([arrays["codes"], arrays["low_z"], arrays["sample_z"]])
+    return arrays | density_map(aggregate, also=around, model=model)

@@ -1,0 +1,173 @@
+"""Checkpoints: tensors and one JSON text, written whole or not at all, loaded without executing.
+
+A checkpoint file is what `torch.save` makes of `{"json": str, "tensors": {name: tensor}}`. Names
+begin with `model.`, `regularizer.`, `optimizer.` or `adversary_optimizer.`. There is no generator
+state: all randomness is a function of the recipe's seed and the iteration.
+"""
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from dpvae_cli.foundation.errors import CheckpointError
+from dpvae_cli.foundation.files import write_atomically
+from dpvae_cli.model import VAE, build
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.version import __version__
+
+FORMAT = "dpvae-checkpoint"
+VERSION = 1
+RETRAIN = "Train again, or name another checkpoint."
+
+
+@final
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    `facts` is JSON: the data set's name, note and fingerprint, the best validation ELBO so far.
+    """
+
+    recipe: Recipe
+    iteration: int
+    example_shape: tuple[int, ...]
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors whose names begin with `prefix` and a dot, without it."""
+        start = prefix + "."
+        return {
+            name.removeprefix(start): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(start)
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the file atomically."""
+        text = json.dumps(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "dpvae": __version__,
+                "torch": torch.__version__,
+                "recipe_name": self.recipe.name,
+                "recipe": to_dict(self.recipe),
+                "iteration": self.iteration,
+                "example_shape": list(self.example_shape),
+                "facts": dict(self.facts),
+            },
+            allow_nan=False,
+        )
+        tensors = {name: tensor.detach().cpu() for name, tensor in self.tensors.items()}
+        write_atomically(path, lambda file: torch.save({"json": text, "tensors": tensors}, file))
+
+    def model(self) -> VAE:
+        """Return the trained model, in evaluation mode, on the CPU.
+
+        Raises:
+            CheckpointError: its tensors are not those of its recipe.
+        """
+        model = build(self.recipe, example_shape=self.example_shape)
+        load_tensors(model, self.part("model"), "model")
+        return model.eval()
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint; nothing in the file can execute.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign, or of a newer version.
+    """
+    content = _content(path)
+    try:
+        meta = json.loads(content["json"])
+        _refuse_foreign(path, meta)
+        return Checkpoint(
+            recipe=from_dict(meta["recipe"]).named(meta["recipe_name"]),
+            iteration=int(meta["iteration"]),
+            example_shape=tuple(int(size) for size in meta["example_shape"]),
+            tensors=content["tensors"],
+            facts=meta["facts"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is a PyTorch file but no dpvae checkpoint", hint=RETRAIN
+        ) from error
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(
+            f"there is no checkpoint at {path}", hint="Train a model first: dpvae train RECIPE."
+        )
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint", hint=RETRAIN) from error
+    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path} is no dpvae checkpoint: it holds more than tensors and text",
+            hint=RETRAIN,
+        ) from error
+    return content
+
+
+def _refuse_foreign(path: Path, meta: Mapping[str, Any]) -> None:
+    if meta["format"] != FORMAT:
+        raise CheckpointError(f"{path} is no dpvae checkpoint", hint=RETRAIN)
+    version = meta["version"]
+    if version > VERSION:
+        raise CheckpointError(
+            f"{path} was written by a newer dpvae (checkpoint version {version}, "
+            f"this one reads up to {VERSION})",
+            hint="Upgrade: pip install --upgrade dpvae-cli.",
+        )
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Load a module's tensors strictly.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the checkpoint's {what} does not fit its recipe: {error}", hint=RETRAIN
+        ) from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return an optimizer's moments as named tensors: `<parameter index>.<moment>`."""
+    return {
+        f"{index}.{name}": tensor
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, tensor in state.items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put moments back; step sizes and the like come from the recipe."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def file_digest(path: Path) -> str:
+    """Return a digest of a file's content: what results and caches belong to."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

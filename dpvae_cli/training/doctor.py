@@ -1,0 +1,87 @@
+"""What this installation has: versions, devices, folders, data and weights."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from dpvae_cli.data import locations
+from dpvae_cli.data.mnist import Mnist
+from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.errors import DpvaeError
+from dpvae_cli.version import __version__
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pydantic",
+    "matplotlib",
+    "pytorch-fid",
+)
+WEIGHTS_VARIABLE = "DPVAE_INCEPTION_WEIGHTS"
+WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
+
+Row = tuple[str, str, str]
+
+
+def checks(data_root: Path | None = None) -> list[Row]:
+    """Return (what, where or which, state) of everything that can be there or not."""
+    return [
+        ("dpvae", __version__, "ok"),
+        ("python", platform.python_version(), "ok"),
+        *(_package(name) for name in PACKAGES),
+        ("devices", ", ".join(devices.available()), f"auto takes {devices.resolve().type}"),
+        ("threads", str(torch.get_num_threads()), "ok"),
+        _data_root(data_root),
+        _mnist(data_root),
+        _folder("cache", locations.cache_root(), f"${locations.CACHE_VARIABLE} or the user cache"),
+        _weights(),
+    ]
+
+
+def _package(name: str) -> Row:
+    try:
+        return (name, version(name), "ok")
+    except PackageNotFoundError:
+        return (name, "-", "missing: pip install dpvae-cli")
+
+
+def _data_root(root: Path | None) -> Row:
+    source = f"${locations.VARIABLE}" if os.environ.get(locations.VARIABLE) else "user cache"
+    source = "--data-root" if root is not None else source
+    return _folder("data root", locations.data_root(root), source)
+
+
+def _folder(what: str, path: Path, source: str) -> Row:
+    state = "there" if path.is_dir() else "not there yet"
+    return (what, str(path), f"{state} ({source})")
+
+
+def _mnist(root: Path | None) -> Row:
+    places = " or ".join(str(p / "MNIST" / "raw") for p in locations.candidates("mnist", root))
+    try:
+        data = Mnist().load(root, download=False)
+    except DpvaeError as error:
+        return ("mnist", places, f"not usable: {error}")
+    return (
+        "mnist",
+        places,
+        f"{len(data.train) + len(data.validation):,} + {len(data.test):,} images",
+    )
+
+
+def _weights() -> Row:
+    """Tell where the FID Inception weights are looked for: the variable, then torch's hub cache."""
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    path = Path(named) if named else Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
+    source = f"${WEIGHTS_VARIABLE}" if named else "torch's hub cache"
+    return (
+        "inception weights",
+        str(path),
+        f"{'there' if path.is_file() else 'not there'} ({source})",
+    )

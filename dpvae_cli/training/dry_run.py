@@ -1,0 +1,75 @@
+"""What a recipe would train: shapes, parameter counts, and a time estimated from a few steps."""
+
+import time
+from pathlib import Path
+
+import torch
+
+from dpvae_cli.data import Dataset, Split
+from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.training.trainer import Trainer
+
+WARM_UP, TIMED = 2, 5
+
+
+def describe(
+    recipe: Recipe, *, device: str = "auto", data_root: Path | None = None
+) -> dict[str, str]:
+    """Return readable facts about a run without reading its data or writing anything.
+
+    The time comes from a few steps of a throwaway model on random zeros and ones; validation and
+    checkpoints come on top.
+
+    Raises:
+        UsageError: the architecture does not fit the data's shape.
+        MissingError: the shape is in a file that is not there.
+    """
+    chosen = devices.resolve(device)
+    shape = recipe.data.example_shape(data_root)
+    trainer = Trainer(recipe, _stand_in(shape, recipe.training.batch_size), chosen)
+    parts = {name: _count(part) for name, part in trainer.model.named_children()}
+    adversary = trainer.regularizer.adversary
+    seconds = _seconds_a_step(trainer) * recipe.training.iterations
+    return {
+        "example shape": " x ".join(map(str, shape)),
+        "latent dimensions": str(recipe.architecture.latent_dim),
+        **{f"parameters: {name}": f"{count:,}" for name, count in parts.items()},
+        **({} if adversary is None else {"parameters: discriminator": f"{_count(adversary):,}"}),
+        "parameters: model": f"{_count(trainer.model):,}",
+        "iterations": f"{recipe.training.iterations:,}",
+        "batch size": f"{recipe.training.batch_size:,}",
+        "device": str(chosen),
+        "estimated time": _duration(seconds),
+    }
+
+
+def _stand_in(shape: tuple[int, ...], batch_size: int) -> Dataset:
+    """Return random zeros and ones, which every likelihood takes."""
+    generator = stream(0, "dry run")
+    values = torch.randint(0, 2, (2 * batch_size, *shape), generator=generator).float()
+    split = Split(values)
+    return Dataset("stand-in", train=split, validation=split, test=split)
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _seconds_a_step(trainer: Trainer) -> float:
+    for _ in range(WARM_UP):
+        trainer.step()
+    start = time.perf_counter()
+    for _ in range(TIMED):
+        terms = trainer.step()
+    float(terms["reconstruction"].value.sum())
+    return (time.perf_counter() - start) / TIMED
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(seconds, 1):.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"

@@ -1,0 +1,204 @@
+"""Train a recipe in a run folder: the loop, and everything a run leaves behind."""
+
+import time
+from pathlib import Path
+from typing import Any, final
+
+from dpvae_cli.data import Dataset
+from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.errors import InterruptedRun, UsageError
+from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.model import VAE
+from dpvae_cli.plotting import samples as sample_pictures
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.regularizers import Term
+from dpvae_cli.sampling.encodings import decode
+from dpvae_cli.sampling.samples import prior_samples
+from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training.listener import Listener, Silent
+from dpvae_cli.training.metrics_log import MetricsLog
+from dpvae_cli.training.resume import continued
+from dpvae_cli.training.run_folder import RunFolder, locate, point_latest
+from dpvae_cli.training.signals import stop_requests
+from dpvae_cli.training.tensorboard import Board, open_board
+from dpvae_cli.training.trainer import Trainer, total
+
+PICTURED = 64
+
+
+def train(
+    recipe: Recipe,
+    run_dir: Path | str,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    data_root: Path | None = None,
+    download: bool = True,
+    listener: Listener | None = None,
+) -> VAE:
+    """Train a recipe and return the trained model.
+
+    Args:
+        recipe: what to train; with `resume`, the run folder's recipe but for
+            `training.iterations`, which may grow.
+        run_dir: where everything is kept; refused when not empty unless `resume` or `overwrite`.
+        resume: go on from `checkpoint.pt`, with the very numbers of an uninterrupted run.
+        overwrite: delete what is in the folder first.
+        device: auto, cpu, cuda, cuda:N or mps.
+        data_root: folder to look for data in.
+        download: allow a download where the data has a source.
+        listener: hears of progress.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        UsageError: the folder is in use or not empty, or the recipe does not fit the data.
+        MissingError: the data is not there.
+        DivergedError: a loss or a weight is not finite.
+        InterruptedRun: SIGINT or SIGTERM arrived; the state was saved.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> recipe = dpvae.Recipe.load("vae_moons", ["training.iterations=20"])
+        >>> model = dpvae.train(recipe, "runs/try")  # doctest: +SKIP
+    """
+    folder = RunFolder(Path(run_dir))
+    chosen = devices.resolve(device)
+    with folder.locked():
+        folder.prepare(resume=resume, overwrite=overwrite)
+        start = continued(folder, recipe) if resume else None
+        recipe = recipe if start is None else start.recipe
+        dataset = recipe.data.load(data_root, download=download)
+        refuse_misfits(recipe, dataset)
+        trainer = Trainer(recipe, dataset, chosen)
+        if start is not None and start.checkpoint is not None:
+            trainer.restore(start.checkpoint)
+        folder.write_start(recipe, device=chosen)
+        with Run(trainer, folder, listener or Silent()) as run:
+            run.to_the_end()
+        model = trainer.model.eval()
+        draw_samples(model, dataset, folder, seed=recipe.seed)
+        return model
+
+
+def refuse_misfits(recipe: Recipe, dataset: Dataset) -> None:
+    """Refuse data that the likelihood or the batch size does not fit.
+
+    Raises:
+        UsageError: says which and what to change.
+    """
+    complaint = recipe.likelihood.complaint(dataset.train.examples(slice(0, 10_000)))
+    if complaint is not None:
+        raise UsageError(f"likelihood: {complaint}")
+    if recipe.training.batch_size > len(dataset.train):
+        raise UsageError(
+            f"training.batch_size {recipe.training.batch_size} is more than the "
+            f"{len(dataset.train)} training examples",
+            hint=f"Add training.batch_size={len(dataset.train)} or less.",
+        )
+
+
+def draw_samples(model: VAE, dataset: Dataset, folder: RunFolder, *, seed: int) -> None:
+    """Write the run's sample picture."""
+    drawn = prior_samples(model, PICTURED, generator=stream(seed, "picture"))
+    decoded = decode(model, drawn.z).numpy()
+    reference = dataset.test.examples(slice(0, 1_000)).numpy()
+    sample_pictures.save(
+        folder.samples, decoded, log_density=drawn.log_p_generation.numpy(), reference=reference
+    )
+
+
+@final
+class Run:
+    """A training run on its way: steps, and what is due after each of them."""
+
+    def __init__(self, trainer: Trainer, folder: RunFolder, listener: Listener) -> None:
+        self._trainer, self._folder, self._listener = trainer, folder, listener
+        self._schedule = trainer.recipe.training
+        self._log = MetricsLog(folder.metrics_log, keep_until=trainer.iteration)
+        self._board: Board = open_board(folder.path, wanted=self._schedule.tensorboard)
+        self._clock, self._steps_timed = time.perf_counter(), 0
+
+    def __enter__(self) -> "Run":
+        """Announce the run."""
+        point_latest(self._folder.path)
+        self._listener.started(
+            self._folder.path,
+            iteration=self._trainer.iteration,
+            iterations=self._schedule.iterations,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the logs."""
+        self._log.close()
+        self._board.close()
+
+    def to_the_end(self) -> None:
+        """Step until the recipe's iterations are done, or a signal asks to stop."""
+        trainer, iterations = self._trainer, self._schedule.iterations
+        with stop_requests() as request:
+            while trainer.iteration < iterations:
+                terms = trainer.step()
+                self._steps_timed += 1
+                self._listener.stepped(trainer.iteration)
+                self._do_what_is_due(terms, last=trainer.iteration == iterations)
+                if request.signal_number is not None and trainer.iteration < iterations:
+                    self._stop(request.signal_number)
+
+    def _do_what_is_due(self, terms: dict[str, Term], *, last: bool) -> None:
+        """Log, validate and save, in this order, when it is due and at the end."""
+        iteration, schedule = self._trainer.iteration, self._schedule
+        if last or iteration % schedule.log_every == 0:
+            self._trainer.guard.read()
+            self._record({"kind": "train", **self._losses(terms)})
+        if last or iteration % schedule.validate_every == 0:
+            record, is_best = self._trainer.validate()
+            self._record({"kind": "validation", **record})
+            if is_best:
+                self._trainer.checkpoint().write(self._folder.best)
+        if last or iteration % schedule.checkpoint_every == 0:
+            self._save()
+
+    def _losses(self, terms: dict[str, Term]) -> dict[str, Any]:
+        """Return the loss, each term plain and weighted, and the pace since the last record."""
+        values = {name: float(term.value.detach().mean()) for name, term in terms.items()}
+        weighted = {name: terms[name].weight * value for name, value in values.items()}
+        pace = self._steps_timed / (time.perf_counter() - self._clock)
+        self._clock, self._steps_timed = time.perf_counter(), 0
+        loss = float(total(terms).detach())
+        return {"loss": loss, "terms": values, "weighted": weighted, "steps_per_second": pace}
+
+    def _record(self, record: dict[str, Any]) -> None:
+        record = {"iteration": self._trainer.iteration, **record}
+        self._log.write(record)
+        self._board.write(record)
+        self._listener.logged(record)
+
+    def _save(self) -> None:
+        self._trainer.checkpoint().write(self._folder.checkpoint)
+        self._listener.saved(self._folder.checkpoint, iteration=self._trainer.iteration)
+
+    def _stop(self, signal_number: int) -> None:
+        self._save()
+        raise InterruptedRun(
+            f"stopped at iteration {self._trainer.iteration} of {self._schedule.iterations}; "
+            f"saved {self._folder.checkpoint}",
+            signal_number=signal_number,
+            hint=f"Go on with: dpvae train --resume --run-dir {self._folder.path}",
+        )
+
+
+def load(path: Path | str, *, device: str = "cpu") -> VAE:
+    """Return the trained model of a checkpoint, in evaluation mode.
+
+    Args:
+        path: a checkpoint file or a run folder.
+        device: where to put it.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign or newer.
+    """
+    return checkpoints.read(locate(Path(path))).model().to(devices.resolve(device))

@@ -1,0 +1,49 @@
+"""metrics.jsonl: one line for every logged step and every validation."""
+
+import json
+from pathlib import Path
+from typing import IO, Any, final
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.files import write_text
+from dpvae_cli.foundation.results import finite
+
+
+@final
+class MetricsLog:
+    """Appends records; on a resume the lines after the checkpoint are dropped first.
+
+    Args:
+        path: the .jsonl file.
+        keep_until: keep existing lines up to this iteration; 0 starts anew.
+    """
+
+    def __init__(self, path: Path, *, keep_until: int) -> None:
+        kept = [line for line in _lines(path) if line["iteration"] <= keep_until]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept if keep_until))
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one record; numbers that are not finite become null."""
+        try:
+            self._file.write(json.dumps(finite(record)) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise UsageError(f"cannot write {self._file.name}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of the file; a line cut short by a crash is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return [record for record in records if isinstance(record, dict) and "iteration" in record]

@@ -1,0 +1,80 @@
+"""A trained model opened for use: what every command after `train` starts from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from dpvae_cli.data import Dataset
+from dpvae_cli.foundation import devices
+from dpvae_cli.model import VAE
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training.run_folder import RunFolder, locate
+
+
+@final
+@dataclass(frozen=True)
+class Opened:
+    """A model with its recipe, its data (read when asked for) and its encodings (cached)."""
+
+    path: Path
+    digest: str
+    iteration: int
+    recipe: Recipe
+    model: VAE
+    load_dataset: Callable[[], Dataset]
+    encoded: EncodedTraining
+
+    @property
+    def folder(self) -> RunFolder:
+        """Return the run folder the checkpoint lies in."""
+        return RunFolder(self.path.parent)
+
+    @property
+    def label(self) -> str:
+        """Return the run folder's name."""
+        return self.path.resolve().parent.name
+
+
+def open_checkpoint(
+    path: Path | None,
+    *,
+    best: bool = False,
+    device: str = "auto",
+    data_root: Path | None = None,
+    download: bool = True,
+) -> Opened:
+    """Open a checkpoint file, a run folder's checkpoint, or with None the latest run's.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign or newer.
+    """
+    file = locate(path, best=best)
+    checkpoint = checkpoints.read(file)
+    model = checkpoint.model().to(devices.resolve(device))
+    digest = checkpoints.file_digest(file)
+    load_dataset = _once(lambda: checkpoint.recipe.data.load(data_root, download=download))
+    cache = file.with_suffix(".encodings.npz")
+    return Opened(
+        path=file,
+        digest=digest,
+        iteration=checkpoint.iteration,
+        recipe=checkpoint.recipe,
+        model=model,
+        load_dataset=load_dataset,
+        encoded=EncodedTraining(model, load_dataset, path=cache, key=digest),
+    )
+
+
+def _once(load: Callable[[], Dataset]) -> Callable[[], Dataset]:
+    """Return a function that loads at the first call and remembers."""
+    loaded: list[Dataset] = []
+
+    def remembered() -> Dataset:
+        if not loaded:
+            loaded.append(load())
+        return loaded[0]
+
+    return remembered

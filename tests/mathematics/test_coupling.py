@@ -1,0 +1,185 @@
+"""Affine coupling against autograd's Jacobian, its inverse and a form with ordinary layers."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from dpvae_cli.mathematics.coupling import AffineCoupling
+from dpvae_cli.mathematics.masks import Mask, alternating, halves, untransformed
+from tests.mathematics.random_models import normal, randomised
+
+MASKS = {
+    "halves": halves,
+    "alternating": alternating,
+    "given": lambda blocks, latent_dim: tuple(
+        tuple(int((l + k) % latent_dim < latent_dim - 1) for l in range(latent_dim))
+        for k in range(blocks)
+    ),
+}
+
+
+def points(latent_dim: int, *, length: float | None = None) -> Tensor:
+    """Return points around the origin, or all at one distance from it."""
+    z = 1.5 * normal(16, latent_dim, seed=5)
+    return z if length is None else length * z / z.norm(dim=-1, keepdim=True)
+
+
+def random_coupling(
+    masks: tuple[Mask, ...], *, bound: float | None = 1.0, seed: int = 0
+) -> AffineCoupling:
+    bijection = AffineCoupling(
+        masks, hidden=16, scale_bound=bound, translate_bound=bound, negative_slope=0.1
+    )
+    # unbounded scales feed on each other's exponentials, so many blocks need smaller weights
+    gain = 2.0 if bound is not None else 0.4 + 0.6 / len(masks)
+    return randomised(bijection, gain=gain, seed=seed)
+
+
+def check_log_det(bijection, z: Tensor) -> None:
+    """Assert that the log-determinant is the one of autograd's Jacobian."""
+    jacobian = torch.func.vmap(
+        torch.func.jacrev(lambda one: bijection.forward(one.unsqueeze(0))[0].squeeze(0))
+    )(z)
+    _, log_abs_det = bijection.forward(z)
+    assert log_abs_det.shape == z.shape[:1]
+    assert_close(log_abs_det, torch.linalg.slogdet(jacobian).logabsdet, rtol=1e-8, atol=1e-8)
+
+
+def check_inverse(bijection, z: Tensor) -> None:
+    """Assert that both maps undo each other and their log-determinants sum to zero."""
+    z0, forward = bijection.forward(z)
+    back, inverse = bijection.inverse(z0)
+    assert_close(back, z, rtol=1e-8, atol=1e-8)
+    assert_close(forward + inverse, torch.zeros_like(forward), rtol=0, atol=1e-8)
+
+
+@dataclass
+class PrintedMask:
+    """A broken copy: its log-determinant weights s by b_k, as the paper prints it."""
+
+    bijection: AffineCoupling
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        log_abs_det = z.new_zeros(len(z))
+        for mask, *layers in reversed(self.bijection._blocks()):
+            scale, translate = self.bijection._networks(z * mask, layers)
+            log_abs_det = log_abs_det + (mask * scale).sum(dim=-1)
+            z = z * mask + (1 - mask) * (z * scale.exp() + translate)
+        return z, log_abs_det
+
+
+@dataclass
+class WrongScale:
+    """A broken copy: its inverse comes back with a wrong scale."""
+
+    bijection: AffineCoupling
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.bijection.forward(z)
+
+    def inverse(self, z0: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_abs_det = self.bijection.inverse(z0)
+        return z * torch.exp(log_abs_det).unsqueeze(-1), log_abs_det
+
+
+@pytest.mark.parametrize("bound", [1.0, None])
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("latent_dim", [2, 3, 8])
+def test_is_a_bijection_with_the_jacobian_of_autograd(latent_dim, kind, blocks, bound):
+    bijection = random_coupling(MASKS[kind](blocks, latent_dim), bound=bound, seed=blocks)
+    z = torch.cat([points(latent_dim), points(latent_dim, length=6.0)])
+    z0, log_abs_det = bijection.forward(z)
+    assert (z0 - z).abs().max() > 0.3, "too near the identity to tell anything"
+    assert log_abs_det.abs().max() > 0.1, "too near volume preservation to tell anything"
+    check_inverse(bijection, z)
+    check_log_det(bijection, z)
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("latent_dim", [2, 3, 8])
+def test_printed_mask_fails_the_jacobian_check(latent_dim, kind):
+    bijection = random_coupling(MASKS[kind](6, latent_dim))
+    z = points(latent_dim)
+    assert_close(PrintedMask(bijection).forward(z)[0], bijection.forward(z)[0])
+    with pytest.raises(AssertionError):
+        check_log_det(PrintedMask(bijection), z)
+
+
+def test_wrong_inverse_fails_the_inverse_check():
+    with pytest.raises(AssertionError):
+        check_inverse(WrongScale(random_coupling(halves(6, 2))), points(2))
+
+
+@pytest.mark.parametrize("bound", [0.5, 1.0, None])
+def test_equals_equation_3_with_ordinary_layers(bound):
+    masks = MASKS["given"](3, 4)
+    bijection = random_coupling(masks, bound=bound)
+    z = z_k = points(4)
+    log_abs_det = torch.zeros(len(z), dtype=torch.float64)
+    for block in reversed(range(3)):
+        mask = torch.tensor(masks[block], dtype=torch.float64)
+        scale, translate = (
+            bounded(as_sequential(bijection, block, net)(mask * z_k), bound) for net in (0, 1)
+        )
+        z_k = mask * z_k + (1 - mask) * (z_k * torch.exp(scale) + translate)
+        log_abs_det = log_abs_det + ((1 - mask) * scale).sum(dim=-1)
+    assert_close(bijection.forward(z), (z_k, log_abs_det), rtol=1e-12, atol=1e-12)
+
+
+def as_sequential(bijection: AffineCoupling, block: int, net: int) -> nn.Sequential:
+    """Return one scale or translation net as `nn.Linear` layers with copied weights."""
+    layers = []
+    for weight, bias in zip(bijection.weights, bijection.biases, strict=True):
+        linear = nn.Linear(weight.shape[-2], weight.shape[-1], dtype=torch.float64)
+        linear.weight.data, linear.bias.data = weight[block, net].T, bias[block, net, 0]
+        layers += [linear, nn.LeakyReLU(bijection.negative_slope)]
+    return nn.Sequential(*layers[:-1])
+
+
+def bounded(raw: Tensor, bound: float | None) -> Tensor:
+    return raw if bound is None else bound * torch.tanh(raw)
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_gradients_reach_both_nets_of_every_block(direction):
+    bijection = random_coupling(halves(6, 2))
+    value, log_abs_det = getattr(bijection, direction)(points(2))
+    (value.square().sum() + log_abs_det.sum()).backward()
+    for parameter in bijection.parameters():
+        assert (parameter.grad.flatten(2).abs().amax(dim=-1) > 0).all()
+
+
+def test_bounds_limit_log_scale_and_translation():
+    bijection = random_coupling(((1, 0),), bound=0.25)
+    bijection.weights[-1].data *= 1e3
+    _, log_abs_det = bijection.forward(points(2))
+    assert 0.2 < log_abs_det.abs().max() <= 0.25
+    shift = bijection.forward(torch.zeros(4, 2, dtype=torch.float64))[0]
+    assert 0.2 < shift[:, 1].abs().max() <= 0.25
+
+
+def test_gradient_agrees_with_finite_differences():
+    bijection = random_coupling(alternating(3, 3))
+    inputs = (points(3)[:3].requires_grad_(),)
+    assert torch.autograd.gradcheck(bijection.forward, inputs)
+    assert torch.autograd.gradcheck(bijection.inverse, inputs)
+
+
+def test_weights_start_within_the_bounds_of_linear_layers():
+    bijection = AffineCoupling(halves(6, 3), hidden=16)
+    widths = [3, 16, 16, 3]
+    for (fan_in, _), weight in zip(pairwise(widths), bijection.weights, strict=True):
+        assert 0.9 * fan_in**-0.5 < weight.abs().max() <= fan_in**-0.5
+
+
+def test_masks():
+    assert halves(2, 3) == ((1, 0, 0), (0, 1, 1))
+    assert alternating(2, 3) == ((1, 0, 1), (0, 1, 0))
+    assert halves(4, 2) == alternating(4, 2)
+    assert untransformed(halves(1, 4)) == [0, 1]
+    assert untransformed(halves(2, 4)) == []

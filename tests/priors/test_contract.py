@@ -1,0 +1,227 @@
+"""What every prior must do, over the union `AnyPrior`: a new kind is tested by joining it."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal, kl_divergence
+from torch.testing import assert_close
+
+from dpvae_cli.architectures import Mlp
+from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.priors import AnyPrior, Decoupled, Prior, StandardNormal
+from tests.mathematics.random_models import (
+    assert_near,
+    members,
+    normal,
+    random_posterior,
+    randomised,
+)
+
+EXAMPLE_SHAPE = (3,)
+DRAWS = 20_000
+SPECS = [
+    *(kind() for kind in members(AnyPrior)),
+    Decoupled(blocks=3, masks="alternating", hidden=8),
+    Decoupled(blocks=2, masks=((0, 1), (1, 0)), scale_bound=None, translate_bound=None, hidden=8),
+]
+
+
+def build(spec, *, latent_dim: int = 2) -> Prior:
+    """Return the prior in float64 with random weights, moderate enough for a quadrature."""
+    encoder, _ = Mlp(latent_dim=latent_dim).build(EXAMPLE_SHAPE)
+    return randomised(spec.build(latent_dim, encoder, EXAMPLE_SHAPE), gain=1.2, seed=3)
+
+
+@pytest.fixture(params=SPECS, ids=lambda spec: f"{spec.kind}-{SPECS.index(spec)}")
+def prior(request) -> Prior:
+    return build(request.param)
+
+
+def grid(low: Tensor, high: Tensor, *, points: int = 301) -> tuple[Tensor, float]:
+    """Return a grid over a box in the plane and the area that each of its points stands for."""
+    axes = [torch.linspace(a, b, points, dtype=torch.float64) for a, b in zip(low, high)]
+    area = ((high - low) / (points - 1)).prod().item()
+    return torch.cartesian_prod(*axes), area
+
+
+def support(prior) -> tuple[Tensor, float]:
+    """Return a grid over the box that many samples lie in, and a margin."""
+    with torch.no_grad():
+        z = prior.sample(DRAWS, generator=stream(0, "support"))
+    margin = 0.25 * (z.amax(dim=0) - z.amin(dim=0))
+    return grid(z.amin(dim=0) - margin, z.amax(dim=0) + margin)
+
+
+@torch.no_grad()
+def check_integral(prior) -> None:
+    """Assert that the density integrates to one."""
+    points, area = support(prior)
+    assert prior.log_prob(points).exp().sum().item() * area == pytest.approx(1, abs=2e-3)
+
+
+FUNCTIONS = {
+    "z1": lambda z: z[:, 0],
+    "z2": lambda z: z[:, 1],
+    "z1^2": lambda z: z[:, 0].square(),
+    "z2^2": lambda z: z[:, 1].square(),
+    "z1 z2": lambda z: z[:, 0] * z[:, 1],
+    "cos": lambda z: torch.cos(3 * z[:, 0] - z[:, 1]),
+    "quadrant": lambda z: ((z > 0).all(dim=1)).double(),
+}
+
+
+@torch.no_grad()
+def check_samples(prior) -> None:
+    """Assert that means over samples equal integrals against the density."""
+    points, area = support(prior)
+    weights = area * prior.log_prob(points).exp()
+    z = prior.sample(DRAWS, generator=stream(0, "samples"))
+    for function in FUNCTIONS.values():
+        values = function(z)
+        expected = (weights * function(points)).sum().item()
+        error = values.std().item() / DRAWS**0.5
+        assert_near(values.mean().item(), expected, error=error, floor=2e-3)
+
+
+@dataclass
+class Broken:
+    """Broken copies of a prior: without the log-determinant, or with samples too wide."""
+
+    prior: Prior
+    forget_log_det: bool = False
+    stretch: float = 1.0
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        _, log_abs_det = self.prior.to_generation(z)
+        return self.prior.log_prob(z) - log_abs_det * self.forget_log_det
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        return self.stretch * self.prior.sample(n, generator=generator)
+
+
+def test_density_integrates_to_one(prior):
+    check_integral(prior)
+
+
+def test_density_without_its_log_determinant_does_not():
+    with pytest.raises(AssertionError):
+        check_integral(Broken(build(Decoupled()), forget_log_det=True))
+
+
+def test_samples_match_the_density(prior):
+    check_samples(prior)
+
+
+def test_stretched_samples_do_not(prior):
+    with pytest.raises(AssertionError):
+        check_samples(Broken(prior, stretch=1.1))
+
+
+def test_maps_undo_each_other(prior):
+    z = 2 * normal(50, 2)
+    z0, forward = prior.to_generation(z)
+    back, inverse = prior.to_representation(z0)
+    assert_close(back, z)
+    assert_close(forward + inverse, torch.zeros_like(forward))
+    assert forward.shape == (50,)
+
+
+def test_density_is_the_standard_normal_pulled_back(prior):
+    z = 2 * normal(50, 2)
+    z0, log_abs_det = prior.to_generation(z)
+    assert_close(prior.log_prob(z), Normal(0.0, 1.0).log_prob(z0).sum(dim=-1) + log_abs_det)
+
+
+@torch.no_grad()
+def test_mean_of_the_kl_equals_its_integral(prior):
+    """KL[q(z|x), p(z)] = integral of q (log q - log p), by quadrature over six deviations."""
+    posterior = random_posterior(3, 2)
+    z = posterior.sample(DRAWS, generator=stream(0, "kl"))
+    for i in range(3):
+        repeated = type(posterior)(
+            posterior.mean[i].expand(DRAWS, 2), posterior.log_variance[i].expand(DRAWS, 2)
+        )
+        kl = prior.kl(repeated, z[:, i])
+        deviation = torch.exp(0.5 * posterior.log_variance[i])
+        points, area = grid(posterior.mean[i] - 6 * deviation, posterior.mean[i] + 6 * deviation)
+        log_q = Independent(Normal(posterior.mean[i], deviation), 1).log_prob(points)
+        expected = (log_q.exp() * (log_q - prior.log_prob(points))).sum().item() * area
+        error = kl.std().item() / DRAWS**0.5
+        assert_near(kl.mean().item(), expected, error=error, floor=1e-5)
+
+
+def test_gradients_reach_every_parameter(prior):
+    posterior = random_posterior(20, 2)
+    prior.kl(posterior, posterior.sample(generator=stream(0, "z"))).sum().backward()
+    assert all((p.grad != 0).any() for p in prior.parameters())
+    assert (posterior.mean.grad != 0).all()
+    assert (posterior.log_variance.grad != 0).all()
+
+
+def test_gradients_of_samples_reach_every_parameter(prior):
+    prior.sample(20, generator=stream(0, "z")).square().sum().backward()
+    assert all((p.grad != 0).any() for p in prior.parameters())
+
+
+def test_only_the_standard_normal_has_no_parameters():
+    without = [spec.kind for spec in SPECS if not list(build(spec).parameters())]
+    assert without == ["standard_normal"]
+
+
+def test_samples_follow_the_generator(prior):
+    draws = [prior.sample(5, generator=stream(seed, "z")) for seed in (0, 0, 1)]
+    assert draws[0].shape == (5, 2)
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_state_survives_saving(prior):
+    z = normal(5, 2)
+    state = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
+    before = prior.log_prob(z)
+    for parameter in prior.parameters():
+        parameter.data += 0.1
+    prior.load_state_dict(state)
+    assert torch.equal(prior.log_prob(z), before)
+
+
+@pytest.mark.parametrize("latent_dim", [2, 3, 8])
+@pytest.mark.parametrize("kind", members(AnyPrior))
+def test_fresh_priors_of_any_size_work_in_float32(kind, latent_dim):
+    encoder, _ = Mlp(latent_dim=latent_dim).build(EXAMPLE_SHAPE)
+    prior = kind().build(latent_dim, encoder, EXAMPLE_SHAPE)
+    z = prior.sample(4)
+    assert z.shape == (4, latent_dim)
+    assert z.dtype == prior.log_prob(z).dtype == torch.float32
+    assert kind().complaint(latent_dim) is None
+
+
+def test_kl_of_the_standard_normal_is_torchs():
+    posterior = random_posterior(7, 5)
+    prior = StandardNormal().build(5, None, EXAMPLE_SHAPE).double()
+    deviation = torch.exp(0.5 * posterior.log_variance)
+    expected = kl_divergence(Normal(posterior.mean, deviation), Normal(0.0, 1.0)).sum(dim=-1)
+    assert_close(prior.kl(posterior, normal(7, 5)), expected)
+
+
+@torch.no_grad()
+def test_sampled_kl_with_the_identity_equals_the_closed_form():
+    decoupled = Decoupled().build(3, None, EXAMPLE_SHAPE).double()
+    for parameter in decoupled.parameters():
+        parameter.zero_()
+    standard = StandardNormal().build(3, None, EXAMPLE_SHAPE).double()
+    posterior = random_posterior(4, 3)
+    assert_close(decoupled.log_prob(posterior.mean), standard.log_prob(posterior.mean))
+    z = posterior.sample(DRAWS, generator=stream(0, "kl"))
+    sampled = torch.stack([decoupled.kl(posterior, draw) for draw in z])
+    for i, expected in enumerate(standard.kl(posterior, z[0])):
+        error = sampled[:, i].std().item() / DRAWS**0.5
+        assert error > 1e-4
+        assert_near(sampled[:, i].mean().item(), expected.item(), error=error)
+
+
+def test_which_priors_factorise():
+    assert build(StandardNormal()).factorises
+    assert not build(Decoupled()).factorises
