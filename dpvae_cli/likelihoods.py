@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal, Self, final
+from typing import Annotated, Literal, final
 
 import torch
 from pydantic import Field, model_validator
@@ -109,7 +109,7 @@ class Gaussian(LikelihoodSpec):
     """A learned sigma stays above this; a fixed one may be anything."""
 
     @model_validator(mode="after")
-    def _starts_above_floor(self) -> Self:
+    def _starts_above_floor(self) -> "Gaussian":
         if self.learned and self.scale <= self.floor:
             raise ValueError(f"a learned scale must start above floor ({self.floor})")
         return self

@@ -96,12 +96,13 @@ def _measure(
     """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
     from dpvae_cli.evaluation.evaluate import measure, metric_names
     from dpvae_cli.evaluation.subject import Subject
+    from dpvae_cli.recipe.revision import revised
     from dpvae_cli.training.results_file import keep, run_results
 
     has_manifold = run.recipe.data.kind == "moons"
     default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT
     names = metric_names(default if metrics is None else metrics, has_manifold=has_manifold)
-    recipe = run.recipe.with_evaluation(overrides)
+    recipe = revised(run.recipe, overrides, section="evaluation")
     subject = Subject(
         run.model, run.load_dataset, run.encoded, recipe.evaluation, seed, progress=progress
     )

@@ -88,7 +88,7 @@ def leakage(
     from dpvae_cli.plotting.leakage import figure4
 
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    _save(figure4([_leakage_curve(run) for run in found]), out, "leakage")
+    _save(figure4([curve for run in found for curve in _leakage_curves(run)]), out, "leakage")
 
 
 @plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
@@ -153,7 +153,7 @@ def _kept(run: "Opened", name: str, make: Callable[[], dict[str, Any]]) -> dict[
     return arrays
 
 
-def _leakage_curve(run: "Opened") -> "LeakageCurve":
+def _leakage_curves(run: "Opened") -> "list[LeakageCurve]":
     from dpvae_cli.evaluation.evaluate import measure
     from dpvae_cli.evaluation.subject import Subject
     from dpvae_cli.plotting.leakage import curves_from_metrics

@@ -120,7 +120,7 @@ def _draw(
 def _write(found: "Opened", drawn: "LatentSamples", picture: Path, arrays: Path) -> None:
     """Write the .npz and the picture and print their paths."""
     from dpvae_cli.foundation.files import write_npz
-    from dpvae_cli.plotting import samples as pictures
+    from dpvae_cli.plotting import picture as pictures
     from dpvae_cli.sampling.encodings import decode
 
     decoded = decode(found.model, drawn.z).numpy()

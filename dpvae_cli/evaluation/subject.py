@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, final
+from typing import final
 
 import torch
 
@@ -15,11 +15,8 @@ from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import EncodedTraining
 
 
-class Progress(Protocol):
-    """Hears how far a metric is."""
-
-    def __call__(self, metric: str, done: int, total: int) -> None:
-        """`done` of `total` parts of `metric` are computed."""
+Progress = Callable[[str, int, int], None]
+"""Hears that of a metric so many parts of so many are computed."""
 
 
 def no_progress(metric: str, done: int, total: int) -> None:

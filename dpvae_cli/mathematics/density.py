@@ -1,6 +1,6 @@
 """What every latent density can do; priors implement it, regularizers and metrics ask no more."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -8,6 +8,7 @@ from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 
 
+@runtime_checkable  # so that beartype can check it under pytest
 class LatentDensity(Protocol):
     """A density p(z) on the representation space."""
 

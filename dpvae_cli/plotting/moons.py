@@ -104,11 +104,14 @@ def _title(portrait: Portrait) -> str:
 
 def data_limits(portraits: Sequence[Portrait]) -> tuple[float, ...]:
     """Return one window of the data space for all runs; a stray sample does not widen it."""
-    clouds = [portrait.arrays[key] for portrait in portraits for key in ("train", "low_x", "high_x")]
+    clouds = [
+        portrait.arrays[key] for portrait in portraits for key in ("train", "low_x", "high_x")
+    ]
     samples = [portrait.arrays["samples"] for portrait in portraits]
     whole, trimmed = panels.bounds(*clouds), panels.bounds(*samples, trim=0.3)
     return tuple(
-        pick(pair) for pick, pair in zip((min, max) * 2, zip(whole, trimmed, strict=True), strict=True)
+        pick(pair)
+        for pick, pair in zip((min, max) * 2, zip(whole, trimmed, strict=True), strict=True)
     )
 
 
@@ -129,8 +132,10 @@ def draw_samples(ax: Axes, portrait: Portrait, *, norm: Normalize) -> PathCollec
     arrays = portrait.arrays
     panels.cloud(ax, arrays["train"], colour=DATA_COLOUR)
     order = np.argsort(arrays["sample_log_density"])
+    x, y = arrays["samples"][order].T
     return ax.scatter(
-        *arrays["samples"][order].T,
+        x,
+        y,
         c=arrays["sample_log_density"][order],
         cmap=style.POINTS_MAP,
         norm=norm,
@@ -143,9 +148,7 @@ def draw_samples(ax: Axes, portrait: Portrait, *, norm: Normalize) -> PathCollec
 def draw_posterior(ax: Axes, portrait: Portrait, *, size: float = 26) -> AxesImage:
     """Draw log q(z) with the low- and high-posterior samples."""
     arrays = portrait.arrays
-    image = panels.density_map(
-        ax, arrays["grid_x"], arrays["grid_y"], log_density=arrays["log_q"]
-    )
+    image = panels.density_map(ax, arrays["grid_x"], arrays["grid_y"], log_density=arrays["log_q"])
     panels.marks(ax, arrays["low_z"], arrays["high_z"], size=size)
     panels.widen(ax, arrays["low_z"], arrays["high_z"])
     return image

@@ -76,24 +76,24 @@ def cloud(ax: Axes, points: np.ndarray, *, colour: str, size: float = 1.2) -> No
     """Draw many points as a faint texture; the fewer they are, the stronger each is."""
     alpha = float(np.clip(600 / max(len(points), 1), 0.15, 0.7))
     # A raster keeps the PDF of ten thousand points small; axes and text stay vectors.
-    ax.scatter(*points.T, s=size, c=colour, alpha=alpha, linewidths=0, rasterized=True)
+    x, y = points.T
+    ax.scatter(x, y, s=size, c=colour, alpha=alpha, linewidths=0, rasterized=True)
 
 
 def marks(ax: Axes, low: np.ndarray, high: np.ndarray, *, size: float = 26) -> None:
     """Mark low- and high-posterior samples, each by its own shape and colour."""
     halo = [withStroke(linewidth=1.6, foreground="white")]
     for points, mark in ((low, LOW_MARK), (high, HIGH_MARK)):
-        ax.scatter(
-            *points.T, s=size, edgecolor="black", linewidths=0.5, zorder=4, path_effects=halo, **mark
-        )
+        look = {"s": size, "edgecolor": "black", "linewidths": 0.5, "zorder": 4, **mark}
+        ax.scatter(points[:, 0], points[:, 1], path_effects=halo, **look)
 
 
 def mark_handles() -> list[Artist]:
     """Return legend entries for `marks`."""
     return [
-        Line2D([], [], linestyle="", markersize=5.5, markeredgewidth=0.5, markeredgecolor="black",
-               marker=mark["marker"], markerfacecolor=mark["facecolor"], label=label)
-        for mark, label in ((LOW_MARK, "low-posterior samples"), (HIGH_MARK, "high-posterior samples"))
+        Line2D([], [], linestyle="", marker=mark["marker"], markersize=5.5, label=f"{name} samples",
+               markerfacecolor=mark["facecolor"], markeredgecolor="black", markeredgewidth=0.5)
+        for mark, name in ((LOW_MARK, "low-posterior"), (HIGH_MARK, "high-posterior"))
     ]  # fmt: skip
 
 
@@ -110,8 +110,12 @@ def sigma_circles(ax: Axes) -> None:
 
 def bounds(*clouds: np.ndarray, trim: float = 0.0, margin: float = 0.07) -> tuple[float, ...]:
     """Return (left, right, bottom, top) around 2-D points, `trim` percent of each end left out."""
-    limits = [np.percentile(cloud, [trim, 100 - trim], axis=0) for cloud in clouds if len(cloud)]
-    low, high = np.min(limits, axis=(0, 1)), np.max(limits, axis=(0, 1))
+    finite = [cloud[np.isfinite(cloud).all(axis=1)] for cloud in clouds]
+    limits = [np.percentile(cloud, [trim, 100 - trim], axis=0) for cloud in finite if len(cloud)]
+    low, high = (
+        np.min(limits or [[[-1, -1]]], axis=(0, 1)),
+        np.max(limits or [[[1, 1]]], axis=(0, 1)),
+    )
     room = margin * np.maximum(high - low, 1e-9)
     low, high = low - room, high + room
     return float(low[0]), float(high[0]), float(low[1]), float(high[1])

@@ -79,10 +79,10 @@ def scatter(
     if reference is not None:
         panels.cloud(ax, reference, colour=style.LIGHT_GREY)
     order = np.argsort(log_density)
+    x, y = points[order].T
     dots = ax.scatter(
-        *points[order].T, c=log_density[order], cmap=style.POINTS_MAP, s=3, linewidths=0,
-        rasterized=True,
-    )  # fmt: skip
+        x, y, c=log_density[order], cmap=style.POINTS_MAP, s=3, linewidths=0, rasterized=True
+    )
     ax.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
     panels.few_ticks([ax])
     figure.colorbar(dots, ax=ax).set_label("log-density, nats")

@@ -1,8 +1,10 @@
 """The look that all figures share: sizes, colours, fonts, names and files."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -104,7 +106,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
     """
     targets = picture_paths(path)
     for target in targets:
-        write_atomically(target, lambda file, kind=target.suffix: _render(figure, file, kind))
+        write_atomically(target, partial(_render, figure, target.suffix))
     return targets
 
 
@@ -125,7 +127,7 @@ def picture_paths(path: Path) -> list[Path]:
 
 
 @house_style()
-def _render(figure: Figure, file: BinaryIO, suffix: str) -> None:
+def _render(figure: Figure, suffix: str, file: BinaryIO) -> None:
     if suffix.lower() == ".png":
         figure.savefig(file, format="png", dpi=200)
     else:  # without its date the same record gives the same bytes
@@ -142,13 +144,18 @@ def prior_name(prior: str) -> str:
     return prior.replace("_", " ")
 
 
+def prior_in(label: str) -> str | None:
+    """Return the prior that a run's name tells, as folders of runs do."""
+    return next((prior for prior in PRIOR_COLOURS if prior in label), None)
+
+
 def family(label: str, prior: str | None) -> str:
-    """Return the label up to the prior's name: what a run shares with its twin."""
+    """Return the label without its prior's name: what a run shares with its twin."""
     if not prior:
         return label
     for word in (prior, prior.replace("_", " "), prior.replace("_", "-")):
-        label = label.split(word)[0]
-    return label.strip(" -_/,.:;|([=+")
+        label = label.replace(word, "\n")
+    return " ".join(part.strip(" -_/,.:;|()[]=+") for part in label.split("\n")).strip()
 
 
 def plain(text: str, width: int) -> str:
@@ -185,12 +192,18 @@ def line_styles(labels: Sequence[str], priors: Sequence[str | None]) -> list[dic
 
     A single pair of twins needs no colour to be told apart, so its lines take the priors' colours.
     """
-    families = [family(label, prior) for label, prior in zip(labels, priors, strict=True)]
-    order = list(dict.fromkeys(families))
-    alone = len(order) == 1 and None not in priors and len(set(priors)) == len(priors)
-    styles = []
-    for shared, prior in zip(families, priors, strict=True):
-        colour = prior_colour(prior) if alone else CYCLE[order.index(shared) % len(CYCLE)]
-        dashes = (0, (3.5, 1.8)) if prior == STANDARD_NORMAL else "-"
-        styles.append({"color": colour, "linestyle": dashes})
-    return styles
+    seen: Counter[tuple[str, str | None]] = Counter()  # a run of the same prior is no twin
+    keys = []
+    for label, prior in zip(labels, priors, strict=True):
+        shared = family(label, prior)
+        keys.append((shared, seen[shared, prior]))
+        seen[shared, prior] += 1
+    order = list(dict.fromkeys(keys))
+    alone = len(order) == 1 and None not in priors
+    return [
+        {
+            "color": prior_colour(prior) if alone else CYCLE[order.index(key) % len(CYCLE)],
+            "linestyle": (0, (3.5, 1.8)) if prior == STANDARD_NORMAL else "-",
+        }
+        for key, prior in zip(keys, priors, strict=True)
+    ]

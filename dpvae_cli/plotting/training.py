@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ class TrainingCurves:
     prior: str | None = None
 
     @classmethod
-    def read(cls, path: Path, label: str, *, prior: str | None = None) -> Self:
+    def read(cls, path: Path, label: str, *, prior: str | None = None) -> "TrainingCurves":
         """Read metrics.jsonl; a last line that was cut off while it was written is left out.
 
         Where a resumed run records an iteration again, the later record counts.
@@ -113,7 +113,8 @@ def figure(runs: Sequence[TrainingCurves]) -> Figure:
     rows = ceil(len(names) / columns)
     picture = style.new_figure(style.DOUBLE_COLUMN * max(columns, 2) / 3, 1.45 * rows + 0.2)
     axes = list(picture.subplots(rows, columns, squeeze=False, sharex=True).flat)
-    looks = style.line_styles([run.label for run in runs], [run.prior for run in runs])
+    priors = [run.prior or style.prior_in(run.label) for run in runs]
+    looks = style.line_styles([run.label for run in runs], priors)
     for ax, name in zip(axes, names, strict=False):
         _draw_panel(ax, name, runs=runs, looks=looks)
     _share_iterations(axes, shown=len(names), columns=columns)
@@ -142,11 +143,12 @@ def _draw_panel(
         if name.startswith("train/"):
             ax.plot(iterations, values, color=look["color"], linewidth=0.5, alpha=0.25)
             values = running_mean(values)
-        lone = {"marker": "o"} if len(values) == 1 else {}
-        ax.plot(iterations, values, **look, **lone)
+        ax.plot(iterations, values, marker="o" if len(values) == 1 else None, **look)
         late.append(values[iterations >= 0.9 * iterations[0] + 0.1 * iterations[-1]])
-    if name != "validation/active_units":
+    counted = name == "validation/active_units"
+    if not counted:
         _fit(ax, np.concatenate(late))
+    ax.yaxis.set_major_locator(MaxNLocator(4, integer=counted))
     ax.set_title(_title(name), loc="left")
     panels.open_frame(ax)
 
@@ -179,7 +181,6 @@ def _share_iterations(axes: Sequence[Axes], *, shown: int, columns: int) -> None
         ax.set_visible(index < shown)
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        ax.yaxis.set_major_locator(MaxNLocator(4))
         if shown - columns <= index < shown:  # the lowest panel of its column
             ax.tick_params(labelbottom=True)
             ax.set_xlabel("iteration")

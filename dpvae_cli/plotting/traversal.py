@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
+from matplotlib.ticker import MaxNLocator
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import panels, samples, style
@@ -17,6 +17,8 @@ _STAR: dict[str, Any] = {
     "marker": "*", "s": 75, "edgecolor": "black", "linewidths": 0.5, "zorder": 5, "clip_on": False,
 }  # fmt: skip
 _ENDS = (style.GREEN, style.YELLOW)
+_MOST_TILES = 13
+_LEFT = 0.95  # inches for the names of strips
 
 
 @style.house_style()
@@ -36,12 +38,9 @@ def figure(record: Record, label: str) -> Figure:
     """
     shape = _example_shape(record)
     if len(shape) == 3 and shape[0] in (1, 3):
-        picture = _images(record)
-    elif shape == (2,):
-        picture = _plane(record)
-    else:
-        picture = _tables(record)
-    picture.suptitle(style.plain(label, 60), fontsize=8, color=style.GREY)
+        return _images(record, label)
+    picture = _plane(record) if shape == (2,) else _tables(record)
+    _name(picture, label)
     return picture
 
 
@@ -63,58 +62,107 @@ def _sweep_name(record: Record, index: int) -> str:
     return f"z[{record['sweep_dimensions'][index]}], sd {deviation:.2f}"
 
 
-def _line_title(record: Record) -> str:
+def _signed(number: float, form: str = ".1f") -> str:
+    form = form if number else "g"
+    return format(number, form).replace("-", "\N{MINUS SIGN}")
+
+
+def _line_title(record: Record, *, between: str = ", ") -> str:
     space = "$z_0$" if str(record["space"]) == "z0" else "$z$"
-    lowest = np.nanmin(record["line_log_q"])
-    return f"straight line in {space}, lowest $\\log\\,q(z)$ {lowest:.1f} nats"
+    lowest = _signed(np.nanmin(record["line_log_q"]))
+    return f"straight line in {space}{between}lowest $\\log\\,q(z)$ {lowest} nats"
 
 
-def _images(record: Record) -> Figure:
+def _images(record: Record, label: str) -> Figure:
     """Draw strips: the line with log q(z) under it, then a row each swept dimension."""
     line, sweeps, mapped = "line_decoded" in record, _sweeps(record), "log_q" in record
-    heights = [1.0, 0.75] * line + [1.0] * sweeps
-    picture = style.new_figure(style.DOUBLE_COLUMN, max(0.5 * sum(heights) + 0.8, 2.3 * mapped))
-    mosaic = GridSpec(
-        len(heights), 1 + mapped, figure=picture, height_ratios=heights,
-        width_ratios=[2.9, 1][: 1 + mapped],
-    )  # fmt: skip
-    axes = [picture.add_subplot(mosaic[row, 0]) for row in range(len(heights))]
+    sizes = _strip_sizes(record, 4.1 if mapped else 5.95)
+    needed = sum(gap + tall for gap, _, tall in sizes) + 0.22 + (0.4 if sweeps else 0.1)
+    height = max(needed, 2.2 * mapped)
+    width = _LEFT + max(wide for _, wide, _ in sizes) + (1.95 if mapped else 0.1)
+    picture = Figure(figsize=(max(width, style.SINGLE_COLUMN), height))
+    axes, edge = [], height - 0.22 - (height - needed) / 2
+    for gap, wide, tall in sizes:  # laid out by hand, so that all strips stay aligned
+        edge -= gap + tall
+        axes.append(_place(picture, _LEFT, edge, wide, tall))
     if line:
-        _line_strip(axes[0], axes[1], record)
+        _line_strip(axes[0], axes[1], record, star=0.055 / sizes[0][2])
     for index in range(sweeps):
         _sweep_strip(axes[2 * line + index], record, index=index, last=index == sweeps - 1)
     if mapped:
-        _map(picture.add_subplot(mosaic[:, 1]), record)
+        _map(_place(picture, width - 1.6, (height - 1.7) / 2, 1.5, 1.5), record)
+    _name(picture, label, y=1 - 0.05 / height, va="top")
     return picture
+
+
+def _name(picture: Figure, label: str, **place: Any) -> None:
+    picture.suptitle(style.plain(label, 60), fontsize=8, color=style.GREY, **place)
+
+
+def _place(picture: Figure, left: float, bottom: float, wide: float, tall: float) -> Axes:
+    """Add axes at this place, in inches."""
+    width, height = picture.get_size_inches()
+    return picture.add_axes((left / width, bottom / height, wide / width, tall / height))
+
+
+def _strip_sizes(record: Record, width: float) -> list[tuple[float, float, float]]:
+    """Return (gap above, width, height) of every strip and of the line's profile, in inches."""
+    sizes = []
+    if "line_decoded" in record:
+        wide, tall = _strip_size(record["line_decoded"], width)
+        sizes = [(0.4, wide, tall), (0.07, wide, 0.42)]
+    for index in range(_sweeps(record)):
+        gap = 0.07 if index else 0.14
+        sizes.append((gap, *_strip_size(record["sweep_decoded"][index], width)))
+    return sizes
+
+
+def _strip_size(images: np.ndarray, width: float) -> tuple[float, float]:
+    rows, columns = images.shape[-2:]
+    ratio = rows / (len(_shown(len(images))) * (columns + samples.GAP) - samples.GAP)
+    wide = min(width, 0.8 / ratio)  # a few large images need not fill the page
+    return wide, wide * ratio
+
+
+def _shown(steps: int) -> np.ndarray:
+    """Return which steps of a long traversal become images, the ends among them."""
+    return np.rint(np.linspace(0, steps - 1, min(steps, _MOST_TILES))).astype(int)
 
 
 def _strip(ax: Axes, images: np.ndarray) -> np.ndarray:
     """Draw images side by side; return the abscissas of their centres."""
     ax.imshow(samples.grid(images, len(images)), interpolation="none")
+    ax.autoscale(enable=False)  # stars beside the images must not shrink them
     ax.spines[:].set_visible(False)
     panels.bare(ax)
     width = images.shape[-1]
-    return (width - 1) / 2 + (width + samples.GAP) * np.arange(len(images))
+    centres: np.ndarray = (width - 1) / 2 + (width + samples.GAP) * np.arange(len(images))
+    return centres
 
 
-def _line_strip(ax: Axes, below: Axes, record: Record) -> None:
-    decoded = record["line_decoded"]
-    centres = _strip(ax, decoded)
-    height = decoded.shape[-2]
+def _line_strip(ax: Axes, below: Axes, record: Record, *, star: float) -> None:
+    """Draw the images, a star `star` of their height above either end, and log q(z) below."""
+    decoded, log_q = record["line_decoded"], record["line_log_q"]
+    shown = _shown(len(decoded))
+    centres = _strip(ax, decoded[shown])
     for centre, colour in zip(centres[[0, -1]], _ENDS, strict=True):
-        ax.scatter(centre, -0.16 * height, color=colour, **_STAR)
+        ax.scatter(centre, 1 + star, color=colour, transform=ax.get_xaxis_transform(), **_STAR)
     ax.set_title(_line_title(record), pad=9)
-    below.plot(centres, record["line_log_q"], color=style.BLACK, marker="o", markersize=2.5)
+    below.plot(np.interp(np.arange(len(log_q)), shown, centres), log_q, color=style.BLACK)
+    below.plot(centres, log_q[shown], linestyle="", marker="o", markersize=3, color=style.BLACK)
     below.set(xlim=ax.get_xlim(), xticks=[], ylabel="$\\log\\,q(z)$")
+    below.margins(y=0.2)
+    below.yaxis.set_major_locator(MaxNLocator(3))
     panels.open_frame(below)
 
 
 def _sweep_strip(ax: Axes, record: Record, *, index: int, last: bool) -> None:
-    centres = _strip(ax, record["sweep_decoded"][index])
+    offsets = record["sweep_offsets"]
+    shown = _shown(len(offsets))
+    centres = _strip(ax, record["sweep_decoded"][index][shown])
     ax.set_ylabel(_sweep_name(record, index), rotation=0, ha="right", va="center")
     if last:
-        labels = [f"{offset:+.3g}".replace("-", "−") for offset in record["sweep_offsets"]]
-        ax.set_xticks(centres, labels)
+        ax.set_xticks(centres, [_signed(round(offset, 1), "+g") for offset in offsets[shown]])
         ax.tick_params(length=0)
         ax.set_xlabel("standard deviations")
 
@@ -125,13 +173,13 @@ def _map(ax: Axes, record: Record) -> None:
     panels.density_map(ax, x, y, log_density=record["log_q"])
     ax.set_title("$\\log\\,q(z)$")
     if "line_z" in record:
-        _path(ax, record["line_z"])
+        ax.plot(*record["line_z"].T, color=style.VERMILLION, marker="o", markersize=2)
+        _stars(ax, record["line_z"])
         panels.widen(ax, record["line_z"])
     panels.few_ticks([ax])
 
 
-def _path(ax: Axes, points: np.ndarray) -> None:
-    ax.plot(*points.T, color=style.VERMILLION, marker="o", markersize=2)
+def _stars(ax: Axes, points: np.ndarray) -> None:
     for point, colour in zip(points[[0, -1]], _ENDS, strict=True):
         ax.scatter(*point, color=colour, **_STAR)
 
@@ -148,8 +196,11 @@ def _plane(record: Record) -> Figure:
 
 def _data_path(ax: Axes, record: Record) -> None:
     points = record["line_decoded"]
-    _path(ax, points)
-    ax.set_title(_line_title(record))
+    ax.plot(*points.T, color=style.LIGHT_GREY)
+    steps = np.arange(len(points))
+    ax.scatter(points[:, 0], points[:, 1], c=steps, cmap="viridis", s=9, linewidths=0, zorder=3)
+    _stars(ax, points)
+    ax.set_title(_line_title(record, between="\n"))
     ax.set_aspect("equal", adjustable="datalim")
     panels.few_ticks([ax])
 
@@ -158,9 +209,10 @@ def _data_sweeps(ax: Axes, record: Record) -> None:
     for index, points in enumerate(record["sweep_decoded"]):
         colour = style.CYCLE[index % len(style.CYCLE)]
         ax.plot(*points.T, color=colour, marker="o", markersize=2, label=_sweep_name(record, index))
-    ax.set_title("sweeps")
+        ax.plot(*points[-1:].T, color=colour, marker="o", markersize=5)
+    ax.set_title("sweeps, large dot at\nthe positive end")
     ax.set_aspect("equal", adjustable="datalim")
-    ax.legend()
+    ax.legend(fontsize=7)
     panels.few_ticks([ax])
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.recipe.mistakes import Mistake, Place, RecipeError, did_you_mean
+from dpvae_cli.recipe.mistakes import Mistake, Place, RecipeError, did_you_mean, shortened
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
@@ -66,4 +66,4 @@ def _exists(path: Path) -> bool:
 
 
 def _unknown(name: str, problem: str) -> RecipeError:
-    return RecipeError([Mistake(Place((0, 0), name), "", problem)], hint=LIST)
+    return RecipeError([Mistake(Place((0, 0), shortened(name)), "", problem)], hint=LIST)

@@ -42,10 +42,11 @@ def complaints(error: ValidationError, tree: Tree) -> list[Mistake]:
     for detail in error.errors(include_url=False):
         grouped.setdefault(_path(detail), []).append(detail)
     # The branches of a union complain each on their own; the one that got furthest knows best.
-    deepest = [path for path in grouped if not any(_within(other, path) for other in grouped)]
+    shallow = {path[:length] for path in grouped for length in range(len(path))}
     mistakes = [
-        Mistake(tree.place(path), dotted(path), _problem(path, grouped[path], values))
-        for path in deepest
+        Mistake(tree.place(path), dotted(path), _problem(path, details, values))
+        for path, details in grouped.items()
+        if path not in shallow
     ]
     misfit = _misfit_of_prior(values, {path[:1] for path in grouped})
     if misfit is not None:
@@ -62,10 +63,6 @@ def _path(detail: ErrorDetails) -> KeyPath:
     if detail["type"] in WRONG_LENGTH:
         indices = indices[:-1]
     return (section, *rest[:1], *indices)
-
-
-def _within(path: KeyPath, other: KeyPath) -> bool:
-    return len(path) > len(other) and path[: len(other)] == other
 
 
 def _misfit_of_prior(values: dict[str, Any], faulty: set[KeyPath]) -> str | None:

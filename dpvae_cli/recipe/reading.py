@@ -11,11 +11,12 @@ from typing import Any, final
 
 import yaml
 
-from dpvae_cli.recipe.mistakes import KeyPath, Mistake, Place, RecipeError, dotted
+from dpvae_cli.recipe.mistakes import KeyPath, Mistake, Place, RecipeError, dotted, shortened
 from dpvae_cli.recipe.scalars import plain_scalar
 
 SIZE_LIMIT = 1_000_000
 DEPTH_LIMIT = 20
+VALUE_LIMIT = 10_000
 
 
 @final
@@ -152,6 +153,7 @@ class _Parser:
         self.lines: dict[KeyPath, int] = {}
         self.repeated: list[tuple[KeyPath, int]] = []
         self._text = text
+        self._count = 0
         self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=yaml.SafeLoader)
 
     def document(self) -> Any:
@@ -159,7 +161,9 @@ class _Parser:
         try:
             next(self._events)
             if isinstance(next(self._events), yaml.StreamEndEvent):
-                raise UnreadableError("there is nothing here; a recipe has sections, see --help")
+                raise UnreadableError(
+                    "there is nothing here; a recipe has sections, such as `data: moons`"
+                )
             value = self._value(next(self._events), ())
             next(self._events)
             self._refuse_second_document(next(self._events))
@@ -172,7 +176,10 @@ class _Parser:
     def _value(self, event: yaml.Event, path: KeyPath) -> Any:
         _refuse_extras(event)
         if len(path) > DEPTH_LIMIT:
-            raise _at(event, f"is nested deeper than {DEPTH_LIMIT} levels")
+            raise _at(event, f"this is nested deeper than {DEPTH_LIMIT} levels")
+        self._count += 1
+        if self._count > VALUE_LIMIT:
+            raise _at(event, f"there are more than {VALUE_LIMIT:,} values; this is no recipe")
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -215,13 +222,16 @@ def _key(event: yaml.Event) -> str:
 
 def _refuse_extras(event: yaml.Event) -> None:
     """Refuse aliases, anchors and tags, before anything is made of them."""
-    anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+    anchor: str | None = getattr(event, "anchor", None)
+    tag: str | None = getattr(event, "tag", None)
     if isinstance(event, yaml.AliasEvent):
-        raise _at(event, f"*{anchor} is an alias; write the value out, or quote it")
+        raise _at(event, f"*{shortened(str(anchor))} is an alias; write its value out, or quote it")
     if anchor is not None:
-        raise _at(event, f"&{anchor} is an anchor; write values out, or quote this one")
+        raise _at(event, f"&{shortened(anchor)} is an anchor; write values out, or quote this one")
     if tag is not None:
-        raise _at(event, f"the tag {tag} is not used in recipes; leave it out, or quote it")
+        raise _at(
+            event, f"the tag {shortened(tag)} is not used in recipes; leave it out, or quote it"
+        )
 
 
 def _line(event: yaml.Event) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, final
+from typing import Annotated, Any, Literal, final, get_args
 
 from pydantic import Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
@@ -104,7 +104,7 @@ class Recipe(Spec):
         """Return the name it was loaded under; no part of what the recipe says."""
         return self._name
 
-    def named(self, name: str) -> Self:
+    def named(self, name: str) -> "Recipe":
         """Return the same recipe under another name."""
         renamed = self.model_copy()
         renamed._name = name
@@ -116,14 +116,14 @@ class Recipe(Spec):
         return expand_words(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
-    def _prior_fits(self) -> Self:
+    def _prior_fits(self) -> "Recipe":
         complaint = self.prior.complaint(self.architecture.latent_dim)
         if complaint is not None:
             raise PydanticCustomError("prior", "{complaint}", {"complaint": complaint})
         return self
 
     @model_validator(mode="after")
-    def _fill_defaults_from_elsewhere(self) -> Self:
+    def _fill_defaults_from_elsewhere(self) -> "Recipe":
         """Fill the fields whose default stands at another place of the recipe."""
         for section_name in SECTIONS_WITH_KIND:
             section = getattr(self, section_name)
@@ -162,3 +162,18 @@ def _lookup(recipe: Recipe, path: str) -> Any:
     for part in path.split("."):
         value = getattr(value, part)
     return value
+
+
+def derived_fields() -> set[str]:
+    """Return the keys, `section.field`, whose default stands at another place of the recipe."""
+    return {
+        f"{section}.{field}"
+        for section in SECTIONS_WITH_KIND
+        for spec in _kinds(Recipe.model_fields[section].annotation)
+        for field, info in spec.model_fields.items()
+        if _marker(info.annotation)
+    }
+
+
+def _kinds(union: Any) -> tuple[type[Spec], ...]:
+    return get_args(union) or (union,)

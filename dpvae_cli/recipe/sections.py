@@ -1,5 +1,6 @@
 """What the schema allows where: kinds, keys, and each field's values in plain words."""
 
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -52,10 +53,15 @@ def field_schema(path: KeyPath, kind: Any) -> dict[str, Any]:
     if owner is None or not path:
         return {}
     name, *indices = path[:1] if owner is Recipe else path[1:]
-    schema = owner.model_json_schema()["properties"].get(name, {})
+    schema = _properties(owner).get(str(name), {})
     for index in indices:
         schema = _item(schema, int(index))
     return dict(schema)
+
+
+@cache
+def _properties(owner: type[BaseModel]) -> dict[str, Any]:
+    return dict(owner.model_json_schema()["properties"])
 
 
 def _item(schema: dict[str, Any], index: int) -> dict[str, Any]:
@@ -83,7 +89,7 @@ def described(schema: dict[str, Any]) -> str:
 
 def _described(schema: dict[str, Any]) -> str:
     if "enum" in schema or "const" in schema:
-        return ", ".join(schema.get("enum", [schema.get("const")]))
+        return ", ".join(map(str, schema.get("enum", [schema.get("const")])))
     if fixed := schema.get("prefixItems"):
         return f"a list of {len(fixed)} (each {described(fixed[0])})"
     if "items" in schema:

@@ -111,7 +111,7 @@ def _content(path: Path) -> dict[str, Any]:
             f"there is no checkpoint at {path}", hint="Train a model first: dpvae train RECIPE."
         )
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint", hint=RETRAIN) from error
     except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
@@ -119,6 +119,8 @@ def _content(path: Path) -> dict[str, Any]:
             f"{path} is no dpvae checkpoint: it holds more than tensors and text",
             hint=RETRAIN,
         ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is a PyTorch file but no dpvae checkpoint", hint=RETRAIN)
     return content
 
 

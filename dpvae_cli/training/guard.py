@@ -54,7 +54,7 @@ class FiniteGuard:
             self._note(iteration, {"loss": loss, **terms})
         elif not math.isfinite(loss.item()):
             values = {"loss": loss, **terms}
-            raise _diverged(iteration, {name: float(v.mean()) for name, v in values.items()})
+            raise _diverged(iteration, {name: v.detach().mean().item() for name, v in values.items()})
 
     def read(self) -> None:
         """Raise if a bad step was noted on the device; one synchronisation.

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Hears of a run's progress."""
 

@@ -9,7 +9,7 @@ from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE
-from dpvae_cli.plotting import samples as sample_pictures
+from dpvae_cli.plotting import picture
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers import Term
 from dpvae_cli.sampling.encodings import decode
@@ -105,7 +105,7 @@ def draw_samples(model: VAE, dataset: Dataset, folder: RunFolder, *, seed: int) 
     drawn = prior_samples(model, PICTURED, generator=stream(seed, "picture"))
     decoded = decode(model, drawn.z).numpy()
     reference = dataset.test.examples(slice(0, 1_000)).numpy()
-    sample_pictures.save(
+    picture.save(
         folder.samples, decoded, log_density=drawn.log_p_generation.numpy(), reference=reference
     )
 

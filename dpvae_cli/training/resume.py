@@ -6,6 +6,7 @@ from typing import Any, final
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.recipe.schema import derived_fields
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.checkpoint import Checkpoint
 from dpvae_cli.training.run_folder import RunFolder
@@ -54,7 +55,7 @@ def _extended(saved: Recipe, asked: Recipe, *, done: int) -> Recipe:
     differing = [
         f"{path} is {saved_value!r} in the run, {asked_value!r} was asked"
         for path, saved_value, asked_value in _differences(saved_dict, asked_dict)
-        if not (path in Recipe.derived_fields() and asked_value == iterations)
+        if not (path in derived_fields() and asked_value == iterations)
     ]
     if differing:
         raise UsageError(

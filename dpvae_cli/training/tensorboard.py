@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 from dpvae_cli.foundation.errors import MissingError
 
 
+@runtime_checkable
 class Board(Protocol):
     """Takes the records that go to metrics.jsonl."""
 

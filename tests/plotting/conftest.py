@@ -94,7 +94,9 @@ def leak_document(size: float, seed: int = 0) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     thresholds = [-90.0, -70.0, -50.0, -30.0, -10.0, -5.0, -1.0]
     values: list[float | None] = [
-        None if threshold < -40 * size else size * (1 - math.exp(threshold / 9 - 0.8)) * -1 + 1.3 * size
+        None
+        if threshold < -40 * size
+        else size * (1 - math.exp(threshold / 9 - 0.8)) * -1 + 1.3 * size
         for threshold in thresholds
     ]
     details = {
@@ -103,7 +105,9 @@ def leak_document(size: float, seed: int = 0) -> dict[str, Any]:
         "standard_errors": [None if value is None else 0.06 * value + 0.01 for value in values],
         "quantiles": [0.001, 0.01, 0.05, 0.25],
         "quantile_thresholds": [-9.1, -6.4, -4.8, -3.2],
-        "quantile_values": [float(size * (0.2 + random.uniform() * 0.1 + 0.2 * k)) for k in range(4)],
+        "quantile_values": [
+            float(size * (0.2 + random.uniform() * 0.1 + 0.2 * k)) for k in range(4)
+        ],
         "quantile_standard_errors": [0.02, 0.02, 0.03, 0.05],
     }
     leak = {"metric": "leak", "value": None, "details": details}

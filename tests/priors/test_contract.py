@@ -20,7 +20,7 @@ from tests.mathematics.random_models import (
 )
 
 EXAMPLE_SHAPE = (3,)
-DRAWS = 20_000
+DRAWS = 10_000
 SPECS = [
     *(kind() for kind in members(AnyPrior)),
     Decoupled(blocks=3, masks="alternating", hidden=8),
@@ -31,7 +31,7 @@ SPECS = [
 def build(spec, *, latent_dim: int = 2) -> Prior:
     """Return the prior in float64 with random weights, moderate enough for a quadrature."""
     encoder, _ = Mlp(latent_dim=latent_dim).build(EXAMPLE_SHAPE)
-    return randomised(spec.build(latent_dim, encoder, EXAMPLE_SHAPE), gain=1.2, seed=3)
+    return randomised(spec.build(latent_dim, encoder, EXAMPLE_SHAPE), gain=0.9, seed=3)
 
 
 @pytest.fixture(params=SPECS, ids=lambda spec: f"{spec.kind}-{SPECS.index(spec)}")
@@ -39,9 +39,11 @@ def prior(request) -> Prior:
     return build(request.param)
 
 
-def grid(low: Tensor, high: Tensor, *, points: int = 301) -> tuple[Tensor, float]:
+def grid(low: Tensor, high: Tensor, *, points: int = 241) -> tuple[Tensor, float]:
     """Return a grid over a box in the plane and the area that each of its points stands for."""
-    axes = [torch.linspace(a, b, points, dtype=torch.float64) for a, b in zip(low, high)]
+    axes = [
+        torch.linspace(a, b, points, dtype=torch.float64) for a, b in zip(low, high, strict=True)
+    ]
     area = ((high - low) / (points - 1)).prod().item()
     return torch.cartesian_prod(*axes), area
 
@@ -161,6 +163,8 @@ def test_gradients_reach_every_parameter(prior):
 
 
 def test_gradients_of_samples_reach_every_parameter(prior):
+    if not list(prior.parameters()):
+        pytest.skip("no parameters")
     prior.sample(20, generator=stream(0, "z")).square().sum().backward()
     assert all((p.grad != 0).any() for p in prior.parameters())
 
@@ -215,7 +219,10 @@ def test_sampled_kl_with_the_identity_equals_the_closed_form():
     posterior = random_posterior(4, 3)
     assert_close(decoupled.log_prob(posterior.mean), standard.log_prob(posterior.mean))
     z = posterior.sample(DRAWS, generator=stream(0, "kl"))
-    sampled = torch.stack([decoupled.kl(posterior, draw) for draw in z])
+    repeated = type(posterior)(
+        posterior.mean.expand_as(z).flatten(0, 1), posterior.log_variance.expand_as(z).flatten(0, 1)
+    )
+    sampled = decoupled.kl(repeated, z.flatten(0, 1)).unflatten(0, (DRAWS, 4))
     for i, expected in enumerate(standard.kl(posterior, z[0])):
         error = sampled[:, i].std().item() / DRAWS**0.5
         assert error > 1e-4

@@ -1,0 +1,297 @@
+"""The user's own arrays: what is read, how it is split and scaled, what is refused."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from dpvae_cli.data import Arrays, Dataset
+from dpvae_cli.foundation.errors import MissingError, UsageError
+
+RANDOM = np.random.default_rng(0)
+FLOATS = RANDOM.normal(size=(40, 3)) * [1.0, 5.0, 0.1] + [0.0, 100.0, -1.0]
+BYTES = RANDOM.integers(0, 256, (40, 1, 4, 4)).astype(np.uint8)
+NAMES = ("train", "validation", "test")
+
+
+def load(path: Path, **fields) -> Dataset:
+    return Arrays(path=str(path), **fields).load(path.parent, download=False)
+
+
+def saved(folder: Path, array: np.ndarray | None = None, **arrays: np.ndarray) -> Path:
+    """Write one array as .npy or several as .npz."""
+    if array is not None:
+        path = folder / "data.npy"
+        np.save(path, array)
+        return path
+    path = folder / "data.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def rows(data: Dataset) -> torch.Tensor:
+    return torch.cat([data.split(name).examples() for name in NAMES])
+
+
+def sizes(data: Dataset) -> list[int]:
+    return [len(data.split(name)) for name in NAMES]
+
+
+def test_one_array_is_dealt_to_disjoint_splits_that_cover_it(tmp_path):
+    numbered = np.arange(100.0).reshape(50, 2)
+    data = load(saved(tmp_path, numbered), validation=0.2, test=0.1)
+    assert sizes(data) == [35, 10, 5]
+    assert torch.equal(rows(data)[:, 0].sort().values, torch.from_numpy(numbered[:, 0]).float())
+    assert not torch.equal(rows(data)[:, 0], rows(data)[:, 0].sort().values)
+    assert data.name == "data"
+
+
+def test_the_deal_is_repeatable_and_follows_its_seed(tmp_path):
+    path = saved(tmp_path, FLOATS)
+    first, second, other = (load(path, shuffle_seed=seed) for seed in (0, 0, 1))
+    for name in NAMES:
+        assert torch.equal(first.split(name).examples(), second.split(name).examples())
+    assert not torch.equal(first.train.examples(), other.train.examples())
+
+
+def test_three_rows_are_enough(tmp_path):
+    assert sizes(load(saved(tmp_path, FLOATS[:3]))) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["x", "anything"])
+def test_npz_with_one_array(tmp_path, name):
+    assert sizes(load(saved(tmp_path, **{name: FLOATS}))) == [32, 4, 4]
+
+
+def test_compressed_npz(tmp_path):
+    np.savez_compressed(tmp_path / "data.npz", x=FLOATS)
+    assert sizes(load(tmp_path / "data.npz")) == [32, 4, 4]
+
+
+def test_labels_follow_their_rows(tmp_path):
+    x = np.arange(40.0).reshape(40, 1)
+    data = load(saved(tmp_path, x=x, labels=np.arange(40) * 2))
+    for name in NAMES:
+        split = data.split(name)
+        assert torch.equal(split.labels, 2 * split.examples()[:, 0].long())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint64", ">i4", ">f8", "float16"])
+def test_labels_and_examples_of_any_numeric_type(tmp_path, dtype):
+    numbers = np.arange(40).astype(dtype)
+    data = load(saved(tmp_path, x=numbers.reshape(40, 1), labels=numbers), scale="none")
+    assert data.train.labels.dtype in {torch.int64, torch.float32}
+    assert torch.equal(data.train.labels.float(), data.train.examples()[:, 0])
+
+
+def test_own_splits_are_kept_as_they_are(tmp_path):
+    path = saved(
+        tmp_path,
+        train=FLOATS[:20],
+        validation=FLOATS[20:30],
+        test=FLOATS[30:],
+        test_labels=np.arange(10),
+    )
+    data = load(path)
+    assert_close(rows(data), torch.from_numpy(FLOATS).float(), rtol=0, atol=0)
+    assert sizes(data) == [20, 10, 10]
+    assert data.train.labels is None
+    assert data.test.labels.tolist() == list(range(10))
+
+
+def test_shape_without_loading(tmp_path):
+    assert Arrays(path=str(saved(tmp_path, BYTES))).example_shape() == (1, 4, 4)
+    path = saved(tmp_path, train=FLOATS, validation=FLOATS, test=FLOATS)
+    assert Arrays(path=str(path)).example_shape() == (3,)
+
+
+def test_where_the_file_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPVAE_DATA", str(tmp_path / "root"))
+    monkeypatch.chdir(tmp_path)
+    spec = Arrays(path="a.npy")
+    for place in (tmp_path / "root", tmp_path / "root" / "arrays", tmp_path):
+        place.mkdir(exist_ok=True)
+        np.save(place / "a.npy", np.zeros((3, len(str(place)))))
+        assert spec.example_shape() == (len(str(place)),)
+
+
+# --- scale
+
+
+@pytest.mark.parametrize("scale", [None, "unit"])
+def test_bytes_become_intensities(tmp_path, scale):
+    data = load(saved(tmp_path, BYTES), scale=scale)
+    assert data.eight_bit
+    assert data.train.stored.dtype == torch.uint8
+    pixels = torch.from_numpy(BYTES).float() / 255
+    assert_close(rows(data).sum(), pixels.sum())
+    assert rows(data).max() <= 1
+
+
+def test_scale_none_keeps_bytes_as_numbers(tmp_path):
+    data = load(saved(tmp_path, BYTES), scale="none")
+    assert not data.eight_bit
+    assert rows(data).max() == BYTES.max()
+
+
+@pytest.mark.parametrize("scale", [None, "none"])
+def test_floats_are_kept(tmp_path, scale):
+    data = load(saved(tmp_path, FLOATS), scale=scale)
+    assert not data.eight_bit
+    assert_close(rows(data).sort(dim=0).values, torch.from_numpy(np.sort(FLOATS, axis=0)).float())
+
+
+@pytest.mark.parametrize("array", [FLOATS, BYTES], ids=["floats", "bytes"])
+def test_standardize_uses_the_training_split_alone(tmp_path, array):
+    plain = load(saved(tmp_path, array), scale="none")
+    data = load(saved(tmp_path, array), scale="standardize")
+    train = data.train.examples()
+    assert_close(train.mean(dim=0), torch.zeros(array.shape[1:]), rtol=0, atol=1e-4)
+    assert_close(train.std(dim=0, correction=0), torch.ones(array.shape[1:]), rtol=1e-4, atol=0)
+    spread, mean = torch.std_mean(plain.train.examples(), dim=0, correction=0)
+    assert_close(data.test.examples(), (plain.test.examples() - mean) / spread)
+
+
+def test_standardize_leaves_constant_columns_finite(tmp_path):
+    constant = np.concatenate([FLOATS, np.full((40, 1), 7.0)], axis=1)
+    assert torch.isfinite(rows(load(saved(tmp_path, constant), scale="standardize"))).all()
+
+
+def test_unit_is_for_bytes(tmp_path):
+    with pytest.raises(UsageError, match="unit"):
+        load(saved(tmp_path, FLOATS), scale="unit")
+
+
+def test_binarised_arrays(tmp_path):
+    data = load(saved(tmp_path, BYTES), binarize="dynamic")
+    assert not data.eight_bit
+    assert set(rows(data).unique().tolist()) == {0.0, 1.0}
+    assert data.train.redrawn_from is not None
+    with pytest.raises(UsageError, match="binarize"):
+        load(saved(tmp_path, FLOATS), binarize="static")
+
+
+# --- refusals
+
+
+class Malicious:
+    """Creates a file when unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return (Path.touch, (self.target,))
+
+
+def test_the_malicious_object_works(tmp_path):
+    """Guard the next test: unpickling does create the file."""
+    pickle.loads(pickle.dumps(Malicious(tmp_path / "pwned")))
+    assert (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "npz labels", "raw pickle"])
+def test_pickled_objects_are_refused_and_not_executed(tmp_path, form):
+    target = tmp_path / "pwned"
+    objects = np.array([[Malicious(target)] * 2] * 3, dtype=object)
+    if form == "raw pickle":
+        path = tmp_path / "data.npy"
+        path.write_bytes(pickle.dumps(Malicious(target)))
+    elif form == "npy":
+        path = saved(tmp_path, objects)
+    elif form == "npz":
+        path = saved(tmp_path, x=objects)
+    else:
+        path = saved(tmp_path, x=FLOATS, labels=objects)
+    with pytest.raises(MissingError, match="cannot be read") as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert "numpy.save" in caught.value.hint
+    assert not target.exists()
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path):
+    whole = saved(tmp_path, x=FLOATS).read_bytes()
+    np.savez_compressed(tmp_path / "packed.npz", x=FLOATS)
+    packed = (tmp_path / "packed.npz").read_bytes()
+    spoilt = packed[:200] + bytes(100) + packed[300:]
+    cases = [b"", b"no numbers", whole[:-30], whole[:50], spoilt]
+    for number, content in enumerate(cases):
+        path = tmp_path / f"damaged{number}.npz"
+        path.write_bytes(content)
+        with pytest.raises(MissingError, match="cannot be read"):
+            load(path)
+
+
+def test_archives_of_other_things_are_refused(tmp_path):
+    path = tmp_path / "text.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(MissingError, match=r"readme\.txt"):
+        load(path)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e39])
+@pytest.mark.parametrize("split", ["x", "test"])
+def test_values_that_are_not_finite_are_refused(tmp_path, bad, split):
+    spoilt = FLOATS.copy()
+    spoilt[-1, -1] = bad
+    arrays = {"x": spoilt} if split == "x" else dict.fromkeys(NAMES, FLOATS) | {"test": spoilt}
+    with pytest.raises(UsageError, match=rf"{split} has values that are not finite"):
+        load(saved(tmp_path, **arrays))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "longdouble"])
+def test_values_of_other_widths_that_are_not_finite_are_refused(tmp_path, dtype):
+    with pytest.raises(UsageError, match="not finite"):
+        load(saved(tmp_path, np.array([[1.0], [np.inf], [2.0]], dtype=dtype)))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(10),
+        np.zeros((2, 3)),
+        np.zeros((0, 3)),
+        np.zeros((5, 0)),
+        np.array([["a", "b"]] * 4),
+        np.zeros((4, 2), dtype=complex),
+    ],
+    ids=["vector", "two rows", "no rows", "no columns", "text", "complex"],
+)
+def test_odd_arrays_are_refused(tmp_path, array):
+    with pytest.raises(UsageError, match="has shape"):
+        load(saved(tmp_path, array))
+
+
+def test_ambiguous_names_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="one, two"):
+        load(saved(tmp_path, one=FLOATS, two=FLOATS))
+
+
+def test_splits_of_different_shapes_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="different shapes"):
+        load(saved(tmp_path, train=FLOATS, validation=FLOATS, test=FLOATS[:, :2]))
+
+
+@pytest.mark.parametrize("labels", [np.zeros(39), np.array(["a"] * 40), np.float64(1)])
+def test_labels_that_do_not_fit_are_refused(tmp_path, labels):
+    with pytest.raises(UsageError, match="40 numbers are expected"):
+        load(saved(tmp_path, x=FLOATS, labels=labels))
+
+
+def test_a_missing_file_names_every_place(tmp_path):
+    with pytest.raises(MissingError) as caught:
+        Arrays(path="nowhere.npy").load(tmp_path)
+    for place in (tmp_path / "arrays" / "nowhere.npy", tmp_path / "nowhere.npy"):
+        assert str(place) in str(caught.value)
+    assert "--data-root" in caught.value.hint
+
+
+def test_shares_that_leave_nothing_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="none to train on"):
+        load(saved(tmp_path, FLOATS), validation=0.6, test=0.5)

@@ -1,0 +1,144 @@
+"""Splits, holding out, binarisation and fingerprints."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from dpvae_cli.data.base import Dataset, Split, binarized, hold_out
+from dpvae_cli.data.locations import cache_root, candidates, data_root
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.randomness import stream
+
+GREY = Split(torch.randint(0, 256, (40, 1, 5, 5), dtype=torch.uint8), torch.arange(40))
+EVERYTHING = torch.arange(40)
+
+
+def test_bytes_are_read_as_intensities():
+    split = Split(torch.tensor([[0, 51, 255]], dtype=torch.uint8))
+    assert_close(split.examples(), torch.tensor([[0.0, 0.2, 1.0]]))
+
+
+def test_floats_are_read_as_they_are():
+    stored = torch.tensor([[0.0, 51.0], [-3.0, 2.0]])
+    split = Split(stored)
+    assert torch.equal(split.examples(), stored)
+    assert torch.equal(split.examples(torch.tensor([1])), stored[1:])
+    assert torch.equal(split.examples(slice(0, 1)), stored[:1])
+
+
+def test_without_binarisation_a_training_batch_is_what_evaluation_sees():
+    index = torch.tensor([3, 1])
+    assert torch.equal(GREY.training_batch(index, stream(0, "b")), GREY.examples(index))
+    assert binarized(GREY, None, "train") is GREY
+
+
+def test_threshold():
+    split = Split(torch.tensor([[0, 127, 128, 255]], dtype=torch.uint8))
+    assert binarized(split, "threshold", "train").examples().tolist() == [[0.0, 0.0, 1.0, 1.0]]
+
+
+@pytest.mark.parametrize("how", ["threshold", "static", "dynamic"])
+def test_binarised_examples_are_zeros_and_ones_and_keep_their_labels(how):
+    split = binarized(GREY, how, "train")
+    batch = split.training_batch(EVERYTHING, stream(0, "b"))
+    for values in (split.examples(), batch):
+        assert set(values.unique().tolist()) == {0.0, 1.0}
+        assert values.dtype == torch.float32
+    assert torch.equal(split.labels, GREY.labels)
+
+
+@pytest.mark.parametrize("how", ["threshold", "static", "dynamic"])
+def test_evaluation_sees_the_same_at_every_load(how):
+    first, second = (binarized(GREY, how, "train") for _ in range(2))
+    assert torch.equal(first.examples(), second.examples())
+    assert torch.equal(first.examples(), first.examples())
+
+
+def test_static_draws_differ_between_splits_and_follow_the_grey_values():
+    train, test = (binarized(GREY, "static", name).examples() for name in ("train", "test"))
+    assert not torch.equal(train, test)
+    grey = GREY.examples()
+    error = (grey * (1 - grey)).sum().sqrt() / grey.numel()
+    assert (train.mean() - grey.mean()).abs() < 4 * error
+
+
+@pytest.mark.parametrize("how", ["threshold", "static"])
+def test_fixed_binarisation_trains_on_what_it_evaluates(how):
+    split = binarized(GREY, how, "train")
+    assert torch.equal(split.training_batch(EVERYTHING, stream(0, "b")), split.examples())
+
+
+def test_dynamic_batches_differ_and_average_to_the_grey_value():
+    split, grey, draws = binarized(GREY, "dynamic", "train"), GREY.examples(), 400
+    batches = torch.stack(
+        [split.training_batch(EVERYTHING, stream(0, "batch", i)) for i in range(draws)]
+    )
+    again = split.training_batch(EVERYTHING, stream(0, "batch", 0))
+    assert torch.equal(batches[0], again)
+    assert not torch.equal(batches[0], batches[1])
+    error = (grey * (1 - grey) / draws).sqrt()
+    surprise = (batches.mean(dim=0) - grey) / error.clamp(min=1e-9)
+    assert surprise.abs().max() < 5
+    assert surprise.std() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("values", [[-0.1, 0.5], [0.0, 255.0]], ids=str)
+def test_binarisation_refuses_values_outside_the_unit_interval(values):
+    with pytest.raises(UsageError, match=r"values in \[0, 1\]"):
+        binarized(Split(torch.tensor([values])), "threshold", "train")
+
+
+def test_hold_out_cuts_from_the_end():
+    assert hold_out(10, validation=3, test=2) == {
+        "train": slice(0, 5),
+        "validation": slice(5, 8),
+        "test": slice(8, 10),
+    }
+    with pytest.raises(UsageError, match="5 of 5 examples leaves none"):
+        hold_out(5, validation=3, test=2)
+
+
+def test_moving_keeps_everything():
+    split = binarized(GREY, "dynamic", "train").to(torch.device("meta"))
+    tensors = (split.stored, split.labels, split.redrawn_from)
+    assert [tensor.device.type for tensor in tensors] == ["meta"] * 3
+    bare = Split(torch.zeros(2, 1)).to(torch.device("meta"))
+    assert bare.labels is None
+    assert bare.redrawn_from is None
+
+
+def test_splits_by_name_and_shape():
+    splits = {name: Split(torch.full((3, 2), i)) for i, name in enumerate(NAMES)}
+    data = Dataset("x", **splits)
+    assert all(data.split(name) is splits[name] for name in NAMES)
+    assert data.example_shape == (2,)
+
+
+NAMES = ("train", "validation", "test")
+
+
+def fingerprint(stored: torch.Tensor) -> str:
+    return Dataset("x", *(Split(part) for part in (stored, stored[:1], stored[:1]))).fingerprint()
+
+
+def test_fingerprints_tell_values_shapes_and_types():
+    stored = torch.arange(12, dtype=torch.uint8).reshape(3, 4)
+    others = [stored.flip(0), stored.reshape(4, 3), stored.float(), stored[:2]]
+    assert len({fingerprint(each) for each in (stored, *others)}) == 5
+    assert fingerprint(stored) == fingerprint(stored.clone())
+    assert fingerprint(stored.T) == fingerprint(stored.T.contiguous())
+
+
+def test_where_data_is_looked_for(monkeypatch, tmp_path):
+    for variable in ("DPVAE_DATA", "DPVAE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_root() == tmp_path / ".cache" / "dpvae"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert data_root() == tmp_path / "xdg" / "dpvae" / "data"
+    monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "cache"))
+    assert data_root() == tmp_path / "cache" / "data"
+    monkeypatch.setenv("DPVAE_DATA", "~/sets")
+    assert data_root() == tmp_path / "sets"
+    assert data_root(tmp_path / "given") == tmp_path / "given"
+    assert candidates("mnist", tmp_path) == [tmp_path / "mnist", tmp_path]

@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+import dpvae_cli as dpvae
+from dpvae_cli.evaluation.active_units import active_units
+from dpvae_cli.evaluation.evaluate import METRICS, measure, metric_names
+from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.sampling.encodings import EncodedTraining, decode
+from dpvae_cli.sampling.samples import prior_samples
+from tests.small import gaussian_posterior_vae, random_dataset, small_recipe
+
+
+@pytest.fixture(scope="module")
+def moons():
+    recipe = small_recipe()
+    return recipe, recipe.data.load(), dpvae.build(recipe)
+
+
+def test_every_metric_gives_sound_records(moons):
+    recipe, data, model = moons
+    results = dpvae.evaluate(model, data, ["all"], evaluation=recipe.evaluation, seed=3)
+    assert {result.metric for result in results} >= set(METRICS)
+    for result in results:
+        assert result.seed == 3
+        assert result.samples > 0
+        assert result.unit
+        assert result.value is None or result.standard_error >= 0
+        result.to_json()
+
+
+def test_the_seed_decides(moons):
+    recipe, data, model = moons
+
+    def once(seed):
+        return dpvae.evaluate(model, data, ["all"], evaluation=recipe.evaluation, seed=seed)
+
+    assert once(1) == once(1)
+    changed = zip(once(1), once(2), strict=True)
+    assert all(one.value != other.value for one, other in changed if one.value is not None)
+
+
+def test_manifold_is_the_mean_distance_of_decoded_samples(moons):
+    recipe, data, model = moons
+    [result] = dpvae.evaluate(model, data, ["manifold"], evaluation=recipe.evaluation)
+    subject = Subject(model, lambda: data, EncodedTraining(model, lambda: data), recipe.evaluation, 0)
+    drawn = prior_samples(model, 20, generator=subject.generator("manifold"))
+    expected = data.distance_to_manifold(decode(model, drawn.z)).mean()
+    assert result.value == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_manifold_lp_of_a_perfect_posterior_is_its_null(moons):
+    """With q = p the lowest log q and the lowest log p are the same samples."""
+    model = gaussian_posterior_vae(torch.zeros(2), torch.zeros(2), moons[2].prior)
+    from dpvae_cli.priors import StandardNormalPrior
+
+    model.prior = StandardNormalPrior(2)
+    recipe, data, _ = moons
+    [result] = dpvae.evaluate(model, data, ["manifold_lp"], evaluation=recipe.evaluation)
+    assert result.value == pytest.approx(result.details["null"]["value"], rel=1e-6)
+    assert result.details["pool"] == 5 * 20
+
+
+def test_unknown_names_list_the_valid_ones():
+    with pytest.raises(UsageError, match="Did you mean skl_knn") as caught:
+        metric_names("skl,skl_kn", has_manifold=True)
+    assert all(name in caught.value.hint for name in METRICS)
+    with pytest.raises(UsageError, match="empty"):
+        metric_names(" , ", has_manifold=True)
+
+
+def test_all_leaves_out_what_the_data_cannot_give():
+    assert "manifold" in metric_names("all", has_manifold=True)
+    assert "manifold" not in metric_names("all", has_manifold=False)
+
+
+def test_a_failing_metric_does_not_lose_the_others():
+    model = gaussian_posterior_vae(
+        torch.zeros(2), torch.zeros(2), dpvae.build(small_recipe()).prior
+    )
+    data = random_dataset(2)
+    encoded = EncodedTraining(model, lambda: data)
+    subject = Subject(model, lambda: data, encoded, small_recipe().evaluation, 0)
+    results, failed = measure(subject, ["manifold", "skl"])
+    assert [result.metric for result in results] == ["skl"]
+    assert isinstance(failed["manifold"], DpvaeError)
+
+
+def test_active_units_counts_dimensions_that_move():
+    means = torch.zeros(100, 3)
+    means[:, 0] = torch.linspace(-1, 1, 100)
+    means[:, 2] = 0.05 * torch.linspace(-1, 1, 100)
+    assert active_units(means) == 1

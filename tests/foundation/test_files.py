@@ -1,0 +1,123 @@
+"""Files are there whole or not at all."""
+
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.files import (
+    read_npz,
+    write_atomically,
+    write_json,
+    write_npz,
+    write_text,
+)
+
+
+class PowerCut(Exception):
+    pass
+
+
+def failing(error: BaseException):
+    """Return a writer that fails half way."""
+
+    def write(file) -> None:
+        file.write(b"half of the new ")
+        file.flush()
+        raise error
+
+    return write
+
+
+ERRORS = {
+    "any error": (PowerCut(), PowerCut),
+    "a full disk": (OSError(28, "No space left on device"), UsageError),
+    "an interrupt": (KeyboardInterrupt(), KeyboardInterrupt),
+}
+
+
+@pytest.mark.parametrize(("error", "seen"), ERRORS.values(), ids=ERRORS)
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path, error, seen):
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with pytest.raises(seen):
+        write_atomically(path, failing(error))
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_failed_first_write_leaves_nothing(tmp_path):
+    with pytest.raises(PowerCut):
+        write_atomically(tmp_path / "file", failing(PowerCut()))
+    assert os.listdir(tmp_path) == []
+
+
+def test_readers_never_see_half_a_file(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "old")
+
+    def write(file) -> None:
+        file.write(b"new")
+        file.flush()
+        assert path.read_text() == "old"
+
+    write_atomically(path, write)
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_folders_are_made(tmp_path):
+    write_text(tmp_path / "a" / "b" / "file", "é")
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == "é".encode()
+
+
+def test_permissions_are_those_of_ordinary_files(tmp_path):
+    ordinary, ours = tmp_path / "ordinary", tmp_path / "ours"
+    ordinary.write_text("x")
+    write_text(ours, "x")
+    assert stat.S_IMODE(ours.stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
+
+
+def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UsageError, match="cannot write"):
+        write_text(tmp_path / "file" / "below", "x")
+
+
+def test_a_folder_in_the_place_of_the_file_is_a_usage_error(tmp_path):
+    (tmp_path / "taken" / "by").mkdir(parents=True)
+    with pytest.raises(UsageError, match="taken"):
+        write_text(tmp_path / "taken", "x")
+    assert sorted(os.listdir(tmp_path)) == ["taken"]
+
+
+def test_json(tmp_path):
+    write_json(tmp_path / "a.json", {"a": [1, None, 2.5]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, None, 2.5]}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_refuses_what_is_no_json(tmp_path, value):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"a": value})
+    assert os.listdir(tmp_path) == []
+
+
+def test_npz(tmp_path):
+    arrays = {"z": np.arange(6.0).reshape(3, 2), "names": np.array(["a", "b"])}
+    write_npz(tmp_path / "a.npz", arrays)
+    back = read_npz(tmp_path / "a.npz")
+    assert back.keys() == arrays.keys()
+    assert all((back[name] == arrays[name]).all() for name in arrays)
+
+
+def test_npz_holds_no_objects(tmp_path):
+    objects = np.array([{}, {}])
+    with pytest.raises(TypeError, match="'bad'"):
+        write_npz(tmp_path / "a.npz", {"bad": objects})
+    np.savez(tmp_path / "b.npz", bad=objects)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        read_npz(tmp_path / "b.npz")

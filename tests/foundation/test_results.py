@@ -1,0 +1,61 @@
+"""The JSON form of results."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dpvae_cli.foundation.results import Result, RunResults, document, finite
+
+NAN, INF = float("nan"), float("inf")
+
+
+def result(**fields) -> Result:
+    base = {"metric": "skl", "value": 0.2, "standard_error": 0.01, "unit": "nats"}
+    return Result(**(base | {"samples": 5000, "seed": 0, "split": "train"} | fields))
+
+
+def test_the_documented_form():
+    run = RunResults("runs/a", "checkpoint.pt", "moons", (result(),))
+    assert document([run]) == {
+        "schema": 1,
+        "runs": [
+            {
+                "run": "runs/a",
+                "checkpoint": "checkpoint.pt",
+                "recipe": "moons",
+                "results": [
+                    {
+                        "metric": "skl",
+                        "value": 0.2,
+                        "standard_error": 0.01,
+                        "unit": "nats",
+                        "samples": 5000,
+                        "seed": 0,
+                        "split": "train",
+                        "weights": None,
+                        "details": {},
+                    }
+                ],
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF, np.float64("nan")])
+def test_numbers_that_are_not_finite_become_null(bad):
+    details = {"values": [1.0, bad, (bad, 2)], "deeper": {"value": bad, "name": "nan"}}
+    run = RunResults("a", "b", "c", (result(value=bad, standard_error=bad, details=details),))
+    text = json.dumps(document([run]), allow_nan=False)
+    (read,) = json.loads(text)["runs"][0]["results"]
+    assert read["value"] is None
+    assert read["standard_error"] is None
+    assert read["details"] == {
+        "values": [1.0, None, [None, 2]],
+        "deeper": {"value": None, "name": "nan"},
+    }
+
+
+def test_finite_values_are_kept():
+    value = {"a": [1, 2.5, "x", None, True]}
+    assert finite(value) == value

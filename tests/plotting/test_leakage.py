@@ -1,0 +1,82 @@
+"""Figure 4."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.plotting import leakage, style
+from tests.plotting.conftest import leak_document
+
+
+def pair() -> list[leakage.LeakageCurve]:
+    found = leakage.curves_from_metrics(leak_document(3.0), "a", prior="standard_normal")
+    return found + leakage.curves_from_metrics(leak_document(0.5, 1), "a", prior="decoupled")
+
+
+def heights(ax) -> list[np.ndarray]:
+    return [np.asarray(container[0].get_ydata()) for container in ax.containers]
+
+
+def test_curves_come_from_the_leak_result_alone():
+    document = leak_document(3.0)
+    document["results"].append({"metric": "leak_printed", "details": {}})
+    (curve,) = leakage.curves_from_metrics(document, "a", prior="decoupled")
+    details = document["results"][1]["details"]
+    assert curve.thresholds == details["thresholds"]
+    assert curve.values == details["values"]
+    assert curve.quantile_levels == [0.001, 0.01, 0.05, 0.25]
+    assert leakage.curves_from_metrics({"results": []}, "a", prior="decoupled") == []
+
+
+def test_figure4_draws_both_panels(tmp_path):
+    figure = leakage.figure4(pair())
+    left, right = figure.axes
+    assert len(left.containers) == len(right.containers) == 2
+    np.testing.assert_allclose(heights(left)[0], np.array(pair()[0].values, dtype=float))
+    np.testing.assert_allclose(heights(right)[1], pair()[1].quantile_values)
+    assert right.get_xscale() == "log"
+    figure.draw_without_rendering()
+    labels = [tick.get_text() for tick in right.get_xticklabels()]
+    assert labels == ["0.1 %", "1 %", "5 %", "25 %"]
+    for path in style.save(figure, tmp_path / "figure4"):
+        assert path.stat().st_size > 5_000
+
+
+def test_missing_values_leave_gaps(tmp_path):
+    curve = leakage.LeakageCurve(
+        "a", "decoupled", [-9, -5, -3, -1], [None, 0.1, None, 0.3], [None, 0.01, None, None]
+    )
+    figure = leakage.figure4([curve])
+    (ax,) = figure.axes  # without quantiles there is one panel
+    assert np.isnan(heights(ax)[0]).tolist() == [True, False, True, False]
+    assert style.save(figure, tmp_path / "gaps.png")[0].stat().st_size > 5_000
+
+
+def test_a_curve_without_any_value_is_drawn_empty(tmp_path):
+    curve = leakage.LeakageCurve("a", "decoupled", [-9, -5], [None, None], [None, None])
+    assert style.save(leakage.figure4([curve]), tmp_path / "empty.png")
+
+
+def test_standard_normal_is_dashed_and_twins_differ_by_nothing_else():
+    curves = [dataclasses.replace(c, label=f"{f}-{c.prior}") for f in "ab" for c in pair()]
+    lines = [container[0] for container in leakage.figure4(curves).axes[0].containers]
+    colours = [line.get_color() for line in lines]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+    assert [line.get_linestyle() for line in lines] == ["--", "-", "--", "-"]
+
+
+def test_scores_of_very_different_size_get_a_logarithmic_axis():
+    small, large = pair()
+    large = dataclasses.replace(large, values=[900.0] * 7)
+    assert leakage.figure4(pair()).axes[0].get_yscale() == "linear"
+    assert leakage.figure4([small, large]).axes[0].get_yscale() == "log"
+    below = dataclasses.replace(small, values=[-0.1] * 7)
+    assert leakage.figure4([below, large]).axes[0].get_yscale() == "linear"
+
+
+def test_no_curve_says_which_metric_to_evaluate():
+    with pytest.raises(UsageError) as caught:
+        leakage.figure4([])
+    assert "leak" in str(caught.value.hint)

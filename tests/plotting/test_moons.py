@@ -1,0 +1,159 @@
+"""Figures 1 and 3."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.plotting import moons, panels, regularizers, style
+
+
+def axes_of(figure: Figure, rows: int, columns: int) -> np.ndarray:
+    return np.array(figure.axes[: rows * columns]).reshape(rows, columns)
+
+
+def marked(ax, facecolour: str) -> np.ndarray:
+    """Return the points that wear the mark of this colour."""
+    from matplotlib.colors import to_rgba
+
+    found = [
+        collection.get_offsets()
+        for collection in ax.collections
+        if isinstance(collection, PathCollection)
+        and len(collection.get_facecolor())
+        and tuple(collection.get_facecolor()[0]) == to_rgba(facecolour)
+    ]
+    return np.concatenate(found) if found else np.empty((0, 2))
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_figure1_has_four_rows_and_a_column_a_run(portraits, count, tmp_path):
+    figure = moons.figure1(portraits[:count])
+    assert len(figure.axes) == 4 * count + 2  # and two colour bars
+    for path in style.save(figure, tmp_path / "figure1"):
+        assert path.stat().st_size > 10_000
+    assert figure.get_figwidth() <= style.DOUBLE_COLUMN
+
+
+def test_figure1_of_two_runs_fits_a_single_column(portraits):
+    assert moons.figure1(portraits[:2]).get_figwidth() == pytest.approx(style.SINGLE_COLUMN)
+
+
+def test_figure1_shares_the_data_space_across_columns(portraits):
+    axes = axes_of(moons.figure1(portraits[:2]), 4, 2)
+    limits = {(ax.get_xlim(), ax.get_ylim()) for ax in axes[[0, 2]].flat}
+    assert len(limits) == 1
+    assert all(ax.get_aspect() == 1 for ax in axes.flat)
+
+
+def test_figure1_marks_the_recorded_samples_in_all_three_spaces(portraits):
+    arrays = portraits[2].arrays
+    axes = axes_of(moons.figure1(portraits[2:3]), 4, 1)[:, 0]
+    for ax, space in zip(axes[1:], ("z", "x", "z0"), strict=True):
+        low, high = (marked(ax, mark["facecolor"]) for mark in (panels.LOW_MARK, panels.HIGH_MARK))
+        np.testing.assert_array_equal(low, arrays[f"low_{space}"])
+        np.testing.assert_array_equal(high, arrays[f"high_{space}"])
+        (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+        both = np.concatenate([low, high])
+        assert ((both > [left, bottom]) & (both < [right, top])).all(), f"cut off in {space}"
+
+
+def test_figure1_draws_the_circles_of_the_standard_normal(portraits):
+    ax = axes_of(moons.figure1(portraits[:1]), 4, 1)[3, 0]
+    circles = [patch for patch in ax.patches if isinstance(patch, Circle)]
+    assert [circle.radius for circle in circles] == [1, 2, 3]
+
+
+def test_figure1_titles_take_the_colour_of_the_prior(portraits):
+    axes = axes_of(moons.figure1([portraits[0], portraits[2]]), 4, 2)
+    assert axes[0, 0].title.get_color() == style.VERMILLION
+    assert axes[0, 1].title.get_color() == style.BLUE
+    assert axes[0, 1].get_title() == "beta_h\ndecoupled"
+
+
+def test_figure1_long_names_do_not_run_into_each_other(portraits):
+    long = [dataclasses.replace(portrait, label="name " * 30) for portrait in portraits]
+    figure = moons.figure1(long)
+    figure.draw_without_rendering()
+    boxes = [ax.title.get_window_extent() for ax in axes_of(figure, 4, 4)[0]]
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+    assert boxes[0].x0 >= 0
+    assert boxes[-1].x1 <= figure.bbox.width
+
+
+def test_density_map_is_clipped_below_its_peak_and_keeps_rows_as_ordinates(portraits):
+    density = portraits[0].arrays["log_q"].copy()
+    density[0, 0] = -np.inf
+    density[1, 1] = np.nan
+    shown = panels.below_peak(density)
+    assert shown.max() == 0
+    assert shown.min() == shown[0, 0] == shown[1, 1] == -panels.DEPTH
+    image = axes_of(moons.figure1(portraits[:1]), 4, 1)[1, 0].images[0]
+    assert image.get_array().shape == (50, 60)
+    assert image.origin == "lower"
+    left, right, bottom, top = image.get_extent()
+    assert right - left == pytest.approx(7.2 * 60 / 59)
+    assert top - bottom == pytest.approx(6.4 * 50 / 49)
+
+
+def test_an_empty_density_is_drawn_empty():
+    assert (panels.below_peak(np.full((3, 3), -np.inf)) == -panels.DEPTH).all()
+
+
+def test_samples_that_are_not_finite_do_not_stop_the_figure(portraits, tmp_path):
+    arrays = {**portraits[0].arrays, "samples": portraits[0].arrays["samples"].copy()}
+    arrays["samples"][:3] = np.nan
+    broken = dataclasses.replace(portraits[0], arrays=arrays)
+    assert style.save(moons.figure1([broken]), tmp_path / "figure.png")
+
+
+def test_no_portrait_is_a_usage_error():
+    with pytest.raises(UsageError, match="no run"):
+        moons.figure1([])
+    with pytest.raises(UsageError, match="no run"):
+        regularizers.figure3([])
+
+
+def test_twins_stand_side_by_side_whatever_their_order(portraits):
+    normal_h, normal_tc, decoupled_h, decoupled_tc = portraits
+    assert regularizers.twins([decoupled_tc, normal_h, normal_tc, decoupled_h]) == [
+        (normal_tc, decoupled_tc),
+        (normal_h, decoupled_h),
+    ]
+    assert regularizers.twins([decoupled_h]) == [(None, decoupled_h)]
+    assert regularizers.twins([normal_h, normal_h]) == [(normal_h, None), (normal_h, None)]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 12])
+def test_figure3_draws_one_to_twelve_portraits(portraits, count, tmp_path):
+    many = [
+        dataclasses.replace(portraits[index % 4], label=f"family {index // 2}")
+        for index in (0, 2, 1, 3, 0, 2, 1, 3, 0, 2, 1, 3)[:count]
+    ]
+    many = [
+        dataclasses.replace(portrait, label=f"family {index // 2}")
+        for index, portrait in enumerate(many)
+    ]
+    figure = regularizers.figure3(many)
+    panels_each = {"standard_normal": 3, "decoupled": 4}
+    assert len(figure.axes) == sum(panels_each[portrait.prior] for portrait in many)
+    assert figure.get_figwidth() <= style.DOUBLE_COLUMN + 1e-9
+    (path,) = style.save(figure, tmp_path / "figure3.png")
+    assert path.stat().st_size > 10_000
+
+
+def test_figure3_names_its_panels_and_blocks(portraits):
+    figure = regularizers.figure3([portraits[0], portraits[2]])
+    names = [ax.get_xlabel().split()[0] for ax in figure.axes]
+    assert names == ["(a)", "(b)", "(c)", "(a)", "(b)", "(c)", "(c)"]
+    titles = [block.get_suptitle() for block in figure.subfigs]
+    assert titles == ["beta_h, standard normal", "beta_h, decoupled"]
+
+
+def test_figure3_pdf(portraits, tmp_path):
+    (path,) = style.save(regularizers.figure3(portraits[:1]), tmp_path / "figure3.pdf")
+    assert path.read_bytes().startswith(b"%PDF-")

@@ -1,0 +1,95 @@
+"""Image grids, point clouds and heat maps."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.plotting import samples, style
+from tests.plotting.conftest import blob_images
+
+
+def test_grid_places_images_row_by_row_with_white_gaps():
+    images = np.arange(5)[:, None, None, None] / 10 * np.ones((5, 1, 4, 3))
+    picture = samples.grid(images)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (2 * 4 + 2, 3 * 3 + 2 * 2, 3)
+    for index in range(5):
+        row, column = divmod(index, 3)
+        tile = picture[row * 6 : row * 6 + 4, column * 5 : column * 5 + 3]
+        assert (tile == round(25.5 * index)).all()
+    assert (picture[4:6] == 255).all()
+    assert (picture[:, 3:5] == 255).all()
+    assert (picture[6:, 10:] == 255).all(), "the place of the missing sixth image is white"
+
+
+def test_grid_keeps_colours_and_bytes_and_clips():
+    images = np.array([-3.0, 0.5, 7.0]).reshape(1, 3, 1, 1)
+    assert samples.grid(images).reshape(3).tolist() == [0, 128, 255]
+    assert samples.grid(np.full((1, 1, 1, 1), np.nan)).max() == 0
+    stored = np.array([7, 8, 9], dtype=np.uint8).reshape(1, 3, 1, 1)
+    assert samples.grid(stored).reshape(3).tolist() == [7, 8, 9]
+
+
+def test_grid_takes_columns():
+    assert samples.grid(blob_images(6), 6).shape == (28, 6 * 30 - 2, 3)
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 8, 8), (4, 8), (4, 8, 8)])
+def test_grid_refuses_what_is_no_image(shape):
+    with pytest.raises(UsageError, match="as images"):
+        samples.grid(np.zeros(shape))
+
+
+def test_save_grid_writes_exactly_the_grid(tmp_path):
+    images = blob_images(7, 3)
+    path = samples.save_grid(images, tmp_path / "grid")
+    assert path.name == "grid.png"
+    read = np.rint(255 * matplotlib.image.imread(path)[..., :3]).astype(np.uint8)
+    np.testing.assert_array_equal(read, samples.grid(images))
+
+
+def test_save_grid_refuses_other_formats(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        samples.save_grid(blob_images(2), tmp_path / "grid.pdf")
+    assert ".png" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("with_reference", [True, False])
+def test_scatter_draws_every_point(portraits, tmp_path, with_reference):
+    arrays = portraits[2].arrays
+    figure = samples.scatter(
+        arrays["samples"],
+        arrays["sample_log_density"],
+        reference=arrays["train"] if with_reference else None,
+    )
+    clouds = figure.axes[0].collections
+    assert len(clouds) == 1 + with_reference
+    assert len(clouds[-1].get_offsets()) == len(arrays["samples"])
+    densities = np.asarray(clouds[-1].get_array())
+    assert (np.diff(densities) >= 0).all(), "the most probable points lie on top"
+    for path in style.save(figure, tmp_path / "scatter"):
+        assert path.stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (30, 40), (300, 2, 5)])
+def test_rows_draws_an_example_a_row(shape, tmp_path):
+    vectors = np.random.default_rng(0).normal(size=shape)
+    figure = samples.rows(vectors)
+    shown = figure.axes[0].images[0].get_array()
+    np.testing.assert_array_equal(shown, vectors.reshape(shape[0], -1))
+    assert style.save(figure, tmp_path / "rows.png")[0].stat().st_size > 2_000
+
+
+def test_triptych_draws_three_named_grids(tmp_path):
+    parts = [blob_images(9, seed=seed) for seed in range(3)]
+    figure = samples.triptych(parts[0], parts[1], high=parts[2])
+    assert [ax.get_title().split()[0] for ax in figure.axes] == [
+        "prior",
+        "low-posterior",
+        "high-posterior",
+    ]
+    for ax, images in zip(figure.axes, parts, strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), samples.grid(images))
+    for path in style.save(figure, tmp_path / "triptych"):
+        assert path.stat().st_size > 5_000

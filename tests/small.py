@@ -1,0 +1,81 @@
+"""Small models and recipes that tests share."""
+
+import torch
+from torch import Tensor, nn
+
+from dpvae_cli.architectures import Encoder
+from dpvae_cli.data import Dataset, Split
+from dpvae_cli.likelihoods import GaussianLikelihood
+from dpvae_cli.model import VAE
+from dpvae_cli.priors import Prior, StandardNormalPrior
+from dpvae_cli.recipe import Recipe
+
+SMALL = (
+    "data.train=120",
+    "data.validation=40",
+    "data.test=40",
+    "architecture.hidden=[8]",
+    "training.batch_size=16",
+    "training.iterations=20",
+    "training.log_every=5",
+    "training.validate_every=10",
+    "training.checkpoint_every=5",
+    "evaluation.samples=50",
+    "evaluation.nll_samples=20",
+    "evaluation.nll_images=4",
+    "evaluation.manifold_samples=20",
+)
+REGULARIZERS = ("vae", "beta_h", "beta_b", "beta_tc", "factor", "info")
+PRIORS = ("standard_normal", "decoupled")
+
+
+def small_recipe(regularizer: str = "vae", *overrides: str) -> Recipe:
+    """Return a packaged moons recipe shrunk to a fraction of a second."""
+    extra = ["regularizer.width=8"] if regularizer == "factor" else []
+    return Recipe.load(f"{regularizer}_moons", [*SMALL, *extra, *overrides])
+
+
+class Constant(nn.Module):
+    """A network that writes the same row whatever it reads."""
+
+    def __init__(self, row: Tensor) -> None:
+        super().__init__()
+        self.row = nn.Parameter(row)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.row.expand(x.shape[0], -1)
+
+
+def linear_gaussian_vae(latent_dim: int, data_dim: int, *, scale: float, seed: int = 0) -> VAE:
+    """Return a float64 VAE with marginal N(b, W W^T + scale^2 I) and a random linear encoder."""
+    torch.manual_seed(seed)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(data_dim, 2 * latent_dim))
+    decoder = nn.Linear(latent_dim, data_dim)
+    return VAE(
+        encoder=Encoder(encoder),
+        decoder=decoder,
+        likelihood=GaussianLikelihood(scale, learned=False, floor=1e-3),
+        prior=StandardNormalPrior(latent_dim),
+        latent_dim=latent_dim,
+        example_shape=(data_dim,),
+    ).double()
+
+
+def gaussian_posterior_vae(mean: Tensor, log_variance: Tensor, prior: Prior) -> VAE:
+    """Return a VAE whose aggregate posterior is one Gaussian, whatever the data."""
+    latent_dim = len(mean)
+    return VAE(
+        encoder=Encoder(Constant(torch.cat([mean, log_variance]))),
+        decoder=nn.Linear(latent_dim, 2),
+        likelihood=GaussianLikelihood(1.0, learned=False, floor=1e-3),
+        prior=prior,
+        latent_dim=latent_dim,
+        example_shape=(2,),
+    )
+
+
+def random_dataset(data_dim: int, count: int = 30) -> Dataset:
+    """Return normal noise as a data set of three equal splits."""
+    generator = torch.Generator().manual_seed(0)
+    split = Split(torch.randn(count, data_dim, generator=generator))
+    return Dataset("noise", train=split, validation=split, test=split)

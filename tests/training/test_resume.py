@@ -1,0 +1,200 @@
+"""A resumed run gives the very numbers of an uninterrupted one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.recipe.revision import revised
+from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training.listener import Silent
+from dpvae_cli.training.loop import train
+from tests.small import PRIORS, REGULARIZERS, SMALL, small_recipe
+
+
+class PowerCut(Exception):
+    """Stands for the machine going away."""
+
+
+class CutAt:
+    """Hears of a run and ends it brutally after a step."""
+
+    def __init__(self, iteration):
+        self._iteration = iteration
+        self._silent = Silent()
+
+    def __getattr__(self, name):
+        return getattr(self._silent, name)
+
+    def stepped(self, iteration):
+        if iteration == self._iteration:
+            raise PowerCut
+
+
+def assert_same_run(one, other):
+    """Compare every tensor of both checkpoints and every logged number but the pace."""
+    for name in ("checkpoint.pt", "best.pt"):
+        a, b = checkpoints.read(one / name), checkpoints.read(other / name)
+        assert a.iteration == b.iteration
+        assert a.facts == b.facts
+        assert a.tensors.keys() == b.tensors.keys()
+        for key, tensor in a.tensors.items():
+            assert torch.equal(tensor, b.tensors[key]), key
+    assert logged(one) == logged(other)
+
+
+def logged(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines]
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_a_cut_run_resumes_to_the_bit(regularizer, prior, tmp_path):
+    recipe = small_recipe(regularizer, f"prior={prior}")
+    train(recipe, tmp_path / "whole")
+    with pytest.raises(PowerCut):
+        train(recipe, tmp_path / "cut", listener=CutAt(13))
+    train(recipe, tmp_path / "cut", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_run_cut_before_its_first_checkpoint_starts_again(tmp_path):
+    recipe = small_recipe()
+    train(recipe, tmp_path / "whole")
+    with pytest.raises(PowerCut):
+        train(recipe, tmp_path / "cut", listener=CutAt(3))
+    train(recipe, tmp_path / "cut", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_dynamic_binarisation_resumes_to_the_bit(tmp_path):
+    import numpy as np
+
+    values = np.random.default_rng(0).integers(0, 256, (80, 4), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", values)
+    small = [s for s in SMALL if not s.startswith("data.")]
+    data = f"data={{kind: arrays, path: {tmp_path}/x.npy, binarize: dynamic}}"
+    recipe = small_recipe("vae")
+    recipe = type(recipe).load("vae_moons", [*small, data, "likelihood=bernoulli"])
+    train(recipe, tmp_path / "whole")
+    with pytest.raises(PowerCut):
+        train(recipe, tmp_path / "cut", listener=CutAt(7))
+    train(recipe, tmp_path / "cut", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_iterations_may_grow_and_the_schedule_stays(tmp_path):
+    recipe = small_recipe("beta_b")
+    train(recipe, tmp_path / "run")
+    longer = revised(recipe, ["training.iterations=30"])
+    assert longer.regularizer.stop_step == 20
+    train(longer, tmp_path / "run", resume=True)
+    again = small_recipe("beta_b", "training.iterations=40")
+    assert again.regularizer.stop_step == 40
+    train(again, tmp_path / "run", resume=True)
+    found = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+    assert (found.iteration, found.recipe.regularizer.stop_step) == (40, 20)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("training.iterations=10", "training.iterations"),
+        ("seed=5", "seed"),
+        ("prior=standard_normal", "prior"),
+        ("likelihood.scale=0.5", "likelihood.scale"),
+    ],
+)
+def test_nothing_else_may_change(override, named, tmp_path):
+    train(small_recipe(), tmp_path / "run")
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    with pytest.raises(UsageError, match=named):
+        train(small_recipe("vae", override), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(UsageError, match="holds no run"):
+        train(small_recipe(), tmp_path / "run", resume=True)
+
+
+def start(folder, *more):
+    """Start `dpvae train` as a process of its own and wait until its first checkpoint is there."""
+    command = [sys.executable, "-m", "dpvae_cli", "train", "vae_moons", *SMALL, *LONG]
+    process = subprocess.Popen(
+        [*command, *more, "--run-dir", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        cwd=folder.parent,
+    )
+    for _ in range(600):
+        if (folder / "checkpoint.pt").is_file() or process.poll() is not None:
+            return process
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint after 30 s")
+
+
+LONG = ("training.iterations=1500", "training.checkpoint_every=50", "training.validate_every=500")
+
+
+def finish(folder):
+    """Resume the run and wait until it is complete."""
+    command = [sys.executable, "-m", "dpvae_cli", "train", "--resume", "--run-dir", str(folder)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_names_the_resuming_command(number, tmp_path):
+    process = start(tmp_path / "run")
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"dpvae train --resume --run-dir {tmp_path / 'run'}" in stderr
+    assert "Traceback" not in stderr
+    found = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+    assert f"stopped at iteration {found.iteration} of 1500" in stderr
+    assert logged(tmp_path / "run")[-1]["iteration"] <= found.iteration
+
+
+def test_a_killed_process_resumes_to_the_bit(tmp_path):
+    process = start(tmp_path / "killed")
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert checkpoints.read(tmp_path / "killed" / "checkpoint.pt").iteration < 1500
+    finish(tmp_path / "killed")
+    whole = start(tmp_path / "whole")
+    whole.communicate(timeout=120)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_second_process_is_refused(tmp_path):
+    process = start(tmp_path / "run")
+    try:
+        command = [sys.executable, "-m", "dpvae_cli", "train", "--resume"]
+        second = subprocess.run(
+            [*command, "--run-dir", str(tmp_path / "run")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        process.kill()
+        process.communicate()
+    assert second.returncode == 2
+    assert "in use by another process" in second.stderr
