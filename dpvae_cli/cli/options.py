@@ -52,5 +52,5 @@ class RankBy(StrEnum):
 
 
 def examples(*lines: str) -> str:
-    """Return the end of a help text: commands to try, one a line."""
-    return "Examples:\n\n" + "\n\n".join(lines)
+    """Return the end of a help text: commands to try, one a line (`\\b` keeps them so)."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

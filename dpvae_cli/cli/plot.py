@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from dpvae_cli.plotting.moons import Portrait
     from dpvae_cli.training.opened import Opened
 
-plot = typer.Typer(no_args_is_help=True, help="Draw the paper's figures from runs.")
+plot = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Draw the paper's figures from runs.",
+    epilog=examples("dpvae plot training", "dpvae plot leakage runs/*_mnist-*-seed0"),
+)
 
 Runs = Annotated[
     list[Path] | None,

@@ -64,7 +64,8 @@ class Bar:
 
     def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Show the folder and start the bar."""
-        self._progress.console.print(f"Training in {run_dir}", markup=False)
+        opening = announcement(run_dir, iteration, iterations)
+        self._progress.console.print(opening, markup=False)
         self._task = self._progress.add_task(
             "train", total=iterations, completed=iteration, numbers="", pace=""
         )
@@ -101,8 +102,7 @@ class Lines:
 
     def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Say where and how far."""
-        start = f" from iteration {iteration}" if iteration else ""
-        self._print(f"Training in {run_dir}{start}, {iterations} iterations")
+        self._print(announcement(run_dir, iteration, iterations))
 
     def stepped(self, iteration: int) -> None:
         """Say nothing."""
@@ -119,6 +119,14 @@ class Lines:
 
     def _print(self, text: str) -> None:
         self._out.print(text, markup=False)
+
+
+def announcement(run_dir: Path, iteration: int, iterations: int) -> str:
+    """Return what is about to happen as one line."""
+    if iteration >= iterations:
+        return f"{run_dir} is complete at iteration {iteration}; raise training.iterations to go on"
+    start = f" from iteration {iteration}" if iteration else ""
+    return f"Training in {run_dir}{start}, {iterations} iterations"
 
 
 def line(record: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ OVERRIDE = re.compile(r"[\w.]+\s*=")
 
 recipes = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,
     help="List, show, copy and check recipes.",
     epilog=examples("dpvae recipes ls", "dpvae recipes show beta_h_moons"),
 )

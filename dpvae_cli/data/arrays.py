@@ -82,10 +82,10 @@ class Arrays(DataSpec):
 
 def _loaded(path: Path) -> dict[str, np.ndarray]:
     """Return the file's arrays by name; numpy refuses pickled objects, so nothing can execute."""
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return {"x": loaded}
-    with loaded:
+    with path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"x": loaded}
         arrays = {name: loaded[name] for name in loaded.files}
     if strange := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise ValueError(f"{strange[0]} in it is no .npy")  # numpy hands out its bytes

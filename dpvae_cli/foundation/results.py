@@ -1,7 +1,8 @@
 """Result records: what a metric measured, how, and how sure it is.
 
-The JSON form is part of the interface: `{"schema": 1, "runs": [{"run", "checkpoint", "recipe",
-"results": [...]}]}`; a run folder's `metrics.json` is one element of `runs`.
+The JSON form is part of the interface: `{"schema": 1, "runs": [{"run", "checkpoint",
+"checkpoint_digest", "iteration", "recipe", "results": [...]}]}`; a run folder's `metrics.json` is
+one element of `runs`.
 """
 
 import math

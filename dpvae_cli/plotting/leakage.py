@@ -44,16 +44,21 @@ def curves_from_metrics(
 
 
 def _curve(details: Mapping[str, Any], label: str, prior: str) -> LeakageCurve:
+    quantiles = details.get("quantiles") or None
     return LeakageCurve(
         label,
         prior,
-        details["thresholds"],
-        details["values"],
-        details.get("standard_errors") or [None] * len(details["values"]),
-        details.get("quantiles"),
-        details.get("quantile_values"),
-        details.get("quantile_standard_errors"),
+        [float(threshold) for threshold in details["thresholds"]],
+        _numbers(details["values"]),
+        _numbers(details["standard_errors"]),
+        quantiles and [float(level) for level in quantiles],
+        quantiles and _numbers(details["quantile_values"]),
+        quantiles and _numbers(details["quantile_standard_errors"]),
     )
+
+
+def _numbers(values: Sequence[float | None]) -> Numbers:
+    return [None if value is None else float(value) for value in values]
 
 
 @style.house_style()

@@ -18,7 +18,7 @@ DATA_COLOUR = style.LIGHT_GREY
 _ROWS = (
     "generated\nsamples",
     "aggregate posterior\n$\\log\\,q(z)$",
-    "marked samples\nover training data",
+    "marks over\ntraining data",
     "generation space\n$z_0 = g(z)$",
 )
 
@@ -42,13 +42,15 @@ class Portrait:
 def figure1(portraits: Sequence[Portrait]) -> Figure:
     """Draw one column a run, as Figure 1 does: where samples fall and which pockets they come from.
 
+    Two runs fill a single column of a page, four a double one.
+
     Source: Figure 1.
 
     Raises:
         UsageError: there is no portrait.
     """
     columns = len(require(portraits))
-    width = min(style.DOUBLE_COLUMN, max(2.6, 0.9 + 1.25 * columns))
+    width = max(2.6, 0.9 + 1.25 * columns)
     limits = data_limits(portraits)
     tall = (limits[3] - limits[2]) / (limits[1] - limits[0])
     panel = (width - 1.2 - 0.27 * (columns - 1)) / columns
@@ -58,9 +60,9 @@ def figure1(portraits: Sequence[Portrait]) -> Figure:
     for row, text in zip(axes, _ROWS, strict=True):
         row[0].set_ylabel(text)
     bar = figure.colorbar(points, ax=list(axes[0]), aspect=12, extend="min")
-    bar.set_label("$\\log\\,p(z_0)$, nats")
+    bar.set_label("$\\log\\,p(z_0)$")
     bar = figure.colorbar(image, ax=list(axes[1]), aspect=16, ticks=[-12, -8, -4, 0])
-    bar.set_label("nats below the peak")
+    bar.set_label("nats below peak")
     style.legend_below(
         figure, [*panels.mark_handles(), panels.dot_handle(DATA_COLOUR, "training data")]
     )
@@ -88,7 +90,10 @@ def _draw_columns(
         draw_prior_contours(column[1], portrait)
         draw_data(column[2], portrait)
         draw_generation(column[3], portrait)
-        column[0].set_title(_title(portrait), color=style.prior_colour(portrait.prior))
+        column[0].set_title(
+            _title(portrait),
+            color=style.prior_colour(portrait.prior),
+        )
         for ax in (column[0], column[2]):
             show_data(ax, limits)
     panels.few_ticks(axes.flat)
@@ -98,21 +103,24 @@ def _draw_columns(
 
 
 def _title(portrait: Portrait) -> str:
-    name = style.plain(style.family(portrait.label, portrait.prior), 18)
-    return "\n".join(filter(None, (name, style.prior_name(portrait.prior))))
+    name = style.plain(style.family(portrait.label, portrait.prior), 15)
+    return f"{name}\n{style.prior_name(portrait.prior)}".strip()
 
 
 def data_limits(portraits: Sequence[Portrait]) -> tuple[float, ...]:
-    """Return one window of the data space for all runs; a stray sample does not widen it."""
+    """Return one window of the data space for all runs, at least 7/10 as tall as wide.
+
+    A stray sample does not widen it.
+    """
     clouds = [
         portrait.arrays[key] for portrait in portraits for key in ("train", "low_x", "high_x")
     ]
     samples = [portrait.arrays["samples"] for portrait in portraits]
     whole, trimmed = panels.bounds(*clouds), panels.bounds(*samples, trim=0.3)
-    return tuple(
-        pick(pair)
-        for pick, pair in zip((min, max) * 2, zip(whole, trimmed, strict=True), strict=True)
-    )
+    left, bottom = (min(whole[side], trimmed[side]) for side in (0, 2))
+    right, top = (max(whole[side], trimmed[side]) for side in (1, 3))
+    room = max(0.0, 0.7 * (right - left) - (top - bottom)) / 2
+    return left, right, bottom - room, top + room
 
 
 def density_norm(portraits: Sequence[Portrait]) -> Normalize:
@@ -145,7 +153,7 @@ def draw_samples(ax: Axes, portrait: Portrait, *, norm: Normalize) -> PathCollec
     )
 
 
-def draw_posterior(ax: Axes, portrait: Portrait, *, size: float = 26) -> AxesImage:
+def draw_posterior(ax: Axes, portrait: Portrait, *, size: float = 26.0) -> AxesImage:
     """Draw log q(z) with the low- and high-posterior samples."""
     arrays = portrait.arrays
     image = panels.density_map(ax, arrays["grid_x"], arrays["grid_y"], log_density=arrays["log_q"])
@@ -169,14 +177,14 @@ def draw_prior_contours(ax: Axes, portrait: Portrait) -> None:
     )
 
 
-def draw_data(ax: Axes, portrait: Portrait, *, size: float = 26) -> None:
+def draw_data(ax: Axes, portrait: Portrait, *, size: float = 26.0) -> None:
     """Draw the training data with the decoded low- and high-posterior samples."""
     arrays = portrait.arrays
     panels.cloud(ax, arrays["train"], colour=style.GREY)
     panels.marks(ax, arrays["low_x"], arrays["high_x"], size=size)
 
 
-def draw_generation(ax: Axes, portrait: Portrait, *, size: float = 26) -> None:
+def draw_generation(ax: Axes, portrait: Portrait, *, size: float = 26.0) -> None:
     """Draw the codes in the generation space against the circles of N(0, I)."""
     arrays = portrait.arrays
     panels.cloud(ax, arrays["codes_z0"], colour=style.prior_colour(portrait.prior))

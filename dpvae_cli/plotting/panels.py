@@ -80,7 +80,7 @@ def cloud(ax: Axes, points: np.ndarray, *, colour: str, size: float = 1.2) -> No
     ax.scatter(x, y, s=size, c=colour, alpha=alpha, linewidths=0, rasterized=True)
 
 
-def marks(ax: Axes, low: np.ndarray, high: np.ndarray, *, size: float = 26) -> None:
+def marks(ax: Axes, low: np.ndarray, high: np.ndarray, *, size: float = 26.0) -> None:
     """Mark low- and high-posterior samples, each by its own shape and colour."""
     halo = [withStroke(linewidth=1.6, foreground="white")]
     for points, mark in ((low, LOW_MARK), (high, HIGH_MARK)):

@@ -11,7 +11,7 @@ from dpvae_cli.plotting import moons, panels, style
 from dpvae_cli.plotting.moons import Portrait
 
 Pair = tuple[Portrait | None, Portrait | None]
-_MARK_SIZE = 15
+_MARK_SIZE = 15.0
 
 
 @style.house_style()
@@ -59,7 +59,7 @@ def twins(portraits: Sequence[Portrait]) -> list[Pair]:
 
 def _units(side: int, wide: float) -> list[float]:
     """Return the widths of a block's panels in units of a latent panel's."""
-    return [wide, 1, wide] if side == 0 else [wide, 1, 1, wide]
+    return [wide, 1.0, wide] if side == 0 else [wide, 1.0, 1.0, wide]
 
 
 def _draw_block(

@@ -174,7 +174,7 @@ def plain(text: str, width: int) -> str:
 def name(label: str, prior: str | None, *, width: int = 26) -> str:
     """Return a run's name for titles and legends: its family and the words for its prior."""
     if prior is None:
-        return plain(label, width)
+        return plain(label, width + 10)
     return ", ".join(filter(None, (plain(family(label, prior), width), prior_name(prior))))
 
 

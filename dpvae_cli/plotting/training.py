@@ -144,11 +144,11 @@ def _draw_panel(
             ax.plot(iterations, values, color=look["color"], linewidth=0.5, alpha=0.25)
             values = running_mean(values)
         ax.plot(iterations, values, marker="o" if len(values) == 1 else None, **look)
-        late.append(values[iterations >= 0.9 * iterations[0] + 0.1 * iterations[-1]])
-    counted = name == "validation/active_units"
-    if not counted:
-        _fit(ax, np.concatenate(late))
-    ax.yaxis.set_major_locator(MaxNLocator(4, integer=counted))
+        late.append(values[len(values) // 10 :])
+    _fit(ax, np.concatenate(late))
+    if name == "validation/active_units":
+        ax.set_ylim(0, 1.15 * max(1.0, *(run.series[name][1].max() for run in runs if name in run.series)))
+    ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     ax.set_title(_title(name), loc="left")
     panels.open_frame(ax)
 

@@ -69,7 +69,7 @@ def _signed(number: float, form: str = ".1f") -> str:
 
 def _line_title(record: Record, *, between: str = ", ") -> str:
     space = "$z_0$" if str(record["space"]) == "z0" else "$z$"
-    lowest = _signed(np.nanmin(record["line_log_q"]))
+    lowest = _signed(float(np.nanmin(record["line_log_q"])))
     return f"straight line in {space}{between}lowest $\\log\\,q(z)$ {lowest} nats"
 
 
@@ -162,7 +162,9 @@ def _sweep_strip(ax: Axes, record: Record, *, index: int, last: bool) -> None:
     centres = _strip(ax, record["sweep_decoded"][index][shown])
     ax.set_ylabel(_sweep_name(record, index), rotation=0, ha="right", va="center")
     if last:
-        ax.set_xticks(centres, [_signed(round(offset, 1), "+g") for offset in offsets[shown]])
+        ax.set_xticks(
+            centres, [_signed(round(float(offset), 1), "+g") for offset in offsets[shown]]
+        )
         ax.tick_params(length=0)
         ax.set_xlabel("standard deviations")
 

@@ -66,4 +66,6 @@ def _exists(path: Path) -> bool:
 
 
 def _unknown(name: str, problem: str) -> RecipeError:
-    return RecipeError([Mistake(Place((0, 0), shortened(name)), "", problem)], hint=LIST)
+    return RecipeError(
+        [Mistake(Place((0, 0), shortened(name, length=200)), "", problem)], hint=LIST
+    )

@@ -88,11 +88,9 @@ def _problem(path: KeyPath, details: Sequence[ErrorDetails], values: dict[str, A
         return _wrong_kind(str(path[0]), given)
     if error_type == "missing" and isinstance(given, dict):
         return _missing(path, kind)
-    if error_type == "value_error":
+    if error_type in ("value_error", "prior"):
         message = details[0]["msg"].removeprefix("Value error, ")
         return message if isinstance(given, dict) else f"{shown(given)}: {message}"
-    if error_type == "prior":
-        return details[0]["msg"]
     return _wrong_value(path, details, kind)
 
 

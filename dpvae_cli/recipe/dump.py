@@ -51,9 +51,8 @@ def to_yaml(recipe: Recipe) -> str:
 
     Example:
         >>> from dpvae_cli.recipe import Recipe, to_yaml
-        >>> print(to_yaml(Recipe.load("beta_h_moons"))[:23])
-        data:
-          kind: moons
+        >>> to_yaml(Recipe.load("beta_h_moons")).splitlines()[:2]
+        ['data:', '  kind: moons']
     """
     return "".join(f"{line}\n" for line in _mapping(to_dict(recipe), indent=""))
 

@@ -81,9 +81,9 @@ def shown(value: Any) -> str:
     return shortened(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, *, length: int = SHOWN_LENGTH) -> str:
     """Return the text, or its beginning and three dots."""
-    return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 3] + "..."
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

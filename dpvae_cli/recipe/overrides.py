@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from dpvae_cli.recipe.mistakes import KeyPath, Mistake, Place, shown
+from dpvae_cli.recipe.mistakes import KeyPath, Mistake, Place, shortened, shown
 from dpvae_cli.recipe.reading import Tree, UnreadableError, read_value
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe
 
@@ -26,7 +26,7 @@ def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Mistake]]:
     for index, text in enumerate(overrides):
         key, equals, value = text.partition("=")
         key = key.strip()
-        place = Place((1, index), f"override {text if len(text) < 100 else text[:97] + '...'}", key)
+        place = Place((1, index), f"override {shortened(text, length=100)}", key)
         problem = _complaint(key, equals, value)
         try:
             if problem is None:

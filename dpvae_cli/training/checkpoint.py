@@ -17,7 +17,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from dpvae_cli.foundation.errors import CheckpointError
+from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
@@ -99,7 +99,7 @@ def read(path: Path) -> Checkpoint:
             tensors=content["tensors"],
             facts=meta["facts"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise CheckpointError(
             f"{path} is a PyTorch file but no dpvae checkpoint", hint=RETRAIN
         ) from error

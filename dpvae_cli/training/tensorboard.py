@@ -68,5 +68,5 @@ def _scalars(place: str, record: Mapping[str, Any]) -> list[tuple[str, float]]:
         if isinstance(value, Mapping):
             found += _scalars(f"{place}/{key}", value)
         elif isinstance(value, (int, float)) and key != "iteration":
-            found.append((f"{place}/{key}", value))
+            found.append((f"{place}/{key}", float(value)))
     return found

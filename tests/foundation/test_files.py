@@ -1,8 +1,8 @@
 """Files are there whole or not at all."""
 
 import json
-import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +15,11 @@ from dpvae_cli.foundation.files import (
     write_npz,
     write_text,
 )
+
+
+def names(folder: Path) -> list[str]:
+    """Return what lies in the folder, hidden or not."""
+    return [path.name for path in folder.iterdir()]
 
 
 class PowerCut(Exception):
@@ -46,13 +51,13 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path, error, seen):
     with pytest.raises(seen):
         write_atomically(path, failing(error))
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
 
 
 def test_a_failed_first_write_leaves_nothing(tmp_path):
     with pytest.raises(PowerCut):
         write_atomically(tmp_path / "file", failing(PowerCut()))
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_readers_never_see_half_a_file(tmp_path):
@@ -66,7 +71,7 @@ def test_readers_never_see_half_a_file(tmp_path):
 
     write_atomically(path, write)
     assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
 
 
 def test_folders_are_made(tmp_path):
@@ -91,7 +96,7 @@ def test_a_folder_in_the_place_of_the_file_is_a_usage_error(tmp_path):
     (tmp_path / "taken" / "by").mkdir(parents=True)
     with pytest.raises(UsageError, match="taken"):
         write_text(tmp_path / "taken", "x")
-    assert sorted(os.listdir(tmp_path)) == ["taken"]
+    assert names(tmp_path) == ["taken"]
 
 
 def test_json(tmp_path):
@@ -103,7 +108,7 @@ def test_json(tmp_path):
 def test_json_refuses_what_is_no_json(tmp_path, value):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"a": value})
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_npz(tmp_path):

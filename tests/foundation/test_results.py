@@ -16,13 +16,15 @@ def result(**fields) -> Result:
 
 
 def test_the_documented_form():
-    run = RunResults("runs/a", "checkpoint.pt", "moons", (result(),))
+    run = RunResults("runs/a", "checkpoint.pt", "moons", (result(),), "ab12", 500)
     assert document([run]) == {
         "schema": 1,
         "runs": [
             {
                 "run": "runs/a",
                 "checkpoint": "checkpoint.pt",
+                "checkpoint_digest": "ab12",
+                "iteration": 500,
                 "recipe": "moons",
                 "results": [
                     {
@@ -45,7 +47,8 @@ def test_the_documented_form():
 @pytest.mark.parametrize("bad", [NAN, INF, -INF, np.float64("nan")])
 def test_numbers_that_are_not_finite_become_null(bad):
     details = {"values": [1.0, bad, (bad, 2)], "deeper": {"value": bad, "name": "nan"}}
-    run = RunResults("a", "b", "c", (result(value=bad, standard_error=bad, details=details),))
+    bad_result = result(value=bad, standard_error=bad, details=details)
+    run = RunResults("a", "b", "c", (bad_result,), "ab12", 500)
     text = json.dumps(document([run]), allow_nan=False)
     (read,) = json.loads(text)["runs"][0]["results"]
     assert read["value"] is None

@@ -75,7 +75,15 @@ def make_portrait(label: str, prior: str, seed: int = 0) -> Portrait:
         "high_z0": codes_z0[high],
         "high_x": decode(codes[high]),
     }
-    return Portrait(label, prior, arrays)
+    return Portrait(label, prior, as_torch_writes(arrays))
+
+
+def as_torch_writes(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays in torch's usual precision."""
+    return {
+        name: array.astype(np.float32) if array.dtype == np.float64 else array
+        for name, array in arrays.items()
+    }
 
 
 @pytest.fixture(scope="session")
@@ -212,12 +220,17 @@ def make_traversal(kind: str, space: str = "z0", steps: int = 11) -> dict[str, n
     if latent == 2:
         arrays = make_portrait("", "decoupled").arrays
         record |= {key: arrays[key] for key in ("grid_x", "grid_y", "log_q")}
-    return record
+    return as_torch_writes(record)
 
 
 @pytest.fixture(autouse=True)
 def _settings_untouched():
     """No figure may change the settings of whoever asked for it."""
-    before = matplotlib.rcParams.copy()
+    before = settings()
     yield
-    assert matplotlib.rcParams == before
+    assert settings() == before
+
+
+def settings() -> dict[str, Any]:
+    """Return matplotlib's settings but the backend, which resolves itself when asked for."""
+    return {key: value for key, value in matplotlib.rcParams.copy().items() if key != "backend"}

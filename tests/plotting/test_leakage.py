@@ -46,7 +46,7 @@ def test_figure4_draws_both_panels(tmp_path):
 
 def test_missing_values_leave_gaps(tmp_path):
     curve = leakage.LeakageCurve(
-        "a", "decoupled", [-9, -5, -3, -1], [None, 0.1, None, 0.3], [None, 0.01, None, None]
+        "a", "decoupled", [-9.0, -5.0, -3.0, -1.0], [None, 0.1, None, 0.3], [None, 0.01, None, None]
     )
     figure = leakage.figure4([curve])
     (ax,) = figure.axes  # without quantiles there is one panel
@@ -55,7 +55,7 @@ def test_missing_values_leave_gaps(tmp_path):
 
 
 def test_a_curve_without_any_value_is_drawn_empty(tmp_path):
-    curve = leakage.LeakageCurve("a", "decoupled", [-9, -5], [None, None], [None, None])
+    curve = leakage.LeakageCurve("a", "decoupled", [-9.0, -5.0], [None, None], [None, None])
     assert style.save(leakage.figure4([curve]), tmp_path / "empty.png")
 
 

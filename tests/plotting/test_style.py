@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import style
+from tests.plotting.conftest import settings
 
 
 @pytest.fixture
@@ -88,11 +89,11 @@ def test_house_style_gives_the_callers_settings_back(monkeypatch):
 def test_the_callers_settings_do_not_leak_into_figures(monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "red")
     with style.house_style():
-        assert style.new_figure(2, 2).subplots().get_facecolor() == (1, 1, 1, 1)
+        assert style.new_figure(2.0, 2.0).subplots().get_facecolor() == (1, 1, 1, 1)
 
 
 def test_threads_draw_without_disturbing_each_other(tmp_path):
-    before = matplotlib.rcParams.copy()
+    before = settings()
 
     @style.house_style()
     def draw(index: int) -> None:
@@ -106,14 +107,14 @@ def test_threads_draw_without_disturbing_each_other(tmp_path):
     for thread in threads:
         thread.join()
     assert len(list(tmp_path.iterdir())) == 6
-    assert matplotlib.rcParams == before
+    assert settings() == before
 
 
 def test_plotting_imports_neither_torch_nor_pydantic_nor_pyplot():
     rooms = "leakage, moons, regularizers, samples, training, traversal"
     script = (
         f"import sys; from dpvae_cli.plotting import {rooms}\n"
-        "print([name for name in ('torch', 'pydantic', 'matplotlib.pyplot') if name in sys.modules])"
+        "print([n for n in ('torch', 'pydantic', 'matplotlib.pyplot') if n in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

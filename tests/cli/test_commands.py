@@ -1,0 +1,231 @@
+"""Every command through Typer's runner: what it prints, what it leaves, how it fails."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from dpvae_cli.cli.app import app
+from tests.small import SMALL
+
+FOLDER = "runs/vae_moons-decoupled-seed0"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def ok(*arguments):
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """Return a folder in which a run and its twin are trained."""
+    folder = tmp_path_factory.mktemp("workshop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        ok("train", "vae_moons", *SMALL, "prior=standard_normal")
+        done = ok("train", "vae_moons", *SMALL)
+        assert done.stdout == f"{FOLDER}\n"
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def there(workshop, monkeypatch):
+    monkeypatch.chdir(workshop)
+
+
+def test_sample_takes_the_latest_run_and_says_so():
+    done = ok("sample", "-n", 9)
+    assert f"Using {FOLDER}/checkpoint.pt" in done.stderr
+    picture, arrays = done.stdout.split()
+    assert (picture, arrays) == (f"{FOLDER}/samples/prior.png", f"{FOLDER}/samples/prior.npz")
+    drawn = np.load(arrays)
+    assert set(drawn.files) == {"z", "z0", "log_p", "log_p_generation", "decoded"}
+    assert drawn["decoded"].shape == (9, 2)
+    assert open(picture, "rb").read(4) == b"\x89PNG"  # noqa: PTH123, SIM115
+
+
+@pytest.mark.parametrize("option", ["--low-posterior", "--high-posterior", "--posterior"])
+def test_samples_with_log_q(option, tmp_path):
+    out = tmp_path / "x.pdf"
+    ok("sample", option, FOLDER, "-n", 5, "--out", out, "--seed", 2)
+    assert out.read_bytes().startswith(b"%PDF")
+    drawn = np.load(tmp_path / "x.npz")
+    assert drawn["log_q"].shape == (5,)
+    if option == "--low-posterior":
+        assert (np.diff(drawn["log_q"]) >= 0).all()
+    if option == "--high-posterior":
+        assert (np.diff(drawn["log_p"]) >= 0).all()
+    first = drawn["z"].copy()
+    ok("sample", option, FOLDER, "-n", 5, "--out", out, "--seed", 2)
+    assert np.array_equal(np.load(tmp_path / "x.npz")["z"], first)
+    ok("sample", option, FOLDER, "-n", 5, "--out", out, "--seed", 3)
+    assert not np.array_equal(np.load(tmp_path / "x.npz")["z"], first)
+
+
+def test_high_posterior_by_generation(tmp_path):
+    out = tmp_path / "x.png"
+    ok("sample", "--high-posterior", "--rank", "generation", FOLDER, "--out", out, "-n", 5)
+    assert (np.diff(np.load(tmp_path / "x.npz")["log_p_generation"]) >= 0).all()
+
+
+def test_eval_prints_a_table_and_keeps_metrics():
+    done = ok("eval", FOLDER, "--metrics", "skl,leak")
+    assert "skl" in done.stdout
+    assert "leak at 5 %" in done.stdout
+    ok("eval", FOLDER, "--metrics", "manifold")
+    with open(f"{FOLDER}/metrics.json") as file:  # noqa: PTH123
+        kept = json.load(file)
+    assert {r["metric"] for r in kept["results"]} >= {"skl", "leak", "leak_printed", "manifold"}
+    assert kept["recipe"] == "vae_moons"
+
+
+def test_eval_json_is_alone_on_stdout():
+    done = ok("eval", "--metrics", "nll", "--json", "evaluation.nll_images=3", "--seed", 4)
+    document = json.loads(done.stdout)
+    assert document["schema"] == 1
+    [result] = document["runs"][0]["results"]
+    assert result["metric"] == "nll"
+    assert (result["samples"], result["seed"], result["split"]) == (20, 4, "test")
+    assert result["details"]["images"] == 3
+    assert result["standard_error"] > 0
+
+
+def test_eval_sets_two_runs_side_by_side():
+    twin = FOLDER.replace("decoupled", "standard_normal")
+    done = ok("eval", twin, FOLDER, "--metrics", "skl,manifold_lp")
+    assert "difference" in done.stdout
+    assert "skl [nats]" in done.stdout
+
+
+def test_eval_without_the_metrics_option_measures_the_default():
+    done = ok("eval", "--json", "-q")
+    metrics = [r["metric"] for r in json.loads(done.stdout)["runs"][0]["results"]]
+    assert metrics == [
+        "skl",
+        "skl_knn",
+        "skl_knn_generation",
+        "nll",
+        "leak",
+        "leak_printed",
+        "manifold",
+        "manifold_lp",
+    ]
+
+
+@pytest.mark.parametrize("space", ["z0", "z"])
+def test_traverse(space, tmp_path):
+    done = ok("traverse", FOLDER, "--space", space, "--between", 2, 5, "--out", tmp_path)
+    assert "Lowest log q(z) on the line" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {f"{space}.png", f"{space}.npz"}
+    assert np.load(tmp_path / f"{space}.npz")["line_decoded"].shape == (11, 2)
+
+
+@pytest.mark.parametrize("figure", ["moons", "regularizers", "leakage", "training"])
+def test_plot(figure, tmp_path):
+    twin = FOLDER.replace("decoupled", "standard_normal")
+    done = ok("plot", figure, twin, FOLDER, "--out", tmp_path / "figure")
+    assert done.stdout.split() == [f"{tmp_path}/figure.png", f"{tmp_path}/figure.pdf"]
+    assert all(path.stat().st_size > 1_000 for path in tmp_path.iterdir())
+
+
+def test_a_figure_is_of_the_checkpoint_it_names(tmp_path):
+    """A portrait of another checkpoint in the folder is made anew."""
+    ok("plot", "moons", FOLDER, "--out", tmp_path / "a.png")
+    before = np.load(f"{FOLDER}/portrait.npz")
+    ok("plot", "moons", FOLDER, "--best", "--out", tmp_path / "b.png")
+    after = np.load(f"{FOLDER}/portrait.npz")
+    same_checkpoint = str(before["checkpoint"]) == str(after["checkpoint"])
+    assert same_checkpoint == np.array_equal(before["samples"], after["samples"])
+
+
+def test_dry_run_prints_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = ok("train", "factor_moons", "--dry-run", "training.iterations=77", "regularizer.width=8")
+    for expected in (
+        "iterations: 77",
+        "parameters: encoder",
+        "parameters: prior",
+        "parameters: discriminator",
+        "example shape",
+        "estimated time",
+    ):
+        assert expected in done.stdout, expected
+    assert not list(tmp_path.iterdir())
+
+
+def test_resume_from_the_latest_run_lets_iterations_grow(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ok("train", "beta_b_moons", *SMALL)
+    done = ok("train", "--resume", "training.iterations=30")
+    assert "Resuming runs/beta_b_moons-decoupled-seed0" in done.stderr
+    with open("runs/beta_b_moons-decoupled-seed0/metrics.jsonl") as file:  # noqa: PTH123
+        assert json.loads(file.readlines()[-1])["iteration"] == 30
+    again = ok("train", "--resume")
+    assert "complete" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["train"], 2, "which recipe?"),
+        (["train", "factor_mist"], 2, "did you mean factor_mnist"),
+        (["train", "vae_moons", "training.iteratons=5"], 2, "did you mean iterations"),
+        (["train", "vae_moons", "seed=-1"], 2, "seed"),
+        (["train", "vae_moons", "architecture.latent_dim=1"], 2, "latent_dim >= 2"),
+        (["train", "vae_moons", "--device", "cuda:77"], 2, "not available"),
+        (["train", "vae_moons", "--device", "toaster"], 2, "no device"),
+        (["train", "--resume", "--run-dir", "nowhere"], 2, "holds no run"),
+        (["train", "vae_moons", *SMALL], 2, "not empty"),
+        (["train", "vae_mnist", "--no-download", "--data-root", "nowhere"], 3, "MNIST"),
+        (["sample", "nowhere.pt"], 4, "no checkpoint at nowhere.pt"),
+        (["sample", "--low-posterior", "--high-posterior"], 2, "exclude"),
+        (["sample", "--rank", "generation"], 2, "--high-posterior"),
+        (["sample", "--low-posterior", "--pool", "3", "-n", "4"], 2, "pool of 3"),
+        (["sample", "--out", "x.jpg"], 2, ".png or .pdf"),
+        (["eval", "--metrics", "sklx"], 2, "Did you mean skl"),
+        (["eval", "training.iterations=3"], 2, "only evaluation.KEY=VALUE"),
+        (["eval", "evaluation.sampels=3"], 2, "did you mean samples"),
+        (["traverse", "--between", "0", "99"], 2, "99 is not among the 40"),
+        (["plot", "training", "nowhere"], 3, "no metrics.jsonl"),
+        (["plot", "moons", "--out", "x.svg"], 2, ".pdf"),
+    ],
+)
+def test_mistakes_end_with_a_message_and_a_code(arguments, code, said):
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    assert said in done.stderr
+    assert "Traceback" not in done.output
+    assert done.stdout == ""
+
+
+def test_a_diverging_run_exits_5(tmp_path):
+    done = run("train", "vae_moons", *SMALL, "training.learning_rate=1e30", "--run-dir", tmp_path)
+    assert done.exit_code == 5
+    assert "diverged at iteration" in done.stderr
+
+
+def test_a_failed_metric_exits_1_and_keeps_the_others(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 3)).astype("float32"))
+    monkeypatch.chdir(tmp_path)
+    small = [s for s in SMALL if not s.startswith("data.")]
+    ok("train", "vae_moons", "data={kind: arrays, path: x.npy}", *small, "--run-dir", "run")
+    done = run("eval", "run", "--metrics", "skl,manifold", "--json")
+    assert done.exit_code == 1
+    assert "no known manifold" in done.stderr
+    assert [r["metric"] for r in json.loads(done.stdout)["runs"][0]["results"]] == ["skl"]
+    ok("sample", "run", "-n", "4")
+    ok("traverse", "run")
+    assert run("plot", "moons", "run").exit_code == 2
+
+
+def test_doctor_lists_what_is_looked_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("DPVAE_DATA", str(tmp_path))
+    done = ok("doctor")
+    for expected in ("torch", "data root", str(tmp_path), "mnist", "inception weights", "devices"):
+        assert expected in done.stdout.replace("\n", ""), expected
