@@ -17,7 +17,7 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-LatentDim = Annotated[int, Field(ge=1)]
+LatentDim = Annotated[int, Field(ge=1, le=4096)]
 Range = Annotated[tuple[float, float], LENIENT, AfterValidator(_ordered)]
 LOG_VARIANCE_RANGE = (-20.0, 10.0)
 

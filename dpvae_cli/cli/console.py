@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|-")
+"""A number, perhaps with its error, or a dash where there is none."""
 
 
 def stderr() -> "Console":
@@ -36,7 +39,7 @@ def note(text: str) -> None:
 
 
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout: first column left, the others right; never cut, wraps if it must."""
+    """Print a table to stdout: columns of numbers to the right; never cut, wraps if it must."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -44,7 +47,9 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
 
     drawn = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for position, column in enumerate(columns):
-        drawn.add_column(Text(column), justify="right" if position else "left", overflow="fold")
+        cells = [row[position] for row in rows]
+        justify = "right" if all(map(NUMBER.fullmatch, cells)) else "left"
+        drawn.add_column(Text(column), justify=justify, overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     console = Console(highlight=False)

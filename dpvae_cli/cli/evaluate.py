@@ -34,8 +34,8 @@ def evaluate(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CKPT]... [evaluation.KEY=VALUE]...",
-            help="Checkpoints or run folders (default: runs/latest), and sizes to change.",
+            metavar="CKPT|KEY=VALUE",
+            help="Checkpoints or run folders (default: runs/latest), and evaluation.KEY=VALUE.",
         ),
     ] = None,
     metrics: Annotated[

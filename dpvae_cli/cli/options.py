@@ -23,7 +23,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the draws.")]
 CheckpointPath = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[CKPT]",
+        metavar="CKPT",
         help="Checkpoint or run folder (default: runs/latest).",
         show_default=False,
     ),

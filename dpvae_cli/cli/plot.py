@@ -26,7 +26,7 @@ plot = typer.Typer(
 
 Runs = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[RUN]...", help="Run folders or checkpoints (default: runs/latest)."),
+    typer.Argument(metavar="RUN", help="Run folders or checkpoints (default: runs/latest)."),
 ]
 OutStem = Annotated[
     Path | None,
@@ -56,7 +56,7 @@ def moons(
     from dpvae_cli.plotting.moons import figure1
 
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    _save(figure1([_portrait(run) for run in found]), out, "moons")
+    _save(figure1([_portrait(run, label) for run, label in _labelled(found)]), out, "moons")
 
 
 @plot.command(epilog=examples("dpvae plot regularizers runs/*_moons-*-seed0 --out figure3"))
@@ -73,7 +73,7 @@ def regularizers(
     from dpvae_cli.plotting.regularizers import figure3
 
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    _save(figure3([_portrait(run) for run in found]), out, "regularizers")
+    _save(figure3([_portrait(run, label) for run, label in _labelled(found)]), out, "regularizers")
 
 
 @plot.command(epilog=examples("dpvae plot leakage runs/*_mnist-*-seed0 --out figure4.pdf"))
@@ -93,7 +93,8 @@ def leakage(
     from dpvae_cli.plotting.leakage import figure4
 
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    _save(figure4([curve for run in found for curve in _leakage_curves(run)]), out, "leakage")
+    curves = [c for run, label in _labelled(found) for c in _leakage_curves(run, label)]
+    _save(figure4(curves), out, "leakage")
 
 
 @plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
@@ -126,7 +127,14 @@ def _save(figure: "Figure", out: Path | None, name: str) -> None:
     console.result("\n".join(map(str, paths)))
 
 
-def _portrait(run: "Opened") -> "Portrait":
+def _labelled(found: "list[Opened]") -> "list[tuple[Opened, str]]":
+    """Return runs with their recipe's name, and the seed where runs differ in it."""
+    if len({run.recipe.seed for run in found}) == 1:
+        return [(run, run.recipe.name) for run in found]
+    return [(run, f"{run.recipe.name} seed {run.recipe.seed}") for run in found]
+
+
+def _portrait(run: "Opened", label: str) -> "Portrait":
     """Return what the figure shows of a run, from portrait.npz or made and kept there."""
     from dpvae_cli.plotting.moons import Portrait
     from dpvae_cli.sampling.portrait import portrait
@@ -137,7 +145,7 @@ def _portrait(run: "Opened") -> "Portrait":
         "portrait.npz",
         lambda: portrait(run.model, aggregate(), run.load_dataset(), seed=run.recipe.seed),
     )
-    return Portrait(label=run.recipe.name, prior=run.recipe.prior.kind, arrays=arrays)
+    return Portrait(label=label, prior=run.recipe.prior.kind, arrays=arrays)
 
 
 def _kept(run: "Opened", name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -158,7 +166,7 @@ def _kept(run: "Opened", name: str, make: Callable[[], dict[str, Any]]) -> dict[
     return arrays
 
 
-def _leakage_curves(run: "Opened") -> "list[LeakageCurve]":
+def _leakage_curves(run: "Opened", label: str) -> "list[LeakageCurve]":
     from dpvae_cli.evaluation.evaluate import measure
     from dpvae_cli.evaluation.subject import Subject
     from dpvae_cli.plotting.leakage import curves_from_metrics
@@ -172,4 +180,4 @@ def _leakage_curves(run: "Opened") -> "list[LeakageCurve]":
             raise failed["leak"]
         results_file.keep(run, results_file.run_results(run, results))
         record = results_file.read(run)
-    return curves_from_metrics(record, label=run.recipe.name, prior=run.recipe.prior.kind)
+    return curves_from_metrics(record, label=label, prior=run.recipe.prior.kind)

@@ -33,7 +33,7 @@ def train(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="e.g. training.iterations=2000 seed=1"),
+        typer.Argument(metavar="KEY=VALUE", help="e.g. training.iterations=2000 seed=1"),
     ] = None,
     run_dir: Annotated[
         Path | None,

@@ -4,7 +4,7 @@ The command line prints `str(error)` and its `hint`, then exits with `exit_code`
 raises and never prints. Exit codes are documented in `docs/cli.md`.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class DpvaeError(Exception):
@@ -47,3 +47,11 @@ class InterruptedRun(DpvaeError):  # noqa: N818 - the user's wish, no error
     def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.signal_number = signal_number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tell pickle of the keyword, so that the error can cross processes."""
+        return _interrupted, (str(self), self.signal_number, self.hint)
+
+
+def _interrupted(message: str, signal_number: int, hint: str | None) -> InterruptedRun:
+    return InterruptedRun(message, signal_number=signal_number, hint=hint)

@@ -21,8 +21,6 @@ from torch.nn import functional
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.masks import Mask
 
-SCALE, TRANSLATE = 0, 1
-
 
 @final
 class AffineCoupling(nn.Module):
@@ -51,6 +49,8 @@ class AffineCoupling(nn.Module):
     """
 
     masks: Tensor
+    _limits: Tensor
+    _is_bounded: Tensor
 
     def __init__(
         self,
@@ -63,9 +63,13 @@ class AffineCoupling(nn.Module):
     ) -> None:
         super().__init__()
         blocks, latent_dim = len(masks), len(masks[0])
-        self.scale_bound = scale_bound
-        self.translate_bound = translate_bound
         self.negative_slope = negative_slope
+        bounds = (scale_bound, translate_bound)
+        self._all_bounded = None not in bounds
+        limits = torch.tensor([1.0 if bound is None else bound for bound in bounds])
+        is_bounded = torch.tensor([bound is not None for bound in bounds])
+        self.register_buffer("_limits", limits.view(2, 1), persistent=False)
+        self.register_buffer("_is_bounded", is_bounded.view(2, 1, 1), persistent=False)
         self.register_buffer("masks", torch.tensor(masks, dtype=torch.get_default_dtype()))
         widths = [latent_dim, hidden, hidden, latent_dim]
         layers = list(pairwise(widths))
@@ -74,45 +78,52 @@ class AffineCoupling(nn.Module):
 
     def forward(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
-        log_abs_det = z.new_zeros(z.shape[0])
-        for mask, *layers in reversed(self._blocks()):
-            scale, translate = self._networks(z * mask, layers)
-            scale = scale * (1 - mask)
-            z = z * torch.exp(scale) + translate * (1 - mask)
-            log_abs_det = log_abs_det + scale.sum(dim=-1)
-        return z, log_abs_det
+        scales = []
+        for block in reversed(self._blocks()):
+            scale, translate = self._networks(z, block)
+            z = torch.addcmul(translate, z, torch.exp(scale))
+            scales.append(scale)
+        return z, torch.stack(scales).sum(dim=(0, 2))
 
     def inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
         """Return z = g^-1(z0) and log|det dz/dz0| in nats, `(batch,)`; exact, no iteration."""
-        log_abs_det = z0.new_zeros(z0.shape[0])
-        z = z0
-        for mask, *layers in self._blocks():
-            scale, translate = self._networks(z * mask, layers)
-            scale = scale * (1 - mask)
-            z = (z - translate * (1 - mask)) * torch.exp(-scale)
-            log_abs_det = log_abs_det - scale.sum(dim=-1)
-        return z, log_abs_det
+        z, scales = z0, []
+        for block in self._blocks():
+            scale, translate = self._networks(z, block)
+            z = (z - translate) * torch.exp(-scale)
+            scales.append(scale)
+        return z, -torch.stack(scales).sum(dim=(0, 2))
 
     def _blocks(self) -> list[tuple[Tensor, ...]]:
-        """Return (mask, three weights, three biases) of blocks 1 to K."""
-        parameters = [*self.weights, *self.biases]
-        return list(zip(self.masks, *(p.unbind(0) for p in parameters), strict=True))
+        """Return what blocks 1 to K compute with: limits, then weights and biases by layer.
 
-    def _networks(self, conditioner: Codes, layers: list[Tensor]) -> tuple[Codes, Codes]:
-        """Return s and t of one block, both from one batched network."""
-        weights, biases = layers[:3], layers[3:]
-        hidden = conditioner.expand(2, *conditioner.shape)
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            hidden = torch.baddbmm(bias, hidden, weight)
-            hidden = functional.leaky_relu(hidden, self.negative_slope)
-        raw = torch.baddbmm(biases[-1], hidden, weights[-1])
-        return _bounded(raw[SCALE], self.scale_bound), _bounded(
-            raw[TRANSLATE], self.translate_bound
-        )
+        Masks are applied to weights and limits, once for all blocks, and not to z block by block:
+        rows of the first layer for transformed dimensions are zero, and so are the limits of s
+        and t for conditioning ones.
+        """
+        first, *others = self.weights
+        limits = self._limits.unsqueeze(-1) * (1 - self.masks[:, None, None, :])
+        weights = [first * self.masks[:, None, :, None], *others]
+        pairs = [tensor for pair in zip(weights, self.biases, strict=True) for tensor in pair]
+        return list(zip(limits, *(tensor.unbind(0) for tensor in pairs), strict=True))
 
+    def _networks(self, z: Codes, block: tuple[Tensor, ...]) -> tuple[Codes, Codes]:
+        """Return s and t of one block from one batched network; zero where b_k is one."""
+        limits, *layers = block
+        hidden = z.expand(2, *z.shape)
+        for weight, bias in zip(layers[:-2:2], layers[1:-2:2], strict=True):
+            hidden = functional.leaky_relu(
+                torch.baddbmm(bias, hidden, weight), self.negative_slope, inplace=True
+            )
+        raw = torch.baddbmm(layers[-1], hidden, layers[-2])
+        scale, translate = (self._bounded(raw) * limits).unbind(0)
+        return scale, translate
 
-def _bounded(raw: Codes, bound: float | None) -> Codes:
-    return raw if bound is None else bound * torch.tanh(raw)
+    def _bounded(self, raw: Tensor) -> Tensor:
+        """Return tanh of what has a bound; the bounds themselves are in the limits."""
+        if self._all_bounded:
+            return torch.tanh(raw)
+        return torch.where(self._is_bounded, torch.tanh(raw), raw)
 
 
 def _uniform(*shape: int, fan_in: int) -> nn.Parameter:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.mathematics.gaussian import LOG_2PI, DiagonalGaussian
 
 
 def stratified_log_weights(batch_size: int, dataset_size: int) -> Tensor:
@@ -43,13 +43,14 @@ def minibatch_log_densities(
         log_weights: log W, `(batch, batch)`.
     """
     pairwise = _pairwise_log_prob(posterior, z)
-    joint = torch.logsumexp(log_weights + pairwise.sum(dim=-1), dim=1)
-    marginals = torch.logsumexp(log_weights.unsqueeze(-1) + pairwise, dim=1)
-    return joint, marginals.sum(dim=-1)
+    joint = torch.logsumexp(log_weights + pairwise.sum(dim=0), dim=1)
+    marginals = torch.logsumexp(log_weights + pairwise, dim=2)
+    return joint, marginals.sum(dim=0)
 
 
 def _pairwise_log_prob(posterior: DiagonalGaussian, z: Codes) -> Tensor:
-    """Return log q(z_il | x_j), `(batch i, batch j, latent)`."""
-    mean, log_variance = posterior.mean.unsqueeze(0), posterior.log_variance.unsqueeze(0)
-    squared = (z.unsqueeze(1) - mean).square() * torch.exp(-log_variance)
-    return -0.5 * (squared + log_variance + math.log(2 * math.pi))
+    """Return log q(z_il | x_j), `(latent, batch i, batch j)`; by subtraction, which is exact."""
+    mean, log_variance = posterior.mean.T.unsqueeze(1), posterior.log_variance.T.unsqueeze(1)
+    standardised = (z.T.unsqueeze(2) - mean) * torch.exp(-0.5 * log_variance)
+    constant = -0.5 * (log_variance + LOG_2PI)
+    return torch.addcmul(constant, standardised, standardised, value=-0.5)

@@ -21,11 +21,12 @@ def save(
         log_density: of each sample in the generation space, nats; colours points in the plane.
         reference: data points `(m, 2)` to show behind samples in the plane.
     """
-    if decoded.ndim == 4 and decoded.shape[1] in CHANNELS and path.suffix == ".png":
+    if decoded.ndim == 4 and decoded.shape[1] in CHANNELS and path.suffix.lower() == ".png":
         return samples.save_grid(decoded, path)
     return style.save(_figure(decoded, log_density, reference), path)[0]
 
 
+@style.house_style()
 def _figure(decoded: np.ndarray, log_density: np.ndarray, reference: np.ndarray | None) -> Figure:
     if decoded.shape[1:] == (2,):
         return samples.scatter(decoded, log_density, reference=reference)

@@ -182,7 +182,7 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     """Put one legend under the panels, in as many columns as fit, and grow the figure for it."""
     width, height = figure.get_size_inches()
     longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = int(np.clip(width // (0.07 * longest + 0.45), 1, len(handles)))
+    columns = int(np.clip(width // (0.056 * longest + 0.45), 1, len(handles)))
     figure.set_size_inches(width, height + 0.16 * ceil(len(handles) / columns) + 0.1)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 

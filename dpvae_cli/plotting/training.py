@@ -146,9 +146,10 @@ def _draw_panel(
         ax.plot(iterations, values, marker="o" if len(values) == 1 else None, **look)
         late.append(values[len(values) // 10 :])
     _fit(ax, np.concatenate(late))
-    if name == "validation/active_units":
-        ax.set_ylim(0, 1.15 * max(1.0, *(run.series[name][1].max() for run in runs if name in run.series)))
-    ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    counted = name == "validation/active_units"
+    if counted:
+        ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
+    ax.yaxis.set_major_locator(MaxNLocator(4, integer=counted))
     ax.set_title(_title(name), loc="left")
     panels.open_frame(ax)
 
@@ -183,4 +184,5 @@ def _share_iterations(axes: Sequence[Axes], *, shown: int, columns: int) -> None
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         if shown - columns <= index < shown:  # the lowest panel of its column
             ax.tick_params(labelbottom=True)
+        if len(axes) - columns <= index < shown:
             ax.set_xlabel("iteration")

@@ -67,7 +67,7 @@ class Decoupled(PriorSpec):
     """The decoupled prior of the paper: z0 ~ N(0, I), z = g^-1(z0), g learned with the VAE."""
 
     kind: Literal["decoupled"] = "decoupled"
-    blocks: Annotated[int, Field(ge=1)] = 6
+    blocks: Annotated[int, Field(ge=1, le=256)] = 6
     """K, the number of coupling blocks (paper: Figure 9; released code: 6)."""
     masks: (
         Literal["halves", "alternating"]

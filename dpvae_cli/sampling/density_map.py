@@ -8,7 +8,8 @@ from dpvae_cli.model import VAE
 from dpvae_cli.sampling.samples import from_codes
 
 CELLS = 160
-MARGIN = 0.15
+MARGIN, DEVIATIONS = 0.15, 3.5
+"""What the grid adds around the codes: a share of their range, or standard deviations."""
 
 
 def density_map(
@@ -17,7 +18,8 @@ def density_map(
     """Return log q(z), and log p(z) where a model is given, on a grid over the codes and `also`."""
     points = np.concatenate([aggregate.mean.cpu().numpy(), also])
     low, high = points.min(axis=0), points.max(axis=0)
-    margin = MARGIN * (high - low)
+    widest = torch.exp(0.5 * aggregate.log_variance).amax(dim=0).cpu().numpy()
+    margin = np.maximum(MARGIN * (high - low), DEVIATIONS * widest)
     grid_x, grid_y = (np.linspace(low[i] - margin[i], high[i] + margin[i], CELLS) for i in range(2))
     z = torch.from_numpy(np.stack(np.meshgrid(grid_x, grid_y), axis=-1).reshape(-1, 2))
     shape = (CELLS, CELLS)

@@ -69,7 +69,9 @@ def test_readers_never_see_half_a_file(tmp_path):
         file.flush()
         assert path.read_text() == "old"
 
-    write_atomically(path, write)
+    with path.open() as reader:
+        write_atomically(path, write)
+        assert reader.read() == "old", "the old file is renamed over, not written into"
     assert path.read_text() == "new"
     assert names(tmp_path) == ["file"]
 

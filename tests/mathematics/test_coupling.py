@@ -1,11 +1,13 @@
 """Affine coupling against autograd's Jacobian, its inverse and a form with ordinary layers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 from torch.testing import assert_close
 
 from dpvae_cli.mathematics.coupling import AffineCoupling
@@ -64,12 +66,7 @@ class PrintedMask:
     bijection: AffineCoupling
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        log_abs_det = z.new_zeros(len(z))
-        for mask, *layers in reversed(self.bijection._blocks()):
-            scale, translate = self.bijection._networks(z * mask, layers)
-            log_abs_det = log_abs_det + (mask * scale).sum(dim=-1)
-            z = z * mask + (1 - mask) * (z * scale.exp() + translate)
-        return z, log_abs_det
+        return equation_3(self.bijection, z, weight_of_scale=lambda mask: mask)
 
 
 @dataclass
@@ -117,28 +114,52 @@ def test_wrong_inverse_fails_the_inverse_check():
 
 @pytest.mark.parametrize("bound", [0.5, 1.0, None])
 def test_equals_equation_3_with_ordinary_layers(bound):
+    bijection = random_coupling(MASKS["given"](3, 4), bound=bound)
+    z = points(4)
+    expected = equation_3(bijection, z, weight_of_scale=lambda mask: 1 - mask, bound=bound)
+    assert_close(bijection.forward(z), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_one_bound_alone():
     masks = MASKS["given"](3, 4)
-    bijection = random_coupling(masks, bound=bound)
-    z = z_k = points(4)
-    log_abs_det = torch.zeros(len(z), dtype=torch.float64)
-    for block in reversed(range(3)):
-        mask = torch.tensor(masks[block], dtype=torch.float64)
+    bijection = randomised(
+        AffineCoupling(masks, hidden=16, scale_bound=0.5, translate_bound=None), gain=2.0, seed=1
+    )
+    for mask, block in zip(bijection.masks, range(3), strict=True):
+        raw = [as_layers(bijection, block, net)(points(4) * mask) for net in (0, 1)]
+        scale, translate = bijection._networks(points(4), bijection._blocks()[block])
+        assert_close(scale, (1 - mask) * 0.5 * torch.tanh(raw[0]))
+        assert_close(translate, (1 - mask) * raw[1])
+
+
+def equation_3(
+    bijection: AffineCoupling, z: Tensor, *, weight_of_scale, bound: float | None = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Return z0 by equation (3), block by block with ordinary layers, and a sum of weighted s."""
+    total = torch.zeros(len(z), dtype=z.dtype)
+    for block in reversed(range(len(bijection.masks))):
+        mask = bijection.masks[block]
         scale, translate = (
-            bounded(as_sequential(bijection, block, net)(mask * z_k), bound) for net in (0, 1)
+            bounded(as_layers(bijection, block, net)(mask * z), bound) for net in (0, 1)
         )
-        z_k = mask * z_k + (1 - mask) * (z_k * torch.exp(scale) + translate)
-        log_abs_det = log_abs_det + ((1 - mask) * scale).sum(dim=-1)
-    assert_close(bijection.forward(z), (z_k, log_abs_det), rtol=1e-12, atol=1e-12)
+        z = mask * z + (1 - mask) * (z * torch.exp(scale) + translate)
+        total = total + (weight_of_scale(mask) * scale).sum(dim=-1)
+    return z, total
 
 
-def as_sequential(bijection: AffineCoupling, block: int, net: int) -> nn.Sequential:
-    """Return one scale or translation net as `nn.Linear` layers with copied weights."""
-    layers = []
-    for weight, bias in zip(bijection.weights, bijection.biases, strict=True):
-        linear = nn.Linear(weight.shape[-2], weight.shape[-1], dtype=torch.float64)
-        linear.weight.data, linear.bias.data = weight[block, net].T, bias[block, net, 0]
-        layers += [linear, nn.LeakyReLU(bijection.negative_slope)]
-    return nn.Sequential(*layers[:-1])
+def as_layers(bijection: AffineCoupling, block: int, net: int) -> Callable[[Tensor], Tensor]:
+    """Return one scale or translation net as ordinary linear layers one after the other."""
+
+    def network(x: Tensor) -> Tensor:
+        for depth, (weight, bias) in enumerate(
+            zip(bijection.weights, bijection.biases, strict=True)
+        ):
+            if depth:
+                x = functional.leaky_relu(x, bijection.negative_slope)
+            x = functional.linear(x, weight[block, net].T, bias[block, net, 0])
+        return x
+
+    return network
 
 
 def bounded(raw: Tensor, bound: float | None) -> Tensor:

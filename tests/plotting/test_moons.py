@@ -44,6 +44,19 @@ def test_figure1_of_two_runs_fits_a_single_column(portraits):
     assert moons.figure1(portraits[:2]).get_figwidth() == pytest.approx(style.SINGLE_COLUMN)
 
 
+def test_flat_data_get_a_window_that_leaves_room_for_the_row_names(portraits):
+    arrays = {
+        key: array * [1, 0.01] if key in ("train", "samples", "low_x", "high_x") else array
+        for key, array in portraits[0].arrays.items()
+    }
+    left, right, bottom, top = moons.data_limits([dataclasses.replace(portraits[0], arrays=arrays)])
+    assert top - bottom == pytest.approx(0.7 * (right - left))
+    figure = moons.figure1([dataclasses.replace(portraits[0], arrays=arrays)] * 2)
+    figure.draw_without_rendering()
+    names = [ax.yaxis.label.get_window_extent() for ax in axes_of(figure, 4, 2)[:, 0]]
+    assert all(above.y0 > below.y1 for above, below in pairwise(names))
+
+
 def test_figure1_shares_the_data_space_across_columns(portraits):
     axes = axes_of(moons.figure1(portraits[:2]), 4, 2)
     limits = {(ax.get_xlim(), ax.get_ylim()) for ax in axes[[0, 2]].flat}

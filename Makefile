@@ -1,0 +1,45 @@
+# `make demo` and `make test` are all a new user needs; each installs what it needs into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := demo
+
+.PHONY: demo test test-slow check wheel clean
+
+demo: $(INSTALLED)
+	@mkdir -p $(DEMO)
+	cd $(DEMO) && ../$(BIN)/dpvae train beta_h_moons prior=standard_normal --overwrite
+	cd $(DEMO) && ../$(BIN)/dpvae train beta_h_moons --overwrite
+	cd $(DEMO) && ../$(BIN)/dpvae eval runs/beta_h_moons-standard_normal-seed0 \
+	  runs/beta_h_moons-decoupled-seed0 --metrics skl,leak,manifold,manifold_lp
+	cd $(DEMO) && ../$(BIN)/dpvae plot moons runs/beta_h_moons-standard_normal-seed0 \
+	  runs/beta_h_moons-decoupled-seed0 --out figure1
+	@echo "Figure 1 of the paper, from models trained just now: $(CURDIR)/$(DEMO)/figure1.png"
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -m slow
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Build the wheel and run it in an empty environment, outside the repository.
+wheel: $(INSTALLED)
+	PYTHON=$(PYTHON) bash .ci/wheel
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "dpvae needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist
