@@ -48,8 +48,8 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
     drawn = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for position, column in enumerate(columns):
         cells = [row[position] for row in rows]
-        justify = "right" if all(map(NUMBER.fullmatch, cells)) else "left"
-        drawn.add_column(Text(column), justify=justify, overflow="fold")
+        is_numeric = all(map(NUMBER.fullmatch, cells))
+        drawn.add_column(Text(column), justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     console = Console(highlight=False)

@@ -52,5 +52,5 @@ class RankBy(StrEnum):
 
 
 def examples(*lines: str) -> str:
-    """Return the end of a help text: commands to try, one a line (`\\b` keeps them so)."""
+    """Return the end of a help text: commands to try, kept one a line by Click's marker."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -106,8 +106,7 @@ def training(runs: Runs = None, out: OutStem = None) -> None:
     from dpvae_cli.training.run_folder import RunFolder, locate
 
     read = []
-    places: list[Path | None] = [*(runs or [None])]
-    for run in places:
+    for run in _places(runs):
         folder = RunFolder(locate(run).parent)
         if not folder.metrics_log.is_file():
             raise MissingError(f"{folder.path} has no metrics.jsonl")
@@ -116,8 +115,12 @@ def training(runs: Runs = None, out: OutStem = None) -> None:
 
 
 def _open(runs: list[Path] | None, **options: Any) -> "list[Opened]":
-    places: list[Path | None] = [*(runs or [None])]
-    return [opened(run, **options) for run in places]
+    return [opened(run, **options) for run in _places(runs)]
+
+
+def _places(runs: list[Path] | None) -> list[Path | None]:
+    """Return the runs named, or the one None that stands for the latest."""
+    return [*runs] if runs else [None]
 
 
 def _save(figure: "Figure", out: Path | None, name: str) -> None:

@@ -14,7 +14,6 @@ from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import EncodedTraining
 
-
 Progress = Callable[[str, int, int], None]
 """Hears that of a metric so many parts of so many are computed."""
 

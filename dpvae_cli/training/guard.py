@@ -54,7 +54,9 @@ class FiniteGuard:
             self._note(iteration, {"loss": loss, **terms})
         elif not math.isfinite(loss.item()):
             values = {"loss": loss, **terms}
-            raise _diverged(iteration, {name: v.detach().mean().item() for name, v in values.items()})
+            raise _diverged(
+                iteration, {name: v.detach().mean().item() for name, v in values.items()}
+            )
 
     def read(self) -> None:
         """Raise if a bad step was noted on the device; one synchronisation.

@@ -64,7 +64,7 @@ class Trainer:
         loss = total(terms)
         self.guard.watch(self.iteration + 1, loss, {k: term.value for k, term in terms.items()})
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         if self.adversary_optimizer is not None:
             terms["adversary"] = Term(self._adversary_step(z.detach(), noise))
@@ -81,7 +81,7 @@ class Trainer:
         loss = self.regularizer.adversary.loss(z, z_other, generator=noise)
         self.guard.watch(self.iteration + 1, loss, {"adversary": loss})
         self.adversary_optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.adversary_optimizer.step()
         return loss.detach()
 

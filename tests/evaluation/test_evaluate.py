@@ -43,7 +43,9 @@ def test_the_seed_decides(moons):
 def test_manifold_is_the_mean_distance_of_decoded_samples(moons):
     recipe, data, model = moons
     [result] = dpvae.evaluate(model, data, ["manifold"], evaluation=recipe.evaluation)
-    subject = Subject(model, lambda: data, EncodedTraining(model, lambda: data), recipe.evaluation, 0)
+    subject = Subject(
+        model, lambda: data, EncodedTraining(model, lambda: data), recipe.evaluation, 0
+    )
     drawn = prior_samples(model, 20, generator=subject.generator("manifold"))
     expected = data.distance_to_manifold(decode(model, drawn.z)).mean()
     assert result.value == pytest.approx(float(expected), rel=1e-6)

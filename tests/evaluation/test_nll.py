@@ -41,7 +41,9 @@ def test_the_exact_posterior_as_encoder_gives_every_sample_the_same_weight():
     x = torch.tensor([[0.7]], dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     found = negative_log_likelihood(model, x, samples=50, generator=generator)
-    assert found.nll == pytest.approx(float(exact_nll(model, x)), abs=1e-6), "the scale is kept in float32"
+    assert found.nll == pytest.approx(float(exact_nll(model, x)), abs=1e-6), (
+        "the scale is kept in float32"
+    )
     assert found.effective_samples == pytest.approx(50)
     assert found.standard_error == pytest.approx(0, abs=1e-6)
 

@@ -1,0 +1,82 @@
+"""The recipe's reference as Markdown tables, made from the schema; `docs/recipes.md` holds them.
+
+Refresh the page after a change of the schema: `python -m dpvae_cli.recipe.reference PAGE`.
+"""
+
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.files import write_text
+from dpvae_cli.recipe.schema import Recipe
+from dpvae_cli.recipe.sections import described, field_schema, kinds, spec_class
+
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+HEAD = "| key | allowed | default | what it is |\n|---|---|---|---|"
+
+
+def field_tables() -> str:
+    """Return a heading, a description and a table of fields for every section and kind."""
+    return "\n\n".join(part for section in Recipe.model_fields for part in _section(section))
+
+
+def refreshed(page: str) -> str:
+    """Return the page with the tables between its two markers made anew.
+
+    Raises:
+        UsageError: the page has no such markers.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UsageError(f"the page has no lines {BEGIN} and {END} to put the tables between")
+    return f"{before}{BEGIN}\n\n{field_tables()}\n\n{END}{after}"
+
+
+def _section(section: str) -> list[str]:
+    parts = [f"### `{section}`"]
+    for kind, spec in kinds(section).items():
+        parts += [f"#### `{section}: {kind}`", _text(spec), _fields(spec, section, kind)]
+    alone = spec_class(section, None)
+    if alone is not None:
+        parts += [_text(alone), _fields(alone, section, None)]
+    elif len(parts) == 1:
+        row = _row(section, Recipe.model_fields[section], field_schema((section,), None))
+        parts.append(f"{HEAD}\n{row}")
+    return [part for part in parts if part]
+
+
+def _text(spec: type[BaseModel]) -> str:
+    return inspect.getdoc(spec) or ""
+
+
+def _fields(spec: type[BaseModel], section: str, kind: str | None) -> str:
+    """Return the table of all fields but `kind`, or nothing where there are no others."""
+    rows = []
+    for name, info in spec.model_fields.items():
+        if name != "kind":
+            key = info.alias or name
+            rows.append(_row(key, info, field_schema((section, key), kind)))
+    return "\n".join([HEAD, *rows]) if rows else ""
+
+
+def _row(key: str, info: FieldInfo, schema: dict[str, Any]) -> str:
+    default = "required" if info.is_required() else f"`{_shown(info.default)}`"
+    cells = [f"`{key}`", described(schema), default, info.description or ""]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _shown(value: Any) -> str:
+    """Return a default as it would be written in a recipe."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    write_text(path, refreshed(path.read_text(encoding="utf-8")))

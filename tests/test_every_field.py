@@ -1,0 +1,235 @@
+"""No dead option: every recipe field is read, and changing it changes something that can be seen."""
+
+import gzip
+import struct
+import typing
+
+import numpy as np
+import pytest
+
+
+from dpvae_cli.evaluation.evaluate import METRICS, evaluate
+from dpvae_cli.foundation.spec import Spec
+from dpvae_cli.recipe import Evaluation, Recipe, Training
+from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
+from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training.listener import Silent
+from dpvae_cli.training.loop import train
+from tests.small import SMALL
+
+SHORT = (*SMALL, "training.iterations=6", "evaluation.samples=20", "evaluation.nll_images=3")
+SMALL_ARRAYS = tuple(part for part in SHORT if not part.startswith("data."))
+
+
+def kinds(section):
+    union = Recipe.model_fields[section].annotation
+    return typing.get_args(union) or (union,)
+
+
+def fields():
+    """Yield (section, kind, field) of everything a recipe can say."""
+    for section in SECTIONS_WITH_KIND:
+        for spec in kinds(section):
+            for field in spec.model_fields:
+                if field != "kind":
+                    yield section, spec.model_fields["kind"].default, field
+    for section, spec in (("training", Training), ("evaluation", Evaluation)):
+        for field in spec.model_fields:
+            yield section, None, field
+
+
+# what to write instead, and what else the recipe must say for the field to matter
+OTHER = {
+    ("data", "moons", "train"): "119",
+    ("data", "moons", "validation"): "39",
+    ("data", "moons", "test"): "39",
+    ("data", "moons", "noise"): "0.1",
+    ("data", "moons", "seed"): "1",
+    ("data", "mnist", "validation"): "12",
+    ("data", "mnist", "binarize"): "threshold",
+    ("data", "arrays", "path"): "other.npy",
+    ("data", "arrays", "scale"): "standardize",
+    ("data", "arrays", "validation"): "0.2",
+    ("data", "arrays", "test"): "0.2",
+    ("data", "arrays", "shuffle_seed"): "1",
+    ("data", "arrays", "binarize"): "static",
+    ("architecture", "mlp", "latent_dim"): "3",
+    ("architecture", "mlp", "log_variance_range"): "[-0.01, 0.01]",
+    ("architecture", "mlp", "hidden"): "[9]",
+    ("architecture", "mlp", "activation"): "tanh",
+    ("architecture", "mnist_conv", "latent_dim"): "3",
+    ("architecture", "mnist_conv", "log_variance_range"): "[-0.01, 0.01]",
+    ("likelihood", "gaussian", "scale"): "0.5",
+    ("likelihood", "gaussian", "learned"): "true",
+    ("likelihood", "gaussian", "floor"): "0.01",
+    ("prior", "decoupled", "blocks"): "4",
+    ("prior", "decoupled", "masks"): "[[1,0],[1,0],[1,0],[0,1],[0,1],[0,1]]",
+    ("prior", "decoupled", "hidden"): "8",
+    ("prior", "decoupled", "scale_bound"): "0.5",
+    ("prior", "decoupled", "translate_bound"): "null",
+    ("regularizer", "beta_h", "beta"): "5",
+    ("regularizer", "beta_b", "gamma"): "5",
+    ("regularizer", "beta_b", "max_capacity"): "9",
+    ("regularizer", "beta_b", "stop_step"): "3",
+    ("regularizer", "beta_tc", "alpha"): "2",
+    ("regularizer", "beta_tc", "beta"): "2",
+    ("regularizer", "beta_tc", "gamma"): "2",
+    ("regularizer", "beta_tc", "form"): "printed",
+    ("regularizer", "beta_tc", "sampling"): "weighted",
+    ("regularizer", "beta_tc", "weights_per"): "other",
+    ("regularizer", "factor", "gamma"): "5",
+    ("regularizer", "factor", "width"): "9",
+    ("regularizer", "factor", "depth"): "2",
+    ("regularizer", "factor", "discriminator_learning_rate"): "0.5",
+    ("regularizer", "factor", "weights_per"): "other",
+    ("regularizer", "info", "alpha"): "0.5",
+    ("regularizer", "info", "lambda"): "5",
+    ("regularizer", "info", "bandwidth"): "9",
+    ("regularizer", "info", "weights_per"): "other",
+    ("training", None, "iterations"): "7",
+    ("training", None, "batch_size"): "17",
+    ("training", None, "learning_rate"): "0.01",
+    ("training", None, "log_every"): "2",
+    ("training", None, "validate_every"): "3",
+    ("training", None, "checkpoint_every"): "2",
+    ("training", None, "tensorboard"): "true",
+    ("evaluation", None, "split"): "validation",
+    ("evaluation", None, "samples"): "21",
+    ("evaluation", None, "neighbours"): "2",
+    ("evaluation", None, "nll_samples"): "21",
+    ("evaluation", None, "nll_images"): "4",
+    ("evaluation", None, "thresholds"): "[-3]",
+    ("evaluation", None, "quantiles"): "[0.5]",
+    ("evaluation", None, "manifold_samples"): "21",
+    ("evaluation", None, "pool"): "6",
+}
+NEEDS = {("likelihood", "gaussian", "floor"): ("likelihood.learned=true",)}
+
+
+def yaml_name(section, kind, field):
+    return "lambda" if field == "lambda_" else field
+
+
+def base(section, kind):
+    """Return (packaged recipe, overrides) in which the kind of the section is in use."""
+    regularizer = kind if section == "regularizer" else "vae"
+    width = ("regularizer.width=8", "regularizer.depth=1") if regularizer == "factor" else ()
+    if kind == "arrays":
+        return "vae_moons", ("data={kind: arrays, path: x.npy}", *SMALL_ARRAYS)
+    if kind == "mnist":
+        return "vae_mnist", ("architecture={kind: mlp, hidden: [4]}", "data.validation=11")
+    if kind == "mnist_conv":
+        return "vae_mnist", ("data.validation=11",)
+    if kind == "bernoulli":
+        return "vae_moons", (
+            "data={kind: arrays, path: x.npy, binarize: static}",
+            "likelihood=bernoulli",
+            *SMALL_ARRAYS,
+        )
+    chosen = (f"{section}={kind}",) if section == "prior" else ()
+    return f"{regularizer}_moons", (*chosen, *width, *SHORT)
+
+
+def recipe_of(section, kind, *more):
+    name, overrides = base(section, kind)
+    mnist = [p for p in SMALL_ARRAYS if "hidden" not in p] if name == "vae_mnist" else ()
+    return Recipe.load(name, [*overrides, *mnist, *more])
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path, monkeypatch):
+    """Put arrays and a tiny MNIST where the recipes look for them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DPVAE_DATA", str(tmp_path / "data"))
+    generator = np.random.default_rng(0)
+    for name in ("x.npy", "other.npy"):
+        np.save(tmp_path / name, generator.integers(0, 256, (90, 2), dtype=np.uint8))
+    raw = tmp_path / "data" / "mnist" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for start, count in (("train", 60), ("t10k", 20)):
+        images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = generator.integers(0, 10, count, dtype=np.uint8)
+        for what, array in (("images-idx3", images), ("labels-idx1", labels)):
+            header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+            with gzip.open(raw / f"{start}-{what}-ubyte.gz", "wb") as file:
+                file.write(header + array.tobytes())
+
+
+class Hears:
+    """Remembers what a run tells."""
+
+    def __init__(self):
+        self.told = []
+        self._silent = Silent()
+
+    def __getattr__(self, name):
+        return getattr(self._silent, name)
+
+    def logged(self, record):
+        self.told.append({k: v for k, v in record.items() if k != "steps_per_second"})
+
+    def saved(self, path, *, iteration):
+        self.told.append((path.name, iteration))
+
+
+def outcome(recipe, folder):
+    """Return everything that can be seen of a run: weights, logs, files, evaluation."""
+    heard = Hears()
+    model = train(recipe, folder, listener=heard)
+    data = recipe.data.load()
+    metrics = [m for m in METRICS if data.distance_to_manifold or "manifold" not in m]
+    results = evaluate(model, data, metrics, evaluation=recipe.evaluation)
+    weights = checkpoints.read(folder / "checkpoint.pt").tensors
+    return (
+        {name: tensor.tolist() for name, tensor in weights.items()},
+        heard.told,
+        sorted(path.name for path in folder.iterdir()),
+        [result.to_json() for result in results],
+    )
+
+
+def test_the_table_of_other_values_is_complete():
+    named = {(section, kind, yaml_name(section, kind, field)) for section, kind, field in fields()}
+    assert named == set(OTHER)
+
+
+@pytest.mark.parametrize("place", OTHER, ids=lambda place: ".".join(filter(None, place)))
+def test_a_field_changes_something(place, tmp_path):
+    section, kind, field = place
+    needs = NEEDS.get(place, ())
+    before = recipe_of(section, kind, *needs)
+    value = OTHER[place]
+    if value == "other":
+        value = "batch" if before.regularizer.weights_per == "example" else "example"
+    after = recipe_of(section, kind, *needs, f"{section}.{field}={value}")
+    assert outcome(before, tmp_path / "before") != outcome(after, tmp_path / "after")
+
+
+def test_every_field_is_read(tmp_path, monkeypatch):
+    combinations = {(section, kind) for section, kind, _ in fields()}
+    recipes = [recipe_of(section, kind) for section, kind in sorted(combinations, key=str)]
+    seen = set()
+    original = Spec.__getattribute__
+
+    def record(self, name):
+        seen.add((type(self), name))
+        return original(self, name)
+
+    monkeypatch.setattr(Spec, "__getattribute__", record)
+    for index, recipe in enumerate(recipes):
+        outcome(recipe, tmp_path / str(index))
+    specs = [spec for section in SECTIONS_WITH_KIND for spec in kinds(section)]
+    wanted = {
+        (spec, field)
+        for spec in (*specs, Training, Evaluation)
+        for field in spec.model_fields
+        if field != "kind"
+    }
+    unread = {(spec.__name__, field) for spec, field in wanted - seen}
+    assert not unread
+
+
+def test_the_outcome_is_the_recipe_s(tmp_path):
+    """The same recipe twice gives the same; else the test above would see changes everywhere."""
+    recipe = recipe_of("prior", "decoupled")
+    assert outcome(recipe, tmp_path / "a") == outcome(recipe, tmp_path / "b")
