@@ -1,4 +1,4 @@
-"""No dead option: every recipe field is read, and changing it changes something that can be seen."""
+"""No dead option: every recipe field is read, and changing it changes what can be seen."""
 
 import gzip
 import struct
@@ -6,7 +6,6 @@ import typing
 
 import numpy as np
 import pytest
-
 
 from dpvae_cli.evaluation.evaluate import METRICS, evaluate
 from dpvae_cli.foundation.spec import Spec

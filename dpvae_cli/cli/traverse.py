@@ -82,7 +82,7 @@ def traverse(
     picture, arrays = outputs(out, default=found.folder.path / "traversals", stem=space.value)
     write_npz(arrays, record)
     paths = style.save(traversal.figure(record, found.label), picture)
-    console.note(f"Lowest log q(z) on the line: {record['line_log_q'].min():.3g} nats.")
+    console.note(f"Lowest log q(z) on the line: {record['path_log_q'].min():.3g} nats.")
     console.result("\n".join(map(str, [*paths, arrays])))
 
 

@@ -26,7 +26,8 @@ def figure(record: Record, label: str) -> Figure:
     """Draw a traversal as its examples allow: image strips, curves in the plane, or heat maps.
 
     `record` holds a line: space ("z0" or "z"), line_z and line_z0 (T, L), line_decoded
-    (T, *shape), line_log_q (T,) in nats, start and end (flat examples); sweeps:
+    (T, *shape), line_log_q (T,) in nats, and the path itself, path_z (P, L), path_log_q (P,),
+    in finer steps where it is there; sweeps:
     sweep_dimensions (d,), sweep_offsets (T,) in standard deviations, sweep_standard_deviations
     (d,), sweep_decoded (d, T, *shape); and for two latent dimensions grid_x (a,), grid_y (b,),
     log_q (b, a). Either the line or the sweeps may be absent.
@@ -69,7 +70,7 @@ def _signed(number: float, form: str = ".1f") -> str:
 
 def _line_title(record: Record, *, between: str = ", ") -> str:
     space = "$z_0$" if str(record["space"]) == "z0" else "$z$"
-    lowest = _signed(float(np.nanmin(record["line_log_q"])))
+    lowest = _signed(float(np.nanmin(record.get("path_log_q", record["line_log_q"]))))
     return f"straight line in {space}{between}lowest $\\log\\,q(z)$ {lowest} nats"
 
 
@@ -175,7 +176,8 @@ def _map(ax: Axes, record: Record) -> None:
     panels.density_map(ax, x, y, log_density=record["log_q"])
     ax.set_title("$\\log\\,q(z)$")
     if "line_z" in record:
-        ax.plot(*record["line_z"].T, color=style.VERMILLION, marker="o", markersize=2)
+        ax.plot(*record.get("path_z", record["line_z"]).T, color=style.VERMILLION)
+        ax.plot(*record["line_z"].T, color=style.VERMILLION, linestyle="", marker="o", markersize=2)
         _stars(ax, record["line_z"])
         panels.widen(ax, record["line_z"])
     panels.few_ticks([ax])

@@ -6,7 +6,7 @@
 from typing import Annotated, Literal, final
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.density import LatentDensity
@@ -62,6 +62,12 @@ class Info(RegularizerSpec):
     """Kernel exp(-|d|^2 / bandwidth); null is L^2, the released code's."""
     weights_per: WeightsPer = "example"
     """`batch` divides alpha + lambda - 1 by training.batch_size, as the released code does."""
+
+    @model_validator(mode="after")
+    def _rewards_no_mismatch(self) -> "Info":
+        if self.alpha + self.lambda_ < 1:
+            raise ValueError("alpha + lambda must be at least 1, or the MMD would be rewarded")
+        return self
 
     def build(self, latent_dim: int, training: Training) -> InfoRegularizer:
         """Return the regularizer; the MMD needs at least two examples a batch."""

@@ -5,7 +5,7 @@ from typing import Literal, final
 
 import torch
 
-from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import standard_normal_log_prob
@@ -68,11 +68,19 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
         model: the trained model.
         n: how many.
         generator: a CPU generator; the draws are the same on every device.
+
+    Raises:
+        DpvaeError: g^-1 overflowed, which only lifted bounds of the coupling allow.
     """
     dtype = next(model.parameters()).dtype
     z0 = torch.randn(n, model.latent_dim, generator=generator, dtype=dtype)
     parts = [model.prior.to_representation(part.to(model.device)) for part in z0.split(CHUNK)]
     z = torch.cat([part for part, _ in parts]).cpu()
+    if bad := int((~torch.isfinite(z).all(dim=1)).sum()):
+        raise DpvaeError(
+            f"{bad} of {n} samples are not finite: g^-1 overflows",
+            hint="Train with prior.scale_bound and prior.translate_bound (not null).",
+        )
     log_abs_det = torch.cat([part for _, part in parts]).cpu()
     log_p_generation = standard_normal_log_prob(z0)
     return LatentSamples(z, z0, log_p_generation - log_abs_det, log_p_generation)

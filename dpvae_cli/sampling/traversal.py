@@ -12,6 +12,8 @@ from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode
 
 Space = Literal["z0", "z"]
+FINE = 201
+"""Points of the path itself; its lowest log q(z) is read off these, not off the decoded few."""
 
 
 @torch.no_grad()
@@ -33,17 +35,25 @@ def line(
     ends = torch.cat([start, end]).to(model.device)
     if space == "z0":
         ends = model.prior.to_generation(ends)[0]
-    share = torch.linspace(0, 1, steps, device=model.device).unsqueeze(1)
-    points = (1 - share) * ends[:1] + share * ends[1:]
-    other = model.prior.to_representation if space == "z0" else model.prior.to_generation
-    mapped = other(points)[0]
-    z, z0 = (mapped, points) if space == "z0" else (points, mapped)
+    z, z0 = _between(model, ends, space, steps)
+    path, _ = _between(model, ends, space, FINE)
     return {
         "line_z": z.cpu().numpy(),
         "line_z0": z0.cpu().numpy(),
         "line_decoded": decode(model, z).numpy(),
         "line_log_q": aggregate.log_prob(z).cpu().numpy(),
+        "path_z": path.cpu().numpy(),
+        "path_log_q": aggregate.log_prob(path).cpu().numpy(),
     }
+
+
+def _between(model: VAE, ends: Codes, space: Space, steps: int) -> tuple[Codes, Codes]:
+    """Return points on the line between two ends given in `space`, in z and in z0."""
+    share = torch.linspace(0, 1, steps, device=ends.device).unsqueeze(1)
+    points = (1 - share) * ends[:1] + share * ends[1:]
+    if space == "z0":
+        return model.prior.to_representation(points)[0], points
+    return points, model.prior.to_generation(points)[0]
 
 
 @torch.no_grad()

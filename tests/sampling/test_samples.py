@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dpvae_cli.architectures import Encoder
-from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.likelihoods import GaussianLikelihood
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import standard_normal_log_prob
@@ -82,6 +82,21 @@ def test_high_posterior_is_the_brute_force_ranking(model, aggregate):
     for rank, score in scores.items():
         kept = high_posterior(model, aggregate, 20, pool=150, generator=generator(4), rank=rank)
         assert torch.equal(kept.z, pool[torch.sort(score).indices[:20]]), rank
+
+
+def test_an_overflowing_inverse_is_an_error():
+    prior = Decoupled(scale_bound=None).build(2, None, (3,))
+    prior.bijection.biases[-1].data[:, 0] = -500.0
+    model = VAE(
+        encoder=Encoder(torch.nn.Linear(3, 4)),
+        decoder=torch.nn.Linear(2, 3),
+        likelihood=GaussianLikelihood(1.0, learned=False, floor=1e-3),
+        prior=prior,
+        latent_dim=2,
+        example_shape=(3,),
+    )
+    with pytest.raises(DpvaeError, match="10 of 10 samples"):
+        prior_samples(model, 10, generator=generator())
 
 
 def test_a_pool_smaller_than_the_samples_is_refused(model, aggregate):

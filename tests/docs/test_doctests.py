@@ -1,0 +1,39 @@
+"""The examples in docstrings run.
+
+They are found in the source and not in the imported module: the shape checks of the test suite wrap
+functions, and doctest's own finder takes wrapped functions for somebody else's.
+"""
+
+import ast
+import doctest
+import importlib
+
+import pytest
+
+from tests.docs.pages import ROOT
+
+MODULES = [
+    path
+    for path in sorted((ROOT / "dpvae_cli").rglob("*.py"))
+    if ">>>" in path.read_text(encoding="utf-8")
+]
+WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_examples_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    source = path.read_text(encoding="utf-8")
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, WITH_DOCSTRING)]
+    texts = [text for node in nodes if (text := ast.get_docstring(node)) and ">>>" in text]
+    runner = doctest.DocTestRunner(verbose=False)
+    for text in texts:
+        example = doctest.DocTestParser().get_doctest(text, vars(module).copy(), path.name, None, 0)
+        runner.run(example)
+    assert runner.summarize().attempted == source.count(">>> ")
+    assert runner.summarize().failed == 0
+
+
+def test_there_are_examples():
+    assert len(MODULES) >= 8

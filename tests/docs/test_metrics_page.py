@@ -1,0 +1,55 @@
+"""docs/metrics.md names every metric and everything a result holds."""
+
+import json
+
+import pytest
+
+import dpvae_cli as dpvae
+from dpvae_cli.evaluation.evaluate import METRICS
+from dpvae_cli.foundation.results import RunResults, document
+from dpvae_cli.recipe import Evaluation
+from tests.docs.pages import ROOT, blocks
+from tests.small import small_recipe
+
+PAGE = ROOT / "docs" / "metrics.md"
+
+
+@pytest.fixture(scope="module")
+def results():
+    recipe = small_recipe()
+    model, data = dpvae.build(recipe), recipe.data.load()
+    return dpvae.evaluate(model, data, ["all"], evaluation=recipe.evaluation)
+
+
+@pytest.fixture(scope="module")
+def page():
+    return PAGE.read_text(encoding="utf-8")
+
+
+def test_every_metric_has_a_section(page, results):
+    headings = [line for line in page.splitlines() if line.startswith("#")]
+    names = {*METRICS, *(result.metric for result in results), "active_units"}
+    assert all(any(f"`{name}`" in line for line in headings) for name in names)
+
+
+def test_every_detail_is_named(page, results):
+    details = {key for result in results for key in result.details}
+    assert not {key for key in details if f"`{key}`" not in page}
+
+
+def test_every_size_is_named(page):
+    assert not {key for key in Evaluation.model_fields if f"`evaluation.{key}`" not in page}
+
+
+def test_the_example_has_the_form_of_the_real_thing(results):
+    [example] = [json.loads(block.text) for block in blocks(PAGE) if block.language == "json"]
+    run = RunResults("run", "checkpoint.pt", "recipe", tuple(results), "digest", 1)
+    real = json.loads(json.dumps(document([run])))
+    assert example.keys() == real.keys()
+    assert example["schema"] == real["schema"]
+    assert example["runs"][0].keys() == real["runs"][0].keys()
+    by_metric = {result["metric"]: result for result in real["runs"][0]["results"]}
+    for result in example["runs"][0]["results"]:
+        assert result.keys() == by_metric[result["metric"]].keys()
+        assert result["details"].keys() == by_metric[result["metric"]]["details"].keys()
+        assert result["unit"] == by_metric[result["metric"]]["unit"]
