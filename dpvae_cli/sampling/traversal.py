@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from dpvae_cli.foundation.shapes import Codes
+from dpvae_cli.foundation.shapes import Codes, OtherCodes
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
@@ -47,7 +47,7 @@ def line(
     }
 
 
-def _between(model: VAE, ends: Codes, space: Space, steps: int) -> tuple[Codes, Codes]:
+def _between(model: VAE, ends: OtherCodes, space: Space, steps: int) -> tuple[Codes, Codes]:
     """Return points on the line between two ends given in `space`, in z and in z0."""
     share = torch.linspace(0, 1, steps, device=ends.device).unsqueeze(1)
     points = (1 - share) * ends[:1] + share * ends[1:]
