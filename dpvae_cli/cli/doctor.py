@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 @console.guarded
 def doctor(data_root: DataRoot = None) -> None:
     """Show versions, devices, and where data, caches and Inception weights are looked for."""
-    from dpvae_cli.training.doctor import checks
+    from dpvae_cli.cli.checks import checks
 
     console.table(
         None, ["what", "where or which", "state"], [list(row) for row in checks(data_root)]
