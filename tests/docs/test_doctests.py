@@ -27,12 +27,13 @@ def test_examples_run(path, tmp_path, monkeypatch):
     source = path.read_text(encoding="utf-8")
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, WITH_DOCSTRING)]
     texts = [text for node in nodes if (text := ast.get_docstring(node)) and ">>>" in text]
-    runner = doctest.DocTestRunner(verbose=False)
+    runner, count = doctest.DocTestRunner(verbose=False), 0
     for text in texts:
-        example = doctest.DocTestParser().get_doctest(text, vars(module).copy(), path.name, None, 0)
-        runner.run(example)
-    assert runner.summarize().attempted == source.count(">>> ")
+        found = doctest.DocTestParser().get_doctest(text, vars(module).copy(), path.name, None, 0)
+        count += len(found.examples)
+        runner.run(found)
     assert runner.summarize().failed == 0
+    assert count == source.count(">>> "), "an example stands outside the docstrings"
 
 
 def test_there_are_examples():
