@@ -99,7 +99,7 @@ def _measure(
     from dpvae_cli.recipe.revision import revised
     from dpvae_cli.training.results_file import keep, run_results
 
-    has_manifold = run.recipe.data.kind == "moons"
+    has_manifold = run.recipe.data.knows_manifold
     default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT
     names = metric_names(default if metrics is None else metrics, has_manifold=has_manifold)
     recipe = revised(run.recipe, overrides, section="evaluation")

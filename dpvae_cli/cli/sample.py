@@ -125,12 +125,21 @@ def _write(found: "Opened", drawn: "LatentSamples", picture: Path, arrays: Path)
 
     decoded = decode(found.model, drawn.z).numpy()
     write_npz(arrays, _arrays(drawn) | {"decoded": decoded})
-    reference = None
-    if found.model.example_shape == (2,):
-        reference = found.load_dataset().test.examples(slice(0, 1_000)).numpy()
     log_density = drawn.log_p_generation.numpy()
-    pictures.save(picture, decoded, log_density=log_density, reference=reference)
+    pictures.save(picture, decoded, log_density=log_density, reference=_reference(found))
     console.result(f"{picture}\n{arrays}")
+
+
+def _reference(found: "Opened") -> "np.ndarray | None":
+    """Return data to show behind samples in the plane; without the data there is none."""
+    from dpvae_cli.foundation.errors import MissingError
+
+    if found.model.example_shape != (2,):
+        return None
+    try:
+        return found.load_dataset().test.examples(slice(0, 1_000)).numpy()
+    except MissingError:
+        return None
 
 
 def _arrays(drawn: "LatentSamples") -> "dict[str, np.ndarray]":

@@ -77,6 +77,7 @@ def train(
             data_root=data_root,
             download=not no_download,
             listener=heard,
+            mark_latest=True,
         )
     console.result(str(folder))
 

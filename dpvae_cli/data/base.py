@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -94,7 +94,9 @@ class Dataset:
 
 
 class DataSpec(Spec, ABC):
-    """A recipe's `data` section."""
+    """A recipe's `data` section; `knows_manifold` tells that distances to it can be measured."""
+
+    knows_manifold: ClassVar[bool] = False
 
     @abstractmethod
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Two moons: two interleaved half circles with Gaussian noise (paper, Figures 1 and 3)."""
 
 from pathlib import Path
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
@@ -35,6 +35,8 @@ def _distance_to_upper_half_circle(x: Tensor) -> Tensor:
 @final
 class Moons(DataSpec):
     """scikit-learn's two moons; every split is drawn on its own from the section's seed."""
+
+    knows_manifold: ClassVar[bool] = True
 
     kind: Literal["moons"] = "moons"
     train: Count = 10_000

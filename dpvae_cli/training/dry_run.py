@@ -63,7 +63,7 @@ def _seconds_a_step(trainer: Trainer) -> float:
     start = time.perf_counter()
     for _ in range(TIMED):
         terms = trainer.step()
-    float(terms["reconstruction"].value.sum())
+    float(terms["reconstruction"].value.detach().sum())
     return (time.perf_counter() - start) / TIMED
 
 

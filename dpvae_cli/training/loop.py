@@ -36,6 +36,7 @@ def train(
     data_root: Path | None = None,
     download: bool = True,
     listener: Listener | None = None,
+    mark_latest: bool = False,
 ) -> VAE:
     """Train a recipe and return the trained model.
 
@@ -49,6 +50,7 @@ def train(
         data_root: folder to look for data in.
         download: allow a download where the data has a source.
         listener: hears of progress.
+        mark_latest: let runs/latest name this run, as `dpvae train` does.
 
     Returns:
         The model, in evaluation mode.
@@ -76,6 +78,8 @@ def train(
         if start is not None and start.checkpoint is not None:
             trainer.restore(start.checkpoint)
         folder.write_start(recipe, device=chosen)
+        if mark_latest:
+            point_latest(folder.path)
         with Run(trainer, folder, listener or Silent()) as run:
             run.to_the_end()
         model = trainer.model.eval()
@@ -123,7 +127,6 @@ class Run:
 
     def __enter__(self) -> "Run":
         """Announce the run."""
-        point_latest(self._folder.path)
         self._listener.started(
             self._folder.path,
             iteration=self._trainer.iteration,

@@ -5,7 +5,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -105,13 +105,14 @@ def default_run_dir(recipe: Recipe) -> Path:
 
 def point_latest(run_dir: Path) -> None:
     """Let runs/latest name `run_dir`, where links can be made."""
-    RUNS.mkdir(exist_ok=True)
     link = RUNS / f".{LATEST}.{os.getpid()}"
     try:
+        RUNS.mkdir(exist_ok=True)
         link.symlink_to(os.path.relpath(run_dir, RUNS))
         link.replace(RUNS / LATEST)
     except OSError:
-        link.unlink(missing_ok=True)
+        with suppress(OSError):
+            link.unlink()
 
 
 def latest() -> Path:

@@ -31,7 +31,9 @@ def test_code_runs(page):
 
 @each_page
 def test_names_of_code_and_tests_exist(page):
-    for file, name in NAMED.findall(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    assert len(NAMED.findall(text)) == text.count(".py::")
+    for file, name in NAMED.findall(text):
         path = ROOT / file if file.startswith("tests/") else ROOT / "dpvae_cli" / file
         assert path.is_file(), path
         assert name in defined(path), f"{file} has no {name}"
@@ -49,6 +51,14 @@ def defined(path):
 
     visit(ast.parse(path.read_text(encoding="utf-8")), "")
     return names
+
+
+def test_every_numbered_equation_has_its_row():
+    page = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
+    rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| "))
+    found = re.findall(r"\((\d+)\)(?:-\((\d+)\))?", rows)
+    numbers = {n for first, last in found for n in range(int(first), int(last or first) + 1)}
+    assert numbers == set(range(1, 34))
 
 
 def test_a_wrong_name_would_be_noticed():

@@ -21,7 +21,7 @@ def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
     recipe = small_recipe()
     folder = run_folder.default_run_dir(recipe)
     assert str(folder) == "runs/vae_moons-decoupled-seed0"
-    train(recipe, folder)
+    train(recipe, folder, mark_latest=True)
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "recipe.yaml",
@@ -36,7 +36,9 @@ def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
     assert run_folder.locate(folder, best=True) == folder / "best.pt"
     assert Recipe.load(folder / "recipe.yaml").named(recipe.name) == recipe
     assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__
-    train(small_recipe("vae", "seed=1"), "runs/other")
+    train(small_recipe("vae", "seed=1"), "runs/silent")
+    assert run_folder.latest() == folder
+    train(small_recipe("vae", "seed=2"), "runs/other", mark_latest=True)
     assert run_folder.latest().name == "other"
 
 
