@@ -34,7 +34,8 @@ def to_bytes(images: np.ndarray) -> np.ndarray:
         )
     if images.dtype == np.uint8:
         return images
-    return np.rint(255 * np.clip(np.nan_to_num(images), 0, 1)).astype(np.uint8)
+    in_bytes: np.ndarray = np.rint(255 * np.clip(np.nan_to_num(images), 0, 1)).astype(np.uint8)
+    return in_bytes
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:
