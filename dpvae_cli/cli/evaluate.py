@@ -19,7 +19,7 @@ EXAMPLES = examples(
     "dpvae eval",
     "dpvae eval --metrics skl,nll,leak runs/factor_mnist-decoupled-seed0",
     "dpvae eval runs/beta_h_moons-standard_normal-seed0 runs/beta_h_moons-decoupled-seed0",
-    "dpvae eval ckpt.pt --metrics nll evaluation.nll_images=64 --json > nll.json",
+    "dpvae eval ckpt.pt --metrics nll --limit 64 --json > nll.json",
 )
 DEFAULT = "skl,skl_knn,nll,leak"
 
@@ -41,8 +41,17 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: skl, skl_knn, nll, leak, manifold, manifold_lp, or all "
+            help="Comma-separated: skl, skl_knn, nll, leak, elbo, active_units, manifold, "
+            "manifold_lp, or all "
             f"(default: {DEFAULT}, and the manifold ones on moons).",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Held-out images for nll: short for evaluation.nll_images=N.",
             show_default=False,
         ),
     ] = None,
@@ -64,6 +73,7 @@ def evaluate(
 
     overrides = [run for run in runs or [] if "=" in run and not Path(run).exists()]
     paths: list[Path | None] = [Path(run) for run in runs or [] if run not in overrides]
+    overrides += [] if limit is None else [f"evaluation.nll_images={limit}"]
     found = [
         opened(
             path,
@@ -95,6 +105,7 @@ def _measure(
 ) -> "tuple[RunResults, bool]":
     """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
     from dpvae_cli.evaluation.evaluate import measure, metric_names
+    from dpvae_cli.evaluation.finished import Finished
     from dpvae_cli.evaluation.subject import Subject
     from dpvae_cli.recipe.revision import revised
     from dpvae_cli.training.results_file import keep, run_results
@@ -104,7 +115,13 @@ def _measure(
     names = metric_names(default if metrics is None else metrics, has_manifold=has_manifold)
     recipe = revised(run.recipe, overrides, section="evaluation")
     subject = Subject(
-        run.model, run.load_dataset, run.encoded, recipe.evaluation, seed, progress=progress
+        run.model,
+        run.load_dataset,
+        run.encoded,
+        recipe.evaluation,
+        seed,
+        progress=progress,
+        finished=Finished(run.path.with_suffix(".nll.npz"), checkpoint=run.digest),
     )
     results, failures = measure(subject, names)
     for name, error in failures.items():

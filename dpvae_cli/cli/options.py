@@ -37,11 +37,28 @@ Out = Annotated[
 ]
 
 
+class SplitName(StrEnum):
+    """A part of the data."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+SplitChoice = Annotated[SplitName, typer.Option(help="Which part of the data.")]
+
+
 class Space(StrEnum):
     """Where a line is straight."""
 
     z0 = "z0"
     z = "z"
+
+
+class Format(StrEnum):
+    """How samples are written other than as one picture and its arrays."""
+
+    png = "png"
 
 
 class RankBy(StrEnum):

@@ -13,6 +13,7 @@ from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, examples
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dpvae_cli.plotting.gallery import Gallery
     from dpvae_cli.plotting.leakage import LeakageCurve
     from dpvae_cli.plotting.moons import Portrait
     from dpvae_cli.training.opened import Opened
@@ -97,6 +98,23 @@ def leakage(
     _save(figure4(curves), out, "leakage")
 
 
+@plot.command(epilog=examples("dpvae plot samples runs/factor_mnist-*-seed0 --out figure5"))
+@console.guarded
+def samples(
+    runs: Runs = None,
+    out: OutStem = None,
+    best: Best = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+) -> None:
+    """Draw Figure 5: images of prior, low-posterior and high-posterior samples, a row a run."""
+    from dpvae_cli.plotting.gallery import figure5
+
+    found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
+    _save(figure5([_gallery(run, label) for run, label in _labelled(found)]), out, "samples")
+
+
 @plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
 @console.guarded
 def training(runs: Runs = None, out: OutStem = None) -> None:
@@ -149,6 +167,20 @@ def _portrait(run: "Opened", label: str) -> "Portrait":
         lambda: portrait(run.model, aggregate(), run.load_dataset(), seed=run.recipe.seed),
     )
     return Portrait(label=label, prior=run.recipe.prior.kind, arrays=arrays)
+
+
+def _gallery(run: "Opened", label: str) -> "Gallery":
+    """Return the samples the figure shows of a run, from gallery.npz or made and kept there."""
+    from dpvae_cli.plotting.gallery import Gallery
+    from dpvae_cli.sampling.gallery import gallery
+
+    aggregate, pool = run.encoded.aggregate_posterior, run.recipe.evaluation.pool
+    arrays = _kept(
+        run,
+        "gallery.npz",
+        lambda: gallery(run.model, aggregate(), seed=run.recipe.seed, pool=pool),
+    )
+    return Gallery(label=label, prior=run.recipe.prior.kind, arrays=arrays)
 
 
 def _kept(run: "Opened", name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

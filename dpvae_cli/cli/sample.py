@@ -12,6 +12,7 @@ from dpvae_cli.cli.options import (
     CheckpointPath,
     DataRoot,
     Device,
+    Format,
     NoDownload,
     Out,
     RankBy,
@@ -30,6 +31,7 @@ EXAMPLES = examples(
     "dpvae sample --low-posterior runs/factor_mnist-decoupled-seed0",
     "dpvae sample --high-posterior --rank generation -n 100 --out leaks.png",
     "dpvae sample ckpt.pt --posterior --seed 3",
+    "dpvae sample -n 10000 --format png --out samples",
 )
 
 
@@ -63,6 +65,14 @@ def sample(
             help="Rank high-posterior samples by log p(z) (default) or, generation, by log N(g(z))."
         ),
     ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="png writes one PNG per sample, 000000.png and so on, into the folder --out.",
+            show_default=False,
+        ),
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
     best: Best = False,
@@ -73,7 +83,7 @@ def sample(
     """Draw samples: z0 ~ N(0, I), z = g^-1(z0), decoded.
 
     Writes a picture and an .npz with z, z0, log p(z), the decoded means, and log q(z) under
-    --low-posterior, --high-posterior or --posterior.
+    --low-posterior, --high-posterior or --posterior. With --format png it writes single images.
     """
     from dpvae_cli.foundation.errors import UsageError
 
@@ -83,12 +93,20 @@ def sample(
         raise UsageError("--rank is for --high-posterior")
     if pool is not None and not (low_posterior or high_posterior):
         raise UsageError("--pool is for --low-posterior and --high-posterior")
+    if form is not None and posterior:
+        raise UsageError("--posterior adds to the .npz, which --format png does not write")
     found = opened(
         checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
     )
     kind = "low_posterior" if low_posterior else "high_posterior" if high_posterior else "prior"
     pool = found.recipe.evaluation.pool * n if pool is None else pool
+    single = found.folder.path / "samples" / kind if out is None else out
+    if form is not None:
+        _refuse_for_single_images(found, single, n)
     drawn = _draw(found, kind, n, pool=pool, rank=rank, seed=seed)
+    if form is not None:
+        _write_single_images(found, drawn, single)
+        return
     if posterior and drawn.log_q is None:
         drawn = drawn.with_log_q(found.encoded.aggregate_posterior())
     picture, arrays = outputs(out, default=found.folder.path / "samples", stem=kind)
@@ -128,6 +146,42 @@ def _write(found: "Opened", drawn: "LatentSamples", picture: Path, arrays: Path)
     log_density = drawn.log_p_generation.numpy()
     pictures.save(picture, decoded, log_density=log_density, reference=_reference(found))
     console.result(f"{picture}\n{arrays}")
+
+
+def _refuse_for_single_images(found: "Opened", folder: Path, n: int) -> None:
+    """Refuse samples that are no images, a folder that is a file, and strangers among the PNGs."""
+    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.plotting.samples import file_name
+
+    shape = found.model.example_shape
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise UsageError(
+            f"--format png: samples of shape {' x '.join(map(str, shape))} are no images",
+            hint="Leave --format out: the .npz has the samples as numbers.",
+        )
+    if (folder.suffix and not folder.is_dir()) or folder.is_file():
+        raise UsageError(
+            f"--format png writes many files, --out {folder} names one",
+            hint="Name a folder, without a suffix.",
+        )
+    ours = {file_name(index) for index in range(n)}
+    if others := sorted(path.name for path in folder.glob("*.png") if path.name not in ours):
+        raise UsageError(
+            f"{folder} holds {len(others)} other PNG files, {others[0]} for one; "
+            "what reads the folder would take them for samples",
+            hint="Delete them, or name another folder with --out.",
+        )
+
+
+def _write_single_images(found: "Opened", drawn: "LatentSamples", folder: Path) -> None:
+    """Write one PNG per sample, decoding some at a time, and print the folder."""
+    from dpvae_cli.plotting.samples import save_each
+    from dpvae_cli.sampling.encodings import CHUNK, decode
+
+    for start in range(0, len(drawn), CHUNK):
+        part = decode(found.model, drawn.z[start : start + CHUNK])
+        save_each(part.numpy(), folder, start=start)
+    console.result(str(folder))
 
 
 def _reference(found: "Opened") -> "np.ndarray | None":

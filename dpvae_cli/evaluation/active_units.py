@@ -1,6 +1,9 @@
 """Active units: latent dimensions that depend on the example."""
 
+from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes
+from dpvae_cli.sampling.encodings import encode
 
 THRESHOLD = 0.01
 
@@ -14,3 +17,19 @@ def active_units(means: Codes) -> int:
         means: posterior means, `(examples, latent)`.
     """
     return int((means.var(dim=0, correction=0) > THRESHOLD).sum())
+
+
+def measure_active_units(subject: Subject) -> list[Result]:
+    """Count the active units over all held-out examples; nothing is drawn."""
+    means = encode(subject.model, subject.dataset.split(subject.evaluation.split)).mean
+    result = Result(
+        metric="active_units",
+        value=float(active_units(means)),
+        standard_error=None,
+        unit="dimensions",
+        samples=len(means),
+        seed=subject.seed,
+        split=subject.evaluation.split,
+        details={"latent_dim": subject.model.latent_dim},
+    )
+    return [result]

@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Callable, Sequence
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.evaluation.active_units import measure_active_units
+from dpvae_cli.evaluation.elbo import elbo
 from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
 from dpvae_cli.evaluation.nll import nll
@@ -20,6 +22,8 @@ METRICS: dict[str, Callable[[Subject], list[Result]]] = {
     "skl_knn": skl_knn,
     "nll": nll,
     "leak": leak,
+    "elbo": elbo,
+    "active_units": measure_active_units,
     "manifold": manifold,
     "manifold_lp": manifold_lp,
 }

@@ -7,11 +7,11 @@ upper bound in expectation, and the tighter the more samples.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dpvae_cli.evaluation.finished import ImportanceEstimate, key_of
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
@@ -19,14 +19,6 @@ from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.model import VAE
 
 CHUNK = 4_096
-
-
-class ImportanceEstimate(NamedTuple):
-    """One example: nats, standard error over importance samples, effective sample size."""
-
-    nll: float
-    standard_error: float
-    effective_samples: float
 
 
 @torch.no_grad()
@@ -65,22 +57,34 @@ def _summarise(log_weights: Tensor) -> ImportanceEstimate:
 
 
 def nll(subject: Subject) -> list[Result]:
-    """Measure the mean -log p(x) over held-out examples, from the start of the split."""
-    model, evaluation = subject.model, subject.evaluation
-    split = subject.dataset.split(evaluation.split)
-    count = min(evaluation.nll_images, len(split))
+    """Measure the mean -log p(x) over held-out examples, from the start of the split.
+
+    Finished examples are kept, so that an interrupted measurement goes on with the same numbers.
+    """
+    evaluation = subject.evaluation
+    count = min(evaluation.nll_images, len(subject.dataset.split(evaluation.split)))
     found = []
-    for index in range(count):
-        found.append(
-            negative_log_likelihood(
-                model,
-                split.examples(slice(index, index + 1)).to(model.device),
-                samples=evaluation.nll_samples,
-                generator=stream(subject.seed, "nll", index, device=model.device),
-            )
-        )
-        subject.progress("nll", index + 1, count)
+    with subject.finished.opened():
+        for index in range(count):
+            found.append(_estimate(subject, index))
+            subject.progress("nll", index + 1, count)
     return [_result(subject, found)]
+
+
+def _estimate(subject: Subject, index: int) -> ImportanceEstimate:
+    """Return the estimate of one example, from the file or by drawing."""
+    evaluation, device = subject.evaluation, subject.model.device
+    x = subject.dataset.split(evaluation.split).examples(slice(index, index + 1))
+    samples, seed = evaluation.nll_samples, subject.seed
+    key = key_of(x, evaluation.split, index, samples, seed, device.type)
+    estimate = subject.finished.get(key)
+    if estimate is None:
+        generator = stream(seed, "nll", index, device=device)
+        estimate = negative_log_likelihood(
+            subject.model, x.to(device), samples=samples, generator=generator
+        )
+        subject.finished.add(key, estimate)
+    return estimate
 
 
 def _result(subject: Subject, found: list[ImportanceEstimate]) -> Result:

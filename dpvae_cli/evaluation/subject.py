@@ -1,13 +1,14 @@
 """What a metric may look at."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import final
 
 import torch
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.evaluation.finished import Finished
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -27,7 +28,7 @@ def no_progress(metric: str, done: int, total: int) -> None:
 class Subject:
     """A trained model with what its metrics need; data and encodings are read when first asked for.
 
-    `seed` is the seed of every metric's draws.
+    `seed` is the seed of every metric's draws; `finished` keeps the examples nll is done with.
     """
 
     model: VAE
@@ -36,6 +37,7 @@ class Subject:
     evaluation: Evaluation
     seed: int
     progress: Progress = no_progress
+    finished: Finished = field(default_factory=Finished)
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,10 +13,13 @@ import numpy as np
 from dpvae_cli.foundation.errors import UsageError
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True
+) -> None:
     """Let `write` fill a temporary file beside `path`, sync it to disk and rename it over `path`.
 
-    A crash at any moment leaves either the old file or the new one.
+    A crash at any moment leaves either the old file or the new one. Without `durable` nothing is
+    synced, which is faster for many files, and a power cut may leave an empty file.
 
     Raises:
         UsageError: the folder cannot be written to; the old file is untouched.
@@ -29,8 +33,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
@@ -40,7 +45,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
 
 
 def _umask() -> int:
@@ -78,6 +84,13 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz; pickled objects are refused by numpy, so nothing can execute."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    """Read all arrays of an .npz; pickled objects are refused by numpy, so nothing can execute.
+
+    Raises:
+        ValueError: the file is damaged or holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is no whole .npz") from error

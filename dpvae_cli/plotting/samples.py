@@ -1,5 +1,6 @@
 """Samples as pictures: image grids, point clouds, and heat maps for everything else."""
 
+from functools import partial
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_atomically
@@ -18,8 +20,8 @@ GAP = 2
 """White pixels between the images of a grid."""
 
 
-def to_pixels(images: np.ndarray) -> np.ndarray:
-    """Return (n, h, w, 3) bytes of images (n, c, h, w) whose values in [0, 1] may overshoot.
+def to_bytes(images: np.ndarray) -> np.ndarray:
+    """Return images (n, c, h, w) as bytes; values in [0, 1] may overshoot, bytes stay as they are.
 
     Raises:
         UsageError: the images have neither one channel nor three.
@@ -30,9 +32,16 @@ def to_pixels(images: np.ndarray) -> np.ndarray:
             f"cannot draw examples of shape {shape} as images",
             hint="Images are (1, height, width) or (3, height, width); draw others as rows.",
         )
-    if images.dtype != np.uint8:
-        images = np.rint(255 * np.clip(np.nan_to_num(images), 0, 1)).astype(np.uint8)
-    return np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1)
+    if images.dtype == np.uint8:
+        return images
+    in_bytes: np.ndarray = np.rint(255 * np.clip(np.nan_to_num(images), 0, 1)).astype(np.uint8)
+    return in_bytes
+
+
+def to_pixels(images: np.ndarray) -> np.ndarray:
+    """Return the bytes of images (n, c, h, w) as (n, h, w, 3)."""
+    found = to_bytes(images)
+    return np.broadcast_to(found, (len(found), 3, *found.shape[2:])).transpose(0, 2, 3, 1)
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
@@ -65,6 +74,23 @@ def save_grid(images: np.ndarray, path: Path, *, columns: int | None = None) -> 
     picture = grid(images, columns)
     write_atomically(path, lambda file: matplotlib.image.imsave(file, picture, format="png"))
     return path
+
+
+def save_each(images: np.ndarray, folder: Path, *, start: int = 0) -> None:
+    """Write each image as a PNG of its own, 000000.png and so on, grey or colour as it is.
+
+    Raises:
+        UsageError: these are no images, or the folder cannot be written to.
+    """
+    for index, image in enumerate(to_bytes(images), start):
+        pixels = np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+        save = partial(Image.fromarray(pixels).save, format="PNG")
+        write_atomically(folder / file_name(index), save, durable=False)
+
+
+def file_name(index: int) -> str:
+    """Return the file of one sample among many."""
+    return f"{index:06d}.png"
 
 
 @style.house_style()
@@ -107,21 +133,3 @@ def heat_map(ax: Axes, table: np.ndarray, **limits: Any) -> matplotlib.image.Axe
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5, integer=True))
     return ax.imshow(table, aspect="auto", cmap="cividis", interpolation="nearest", **limits)
-
-
-@style.house_style()
-def triptych(prior: np.ndarray, low: np.ndarray, *, high: np.ndarray) -> Figure:
-    """Draw image grids of prior, low-posterior and high-posterior samples side by side.
-
-    Source: Figure 5 shows the first two.
-    """
-    titles = ("prior samples", "low-posterior samples", "high-posterior samples")
-    pictures = [grid(images) for images in (prior, low, high)]
-    ratios = [picture.shape[1] / picture.shape[0] for picture in pictures]
-    figure = style.new_figure(style.DOUBLE_COLUMN, (style.DOUBLE_COLUMN - 0.3) / sum(ratios) + 0.3)
-    axes = figure.subplots(1, 3, width_ratios=ratios)
-    for ax, picture, title in zip(axes, pictures, titles, strict=True):
-        ax.imshow(picture, interpolation="none")
-        ax.set_title(title)
-        ax.set_axis_off()
-    return figure

@@ -6,12 +6,12 @@ import torch
 
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.evaluation.active_units import active_units
+from dpvae_cli.evaluation.elbo import elbo_parts
 from dpvae_cli.evaluation.skl import symmetric_kl
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import CHUNK, encode
+from dpvae_cli.sampling.encodings import encode
 
 CODES = 1_000
 
@@ -23,7 +23,8 @@ def validate(model: VAE, dataset: Dataset, *, seed: int) -> dict[str, Any]:
     The noise is the same at every validation, so that differences are the model's. The sKL takes
     1,000 training codes as q(z): it sees pockets grow, and is biased upwards.
     """
-    reconstruction, kl, means = _elbo_parts(model, dataset.validation, seed)
+    parts = elbo_parts(model, dataset.validation, seed=seed, purpose="validation")
+    reconstruction, kl = float(parts.reconstruction.mean()), float(parts.kl.mean())
     some = Split(dataset.train.stored[:CODES])
     codes = encode(model, some)
     skl = symmetric_kl(
@@ -36,21 +37,6 @@ def validate(model: VAE, dataset: Dataset, *, seed: int) -> dict[str, Any]:
         "elbo": -(reconstruction + kl),
         "reconstruction": reconstruction,
         "kl": kl,
-        "active_units": active_units(means),
+        "active_units": active_units(parts.means),
         "skl": skl.value,
     }
-
-
-def _elbo_parts(model: VAE, split: Split, seed: int) -> tuple[float, float, torch.Tensor]:
-    """Return mean reconstruction and KL in nats, one draw an example, and posterior means."""
-    reconstruction, kl, means = 0.0, 0.0, []
-    for start in range(0, len(split), CHUNK):
-        x = split.examples(slice(start, start + CHUNK)).to(model.device)
-        posterior: DiagonalGaussian = model.encode(x)
-        z = posterior.sample(
-            generator=stream(seed, "validation", "elbo", start, device=model.device)
-        )
-        reconstruction += float(model.reconstruction(x, z).double().sum())
-        kl += float(model.prior.kl(posterior, z).double().sum())
-        means.append(posterior.mean)
-    return reconstruction / len(split), kl / len(split), torch.cat(means)

@@ -25,7 +25,7 @@ def test_every_metric_gives_sound_records(moons):
         assert result.seed == 3
         assert result.samples > 0
         assert result.unit
-        assert result.value is None or result.standard_error >= 0
+        assert result.standard_error is None or result.standard_error >= 0
         result.to_json()
 
 
@@ -37,7 +37,9 @@ def test_the_seed_decides(moons):
 
     assert once(1) == once(1)
     changed = zip(once(1), once(2), strict=True)
-    assert all(one.value != other.value for one, other in changed if one.value is not None)
+    drawn = [(one, other) for one, other in changed if one.standard_error is not None]
+    assert len(drawn) > len(METRICS)
+    assert all(one.value != other.value for one, other in drawn)
 
 
 def test_manifold_is_the_mean_distance_of_decoded_samples(moons):
@@ -86,6 +88,15 @@ def test_a_failing_metric_does_not_lose_the_others():
     results, failed = measure(subject, ["manifold", "skl"])
     assert [result.metric for result in results] == ["skl"]
     assert isinstance(failed["manifold"], DpvaeError)
+
+
+def test_active_units_of_a_model_are_those_of_all_held_out_means(moons):
+    recipe, data, model = moons
+    sizes = recipe.evaluation.model_copy(update={"split": "validation"})
+    [result] = dpvae.evaluate(model, data, ["active_units"], evaluation=sizes)
+    expected = model.encode(data.validation.examples()).mean.var(dim=0, correction=0) > 0.01
+    assert result.value == int(expected.sum())
+    assert (result.samples, result.split, result.standard_error) == (40, "validation", None)
 
 
 def test_active_units_counts_dimensions_that_move():

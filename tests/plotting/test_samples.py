@@ -3,6 +3,7 @@
 import matplotlib.image
 import numpy as np
 import pytest
+from PIL import Image
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import samples, style
@@ -81,15 +82,14 @@ def test_rows_draws_an_example_a_row(shape, tmp_path):
     assert style.save(figure, tmp_path / "rows.png")[0].stat().st_size > 2_000
 
 
-def test_triptych_draws_three_named_grids(tmp_path):
-    parts = [blob_images(9, seed=seed) for seed in range(3)]
-    figure = samples.triptych(parts[0], parts[1], high=parts[2])
-    assert [ax.get_title().split()[0] for ax in figure.axes] == [
-        "prior",
-        "low-posterior",
-        "high-posterior",
-    ]
-    for ax, images in zip(figure.axes, parts, strict=True):
-        np.testing.assert_array_equal(ax.images[0].get_array(), samples.grid(images))
-    for path in style.save(figure, tmp_path / "triptych"):
-        assert path.stat().st_size > 5_000
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_save_each_writes_a_lossless_png_of_its_own_kind(channels, mode, tmp_path):
+    images = np.random.default_rng(0).uniform(-0.2, 1.2, size=(3, channels, 5, 4))
+    samples.save_each(images, tmp_path, start=7)
+    names = ["000007.png", "000008.png", "000009.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name, expected in zip(names, np.rint(255 * images.clip(0, 1)), strict=True):
+        with Image.open(tmp_path / name) as read:
+            assert read.mode == mode
+            pixels = np.asarray(read).reshape(5, 4, channels)
+        np.testing.assert_array_equal(pixels, expected.transpose(1, 2, 0))

@@ -34,7 +34,7 @@ def test_encodings_of_another_checkpoint_are_not_used(setting):
         EncodedTraining(model, unavailable, path=path, key="b").aggregate_posterior()
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", None])
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04", None])
 def test_a_damaged_cache_is_computed_anew(setting, content):
     model, data, path = setting
     if content is None:

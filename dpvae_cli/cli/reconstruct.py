@@ -1,0 +1,59 @@
+"""`dpvae reconstruct`: examples and what is left of them after encoding and decoding."""
+
+from typing import Annotated
+
+import typer
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.opening import opened, outputs
+from dpvae_cli.cli.options import (
+    Best,
+    CheckpointPath,
+    DataRoot,
+    Device,
+    NoDownload,
+    Out,
+    SplitChoice,
+    SplitName,
+    examples,
+)
+
+EXAMPLES = examples(
+    "dpvae reconstruct",
+    "dpvae reconstruct runs/factor_mnist-decoupled-seed0 -n 64 --split train --out seen.png",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=EXAMPLES)(reconstruct)
+
+
+@console.guarded
+def reconstruct(
+    checkpoint: CheckpointPath = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many, from the split's start.")] = 16,
+    split: SplitChoice = SplitName.test,
+    out: Out = None,
+    best: Best = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+) -> None:
+    """Draw examples above their reconstructions: E[x|z] at the mean z of q(z|x).
+
+    Writes the picture and an .npz with x, z and decoded.
+    """
+    from dpvae_cli.foundation.files import write_npz
+    from dpvae_cli.plotting import reconstructions
+    from dpvae_cli.sampling.reconstructions import reconstructed
+
+    found = opened(
+        checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
+    )
+    default = found.folder.path / "reconstructions"
+    picture, arrays = outputs(out, default=default, stem=split.value)
+    record = reconstructed(found.model, found.load_dataset().split(split.value), n)
+    write_npz(arrays, record)
+    reconstructions.save(picture, record["x"], decoded=record["decoded"])
+    console.result(f"{picture}\n{arrays}")

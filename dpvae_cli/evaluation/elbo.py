@@ -1,0 +1,99 @@
+"""The ELBO of held-out examples, and what its KL is made of on the training data."""
+
+from typing import Any, NamedTuple, final
+
+import torch
+
+from dpvae_cli.data import Split
+from dpvae_cli.evaluation.kl_decomposition import decompose_kl
+from dpvae_cli.evaluation.skl import Estimate, mean_and_error
+from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.results import Result
+from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.model import VAE
+from dpvae_cli.sampling.encodings import CHUNK
+
+
+@final
+class ElboParts(NamedTuple):
+    """Each example's terms in nats, and the means of its posterior."""
+
+    reconstruction: PerExample
+    kl: PerExample
+    means: Codes
+
+
+@torch.no_grad()
+def elbo_parts(model: VAE, split: Split, *, seed: int, purpose: str) -> ElboParts:
+    """Return the terms of the negative ELBO of a split, from one draw of q(z|x) an example.
+
+    Args:
+        model: a model.
+        split: its examples.
+        seed: of the draws.
+        purpose: names their stream; the same seed and purpose give the same noise.
+    """
+    parts = []
+    for start in range(0, len(split), CHUNK):
+        x = split.examples(slice(start, start + CHUNK)).to(model.device)
+        posterior = model.encode(x)
+        generator = stream(seed, purpose, "elbo", start, device=model.device)
+        z = posterior.sample(generator=generator)
+        terms = model.reconstruction(x, z), model.prior.kl(posterior, z)
+        parts.append((*(term.cpu().double() for term in terms), posterior.mean))
+    return ElboParts(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def elbo(subject: Subject) -> list[Result]:
+    """Measure the held-out ELBO with its two parts, and the training data's KL in its parts."""
+    evaluation = subject.evaluation
+    split = subject.dataset.split(evaluation.split)
+    parts = elbo_parts(subject.model, split, seed=subject.seed, purpose="evaluation")
+    held_out = {
+        "elbo": -(parts.reconstruction + parts.kl),
+        "reconstruction": parts.reconstruction,
+        "kl": parts.kl,
+    }
+    return [
+        _result(subject, name, mean_and_error(values), len(values), evaluation.split)
+        for name, values in held_out.items()
+    ] + _decomposition(subject)
+
+
+def _decomposition(subject: Subject) -> list[Result]:
+    samples = subject.evaluation.samples
+    found = decompose_kl(
+        subject.model,
+        subject.aggregate,
+        samples=samples,
+        generator=subject.generator("elbo"),
+        progress=subject.progress,
+    ).means()
+    details = {"components": len(subject.aggregate), "training_kl": found.pop("kl")._asdict()}
+    if not subject.model.prior.factorises:
+        del found["dimension_wise_kl"]
+    return [
+        _result(subject, name, estimate, samples, "train", details)
+        for name, estimate in found.items()
+    ]
+
+
+def _result(
+    subject: Subject,
+    metric: str,
+    estimate: Estimate,
+    samples: int,
+    split: str,
+    details: dict[str, Any] | None = None,
+) -> Result:
+    return Result(
+        metric=metric,
+        value=estimate.value,
+        standard_error=estimate.standard_error,
+        unit="nats per example",
+        samples=samples,
+        seed=subject.seed,
+        split=split,
+        details=details or {},
+    )

@@ -1,0 +1,94 @@
+"""Examples whose likelihood is estimated, kept in a file so that an interrupted nll goes on."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+
+from dpvae_cli.foundation.files import read_npz, write_npz
+from dpvae_cli.foundation.shapes import Examples
+from dpvae_cli.version import __version__
+
+WRITE_EVERY = 10.0
+"""Seconds of work that a kill may cost."""
+
+
+class ImportanceEstimate(NamedTuple):
+    """One example: nats, standard error over importance samples, effective sample size."""
+
+    nll: float
+    standard_error: float
+    effective_samples: float
+
+
+@final
+class Finished:
+    """Estimates by what they follow from; those of another checkpoint or version are dropped.
+
+    Args:
+        path: the .npz beside the checkpoint, or None to keep nothing.
+        checkpoint: digest of the checkpoint.
+    """
+
+    def __init__(self, path: Path | None = None, *, checkpoint: str = "") -> None:
+        self._path = path
+        self._source = f"{checkpoint} dpvae {__version__} torch {torch.__version__}"
+        self._written = 0.0
+        self._estimates: dict[str, ImportanceEstimate] = {}
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Read the file, and write it at the end, also when the work in between stops."""
+        self._estimates = self._read()
+        self._written = time.monotonic()
+        before = len(self._estimates)
+        try:
+            yield
+        finally:
+            if len(self._estimates) > before:
+                self._write()
+
+    def get(self, key: str) -> ImportanceEstimate | None:
+        """Return the estimate of that key, or None where it is not finished."""
+        return self._estimates.get(key)
+
+    def add(self, key: str, estimate: ImportanceEstimate) -> None:
+        """Keep an estimate; write the file now and then."""
+        self._estimates[key] = estimate
+        if time.monotonic() - self._written > WRITE_EVERY:
+            self._write()
+
+    def _read(self) -> dict[str, ImportanceEstimate]:
+        if self._path is None or not self._path.is_file():
+            return {}
+        try:
+            arrays = read_npz(self._path)
+            if str(arrays["source"]) != self._source:
+                return {}
+            rows = zip(arrays["keys"].tolist(), arrays["estimates"].tolist(), strict=True)
+            return {key: ImportanceEstimate(*row) for key, row in rows}
+        except (OSError, ValueError, KeyError, EOFError, TypeError):
+            return {}
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        if self._path is None:
+            return
+        arrays = {
+            "source": np.array(self._source),
+            "keys": np.array(list(self._estimates)),
+            "estimates": np.array(list(self._estimates.values()), dtype=np.float64),
+        }
+        write_npz(self._path, arrays)
+
+
+def key_of(x: Examples, *position: str | int) -> str:
+    """Return what an estimate follows from beside the checkpoint: the example and its draws."""
+    values = x.cpu().contiguous().numpy()
+    digest = hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()
+    return "/".join(map(str, (*position, digest)))

@@ -1,0 +1,79 @@
+"""Examples above their reconstructions."""
+
+from math import ceil, sqrt
+from pathlib import Path
+
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from dpvae_cli.plotting import panels, picture, samples, style
+
+COLUMNS = 8
+
+
+def save(path: Path, x: np.ndarray, *, decoded: np.ndarray) -> Path:
+    """Write examples `(n, *example)` and their reconstructions as one picture.
+
+    Images become rows of examples, each above the row of its reconstructions; points in the plane
+    are tied by lines; everything else becomes two heat maps.
+
+    Args:
+        path: ends in .png or .pdf.
+        x: the examples.
+        decoded: their reconstructions, in the same order.
+    """
+    if picture.are_images(x):
+        columns = min(len(x), max(COLUMNS, ceil(sqrt(2 * len(x)))))
+        return picture.save_images(path, alternating(x, decoded, columns), columns=columns)
+    figure = pairs(x, decoded) if x.shape[1:] == (2,) else tables(x, decoded)
+    return style.save(figure, path)[0]
+
+
+def alternating(x: np.ndarray, decoded: np.ndarray, columns: int) -> np.ndarray:
+    """Return `columns` examples, their reconstructions, the next examples, and so on.
+
+    White images fill a last row that is not full.
+    """
+    missing = -len(x) % columns
+    filled = [
+        np.concatenate([part, np.ones((missing, *part.shape[1:]), part.dtype)])
+        for part in (x, decoded)
+    ]
+    rows = [part.reshape(-1, columns, *x.shape[1:]) for part in filled]
+    return np.stack(rows, axis=1).reshape(-1, *x.shape[1:])
+
+
+@style.house_style()
+def pairs(x: np.ndarray, decoded: np.ndarray) -> Figure:
+    """Draw points in the plane, each tied to its reconstruction."""
+    left, right, bottom, top = panels.bounds(x, decoded)
+    tall = float(np.clip((top - bottom) / (right - left), 0.3, 1.5))
+    figure = style.new_figure(style.SINGLE_COLUMN, 2.8 * tall + 0.6, compressed=True)
+    ax = figure.subplots()
+    ties = list(np.stack([x, decoded], axis=1))
+    ax.add_collection(LineCollection(ties, colors=style.LIGHT_GREY, linewidths=0.8))
+    looks = ((x, style.GREY, "examples"), (decoded, style.VERMILLION, "reconstructions"))
+    for points, colour, _ in looks:
+        ax.scatter(points[:, 0], points[:, 1], s=6, color=colour, linewidths=0, zorder=3)
+    ax.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    panels.few_ticks([ax])
+    style.legend_below(figure, [panels.dot_handle(colour, name) for _, colour, name in looks])
+    return figure
+
+
+@style.house_style()
+def tables(x: np.ndarray, decoded: np.ndarray) -> Figure:
+    """Draw examples of any shape as heat maps, one a row, examples above reconstructions."""
+    blocks = [part.reshape(len(part), -1) for part in (x, decoded)]
+    low, high = (float(end([end(block) for block in blocks])) for end in (np.min, np.max))
+    height = float(np.clip(0.12 * len(x) + 0.4, 1.2, 3.5))
+    figure = style.new_figure(style.SINGLE_COLUMN, 2 * height + 0.2)
+    axes = figure.subplots(2, 1, sharex=True)
+    for ax, block, title in zip(axes, blocks, ("examples", "reconstructions"), strict=True):
+        image = samples.heat_map(ax, block, vmin=low, vmax=high)
+        ax.set_title(title, loc="left")
+        ax.set_ylabel("example")
+    axes[-1].set_xlabel("entry")
+    figure.colorbar(image, ax=list(axes), aspect=30).set_label("value")
+    return figure

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.plotting import samples, style
+from dpvae_cli.plotting.gallery import COLUMNS, Gallery, figure5
+from tests.plotting.conftest import blob_images
+
+
+def make_gallery(prior, seed=0, channels=1):
+    images = {
+        key: blob_images(9, channels, seed=seed + number) for number, key in enumerate(COLUMNS)
+    }
+    return Gallery(f"vae_mnist-{prior}", prior, images)
+
+
+def test_figure5_draws_a_row_a_run(tmp_path):
+    galleries = [make_gallery("standard_normal"), make_gallery("decoupled", seed=5, channels=3)]
+    figure = figure5(galleries)
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == [*COLUMNS.values(), "", "", ""]
+    expected = [gallery.arrays[key] for gallery in galleries for key in COLUMNS]
+    for ax, images in zip(figure.axes, expected, strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), samples.grid(images))
+    names = [ax.get_ylabel() for ax in figure.axes[::3]]
+    assert names == ["vae_mnist\nstandard normal", "vae_mnist\ndecoupled"]
+    for path in style.save(figure, tmp_path / "figure5"):
+        assert path.stat().st_size > 5_000
+
+
+def test_figure5_refuses_nothing_and_what_is_no_image():
+    with pytest.raises(UsageError, match="nothing to draw"):
+        figure5([])
+    points = Gallery("vae_moons", "decoupled", dict.fromkeys(COLUMNS, np.zeros((4, 2))))
+    with pytest.raises(UsageError, match="as images"):
+        figure5([points])
