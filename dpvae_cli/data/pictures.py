@@ -95,10 +95,11 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), seen)
-        elif Path(entry.name).suffix.lower() in SUFFIXES:
-            yield Path(entry.path)
+        path = Path(entry.path)
+        if path.is_dir():
+            yield from _walk(path, seen)
+        elif path.suffix.lower() in SUFFIXES:
+            yield path
 
 
 def read_picture(path: Path, preparation: Preparation) -> Square:
