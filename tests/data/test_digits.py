@@ -18,7 +18,9 @@ def test_every_digit_is_in_one_split_with_its_label():
         for split in SPLITS
         for image, label in zip(data.split(split).stored, data.split(split).labels, strict=True)
     ]
-    wanted = [(tuple(row), int(label)) for row, label in zip(theirs.data, theirs.target, strict=True)]
+    wanted = [
+        (tuple(row), int(label)) for row, label in zip(theirs.data, theirs.target, strict=True)
+    ]
     assert sorted(found) == sorted(wanted)
 
 

@@ -223,7 +223,7 @@ def test_skipping_leaves_them_out(tmp_path, load_number, decoded):
 def test_what_was_skipped_once_is_still_refused(tmp_path):
     chosen = with_damage(tmp_path)
     load(chosen, on_error="skip")
-    with pytest.raises(MissingError, match="000003.png"):
+    with pytest.raises(MissingError, match="000003"):
         load(chosen)
 
 
@@ -288,8 +288,8 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 def test_odd_names_are_fine(tmp_path, cache):
     folder = tmp_path / ("ü" * 60)
     draw_all(folder, 2, width=9, height=9)
-    os.rename(os.fsencode(folder / "000002.png"), os.fsencode(folder) + b"/\xff .png")
-    names = sorted(os.listdir(folder))
+    (folder / "000002.png").rename(folder / os.fsdecode(b"\xff .png"))
+    names = sorted(path.name for path in folder.iterdir())
     parts = {"train": names[:1], "test": names[1:]}
     loaded = load(Source(folder.name, folder, parts, SMALL))
     assert loaded["test"].names == (names[1],)

@@ -107,6 +107,7 @@ def test_half_transparent_colour_is_mixed_with_white(tmp_path):
     assert read_picture(tmp_path / "a.png", WHOLE)[:, 0, 0].tolist() == [204, 204, 255]
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow's own remarks on the damage
 @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
 def test_sixteen_bits_become_eight(tmp_path, suffix):
     values = np.repeat(np.array([[0, 257, 32896, 65535]], np.uint16), 4, axis=0)
@@ -171,16 +172,18 @@ def test_what_is_no_picture_says_why(tmp_path, spoil, reason):
         read_picture(path, WHOLE)
 
 
-@pytest.mark.parametrize("where", range(20, 120, 9))
-def test_damage_anywhere_in_a_file_is_an_unreadable_file_or_a_picture(tmp_path, where):
-    path = draw(tmp_path / "a.png", 20, 20)
-    content = bytearray(path.read_bytes())
-    content[where] ^= 0xFF
-    path.write_bytes(content)
-    try:
-        assert read_picture(path, WHOLE).shape == (3, 8, 8)
-    except UnreadableError as error:
-        assert str(error)
+@pytest.mark.parametrize("suffix", ["png", "tif", "gif", "bmp", "jpg", "webp"])
+def test_a_changed_byte_raises_nothing_but_unreadable(tmp_path, suffix):
+    path = draw(tmp_path / f"a.{suffix}", 20, 20)
+    content, refused = path.read_bytes(), []
+    for where in range(0, min(len(content), 200), 3):
+        path.write_bytes(content[:where] + bytes([content[where] ^ 0xFF]) + content[where + 1 :])
+        try:
+            assert read_picture(path, WHOLE).shape == (3, 8, 8)
+        except UnreadableError as error:
+            refused.append(str(error))
+    assert refused
+    assert all(refused)
 
 
 def test_a_decompression_bomb_is_refused_unread(tmp_path, monkeypatch):

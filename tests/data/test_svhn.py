@@ -134,7 +134,7 @@ def test_damaged_files_are_named(root, spoil):
 
 
 def test_nothing_there_names_both_places(tmp_path):
-    with pytest.raises(MissingError, match="train_32x32.mat, test_32x32.mat") as caught:
+    with pytest.raises(MissingError, match=r"train_32x32\.mat, test_32x32\.mat") as caught:
         Svhn().load(tmp_path, download=False)
     assert f"{tmp_path / 'svhn'} and {tmp_path}" in str(caught.value)
     assert "--data-root" in caught.value.hint
@@ -142,7 +142,7 @@ def test_nothing_there_names_both_places(tmp_path):
 
 
 def test_a_missing_extra_is_named(root):
-    with pytest.raises(MissingError, match="extra_32x32.mat not found"):
+    with pytest.raises(MissingError, match=r"extra_32x32\.mat not found"):
         Svhn(extra=True).load(root, download=False)
 
 
