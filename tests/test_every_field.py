@@ -6,8 +6,11 @@ import typing
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.io import savemat
 
 from dpvae_cli.evaluation.evaluate import METRICS, evaluate
+from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.recipe import Evaluation, Recipe, Training
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
@@ -46,6 +49,21 @@ OTHER = {
     ("data", "moons", "seed"): "1",
     ("data", "mnist", "validation"): "12",
     ("data", "mnist", "binarize"): "threshold",
+    ("data", "digits", "validation"): "0.2",
+    ("data", "digits", "test"): "0.2",
+    ("data", "digits", "binarize"): "threshold",
+    ("data", "svhn", "validation"): "0.3",
+    ("data", "svhn", "extra"): "true",
+    ("data", "celeba", "crop"): "20",
+    ("data", "celeba", "size"): "4",
+    ("data", "celeba", "on_error"): "refuse",
+    ("data", "folder", "path"): "others",
+    ("data", "folder", "size"): "4",
+    ("data", "folder", "crop"): "20",
+    ("data", "folder", "colour"): "grey",
+    ("data", "folder", "validation"): "0.3",
+    ("data", "folder", "test"): "0.3",
+    ("data", "folder", "on_error"): "refuse",
     ("data", "arrays", "path"): "other.npy",
     ("data", "arrays", "scale"): "standardize",
     ("data", "arrays", "validation"): "0.2",
@@ -58,6 +76,14 @@ OTHER = {
     ("architecture", "mlp", "activation"): "tanh",
     ("architecture", "mnist_conv", "latent_dim"): "3",
     ("architecture", "mnist_conv", "log_variance_range"): "[-0.01, 0.01]",
+    ("architecture", "svhn_conv", "latent_dim"): "3",
+    ("architecture", "svhn_conv", "log_variance_range"): "[-0.01, 0.01]",
+    ("architecture", "celeba_conv", "latent_dim"): "3",
+    ("architecture", "celeba_conv", "log_variance_range"): "[-0.01, 0.01]",
+    ("architecture", "conv", "latent_dim"): "3",
+    ("architecture", "conv", "log_variance_range"): "[-0.01, 0.01]",
+    ("architecture", "conv", "width"): "3",
+    ("architecture", "conv", "depth"): "2",
     ("likelihood", "gaussian", "scale"): "0.5",
     ("likelihood", "gaussian", "learned"): "true",
     ("likelihood", "gaussian", "floor"): "0.01",
@@ -102,7 +128,20 @@ OTHER = {
     ("evaluation", None, "manifold_samples"): "21",
     ("evaluation", None, "pool"): "6",
 }
+IMAGES = {
+    "digits": ("data=digits",),
+    "svhn": ("data=svhn",),
+    "celeba": ("data={kind: celeba, crop: 30, size: 6, on_error: skip}",),
+    "folder": ("data={kind: folder, path: mine, size: 6, on_error: skip}",),
+    "svhn_conv": ("data={kind: folder, path: mine, size: 32, on_error: skip}",),
+    "celeba_conv": ("data={kind: folder, path: mine, size: 64, on_error: skip}",),
+    "conv": ("data={kind: folder, path: mine, size: 8, on_error: skip}",),
+}
+"""Where a kind of data or architecture is tried that the packaged small recipes do not have."""
 NEEDS = {("likelihood", "gaussian", "floor"): ("likelihood.learned=true",)}
+
+
+TINY_BATCH = ("training.batch_size=4", "training.iterations=3")
 
 
 def yaml_name(section, kind, field):
@@ -113,6 +152,11 @@ def base(section, kind):
     """Return (packaged recipe, overrides) in which the kind of the section is in use."""
     regularizer = kind if section == "regularizer" else "vae"
     width = ("regularizer.width=8", "regularizer.depth=1") if regularizer == "factor" else ()
+    if kind in IMAGES:
+        nets = f"{{kind: {kind}, latent_dim: 2}}" if section == "architecture" else "{kind: mlp}"
+        hidden = () if section == "architecture" else ("architecture.hidden=[4]",)
+        small = [part for part in SMALL_ARRAYS if "hidden" not in part]
+        return "vae_moons", (*IMAGES[kind], f"architecture={nets}", *hidden, *small, *TINY_BATCH)
     if kind == "arrays":
         return "vae_moons", ("data={kind: arrays, path: x.npy}", *SMALL_ARRAYS)
     if kind == "mnist":
@@ -153,6 +197,24 @@ def files(tmp_path, monkeypatch):
             with gzip.open(raw / f"{start}-{what}-ubyte.gz", "wb") as file:
                 file.write(header + array.tobytes())
 
+    pictures(tmp_path, generator, monkeypatch)
+
+
+def pictures(folder, generator, monkeypatch):
+    """Put tiny SVHN files and folders of pictures, one of them spoiled in each, in their places."""
+    monkeypatch.setenv("DPVAE_CACHE", str(folder / "cache"))
+    for name in ("train", "test", "extra"):
+        images = generator.integers(0, 256, (32, 32, 3, 20), dtype=np.uint8)
+        path = folder / "data" / "svhn" / f"{name}_32x32.mat"
+        path.parent.mkdir(exist_ok=True)
+        savemat(path, {"X": images, "y": np.ones((20, 1), np.uint8)})
+    for place in ("data/celeba/img_align_celeba", "mine", "others"):
+        for number in range(16):
+            values = generator.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(folder / place / f"{number}.png")
+        (folder / place / "spoiled.png").write_bytes(b"")
+
 
 class Hears:
     """Remembers what a run tells."""
@@ -174,6 +236,10 @@ class Hears:
 def outcome(recipe, folder):
     """Return everything that can be seen of a run: weights, logs, files, evaluation."""
     heard = Hears()
+    try:
+        recipe.data.load()
+    except MissingError as error:
+        return str(error)
     model = train(recipe, folder, listener=heard)
     data = recipe.data.load()
     metrics = [m for m in METRICS if data.distance_to_manifold or "manifold" not in m]

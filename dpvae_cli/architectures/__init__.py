@@ -5,9 +5,14 @@ from typing import Annotated
 from pydantic import Field
 
 from dpvae_cli.architectures.base import Encoder
+from dpvae_cli.architectures.celeba_conv import CelebaConv
+from dpvae_cli.architectures.conv import Conv
 from dpvae_cli.architectures.mlp import Mlp
 from dpvae_cli.architectures.mnist_conv import MnistConv
+from dpvae_cli.architectures.svhn_conv import SvhnConv
 
-AnyArchitecture = Annotated[Mlp | MnistConv, Field(discriminator="kind")]
+AnyArchitecture = Annotated[
+    Mlp | MnistConv | SvhnConv | CelebaConv | Conv, Field(discriminator="kind")
+]
 
-__all__ = ["AnyArchitecture", "Encoder", "Mlp", "MnistConv"]
+__all__ = ["AnyArchitecture", "CelebaConv", "Conv", "Encoder", "Mlp", "MnistConv", "SvhnConv"]

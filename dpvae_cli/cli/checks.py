@@ -39,6 +39,8 @@ def checks(data_root: Path | None = None) -> list[Row]:
         ("threads", str(torch.get_num_threads()), "ok"),
         _data_root(data_root),
         _mnist(data_root),
+        _files("svhn", "train_32x32.mat", data_root),
+        _files("celeba", "img_align_celeba", data_root),
         _folder("cache", locations.cache_root(), f"${locations.CACHE_VARIABLE} or the user cache"),
         _weights(),
     ]
@@ -73,6 +75,13 @@ def _mnist(root: Path | None) -> Row:
         places,
         f"{len(data.train) + len(data.validation):,} + {len(data.test):,} images",
     )
+
+
+def _files(kind: str, needed: str, root: Path | None) -> Row:
+    """Tell where a kind's files are looked for; they are not read, which may take minutes."""
+    places = [folder / needed for folder in locations.candidates(kind, root)]
+    found = next((place for place in places if place.exists()), None)
+    return (kind, str(found or " or ".join(map(str, places))), "there" if found else "not there")
 
 
 def _weights() -> Row:

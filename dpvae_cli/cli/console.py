@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
 
+from dpvae_cli.cli.preparation import shown_on_demand
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
+            with shown_on_demand():
+                return command(*args, **kwargs)
         except DpvaeError as error:
             fail(error)
             raise typer.Exit(exit_code(error)) from error

@@ -17,9 +17,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dpvae_cli.cli import console
+from dpvae_cli.cli import console, preparation
 from dpvae_cli.evaluation.subject import Progress as MetricProgress
 from dpvae_cli.evaluation.subject import no_progress
+from dpvae_cli.foundation.progress import heard_by, silent
 from dpvae_cli.training.listener import Listener, Silent
 
 REFRESH, LINE_EVERY = 0.1, 2.0
@@ -30,12 +31,16 @@ def listener(*, quiet: bool) -> Iterator[Listener]:
     """Return what hears of a run: a bar on a terminal, lines elsewhere, nothing with --quiet."""
     out = console.stderr()
     if quiet:
-        yield Silent()
+        with heard_by(silent):
+            yield Silent()
     elif not out.is_terminal:
-        yield Lines(out)
+        with heard_by(preparation.Lines(out).show):
+            yield Lines(out)
     else:
         with bar(out) as progress:
-            yield Bar(progress)
+            tasks = preparation.Tasks(progress, numbers="{what}", pace="")
+            with heard_by(tasks.show):
+                yield Bar(progress)
 
 
 def bar(out: Console) -> Progress:
@@ -148,7 +153,8 @@ def metric_progress(*, quiet: bool) -> Iterator[MetricProgress]:
     """Return what hears of slow metrics: a bar on a terminal, nothing elsewhere."""
     out = console.stderr()
     if quiet or not out.is_terminal:
-        yield no_progress
+        with heard_by(silent):
+            yield no_progress
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=out, transient=True) as progress:
@@ -159,4 +165,5 @@ def metric_progress(*, quiet: bool) -> Iterator[MetricProgress]:
                 tasks[metric] = progress.add_task(metric, total=total)
             progress.update(tasks[metric], completed=done)
 
-        yield show
+        with heard_by(preparation.Tasks(progress).show):
+            yield show

@@ -6,9 +6,26 @@ from pydantic import Field
 
 from dpvae_cli.data.arrays import Arrays
 from dpvae_cli.data.base import Dataset, Split
+from dpvae_cli.data.celeba import Celeba
+from dpvae_cli.data.digits import Digits
+from dpvae_cli.data.folder import Folder
 from dpvae_cli.data.mnist import Mnist
 from dpvae_cli.data.moons import Moons
+from dpvae_cli.data.svhn import Svhn
 
-AnyData = Annotated[Moons | Mnist | Arrays, Field(discriminator="kind")]
+AnyData = Annotated[
+    Moons | Digits | Mnist | Svhn | Celeba | Folder | Arrays, Field(discriminator="kind")
+]
 
-__all__ = ["AnyData", "Arrays", "Dataset", "Mnist", "Moons", "Split"]
+__all__ = [
+    "AnyData",
+    "Arrays",
+    "Celeba",
+    "Dataset",
+    "Digits",
+    "Folder",
+    "Mnist",
+    "Moons",
+    "Split",
+    "Svhn",
+]

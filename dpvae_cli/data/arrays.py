@@ -3,26 +3,25 @@
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Annotated, Literal, final
+from typing import Literal, final
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.data.base import (
     Binarize,
     Dataset,
     DataSpec,
+    Fraction,
     Split,
     SplitName,
     binarized,
-    hold_out,
+    held_out_shares,
 )
 from dpvae_cli.data.locations import VARIABLE, data_root
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 # damaged, foreign, encrypted and oddly packed archives
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -149,11 +148,8 @@ def _split(arrays: dict[str, np.ndarray], spec: Arrays) -> dict[str, Split]:
         }
     x, labels = _tensor(arrays["x"]), _labels(arrays.get("labels"), arrays["x"])
     order = torch.from_numpy(np.random.default_rng(spec.shuffle_seed).permutation(len(x)))
-    held = {
-        "validation": max(1, round(spec.validation * len(x))),
-        "test": max(1, round(spec.test * len(x))),
-    }
-    parts = {name: order[part] for name, part in hold_out(len(x), **held).items()}
+    cut = held_out_shares(len(x), validation=spec.validation, test=spec.test)
+    parts = {name: order[part] for name, part in cut.items()}
     return {
         name: Split(x[rows], None if labels is None else labels[rows])
         for name, rows in parts.items()

@@ -5,9 +5,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.foundation.errors import UsageError
@@ -17,6 +18,7 @@ from dpvae_cli.foundation.spec import Spec
 
 SplitName = Literal["train", "validation", "test"]
 Binarize = Literal["threshold", "static", "dynamic"]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 BINARIZATION_SEED = 0
 
 
@@ -129,6 +131,15 @@ def hold_out(count: int, **sizes: int) -> dict[str, slice]:
         parts[name] = slice(start, start + size)
         start += size
     return parts
+
+
+def held_out_shares(count: int, **shares: float) -> dict[str, slice]:
+    """Cut `count` examples from the end as `hold_out` does, by shares, at least one example each.
+
+    Raises:
+        UsageError: nothing would be left to train on.
+    """
+    return hold_out(count, **{name: max(1, round(share * count)) for name, share in shares.items()})
 
 
 def binarized(split: Split, how: Binarize | None, name: SplitName) -> Split:

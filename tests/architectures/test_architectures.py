@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from dpvae_cli.architectures import AnyArchitecture, Mlp, MnistConv
+from dpvae_cli.architectures import AnyArchitecture, CelebaConv, Conv, Mlp, MnistConv, SvhnConv
 from dpvae_cli.foundation.errors import UsageError
 from tests.mathematics.random_models import members
 
@@ -16,6 +16,11 @@ CASES = [
     (Mlp(hidden=(), activation="tanh"), (4,)),
     (MnistConv(), (1, 28, 28)),
     (MnistConv(latent_dim=7), (1, 28, 28)),
+    (SvhnConv(latent_dim=5), (3, 32, 32)),
+    (CelebaConv(latent_dim=3), (3, 64, 64)),
+    (Conv(latent_dim=4, width=5), (1, 8, 8)),
+    (Conv(width=3, depth=1), (2, 10, 10)),
+    (Conv(width=2), (3, 128, 128)),
 ]
 IDS = [f"{spec.kind}-{spec.latent_dim}-{shape}" for spec, shape in CASES]
 each_case = pytest.mark.parametrize(("spec", "shape"), CASES, ids=IDS)
@@ -60,7 +65,8 @@ def test_examples_do_not_mix(spec, shape):
 def test_log_variance_is_clamped_whatever_the_input(spec, shape):
     chosen = spec.model_copy(update={"log_variance_range": (-3.0, 2.0)})
     for built, (low, high) in ((spec, (-20.0, 10.0)), (chosen, (-3.0, 2.0))):
-        encoder, _ = built.build(shape)
+        # in training mode batch norm would take out the size of the input
+        encoder = built.build(shape)[0].eval()
         # a linear last layer of random sign reaches both ends over enough inputs
         x = 1e6 * torch.randn(64, *shape)
         log_variance = encoder(x).log_variance
@@ -134,3 +140,123 @@ def test_yaml_lists_are_accepted():
     spec = Mlp.model_validate({"hidden": [8, 4], "log_variance_range": [-5, 5]})
     assert spec.hidden == (8, 4)
     assert spec.log_variance_range == (-5, 5)
+
+
+def convolutions(module: nn.Module) -> list[tuple[int, int, int]]:
+    """Return (channels in, channels out, kernel) of every convolution."""
+    found = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    return [(m.in_channels, m.out_channels, m.kernel_size[0]) for m in found]
+
+
+def norms(module: nn.Module) -> list[int]:
+    return [m.num_features for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+def sides(network: nn.Module, x: torch.Tensor) -> list[int]:
+    """Return the side of the image after every convolution."""
+    found = []
+    for layer in network:
+        x = layer(x)
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            found.append(x.shape[-1])
+    return found
+
+
+def test_svhn_conv_is_the_released_code_s_but_for_useless_biases():
+    encoder, decoder = SvhnConv().build((3, 32, 32))
+    assert [width for _, width, _ in convolutions(encoder)] == [32] * 8
+    assert [kernel for *_, kernel in convolutions(encoder)] == [4, 3, 4, 3, 3, 3, 3, 3]
+    assert sides(encoder.network, torch.rand(2, 3, 32, 32)) == [16, 16, 8, 8, 6, 6, 4, 4]
+    assert sides(decoder, torch.randn(2, 32)) == [6, 6, 8, 8, 16, 16, 32, 32]
+    assert (norms(encoder), norms(decoder)) == ([32] * 8, [])
+    weights = 3 * 32 * 16 + 32 * 32 * 16 + 6 * 32 * 32 * 9
+    assert parameters(encoder) == weights + 8 * 2 * 32 + 512 * 64 + 64
+    assert parameters(decoder) == (32 * 512 + 512) + 32 * 32 * (2 * 9 + 2 * 16 + 3 * 9) + 7 * 32 + (
+        32 * 3 * 9 + 3
+    )
+
+
+def test_celeba_conv_has_the_stated_widths():
+    encoder, decoder = CelebaConv().build((3, 64, 64))
+    widths = [32, 64, 128, 256, 256]
+    assert [out for _, out, _ in convolutions(encoder)] == widths
+    assert [kernel for *_, kernel in convolutions(encoder)] == [4] * 5
+    assert sides(encoder.network, torch.rand(2, 3, 64, 64)) == [32, 16, 8, 4, 2]
+    assert [out for _, out, _ in convolutions(decoder)] == [256, 128, 64, 32, 3]
+    assert sides(decoder, torch.randn(2, 64)) == [4, 8, 16, 32, 64]
+    assert (norms(encoder), norms(decoder)) == (widths, [256, 128, 64, 32])
+    slopes = [m.negative_slope for m in encoder.modules() if isinstance(m, nn.LeakyReLU)]
+    assert slopes == [0.01] * 5
+    modes = [m.mode for m in decoder.modules() if isinstance(m, nn.Upsample)]
+    assert modes == ["nearest"] * 5
+
+
+@pytest.mark.parametrize("spec", [SvhnConv(), CelebaConv()], ids=lambda spec: spec.kind)
+def test_batch_norm_mixes_a_training_batch_and_remembers(spec):
+    """In training an example's code depends on its batch, in evaluation on what was seen before."""
+    shape = (3, 32, 32) if spec.kind == "svhn_conv" else (3, 64, 64)
+    encoder, _ = spec.build(shape)
+    x = torch.rand(8, *shape)
+    assert not torch.allclose(encoder(x).mean[:4], encoder(x[:4]).mean, atol=1e-4)
+    before = encoder.eval()(x).mean
+    encoder.train()(3 * x)
+    assert not torch.allclose(encoder.eval()(x).mean, before, atol=1e-4)
+    assert torch.equal(encoder(x).mean, encoder(x).mean)
+
+
+def test_conv_has_no_batch_norm():
+    encoder, decoder = Conv().build((1, 16, 16))
+    assert norms(encoder) == norms(decoder) == []
+
+
+@pytest.mark.parametrize(
+    ("side", "depth", "inner"),
+    [
+        (8, None, 4),
+        (28, None, 7),
+        (32, None, 4),
+        (64, None, 4),
+        (96, None, 6),
+        (100, None, 25),
+        (4, 2, 1),
+        (12, 2, 3),
+        (64, 1, 32),
+        (64, 6, 1),
+    ],
+)
+def test_conv_halves_the_side_as_often_as_it_says(side, depth, inner):
+    encoder, decoder = Conv(width=1, depth=depth).build((1, side, side))
+    assert sides(encoder.network, torch.rand(1, 1, side, side))[-1] == inner
+    assert sides(decoder, torch.randn(1, 16))[-1] == side
+
+
+def test_conv_doubles_its_channels_up_to_eightfold():
+    encoder, decoder = Conv(width=3, depth=5).build((4, 32, 32))
+    assert [out for _, out, _ in convolutions(encoder)] == [3, 6, 12, 24, 24]
+    assert [out for _, out, _ in convolutions(decoder)] == [24, 12, 6, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "said"),
+    [
+        (SvhnConv(), (3, 64, 64), "architecture=conv"),
+        (SvhnConv(), (1, 32, 32), "architecture=conv"),
+        (CelebaConv(), (3, 32, 32), "data.size=64"),
+        (Conv(), (3, 32, 28), "architecture=mlp"),
+        (Conv(), (784,), "architecture=mlp"),
+        (Conv(), (1, 27, 27), "data.size=32"),
+        (Conv(), (1, 4, 4), "architecture=mlp"),
+        (Conv(depth=3), (1, 28, 28), "architecture.depth"),
+    ],
+    ids=str,
+)
+def test_images_that_do_not_fit_are_refused_with_a_way_out(spec, shape, said):
+    with pytest.raises(UsageError, match=f"architecture {spec.kind}") as caught:
+        spec.build(shape)
+    assert said in caught.value.hint
+
+
+@pytest.mark.parametrize("fields", [{"width": 0}, {"depth": 0}, {"latent_dim": 0}], ids=str)
+def test_fields_conv_refuses(fields):
+    with pytest.raises(ValidationError):
+        Conv(**fields)

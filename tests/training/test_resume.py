@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,8 +76,6 @@ def test_a_run_cut_before_its_first_checkpoint_starts_again(tmp_path):
 
 
 def test_dynamic_binarisation_resumes_to_the_bit(tmp_path):
-    import numpy as np
-
     values = np.random.default_rng(0).integers(0, 256, (80, 4), dtype=np.uint8)
     np.save(tmp_path / "x.npy", values)
     small = [s for s in SMALL if not s.startswith("data.")]
@@ -88,6 +87,29 @@ def test_dynamic_binarisation_resumes_to_the_bit(tmp_path):
         train(recipe, tmp_path / "cut", listener=CutAt(7))
     train(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("regularizer", ["vae", "factor"])
+@pytest.mark.parametrize(("kind", "side"), [("svhn_conv", 32), ("celeba_conv", 64)])
+def test_batch_norm_resumes_to_the_bit(kind, side, regularizer, tmp_path):
+    """Its running means are in the checkpoint; factor's second batch moves them too."""
+    values = np.random.default_rng(0).integers(0, 256, (20, 3, side, side), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", values)
+    recipe = small_recipe(
+        regularizer,
+        f"data={{kind: arrays, path: {tmp_path}/x.npy}}",
+        f"architecture={{kind: {kind}, latent_dim: 2}}",
+        *("training.batch_size=4", "training.iterations=6", "training.checkpoint_every=2"),
+        "training.validate_every=3",
+    )
+    train(recipe, tmp_path / "whole")
+    with pytest.raises(PowerCut):
+        train(recipe, tmp_path / "cut", listener=CutAt(5))
+    train(recipe, tmp_path / "cut", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    tensors = checkpoints.read(tmp_path / "cut" / "checkpoint.pt").tensors
+    batches = {int(tensors[name]) for name in tensors if name.endswith("num_batches_tracked")}
+    assert max(batches) == (12 if regularizer == "factor" else 6)
 
 
 def test_iterations_may_grow_and_the_schedule_stays(tmp_path):

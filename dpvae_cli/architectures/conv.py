@@ -1,0 +1,88 @@
+"""A convolutional pair for square images of many sizes: the user's own pictures."""
+
+from itertools import pairwise
+from typing import Annotated, Literal, final
+
+from pydantic import Field
+from torch import nn
+
+from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim
+from dpvae_cli.architectures.layers import doubling, halving
+from dpvae_cli.foundation.errors import UsageError
+
+SMALLEST, WIDEST = 4, 8
+
+
+@final
+class Conv(ArchitectureSpec):
+    """Convolutions that halve the side `depth` times, and upsampling that doubles it as often.
+
+    The channels double with each step, up to eight times `width`. There is no batch norm, so
+    training and evaluation compute the same.
+    """
+
+    kind: Literal["conv"] = "conv"
+    latent_dim: LatentDim = 16
+    """L, the number of latent dimensions."""
+    width: Annotated[int, Field(ge=1)] = 32
+    """Channels after the first convolution."""
+    depth: Annotated[int, Field(ge=1)] | None = None
+    """How often the side is halved; null: while it is even and at least 8 (64 down to 4)."""
+
+    def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
+        """Return the pair for images `(channels, side, side)`."""
+        channels, side = _square(example_shape)
+        depth = self._depth(side)
+        widths = [self.width * min(2**step, WIDEST) for step in range(depth)]
+        inner = (widths[-1], side >> depth, side >> depth)
+        network = _encoder((channels, *widths), inner, self.latent_dim)
+        encoder = Encoder(network, log_variance_range=self.log_variance_range)
+        return encoder, _decoder((*reversed(widths), channels), inner, self.latent_dim)
+
+    def _depth(self, side: int) -> int:
+        fitting = _halvings(side)
+        if self.depth is not None and self.depth <= fitting:
+            return self.depth
+        if self.depth is not None or fitting == 0 or side < 2 * SMALLEST:
+            wanted = "twice or more" if self.depth is None else f"{self.depth} times"
+            raise UsageError(
+                f"architecture conv cannot halve a side of {side} pixels {wanted}: "
+                f"it can be halved {fitting} times",
+                hint="Give data.size=32, 64 or 128, an architecture.depth that fits, "
+                "or architecture=mlp.",
+            )
+        depth = 0
+        while side >> depth >= 2 * SMALLEST and depth < fitting:
+            depth += 1
+        return depth
+
+
+def _halvings(side: int) -> int:
+    """Return how often `side` is divisible by 2."""
+    return (side & -side).bit_length() - 1
+
+
+def _square(example_shape: tuple[int, ...]) -> tuple[int, int]:
+    if len(example_shape) != 3 or example_shape[1] != example_shape[2]:
+        raise UsageError(
+            "architecture conv takes square images, (channels, side, side); "
+            f"the data has examples of shape {example_shape}",
+            hint="Use architecture=mlp, which takes any shape.",
+        )
+    return example_shape[0], example_shape[1]
+
+
+def _encoder(widths: tuple[int, ...], inner: tuple[int, int, int], latent_dim: int) -> nn.Module:
+    steps = [halving(a, b, has_norm=False) for a, b in pairwise(widths)]
+    layers = [layer for step in steps for layer in step]
+    features = inner[0] * inner[1] * inner[2]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, 2 * latent_dim))
+
+
+def _decoder(widths: tuple[int, ...], inner: tuple[int, int, int], latent_dim: int) -> nn.Module:
+    steps = [doubling(a, b, has_norm=False) for a, b in pairwise(widths)]
+    layers = [layer for step in steps for layer in step][:-1]  # nothing after the last convolution
+    features = inner[0] * inner[1] * inner[2]
+    return nn.Sequential(
+        nn.Linear(latent_dim, features), nn.LeakyReLU(), nn.Unflatten(1, inner), *layers
+    )

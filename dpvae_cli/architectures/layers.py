@@ -1,0 +1,29 @@
+"""Layers that several convolutional pairs are made of."""
+
+from typing import Literal
+
+from torch import nn
+
+Padding = Literal["zeros", "replicate"]
+
+
+def halving(width_in: int, width_out: int, *, has_norm: bool) -> list[nn.Module]:
+    """Return a 4x4 convolution that halves the side, batch norm if wanted, and leaky ReLU."""
+    # a bias before batch norm would be taken out again
+    convolution = nn.Conv2d(width_in, width_out, 4, stride=2, padding=1, bias=not has_norm)
+    norm = [nn.BatchNorm2d(width_out)] if has_norm else []
+    return [convolution, *norm, nn.LeakyReLU()]
+
+
+def doubling(
+    width_in: int, width_out: int, *, has_norm: bool, padding: Padding = "zeros"
+) -> list[nn.Module]:
+    """Return upsampling to twice the side, a 3x3 convolution, batch norm if wanted, leaky ReLU.
+
+    Nearest upsampling before a convolution leaves no checkerboard, as a transposed convolution may.
+    """
+    convolution = nn.Conv2d(
+        width_in, width_out, 3, padding=1, padding_mode=padding, bias=not has_norm
+    )
+    norm = [nn.BatchNorm2d(width_out)] if has_norm else []
+    return [nn.Upsample(scale_factor=2, mode="nearest"), convolution, *norm, nn.LeakyReLU()]

@@ -1,0 +1,80 @@
+"""The convolutional pair for 32x32 RGB images (paper, appendix C, Figure 10)."""
+
+from typing import Literal, final
+
+from torch import nn
+
+from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim
+from dpvae_cli.foundation.errors import UsageError
+
+SHAPE = (3, 32, 32)
+CHANNELS = 32
+FEATURES = CHANNELS * 4 * 4
+
+
+@final
+class SvhnConv(ArchitectureSpec):
+    """Eight convolutions of 32 channels, mirrored back; ReLU, batch norm in the encoder alone.
+
+    Kernels and strides are the released code's (images 32 - 16 - 16 - 8 - 8 - 6 - 6 - 4 - 4).
+    Neither it nor the paper states the latent size: 32 is ours.
+    """
+
+    kind: Literal["svhn_conv"] = "svhn_conv"
+    latent_dim: LatentDim = 32
+    """L, the number of latent dimensions (ours; the paper states none)."""
+
+    def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
+        """Return the pair; only 3x32x32 fits."""
+        if example_shape != SHAPE:
+            raise UsageError(
+                f"architecture svhn_conv takes examples of shape {SHAPE}, "
+                f"the data has {example_shape}",
+                hint="Use architecture=conv for square images, architecture=mlp for any shape.",
+            )
+        encoder = Encoder(_encoder(self.latent_dim), log_variance_range=self.log_variance_range)
+        return encoder, _decoder(self.latent_dim)
+
+
+def _encoder(latent_dim: int) -> nn.Module:
+    return nn.Sequential(
+        *_normed(3, 4, stride=2, padding=1),
+        *_normed(CHANNELS, 3, padding=1),
+        *_normed(CHANNELS, 4, stride=2, padding=1),
+        *_normed(CHANNELS, 3, padding=1),
+        *_normed(CHANNELS, 3),
+        *_normed(CHANNELS, 3, padding=1),
+        *_normed(CHANNELS, 3),
+        *_normed(CHANNELS, 3, padding=1),
+        nn.Flatten(),
+        nn.Linear(FEATURES, 2 * latent_dim),
+    )
+
+
+def _normed(width_in: int, kernel: int, *, stride: int = 1, padding: int = 0) -> list[nn.Module]:
+    # no bias: batch norm would take it out again
+    convolution = nn.Conv2d(width_in, CHANNELS, kernel, stride=stride, padding=padding, bias=False)
+    return [convolution, nn.BatchNorm2d(CHANNELS), nn.ReLU()]
+
+
+def _decoder(latent_dim: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(latent_dim, FEATURES),
+        nn.ReLU(),
+        nn.Unflatten(1, (CHANNELS, 4, 4)),
+        nn.ConvTranspose2d(CHANNELS, CHANNELS, 3),
+        nn.ReLU(),
+        nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(CHANNELS, CHANNELS, 3),
+        nn.ReLU(),
+        nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(CHANNELS, 3, 3, padding=1),
+    )

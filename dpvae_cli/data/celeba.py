@@ -1,0 +1,178 @@
+"""CelebA's aligned faces, read from img_align_celeba (paper, section 5)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, final
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dpvae_cli.data.base import Dataset, DataSpec, Split, SplitName, held_out_shares
+from dpvae_cli.data.locations import VARIABLE, candidates
+from dpvae_cli.data.picture_cache import OnError, Source, load_parts
+from dpvae_cli.data.pictures import CropError, Preparation, picture_names
+from dpvae_cli.foundation.errors import MissingError, UsageError
+
+IMAGES, PARTITION, ATTRIBUTES = (
+    "img_align_celeba",
+    "list_eval_partition.txt",
+    "list_attr_celeba.txt",
+)
+OFFICIAL_COUNT, OFFICIAL_WIDTH = 202_599, 178
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+Parts = dict[SplitName, list[str]]
+
+
+@final
+class Celeba(DataSpec):
+    """Faces, 178x218 RGB, cut to their centre and resized; 162,770 + 19,867 + 19,962 of them.
+
+    The splits are the official ones of list_eval_partition.txt. Where that file is missing, or
+    leaves a split empty, the first 80 % of the files are for training, the next 10 % for
+    validation and the last 10 % for testing. Labels are the 40 attributes, 1 where one holds.
+    """
+
+    kind: Literal["celeba"] = "celeba"
+    crop: Annotated[int, Field(ge=1)] = 148
+    """Side of the centre square that is cut out, pixels; images of half the size take 74."""
+    size: Annotated[int, Field(ge=1)] = 64
+    """Side that the square is resized to, pixels."""
+    on_error: OnError = "refuse"
+    """What files that cannot be read do: `refuse` names them and stops, `skip` leaves them out."""
+
+    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
+        """Return (3, size, size)."""
+        return (3, self.size, self.size)
+
+    def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
+        """Read the faces, decoded once into the cache; nothing is ever downloaded."""
+        base = _find(root)
+        names = picture_names(base / IMAGES)
+        chosen, notes = _split(base, names)
+        source = Source("celeba", base / IMAGES, chosen, Preparation(self.crop, self.size, "rgb"))
+        try:
+            parts, skipped = load_parts(source, on_error=self.on_error)
+        except CropError as error:
+            raise UsageError(str(error), hint=_fitting_crop(error)) from error
+        if len(names) != OFFICIAL_COUNT:
+            notes.insert(0, f"{len(names):,} of CelebA's {OFFICIAL_COUNT:,} images")
+        if skipped:
+            notes.append(f"{len(skipped):,} unreadable files left out")
+        attributes = _attributes(base)
+        splits = {
+            name: Split(part.stored, _labels(attributes, part.names, base))
+            for name, part in parts.items()
+        }
+        note = f"{'; '.join(notes)}: no published number compares" if notes else None
+        return Dataset(
+            "celeba",
+            train=splits["train"],
+            validation=splits["validation"],
+            test=splits["test"],
+            eight_bit=True,
+            note=note,
+        )
+
+
+def _find(root: Path | None) -> Path:
+    """Return the folder that holds the folder of images."""
+    tried = candidates("celeba", root)
+    for base in tried:
+        if (base / IMAGES).is_dir():
+            return base
+    raise MissingError(
+        f"CelebA was not found; looked for {' and '.join(str(base / IMAGES) for base in tried)}",
+        hint=f"dpvae never downloads it. Get {IMAGES}.zip and {PARTITION} (and {ATTRIBUTES} for "
+        f"labels) from its authors, unpack the images to {tried[0] / IMAGES}/000001.jpg and so on, "
+        f"put the lists into {tried[0]}, or name another folder with --data-root or {VARIABLE}.",
+    )
+
+
+def _fitting_crop(error: CropError) -> str:
+    side = min(error.crop * error.width // OFFICIAL_WIDTH, error.width, error.height)
+    return (
+        f"The official images are 178x218. For images of {error.width}x{error.height} "
+        f"give data.crop={max(1, side)}."
+    )
+
+
+def _split(base: Path, names: Sequence[str]) -> tuple[Parts, list[str]]:
+    """Return the names of each split, and what is to be said about it."""
+    path = _list(base, PARTITION)
+    if path is not None:
+        parts = _partition(path, names)
+        if all(parts.values()):
+            return parts, []
+        empty = " and ".join(name for name, part in parts.items() if not part)
+        reason = f"{PARTITION} leaves {empty} empty"
+    else:
+        reason = f"there is no {PARTITION}"
+    cut = held_out_shares(len(names), validation=0.1, test=0.1)
+    ours: Parts = {name: list(names[cut[name]]) for name in SPLITS}
+    return ours, [f"{reason}, so the files are split 80/10/10 in their order"]
+
+
+def _list(base: Path, name: str) -> Path | None:
+    """Return an annotation file: beside the images, or in the folders the authors put it in."""
+    places = (base / name, base / "Eval" / name, base / "Anno" / name)
+    return next((path for path in places if path.is_file()), None)
+
+
+def _partition(path: Path, names: Sequence[str]) -> Parts:
+    """Deal the images as `000001.jpg 0` says: 0 is train, 1 validation, 2 test."""
+    code: dict[str, str] = {}
+    for number, line in enumerate(_lines(path), 1):
+        words = line.split()
+        if len(words) != 2 or words[1] not in ("0", "1", "2"):
+            raise MissingError(f"{path}:{number}: {line!r} is no file name and 0, 1 or 2")
+        code[words[0]] = words[1]
+    parts: Parts = {name: [] for name in SPLITS}
+    for name in names:
+        parts[SPLITS[int(_entry(code, name, path))]].append(name)
+    return parts
+
+
+def _attributes(base: Path) -> dict[str, str] | None:
+    """Return each image's line of attributes: the count, the 40 names, then a row an image."""
+    path = _list(base, ATTRIBUTES)
+    if path is None:
+        return None
+    lines = _lines(path)
+    width = len(lines[1].split()) if len(lines) > 1 else 0
+    if not width or lines[0].strip() != str(len(lines) - 2):
+        raise MissingError(
+            f"{path} is damaged: {max(len(lines) - 2, 0):,} rows, its first line says "
+            f"{lines[0].strip() if lines else 'nothing'}"
+        )
+    rows: dict[str, str] = {}
+    for number, line in enumerate(lines[2:], 3):
+        name, _, values = line.partition(" ")
+        words = values.split()
+        if len(words) != width or not set(words) <= {"1", "-1"}:
+            raise MissingError(f"{path}:{number}: not a file name and {width} values 1 or -1")
+        rows[name] = values
+    return rows
+
+
+def _labels(rows: Mapping[str, str] | None, names: Sequence[str], base: Path) -> Tensor | None:
+    """Return `(count, 40)`: 1 where an image has the attribute, 0 where not."""
+    if rows is None:
+        return None
+    found = [_entry(rows, name, base / ATTRIBUTES).split() for name in names]
+    return torch.from_numpy((np.array(found) == "1").astype(np.uint8))
+
+
+def _entry(entries: Mapping[str, str], name: str, path: Path) -> str:
+    file = PurePosixPath(name).name
+    if file not in entries:
+        raise MissingError(f"{path} says nothing about {file}")
+    return entries[file]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MissingError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,169 @@
+"""Pictures in a folder: find them, and read one as a square of bytes."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, final
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dpvae_cli.foundation.errors import MissingError, UsageError
+
+Colour = Literal["rgb", "grey"]
+Square = UInt8[np.ndarray, "channels size size"]
+
+# named one by one: Pillow would also start other programs for some formats (EPS: Ghostscript)
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
+)
+MAX_PIXELS = 89_478_485
+"""A picture with more pixels is taken for a decompression bomb (Pillow warns from here on)."""
+MODES = {"rgb": "RGB", "grey": "L"}
+
+
+@final
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to every picture: centre square of side `crop`, resized, in that colour.
+
+    Args:
+        crop: pixels; None takes the largest square that fits.
+        size: side of the result, pixels.
+        colour: rgb or grey.
+    """
+
+    crop: int | None
+    size: int
+    colour: Colour
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return the shape of a prepared picture."""
+        return (3 if self.colour == "rgb" else 1, self.size, self.size)
+
+
+@final
+class UnreadableError(Exception):
+    """A file is no picture, is damaged, or is a decompression bomb; the text says which."""
+
+
+@final
+class CropError(UsageError):
+    """A picture is smaller than the square to be cut out of it."""
+
+    def __init__(self, name: str, crop: int, *, width: int, height: int) -> None:
+        super().__init__(
+            f"data.crop={crop} is more than {name} has: it is {width}x{height} pixels",
+            hint=f"Give data.crop={min(width, height)} or less.",
+        )
+        self.name, self.crop, self.width, self.height = name, crop, width, height
+
+
+def picture_names(folder: Path) -> list[str]:
+    """Return the sorted names, relative to `folder`, of all files in it that end like pictures.
+
+    Subfolders are searched; links to folders are followed, each folder once. Names that begin with
+    a dot are no pictures.
+
+    Raises:
+        MissingError: there are none, or a folder cannot be listed.
+    """
+    try:
+        names = sorted(path.relative_to(folder).as_posix() for path in _walk(folder, set()))
+    except OSError as error:
+        raise MissingError(
+            f"{error.filename or folder} cannot be listed: {error.strerror or error}"
+        ) from error
+    if not names:
+        raise MissingError(
+            f"{folder} holds no pictures", hint=f"They end in {', '.join(sorted(SUFFIXES))}."
+        )
+    return names
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:  # a link back to where we are
+        return
+    seen.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = Path(entry.path)
+        if path.is_dir():
+            yield from _walk(path, seen)
+        elif path.suffix.lower() in SUFFIXES:
+            yield path
+
+
+def read_picture(path: Path, preparation: Preparation) -> Square:
+    """Return one picture as the preparation says, upright as its camera meant it.
+
+    Palettes, CMYK and other colours are converted, 16 bits become 8, transparency becomes white.
+
+    Raises:
+        UnreadableError: it cannot be read.
+        CropError: it is smaller than the crop.
+    """
+    try:
+        with _opened(path) as image:
+            square = _squared(ImageOps.exif_transpose(image), path.name, preparation)
+    except (UnreadableError, CropError):
+        raise
+    except Exception as error:  # a decoder met with a damaged file raises all kinds of errors
+        raise UnreadableError(str(error) or type(error).__name__) from error
+    return np.ascontiguousarray(np.moveaxis(np.atleast_3d(np.asarray(square)), -1, 0))
+
+
+def _opened(path: Path) -> Image.Image:
+    """Open a picture without reading its pixels; refuse what is none and what is too large."""
+    if not path.is_file():
+        raise UnreadableError("no file, or a broken link")
+    if path.stat().st_size == 0:
+        raise UnreadableError("the file is empty")
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise UnreadableError("no picture in a known format") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableError("a decompression bomb: far too many pixels") from error
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width}x{image.height}"
+        image.close()
+        raise UnreadableError(f"a decompression bomb: {size} pixels, {MAX_PIXELS:,} is the limit")
+    return image
+
+
+def _squared(image: Image.Image, name: str, preparation: Preparation) -> Image.Image:
+    width, height = image.size
+    side = preparation.crop or min(width, height)
+    if side > min(width, height):
+        raise CropError(name, side, width=width, height=height)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    converted = _in_colour(image.crop((left, top, left + side, top + side)), preparation.colour)
+    target = (preparation.size, preparation.size)
+    return converted.resize(target, Image.Resampling.BILINEAR)
+
+
+def _in_colour(image: Image.Image, colour: Colour) -> Image.Image:
+    image = _eight_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(MODES[colour])
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Return 16-bit grey as 8-bit grey: 0 to 65,535 is 0 to 255."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65_535:
+        raise UnreadableError("its values are not of 8 or 16 bits")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))

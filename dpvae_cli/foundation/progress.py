@@ -1,0 +1,30 @@
+"""How slow preparation says how far it is; whoever listens shows it, by itself it is silent."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Progress = Callable[[str, int, int], None]
+"""Hears that of something so many parts of so many are done."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Ignore it."""
+
+
+_listening: ContextVar[Progress] = ContextVar("listening", default=silent)
+
+
+def tell(what: str, done: int, total: int) -> None:
+    """Tell whoever listens that `done` of `total` parts of `what` are done."""
+    _listening.get()(what, done, total)
+
+
+@contextmanager
+def heard_by(listener: Progress) -> Iterator[None]:
+    """Let `listener` hear of all that is told inside the block."""
+    token = _listening.set(listener)
+    try:
+        yield
+    finally:
+        _listening.reset(token)

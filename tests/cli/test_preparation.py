@@ -1,0 +1,98 @@
+"""Slow preparation shows on a terminal, in plain lines when training elsewhere, else nowhere."""
+
+import io
+
+import pytest
+import typer
+from rich.console import Console
+
+from dpvae_cli.cli import console, preparation, progress
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.progress import tell
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """Stand for stderr; call it to say whether it is a terminal."""
+
+    def stand(*, is_terminal):
+        text = io.StringIO()
+        out = Console(file=text, force_terminal=is_terminal, width=100, legacy_windows=False)
+        monkeypatch.setattr(console, "stderr", lambda: out)
+        return text
+
+    return stand
+
+
+def work(total=4, *, end=True):
+    for done in range(1, total + end):
+        tell("decoding faces", done, total)
+
+
+def test_commands_show_a_bar_on_a_terminal_only(screen):
+    text = screen(is_terminal=True)
+    console.guarded(work)()
+    assert "decoding faces" in text.getvalue()
+    text = screen(is_terminal=False)
+    console.guarded(work)()
+    assert text.getvalue() == ""
+
+
+def test_the_bar_comes_again_for_the_next_work(screen):
+    text = screen(is_terminal=True)
+
+    def twice():
+        work()
+        tell("decoding houses", 1, 2)
+        tell("decoding houses", 2, 2)
+
+    console.guarded(twice)()
+    assert "decoding faces" in text.getvalue()
+    assert "decoding houses" in text.getvalue()
+
+
+def test_an_error_in_the_middle_takes_the_bar_away(screen):
+    text = screen(is_terminal=True)
+
+    def fails():
+        work(end=False)
+        raise UsageError("no")
+
+    with pytest.raises(typer.Exit):
+        console.guarded(fails)()
+    assert text.getvalue().count("\x1b[?25l") == text.getvalue().count("\x1b[?25h") == 1
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_quiet_training_and_evaluation_say_nothing(screen, is_terminal):
+    text = screen(is_terminal=is_terminal)
+    with progress.listener(quiet=True):
+        work()
+    with progress.metric_progress(quiet=True):
+        work()
+    assert text.getvalue() == ""
+
+
+def test_training_shows_it_in_its_own_bar(screen):
+    text = screen(is_terminal=True)
+    with progress.listener(quiet=False):
+        work(end=False)
+    assert "decoding faces" in text.getvalue()
+
+
+def test_training_elsewhere_prints_a_line_now_and_then(screen, monkeypatch):
+    clock = iter([0.0, 1.0, 3.0, 3.5, 6.0])
+    monkeypatch.setattr(preparation.time, "perf_counter", lambda: next(clock))
+    text = screen(is_terminal=False)
+    with progress.listener(quiet=False):
+        work()
+    assert text.getvalue() == "decoding faces: 2 of 4\ndecoding faces: 4 of 4\n"
+
+
+def test_evaluation_shows_it_among_its_metrics(screen):
+    text = screen(is_terminal=True)
+    with progress.metric_progress(quiet=False) as hears:
+        work(end=False)
+        hears("nll", 1, 2)
+    assert "decoding faces" in text.getvalue()
+    assert "nll" in text.getvalue()
