@@ -17,6 +17,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.randomness import seeded
@@ -107,7 +108,7 @@ def load(file: Path, dimensions: int = FULL) -> Inception:
             hint="Take --fid-dimensions 768, or the whole file with --inception-weights.",
         )
     try:
-        return Inception(_network(state, dimensions)).eval()
+        return Inception(_faster(_network(state, dimensions).eval()))
     except RuntimeError as error:
         raise MissingError(
             f"{file} does not hold the FID Inception weights: {_first_lines(error)}",
@@ -135,6 +136,20 @@ def _network(state: dict[str, Tensor], dimensions: int) -> nn.Module:
     with seeded(0, "inception"), _handing(_filler() | state):
         network: nn.Module = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[dimensions]])
     return network
+
+
+def _faster(network: nn.Module) -> nn.Module:
+    """Fold batch norms into their convolutions and lay channels last.
+
+    On a CPU twice as fast, and the same but for float32 rounding.
+    """
+    from torchvision.models.inception import BasicConv2d  # noqa: PLC0415 - slow
+
+    for block in network.modules():
+        if isinstance(block, BasicConv2d):
+            block.conv = fuse_conv_bn_eval(block.conv, block.bn)
+            block.bn = nn.Identity()
+    return network.to(memory_format=torch.channels_last)
 
 
 def _filler() -> dict[str, Tensor]:
