@@ -183,6 +183,8 @@ def _measure(
     for result in results:
         if result.details.get("note"):
             console.note(f"{run.label}: {result.metric}: {result.details['note']}")
+    if not results and len(failures) == 1:
+        raise next(iter(failures.values()))
     for name, error in failures.items():
         console.note(f"{run.label}: {name} failed: {error}")
         if error.hint:

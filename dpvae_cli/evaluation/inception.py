@@ -28,10 +28,6 @@ HASH_PREFIX = "6726825d"
 FULL = 2048
 DIMENSIONS = (2048, 768, 192, 64)
 BEYOND_768 = ("Mixed_7b.", "Mixed_7c.")
-HINT = (
-    f"Name the file {FILE} with --inception-weights or {VARIABLE}, put it into torch's hub cache "
-    "({cache}), or leave out --no-download."
-)
 _building = threading.Lock()
 
 
@@ -62,7 +58,7 @@ def _fetch(path: Path, *, download: bool) -> None:
     from pytorch_fid.inception import FID_WEIGHTS_URL  # noqa: PLC0415 - slow
 
     if not download:
-        raise _missing("the Inception weights for fid and kid are not there")
+        raise _missing("the Inception weights for fid and kid are not there, and --no-download")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(FID_WEIGHTS_URL, str(path), HASH_PREFIX, progress=False)
@@ -74,7 +70,11 @@ def _fetch(path: Path, *, download: bool) -> None:
 
 
 def _missing(message: str) -> MissingError:
-    return MissingError(message, hint=HINT.format(cache=hub_file()))
+    return MissingError(
+        message,
+        hint=f"Name the file {FILE} with --inception-weights or {VARIABLE}, "
+        f"or put it where torch's hub cache has it: {hub_file()}.",
+    )
 
 
 @final
@@ -110,9 +110,8 @@ def load(file: Path, dimensions: int = FULL) -> Inception:
     try:
         return Inception(_faster(_network(state, dimensions).eval()))
     except RuntimeError as error:
-        raise MissingError(
-            f"{file} does not hold the FID Inception weights: {_first_lines(error)}",
-            hint=HINT.format(cache=hub_file()),
+        raise _missing(
+            f"{file} does not hold the FID Inception weights: {_short(error)}"
         ) from error
 
 
@@ -182,6 +181,6 @@ def _handing(state: dict[str, Tensor]) -> Iterator[None]:
             theirs.load_state_dict_from_url = fetch
 
 
-def _first_lines(error: Exception) -> str:
+def _short(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if len(text) < 300 else f"{text[:300]} ..."
