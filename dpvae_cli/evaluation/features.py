@@ -1,6 +1,7 @@
 """Feature extractors: which network looks at images, and what it is shown."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.foundation.shapes import Codes
 
 Images = Float[Tensor, "batch channels height width"]
+Shown = Float[Tensor, "batch 3 height width"]
 Metric = Literal["fid", "fid_lp", "kid"]
 CHANNELS = (1, 3)
 
@@ -105,7 +107,7 @@ class Extractor:
         return self._rows(found, len(images))
 
     def _rows(self, found: object, count: int) -> Codes:
-        if not isinstance(found, Tensor) or len(found) != count or found[0].squeeze().ndim > 1:
+        if not isinstance(found, Tensor) or not _has_rows(found.shape, count):
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise DpvaeError(f"{self.file} gives {got} for {count} images, not one row for each")
         rows = found.reshape(count, -1).float().cpu()
@@ -151,7 +153,7 @@ def are_images(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] in CHANNELS
 
 
-def eight_bit(images: Images) -> Images:
+def eight_bit(images: Images) -> Shown:
     """Return images clipped to [0, 1], rounded to 8 bits, and grey ones repeated to RGB.
 
     Raises:
@@ -167,6 +169,11 @@ def sha256(file: Path) -> str:
     """Return the SHA-256 digest of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _has_rows(shape: tuple[int, ...], count: int) -> bool:
+    """Tell whether a shape is `(count, features)`, maybe with further axes of length one."""
+    return len(shape) > 1 and shape[0] == count and math.prod(shape[1:]) == max(shape[1:])
 
 
 def _word(stem: str) -> str:

@@ -87,12 +87,18 @@ def _prepare(subject: Subject, metric: Metric) -> None:
             f"{metric} compares grey or RGB images; examples of this model have shape {shape}",
             hint="Images are (1, height, width) or (3, height, width).",
         )
-    expected, found = subject.extractor.dimensions, subject.reference.dimensions
-    if expected not in (None, found):
+    if subject.extractor.dimensions is not None:
+        _refuse_others(subject, subject.extractor.dimensions)
+
+
+def _refuse_others(subject: Subject, dimensions: int) -> None:
+    """Refuse statistics, which a file may hold, of other dimensions than the extractor's."""
+    found = subject.reference.dimensions
+    if found != dimensions:
         raise UsageError(
             f"{subject.features.reference} is of {found} dimensions, "
-            f"{subject.extractor.label} gives {expected}",
-            hint="Set --fid-dimensions to those of --reference.",
+            f"{subject.extractor.label} gives {dimensions}",
+            hint="--reference must come from the same network with the same --fid-dimensions.",
         )
 
 
@@ -107,11 +113,13 @@ def _prior_sets(subject: Subject, metric: Metric) -> list[FeatureStatistics]:
 
 def _extracted(subject: Subject, metric: Metric, z: Codes) -> FeatureStatistics:
     """Decode codes and extract their features, batch by batch."""
-    return feature_statistics(
+    found = feature_statistics(
         subject.extractor,
         (decode(subject.model, part) for part in z.split(BATCH)),
         lambda done: subject.progress(f"{metric}: samples", done, len(z)),
     )
+    _refuse_others(subject, found.dimensions)
+    return found
 
 
 def _rows(drawn: FeatureStatistics) -> Tensor:

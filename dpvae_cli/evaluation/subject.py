@@ -40,7 +40,7 @@ class Subject:
     seed: int
     progress: Progress = no_progress
     features: FeatureOptions = field(default_factory=FeatureOptions)
-    prior_features: list[FeatureStatistics] = field(default_factory=list)
+    prior_features: list[FeatureStatistics] = field(default_factory=list, init=False, repr=False)
     """Features of prior samples, one entry for each repeat, kept for the next metric."""
 
     @cached_property

@@ -222,9 +222,12 @@ def test_other_files_are_no_statistics(options, arrays, tmp_path):
 
 def test_statistics_of_other_dimensions_are_refused(options, tmp_path):
     np.savez(tmp_path / "x.npz", mu=np.zeros(2), sigma=np.eye(2))
-    _, failed = measure(subject(replace(options, reference=tmp_path / "x.npz")), ["fid"])
-    assert isinstance(failed["fid"], UsageError)
-    assert "12 and 2 features" in str(failed["fid"])
+    given = subject(replace(options, reference=tmp_path / "x.npz"))
+    _, failed = measure(given, ["fid", "fid_lp"])
+    for error in failed.values():
+        assert isinstance(error, UsageError)
+        assert "x.npz is of 2 dimensions, tiny.pt" in str(error)
+    assert len(failed) == 2
 
 
 def test_fewer_images_than_dimensions_are_remarked(options):
