@@ -87,8 +87,8 @@ def _prepare(subject: Subject, metric: Metric) -> None:
             f"{metric} compares grey or RGB images; examples of this model have shape {shape}",
             hint="Images are (1, height, width) or (3, height, width).",
         )
-    if subject.extractor.dimensions is not None:
-        _refuse_others(subject, subject.extractor.dimensions)
+    known = subject.extractor.dimensions
+    _refuse_others(subject, subject.reference.dimensions if known is None else known)
 
 
 def _refuse_others(subject: Subject, dimensions: int) -> None:

@@ -1,6 +1,8 @@
 """The statistics that samples are compared with: of training images, cached, or from a file."""
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from dpvae_cli.foundation.randomness import stream
 
 VERSION = 1
 """Goes up when the same images would give other features."""
-UNREADABLE = (OSError, ValueError, KeyError, EOFError)
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 def of_training_images(
