@@ -16,17 +16,23 @@ from dpvae_cli.version import __version__
 
 if TYPE_CHECKING:
     from dpvae_cli.evaluation.evaluate import evaluate
+    from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+    from dpvae_cli.mathematics.frechet import frechet_distance
+    from dpvae_cli.mathematics.kernel_distance import kernel_distance
     from dpvae_cli.model import VAE, build
     from dpvae_cli.recipe import Recipe
     from dpvae_cli.training.loop import load, train
 
 _PLACES = {
     "AggregatePosterior": "dpvae_cli.mathematics.aggregate_posterior",
+    "FeatureOptions": "dpvae_cli.evaluation.features",
     "Recipe": "dpvae_cli.recipe",
     "VAE": "dpvae_cli.model",
     "build": "dpvae_cli.model",
     "evaluate": "dpvae_cli.evaluation.evaluate",
+    "frechet_distance": "dpvae_cli.mathematics.frechet",
+    "kernel_distance": "dpvae_cli.mathematics.kernel_distance",
     "load": "dpvae_cli.training.loop",
     "train": "dpvae_cli.training.loop",
 }
@@ -34,10 +40,13 @@ _PLACES = {
 __all__ = [
     "VAE",
     "AggregatePosterior",
+    "FeatureOptions",
     "Recipe",
     "__version__",
     "build",
     "evaluate",
+    "frechet_distance",
+    "kernel_distance",
     "load",
     "train",
 ]

@@ -1,5 +1,7 @@
 """Small models and recipes that tests share."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ SMALL = (
     "evaluation.nll_samples=20",
     "evaluation.nll_images=4",
     "evaluation.manifold_samples=20",
+    "evaluation.fid_samples=20",
 )
 REGULARIZERS = ("vae", "beta_h", "beta_b", "beta_tc", "factor", "info")
 PRIORS = ("standard_normal", "decoupled")
@@ -79,3 +82,31 @@ def random_dataset(data_dim: int, count: int = 30) -> Dataset:
     generator = torch.Generator().manual_seed(0)
     split = Split(torch.randn(count, data_dim, generator=generator))
     return Dataset("noise", train=split, validation=split, test=split)
+
+
+def random_images(*shape: int, count: int = 30) -> Dataset:
+    """Return 8-bit noise of `shape` (channels, height, width) as three equal splits."""
+    generator = torch.Generator().manual_seed(0)
+    split = Split(torch.randint(0, 256, (count, *shape), generator=generator, dtype=torch.uint8))
+    return Dataset("noise", train=split, validation=split, test=split, eight_bit=True)
+
+
+def image_vae(*shape: int, seed: int = 0) -> VAE:
+    """Return an untrained VAE of images of `shape` whose decoded means lie in [0, 1] or not."""
+    torch.manual_seed(seed)
+    values = int(torch.tensor(shape).prod())
+    return VAE(
+        encoder=Encoder(nn.Sequential(nn.Flatten(), nn.Linear(values, 4))),
+        decoder=nn.Sequential(nn.Linear(2, values), nn.Unflatten(1, shape)),
+        likelihood=GaussianLikelihood(1.0, learned=False, floor=1e-3),
+        prior=StandardNormalPrior(2),
+        latent_dim=2,
+        example_shape=shape,
+    )
+
+
+def tiny_extractor(path: Path) -> Path:
+    """Write a TorchScript feature extractor, means over 2x2 parts of each channel, to `path`."""
+    parts = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    torch.jit.save(torch.jit.script(parts), path)
+    return path

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from dpvae_cli.evaluation.evaluate import METRICS, evaluate
+from dpvae_cli.evaluation.evaluate import evaluate
+from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.recipe import Evaluation, Recipe, Training
@@ -17,7 +18,7 @@ from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import train
-from tests.small import SMALL
+from tests.small import SMALL, tiny_extractor
 
 SHORT = (*SMALL, "training.iterations=6", "evaluation.samples=20", "evaluation.nll_images=3")
 SMALL_ARRAYS = tuple(part for part in SHORT if not part.startswith("data."))
@@ -126,6 +127,8 @@ OTHER = {
     ("evaluation", None, "thresholds"): "[-3]",
     ("evaluation", None, "quantiles"): "[0.5]",
     ("evaluation", None, "manifold_samples"): "21",
+    ("evaluation", None, "fid_samples"): "21",
+    ("evaluation", None, "fid_images"): "30",
     ("evaluation", None, "pool"): "6",
 }
 IMAGES = {
@@ -138,6 +141,7 @@ IMAGES = {
     "conv": ("data={kind: folder, path: mine, size: 8, on_error: skip}",),
 }
 """Where a kind of data or architecture is tried that the packaged small recipes do not have."""
+ON_IMAGES = {("evaluation", None, "fid_samples"), ("evaluation", None, "fid_images")}
 NEEDS = {("likelihood", "gaussian", "floor"): ("likelihood.learned=true",)}
 
 
@@ -184,6 +188,7 @@ def files(tmp_path, monkeypatch):
     """Put arrays and a tiny MNIST where the recipes look for them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DPVAE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "cache"))
     generator = np.random.default_rng(0)
     for name in ("x.npy", "other.npy"):
         np.save(tmp_path / name, generator.integers(0, 256, (90, 2), dtype=np.uint8))
@@ -242,8 +247,8 @@ def outcome(recipe, folder):
         return str(error)
     model = train(recipe, folder, listener=heard)
     data = recipe.data.load()
-    metrics = [m for m in METRICS if data.distance_to_manifold or "manifold" not in m]
-    results = evaluate(model, data, metrics, evaluation=recipe.evaluation)
+    features = FeatureOptions(features=tiny_extractor(folder.parent / "tiny.pt"), trust=True)
+    results = evaluate(model, data, ["all"], evaluation=recipe.evaluation, features=features)
     weights = checkpoints.read(folder / "checkpoint.pt").tensors
     return (
         {name: tensor.tolist() for name, tensor in weights.items()},
@@ -262,11 +267,12 @@ def test_the_table_of_other_values_is_complete():
 def test_a_field_changes_something(place, tmp_path):
     section, kind, field = place
     needs = NEEDS.get(place, ())
-    before = recipe_of(section, kind, *needs)
+    shown_by = ("data", "mnist") if place in ON_IMAGES else (section, kind)
+    before = recipe_of(*shown_by, *needs)
     value = OTHER[place]
     if value == "other":
         value = "batch" if before.regularizer.weights_per == "example" else "example"
-    after = recipe_of(section, kind, *needs, f"{section}.{field}={value}")
+    after = recipe_of(*shown_by, *needs, f"{section}.{field}={value}")
     assert outcome(before, tmp_path / "before") != outcome(after, tmp_path / "after")
 
 

@@ -9,6 +9,7 @@ import torch
 
 from dpvae_cli.data import locations
 from dpvae_cli.data.mnist import Mnist
+from dpvae_cli.evaluation import inception
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.version import __version__
@@ -23,8 +24,6 @@ PACKAGES = (
     "matplotlib",
     "pytorch-fid",
 )
-WEIGHTS_VARIABLE = "DPVAE_INCEPTION_WEIGHTS"
-WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
 
 Row = tuple[str, str, str]
 
@@ -86,9 +85,9 @@ def _files(kind: str, needed: str, root: Path | None) -> Row:
 
 def _weights() -> Row:
     """Tell where the FID Inception weights are looked for: the variable, then torch's hub cache."""
-    named = os.environ.get(WEIGHTS_VARIABLE)
-    path = Path(named) if named else Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
-    source = f"${WEIGHTS_VARIABLE}" if named else "torch's hub cache"
+    named = os.environ.get(inception.VARIABLE)
+    path = Path(named) if named else inception.hub_file()
+    source = f"${inception.VARIABLE}" if named else "torch's hub cache"
     return (
         "inception weights",
         str(path),

@@ -11,6 +11,7 @@ from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, Quiet, Seed, examples
 
 if TYPE_CHECKING:
+    from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.evaluation.subject import Progress
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.training.opened import Opened
@@ -20,6 +21,9 @@ EXAMPLES = examples(
     "dpvae eval --metrics skl,nll,leak runs/factor_mnist-decoupled-seed0",
     "dpvae eval runs/beta_h_moons-standard_normal-seed0 runs/beta_h_moons-decoupled-seed0",
     "dpvae eval ckpt.pt --metrics nll --limit 64 --json > nll.json",
+    "dpvae eval runs/vae_mnist-decoupled-seed0 --metrics fid,fid_lp,kid --repeats 3",
+    "dpvae eval --metrics fid --fid-dimensions 768 --inception-weights inception.pth",
+    "dpvae eval --metrics fid,kid --features dino.pt2 --trust-features",
 )
 DEFAULT = "skl,skl_knn,nll,leak"
 
@@ -41,8 +45,8 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: skl, skl_knn, nll, leak, elbo, active_units, manifold, "
-            "manifold_lp, or all "
+            help="Comma-separated: skl, skl_knn, nll, leak, elbo, active_units, fid, fid_lp, kid "
+            "(of images), manifold and manifold_lp (of moons), or all that the data allows "
             f"(default: {DEFAULT}, and the manifold ones on moons).",
             show_default=False,
         ),
@@ -52,6 +56,50 @@ def evaluate(
         typer.Option(
             min=2,
             help="Held-out images for nll: short for evaluation.nll_images=N.",
+            show_default=False,
+        ),
+    ] = None,
+    fid_dimensions: Annotated[
+        int | None,
+        typer.Option(
+            help="Inception features for fid and kid: 2048, 768, 192 or 64 (default: 2048).",
+            show_default=False,
+        ),
+    ] = None,
+    inception_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the FID Inception weights (default: $DPVAE_INCEPTION_WEIGHTS, torch's "
+            "hub cache, else a download).",
+            show_default=False,
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Exported feature extractor (.pt2 or TorchScript) in place of Inception; images "
+            "in [0, 1] -> features. It is code: needs --trust-features.",
+            show_default=False,
+        ),
+    ] = None,
+    trust_features: Annotated[
+        bool, typer.Option("--trust-features", help="Run the code in --features FILE.")
+    ] = False,
+    repeats: Annotated[
+        int,
+        typer.Option(min=1, help="Sample sets for fid and fid_lp; their spread is its error."),
+    ] = 1,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Statistics (pytorch-fid's .npz) to compare with in place of training images.",
+            show_default=False,
+        ),
+    ] = None,
+    save_reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the statistics compared with to this .npz, for pytorch-fid too.",
             show_default=False,
         ),
     ] = None,
@@ -69,8 +117,19 @@ def evaluate(
     in each run folder. Exit code 1 if a metric failed; the others are kept.
     """
     from dpvae_cli.cli.progress import metric_progress
+    from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.foundation.results import document
 
+    looked_at = FeatureOptions(
+        dimensions=fid_dimensions,
+        weights=inception_weights,
+        features=features,
+        trust=trust_features,
+        reference=reference,
+        save_reference=save_reference,
+        repeats=repeats,
+        download=not no_download,
+    )
     overrides = [run for run in runs or [] if "=" in run and not Path(run).exists()]
     paths: list[Path | None] = [Path(run) for run in runs or [] if run not in overrides]
     overrides += [] if limit is None else [f"evaluation.nll_images={limit}"]
@@ -89,7 +148,9 @@ def evaluate(
     measured = []
     with metric_progress(quiet=quiet) as progress:
         for run in found:
-            results, complete = _measure(run, metrics, overrides, seed=seed, progress=progress)
+            results, complete = _measure(
+                run, metrics, overrides, seed=seed, progress=progress, features=looked_at
+            )
             measured.append(results)
             failed = failed or not complete
     if as_json:
@@ -101,10 +162,17 @@ def evaluate(
 
 
 def _measure(
-    run: "Opened", metrics: str | None, overrides: list[str], *, seed: int, progress: "Progress"
+    run: "Opened",
+    metrics: str | None,
+    overrides: list[str],
+    *,
+    seed: int,
+    progress: "Progress",
+    features: "FeatureOptions",
 ) -> "tuple[RunResults, bool]":
     """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
     from dpvae_cli.evaluation.evaluate import measure, metric_names
+    from dpvae_cli.evaluation.features import are_images
     from dpvae_cli.evaluation.finished import Finished
     from dpvae_cli.evaluation.subject import Subject
     from dpvae_cli.recipe.revision import revised
@@ -112,7 +180,11 @@ def _measure(
 
     has_manifold = run.recipe.data.knows_manifold
     default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT
-    names = metric_names(default if metrics is None else metrics, has_manifold=has_manifold)
+    names = metric_names(
+        default if metrics is None else metrics,
+        has_manifold=has_manifold,
+        has_images=are_images(run.model.example_shape),
+    )
     recipe = revised(run.recipe, overrides, section="evaluation")
     subject = Subject(
         run.model,
@@ -120,10 +192,16 @@ def _measure(
         run.encoded,
         recipe.evaluation,
         seed,
-        progress=progress,
+        progress,
+        features,
         finished=Finished(run.path.with_suffix(".nll.npz"), checkpoint=run.digest),
     )
     results, failures = measure(subject, names)
+    for result in results:
+        if result.details.get("note"):
+            console.note(f"{run.label}: {result.metric}: {result.details['note']}")
+    if not results and len(failures) == 1:
+        raise next(iter(failures.values()))
     for name, error in failures.items():
         console.note(f"{run.label}: {name} failed: {error}")
         if error.hint:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.active_units import measure_active_units
 from dpvae_cli.evaluation.elbo import elbo
+from dpvae_cli.evaluation.features import FeatureOptions, are_images
+from dpvae_cli.evaluation.fid import fid, fid_lp, kid
 from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
 from dpvae_cli.evaluation.nll import nll
@@ -24,13 +26,17 @@ METRICS: dict[str, Callable[[Subject], list[Result]]] = {
     "leak": leak,
     "elbo": elbo,
     "active_units": measure_active_units,
+    "fid": fid,
+    "fid_lp": fid_lp,
+    "kid": kid,
     "manifold": manifold,
     "manifold_lp": manifold_lp,
 }
+NEED_IMAGES = ("fid", "fid_lp", "kid")
 NEED_MANIFOLD = ("manifold", "manifold_lp")
 
 
-def metric_names(asked: str, *, has_manifold: bool) -> list[str]:
+def metric_names(asked: str, *, has_manifold: bool, has_images: bool) -> list[str]:
     """Return the metrics of a comma-separated list; `all` is every one the data allows.
 
     Raises:
@@ -38,7 +44,8 @@ def metric_names(asked: str, *, has_manifold: bool) -> list[str]:
     """
     names = [name.strip() for name in asked.split(",") if name.strip()]
     if names == ["all"]:
-        return [name for name in METRICS if has_manifold or name not in NEED_MANIFOLD]
+        left_out = (() if has_manifold else NEED_MANIFOLD) + (() if has_images else NEED_IMAGES)
+        return [name for name in METRICS if name not in left_out]
     for name in names:
         if name not in METRICS:
             close = difflib.get_close_matches(name, METRICS, n=1)
@@ -71,6 +78,7 @@ def evaluate(
     *,
     evaluation: Evaluation | None = None,
     seed: int = 0,
+    features: FeatureOptions | None = None,
 ) -> list[Result]:
     """Measure metrics of a model on a data set.
 
@@ -80,6 +88,7 @@ def evaluate(
         metrics: names as `dpvae eval --metrics` takes them.
         evaluation: sizes; the paper's by default.
         seed: of every draw.
+        features: which network looks at images for fid, fid_lp and kid; Inception by default.
 
     Returns:
         One record or more for each metric, in order.
@@ -95,7 +104,17 @@ def evaluate(
         >>> [r.metric for r in dpvae.evaluate(model, data, ["skl"], evaluation=recipe.evaluation)]
         ['skl']
     """
-    names = metric_names(",".join(metrics), has_manifold=data.distance_to_manifold is not None)
-    encoded = EncodedTraining(model, lambda: data)
-    subject = Subject(model, lambda: data, encoded, evaluation or Evaluation(), seed)
+    names = metric_names(
+        ",".join(metrics),
+        has_manifold=data.distance_to_manifold is not None,
+        has_images=are_images(model.example_shape),
+    )
+    subject = Subject(
+        model,
+        lambda: data,
+        EncodedTraining(model, lambda: data),
+        evaluation or Evaluation(),
+        seed,
+        features=features or FeatureOptions(),
+    )
     return [result for name in names for result in METRICS[name](subject)]

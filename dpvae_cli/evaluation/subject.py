@@ -8,6 +8,9 @@ from typing import final
 import torch
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.evaluation import features, reference
+from dpvae_cli.evaluation.feature_statistics import FeatureStatistics
+from dpvae_cli.evaluation.features import Extractor, FeatureOptions
 from dpvae_cli.evaluation.finished import Finished
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -26,7 +29,7 @@ def no_progress(metric: str, done: int, total: int) -> None:
 @final
 @dataclass(frozen=True)
 class Subject:
-    """A trained model with what its metrics need; data and encodings are read when first asked for.
+    """A trained model with what its metrics need, each part read or computed when first asked for.
 
     `seed` is the seed of every metric's draws; `finished` keeps the examples nll is done with.
     """
@@ -37,7 +40,10 @@ class Subject:
     evaluation: Evaluation
     seed: int
     progress: Progress = no_progress
+    features: FeatureOptions = field(default_factory=FeatureOptions)
     finished: Finished = field(default_factory=Finished)
+    prior_features: list[FeatureStatistics] = field(default_factory=list, init=False, repr=False)
+    """Features of prior samples, one entry for each repeat, kept for the next metric."""
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -48,6 +54,28 @@ class Subject:
     def aggregate(self) -> AggregatePosterior:
         """Return q(z) over all encoded training examples."""
         return self.encoded.aggregate_posterior()
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """Return the network whose features of images are compared."""
+        return features.build(self.features, self.model.device)
+
+    @cached_property
+    def reference(self) -> FeatureStatistics:
+        """Return the statistics of features that samples are compared with."""
+        options = self.features
+        if options.reference is not None:
+            found = reference.read(options.reference)
+        else:
+            found = reference.of_training_images(
+                self.dataset,
+                self.extractor,
+                self.evaluation.fid_images,
+                lambda done, total: self.progress("training images", done, total),
+            )
+        if options.save_reference is not None:
+            reference.write(options.save_reference, found)
+        return found
 
     def generator(self, *position: str | int) -> torch.Generator:
         """Return the CPU generator of one metric's draws."""

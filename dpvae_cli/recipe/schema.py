@@ -58,6 +58,10 @@ class Evaluation(Spec):
     """Further thresholds: these quantiles of log p(z) under z ~ p."""
     manifold_samples: Annotated[int, Field(ge=10)] = 5_000
     """Samples kept for manifold and manifold_lp."""
+    fid_samples: Annotated[int, Field(ge=10)] = 10_000
+    """Decoded samples for fid, fid_lp and kid."""
+    fid_images: Annotated[int, Field(ge=10)] | None = None
+    """Training images they are compared with, drawn at random once; null takes all."""
     pool: Annotated[int, Field(ge=2)] = 5
     """Low- and high-posterior samples are kept from pool times as many."""
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from tests.small import SMALL
+from tests.small import SMALL, tiny_extractor
 
 FOLDER = "runs/vae_moons-decoupled-seed0"
 
@@ -191,6 +191,9 @@ def test_resume_from_the_latest_run_lets_iterations_grow(tmp_path, monkeypatch):
         (["eval", "--metrics", "sklx"], 2, "Did you mean skl"),
         (["eval", "training.iterations=3"], 2, "only evaluation.KEY=VALUE"),
         (["eval", "evaluation.sampels=3"], 2, "did you mean samples"),
+        (["eval", "--metrics", "fid"], 1, "grey or RGB images"),
+        (["eval", "--fid-dimensions", "100"], 2, "2048, 768, 192, 64"),
+        (["eval", "--features", "x.pt2"], 2, "holds code"),
         (["traverse", "--between", "0", "99"], 2, "99 is not among the 40"),
         (["plot", "training", "nowhere"], 3, "no metrics.jsonl"),
         (["plot", "moons", "--out", "x.svg"], 2, ".pdf"),
@@ -225,6 +228,31 @@ def test_a_failed_metric_exits_1_and_keeps_the_others(tmp_path, monkeypatch):
     (tmp_path / "x.npy").unlink()
     ok("sample", "run", "-n", "4", "--low-posterior")
     assert run("traverse", "run").exit_code == 3
+
+
+def test_fid_of_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    images = np.random.default_rng(0).integers(0, 256, (60, 1, 6, 6), dtype=np.uint8)
+    np.save("x.npy", images)
+    tiny_extractor(tmp_path / "tiny.pt")
+    small = [s for s in SMALL if not s.startswith("data.")]
+    ok("train", "vae_moons", "data={kind: arrays, path: x.npy}", *small, "--run-dir", "run")
+    trusted = ("--features", "tiny.pt", "--trust-features")
+    done = ok("eval", "run", "--metrics", "fid,fid_lp,kid", *trusted, "--repeats", 2)
+    for name in ("frechet_tiny", "frechet_tiny_lp", "kernel_tiny"):
+        assert name in done.stdout
+    done = ok("eval", "run", "--metrics", "fid", *trusted, "--json", "evaluation.fid_samples=10")
+    [result] = json.loads(done.stdout)["runs"][0]["results"]
+    assert result["samples"] == 10
+    assert f"run: frechet_tiny: {result['details']['note']}" in done.stderr
+    done = run("eval", "run", "--metrics", "fid", "--no-download")
+    assert done.exit_code == 3
+    assert "--inception-weights" in done.stderr
+    done = run("eval", "run", "--metrics", "all", "--no-download", "--json")
+    assert done.exit_code == 1
+    assert {r["metric"] for r in json.loads(done.stdout)["runs"][0]["results"]} >= {"skl", "nll"}
 
 
 def test_doctor_lists_what_is_looked_for(monkeypatch, tmp_path):

@@ -1,0 +1,188 @@
+"""Feature extractors: which network looks at images, and what it is shown."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dpvae_cli.evaluation import exported, inception
+from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
+from dpvae_cli.foundation.shapes import Codes
+
+Images = Float[Tensor, "batch channels height width"]
+Shown = Float[Tensor, "batch 3 height width"]
+Metric = Literal["fid", "fid_lp", "kid"]
+CHANNELS = (1, 3)
+
+
+@final
+@dataclass(frozen=True)
+class FeatureOptions:
+    """Which features `fid`, `fid_lp` and `kid` compare.
+
+    Args:
+        dimensions: of the Inception features: 2048 (None), 768, 192 or 64.
+        weights: file of the FID Inception weights; None looks in `DPVAE_INCEPTION_WEIGHTS` and
+            torch's hub cache, then downloads.
+        features: an exported extractor (.pt2, or TorchScript) to use in place of Inception.
+        trust: run the code in `features`.
+        reference: .npz of statistics (`mu`, `sigma`) to compare with in place of training images.
+        save_reference: .npz to write the statistics compared with to, readable for pytorch-fid.
+        repeats: independent sample sets, whose spread gives the standard error of fid.
+        download: allow the download of the weights.
+
+    Raises:
+        UsageError: the options contradict each other.
+    """
+
+    dimensions: int | None = None
+    weights: Path | None = None
+    features: Path | None = None
+    trust: bool = False
+    reference: Path | None = None
+    save_reference: Path | None = None
+    repeats: int = 1
+    download: bool = True
+
+    def __post_init__(self) -> None:
+        if self.dimensions not in (None, *inception.DIMENSIONS):
+            allowed = ", ".join(map(str, inception.DIMENSIONS))
+            raise UsageError(f"--fid-dimensions {self.dimensions}: Inception has {allowed}")
+        if self.repeats < 1:
+            raise UsageError(f"--repeats {self.repeats}: one set of samples is the least")
+        if self.features is None:
+            if self.trust:
+                raise UsageError("--trust-features is about --features FILE, which is not given")
+            return
+        if not self.trust:
+            raise UsageError(
+                f"--features {self.features} holds code, which would run on this machine",
+                hint="Add --trust-features if you trust where the file comes from.",
+            )
+        if self.dimensions is not None or self.weights is not None:
+            raise UsageError(
+                "--features stands in for Inception: "
+                "leave out --fid-dimensions and --inception-weights"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class Extractor:
+    """A network that maps images to features, with its name and the digest of its file."""
+
+    name: str | None
+    """None for Inception, whose metrics have names of their own; else the file's."""
+    dimensions: int | None
+    """None where only a call will tell."""
+    file: Path
+    digest: str
+    device: torch.device
+    network: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def __call__(self, images: Images) -> Codes:
+        """Return the features of images, on the CPU; images are shown as 8-bit RGB in [0, 1].
+
+        Raises:
+            DpvaeError: the images have no 1 or 3 channels, or the features are no finite rows.
+        """
+        shown = eight_bit(images).to(self.device)
+        with _exact_convolutions(self.device):
+            try:
+                found = self.network(shown)
+            except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+                raise DpvaeError(
+                    f"{self.file} cannot be called on {tuple(shown.shape)}: {error}",
+                    hint="It is called on float32 RGB images in [0, 1], `(batch, 3, height, "
+                    "width)`, batch after batch of any size: export with a dynamic batch.",
+                ) from error
+        return self._rows(found, len(images))
+
+    def _rows(self, found: object, count: int) -> Codes:
+        if not isinstance(found, Tensor) or not _has_rows(found.shape, count):
+            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise DpvaeError(f"{self.file} gives {got} for {count} images, not one row for each")
+        rows = found.reshape(count, -1).float().cpu()
+        if not bool(torch.isfinite(rows).all()):
+            raise DpvaeError(f"{self.file} gives features that are not finite")
+        return rows
+
+    @property
+    def label(self) -> str:
+        """Return file and digest, as results quote them."""
+        return f"{self.file.name} (sha256 {self.digest[:16]})"
+
+    def result_name(self, metric: Metric) -> str:
+        """Return what the metric is called with these features; never fid for others' features."""
+        kind, _, suffix = metric.partition("_")
+        if self.name is None:
+            kind += "" if self.dimensions == inception.FULL else str(self.dimensions)
+        else:
+            kind = f"{'kernel' if kind == 'kid' else 'frechet'}_{self.name}"
+        return "_".join(filter(None, (kind, suffix)))
+
+
+def build(options: FeatureOptions, device: torch.device) -> Extractor:
+    """Return the extractor that the options name.
+
+    Raises:
+        MissingError: its file is not there or cannot be used.
+    """
+    if options.features is not None:
+        file, name, dimensions = options.features, _word(options.features.stem), None
+        if not file.is_file():
+            raise MissingError(f"--features {file}: there is no such file")
+        network = exported.load(file, device)
+    else:
+        file = inception.weights_file(options.weights, download=options.download)
+        name, dimensions = None, options.dimensions or inception.FULL
+        network = inception.load(file, dimensions).to(device)
+    return Extractor(name, dimensions, file, sha256(file), device, network)
+
+
+def are_images(shape: tuple[int, ...]) -> bool:
+    """Tell whether examples of this shape are images: grey or RGB, `(channels, height, width)`."""
+    return len(shape) == 3 and shape[0] in CHANNELS
+
+
+def eight_bit(images: Images) -> Shown:
+    """Return images clipped to [0, 1], rounded to 8 bits, and grey ones repeated to RGB.
+
+    Raises:
+        DpvaeError: there are neither 1 nor 3 channels.
+    """
+    if images.shape[1] not in CHANNELS:
+        raise DpvaeError(f"images of {images.shape[1]} channels: features are of grey or RGB ones")
+    levels = (images.detach().float().clamp(0, 1) * 255).round()
+    return (levels / 255).expand(-1, 3, -1, -1)
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 digest of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _has_rows(shape: tuple[int, ...], count: int) -> bool:
+    """Tell whether a shape is `(count, features)`, maybe with further axes of length one."""
+    return len(shape) > 1 and shape[0] == count and math.prod(shape[1:]) == max(shape[1:])
+
+
+def _word(stem: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in stem)
+
+
+@contextmanager
+def _exact_convolutions(device: torch.device) -> Iterator[None]:
+    """Keep CUDA from rounding convolutions to TF32, which moves fid in the third digit."""
+    flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    with flags if device.type == "cuda" else nullcontext():
+        yield

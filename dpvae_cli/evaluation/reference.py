@@ -1,0 +1,121 @@
+"""The statistics that samples are compared with: of training images, cached, or from a file."""
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpvae_cli.data import Dataset
+from dpvae_cli.data.locations import cache_root
+from dpvae_cli.evaluation.feature_statistics import BATCH, FeatureStatistics, feature_statistics
+from dpvae_cli.evaluation.features import Extractor
+from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
+from dpvae_cli.foundation.files import read_npz, write_npz
+from dpvae_cli.foundation.randomness import stream
+
+VERSION = 1
+"""Goes up when the same images would give other features."""
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
+
+
+def of_training_images(
+    dataset: Dataset, extractor: Extractor, count: int | None, progress: Callable[[int, int], None]
+) -> FeatureStatistics:
+    """Return the statistics of `count` training images (None: all), from the cache if it has them.
+
+    A part is drawn at random once and for all, without augmentation.
+
+    Raises:
+        DpvaeError: the training data are no images with values in [0, 1].
+    """
+    count = len(dataset.train) if count is None else min(count, len(dataset.train))
+    path = cache_file(dataset, extractor, count)
+    cached = _cached(path)
+    if cached is not None:
+        return cached
+    order = torch.randperm(len(dataset.train), generator=stream(0, "reference images"))[:count]
+    found = feature_statistics(
+        extractor, _images(dataset, order), lambda done: progress(done, count)
+    )
+    _cache(path, found)
+    return found
+
+
+def cache_file(dataset: Dataset, extractor: Extractor, count: int) -> Path:
+    """Return where the user's cache has the statistics of these images under this extractor."""
+    key = (VERSION, dataset.fingerprint(), "train", count, extractor.digest, extractor.dimensions)
+    name = hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()
+    return cache_root() / "features" / f"{dataset.name}-{name}.npz"
+
+
+def _images(dataset: Dataset, order: Tensor) -> Iterator[Tensor]:
+    for index in order.split(BATCH):
+        images = dataset.train.examples(index)
+        low, high = float(images.min()), float(images.max())
+        if low < 0 or high > 1:
+            raise DpvaeError(
+                f"data {dataset.name} has values from {low:g} to {high:g}: "
+                "features are of images in [0, 1]",
+                hint="Give 8-bit images (uint8), or scale them to [0, 1].",
+            )
+        yield images
+
+
+def _cached(path: Path) -> FeatureStatistics | None:
+    try:
+        return _of_arrays(read_npz(path))
+    except UNREADABLE:
+        return None
+
+
+def _cache(path: Path, found: FeatureStatistics) -> None:
+    try:
+        write(path, found)
+    except UsageError:
+        return  # a cache that cannot be written to costs time, not the result
+
+
+def write(path: Path, found: FeatureStatistics) -> None:
+    """Write statistics to an .npz that pytorch-fid reads (`mu`, `sigma`), with `rows` for kid.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    arrays = {"mu": found.mean.numpy(), "sigma": found.covariance.numpy()}
+    if found.count is not None:
+        arrays["count"] = np.array(found.count)
+    if found.rows is not None:
+        arrays["rows"] = found.rows.numpy()
+    write_npz(path, arrays)
+
+
+def read(path: Path) -> FeatureStatistics:
+    """Read statistics from pytorch-fid's .npz or one of `write`; nothing in it can execute.
+
+    Raises:
+        MissingError: the file is not there or holds something else.
+    """
+    try:
+        return _of_arrays(read_npz(path))
+    except UNREADABLE as error:
+        raise MissingError(
+            f"{path} cannot be read as feature statistics: {error}",
+            hint="An .npz with mu and sigma, as pytorch-fid --save-stats or --save-reference "
+            "write it.",
+        ) from error
+
+
+def _of_arrays(arrays: dict[str, np.ndarray]) -> FeatureStatistics:
+    mean, covariance = (torch.from_numpy(arrays[name]).double() for name in ("mu", "sigma"))
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise ValueError(f"mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}")
+    rows = torch.from_numpy(arrays["rows"]) if "rows" in arrays else None
+    if rows is not None and rows.shape[1:] != mean.shape:
+        raise ValueError(f"rows {tuple(rows.shape)} and mu {tuple(mean.shape)}")
+    count = int(arrays["count"]) if "count" in arrays else None
+    return FeatureStatistics(mean, covariance, count, rows)
