@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dpvae_cli.evaluation.features import Extractor, Images
+from dpvae_cli.evaluation.features import Extractor
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.frechet import RunningMoments
 
@@ -36,9 +36,9 @@ class FeatureStatistics:
 
 
 def feature_statistics(
-    extractor: Extractor, batches: Iterable[Images], progress: Callable[[int], None]
+    extractor: Extractor, batches: Iterable[Tensor], progress: Callable[[int], None]
 ) -> FeatureStatistics:
-    """Extract the features of all batches; `progress` hears how many images are done.
+    """Extract the features of batches of any size; `progress` hears how many images are done.
 
     Raises:
         DpvaeError: the extractor cannot take the images, or there are fewer than two.
