@@ -19,10 +19,10 @@ demo: $(INSTALLED)
 	@echo "Figure 1 of the paper, from models trained just now: $(CURDIR)/$(DEMO)/figure1.png"
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 test-slow: $(INSTALLED)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n auto -m slow
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

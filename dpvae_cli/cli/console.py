@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+UNBOUNDED = 10_000
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|-")
 """A number, perhaps with its error, or a dash where there is none."""
 
@@ -40,7 +41,7 @@ def note(text: str) -> None:
 
 
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout: columns of numbers to the right; never cut, wraps if it must."""
+    """Print a table to stdout: numbers to the right; wraps on a terminal, and nowhere else."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -55,7 +56,7 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
         drawn.add_row(*(Text(cell) for cell in row))
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=max(console.width, 160))
+        console = Console(highlight=False, width=UNBOUNDED)
     console.print(drawn)
 
 

@@ -62,7 +62,7 @@ def _rows(run: RunResults) -> Iterator[Row]:
 
 
 def _curve_rows(result: Result) -> Iterator[Row]:
-    """Yield the leakage score at each quantile and each threshold."""
+    """Yield the leakage score at each quantile and threshold that has a sample below it."""
     details = result.details
     for kind, names in (
         ("quantile_", [f"leak at {100 * q:g} %" for q in details["quantiles"]]),
@@ -70,7 +70,8 @@ def _curve_rows(result: Result) -> Iterator[Row]:
     ):
         values, errors = details[f"{kind}values"], details[f"{kind}standard_errors"]
         for name, value, error in zip(names, values, errors, strict=True):
-            yield Row(name, value, error, result)
+            if value is not None:
+                yield Row(name, value, error, result)
 
 
 def _unit(rows: Sequence[Row | None]) -> str:

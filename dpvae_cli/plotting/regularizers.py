@@ -12,12 +12,14 @@ from dpvae_cli.plotting.moons import Portrait
 
 Pair = tuple[Portrait | None, Portrait | None]
 _MARK_SIZE = 15.0
+_WIDE = 1 / 0.7  # data panels, width over height
 
 
 @style.house_style()
 def figure3(portraits: Sequence[Portrait]) -> Figure:
     """Draw (a) samples, (b) log q(z), (c) generation space and data with marks, a block each run.
 
+    Twins stand side by side and share one window of the data space; pairs have their own.
     The generation space of a standard normal prior is its representation space and is not shown
     twice.
 
@@ -27,11 +29,9 @@ def figure3(portraits: Sequence[Portrait]) -> Figure:
         UsageError: there is no portrait.
     """
     pairs = twins(moons.require(portraits))
-    limits = moons.data_limits(portraits)
-    wide = (limits[1] - limits[0]) / (limits[3] - limits[2])
     sides = [side for side in (0, 1) if any(pair[side] for pair in pairs)]
-    units = [_units(side, wide) for side in sides]
-    panel = (style.DOUBLE_COLUMN - 0.5) / sum(_units(0, wide) + _units(1, wide))
+    units = [_units(side) for side in sides]
+    panel = (style.DOUBLE_COLUMN - 0.5) / sum(_units(0) + _units(1))
     width = sum(sum(ratios) * panel + 0.25 for ratios in units)
     figure = style.new_figure(width, (panel + 0.38) * len(pairs) + 0.1)
     blocks = figure.subfigures(
@@ -39,6 +39,7 @@ def figure3(portraits: Sequence[Portrait]) -> Figure:
     )
     norm = moons.density_norm(portraits)
     for row, pair in zip(blocks, pairs, strict=True):
+        limits = _window([portrait for portrait in pair if portrait is not None])
         for block, side, ratios in zip(row, sides, units, strict=True):
             _draw_block(block, pair[side], ratios=ratios, norm=norm, limits=limits)
     style.legend_below(
@@ -57,9 +58,16 @@ def twins(portraits: Sequence[Portrait]) -> list[Pair]:
     return [pair for left, right in families.values() for pair in zip_longest(left, right)]
 
 
-def _units(side: int, wide: float) -> list[float]:
+def _units(side: int) -> list[float]:
     """Return the widths of a block's panels in units of a latent panel's."""
-    return [wide, 1.0, wide] if side == 0 else [wide, 1.0, 1.0, wide]
+    return [_WIDE, 1.0, _WIDE] if side == 0 else [_WIDE, 1.0, 1.0, _WIDE]
+
+
+def _window(portraits: Sequence[Portrait]) -> tuple[float, ...]:
+    """Return the window of the data space for a pair of twins, in the panels' own proportion."""
+    left, right, bottom, top = moons.data_limits(portraits)
+    room = max(0.0, _WIDE * (top - bottom) - (right - left)) / 2
+    return left - room, right + room, bottom, top
 
 
 def _draw_block(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dpvae_cli.regularizers.base import Adversary, Regularizer, Term
+from dpvae_cli.regularizers.base import Adversary, Batch, Regularizer, Term
 from dpvae_cli.regularizers.beta_b import BetaB
 from dpvae_cli.regularizers.beta_h import BetaH
 from dpvae_cli.regularizers.beta_tc import BetaTc
@@ -19,6 +19,7 @@ AnyRegularizer = Annotated[
 __all__ = [
     "Adversary",
     "AnyRegularizer",
+    "Batch",
     "BetaB",
     "BetaH",
     "BetaTc",

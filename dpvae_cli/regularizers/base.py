@@ -38,6 +38,26 @@ class Training:
     dataset_size: int
 
 
+@final
+@dataclass(frozen=True)
+class Batch:
+    """What a regularizer sees of one training batch.
+
+    `posterior` is q(z|x) of its examples, `z` one reparameterised draw from each, `prior` p(z),
+    `iteration` the optimizer steps done before, `generator` the source of further randomness.
+    """
+
+    posterior: DiagonalGaussian
+    z: Codes
+    prior: LatentDensity
+    iteration: int
+    generator: torch.Generator | None = None
+
+    def kl(self) -> PerExample:
+        """Return KL[q(z|x), p(z)] of each example in nats."""
+        return self.prior.kl(self.posterior, self.z)
+
+
 class Adversary(nn.Module, ABC):
     """A network trained against the VAE with an optimizer of its own."""
 
@@ -58,24 +78,8 @@ class Regularizer(nn.Module, ABC):
         self.adversary = None
 
     @abstractmethod
-    def terms(
-        self,
-        posterior: DiagonalGaussian,
-        z: Codes,
-        prior: LatentDensity,
-        *,
-        iteration: int,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Term]:
-        """Return the named terms of one batch.
-
-        Args:
-            posterior: q(z|x) of the batch.
-            z: one reparameterised draw from each.
-            prior: p(z).
-            iteration: optimizer steps done before this one.
-            generator: source of any further randomness.
-        """
+    def terms(self, batch: Batch) -> dict[str, Term]:
+        """Return the named terms of one batch."""
 
 
 class RegularizerSpec(Spec, ABC):

@@ -2,14 +2,10 @@
 
 from typing import Annotated, Literal, final
 
-import torch
 from pydantic import Field
 
-from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.foundation.spec import DefaultsTo
-from dpvae_cli.mathematics.density import LatentDensity
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
-from dpvae_cli.regularizers.base import Regularizer, RegularizerSpec, Term, Training
+from dpvae_cli.regularizers.base import Batch, Regularizer, RegularizerSpec, Term, Training
 
 
 def capacity(iteration: int, *, max_capacity: float, stop_step: int) -> float:
@@ -27,18 +23,10 @@ class BetaBRegularizer(Regularizer):
         self.max_capacity = max_capacity
         self.stop_step = stop_step
 
-    def terms(
-        self,
-        posterior: DiagonalGaussian,
-        z: Codes,
-        prior: LatentDensity,
-        *,
-        iteration: int,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Term]:
+    def terms(self, batch: Batch) -> dict[str, Term]:
         """Return the distance of the batch's mean KL from the capacity; log both beside it."""
-        kl = prior.kl(posterior, z)
-        target = capacity(iteration, max_capacity=self.max_capacity, stop_step=self.stop_step)
+        kl = batch.kl()
+        target = capacity(batch.iteration, max_capacity=self.max_capacity, stop_step=self.stop_step)
         return {
             "capacity_gap": Term((kl.mean() - target).abs(), self.gamma),
             "kl": Term(kl),

@@ -2,13 +2,9 @@
 
 from typing import Annotated, Literal, final
 
-import torch
 from pydantic import Field
 
-from dpvae_cli.foundation.shapes import Codes
-from dpvae_cli.mathematics.density import LatentDensity
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
-from dpvae_cli.regularizers.base import Regularizer, RegularizerSpec, Term, Training
+from dpvae_cli.regularizers.base import Batch, Regularizer, RegularizerSpec, Term, Training
 
 
 @final
@@ -19,17 +15,9 @@ class BetaHRegularizer(Regularizer):
         super().__init__()
         self.beta = beta
 
-    def terms(
-        self,
-        posterior: DiagonalGaussian,
-        z: Codes,
-        prior: LatentDensity,
-        *,
-        iteration: int,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Term]:
+    def terms(self, batch: Batch) -> dict[str, Term]:
         """Return the KL with weight beta."""
-        return {"kl": Term(prior.kl(posterior, z), self.beta)}
+        return {"kl": Term(batch.kl(), self.beta)}
 
 
 @final

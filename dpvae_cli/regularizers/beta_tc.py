@@ -14,19 +14,17 @@ printed form would weight TC by beta - gamma. `form: auto` takes `printed` where
 
 from typing import Annotated, Literal, final
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.density import LatentDensity
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.mathematics.total_correlation import (
     minibatch_log_densities,
     stratified_log_weights,
     weighted_log_weights,
 )
 from dpvae_cli.regularizers.base import (
+    Batch,
     Regularizer,
     RegularizerSpec,
     Term,
@@ -53,22 +51,16 @@ class BetaTcRegularizer(Regularizer):
         self.form = form
         self.register_buffer("log_weights", log_weights, persistent=False)
 
-    def terms(
-        self,
-        posterior: DiagonalGaussian,
-        z: Codes,
-        prior: LatentDensity,
-        *,
-        iteration: int,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Term]:
+    def terms(self, batch: Batch) -> dict[str, Term]:
         """Return mutual information, total correlation and the term with p(z)."""
-        log_q_given_x = posterior.log_prob(z)
-        log_q, log_q_product = minibatch_log_densities(posterior, z, self.log_weights.to(z.dtype))
-        log_p = prior.log_prob(z)
+        log_q_given_x = batch.posterior.log_prob(batch.z)
+        log_q, log_q_product = minibatch_log_densities(
+            batch.posterior, batch.z, self.log_weights.to(batch.z.dtype)
+        )
+        log_p = batch.prior.log_prob(batch.z)
         mutual_information = Term(log_q_given_x - log_q, self.alpha)
         total_correlation = log_q - log_q_product
-        if self._is_joint(prior):
+        if self._is_joint(batch.prior):
             return {
                 "mutual_information": mutual_information,
                 "total_correlation": Term(total_correlation, self.beta - 1),

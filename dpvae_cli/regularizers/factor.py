@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
-from dpvae_cli.mathematics.density import LatentDensity
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.regularizers.base import (
     Adversary,
+    Batch,
     Regularizer,
     RegularizerSpec,
     Term,
@@ -73,20 +72,12 @@ class FactorRegularizer(Regularizer):
         self.gamma = gamma
         self.adversary: Discriminator = discriminator
 
-    def terms(
-        self,
-        posterior: DiagonalGaussian,
-        z: Codes,
-        prior: LatentDensity,
-        *,
-        iteration: int,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Term]:
+    def terms(self, batch: Batch) -> dict[str, Term]:
         """Return the KL and the total correlation; gradients reach z, not the discriminator."""
         with _frozen(self.adversary):
-            total_correlation = self.adversary(z)
+            total_correlation = self.adversary(batch.z)
         return {
-            "kl": Term(prior.kl(posterior, z), 1.0),
+            "kl": Term(batch.kl(), 1.0),
             "total_correlation": Term(total_correlation, self.gamma),
         }
 

@@ -5,14 +5,11 @@
 
 from typing import Annotated, Literal, final
 
-import torch
 from pydantic import Field, model_validator
 
-from dpvae_cli.foundation.shapes import Codes
-from dpvae_cli.mathematics.density import LatentDensity
 from dpvae_cli.mathematics.divergences import mmd_squared
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.regularizers.base import (
+    Batch,
     Regularizer,
     RegularizerSpec,
     Term,
@@ -31,20 +28,12 @@ class InfoRegularizer(Regularizer):
         self.kl_weight, self.mmd_weight = kl_weight, mmd_weight
         self.bandwidth = bandwidth
 
-    def terms(
-        self,
-        posterior: DiagonalGaussian,
-        z: Codes,
-        prior: LatentDensity,
-        *,
-        iteration: int,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Term]:
+    def terms(self, batch: Batch) -> dict[str, Term]:
         """Return the KL and the unbiased MMD^2 (no unit, may be negative) of the batch."""
-        prior_samples = prior.sample(z.shape[0], generator=generator)
-        mmd = mmd_squared(z, prior_samples, bandwidth=self.bandwidth)
+        prior_samples = batch.prior.sample(batch.z.shape[0], generator=batch.generator)
+        mmd = mmd_squared(batch.z, prior_samples, bandwidth=self.bandwidth)
         return {
-            "kl": Term(prior.kl(posterior, z), self.kl_weight),
+            "kl": Term(batch.kl(), self.kl_weight),
             "mmd": Term(mmd, self.mmd_weight),
         }
 

@@ -2,29 +2,16 @@
 
 from typing import Literal, final
 
-import torch
-
-from dpvae_cli.foundation.shapes import Codes
-from dpvae_cli.mathematics.density import LatentDensity
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
-from dpvae_cli.regularizers.base import Regularizer, RegularizerSpec, Term, Training
+from dpvae_cli.regularizers.base import Batch, Regularizer, RegularizerSpec, Term, Training
 
 
 @final
 class VaeRegularizer(Regularizer):
     """KL[q(z|x), p(z)] with weight one."""
 
-    def terms(
-        self,
-        posterior: DiagonalGaussian,
-        z: Codes,
-        prior: LatentDensity,
-        *,
-        iteration: int,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Term]:
+    def terms(self, batch: Batch) -> dict[str, Term]:
         """Return the KL."""
-        return {"kl": Term(prior.kl(posterior, z), 1.0)}
+        return {"kl": Term(batch.kl(), 1.0)}
 
 
 @final

@@ -1,5 +1,6 @@
 """Train a recipe in a run folder: the loop, and everything a run leaves behind."""
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any, final
@@ -186,11 +187,12 @@ class Run:
 
     def _stop(self, signal_number: int) -> None:
         self._save()
+        folder = shlex.quote(str(self._folder.path))
         raise InterruptedRun(
             f"stopped at iteration {self._trainer.iteration} of {self._schedule.iterations}; "
             f"saved {self._folder.checkpoint}",
             signal_number=signal_number,
-            hint=f"Go on with: dpvae train --resume --run-dir {self._folder.path}",
+            hint=f"Go on with: dpvae train --resume --run-dir {folder}",
         )
 
 

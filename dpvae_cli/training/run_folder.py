@@ -82,15 +82,21 @@ class RunFolder:
             UsageError: another process holds it.
         """
         lock = self.path.with_name(f".{self.path.name}.lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock)
         try:
-            with FileLock(lock, timeout=0):
-                yield
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            held.acquire(timeout=0)
         except Timeout as error:
             raise UsageError(
                 f"run folder {self.path} is in use by another process",
                 hint="Wait for it, or name another folder with --run-dir.",
             ) from error
+        except OSError as error:
+            raise UsageError(f"cannot write {lock}: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            held.release()
 
     def write_start(self, recipe: Recipe, *, device: torch.device) -> None:
         """Write recipe.yaml and environment.json."""

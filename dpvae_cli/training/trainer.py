@@ -10,7 +10,7 @@ from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.regularizers import Term
+from dpvae_cli.regularizers import Batch, Term
 from dpvae_cli.regularizers.base import Training as RunSizes
 from dpvae_cli.training.checkpoint import (
     Checkpoint,
@@ -58,9 +58,8 @@ class Trainer:
         posterior = self.model.encode(x)
         z = posterior.sample(generator=noise)
         terms = {"reconstruction": Term(self.model.reconstruction(x, z), 1.0)}
-        terms |= self.regularizer.terms(
-            posterior, z, self.model.prior, iteration=self.iteration, generator=noise
-        )
+        batch = Batch(posterior, z, self.model.prior, self.iteration, generator=noise)
+        terms |= self.regularizer.terms(batch)
         loss = total(terms)
         self.guard.watch(self.iteration + 1, loss, {k: term.value for k, term in terms.items()})
         self.optimizer.zero_grad()

@@ -32,7 +32,7 @@ def test_the_marginal_of_a_linear_gaussian_vae(seed):
 
 def test_the_exact_posterior_as_encoder_gives_every_sample_the_same_weight():
     model = linear_gaussian_vae(1, 1, scale=SCALE)
-    weight, bias = float(model.decoder.weight), float(model.decoder.bias)
+    weight, bias = model.decoder.weight.item(), model.decoder.bias.item()
     precision = 1 + (weight / SCALE) ** 2
     gain = weight / SCALE**2 / precision
     linear = model.encoder.network[1]

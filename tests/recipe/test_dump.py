@@ -22,6 +22,8 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "log_variance_range": PAIRS,
     "floor": st.floats(1e-9, 1e-3),
     "scale": st.floats(1e-2, 1e300),
+    "alpha": st.floats(0, 1),  # with lambda, at least 1 in sum
+    "lambda": st.floats(1, 1e6),
 }
 
 KINDS = {section: sorted(kinds(section)) for section in SECTIONS_WITH_KIND}

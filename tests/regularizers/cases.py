@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.priors import AnyPrior, Prior
-from dpvae_cli.regularizers import AnyRegularizer, Regularizer, Term
+from dpvae_cli.regularizers import AnyRegularizer, Batch, Regularizer, Term
 from dpvae_cli.regularizers.base import RegularizerSpec, Training
 from tests.mathematics.random_models import members, randomised
 
@@ -46,7 +46,7 @@ def terms_of(
     regularizer: Regularizer, posterior: Any, z: Tensor, prior: Prior, *, iteration: int = 10
 ) -> dict[str, Term]:
     generator = stream(0, "further")
-    return regularizer.terms(posterior, z, prior, iteration=iteration, generator=generator)
+    return regularizer.terms(Batch(posterior, z, prior, iteration, generator))
 
 
 def weighted(terms: dict[str, Term]) -> Tensor:

@@ -118,3 +118,16 @@ def test_tensorboard_gets_the_logged_numbers(tmp_path):
     events.Reload()
     assert {"train/loss", "train/terms/kl", "validation/elbo"} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("train/loss")] == [5, 10, 15, 20]
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        train(small_recipe(), tmp_path / "file" / "run")
+
+
+def test_a_held_folder_is_refused_and_released(tmp_path):
+    folder = run_folder.RunFolder(tmp_path / "run")
+    with folder.locked(), pytest.raises(UsageError, match="in use"):
+        train(small_recipe(), tmp_path / "run")
+    train(small_recipe(), tmp_path / "run")
