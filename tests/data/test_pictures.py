@@ -107,7 +107,6 @@ def test_half_transparent_colour_is_mixed_with_white(tmp_path):
     assert read_picture(tmp_path / "a.png", WHOLE)[:, 0, 0].tolist() == [204, 204, 255]
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow's own remarks on the damage
 @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
 def test_sixteen_bits_become_eight(tmp_path, suffix):
     values = np.repeat(np.array([[0, 257, 32896, 65535]], np.uint16), 4, axis=0)
@@ -172,6 +171,7 @@ def test_what_is_no_picture_says_why(tmp_path, spoil, reason):
         read_picture(path, WHOLE)
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow's own remarks on the damage
 @pytest.mark.parametrize("suffix", ["png", "tif", "gif", "bmp", "jpg", "webp"])
 def test_a_changed_byte_raises_nothing_but_unreadable(tmp_path, suffix):
     path = draw(tmp_path / f"a.{suffix}", 20, 20)
