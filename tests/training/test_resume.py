@@ -167,6 +167,8 @@ def start(folder, *more):
 
 LONG = ("training.iterations=1500", "training.checkpoint_every=50", "training.validate_every=500")
 
+ENDLESS = "training.iterations=1000000"  # nothing can be done before the test acts
+
 
 def finish(folder):
     """Resume the run and wait until it is complete."""
@@ -183,14 +185,14 @@ def finish(folder):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_names_the_resuming_command(number, tmp_path):
-    process = start(tmp_path / "run")
+    process = start(tmp_path / "run", ENDLESS)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert f"dpvae train --resume --run-dir {tmp_path / 'run'}" in stderr
     assert "Traceback" not in stderr
     found = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
-    assert f"stopped at iteration {found.iteration} of 1500" in stderr
+    assert f"stopped at iteration {found.iteration} of 1000000" in stderr
     assert logged(tmp_path / "run")[-1]["iteration"] <= found.iteration
 
 
@@ -206,7 +208,7 @@ def test_a_killed_process_resumes_to_the_bit(tmp_path):
 
 
 def test_a_second_process_is_refused(tmp_path):
-    process = start(tmp_path / "run")
+    process = start(tmp_path / "run", ENDLESS)
     try:
         command = [sys.executable, "-m", "dpvae_cli", "train", "--resume"]
         second = subprocess.run(
