@@ -185,19 +185,13 @@ def _gallery(run: "Opened", label: str) -> "Gallery":
 
 def _kept(run: "Opened", name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the arrays kept beside the checkpoint, making them where they are of another one."""
-    import numpy as np
-
-    from dpvae_cli.foundation.files import read_npz, write_npz
+    from dpvae_cli.foundation.files import read_kept, write_kept
 
     path = run.folder.path / name
-    try:
-        arrays = read_npz(path)
-        if str(arrays.pop("checkpoint")) == run.digest:
-            return arrays
-    except (OSError, ValueError, KeyError, EOFError):
-        pass
-    arrays = make()
-    write_npz(path, arrays | {"checkpoint": np.array(run.digest)})
+    arrays = read_kept(path, checkpoint=run.digest)
+    if arrays is None:
+        arrays = make()
+        write_kept(path, arrays, checkpoint=run.digest)
     return arrays
 
 

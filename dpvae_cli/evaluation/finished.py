@@ -10,7 +10,7 @@ from typing import NamedTuple, final
 import numpy as np
 import torch
 
-from dpvae_cli.foundation.files import read_npz, write_npz
+from dpvae_cli.foundation.files import read_kept, write_kept
 from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.version import __version__
 
@@ -64,15 +64,13 @@ class Finished:
             self._write()
 
     def _read(self) -> dict[str, ImportanceEstimate]:
-        if self._path is None or not self._path.is_file():
+        kept = None if self._path is None else read_kept(self._path, checkpoint=self._source)
+        if kept is None:
             return {}
         try:
-            arrays = read_npz(self._path)
-            if str(arrays["source"]) != self._source:
-                return {}
-            rows = zip(arrays["keys"].tolist(), arrays["estimates"].tolist(), strict=True)
+            rows = zip(kept["keys"].tolist(), kept["estimates"].tolist(), strict=True)
             return {key: ImportanceEstimate(*row) for key, row in rows}
-        except (OSError, ValueError, KeyError, EOFError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return {}
 
     def _write(self) -> None:
@@ -80,11 +78,10 @@ class Finished:
         if self._path is None:
             return
         arrays = {
-            "source": np.array(self._source),
             "keys": np.array(list(self._estimates)),
             "estimates": np.array(list(self._estimates.values()), dtype=np.float64),
         }
-        write_npz(self._path, arrays)
+        write_kept(self._path, arrays, checkpoint=self._source)
 
 
 def key_of(x: Examples, *position: str | int) -> str:

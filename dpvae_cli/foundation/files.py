@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dpvae_cli.foundation.errors import UsageError
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, AttributeError, TypeError)
+"""What numpy raises at an .npz that is torn, encrypted or none at all, beside ValueError."""
 
 
 def write_atomically(
@@ -92,5 +96,19 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except zipfile.BadZipFile as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} is no whole .npz") from error
+
+
+def write_kept(path: Path, arrays: Mapping[str, np.ndarray], *, checkpoint: str) -> None:
+    """Write arrays beside the checkpoint they follow from, with its digest."""
+    write_npz(path, {**arrays, "checkpoint": np.array(checkpoint)})
+
+
+def read_kept(path: Path, *, checkpoint: str) -> dict[str, np.ndarray] | None:
+    """Return what `write_kept` wrote for this checkpoint; None if absent, damaged or another's."""
+    try:
+        arrays = read_npz(path)
+        return arrays if str(arrays.pop("checkpoint")) == checkpoint else None
+    except (OSError, ValueError, KeyError):
+        return None

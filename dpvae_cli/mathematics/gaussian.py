@@ -17,6 +17,14 @@ def standard_normal_log_prob(z: Codes) -> PerExample:
     return -0.5 * (z.square().sum(dim=-1) + z.shape[-1] * LOG_2PI)
 
 
+def standard_normal_sample(
+    n: int, like: Tensor, *, generator: torch.Generator | None = None
+) -> Codes:
+    """Draw n points of N(0, I), as wide as the last dimension of `like`, of its type and device."""
+    shape = (n, like.shape[-1])
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
 @final
 @dataclass(frozen=True)
 class DiagonalGaussian:

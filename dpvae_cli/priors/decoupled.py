@@ -9,7 +9,11 @@ from torch import nn
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.foundation.spec import LENIENT
 from dpvae_cli.mathematics.coupling import AffineCoupling
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian, standard_normal_log_prob
+from dpvae_cli.mathematics.gaussian import (
+    DiagonalGaussian,
+    standard_normal_log_prob,
+    standard_normal_sample,
+)
 from dpvae_cli.mathematics.masks import Mask, alternating, halves, untransformed
 from dpvae_cli.priors.base import Prior, PriorSpec
 
@@ -41,9 +45,7 @@ class DecoupledPrior(Prior):
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
         """Draw n points z0 of N(0, I) and return z = g^-1(z0)."""
-        like = self.bijection.masks
-        shape = (n, like.shape[-1])
-        z0 = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+        z0 = standard_normal_sample(n, self.bijection.masks, generator=generator)
         return self.to_representation(z0)[0]
 
     def kl(self, posterior: DiagonalGaussian, z: Codes) -> PerExample:

@@ -6,7 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian, standard_normal_log_prob
+from dpvae_cli.mathematics.gaussian import (
+    DiagonalGaussian,
+    standard_normal_log_prob,
+    standard_normal_sample,
+)
 from dpvae_cli.priors.base import Prior, PriorSpec
 
 
@@ -27,7 +31,7 @@ class StandardNormalPrior(Prior):
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
         """Draw n points of N(0, I)."""
-        return _standard_normal(n, self.origin, generator)
+        return standard_normal_sample(n, self.origin, generator=generator)
 
     def kl(self, posterior: DiagonalGaussian, z: Codes) -> PerExample:
         """Return KL[q(z|x), N(0, I)] in closed form, in nats; `z` is not needed."""
@@ -40,11 +44,6 @@ class StandardNormalPrior(Prior):
     def to_representation(self, z0: Codes) -> tuple[Codes, PerExample]:
         """Return z0 itself and zeros."""
         return z0, z0.new_zeros(z0.shape[0])
-
-
-def _standard_normal(n: int, like: Tensor, generator: torch.Generator | None) -> Codes:
-    shape = (n, like.shape[-1])
-    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 @final

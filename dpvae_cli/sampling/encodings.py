@@ -4,12 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.foundation.files import read_npz, write_npz
+from dpvae_cli.foundation.files import read_kept, write_kept
 from dpvae_cli.foundation.shapes import Codes, Examples
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -63,15 +62,10 @@ class EncodedTraining:
         return self._aggregate
 
     def _cached(self) -> tuple[Tensor, Tensor] | None:
-        if self._path is None or not self._path.is_file():
+        kept = None if self._path is None else read_kept(self._path, checkpoint=self._key)
+        if kept is None or not {"mean", "log_variance"} <= kept.keys():
             return None
-        try:
-            arrays = read_npz(self._path)
-            if str(arrays["checkpoint"]) != self._key:
-                return None
-            mean, log_variance = arrays["mean"], arrays["log_variance"]
-        except (OSError, ValueError, KeyError, EOFError):
-            return None
+        mean, log_variance = kept["mean"], kept["log_variance"]
         if mean.shape != log_variance.shape or mean.shape[1:] != (self._model.latent_dim,):
             return None
         return torch.from_numpy(mean), torch.from_numpy(log_variance)
@@ -81,5 +75,5 @@ class EncodedTraining:
         mean, log_variance = posterior.mean.cpu(), posterior.log_variance.cpu()
         if self._path is not None:
             arrays = {"mean": mean.numpy(), "log_variance": log_variance.numpy()}
-            write_npz(self._path, {**arrays, "checkpoint": np.array(self._key)})
+            write_kept(self._path, arrays, checkpoint=self._key)
         return mean, log_variance

@@ -9,9 +9,11 @@ import pytest
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import (
+    read_kept,
     read_npz,
     write_atomically,
     write_json,
+    write_kept,
     write_npz,
     write_text,
 )
@@ -128,3 +130,33 @@ def test_npz_holds_no_objects(tmp_path):
     np.savez(tmp_path / "b.npz", bad=objects)
     with pytest.raises(ValueError, match="allow_pickle"):
         read_npz(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("content", ["torn", "flipped", "array", "text", "empty", "absent"])
+def test_kept_arrays_that_cannot_be_read_are_none(content, tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, values=np.arange(5_000.0), checkpoint=np.array("a"))
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    if content == "array":
+        with path.open("wb") as file:
+            np.save(file, np.arange(3))
+    elif content == "absent":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {
+                "torn": whole[:middle],
+                "flipped": whole[:middle] + bytes(64) + whole[middle + 64 :],
+                "text": b"no archive",
+                "empty": b"",
+            }[content]
+        )
+    assert read_kept(path, checkpoint="a") is None
+
+
+def test_kept_arrays_belong_to_their_checkpoint(tmp_path):
+    path = tmp_path / "x.npz"
+    write_kept(path, {"values": np.arange(3)}, checkpoint="a")
+    assert read_kept(path, checkpoint="b") is None
+    assert read_kept(path, checkpoint="a")["values"].tolist() == [0, 1, 2]
