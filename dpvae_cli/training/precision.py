@@ -103,4 +103,6 @@ class Autocast(nn.Module):
 def _float32(output: Any) -> Any:
     if isinstance(output, DiagonalGaussian):
         return DiagonalGaussian(output.mean.float(), output.log_variance.float())
+    if isinstance(output, tuple | list):  # a pair (mean, log_variance)
+        return tuple(_float32(part) for part in output)
     return output.float()

@@ -19,7 +19,7 @@ from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import loop
 from dpvae_cli.training.loop import train
 from dpvae_cli.training.opened import open_checkpoint
-from dpvae_cli.training.precision import Precision
+from dpvae_cli.training.precision import Autocast, Precision
 from dpvae_cli.training.trainer import Trainer, total
 from tests.small import SMALL, small_recipe
 
@@ -142,6 +142,28 @@ def test_the_twin_shares_every_weight():
     shared = {id(p) for p in trainer._computing.parameters()}
     assert shared == {id(p) for p in trainer.model.parameters()}
     assert trainer.model.state_dict().keys() == build(small_recipe()).state_dict().keys()
+
+
+class Pair(nn.Module):
+    """Writes mean and log-variance side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.network(x).chunk(2, dim=-1)
+
+
+def test_whatever_a_network_writes_is_float32_again():
+    x = torch.randn(5, 3)
+    single, pair = nn.Linear(3, 2), Pair()
+    assert Autocast(single, "cpu")(x).dtype == torch.float32
+    found = Autocast(pair, "cpu")(x)
+    assert [part.dtype for part in found] == [torch.float32] * 2
+    for part, exact in zip(found, pair(x), strict=True):
+        torch.testing.assert_close(part, exact, rtol=0.02, atol=0.02)
+        assert not torch.equal(part, exact)
 
 
 def test_a_bf16_run_starts_from_the_same_weights(tmp_path):
