@@ -58,6 +58,11 @@ class VAE(nn.Module):
         """Return the device the parameters are on."""
         return next(self.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the parameters, which examples and codes must have too."""
+        return next(self.parameters()).dtype
+
     def encode(self, x: Examples) -> DiagonalGaussian:
         """Return q(z|x): `mean`, `log_variance`, `log_prob(z)`, `sample()`."""
         posterior: DiagonalGaussian = self.encoder(x)

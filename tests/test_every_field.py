@@ -115,6 +115,8 @@ OTHER = {
     ("training", None, "iterations"): "7",
     ("training", None, "batch_size"): "17",
     ("training", None, "learning_rate"): "0.01",
+    ("training", None, "precision"): "float64",
+    ("training", None, "ema"): "0.9",
     ("training", None, "log_every"): "2",
     ("training", None, "validate_every"): "3",
     ("training", None, "checkpoint_every"): "2",

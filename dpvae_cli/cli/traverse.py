@@ -97,5 +97,5 @@ def _code(found: "Opened", index: int) -> "Codes":
         raise UsageError(f"--between: {index} is not among the {len(test)} test examples (from 0)")
     with torch.no_grad():
         return found.model.encode(
-            test.examples(slice(index, index + 1)).to(found.model.device)
+            test.examples(slice(index, index + 1)).to(found.model.device, found.model.dtype)
         ).mean

@@ -36,7 +36,7 @@ def elbo_parts(model: VAE, split: Split, *, seed: int, purpose: str) -> ElboPart
     """
     parts = []
     for start in range(0, len(split), CHUNK):
-        x = split.examples(slice(start, start + CHUNK)).to(model.device)
+        x = split.examples(slice(start, start + CHUNK)).to(model.device, model.dtype)
         posterior = model.encode(x)
         generator = stream(seed, purpose, "elbo", start, device=model.device)
         z = posterior.sample(generator=generator)

@@ -67,7 +67,7 @@ def decompose_kl(
     device = aggregate.mean.device
     chosen = torch.randint(len(aggregate), (samples,), generator=generator, device=device)
     posterior = DiagonalGaussian(aggregate.mean[chosen], aggregate.log_variance[chosen])
-    drawn = from_codes(model, posterior.sample(generator=generator).float())
+    drawn = from_codes(model, posterior.sample(generator=generator))
     z, log_p = drawn.z.double(), drawn.log_p.double()
     log_q, log_marginals = [], []
     for part in z.split(CHUNK):

@@ -44,7 +44,7 @@ def leak(subject: Subject) -> list[Result]:
     """Measure the leakage curve, with p(z) throughout and with the printed ratio."""
     model, evaluation = subject.model, subject.evaluation
     generator = subject.generator("leak")
-    codes = subject.aggregate.sample(evaluation.samples, generator=generator).float()
+    codes = subject.aggregate.sample(evaluation.samples, generator=generator)
     drawn = from_codes(model, codes).with_log_q(subject.aggregate)
     prior = prior_samples(model, evaluation.samples, generator=generator)
     levels = torch.tensor(evaluation.quantiles, dtype=torch.float64)

@@ -73,15 +73,15 @@ def nll(subject: Subject) -> list[Result]:
 
 def _estimate(subject: Subject, index: int) -> ImportanceEstimate:
     """Return the estimate of one example, from the file or by drawing."""
-    evaluation, device = subject.evaluation, subject.model.device
+    evaluation, model = subject.evaluation, subject.model
     x = subject.dataset.split(evaluation.split).examples(slice(index, index + 1))
     samples, seed = evaluation.nll_samples, subject.seed
-    key = key_of(x, evaluation.split, index, samples, seed, device.type)
+    key = key_of(x, evaluation.split, index, samples, seed, model.device.type)
     estimate = subject.finished.get(key)
     if estimate is None:
-        generator = stream(seed, "nll", index, device=device)
+        generator = stream(seed, "nll", index, device=model.device)
         estimate = negative_log_likelihood(
-            subject.model, x.to(device), samples=samples, generator=generator
+            model, x.to(model.device, model.dtype), samples=samples, generator=generator
         )
         subject.finished.add(key, estimate)
     return estimate

@@ -39,7 +39,7 @@ def symmetric_kl(
 ) -> SymmetricKl:
     """Estimate the sKL in nats from `samples` draws a side, log p and log q exact."""
     from_prior = prior_samples(model, samples, generator=generator).with_log_q(aggregate)
-    from_q = from_codes(model, aggregate.sample(samples, generator=generator).float())
+    from_q = from_codes(model, aggregate.sample(samples, generator=generator))
     from_q = from_q.with_log_q(aggregate)
     forward = mean_and_error(-_log_ratio(from_prior))
     reverse = mean_and_error(_log_ratio(from_q))
@@ -81,7 +81,7 @@ def skl_knn(subject: Subject) -> list[Result]:
     samples = subject.evaluation.samples
     generator = subject.generator("skl_knn")
     p = prior_samples(subject.model, samples, generator=generator)
-    codes = subject.aggregate.sample(samples, generator=generator).float()
+    codes = subject.aggregate.sample(samples, generator=generator)
     q = from_codes(subject.model, codes)
     return [
         _by_neighbours(subject, "skl_knn", p.z, q.z),

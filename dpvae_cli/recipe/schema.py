@@ -16,6 +16,7 @@ from dpvae_cli.regularizers import AnyRegularizer
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+PrecisionName = Literal["float32", "bf16", "float64"]
 
 
 @final
@@ -28,6 +29,10 @@ class Training(Spec):
     """Examples in one step (paper: 100 on MNIST, 50 on SVHN and CelebA)."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Adam's step size for the VAE and its prior (paper: 1e-4)."""
+    precision: PrecisionName = "float32"
+    """bf16 is for encoder and decoder in training alone; float64 for all, and after training."""
+    ema: Share | None = None
+    """Decay of a moving average of the weights, used from validation on; null keeps none."""
     log_every: Positive = 100
     """Iterations between two lines of training terms in metrics.jsonl."""
     validate_every: Positive = 1_000

@@ -25,5 +25,5 @@ def density_map(
     shape = (CELLS, CELLS)
     maps = {"log_q": aggregate.log_prob(z).cpu().numpy().reshape(shape)}
     if model is not None:
-        maps["log_p"] = from_codes(model, z.float()).log_p.numpy().reshape(shape)
+        maps["log_p"] = from_codes(model, z).log_p.numpy().reshape(shape)
     return {"grid_x": grid_x, "grid_y": grid_y, **maps}

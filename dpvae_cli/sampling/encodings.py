@@ -21,7 +21,7 @@ CHUNK = 1_000
 def encode(model: VAE, split: Split) -> DiagonalGaussian:
     """Return q(z|x) of every example of a split, in order."""
     parts = [
-        model.encode(split.examples(slice(start, start + CHUNK)).to(model.device))
+        model.encode(split.examples(slice(start, start + CHUNK)).to(model.device, model.dtype))
         for start in range(0, len(split), CHUNK)
     ]
     return DiagonalGaussian(
@@ -32,8 +32,7 @@ def encode(model: VAE, split: Split) -> DiagonalGaussian:
 @torch.no_grad()
 def decode(model: VAE, z: Codes) -> Examples:
     """Return E[x|z] of each code on the CPU, chunk by chunk."""
-    dtype = next(model.parameters()).dtype
-    chunks = z.to(model.device, dtype).split(CHUNK)
+    chunks = z.to(model.device, model.dtype).split(CHUNK)
     return torch.cat([model.decode(chunk).cpu() for chunk in chunks])
 
 

@@ -43,7 +43,7 @@ def portrait(
         )
     drawn = prior_samples(model, samples, generator=stream(seed, "portrait", "prior"))
     codes = from_codes(
-        model, aggregate.sample(samples, generator=stream(seed, "portrait", "codes")).float()
+        model, aggregate.sample(samples, generator=stream(seed, "portrait", "codes"))
     )
     choose = {"pool": pool, "generator": stream(seed, "portrait", "extremes")}
     low = low_posterior(model, aggregate, extremes, **choose)  # type: ignore[arg-type]

@@ -51,9 +51,12 @@ class LatentSamples:
 
 @torch.no_grad()
 def from_codes(model: VAE, z: Codes) -> LatentSamples:
-    """Return codes of the representation space with z0 and their densities under the prior."""
-    dtype = next(model.parameters()).dtype
-    parts = [model.prior.to_generation(part) for part in z.to(model.device, dtype).split(CHUNK)]
+    """Return codes of the representation space with z0 and their densities under the prior.
+
+    They are rounded to the model's precision first, and returned as rounded.
+    """
+    z = z.to(model.dtype).to(model.device)
+    parts = [model.prior.to_generation(part) for part in z.split(CHUNK)]
     z0 = torch.cat([part for part, _ in parts]).cpu()
     log_abs_det = torch.cat([part for _, part in parts]).cpu()
     log_p_generation = standard_normal_log_prob(z0)
@@ -72,8 +75,7 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
     Raises:
         DpvaeError: g^-1 overflowed, which only lifted bounds of the coupling allow.
     """
-    dtype = next(model.parameters()).dtype
-    z0 = torch.randn(n, model.latent_dim, generator=generator, dtype=dtype)
+    z0 = torch.randn(n, model.latent_dim, generator=generator, dtype=model.dtype)
     parts = [model.prior.to_representation(part.to(model.device)) for part in z0.split(CHUNK)]
     z = torch.cat([part for part, _ in parts]).cpu()
     if bad := int((~torch.isfinite(z).all(dim=1)).sum()):
@@ -120,7 +122,7 @@ def high_posterior(
         UsageError: the pool is smaller than n.
     """
     _refuse_small_pool(pool, n)
-    drawn = from_codes(model, aggregate.sample(pool, generator=generator).float())
+    drawn = from_codes(model, aggregate.sample(pool, generator=generator))
     score = drawn.log_p if rank == "representation" else drawn.log_p_generation
     return drawn.keep(lowest(score, n)).with_log_q(aggregate)
 

@@ -49,7 +49,7 @@ def line(
 
 def _between(model: VAE, ends: OtherCodes, space: Space, steps: int) -> tuple[Codes, Codes]:
     """Return points on the line between two ends given in `space`, in z and in z0."""
-    share = torch.linspace(0, 1, steps, device=ends.device).unsqueeze(1)
+    share = torch.linspace(0, 1, steps, device=ends.device, dtype=ends.dtype).unsqueeze(1)
     points = (1 - share) * ends[:1] + share * ends[1:]
     if space == "z0":
         return model.prior.to_representation(points)[0], points
@@ -80,10 +80,10 @@ def sweep(
     """
     deviations = standard_deviations(aggregate)
     chosen = torch.argsort(deviations, descending=True)[:dimensions]
-    offsets = torch.linspace(-reach, reach, steps)
     z = centre.cpu().expand(len(chosen), steps, -1).clone()
+    offsets = torch.linspace(-reach, reach, steps, dtype=z.dtype)
     for row, dimension in enumerate(chosen.tolist()):
-        z[row, :, dimension] += offsets * deviations[dimension].float()
+        z[row, :, dimension] += offsets * deviations[dimension].to(z.dtype)
     decoded = decode(model, z.flatten(0, 1))
     return {
         "sweep_dimensions": chosen.numpy(),

@@ -1,8 +1,9 @@
 """Checkpoints: tensors and one JSON text, written whole or not at all, loaded without executing.
 
 A checkpoint file is what `torch.save` makes of `{"json": str, "tensors": {name: tensor}}`. Names
-begin with `model.`, `regularizer.`, `optimizer.` or `adversary_optimizer.`. There is no generator
-state: all randomness is a function of the recipe's seed and the iteration.
+begin with `model.`, `ema.` (averaged weights, where the recipe has training.ema), `regularizer.`,
+`optimizer.` or `adversary_optimizer.`. There is no generator state: all randomness is a function of
+the recipe's seed and the iteration.
 """
 
 import hashlib
@@ -22,10 +23,12 @@ from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.training.precision import Precision
 from dpvae_cli.version import __version__
 
 FORMAT = "dpvae-checkpoint"
 VERSION = 1
+CPU = torch.device("cpu")
 RETRAIN = "Train again, or name another checkpoint."
 
 
@@ -71,14 +74,17 @@ class Checkpoint:
         tensors = {name: tensor.detach().cpu() for name, tensor in self.tensors.items()}
         write_atomically(path, lambda file: torch.save({"json": text, "tensors": tensors}, file))
 
-    def model(self) -> VAE:
-        """Return the trained model, in evaluation mode, on the CPU.
+    def model(self, device: torch.device = CPU) -> VAE:
+        """Return the trained model, in evaluation mode: averaged weights where there are any.
 
         Raises:
             CheckpointError: its tensors are not those of its recipe.
+            UsageError: the device has no float64 and the run was of it.
         """
-        model = build(self.recipe, example_shape=self.example_shape)
-        load_tensors(model, self.part("model"), "model")
+        training = self.recipe.training
+        precision = Precision(training.precision, device)
+        model = precision.placed(build(self.recipe, example_shape=self.example_shape))
+        load_tensors(model, self.part("model" if training.ema is None else "ema"), "model")
         return model.eval()
 
 

@@ -40,9 +40,16 @@ def describe(
         "parameters: model": f"{_count(trainer.model):,}",
         "iterations": f"{recipe.training.iterations:,}",
         "batch size": f"{recipe.training.batch_size:,}",
+        "precision": str(trainer.precision),
+        "averaged weights": _averaging(recipe),
         "device": str(chosen),
         "estimated time": _duration(seconds),
     }
+
+
+def _averaging(recipe: Recipe) -> str:
+    decay = recipe.training.ema
+    return "none" if decay is None else f"ema, decay {decay:g}"
 
 
 def _stand_in(shape: tuple[int, ...], batch_size: int) -> Dataset:

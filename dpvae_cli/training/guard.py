@@ -80,16 +80,19 @@ class FiniteGuard:
 
 
 def refuse_bad_weights(module: nn.Module, iteration: int) -> None:
-    """Raise if a weight is not finite; called before a checkpoint is written.
+    """Raise if a weight or a buffer (batch norm's running statistics) is not finite.
+
+    Called before a checkpoint is written.
 
     Raises:
-        DivergedError: names the weight.
+        DivergedError: names the weight or buffer.
     """
-    for name, parameter in module.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise DivergedError(
-                f"weight {name} is not finite after iteration {iteration}", hint=HINT
-            )
+    for what, named in (("weight", module.named_parameters()), ("buffer", module.named_buffers())):
+        for name, tensor in named:
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise DivergedError(
+                    f"{what} {name} is not finite after iteration {iteration}", hint=HINT
+                )
 
 
 def _diverged(iteration: int, values: Mapping[str, float]) -> DivergedError:

@@ -18,6 +18,7 @@ from dpvae_cli.sampling.samples import prior_samples
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.listener import Listener, Silent
 from dpvae_cli.training.metrics_log import MetricsLog
+from dpvae_cli.training.precision import refuse_device
 from dpvae_cli.training.resume import continued
 from dpvae_cli.training.run_folder import RunFolder, locate, point_latest
 from dpvae_cli.training.signals import stop_requests
@@ -54,7 +55,7 @@ def train(
         mark_latest: let runs/latest name this run, as `dpvae train` does.
 
     Returns:
-        The model, in evaluation mode.
+        The model, in evaluation mode; its averaged weights where the recipe has training.ema.
 
     Raises:
         UsageError: the folder is in use or not empty, or the recipe does not fit the data.
@@ -69,6 +70,7 @@ def train(
     """
     folder = RunFolder(Path(run_dir))
     chosen = devices.resolve(device)
+    refuse_device(recipe.training.precision, chosen)
     with folder.locked():
         folder.prepare(resume=resume, overwrite=overwrite)
         start = continued(folder, recipe) if resume else None
@@ -83,7 +85,7 @@ def train(
             point_latest(folder.path)
         with Run(trainer, folder, listener or Silent()) as run:
             run.to_the_end()
-        model = trainer.model.eval()
+        model = trainer.trained().eval()
         draw_samples(model, dataset, folder, seed=recipe.seed)
         return model
 
@@ -197,7 +199,7 @@ class Run:
 
 
 def load(path: Path | str, *, device: str = "cpu") -> VAE:
-    """Return the trained model of a checkpoint, in evaluation mode.
+    """Return the trained model of a checkpoint, in evaluation mode and its run's precision.
 
     Args:
         path: a checkpoint file or a run folder.
@@ -205,5 +207,6 @@ def load(path: Path | str, *, device: str = "cpu") -> VAE:
 
     Raises:
         CheckpointError: missing, damaged, foreign or newer.
+        UsageError: the device has no float64 and the run was of it.
     """
-    return checkpoints.read(locate(Path(path))).model().to(devices.resolve(device))
+    return checkpoints.read(locate(Path(path))).model(devices.resolve(device))

@@ -50,10 +50,11 @@ def open_checkpoint(
 
     Raises:
         CheckpointError: missing, damaged, foreign or newer.
+        UsageError: the device has no float64 and the run was of it.
     """
     file = locate(path, best=best)
     checkpoint = checkpoints.read(file)
-    model = checkpoint.model().to(devices.resolve(device))
+    model = checkpoint.model(devices.resolve(device))
     digest = checkpoints.file_digest(file)
     load_dataset = _once(lambda: checkpoint.recipe.data.load(data_root, download=download))
     cache = file.with_suffix(".encodings.npz")

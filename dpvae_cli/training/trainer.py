@@ -8,10 +8,12 @@ from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.randomness import seeded, stream
+from dpvae_cli.foundation.shapes import Examples, Indices
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers import Batch, Term
 from dpvae_cli.regularizers.base import Training as RunSizes
+from dpvae_cli.training.average import Average
 from dpvae_cli.training.checkpoint import (
     Checkpoint,
     load_optimizer,
@@ -20,6 +22,7 @@ from dpvae_cli.training.checkpoint import (
 )
 from dpvae_cli.training.guard import FiniteGuard, refuse_bad_weights
 from dpvae_cli.training.order import Order
+from dpvae_cli.training.precision import Precision
 from dpvae_cli.training.validation import validate
 
 
@@ -38,10 +41,15 @@ class Trainer:
         self.iteration = 0
         self.best_elbo: float | None = None
         self.split: Split = dataset.train.to(device)
-        self.model: VAE = build(recipe, example_shape=dataset.example_shape).to(device)
+        self.precision = Precision(recipe.training.precision, device)
+        self.model: VAE = self.precision.placed(build(recipe, example_shape=dataset.example_shape))
+        self._computing = self.precision.computing(self.model)
+        decay = recipe.training.ema
+        self._average = None if decay is None else Average(self.model, decay)
         sizes = RunSizes(recipe.training.batch_size, len(self.split))
         with seeded(recipe.seed, "regularizer"):
-            self.regularizer = recipe.regularizer.build(self.model.latent_dim, sizes).to(device)
+            regularizer = recipe.regularizer.build(self.model.latent_dim, sizes)
+        self.regularizer = self.precision.placed(regularizer)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=recipe.training.learning_rate, fused=True
         )
@@ -54,10 +62,10 @@ class Trainer:
     def step(self) -> dict[str, Term]:
         """Do one optimizer step and return its terms, still on the device."""
         noise = stream(self.recipe.seed, "noise", self.iteration, device=self.device)
-        x = self.split.training_batch(self._order.batch(self.iteration), noise)
-        posterior = self.model.encode(x)
+        x = self._batch(self._order.batch(self.iteration), noise)
+        posterior = self._computing.encode(x)
         z = posterior.sample(generator=noise)
-        terms = {"reconstruction": Term(self.model.reconstruction(x, z), 1.0)}
+        terms = {"reconstruction": Term(self._computing.reconstruction(x, z), 1.0)}
         batch = Batch(posterior, z, self.model.prior, self.iteration, generator=noise)
         terms |= self.regularizer.terms(batch)
         loss = total(terms)
@@ -68,15 +76,24 @@ class Trainer:
         if self.adversary_optimizer is not None:
             terms["adversary"] = Term(self._adversary_step(z.detach(), noise))
         self.iteration += 1
+        if self._average is not None:
+            self._average.update(self.iteration)
         return terms
+
+    def trained(self) -> VAE:
+        """Return the model for use: the averaged one where the recipe asks for it."""
+        return self.model if self._average is None else self._average.model
+
+    def _batch(self, index: Indices, noise: torch.Generator) -> Examples:
+        return self.precision.batch(self.split.training_batch(index, noise))
 
     def _adversary_step(self, z: Tensor, noise: torch.Generator) -> Tensor:
         """Train the adversary on detached codes of this batch and of a second one."""
         assert self.regularizer.adversary is not None
         assert self.adversary_optimizer is not None
         with torch.no_grad():
-            x = self.split.training_batch(self._second_order.batch(self.iteration), noise)
-            z_other = self.model.encode(x).sample(generator=noise)
+            x = self._batch(self._second_order.batch(self.iteration), noise)
+            z_other = self._computing.encode(x).sample(generator=noise)
         loss = self.regularizer.adversary.loss(z, z_other, generator=noise)
         self.guard.watch(self.iteration + 1, loss, {"adversary": loss})
         self.adversary_optimizer.zero_grad()
@@ -86,9 +103,10 @@ class Trainer:
 
     def validate(self) -> tuple[dict[str, Any], bool]:
         """Return the validation record and whether its ELBO is the best so far."""
-        self.model.eval()
-        record = validate(self.model, self.dataset, seed=self.recipe.seed)
-        self.model.train()
+        model = self.trained()
+        model.eval()
+        record = validate(model, self.dataset, seed=self.recipe.seed)
+        model.train()
         is_best = self.best_elbo is None or record["elbo"] > self.best_elbo
         if is_best:
             self.best_elbo = record["elbo"]
@@ -103,6 +121,9 @@ class Trainer:
             "regularizer": self.regularizer.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
         }
+        if self._average is not None:
+            refuse_bad_weights(self._average.model, self.iteration)
+            parts["ema"] = self._average.model.state_dict()
         if self.adversary_optimizer is not None:
             parts["adversary_optimizer"] = optimizer_tensors(self.adversary_optimizer)
         return Checkpoint(
@@ -122,6 +143,8 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same recipe."""
         load_tensors(self.model, checkpoint.part("model"), "model")
+        if self._average is not None:
+            load_tensors(self._average.model, checkpoint.part("ema"), "averaged model")
         load_tensors(self.regularizer, checkpoint.part("regularizer"), "regularizer")
         load_optimizer(self.optimizer, checkpoint.part("optimizer"))
         if self.adversary_optimizer is not None:

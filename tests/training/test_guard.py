@@ -4,7 +4,7 @@ import torch
 from dpvae_cli.foundation.errors import DivergedError
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training.guard import FiniteGuard
+from dpvae_cli.training.guard import FiniteGuard, refuse_bad_weights
 from dpvae_cli.training.loop import train
 from dpvae_cli.training.trainer import Trainer
 from tests.small import small_recipe
@@ -70,6 +70,24 @@ def test_no_checkpoint_with_bad_weights(tmp_path):
     train(recipe, tmp_path / "run")
     trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
     next(iter(trainer.model.decoder.parameters())).data[0] = float("inf")
+    with pytest.raises(DivergedError, match=r"weight decoder\.0\.weight"):
+        trainer.checkpoint()
+
+
+@pytest.mark.parametrize("name", ["weight", "running_mean", "running_var"])
+def test_no_checkpoint_with_bad_running_statistics(name):
+    norm = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    refuse_bad_weights(norm, 3)
+    getattr(norm[1], name).data[0] = float("nan")
+    what = "weight" if name == "weight" else "buffer"
+    with pytest.raises(DivergedError, match=rf"{what} 1\.{name} is not finite after iteration 3"):
+        refuse_bad_weights(norm, 3)
+
+
+def test_no_checkpoint_with_a_bad_average():
+    recipe = small_recipe("vae", "training.ema=0.9")
+    trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
+    next(iter(trainer.trained().decoder.parameters())).data[0] = float("inf")
     with pytest.raises(DivergedError, match=r"weight decoder\.0\.weight"):
         trainer.checkpoint()
 

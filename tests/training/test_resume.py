@@ -89,6 +89,40 @@ def test_dynamic_binarisation_resumes_to_the_bit(tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16", "float64"])
+@pytest.mark.parametrize("regularizer", ["factor", "info"])
+def test_every_precision_and_the_average_resume_to_the_bit(regularizer, precision, tmp_path):
+    recipe = small_recipe(
+        regularizer,
+        *(f"training.precision={precision}", "training.ema=0.7", "training.learning_rate=0.01"),
+    )
+    train(recipe, tmp_path / "whole")
+    with pytest.raises(PowerCut):
+        train(recipe, tmp_path / "cut", listener=CutAt(13))
+    train(recipe, tmp_path / "cut", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    assert checkpoints.read(tmp_path / "cut" / "checkpoint.pt").part("ema")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float64"])
+def test_convolutions_resume_to_the_bit_in_every_precision(precision, tmp_path):
+    """Under bf16 their weights and moments are laid out channels last."""
+    values = np.random.default_rng(0).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", values)
+    recipe = small_recipe(
+        "factor",
+        f"data={{kind: arrays, path: {tmp_path}/x.npy}}",
+        "architecture={kind: svhn_conv, latent_dim: 2}",
+        *("training.batch_size=4", "training.iterations=6", "training.checkpoint_every=2"),
+        *("training.validate_every=3", f"training.precision={precision}", "training.ema=0.9"),
+    )
+    train(recipe, tmp_path / "whole")
+    with pytest.raises(PowerCut):
+        train(recipe, tmp_path / "cut", listener=CutAt(5))
+    train(recipe, tmp_path / "cut", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
 @pytest.mark.parametrize("regularizer", ["vae", "factor"])
 @pytest.mark.parametrize(("kind", "side"), [("svhn_conv", 32), ("celeba_conv", 64)])
 def test_batch_norm_resumes_to_the_bit(kind, side, regularizer, tmp_path):
