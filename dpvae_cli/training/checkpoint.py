@@ -34,7 +34,8 @@ RETRAIN = "Train again, or name another checkpoint."
 class Checkpoint:
     """What a checkpoint holds.
 
-    `facts` is JSON: the data set's name, note and fingerprint, the best validation ELBO so far.
+    `facts` is JSON: the data set's name, note and fingerprint, the best validation ELBO so far, and
+    the classes of an encoder and a decoder of the caller's own.
     """
 
     recipe: Recipe
@@ -71,13 +72,16 @@ class Checkpoint:
         tensors = {name: tensor.detach().cpu() for name, tensor in self.tensors.items()}
         write_atomically(path, lambda file: torch.save({"json": text, "tensors": tensors}, file))
 
-    def model(self) -> VAE:
+    def model(self, networks: tuple[nn.Module, nn.Module] | None = None) -> VAE:
         """Return the trained model, in evaluation mode, on the CPU.
+
+        Args:
+            networks: encoder and decoder to load into, where they are the caller's own.
 
         Raises:
             CheckpointError: its tensors are not those of its recipe.
         """
-        model = build(self.recipe, example_shape=self.example_shape)
+        model = build(self.recipe, example_shape=self.example_shape, networks=networks)
         load_tensors(model, self.part("model"), "model")
         return model.eval()
 
