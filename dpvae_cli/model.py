@@ -16,6 +16,8 @@ from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.mistakes import did_you_mean
 from dpvae_cli.recipe.sections import kinds
 
+CHECKED = 16
+"""Examples of the training data that a model is tried on before it is used with it."""
 CONTRACT = (
     "An encoder returns a pair (mean, log_variance) of tensors, (batch, latent) each, or a "
     "dpvae.DiagonalGaussian of them; a decoder takes (batch, latent) and returns the parameters "

@@ -16,7 +16,7 @@ from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.model import VAE
+from dpvae_cli.model import CHECKED, VAE
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import EncodedTraining
 
@@ -33,8 +33,6 @@ METRICS: dict[str, Callable[[Subject], list[Result]]] = {
     "manifold": manifold,
     "manifold_lp": manifold_lp,
 }
-CHECKED = 16
-"""Examples of the training data that a model is tried on first."""
 NEED_IMAGES = ("fid", "fid_lp", "kid")
 NEED_MANIFOLD = ("manifold", "manifold_lp")
 

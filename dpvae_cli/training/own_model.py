@@ -16,14 +16,12 @@ from torch.nn.parameter import is_lazy
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.randomness import derive_seed
-from dpvae_cli.model import VAE
+from dpvae_cli.model import CHECKED, VAE
 from dpvae_cli.recipe import Recipe, from_dict, to_dict
 from dpvae_cli.training.checkpoint import Checkpoint
 
 FACT = "own_model"
 LISTED = 4
-CHECKED = 16
-"""Examples of the training data that a model is tried on before it is trained."""
 
 
 def is_own(recipe: Recipe) -> bool:
@@ -74,6 +72,12 @@ def prepare(model: VAE, dataset: Dataset, device: torch.device) -> None:
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
             raise UsageError(f"{name} is a {type(value).__name__}, checkpoints hold tensors alone")
+        is_recipes = name.startswith(("prior.", "likelihood."))
+        if is_recipes and value.dtype != torch.float32:
+            raise UsageError(
+                f"{name} is {value.dtype}, a checkpoint loads it as torch.float32",
+                hint="Make it so: model.prior.float(), model.likelihood.float().",
+            )
 
 
 @contextmanager

@@ -256,8 +256,9 @@ class Remembers(PairEncoder):
         ([], {"likelihood": "bernoulli"}, "bernoulli needs data of 0 and 1"),
         ([], {"example_shape": (3,)}, r"of shape \(3,\), these have \(2,\)"),
         ([], {"encoder": Remembers()}, "encoder._extra_state is a dict"),
+        ([], {"likelihood": dpvae.Gaussian().build().double()}, "raw_scale is torch.float64"),
     ],
-    ids=["latent_dim", "prior by hand", "likelihood", "example_shape", "state"],
+    ids=["latent_dim", "prior by hand", "likelihood", "example_shape", "state", "type"],
 )
 def test_what_contradicts_is_refused(overrides, parts, said, tmp_path):
     recipe = dpvae.Recipe.load("vae_moons", overrides)
