@@ -17,17 +17,25 @@ from dpvae_cli.version import __version__
 if TYPE_CHECKING:
     from dpvae_cli.evaluation.evaluate import evaluate
     from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.likelihoods import Bernoulli, Gaussian
     from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
     from dpvae_cli.mathematics.frechet import frechet_distance
+    from dpvae_cli.mathematics.gaussian import DiagonalGaussian
     from dpvae_cli.mathematics.kernel_distance import kernel_distance
     from dpvae_cli.model import VAE, build
+    from dpvae_cli.priors import Decoupled, StandardNormal
     from dpvae_cli.recipe import Recipe
     from dpvae_cli.training.loop import load, train
 
 _PLACES = {
     "AggregatePosterior": "dpvae_cli.mathematics.aggregate_posterior",
+    "Bernoulli": "dpvae_cli.likelihoods",
+    "Decoupled": "dpvae_cli.priors",
+    "DiagonalGaussian": "dpvae_cli.mathematics.gaussian",
     "FeatureOptions": "dpvae_cli.evaluation.features",
+    "Gaussian": "dpvae_cli.likelihoods",
     "Recipe": "dpvae_cli.recipe",
+    "StandardNormal": "dpvae_cli.priors",
     "VAE": "dpvae_cli.model",
     "build": "dpvae_cli.model",
     "evaluate": "dpvae_cli.evaluation.evaluate",
@@ -40,8 +48,13 @@ _PLACES = {
 __all__ = [
     "VAE",
     "AggregatePosterior",
+    "Bernoulli",
+    "Decoupled",
+    "DiagonalGaussian",
     "FeatureOptions",
+    "Gaussian",
     "Recipe",
+    "StandardNormal",
     "__version__",
     "build",
     "evaluate",

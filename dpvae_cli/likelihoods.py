@@ -17,6 +17,9 @@ from dpvae_cli.mathematics.gaussian import LOG_2PI
 class Likelihood(nn.Module, ABC):
     """p(x|z) as a function of what the decoder writes."""
 
+    spec: "LikelihoodSpec | None" = None
+    """The recipe section that says it; None where there is none."""
+
     @abstractmethod
     def log_prob(self, x: Examples, output: Examples) -> PerExample:
         """Return log p(x|z) of each example in nats, summed over its dimensions."""
@@ -38,6 +41,7 @@ class GaussianLikelihood(Likelihood):
 
     def __init__(self, scale: float, *, learned: bool, floor: float) -> None:
         super().__init__()
+        self.spec = Gaussian(scale=scale, learned=learned, floor=floor)
         self.floor = floor if learned else 0.0
         raw = torch.tensor(math.log(scale - self.floor))
         if learned:
@@ -70,6 +74,10 @@ class GaussianLikelihood(Likelihood):
 class BernoulliLikelihood(Likelihood):
     """Independent Bernoullis whose logits the decoder writes; x must be 0 or 1."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = Bernoulli()
+
     def log_prob(self, x: Examples, output: Examples) -> PerExample:
         """Return sum over dimensions of log Bernoulli(x; sigmoid(output)), in nats."""
         loss = functional.binary_cross_entropy_with_logits(output, x, reduction="none")
@@ -89,7 +97,7 @@ class LikelihoodSpec(Spec, ABC):
 
     @abstractmethod
     def build(self) -> Likelihood:
-        """Return the likelihood."""
+        """Return the likelihood, which knows its `spec`."""
 
     @abstractmethod
     def complaint(self, x: Examples) -> str | None:

@@ -1,16 +1,28 @@
 """The VAE: encoder, decoder, likelihood and prior, put together (paper, Figure 2)."""
 
-from typing import final
+from typing import Any, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.randomness import seeded
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
-from dpvae_cli.likelihoods import Likelihood
+from dpvae_cli.likelihoods import Likelihood, LikelihoodSpec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
-from dpvae_cli.priors import Prior
+from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe.mistakes import did_you_mean
+from dpvae_cli.recipe.sections import kinds
+
+CHECKED = 16
+"""Examples of the training data that a model is tried on before it is used with it."""
+CONTRACT = (
+    "An encoder returns a pair (mean, log_variance) of tensors, (batch, latent) each, or a "
+    "dpvae.DiagonalGaussian of them; a decoder takes (batch, latent) and returns the parameters "
+    "of p(x|z), shaped as the examples."
+)
 
 
 @final
@@ -18,15 +30,21 @@ class VAE(nn.Module):
     """A variational autoencoder whose prior is an object of its own.
 
     With the standard normal prior it is a plain VAE, with the decoupled prior a dpVAE; nothing
-    else changes.
+    else changes. Encoder and decoder may be any modules that keep to what is said here.
 
     Args:
-        encoder: maps examples to q(z|x).
-        decoder: maps codes to the parameters of p(x|z).
-        likelihood: p(x|z) as a function of the decoder's output.
-        prior: p(z).
-        latent_dim: L.
-        example_shape: shape of one example.
+        encoder: maps examples to q(z|x): a pair (mean, log_variance) of tensors, (batch, latent)
+            each, or a `DiagonalGaussian` of them.
+        decoder: maps codes, (batch, latent), to the parameters of p(x|z), shaped as the examples.
+        likelihood: p(x|z) as a function of the decoder's output: a likelihood, its spec such as
+            `dpvae.Gaussian(scale=0.1)`, or its word in a recipe.
+        prior: p(z): a prior, its spec such as `dpvae.Decoupled()`, or its word in a recipe.
+        latent_dim: L; needed where the prior is a spec or a word, a prior knows it.
+        example_shape: shape of one example; None waits for `check`, which `dpvae.train` and
+            `dpvae.evaluate` call.
+
+    Raises:
+        UsageError: a word is unknown, or `latent_dim` is missing or contradicts the prior.
 
     Example:
         >>> import dpvae_cli as dpvae
@@ -40,18 +58,18 @@ class VAE(nn.Module):
         *,
         encoder: nn.Module,
         decoder: nn.Module,
-        likelihood: Likelihood,
-        prior: Prior,
-        latent_dim: int,
-        example_shape: tuple[int, ...],
+        likelihood: Likelihood | LikelihoodSpec | str,
+        prior: Prior | PriorSpec | str,
+        latent_dim: int | None = None,
+        example_shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.likelihood = likelihood
-        self.prior = prior
-        self.latent_dim = latent_dim
-        self.example_shape = example_shape
+        self.likelihood = _likelihood(likelihood)
+        self.prior = _prior(prior, latent_dim, encoder, example_shape)
+        self.latent_dim = self.prior.latent_dim
+        self._example_shape = example_shape
 
     @property
     def device(self) -> torch.device:
@@ -63,10 +81,26 @@ class VAE(nn.Module):
         """Return the type of the parameters, which examples and codes must have too."""
         return next(self.parameters()).dtype
 
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Return the shape of one example.
+
+        Raises:
+            UsageError: it was not given, and no batch was seen by `check`.
+        """
+        if self._example_shape is None:
+            raise UsageError(
+                "the shape of an example is not known yet",
+                hint="Give example_shape=... to dpvae.VAE, or a batch to model.check(x).",
+            )
+        return self._example_shape
+
     def encode(self, x: Examples) -> DiagonalGaussian:
         """Return q(z|x): `mean`, `log_variance`, `log_prob(z)`, `sample()`."""
-        posterior: DiagonalGaussian = self.encoder(x)
-        return posterior
+        posterior = self.encoder(x)
+        if isinstance(posterior, DiagonalGaussian):
+            return posterior
+        return DiagonalGaussian(*_moments(posterior))
 
     def decode(self, z: Codes) -> Examples:
         """Return E[x|z], the mean of p(x|z)."""
@@ -81,8 +115,131 @@ class VAE(nn.Module):
         """Return decoded means of n prior samples: z0 ~ N(0, I), z = g^-1(z0), E[x|z]."""
         return self.decode(self.prior.sample(n, generator=generator))
 
+    @torch.no_grad()
+    def check(self, x: Examples) -> None:
+        """Refuse networks that do not fit a batch of examples; from then on its shape is known.
 
-def build(recipe: Recipe, *, example_shape: tuple[int, ...] | None = None) -> VAE:
+        Nothing else changes: the modules work in evaluation mode, get their modes back, and draw
+        nothing from the generators outside.
+
+        Raises:
+            UsageError: says which output is wrong, what it is and what was expected.
+        """
+        shape = tuple(x.shape[1:])
+        if self._example_shape not in (None, shape):
+            raise UsageError(
+                f"the model is for examples of shape {self._example_shape}, these have {shape}"
+            )
+        accelerators = [x.device] if x.device.type == "cuda" else []
+        with evaluating(self), torch.random.fork_rng(devices=accelerators):
+            mean, log_variance = _moments(_output("encoder", self.encoder, x))
+            codes = (x.shape[0], self.latent_dim)
+            _refuse_misfit("the encoder's mean", mean, codes, x)
+            _refuse_misfit("the encoder's log_variance", log_variance, codes, x)
+            output = _output("decoder", self.decoder, mean)
+            if not isinstance(output, Tensor):
+                raise _broken(f"the decoder returned {_described(output)}, expected a tensor")
+            _refuse_misfit("the decoder's output", output, tuple(x.shape), x)
+        self._example_shape = shape
+
+
+def _likelihood(given: Likelihood | LikelihoodSpec | str) -> Likelihood:
+    """Return the likelihood that a word or a spec stands for, or the one given."""
+    if isinstance(given, Likelihood):
+        return given
+    spec: LikelihoodSpec = _of_word("likelihood", given) if isinstance(given, str) else given
+    return spec.build()
+
+
+def _prior(
+    given: Prior | PriorSpec | str,
+    latent_dim: int | None,
+    encoder: nn.Module,
+    example_shape: tuple[int, ...] | None,
+) -> Prior:
+    """Return the prior that a word or a spec stands for, or the one given."""
+    if isinstance(given, Prior):
+        if latent_dim not in (None, given.latent_dim):
+            raise UsageError(
+                f"latent_dim={latent_dim}, but the prior has {given.latent_dim} dimensions"
+            )
+        return given
+    spec: PriorSpec = _of_word("prior", given) if isinstance(given, str) else given
+    if latent_dim is None:
+        raise UsageError(
+            "the prior has to be built and the number of latent dimensions is not known",
+            hint=f"Add latent_dim=L, or build it: prior=dpvae.{type(spec).__name__}(...).build(L).",
+        )
+    if complaint := spec.complaint(latent_dim):
+        raise UsageError(f"prior: {complaint}")
+    return spec.build(latent_dim, encoder, example_shape)
+
+
+def _of_word(section: str, word: str) -> Any:
+    """Return the spec of a kind with its defaults."""
+    allowed = kinds(section)
+    if word not in allowed:
+        raise UsageError(
+            f"{section}={word!r} is no kind{did_you_mean(word, allowed)}",
+            hint=f"Words: {', '.join(allowed)}.",
+        )
+    return allowed[word]()
+
+
+def _moments(posterior: object) -> tuple[Tensor, Tensor]:
+    """Return mean and log-variance of what an encoder wrote."""
+    match posterior:
+        case DiagonalGaussian():
+            return posterior.mean, posterior.log_variance
+        case (Tensor() as mean, Tensor() as log_variance):
+            return mean, log_variance
+    raise _broken(
+        f"the encoder returned {_described(posterior)}, expected a pair (mean, log_variance) "
+        "of tensors or a dpvae.DiagonalGaussian"
+    )
+
+
+def _output(name: str, network: nn.Module, given: Tensor) -> Any:
+    """Return what a network writes; its own complaints are told with what it was given."""
+    try:
+        return network(given)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise _broken(f"the {name} fails on {_described(given)}: {error}") from error
+
+
+def _refuse_misfit(what: str, value: Tensor, expected: tuple[int, ...], x: Tensor) -> None:
+    """Refuse a tensor of another shape than expected, or with values that are not finite."""
+    if tuple(value.shape) != expected:
+        raise _broken(
+            f"{what} has shape {tuple(value.shape)}, expected {expected} "
+            f"for a batch of shape {tuple(x.shape)}"
+        )
+    if not bool(torch.isfinite(value).all()):
+        raise _broken(
+            f"{what} has values that are not finite, for a batch with values from "
+            f"{float(x.min()):g} to {float(x.max()):g}"
+        )
+
+
+def _described(value: object) -> str:
+    """Return the type of an output, and the shapes of tensors."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} ({value.dtype})"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}: {', '.join(map(_described, value))}"
+    return f"a {type(value).__name__}"
+
+
+def _broken(message: str) -> UsageError:
+    return UsageError(message, hint=CONTRACT)
+
+
+def build(
+    recipe: Recipe,
+    *,
+    example_shape: tuple[int, ...] | None = None,
+    networks: tuple[nn.Module, nn.Module] | None = None,
+) -> VAE:
     """Return the untrained model of a recipe; its weights follow from its seed.
 
     Encoder and decoder are drawn before the prior, so a decoupled model and its standard normal
@@ -91,19 +248,19 @@ def build(recipe: Recipe, *, example_shape: tuple[int, ...] | None = None) -> VA
     Args:
         recipe: what to build.
         example_shape: shape of one example; None asks the recipe's data.
+        networks: encoder and decoder to take in place of the architecture's.
 
     Raises:
         UsageError: the architecture does not fit the data.
     """
     shape = recipe.data.example_shape() if example_shape is None else example_shape
     with seeded(recipe.seed, "weights"):
-        encoder, decoder = recipe.architecture.build(shape)
-        latent_dim = recipe.architecture.latent_dim
+        encoder, decoder = networks or recipe.architecture.build(shape)
         return VAE(
             encoder=encoder,
             decoder=decoder,
-            likelihood=recipe.likelihood.build(),
-            prior=recipe.prior.build(latent_dim, encoder, shape),
-            latent_dim=latent_dim,
+            likelihood=recipe.likelihood,
+            prior=recipe.prior,
+            latent_dim=recipe.architecture.latent_dim,
             example_shape=shape,
         )

@@ -1,6 +1,7 @@
 """Small models and recipes that tests share."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,39 @@ class Constant(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.row.expand(x.shape[0], -1)
+
+
+class PairEncoder(nn.Module):
+    """An encoder of somebody's own: returns (mean, log_variance), and drops out in training."""
+
+    def __init__(self, latent_dim: int = 2, data_dim: int = 2, *, width: int = 8) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(data_dim, width), nn.Tanh(), nn.Dropout(0.2))
+        self.mean = nn.Linear(width, latent_dim)
+        self.log_variance = nn.Linear(width, latent_dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.body(x)
+        return self.mean(hidden), self.log_variance(hidden)
+
+
+def own_networks(
+    latent_dim: int = 2, data_dim: int = 2, *, width: int = 8, seed: int = 0
+) -> dict[str, nn.Module]:
+    """Return an encoder and a decoder of somebody's own, by name."""
+    torch.manual_seed(seed)
+    encoder = PairEncoder(latent_dim, data_dim, width=width)
+    layers = (nn.Linear(latent_dim, width), nn.BatchNorm1d(width), nn.ReLU())
+    return {"encoder": encoder, "decoder": nn.Sequential(*layers, nn.Linear(width, data_dim))}
+
+
+def own_vae(
+    latent_dim: int = 2, data_dim: int = 2, *, width: int = 8, seed: int = 0, **parts: Any
+) -> VAE:
+    """Return a model of somebody's own networks; `parts` say what else `VAE` shall take."""
+    networks = own_networks(latent_dim, data_dim, width=width, seed=seed)
+    other = {"likelihood": "gaussian", "prior": "decoupled", "latent_dim": latent_dim}
+    return VAE(**(networks | other | parts))  # type: ignore[arg-type]
 
 
 def linear_gaussian_vae(latent_dim: int, data_dim: int, *, scale: float, seed: int = 0) -> VAE:

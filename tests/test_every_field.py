@@ -18,7 +18,7 @@ from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import train
-from tests.small import SMALL, tiny_extractor
+from tests.small import SMALL, own_vae, tiny_extractor
 
 SHORT = (*SMALL, "training.iterations=6", "evaluation.samples=20", "evaluation.nll_images=3")
 SMALL_ARRAYS = tuple(part for part in SHORT if not part.startswith("data."))
@@ -85,6 +85,7 @@ OTHER = {
     ("architecture", "conv", "log_variance_range"): "[-0.01, 0.01]",
     ("architecture", "conv", "width"): "3",
     ("architecture", "conv", "depth"): "2",
+    ("architecture", "own", "latent_dim"): "3",
     ("likelihood", "gaussian", "scale"): "0.5",
     ("likelihood", "gaussian", "learned"): "true",
     ("likelihood", "gaussian", "floor"): "0.01",
@@ -175,6 +176,8 @@ def base(section, kind):
             "likelihood=bernoulli",
             *SMALL_ARRAYS,
         )
+    if kind == "own":
+        return "vae_moons", ("architecture=own", *(p for p in SHORT if "hidden" not in p))
     chosen = (f"{section}={kind}",) if section == "prior" else ()
     return f"{regularizer}_moons", (*chosen, *width, *SHORT)
 
@@ -247,7 +250,9 @@ def outcome(recipe, folder):
         recipe.data.load()
     except MissingError as error:
         return str(error)
-    model = train(recipe, folder, listener=heard)
+    own = recipe.architecture.kind == "own"
+    mine = own_vae(recipe.architecture.latent_dim, prior=recipe.prior) if own else None
+    model = train(recipe, folder, model=mine, listener=heard)
     data = recipe.data.load()
     features = FeatureOptions(features=tiny_extractor(folder.parent / "tiny.pt"), trust=True)
     results = evaluate(model, data, ["all"], evaluation=recipe.evaluation, features=features)

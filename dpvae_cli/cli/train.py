@@ -110,6 +110,7 @@ def _saved_recipe(folder: Path, overrides: list[str]) -> "Recipe":
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe import Recipe
     from dpvae_cli.training import checkpoint
+    from dpvae_cli.training.own_model import refuse_wrong_resume
     from dpvae_cli.training.run_folder import RunFolder
 
     run = RunFolder(folder)
@@ -117,8 +118,10 @@ def _saved_recipe(folder: Path, overrides: list[str]) -> "Recipe":
         raise UsageError(
             f"--resume: {folder} holds no run", hint="Name a run folder with --run-dir."
         )
+    saved = Recipe.load(run.recipe, overrides)
+    refuse_wrong_resume(saved, folder, has_model=False)
     name = checkpoint.read(run.checkpoint).recipe.name if run.checkpoint.is_file() else "recipe"
-    return Recipe.load(run.recipe, overrides).named(name)
+    return saved.named(name)
 
 
 def _describe(recipe: "Recipe", *, device: str, data_root: Path | None) -> None:

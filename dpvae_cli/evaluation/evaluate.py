@@ -14,8 +14,9 @@ from dpvae_cli.evaluation.nll import nll
 from dpvae_cli.evaluation.skl import skl, skl_knn
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.model import VAE
+from dpvae_cli.model import CHECKED, VAE
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import EncodedTraining
 
@@ -83,7 +84,7 @@ def evaluate(
     """Measure metrics of a model on a data set.
 
     Args:
-        model: a trained model.
+        model: a trained model; put into evaluation mode meanwhile.
         data: what it was trained on; q(z) is over its training split.
         metrics: names as `dpvae eval --metrics` takes them.
         evaluation: sizes; the paper's by default.
@@ -94,7 +95,7 @@ def evaluate(
         One record or more for each metric, in order.
 
     Raises:
-        UsageError: a metric's name is unknown.
+        UsageError: a metric's name is unknown, or the model does not fit the data.
         DpvaeError: a metric cannot be measured on this data.
 
     Example:
@@ -104,8 +105,21 @@ def evaluate(
         >>> [r.metric for r in dpvae.evaluate(model, data, ["skl"], evaluation=recipe.evaluation)]
         ['skl']
     """
+    with evaluating(model):
+        return _evaluated(model, data, ",".join(metrics), evaluation, seed, features)
+
+
+def _evaluated(
+    model: VAE,
+    data: Dataset,
+    metrics: str,
+    evaluation: Evaluation | None,
+    seed: int,
+    features: FeatureOptions | None,
+) -> list[Result]:
+    model.check(data.train.examples(slice(0, CHECKED)).to(model.device, model.dtype))
     names = metric_names(
-        ",".join(metrics),
+        metrics,
         has_manifold=data.distance_to_manifold is not None,
         has_images=are_images(model.example_shape),
     )

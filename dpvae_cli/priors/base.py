@@ -17,6 +17,14 @@ class Prior(nn.Module, ABC):
     `(value, log_abs_det)` of the map applied, and the two log-determinants sum to zero.
     """
 
+    spec: "PriorSpec | None" = None
+    """The recipe section it is built from; None where it was put together by hand."""
+
+    @property
+    @abstractmethod
+    def latent_dim(self) -> int:
+        """Return L, the number of dimensions of z."""
+
     @property
     @abstractmethod
     def factorises(self) -> bool:
@@ -56,6 +64,12 @@ class PriorSpec(Spec, ABC):
 
     @abstractmethod
     def build(
-        self, latent_dim: int, encoder: nn.Module | None, example_shape: tuple[int, ...]
+        self,
+        latent_dim: int,
+        encoder: nn.Module | None = None,
+        example_shape: tuple[int, ...] | None = None,
     ) -> Prior:
-        """Return an untrained prior; most kinds ignore the encoder and the example shape."""
+        """Return an untrained prior that knows its `spec`.
+
+        Most kinds ignore the encoder and the example shape, which may not be known.
+        """

@@ -38,6 +38,11 @@ class DecoupledPrior(Prior):
         super().__init__()
         self.bijection = bijection
 
+    @property
+    def latent_dim(self) -> int:
+        """Return the length of a mask."""
+        return self.bijection.masks.shape[1]
+
     def log_prob(self, z: Codes) -> PerExample:
         """Return log N(g(z); 0, I) + log|det dg/dz|, in nats."""
         z0, log_abs_det = self.to_generation(z)
@@ -115,10 +120,13 @@ class Decoupled(PriorSpec):
         return None
 
     def build(
-        self, latent_dim: int, encoder: nn.Module | None, example_shape: tuple[int, ...]
+        self,
+        latent_dim: int,
+        encoder: nn.Module | None = None,
+        example_shape: tuple[int, ...] | None = None,
     ) -> DecoupledPrior:
         """Return an untrained decoupled prior in `latent_dim` dimensions."""
-        return DecoupledPrior(
+        prior = DecoupledPrior(
             AffineCoupling(
                 self.mask_rows(latent_dim),
                 hidden=self.hidden,
@@ -126,3 +134,5 @@ class Decoupled(PriorSpec):
                 translate_bound=self.translate_bound,
             )
         )
+        prior.spec = self
+        return prior

@@ -24,6 +24,12 @@ class StandardNormalPrior(Prior):
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)
+        self.spec = StandardNormal()
+
+    @property
+    def latent_dim(self) -> int:
+        """Return the width of the origin."""
+        return self.origin.shape[0]
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return log N(z; 0, I), in nats."""
@@ -57,7 +63,10 @@ class StandardNormal(PriorSpec):
         return None
 
     def build(
-        self, latent_dim: int, encoder: nn.Module | None, example_shape: tuple[int, ...]
+        self,
+        latent_dim: int,
+        encoder: nn.Module | None = None,
+        example_shape: tuple[int, ...] | None = None,
     ) -> StandardNormalPrior:
         """Return N(0, I) in `latent_dim` dimensions."""
         return StandardNormalPrior(latent_dim)

@@ -37,7 +37,8 @@ RETRAIN = "Train again, or name another checkpoint."
 class Checkpoint:
     """What a checkpoint holds.
 
-    `facts` is JSON: the data set's name, note and fingerprint, the best validation ELBO so far.
+    `facts` is JSON: the data set's name, note and fingerprint, the best validation ELBO so far, and
+    the classes of an encoder and a decoder of the caller's own.
     """
 
     recipe: Recipe
@@ -74,8 +75,14 @@ class Checkpoint:
         tensors = {name: tensor.detach().cpu() for name, tensor in self.tensors.items()}
         write_atomically(path, lambda file: torch.save({"json": text, "tensors": tensors}, file))
 
-    def model(self, device: torch.device = CPU) -> VAE:
+    def model(
+        self, device: torch.device = CPU, *, networks: tuple[nn.Module, nn.Module] | None = None
+    ) -> VAE:
         """Return the trained model, in evaluation mode: averaged weights where there are any.
+
+        Args:
+            device: where to put it.
+            networks: encoder and decoder to load into, where they are the caller's own.
 
         Raises:
             CheckpointError: its tensors are not those of its recipe.
@@ -83,7 +90,8 @@ class Checkpoint:
         """
         training = self.recipe.training
         precision = Precision(training.precision, device)
-        model = precision.placed(build(self.recipe, example_shape=self.example_shape))
+        built = build(self.recipe, example_shape=self.example_shape, networks=networks)
+        model = precision.placed(built)
         load_tensors(model, self.part("model" if training.ema is None else "ema"), "model")
         return model.eval()
 

@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any, final
 
+from torch import nn
+
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
@@ -16,9 +18,10 @@ from dpvae_cli.regularizers import Term
 from dpvae_cli.sampling.encodings import decode
 from dpvae_cli.sampling.samples import prior_samples
 from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training import own_model
 from dpvae_cli.training.listener import Listener, Silent
 from dpvae_cli.training.metrics_log import MetricsLog
-from dpvae_cli.training.precision import refuse_device
+from dpvae_cli.training.precision import Precision, refuse_device
 from dpvae_cli.training.resume import continued
 from dpvae_cli.training.run_folder import RunFolder, locate, point_latest
 from dpvae_cli.training.signals import stop_requests
@@ -32,6 +35,7 @@ def train(
     recipe: Recipe,
     run_dir: Path | str,
     *,
+    model: VAE | None = None,
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
@@ -46,6 +50,9 @@ def train(
         recipe: what to train; with `resume`, the run folder's recipe but for
             `training.iterations`, which may grow.
         run_dir: where everything is kept; refused when not empty unless `resume` or `overwrite`.
+        model: a model of one's own, trained where it stands; its encoder, decoder, likelihood and
+            prior take the place of the recipe's, and the recipe that is kept says so. Resume with
+            one made the same way; the saved weights go into it.
         resume: go on from `checkpoint.pt`, with the very numbers of an uninterrupted run.
         overwrite: delete what is in the folder first.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -55,10 +62,13 @@ def train(
         mark_latest: let runs/latest name this run, as `dpvae train` does.
 
     Returns:
-        The model, in evaluation mode; its averaged weights where the recipe has training.ema.
+        The model, in evaluation mode; where the recipe has training.ema a copy with the averaged
+        weights, while a model that was given keeps its own.
 
     Raises:
-        UsageError: the folder is in use or not empty, or the recipe does not fit the data.
+        UsageError: the folder is in use or not empty, or recipe or model do not fit the data.
+        CheckpointError: a run to resume is of networks of the caller's own and no model is given,
+            or the other way round.
         MissingError: the data is not there.
         DivergedError: a loss or a weight is not finite.
         InterruptedRun: SIGINT or SIGTERM arrived; the state was saved.
@@ -71,13 +81,16 @@ def train(
     folder = RunFolder(Path(run_dir))
     chosen = devices.resolve(device)
     refuse_device(recipe.training.precision, chosen)
-    with folder.locked():
+    recipe = own_model.recipe_of(recipe, model, resume=resume)
+    with folder.locked(), own_model.global_draws_kept(chosen, wanted=model is not None):
         folder.prepare(resume=resume, overwrite=overwrite)
-        start = continued(folder, recipe) if resume else None
+        start = continued(folder, recipe, model=model) if resume else None
         recipe = recipe if start is None else start.recipe
         dataset = recipe.data.load(data_root, download=download)
         refuse_misfits(recipe, dataset)
-        trainer = Trainer(recipe, dataset, chosen)
+        if model is not None:
+            own_model.prepare(model, dataset, Precision(recipe.training.precision, chosen))
+        trainer = Trainer(recipe, dataset, chosen, model)
         if start is not None and start.checkpoint is not None:
             trainer.restore(start.checkpoint)
         folder.write_start(recipe, device=chosen)
@@ -85,9 +98,9 @@ def train(
             point_latest(folder.path)
         with Run(trainer, folder, listener or Silent()) as run:
             run.to_the_end()
-        model = trainer.trained().eval()
-        draw_samples(model, dataset, folder, seed=recipe.seed)
-        return model
+        trained = trainer.trained().eval()
+        draw_samples(trained, dataset, folder, seed=recipe.seed)
+        return trained
 
 
 def refuse_misfits(recipe: Recipe, dataset: Dataset) -> None:
@@ -189,24 +202,40 @@ class Run:
 
     def _stop(self, signal_number: int) -> None:
         self._save()
-        folder = shlex.quote(str(self._folder.path))
+        folder = self._folder.path
+        command = f"dpvae train --resume --run-dir {shlex.quote(str(folder))}"
+        if own_model.is_own(self._trainer.recipe):
+            command = own_model.resuming(folder)
         raise InterruptedRun(
             f"stopped at iteration {self._trainer.iteration} of {self._schedule.iterations}; "
             f"saved {self._folder.checkpoint}",
             signal_number=signal_number,
-            hint=f"Go on with: dpvae train --resume --run-dir {folder}",
+            hint=f"Go on with: {command}",
         )
 
 
-def load(path: Path | str, *, device: str = "cpu") -> VAE:
+def load(
+    path: Path | str,
+    *,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    device: str = "cpu",
+) -> VAE:
     """Return the trained model of a checkpoint, in evaluation mode and its run's precision.
 
     Args:
         path: a checkpoint file or a run folder.
+        encoder: an encoder made like the one that was trained, where it was the caller's own; the
+            weights go into it.
+        decoder: the same of the decoder.
         device: where to put it.
 
     Raises:
-        CheckpointError: missing, damaged, foreign or newer.
+        CheckpointError: missing, damaged, foreign or newer; or encoder and decoder are missing,
+            superfluous or of other weights.
         UsageError: the device has no float64 and the run was of it.
     """
-    return checkpoints.read(locate(Path(path))).model(devices.resolve(device))
+    file = locate(Path(path))
+    checkpoint = checkpoints.read(file)
+    networks = own_model.networks_for(file, checkpoint, encoder, decoder)
+    return checkpoint.model(devices.resolve(device), networks=networks)

@@ -11,6 +11,7 @@ from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.sampling.encodings import EncodedTraining
 from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training import own_model
 from dpvae_cli.training.run_folder import RunFolder, locate
 
 
@@ -49,12 +50,13 @@ def open_checkpoint(
     """Open a checkpoint file, a run folder's checkpoint, or with None the latest run's.
 
     Raises:
-        CheckpointError: missing, damaged, foreign or newer.
+        CheckpointError: missing, damaged, foreign, newer, or of networks of the caller's own.
         UsageError: the device has no float64 and the run was of it.
     """
     file = locate(path, best=best)
     checkpoint = checkpoints.read(file)
-    model = checkpoint.model(devices.resolve(device))
+    networks = own_model.networks_for(file, checkpoint, None, None)
+    model = checkpoint.model(devices.resolve(device), networks=networks)
     digest = checkpoints.file_digest(file)
     load_dataset = _once(lambda: checkpoint.recipe.data.load(data_root, download=download))
     cache = file.with_suffix(".encodings.npz")

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.recipe.schema import derived_fields
 from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training import own_model
 from dpvae_cli.training.checkpoint import Checkpoint
 from dpvae_cli.training.run_folder import RunFolder
 
@@ -21,12 +23,17 @@ class Start:
     checkpoint: Checkpoint | None
 
 
-def continued(folder: RunFolder, recipe: Recipe) -> Start:
+def continued(folder: RunFolder, recipe: Recipe, *, model: VAE | None = None) -> Start:
     """Return the state to go on from.
+
+    Args:
+        folder: the run's.
+        recipe: what is asked for.
+        model: of networks of the caller's own, if the run is of such.
 
     Raises:
         UsageError: nothing to resume, or the recipe asks for something else than the run.
-        CheckpointError: the checkpoint cannot be read.
+        CheckpointError: the checkpoint cannot be read, or is not of the networks given.
     """
     if not folder.recipe.is_file():
         raise UsageError(
@@ -34,8 +41,14 @@ def continued(folder: RunFolder, recipe: Recipe) -> Start:
         )
     if not folder.checkpoint.is_file():
         saved = Recipe.load(folder.recipe).named(recipe.name)
+        own_model.refuse_wrong_resume(saved, folder.path, has_model=model is not None)
         return Start(_extended(saved, recipe, done=0), None)
     checkpoint = checkpoints.read(folder.checkpoint)
+    own_model.refuse_wrong_resume(checkpoint.recipe, folder.path, has_model=model is not None)
+    if model is not None:
+        own_model.refuse_misfit(
+            folder.checkpoint, checkpoint, encoder=model.encoder, decoder=model.decoder
+        )
     return Start(_extended(checkpoint.recipe, recipe, done=checkpoint.iteration), checkpoint)
 
 

@@ -13,6 +13,7 @@ from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers import Batch, Term
 from dpvae_cli.regularizers.base import Training as RunSizes
+from dpvae_cli.training import own_model
 from dpvae_cli.training.average import Average
 from dpvae_cli.training.checkpoint import (
     Checkpoint,
@@ -34,15 +35,19 @@ class Trainer:
         recipe: the resolved recipe.
         dataset: its data; the training split is held on the device as one tensor.
         device: where to train.
+        model: what to train in place of what the recipe builds.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, dataset: Dataset, device: torch.device, model: VAE | None = None
+    ) -> None:
         self.recipe, self.dataset, self.device = recipe, dataset, device
         self.iteration = 0
         self.best_elbo: float | None = None
         self.split: Split = dataset.train.to(device)
         self.precision = Precision(recipe.training.precision, device)
-        self.model: VAE = self.precision.placed(build(recipe, example_shape=dataset.example_shape))
+        model = build(recipe, example_shape=dataset.example_shape) if model is None else model
+        self.model: VAE = self.precision.placed(model)
         self._computing = self.precision.computing(self.model)
         decay = recipe.training.ema
         self._average = None if decay is None else Average(self.model, decay)
@@ -61,6 +66,7 @@ class Trainer:
 
     def step(self) -> dict[str, Term]:
         """Do one optimizer step and return its terms, still on the device."""
+        own_model.seed_global_draws(self.recipe, self.iteration)
         noise = stream(self.recipe.seed, "noise", self.iteration, device=self.device)
         x = self._batch(self._order.batch(self.iteration), noise)
         posterior = self._computing.encode(x)
@@ -137,6 +143,7 @@ class Trainer:
                 "data_fingerprint": self._fingerprint,
                 "training_examples": len(self.split),
                 "best_elbo": self.best_elbo,
+                **own_model.facts(self.recipe, self.model),
             },
         )
 

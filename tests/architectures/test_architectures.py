@@ -5,7 +5,15 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from dpvae_cli.architectures import AnyArchitecture, CelebaConv, Conv, Mlp, MnistConv, SvhnConv
+from dpvae_cli.architectures import (
+    AnyArchitecture,
+    CelebaConv,
+    Conv,
+    Mlp,
+    MnistConv,
+    Own,
+    SvhnConv,
+)
 from dpvae_cli.foundation.errors import UsageError
 from tests.mathematics.random_models import members
 
@@ -31,7 +39,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def test_every_kind_has_a_case():
-    assert {type(spec) for spec, _ in CASES} == set(members(AnyArchitecture))
+    assert {type(spec) for spec, _ in CASES} | {Own} == set(members(AnyArchitecture))
 
 
 @each_case
@@ -260,3 +268,9 @@ def test_images_that_do_not_fit_are_refused_with_a_way_out(spec, shape, said):
 def test_fields_conv_refuses(fields):
     with pytest.raises(ValidationError):
         Conv(**fields)
+
+
+def test_own_networks_cannot_be_built():
+    with pytest.raises(UsageError, match="exist in Python alone") as caught:
+        Own(latent_dim=2).build((2,))
+    assert "dpvae.train(recipe, run_dir, model=" in caught.value.hint

@@ -141,3 +141,10 @@ def test_complaints():
         spoilt = torch.tensor([[0.0, bad]])
         assert "not finite" in Gaussian().complaint(spoilt)
         assert Bernoulli().complaint(spoilt) is not None
+
+
+@pytest.mark.parametrize(
+    "spec", [Gaussian(), Gaussian(scale=0.3, learned=True, floor=0.1), Bernoulli()], ids=repr
+)
+def test_a_likelihood_knows_the_section_that_says_it(spec):
+    assert spec.build().spec == spec

@@ -232,3 +232,11 @@ def test_sampled_kl_with_the_identity_equals_the_closed_form():
 def test_which_priors_factorise():
     assert build(StandardNormal()).factorises
     assert not build(Decoupled()).factorises
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=repr)
+def test_a_prior_knows_its_size_and_the_section_it_is_built_from(spec):
+    for built in (spec.build(2), spec.build(2, None, EXAMPLE_SHAPE)):
+        assert built.latent_dim == 2 == built.sample(3).shape[1]
+        assert built.spec == spec
+    assert StandardNormal().build(5).latent_dim == 5
