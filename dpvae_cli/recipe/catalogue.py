@@ -1,4 +1,7 @@
-"""The packaged recipes: beside the package once installed, in `recipes/` of a checkout."""
+"""The packaged recipes: beside the package once installed, in `recipes/` of a checkout.
+
+A recipe in a folder of `recipes/` is named with it: `as_published/beta_tc_mnist`.
+"""
 
 import os
 from pathlib import Path
@@ -28,8 +31,25 @@ def folder() -> Path:
 
 
 def names() -> list[str]:
-    """Return the names of the packaged recipes, sorted."""
-    return sorted(path.stem for path in folder().glob("*.yaml"))
+    """Return the names of the packaged recipes, sorted, those in folders last."""
+    base = folder()
+    found = [path.relative_to(base).with_suffix("").as_posix() for path in base.rglob("*.yaml")]
+    return sorted(found, key=lambda name: (name.count("/"), name))
+
+
+def run_name(path: Path) -> str:
+    """Return what runs of a recipe are called: its file's stem, after its folder if packaged in one.
+
+    So a run of `as_published/vae_celeba` is no other `vae_celeba`.
+    """
+    packaged = [base.resolve() for base in FOLDERS]
+    return "_".join((*(_inside(path.resolve(), packaged)), path.stem))
+
+
+def _inside(path: Path, packaged: list[Path]) -> tuple[str, ...]:
+    """Return the folders between the packaged recipes and this one."""
+    base = next((base for base in packaged if path.is_relative_to(base)), None)
+    return () if base is None else path.parent.relative_to(base).parts
 
 
 def title(name: str) -> str:
@@ -50,12 +70,18 @@ def locate(name_or_path: str) -> Path:
     if _exists(path):
         return path
     if path.suffix in SUFFIXES or os.sep in name_or_path:
-        raise _unknown(name_or_path, "there is no such file" + did_you_mean(path.stem, names()))
+        near = did_you_mean(_without_suffix(name_or_path), names())
+        near = near or did_you_mean(path.stem, names())
+        raise _unknown(name_or_path, "there is no such file" + near)
     own = [file.name for file in Path().glob(f"*{SUFFIXES[0]}")]
     raise _unknown(
         name_or_path,
         "there is no packaged recipe of that name" + did_you_mean(name_or_path, [*names(), *own]),
     )
+
+
+def _without_suffix(name: str) -> str:
+    return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
 
 
 def _exists(path: Path) -> bool:
