@@ -40,8 +40,10 @@ class BinarizedMnist(DataSpec):
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the three files from one folder."""
         folder = _find(root)
-        splits = {name: Split(_read(folder / FILES[name], IMAGES[name])) for name in FILES}
-        return Dataset(KIND, **splits, note=NOTE)
+        train, validation, test = (
+            Split(_read(folder / file, IMAGES[name])) for name, file in FILES.items()
+        )
+        return Dataset(KIND, train=train, validation=validation, test=test, note=NOTE)
 
 
 def _find(root: Path | None) -> Path:

@@ -38,18 +38,14 @@ def names() -> list[str]:
 
 
 def run_name(path: Path) -> str:
-    """Return what runs of a recipe are called: its file's stem, after its folder if packaged in one.
+    """Return what a recipe's runs are called: `as_published/vae_svhn` is `as_published_vae_svhn`.
 
-    So a run of `as_published/vae_celeba` is no other `vae_celeba`.
+    Other files give their stem alone.
     """
-    packaged = [base.resolve() for base in FOLDERS]
-    return "_".join((*(_inside(path.resolve(), packaged)), path.stem))
-
-
-def _inside(path: Path, packaged: list[Path]) -> tuple[str, ...]:
-    """Return the folders between the packaged recipes and this one."""
-    base = next((base for base in packaged if path.is_relative_to(base)), None)
-    return () if base is None else path.parent.relative_to(base).parts
+    for base in FOLDERS:
+        if path.resolve().is_relative_to(base.resolve()):
+            return "_".join(path.resolve().with_suffix("").relative_to(base.resolve()).parts)
+    return path.stem
 
 
 def title(name: str) -> str:
