@@ -31,6 +31,7 @@ def test_its_likelihood_is_said_to_compare():
     assert binarized_mnist.NOTE in done.stderr
     bits = result["value"] / (784 * np.log(2))
     assert result["details"]["bits_per_dimension"] == pytest.approx(bits)
+    assert result["details"]["bits_per_dimension_note"] is None  # it is of 8-bit data alone
     assert (result["details"]["images"], result["details"]["images_in_split"]) == (2, 4)
 
 
