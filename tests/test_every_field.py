@@ -81,6 +81,7 @@ OTHER = {
     ("architecture", "svhn_conv", "log_variance_range"): "[-0.01, 0.01]",
     ("architecture", "celeba_conv", "latent_dim"): "3",
     ("architecture", "celeba_conv", "log_variance_range"): "[-0.01, 0.01]",
+    ("architecture", "celeba_conv", "negative_slope"): "1.0",
     ("architecture", "conv", "latent_dim"): "3",
     ("architecture", "conv", "log_variance_range"): "[-0.01, 0.01]",
     ("architecture", "conv", "width"): "3",

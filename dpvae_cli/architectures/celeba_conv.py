@@ -1,12 +1,13 @@
 """The convolutional pair for 64x64 RGB images (paper, appendix C, Figure 10)."""
 
 from itertools import pairwise
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
+from pydantic import Field
 from torch import nn
 
 from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim
-from dpvae_cli.architectures.layers import doubling, halving
+from dpvae_cli.architectures.layers import SLOPE, doubling, halving
 from dpvae_cli.foundation.errors import UsageError
 
 SHAPE = (3, 64, 64)
@@ -20,12 +21,14 @@ class CelebaConv(ArchitectureSpec):
 
     Kernels, strides, nearest upsampling and replicated borders are the released code's. Its
     `nn.LeakyReLU(True)` has slope one, which makes these nets affine but for batch norm; here the
-    slope is 0.01. Neither it nor the paper states the latent size: 64 is ours.
+    slope is `negative_slope`. Neither it nor the paper states the latent size: 64 is ours.
     """
 
     kind: Literal["celeba_conv"] = "celeba_conv"
     latent_dim: LatentDim = 64
     """L, the number of latent dimensions (ours; the paper states none)."""
+    negative_slope: Annotated[float, Field(ge=0, le=1)] = SLOPE
+    """Slope of the leaky ReLUs below zero; 1 is the released code's, by accident: no bend."""
 
     def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
         """Return the pair; only 3x64x64 fits."""
@@ -35,23 +38,25 @@ class CelebaConv(ArchitectureSpec):
                 f"the data has {example_shape}",
                 hint="Give data.size=64, or use architecture=conv for other square images.",
             )
-        encoder = Encoder(_encoder(self.latent_dim), log_variance_range=self.log_variance_range)
-        return encoder, _decoder(self.latent_dim)
+        network = _encoder(self.latent_dim, self.negative_slope)
+        encoder = Encoder(network, log_variance_range=self.log_variance_range)
+        return encoder, _decoder(self.latent_dim, self.negative_slope)
 
 
-def _encoder(latent_dim: int) -> nn.Module:
-    steps = [halving(a, b, has_norm=True) for a, b in pairwise((3, *WIDTHS))]
+def _encoder(latent_dim: int, slope: float) -> nn.Module:
+    steps = [halving(a, b, has_norm=True, slope=slope) for a, b in pairwise((3, *WIDTHS))]
     layers = [layer for step in steps for layer in step]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(FEATURES, 2 * latent_dim))
 
 
-def _decoder(latent_dim: int) -> nn.Module:
+def _decoder(latent_dim: int, slope: float) -> nn.Module:
     steps = [
-        doubling(a, b, has_norm=True, padding="replicate") for a, b in pairwise(reversed(WIDTHS))
+        doubling(a, b, has_norm=True, padding="replicate", slope=slope)
+        for a, b in pairwise(reversed(WIDTHS))
     ]
     return nn.Sequential(
         nn.Linear(latent_dim, FEATURES),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(slope),
         nn.Unflatten(1, (WIDTHS[-1], 2, 2)),
         *(layer for step in steps for layer in step),
         nn.Upsample(scale_factor=2, mode="nearest"),

@@ -9,7 +9,12 @@ from torch import nn
 from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim
 from dpvae_cli.foundation.spec import Sizes
 
-ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh}
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "identity": nn.Identity,
+}
 
 
 @final
@@ -17,7 +22,7 @@ class Mlp(ArchitectureSpec):
     """D - hidden - 2 L and mirrored back; the paper's two-moons nets are 2 - 100 - 50 - 2 L.
 
     The released code's `nn.LeakyReLU(True)` has slope one, which makes these nets affine; here
-    the slope is real.
+    the slope is real, and `activation: identity` repeats that.
     """
 
     kind: Literal["mlp"] = "mlp"
@@ -25,8 +30,8 @@ class Mlp(ArchitectureSpec):
     """L, the number of latent dimensions."""
     hidden: Sizes = (100, 50)
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
-    activation: Literal["relu", "leaky_relu", "tanh"] = "leaky_relu"
-    """Between the layers; leaky_relu has slope 0.01."""
+    activation: Literal["relu", "leaky_relu", "tanh", "identity"] = "leaky_relu"
+    """Between the layers; leaky_relu has slope 0.01, identity makes both nets affine."""
 
     def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
         """Return the pair for examples of any shape; they are flattened and put back."""

@@ -38,6 +38,7 @@ def checks(data_root: Path | None = None) -> list[Row]:
         ("threads", str(torch.get_num_threads()), "ok"),
         _data_root(data_root),
         _mnist(data_root),
+        _files("binarized_mnist", "binarized_mnist_train.amat", data_root),
         _files("svhn", "train_32x32.mat", data_root),
         _files("celeba", "img_align_celeba", data_root),
         _folder("cache", locations.cache_root(), f"${locations.CACHE_VARIABLE} or the user cache"),

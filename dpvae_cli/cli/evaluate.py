@@ -198,8 +198,8 @@ def _measure(
     )
     results, failures = measure(subject, names)
     for result in results:
-        if result.details.get("note"):
-            console.note(f"{run.label}: {result.metric}: {result.details['note']}")
+        for note in filter(None, map(result.details.get, ("note", "data_note"))):
+            console.note(f"{run.label}: {result.metric}: {note}")
     if not results and len(failures) == 1:
         raise next(iter(failures.values()))
     for name, error in failures.items():

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from dpvae_cli.data.arrays import Arrays
 from dpvae_cli.data.base import Dataset, Split
+from dpvae_cli.data.binarized_mnist import BinarizedMnist
 from dpvae_cli.data.celeba import Celeba
 from dpvae_cli.data.digits import Digits
 from dpvae_cli.data.folder import Folder
@@ -14,12 +15,14 @@ from dpvae_cli.data.moons import Moons
 from dpvae_cli.data.svhn import Svhn
 
 AnyData = Annotated[
-    Moons | Digits | Mnist | Svhn | Celeba | Folder | Arrays, Field(discriminator="kind")
+    Moons | Digits | Mnist | BinarizedMnist | Svhn | Celeba | Folder | Arrays,
+    Field(discriminator="kind"),
 ]
 
 __all__ = [
     "AnyData",
     "Arrays",
+    "BinarizedMnist",
     "Celeba",
     "Dataset",
     "Digits",

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, final
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, Indices, PerExample, Stored
 from dpvae_cli.foundation.spec import Spec
 
@@ -20,6 +21,7 @@ SplitName = Literal["train", "validation", "test"]
 Binarize = Literal["threshold", "static", "dynamic"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 BINARIZATION_SEED = 0
+CHUNK = 1_000
 
 
 @final
@@ -49,6 +51,12 @@ class Split:
             return self.examples(index)
         return torch.bernoulli(_as_float(self.redrawn_from[index]), generator=generator)
 
+    def part(self, rows: slice) -> "Split":
+        """Return some of the examples, as they are here."""
+        labels = None if self.labels is None else self.labels[rows]
+        grey = None if self.redrawn_from is None else self.redrawn_from[rows]
+        return Split(self.stored[rows], labels, grey)
+
     def to(self, device: torch.device) -> "Split":
         """Return the split with its tensors on `device`."""
         labels = None if self.labels is None else self.labels.to(device)
@@ -67,7 +75,7 @@ class Dataset:
 
     `eight_bit` tells that values are 8-bit intensities in [0, 1] (bits per dimension make sense);
     `distance_to_manifold` is there where the noiseless data manifold is known; `note` names a
-    subset or any other reason why numbers do not compare with published ones.
+    subset or any other reason why numbers do not compare with published ones, or says that they do.
     """
 
     name: str
@@ -145,18 +153,32 @@ def held_out_shares(count: int, **shares: float) -> dict[str, slice]:
 def binarized(split: Split, how: Binarize | None, name: SplitName) -> Split:
     """Return the split as zeros and ones: cut at 1/2, drawn once, or drawn anew in every batch.
 
-    The fixed draws come from a fixed seed, so every run and every machine has the same ones.
+    The fixed draws are a function of the example, its place and `name` alone: every run, machine
+    and version has the same ones.
     """
     if how is None:
         return split
     values = _as_float(split.stored)
     _refuse_outside_unit_interval(values)
-    if how == "threshold":
-        zeros_and_ones = values > 0.5
-    else:
-        zeros_and_ones = torch.bernoulli(values, generator=stream(BINARIZATION_SEED, name)) > 0
+    zeros_and_ones = values > 0.5 if how == "threshold" else _drawn_once(split.stored, name)
     fixed = zeros_and_ones.to(torch.uint8) * 255
     return Split(fixed, split.labels, split.stored if how == "dynamic" else None)
+
+
+def _drawn_once(stored: Stored, name: SplitName) -> Tensor:
+    """Return one where a uniform draw is below the intensity, else zero.
+
+    Raw words of PCG64 and double-precision arithmetic are the same everywhere; torch promises
+    its own draws for neither versions nor platforms.
+    """
+    generator = np.random.PCG64(derive_seed(BINARIZATION_SEED, name))
+    drawn = torch.empty(stored.shape, dtype=torch.bool)
+    for start in range(0, len(stored), CHUNK):
+        values = stored[start : start + CHUNK].cpu().numpy()
+        intensities = np.divide(values, 255 if values.dtype == np.uint8 else 1, dtype=np.float64)
+        uniform = (generator.random_raw(values.size) >> 11) * 2.0**-53
+        drawn[start : start + CHUNK] = torch.from_numpy(uniform.reshape(values.shape) < intensities)
+    return drawn
 
 
 def _refuse_outside_unit_interval(values: Tensor) -> None:

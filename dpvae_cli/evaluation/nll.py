@@ -19,6 +19,7 @@ from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.model import VAE
 
 CHUNK = 4_096
+BITS_NOTE = "8-bit data in [0, 1] without dequantisation"
 
 
 @torch.no_grad()
@@ -105,7 +106,7 @@ def _result(subject: Subject, found: list[ImportanceEstimate]) -> Result:
         "effective_samples_median": effective[count // 2],
         "effective_samples_minimum": effective[0],
         "bits_per_dimension": bits,
-        "bits_per_dimension_note": "8-bit data in [0, 1] without dequantisation" if bits else None,
+        "bits_per_dimension_note": BITS_NOTE if subject.dataset.eight_bit and bits else None,
         "data_note": subject.dataset.note,
     }
     return Result(

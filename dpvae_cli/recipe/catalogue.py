@@ -1,4 +1,7 @@
-"""The packaged recipes: beside the package once installed, in `recipes/` of a checkout."""
+"""The packaged recipes: beside the package once installed, in `recipes/` of a checkout.
+
+A recipe in a folder of `recipes/` is named with it: `as_published/beta_tc_mnist`.
+"""
 
 import os
 from pathlib import Path
@@ -28,8 +31,21 @@ def folder() -> Path:
 
 
 def names() -> list[str]:
-    """Return the names of the packaged recipes, sorted."""
-    return sorted(path.stem for path in folder().glob("*.yaml"))
+    """Return the names of the packaged recipes, sorted, those in folders last."""
+    base = folder()
+    found = [path.relative_to(base).with_suffix("").as_posix() for path in base.rglob("*.yaml")]
+    return sorted(found, key=lambda name: (name.count("/"), name))
+
+
+def run_name(path: Path) -> str:
+    """Return what a recipe's runs are called: `as_published/vae_svhn` is `as_published_vae_svhn`.
+
+    Other files give their stem alone.
+    """
+    for base in FOLDERS:
+        if path.resolve().is_relative_to(base.resolve()):
+            return "_".join(path.resolve().with_suffix("").relative_to(base.resolve()).parts)
+    return path.stem
 
 
 def title(name: str) -> str:
@@ -50,12 +66,18 @@ def locate(name_or_path: str) -> Path:
     if _exists(path):
         return path
     if path.suffix in SUFFIXES or os.sep in name_or_path:
-        raise _unknown(name_or_path, "there is no such file" + did_you_mean(path.stem, names()))
+        near = did_you_mean(_without_suffix(name_or_path), names())
+        near = near or did_you_mean(path.stem, names())
+        raise _unknown(name_or_path, "there is no such file" + near)
     own = [file.name for file in Path().glob(f"*{SUFFIXES[0]}")]
     raise _unknown(
         name_or_path,
         "there is no packaged recipe of that name" + did_you_mean(name_or_path, [*names(), *own]),
     )
+
+
+def _without_suffix(name: str) -> str:
+    return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
 
 
 def _exists(path: Path) -> bool:

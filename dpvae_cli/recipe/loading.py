@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dpvae_cli.recipe import overrides as key_values
-from dpvae_cli.recipe.catalogue import locate
+from dpvae_cli.recipe.catalogue import locate, run_name
 from dpvae_cli.recipe.complaints import complaints
 from dpvae_cli.recipe.mistakes import Mistake, RecipeError
 from dpvae_cli.recipe.reading import Tree, read_file
@@ -27,7 +27,7 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError([*error.mistakes, *mistakes], hint=error.hint) from error
     tree.mistakes.extend(mistakes)
     key_values.apply(tree, parsed)
-    return checked(tree).named(path.stem)
+    return checked(tree).named(run_name(path))
 
 
 def checked(tree: Tree) -> Recipe:

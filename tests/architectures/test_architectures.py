@@ -120,6 +120,33 @@ def test_default_activation_bends():
     assert (middle - decoder(z).mean(dim=0, keepdim=True)).abs().max() > 1e-6
 
 
+def test_identity_makes_the_moons_nets_affine():
+    encoder, decoder = Mlp(activation="identity").build((2,))
+    for network in (encoder.double().network, decoder.double()):
+        x = torch.randn(2, 2, dtype=torch.float64)
+        middle = network(x.mean(dim=0, keepdim=True))
+        torch.testing.assert_close(middle, network(x).mean(dim=0, keepdim=True))
+
+
+def test_slope_one_makes_celeba_conv_linear_but_for_batch_norm():
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    gaps = []
+    for slope in (0.01, 1.0):
+        encoder, decoder = CelebaConv(latent_dim=2, negative_slope=slope).build((3, 64, 64))
+        slopes = [
+            module.negative_slope
+            for net in (encoder, decoder)
+            for module in net.modules()
+            if isinstance(module, nn.LeakyReLU)
+        ]
+        assert slopes == [slope] * 10
+        network = encoder.double().eval().network  # evaluating, batch norm is affine
+        middle = network(x.mean(dim=0, keepdim=True)) - network(x).mean(dim=0, keepdim=True)
+        gaps.append(float(middle.detach().abs().max()))
+    assert gaps[0] > 1e-6
+    assert gaps[1] < 1e-12
+
+
 @pytest.mark.parametrize("shape", [(28, 28), (1, 32, 32), (3, 28, 28), (784,)])
 def test_mnist_conv_refuses_other_shapes(shape):
     with pytest.raises(UsageError, match="1, 28, 28") as caught:

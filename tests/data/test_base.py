@@ -1,5 +1,8 @@
 """Splits, holding out, binarisation and fingerprints."""
 
+import hashlib
+
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -7,7 +10,7 @@ from torch.testing import assert_close
 from dpvae_cli.data.base import Dataset, Split, binarized, hold_out
 from dpvae_cli.data.locations import cache_root, candidates, data_root
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.randomness import derive_seed, stream
 
 GREY = Split(torch.randint(0, 256, (40, 1, 5, 5), dtype=torch.uint8), torch.arange(40))
 EVERYTHING = torch.arange(40)
@@ -60,6 +63,69 @@ def test_static_draws_differ_between_splits_and_follow_the_grey_values():
     grey = GREY.examples()
     error = (grey * (1 - grey)).sum().sqrt() / grey.numel()
     assert (train.mean() - grey.mean()).abs() < 4 * error
+
+
+RAMP = Split((torch.arange(2_500 * 6) % 256).to(torch.uint8).view(2_500, 1, 2, 3))
+"""More rows than are drawn at a time."""
+
+
+def test_static_draws_are_these_very_ones_whatever_the_seeds_and_threads():
+    """Written down once: every run, machine and version must draw them again."""
+    threads, digests = torch.get_num_threads(), set()
+    for seed in (0, 7):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        torch.set_num_threads(1 + seed % 2)
+        drawn = binarized(RAMP, "static", "train").stored.numpy()
+        digests.add(hashlib.sha256(drawn.tobytes()).hexdigest()[:16])
+    torch.set_num_threads(threads)
+    assert digests == {"a4d8488c749341da"}
+
+
+def test_static_draws_follow_from_the_generator_s_raw_words():
+    """One where the upper 53 bits of PCG64's next word, read as a fraction, are below x / 255."""
+    words = np.random.PCG64(derive_seed(0, "test")).random_raw(RAMP.stored.numel())
+    fractions = [int(word) >> 11 for word in words]
+    expected = [
+        255 * fraction < int(value) * 2**53
+        for fraction, value in zip(fractions, RAMP.stored.flatten().tolist(), strict=True)
+    ]
+    assert (binarized(RAMP, "static", "test").stored.flatten() > 0).tolist() == expected
+
+
+def test_static_draws_of_floats_and_bytes_agree():
+    floats = Split(RAMP.stored.double() / 255)
+    drawn = [binarized(split, "static", "test").stored for split in (RAMP, floats)]
+    assert torch.equal(*drawn)
+
+
+def test_static_draws_keep_black_and_white():
+    for value in (0, 255):
+        split = Split(torch.full((50, 9), value, dtype=torch.uint8))
+        assert (binarized(split, "static", "train").stored == value).all()
+
+
+def test_static_draws_have_the_intensity_as_their_probability():
+    split = Split(torch.arange(256, dtype=torch.uint8).expand(4_000, 256).contiguous())
+    frequency = binarized(split, "static", "train").examples().double().mean(dim=0)
+    p = torch.arange(256).double() / 255
+    surprise = (frequency - p)[1:-1] / (p * (1 - p) / 4_000).sqrt()[1:-1]
+    assert surprise.abs().max() < 4.5
+    assert surprise.std() == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("how", [None, "static", "dynamic"])
+def test_a_part_is_cut_from_everything(how):
+    whole = binarized(GREY, how, "train")
+    part = whole.part(slice(5, 9))
+    assert torch.equal(part.examples(), whole.examples(slice(5, 9)))
+    assert part.labels.tolist() == [5, 6, 7, 8]
+    batches = [
+        split.training_batch(index, stream(0, "b"))
+        for split, index in ((part, torch.tensor([1, 2])), (whole, torch.tensor([6, 7])))
+    ]
+    assert torch.equal(*batches)
+    assert Split(torch.zeros(4, 1)).part(slice(2)).labels is None
 
 
 @pytest.mark.parametrize("how", ["threshold", "static"])

@@ -194,3 +194,32 @@ def test_binarised_digits(tmp_path, how):
         assert ((examples == 0) | (examples == 1)).all()
         assert torch.equal(examples, again.split(name).examples())
     assert (data.train.redrawn_from is not None) == (how == "dynamic")
+
+
+def test_static_pixels_do_not_depend_on_how_many_images_are_held_out(tmp_path):
+    make(tmp_path / "MNIST" / "raw")
+    drawn = []
+    for validation in (2, 5):
+        data = Mnist(validation=validation, binarize="static").load(tmp_path, download=False)
+        drawn.append(torch.cat([data.train.stored, data.validation.stored]))
+    assert torch.equal(*drawn)
+
+
+def test_labels_stay_with_their_binarised_digits(tmp_path):
+    make(tmp_path / "MNIST" / "raw")
+    grey, cut = (
+        Mnist(validation=5, binarize=how).load(tmp_path, download=False)
+        for how in (None, "threshold")
+    )
+    for name in ("train", "validation", "test"):
+        assert torch.equal(grey.split(name).labels, cut.split(name).labels)
+        assert torch.equal(cut.split(name).stored > 0, grey.split(name).stored > 127)
+
+
+@pytest.mark.parametrize("how", ["threshold", "static", "dynamic"])
+def test_binarised_digits_say_that_published_likelihoods_are_of_others(tmp_path, how):
+    make(tmp_path / "MNIST" / "raw")
+    note = Mnist(validation=5, binarize=how).load(tmp_path, download=False).note
+    assert "published likelihoods" in note
+    assert "binarized_mnist" in note
+    assert SPEC.load(tmp_path, download=False).note is None

@@ -116,7 +116,8 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         ),
         (
             "architecture.activation=rleu",
-            '"rleu" is not one of the words; did you mean relu?; allowed: relu, leaky_relu, tanh',
+            '"rleu" is not one of the words; did you mean relu?; '
+            "allowed: relu, leaky_relu, tanh, identity",
         ),
         (
             "architecture.hidden=100",

@@ -1,5 +1,8 @@
 """The recipes that come along: complete, twins of each other, valid in editors."""
 
+import math
+import re
+
 import jsonschema
 import pytest
 
@@ -12,12 +15,14 @@ from tests.recipe.writing import MINIMAL, written
 
 REGULARIZERS = sorted(kinds("regularizer"))
 NAMES = catalogue.names()
+PUBLISHED = [name for name in NAMES if name.startswith("as_published/")]
 
 
 def test_there_is_one_for_each_regularizer_on_the_papers_data():
     sets = ("moons", "mnist", "svhn", "celeba")
     expected = {f"{kind}_{data}" for kind in REGULARIZERS for data in sets}
-    assert expected | {"beta_h_digits", "beta_h_folder"} <= set(NAMES)
+    others = {"beta_h_digits", "beta_h_folder", "vae_mnist_binary"}
+    assert set(NAMES) == expected | others | set(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,11 +43,113 @@ def test_the_header_has_a_title_the_paper_and_the_commands(name):
     assert "prior: decoupled" in lines
 
 
+def commands(name: str) -> list[list[str]]:
+    """Return the words after `dpvae train` in a header, its broken lines joined."""
+    header = text_of(catalogue.locate(name)).partition("\n\n")[0]
+    joined = re.sub(r" \\\n# +", " ", header)
+    found = re.findall(r"^#   dpvae train (.*)$", joined, flags=re.MULTILINE)
+    return [line.partition("    #")[0].split() for line in found]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_of_the_header_is_a_recipe(name):
+    recipes = [Recipe.load(word, overrides) for word, *overrides in commands(name)]
+    assert len(recipes) >= 2
+    assert {word for word, *_ in commands(name)} == {name}
+    assert {recipe.prior.kind for recipe in recipes} == {"decoupled", "standard_normal"}
+
+
+def test_the_binary_recipe_is_for_likelihoods():
+    recipe = Recipe.load("vae_mnist_binary")
+    assert (recipe.data.kind, recipe.data.binarize, recipe.data.validation) == (
+        "mnist",
+        "static",
+        10_000,
+    )
+    assert (recipe.likelihood.kind, recipe.architecture.latent_dim) == ("bernoulli", 40)
+    recipe.architecture.build(recipe.data.example_shape())
+    theirs = Recipe.load("vae_mnist_binary", ["data=binarized_mnist"])
+    assert theirs.data.example_shape() == recipe.data.example_shape()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_recipe_is_one_of_ours_with_other_settings(name):
+    own = name.removeprefix("as_published/")
+    theirs, ours = Recipe.load(name), Recipe.load(own)
+    kinds_of = [
+        [getattr(recipe, section).kind for section in SECTIONS_WITH_KIND]
+        for recipe in (theirs, ours)
+    ]
+    assert kinds_of[0] == kinds_of[1]
+    assert (theirs.name, ours.name) == (f"as_published_{own}", own)
+    assert to_dict(theirs) != to_dict(ours)
+    header = " ".join(text_of(catalogue.locate(name)).replace("# ", "").split())
+    for words in ("as the released code has it", "93d06f5", "Not expressed: "):
+        assert words in header
+
+
+@pytest.mark.parametrize(
+    ("kind", "prior", "weight", "batch_size", "learning_rate", "iterations"),
+    [
+        ("beta_h", "decoupled", 10, 100, 1e-3, 100_000),
+        ("beta_h", "standard_normal", 1, 24, 1e-4, 100_000),
+        ("beta_b", "decoupled", 100, 24, 1e-3, 100_000),
+        ("beta_b", "standard_normal", 100, 24, 1e-3, 100_000),
+        ("beta_tc", "decoupled", 1, 100, 1e-4, 200_000),
+        ("beta_tc", "standard_normal", 10, 100, 1e-4, 100_000),
+        ("factor", "decoupled", 1, 24, 1e-4, 100_000),
+        ("factor", "standard_normal", 1, 24, 1e-4, 100_000),
+        ("info", "decoupled", 10, 24, 1e-3, 100_000),
+        ("info", "standard_normal", 10, 24, 1e-4, 100_000),
+    ],
+)
+def test_published_mnist_has_the_released_settings_for_both_twins(
+    kind, prior, weight, batch_size, learning_rate, iterations
+):
+    named = [
+        Recipe.load(word, overrides) for word, *overrides in commands(f"as_published/{kind}_mnist")
+    ]
+    [recipe] = [recipe for recipe in named if recipe.prior.kind == prior]
+    training = recipe.training
+    assert (training.batch_size, training.learning_rate, training.iterations) == (
+        batch_size,
+        learning_rate,
+        iterations,
+    )
+    assert recipe.likelihood.scale == pytest.approx(1 / math.sqrt(2 * weight), rel=1e-6)
+    released = {
+        "beta_h": {"beta": 5},
+        "beta_b": {"gamma": 15, "max_capacity": 25 / 24},
+        "beta_tc": {"beta": 4, "gamma": 150 if prior == "decoupled" else 15, "form": "printed"},
+        "factor": {"gamma": 1000, "weights_per": "batch", "discriminator_learning_rate": 1e-4},
+        "info": {"alpha": 0, "lambda_": 1000, "bandwidth": 4, "weights_per": "batch"},
+    }[kind]
+    assert {key: getattr(recipe.regularizer, key) for key in released} == released
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_nets_and_weights_are_the_released_ones(name):
+    recipe = Recipe.load(name)
+    nets = {"moons": {"activation": "identity"}, "celeba": {"negative_slope": 1.0}}
+    expected = nets.get(recipe.data.kind, {})
+    assert {key: getattr(recipe.architecture, key) for key in expected} == expected
+    regularizer = recipe.regularizer
+    if regularizer.kind in ("beta_tc", "factor", "info"):
+        assert regularizer.weights_per == "batch"
+    if regularizer.kind == "info":
+        assert regularizer.bandwidth == recipe.architecture.latent_dim**2
+    if regularizer.kind == "beta_b":
+        assert regularizer.max_capacity * recipe.training.batch_size == pytest.approx(25)
+
+
 IMAGES = {"mnist": (100, 2), "svhn": (50, 32), "celeba": (50, 64)}
 """Batch size (appendix C) and latent size (MNIST: released code; others: ours)."""
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.rpartition("_")[2] in IMAGES])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in NAMES if name.rpartition("_")[2] in IMAGES and name not in PUBLISHED],
+)
 def test_the_image_recipes_have_the_papers_numbers(name):
     recipe = Recipe.load(name)
     training, regularizer = recipe.training, recipe.regularizer
