@@ -54,7 +54,7 @@ def evaluate(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=2,
+            min=1,
             help="Held-out images for nll: short for evaluation.nll_images=N.",
             show_default=False,
         ),

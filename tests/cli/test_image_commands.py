@@ -132,7 +132,9 @@ def test_plot_samples_keeps_what_it_shows(tmp_path):
 
 def test_eval_limits_nll_and_goes_on(tmp_path):
     def measured(*arguments):
-        done = ok("eval", "grey", "--metrics", "nll", "--json", *arguments)
+        # so many samples fill a batch, and each example is kept by itself
+        more = "evaluation.nll_samples=1000"
+        done = ok("eval", "grey", "--metrics", "nll", "--json", more, *arguments)
         [result] = json.loads(done.stdout)["runs"][0]["results"]
         return result
 
@@ -143,4 +145,7 @@ def test_eval_limits_nll_and_goes_on(tmp_path):
     five = measured("evaluation.nll_images=5")
     assert len(np.load("grey/checkpoint.nll.npz")["keys"]) == 5
     assert measured("--limit", 5) == five
-    assert run("eval", "grey", "--limit", 1).exit_code == 2
+    one = measured("--limit", 1)
+    assert (one["standard_error"], one["details"]["images"]) == (None, 1)
+    assert "nan" not in ok("eval", "grey", "--metrics", "nll", "--limit", 1).stdout
+    assert run("eval", "grey", "--limit", 0).exit_code == 2
