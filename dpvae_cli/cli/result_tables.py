@@ -53,6 +53,19 @@ def compared(runs: Sequence[RunResults]) -> Table:
     return columns, table
 
 
+def foot(runs: Sequence[RunResults]) -> list[str]:
+    """Return what is to be said of the data, a line a run, or one line for all of them."""
+    notes = [_data_note(run) for run in runs]
+    if len(set(notes)) == 1:
+        return [f"Data: {notes[0]}."] if notes[0] else []
+    return [f"Data of {run.run}: {note}." for run, note in zip(runs, notes, strict=True) if note]
+
+
+def _data_note(run: RunResults) -> str:
+    found = (result.details.get("data_note") for result in run.results)
+    return "; ".join(dict.fromkeys(filter(None, found)))
+
+
 def _rows(run: RunResults) -> Iterator[Row]:
     for result in run.results:
         if result.metric == "leak":
