@@ -63,9 +63,7 @@ def negative_log_likelihoods(
     return [_summarise(log_weights) for log_weights in torch.cat(blocks, dim=1)]
 
 
-def _drawn(
-    posterior: DiagonalGaussian, count: int, generators: Sequence[torch.Generator]
-) -> Codes:
+def _drawn(posterior: DiagonalGaussian, count: int, generators: Sequence[torch.Generator]) -> Codes:
     """Draw `count` codes of every example's posterior, those of one example after another."""
     rows = zip(posterior.mean.split(1), posterior.log_variance.split(1), generators, strict=True)
     drawn = [DiagonalGaussian(m, v).sample(count, generator=each) for m, v, each in rows]
