@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from dpvae_cli.evaluation.finished import ImportanceEstimate, key_of
 from dpvae_cli.evaluation.subject import Subject

@@ -23,7 +23,7 @@ FAILURES = (OSError, http.client.HTTPException)
 
 
 class DownloadError(OSError):
-    """A file cannot be had; what has arrived of it is kept, and the next call goes on from there."""
+    """A file cannot be had; what has arrived of it is kept for the next call."""
 
 
 class _ChecksumError(DownloadError):

@@ -6,11 +6,11 @@ import torch
 import dpvae_cli as dpvae
 from dpvae_cli.evaluation.active_units import active_units
 from dpvae_cli.evaluation.evaluate import METRICS, NEED_IMAGES, measure, metric_names
+from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.sampling.encodings import EncodedTraining, decode
 from dpvae_cli.sampling.samples import prior_samples
-from dpvae_cli.evaluation.features import FeatureOptions
 from tests.small import (
     gaussian_posterior_vae,
     image_vae,
