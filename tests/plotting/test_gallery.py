@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import samples, style
@@ -49,5 +50,6 @@ def test_groups_stand_apart_at_any_size_of_picture(side, tmp_path):
     down = [above.y0 - below.y1 for above, below in zip(boxes[:3], boxes[3:], strict=True)]
     assert min(across + down) > max(2.5 * between_images, 0.14 * figure.dpi)
     assert boxes[0].width > 0.2 * figure.bbox.width, "the images keep most of the page"
-    titles = [ax.title.get_window_extent() for ax in figure.axes[:3]]
+    canvas = FigureCanvasAgg(figure)
+    titles = [ax.title.get_window_extent(canvas.get_renderer()) for ax in figure.axes[:3]]
     assert all(left.x1 < right.x0 for left, right in zip(titles[:2], titles[1:], strict=True))
