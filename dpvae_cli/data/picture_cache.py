@@ -109,6 +109,13 @@ def load_parts(
     return _cut(stored, source, skipped), skipped
 
 
+def left_out(skipped: Mapping[str, str]) -> str | None:
+    """Return what a data set's note says of skipped files."""
+    if not skipped:
+        return None
+    return f"{len(skipped):,} unreadable file{'s' if len(skipped) > 1 else ''} left out"
+
+
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Let one process at a time look and decode."""

@@ -163,7 +163,7 @@ def test_the_note_of_the_data_reaches_json_metrics_and_the_foot(tmp_path, monkey
     data = "data={kind: folder, path: in, size: 8, colour: grey, on_error: skip}"
     ok("train", "vae_moons", data, *small, "--run-dir", "run")
     ok("train", "vae_moons", data, *small, "--run-dir", "twin", "prior=standard_normal")
-    note = "1 unreadable files left out"
+    note = "1 unreadable file left out"
     done = ok("eval", "run", "--metrics", "skl,leak,nll")
     assert done.stdout.rstrip().endswith(f"Data: {note}.")
     kept = json.loads((tmp_path / "run" / "metrics.json").read_text())["results"]
