@@ -1,5 +1,6 @@
 """Small models and recipes that tests share."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,12 @@ def image_vae(*shape: int, seed: int = 0) -> VAE:
 
 def tiny_extractor(path: Path) -> Path:
     """Write a TorchScript feature extractor, means over 2x2 parts of each channel, to `path`."""
-    parts = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    torch.jit.save(torch.jit.script(parts), path)
+    return scripted(nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten()), path)
+
+
+def scripted(network: nn.Module, path: Path) -> Path:
+    """Write a network as TorchScript, which torch only warns of by now."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit")
+        torch.jit.save(torch.jit.script(network), path)
     return path

@@ -13,6 +13,7 @@ from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, Quiet, See
 if TYPE_CHECKING:
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.evaluation.subject import Progress
+    from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.training.opened import Opened
 
@@ -54,7 +55,7 @@ def evaluate(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=2,
+            min=1,
             help="Held-out images for nll: short for evaluation.nll_images=N.",
             show_default=False,
         ),
@@ -195,28 +196,40 @@ def _measure(
         progress,
         features,
         finished=Finished(run.path.with_suffix(".nll.npz"), checkpoint=run.digest),
+        training_note=run.data_note,
     )
     results, failures = measure(subject, names)
     for result in results:
-        for note in filter(None, map(result.details.get, ("note", "data_note"))):
-            console.note(f"{run.label}: {result.metric}: {note}")
-    if not results and len(failures) == 1:
-        raise next(iter(failures.values()))
-    for name, error in failures.items():
-        console.note(f"{run.label}: {name} failed: {error}")
-        if error.hint:
-            console.note(error.hint)
-    if failures and not results:
-        raise next(iter(failures.values()))
+        if result.details.get("note"):
+            console.note(f"{run.label}: {result.metric}: {result.details['note']}")
+    _report(run, failures, nothing_else=not results)
     record = run_results(run, results)
     keep(run, record)
     return record, not failures
 
 
+def _report(run: "Opened", failures: "dict[str, DpvaeError]", *, nothing_else: bool) -> None:
+    """Say what failed and why, each reason once; end with it where it is all there is to say."""
+    named: dict[str, list[str]] = {}
+    for name, error in failures.items():
+        named.setdefault(str(error), []).append(name)
+    for names in named.values():
+        error = failures[names[0]]
+        if nothing_else and len(failures) == 1:
+            raise error
+        console.note(f"{run.label}: {', '.join(names)} failed: {error}")
+        if error.hint:
+            console.note(error.hint)
+    if nothing_else and failures:
+        raise typer.Exit(console.exit_code(next(iter(failures.values()))))
+
+
 def _print(measured: "list[RunResults]") -> None:
-    from dpvae_cli.cli.result_tables import compared, single
+    from dpvae_cli.cli.result_tables import compared, foot, single
 
     if len(measured) == 1:
         console.table(measured[0].run, *single(measured[0]))
     else:
         console.table(None, *compared(measured))
+    for line in foot(measured):
+        console.result(line)

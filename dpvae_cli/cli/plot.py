@@ -203,7 +203,8 @@ def _leakage_curves(run: "Opened", label: str) -> "list[LeakageCurve]":
 
     record = results_file.read(run)
     if not any(result["metric"] == "leak" for result in record.get("results", [])):
-        subject = Subject(run.model, run.load_dataset, run.encoded, run.recipe.evaluation, 0)
+        sizes, note = run.recipe.evaluation, run.data_note
+        subject = Subject(run.model, run.load_dataset, run.encoded, sizes, 0, training_note=note)
         results, failed = measure(subject, ["leak"])
         if failed:
             raise failed["leak"]

@@ -1,4 +1,4 @@
-"""Progress of a training run on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Progress of training and metrics on stderr: a bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -20,10 +20,12 @@ from rich.progress import (
 from dpvae_cli.cli import console, preparation
 from dpvae_cli.evaluation.subject import Progress as MetricProgress
 from dpvae_cli.evaluation.subject import no_progress
-from dpvae_cli.foundation.progress import heard_by, silent
+from dpvae_cli.foundation.progress import duration, heard_by, silent
 from dpvae_cli.training.listener import Listener, Silent
 
 REFRESH, LINE_EVERY = 0.1, 2.0
+LONG = 600.0
+"""Seconds of waiting that one is told of beforehand."""
 
 
 @contextmanager
@@ -150,11 +152,17 @@ def terms(record: Mapping[str, Any]) -> str:
 
 @contextmanager
 def metric_progress(*, quiet: bool) -> Iterator[MetricProgress]:
-    """Return what hears of slow metrics: a bar on a terminal, nothing elsewhere."""
+    """Return what hears of slow metrics: a bar on a terminal, lines elsewhere, or nothing."""
     out = console.stderr()
-    if quiet or not out.is_terminal:
+    if quiet:
         with heard_by(silent):
             yield no_progress
+        return
+    warning = LongWait(out)
+    if not out.is_terminal:
+        lines = preparation.Lines(out)
+        with heard_by(lines.show):
+            yield both(warning.hear, lines.show)
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=out, transient=True) as progress:
@@ -163,7 +171,48 @@ def metric_progress(*, quiet: bool) -> Iterator[MetricProgress]:
         def show(metric: str, done: int, total: int) -> None:
             if metric not in tasks:
                 tasks[metric] = progress.add_task(metric, total=total)
-            progress.update(tasks[metric], completed=done)
+            progress.update(tasks[metric], completed=done, total=total)
 
         with heard_by(preparation.Tasks(progress).show):
-            yield show
+            yield both(warning.hear, show)
+
+
+def both(first: MetricProgress, second: MetricProgress) -> MetricProgress:
+    """Return what tells two listeners."""
+
+    def tell_both(metric: str, done: int, total: int) -> None:
+        first(metric, done, total)
+        second(metric, done, total)
+
+    return tell_both
+
+
+@final
+class LongWait:
+    """Says once that nll will take long, and how to ask for less."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._is_said = False
+        self._before, self._clock = 0, 0.0
+
+    def hear(self, metric: str, done: int, total: int) -> None:
+        """Judge by the last example; those kept from an earlier call take no time."""
+        if metric != "nll" or self._is_said:
+            return
+        now = time.perf_counter()
+        if done > self._before:
+            left = (now - self._clock) / (done - self._before) * (total - done)
+            self._is_said = left > LONG
+            if self._is_said:
+                self._say(left, total)
+        self._before, self._clock = done, now
+
+    def _say(self, left: float, total: int) -> None:
+        self._out.print(
+            f"nll of {total} examples takes {duration(left)} more. It may be interrupted: what is "
+            "finished is kept. For less, --limit N (examples) or evaluation.nll_samples=N.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

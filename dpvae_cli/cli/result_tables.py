@@ -53,6 +53,19 @@ def compared(runs: Sequence[RunResults]) -> Table:
     return columns, table
 
 
+def foot(runs: Sequence[RunResults]) -> list[str]:
+    """Return what is to be said of the data, a line a run, or one line for all of them."""
+    notes = [_data_note(run) for run in runs]
+    if len(set(notes)) == 1:
+        return [f"Data: {notes[0]}."] if notes[0] else []
+    return [f"Data of {run.run}: {note}." for run, note in zip(runs, notes, strict=True) if note]
+
+
+def _data_note(run: RunResults) -> str:
+    found = (result.details.get("data_note") for result in run.results)
+    return "; ".join(dict.fromkeys(filter(None, found)))
+
+
 def _rows(run: RunResults) -> Iterator[Row]:
     for result in run.results:
         if result.metric == "leak":
@@ -87,13 +100,14 @@ def _difference(first: Row | None, second: Row | None) -> str:
 
 
 def number(value: float | None, *, sign: bool = False) -> str:
-    """Return four significant digits, or a dash."""
-    return "-" if value is None else f"{value:{'+' if sign else ''}.4g}"
+    """Return four significant digits, or a dash where there is no finite number."""
+    is_there = value is not None and math.isfinite(value)
+    return f"{value:{'+' if sign else ''}.4g}" if is_there else "-"
 
 
 def with_error(value: float | None, error: float | None, *, sign: bool = False) -> str:
     """Return `value +- error`, the error with two significant digits."""
-    if value is None or error is None:
+    if value is None or error is None or not math.isfinite(error):
         return number(value, sign=sign)
     digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 4
     digits = min(digits, 6)

@@ -176,10 +176,10 @@ def _refuse_for_single_images(found: "Opened", folder: Path, n: int) -> None:
 def _write_single_images(found: "Opened", drawn: "LatentSamples", folder: Path) -> None:
     """Write one PNG per sample, decoding some at a time, and print the folder."""
     from dpvae_cli.plotting.samples import save_each
-    from dpvae_cli.sampling.encodings import CHUNK, decode
+    from dpvae_cli.sampling.encodings import MOST, decode
 
-    for start in range(0, len(drawn), CHUNK):
-        part = decode(found.model, drawn.z[start : start + CHUNK])
+    for start in range(0, len(drawn), MOST):
+        part = decode(found.model, drawn.z[start : start + MOST])
         save_each(part.numpy(), folder, start=start)
     console.result(str(folder))
 

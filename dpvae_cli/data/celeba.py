@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpvae_cli.data.base import Dataset, DataSpec, Split, SplitName, held_out_shares
 from dpvae_cli.data.locations import VARIABLE, candidates
-from dpvae_cli.data.picture_cache import OnError, Source, load_parts
+from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
 from dpvae_cli.data.pictures import CropError, Preparation, picture_names
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
@@ -58,8 +58,8 @@ class Celeba(DataSpec):
             raise UsageError(str(error), hint=_fitting_crop(error)) from error
         if len(names) != OFFICIAL_COUNT:
             notes.insert(0, f"{len(names):,} of CelebA's {OFFICIAL_COUNT:,} images")
-        if skipped:
-            notes.append(f"{len(skipped):,} unreadable files left out")
+        if (remark := left_out(skipped)) is not None:
+            notes.append(remark)
         attributes = _attributes(base)
         splits = {
             name: Split(part.stored, _labels(attributes, part.names, base))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dpvae_cli.data.base import Dataset, DataSpec, Fraction, Split, SplitName, held_out_shares
 from dpvae_cli.data.locations import VARIABLE, data_root
-from dpvae_cli.data.picture_cache import OnError, Source, load_parts
+from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
 from dpvae_cli.data.pictures import Colour, Preparation, picture_names
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
@@ -56,14 +56,13 @@ class Folder(DataSpec):
         )
         parts, skipped = load_parts(source, on_error=self.on_error)
         splits = {name: Split(part.stored) for name, part in parts.items()}
-        note = f"{len(skipped):,} unreadable files left out" if skipped else None
         return Dataset(
             source.name,
             train=splits["train"],
             validation=splits["validation"],
             test=splits["test"],
             eight_bit=True,
-            note=note,
+            note=left_out(skipped),
         )
 
     def _preparation(self) -> Preparation:

@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, final
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from dpvae_cli.data.base import Binarize, Dataset, DataSpec, Split, binarized, hold_out
 from dpvae_cli.data.locations import VARIABLE, candidates
+from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
 
 FILES = {
@@ -44,7 +46,7 @@ class Mnist(DataSpec):
         return (1, 28, 28)
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
-        """Read the four files; torchvision downloads them where none is found and it is allowed."""
+        """Read the four files; those that are missing are downloaded where it is allowed."""
         folder = _find(root, download=download)
         images, labels = _read_pair(folder, "train")
         parts = hold_out(len(images), validation=self.validation)
@@ -62,32 +64,39 @@ class Mnist(DataSpec):
 
 
 def _find(root: Path | None, *, download: bool) -> Path:
-    """Return the folder with the raw files, downloading them as a last resort."""
+    """Return the folder with the raw files, downloading what is missing as a last resort."""
     tried = [base / "MNIST" / "raw" for base in candidates("mnist", root)]
-    for folder in tried:
-        if _existing(folder / FILES["train"][0]) is not None:
-            return folder
+    names = FILES["train"] + FILES["test"]
+    there = [folder for folder in tried if any(_existing(folder / name) for name in names)]
+    folder = there[0] if there else tried[0]
+    if not there and not download:
+        raise MissingError(
+            "MNIST was not found; looked in " + " and ".join(map(str, tried)),
+            hint=f"Name the folder above MNIST/raw with --data-root or {VARIABLE}, "
+            "or leave out --no-download.",
+        )
     if download:
-        return _download(tried[0])
-    raise MissingError(
-        "MNIST was not found; looked in " + " and ".join(map(str, tried)),
-        hint=f"Name the folder above MNIST/raw with --data-root or {VARIABLE}, "
-        "or leave out --no-download.",
-    )
+        _download(folder, [name for name in names if _existing(folder / name) is None])
+    return folder
 
 
-def _download(folder: Path) -> Path:
+def _download(folder: Path, missing: Sequence[str]) -> None:
+    """Download files as they are published, packed."""
+    if not missing:
+        return
     from torchvision.datasets import MNIST  # noqa: PLC0415 - slow, and only a download needs it
 
+    checksums = dict(MNIST.resources)
     try:
-        MNIST(str(folder.parent.parent), download=True)
-    except (OSError, RuntimeError) as error:
+        for file in (f"{name}.gz" for name in missing):
+            urls = [f"{mirror}{file}" for mirror in MNIST.mirrors]
+            downloads.download(urls, folder / file, checksum=f"md5:{checksums[file]}")
+    except OSError as error:
         raise MissingError(
-            f"MNIST is not in {folder} and could not be downloaded: {error}",
+            f"MNIST is not whole in {folder} and could not be downloaded: {error}",
             hint=f"Put the four files {', '.join(FILES['train'] + FILES['test'])} (or .gz) into "
             f"{folder}, or name another folder with --data-root or {VARIABLE}.",
         ) from error
-    return folder
 
 
 def _existing(path: Path) -> Path | None:

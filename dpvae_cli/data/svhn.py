@@ -1,6 +1,5 @@
 """SVHN's cropped digits, read from the official .mat files (paper, section 5)."""
 
-import tempfile
 from pathlib import Path
 from typing import Literal, final
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from dpvae_cli.data.base import Dataset, DataSpec, Fraction, Split, held_out_shares
 from dpvae_cli.data.locations import VARIABLE, candidates
+from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
 
 OFFICIAL = {"train": 73_257, "test": 26_032, "extra": 531_131}
@@ -94,18 +94,16 @@ def _find(root: Path | None, needed: tuple[str, ...], *, download: bool) -> Path
 
 def _download(folder: Path, name: str) -> None:
     """Download a file with its checksum tested; it is there whole or not at all."""
-    from torchvision.datasets import SVHN, utils  # noqa: PLC0415 - slow, only a download needs it
+    from torchvision.datasets import SVHN  # noqa: PLC0415 - slow, only a download needs it
 
     url, file, checksum = SVHN.split_list[name]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as partial:
-            utils.download_url(url, partial, file, checksum)
-            (Path(partial) / file).replace(folder / file)
-    except (OSError, RuntimeError) as error:
+        downloads.download([url], folder / file, checksum=f"md5:{checksum}")
+    except OSError as error:
         raise MissingError(
             f"SVHN: {file} is not in {folder} and could not be downloaded: {error}",
-            hint=f"Put {url} there, or name another folder with --data-root or {VARIABLE}.",
+            hint="Start again to go on with what has arrived, or "
+            f"put {url} there, or name another folder with --data-root or {VARIABLE}.",
         ) from error
 
 

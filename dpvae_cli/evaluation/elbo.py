@@ -12,7 +12,10 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import CHUNK
+from dpvae_cli.sampling.encodings import reconstruction
+
+BLOCK = 1_000
+"""Examples whose noise is drawn together."""
 
 
 @final
@@ -35,12 +38,12 @@ def elbo_parts(model: VAE, split: Split, *, seed: int, purpose: str) -> ElboPart
         purpose: names their stream; the same seed and purpose give the same noise.
     """
     parts = []
-    for start in range(0, len(split), CHUNK):
-        x = split.examples(slice(start, start + CHUNK)).to(model.device, model.dtype)
+    for start in range(0, len(split), BLOCK):
+        x = split.examples(slice(start, start + BLOCK)).to(model.device, model.dtype)
         posterior = model.encode(x)
         generator = stream(seed, purpose, "elbo", start, device=model.device)
         z = posterior.sample(generator=generator)
-        terms = model.reconstruction(x, z), model.prior.kl(posterior, z)
+        terms = reconstruction(model, x, z), model.prior.kl(posterior, z)
         parts.append((*(term.cpu().double() for term in terms), posterior.mean))
     return ElboParts(*(torch.cat(column) for column in zip(*parts, strict=True)))
 

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.active_units import measure_active_units
@@ -66,10 +67,17 @@ def measure(subject: Subject, names: Sequence[str]) -> tuple[list[Result], dict[
     failed: dict[str, DpvaeError] = {}
     for name in names:
         try:
-            results += METRICS[name](subject)
+            results += _noted(subject, name)
         except DpvaeError as error:
             failed[name] = error
     return results, failed
+
+
+def _noted(subject: Subject, name: str) -> list[Result]:
+    """Measure one metric; every result of every metric says what is to be said of the data."""
+    results = METRICS[name](subject)
+    note = {"data_note": subject.data_note}
+    return [replace(result, details=result.details | note) for result in results]
 
 
 def evaluate(
@@ -130,5 +138,6 @@ def _evaluated(
         evaluation or Evaluation(),
         seed,
         features=features or FeatureOptions(),
+        training_note=data.note,
     )
-    return [result for name in names for result in METRICS[name](subject)]
+    return [result for name in names for result in _noted(subject, name)]

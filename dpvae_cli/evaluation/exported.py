@@ -1,5 +1,6 @@
 """A feature extractor of the user's own, exported to a file that holds its code."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,5 +31,9 @@ def _exported(file: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
 
 
 def _scripted(file: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    network: Callable[[Tensor], Tensor] = torch.jit.load(file, map_location=device).eval()
+    with warnings.catch_warnings():
+        # that TorchScript is on its way out concerns whoever writes such files
+        warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
+        network: Callable[[Tensor], Tensor] = torch.jit.load(file, map_location=device).eval()
     return network

@@ -172,7 +172,6 @@ def _result(
         "images": subject.reference.count,
         "images_in_split": len(subject.dataset.train) if from_training else None,
         "reference": None if options.reference is None else options.reference.name,
-        "data_note": subject.dataset.note if from_training else None,
     }
     return Result(
         metric=subject.extractor.result_name(metric),

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, final
@@ -57,9 +57,9 @@ class Finished:
         """Return the estimate of that key, or None where it is not finished."""
         return self._estimates.get(key)
 
-    def add(self, key: str, estimate: ImportanceEstimate) -> None:
-        """Keep an estimate; write the file now and then."""
-        self._estimates[key] = estimate
+    def add(self, estimates: Mapping[str, ImportanceEstimate]) -> None:
+        """Keep estimates; write the file now and then."""
+        self._estimates.update(estimates)
         if time.monotonic() - self._written > WRITE_EVERY:
             self._write()
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.randomness import seeded
 
@@ -54,15 +55,14 @@ def weights_file(given: Path | None = None, *, download: bool = True) -> Path:
 
 
 def _fetch(path: Path, *, download: bool) -> None:
-    """Download the weights; torch writes to a temporary name and compares the digest."""
+    """Download the weights to where torch would have them too; their digest is compared."""
     from pytorch_fid.inception import FID_WEIGHTS_URL  # noqa: PLC0415 - slow
 
     if not download:
         raise _missing("the Inception weights for fid and kid are not there, and --no-download")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(FID_WEIGHTS_URL, str(path), HASH_PREFIX, progress=False)
-    except (OSError, RuntimeError) as error:
+        downloads.download([FID_WEIGHTS_URL], path, checksum=f"sha256:{HASH_PREFIX}")
+    except OSError as error:
         raise _missing(
             f"the Inception weights for fid and kid are not there, nor to be had from "
             f"{FID_WEIGHTS_URL} ({error})"

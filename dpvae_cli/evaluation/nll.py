@@ -7,22 +7,24 @@ upper bound in expectation, and the tighter the more samples.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from dpvae_cli.evaluation.finished import ImportanceEstimate, key_of
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.foundation.shapes import Examples
+from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
+from dpvae_cli.sampling.encodings import at_once, reconstruction
 
-CHUNK = 4_096
 BITS_NOTE = "8-bit data in [0, 1] without dequantisation"
+DRAWN = 1_024
+"""Importance samples of an example that are drawn together, however many are decoded together."""
 
 
-@torch.no_grad()
 def negative_log_likelihood(
     model: VAE, x: Examples, *, samples: int, generator: torch.Generator
 ) -> ImportanceEstimate:
@@ -36,18 +38,46 @@ def negative_log_likelihood(
         samples: importance samples S.
         generator: on the model's device.
     """
+    [estimate] = negative_log_likelihoods(model, x, samples=samples, generators=[generator])
+    return estimate
+
+
+@torch.no_grad()
+def negative_log_likelihoods(
+    model: VAE, x: Examples, *, samples: int, generators: Sequence[torch.Generator]
+) -> list[ImportanceEstimate]:
+    """Estimate -log p(x) of some examples in nats, each from the draws of its own generator.
+
+    Their samples are decoded together, so x should be few where samples are many.
+    """
     posterior = model.encode(x)
-    log_weights = []
-    for start in range(0, samples, CHUNK):
-        count = min(CHUNK, samples - start)
-        z = posterior.sample(count, generator=generator).squeeze(1)
-        repeated = x.expand(count, *x.shape[1:])
-        log_joint = -model.reconstruction(repeated, z) + model.prior.log_prob(z)
-        log_weights.append((log_joint - posterior.log_prob(z)).double())
-    return _summarise(torch.cat(log_weights))
+    blocks = []
+    for start in range(0, samples, DRAWN):
+        count = min(DRAWN, samples - start)
+        z = _drawn(posterior, count, generators)
+        # a view where x is one example, its copies otherwise
+        repeated = x.unsqueeze(1).expand(-1, count, *x.shape[1:]).flatten(0, 1)
+        log_joint = model.prior.log_prob(z) - reconstruction(model, repeated, z)
+        log_q = _repeated(posterior, count).log_prob(z)
+        blocks.append((log_joint - log_q).double().view(len(x), count))
+    return [_summarise(log_weights) for log_weights in torch.cat(blocks, dim=1)]
 
 
-def _summarise(log_weights: Tensor) -> ImportanceEstimate:
+def _drawn(posterior: DiagonalGaussian, count: int, generators: Sequence[torch.Generator]) -> Codes:
+    """Draw `count` codes of every example's posterior, those of one example after another."""
+    rows = zip(posterior.mean.split(1), posterior.log_variance.split(1), generators, strict=True)
+    drawn = [DiagonalGaussian(m, v).sample(count, generator=each) for m, v, each in rows]
+    return torch.cat(drawn).squeeze(1)
+
+
+def _repeated(posterior: DiagonalGaussian, count: int) -> DiagonalGaussian:
+    mean, log_variance = posterior.mean, posterior.log_variance
+    return DiagonalGaussian(
+        mean.repeat_interleave(count, dim=0), log_variance.repeat_interleave(count, dim=0)
+    )
+
+
+def _summarise(log_weights: PerExample) -> ImportanceEstimate:
     samples = len(log_weights)
     log_total = torch.logsumexp(log_weights, dim=0)
     share = torch.exp(log_weights - log_total)
@@ -61,37 +91,48 @@ def nll(subject: Subject) -> list[Result]:
     """Measure the mean -log p(x) over held-out examples, from the start of the split.
 
     Finished examples are kept, so that an interrupted measurement goes on with the same numbers.
+    Few samples an example are decoded together with those of the next examples; who shares a batch
+    depends on the split alone, so that rounding does not depend on how many are asked for.
     """
     evaluation = subject.evaluation
-    count = min(evaluation.nll_images, len(subject.dataset.split(evaluation.split)))
-    found = []
+    total = len(subject.dataset.split(evaluation.split))
+    count = min(evaluation.nll_images, total)
+    together = max(1, at_once(subject.model) // evaluation.nll_samples)
+    found: list[ImportanceEstimate] = []
+    subject.progress("nll", 0, count)
     with subject.finished.opened():
-        for index in range(count):
-            found.append(_estimate(subject, index))
-            subject.progress("nll", index + 1, count)
-    return [_result(subject, found)]
+        while len(found) < count:
+            start = len(found)
+            found += _estimates(subject, range(start, min(start + together, total)))
+            subject.progress("nll", min(len(found), count), count)
+    return [_result(subject, found[:count])]
 
 
-def _estimate(subject: Subject, index: int) -> ImportanceEstimate:
-    """Return the estimate of one example, from the file or by drawing."""
+def _estimates(subject: Subject, positions: range) -> list[ImportanceEstimate]:
+    """Return the estimates of some examples, from the file or by drawing."""
     evaluation, model = subject.evaluation, subject.model
-    x = subject.dataset.split(evaluation.split).examples(slice(index, index + 1))
+    x = subject.dataset.split(evaluation.split).examples(slice(positions.start, positions.stop))
     samples, seed = evaluation.nll_samples, subject.seed
-    key = key_of(x, evaluation.split, index, samples, seed, model.device.type)
-    estimate = subject.finished.get(key)
-    if estimate is None:
-        generator = stream(seed, "nll", index, device=model.device)
-        estimate = negative_log_likelihood(
-            model, x.to(model.device, model.dtype), samples=samples, generator=generator
-        )
-        subject.finished.add(key, estimate)
-    return estimate
+    keys = [
+        key_of(example, evaluation.split, index, samples, seed, model.device.type)
+        for index, example in zip(positions, x.split(1), strict=True)
+    ]
+    kept = [subject.finished.get(key) for key in keys]
+    if None not in kept:
+        return [estimate for estimate in kept if estimate is not None]
+    generators = [stream(seed, "nll", index, device=model.device) for index in positions]
+    estimates = negative_log_likelihoods(
+        model, x.to(model.device, model.dtype), samples=samples, generators=generators
+    )
+    subject.finished.add(dict(zip(keys, estimates, strict=True)))
+    return estimates
 
 
 def _result(subject: Subject, found: list[ImportanceEstimate]) -> Result:
     evaluation, count = subject.evaluation, len(found)
     values = torch.tensor([estimate.nll for estimate in found], dtype=torch.float64)
     mean = float(values.mean())
+    over_images = float(values.std()) / math.sqrt(count) if count > 1 else None
     over_samples = math.sqrt(sum(e.standard_error**2 for e in found)) / count
     effective = sorted(estimate.effective_samples for estimate in found)
     dimensions = math.prod(subject.model.example_shape)
@@ -101,18 +142,17 @@ def _result(subject: Subject, found: list[ImportanceEstimate]) -> Result:
     details = {
         "images": count,
         "images_in_split": len(subject.dataset.split(evaluation.split)),
-        "standard_error_over_images": float(values.std()) / math.sqrt(count),
+        "standard_error_over_images": over_images,
         "standard_error_over_importance_samples": over_samples,
         "effective_samples_median": effective[count // 2],
         "effective_samples_minimum": effective[0],
         "bits_per_dimension": bits,
         "bits_per_dimension_note": BITS_NOTE if subject.dataset.eight_bit and bits else None,
-        "data_note": subject.dataset.note,
     }
     return Result(
         metric="nll",
         value=mean,
-        standard_error=float(values.std()) / math.sqrt(count),
+        standard_error=over_images,
         unit="nats per example",
         samples=evaluation.nll_samples,
         seed=subject.seed,

@@ -54,9 +54,10 @@ def _log_ratio(samples: LatentSamples) -> Tensor:
 
 
 def mean_and_error(values: Tensor) -> Estimate:
-    """Return the mean of independent values and its standard error."""
+    """Return the mean of independent values and its standard error, NaN for one value alone."""
     values = values.double()
-    return Estimate(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
+    spread = float(values.std()) if len(values) > 1 else math.nan
+    return Estimate(float(values.mean()), spread / math.sqrt(len(values)))
 
 
 def skl(subject: Subject) -> list[Result]:

@@ -12,6 +12,7 @@ from dpvae_cli.evaluation import features, reference
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics
 from dpvae_cli.evaluation.features import Extractor, FeatureOptions
 from dpvae_cli.evaluation.finished import Finished
+from dpvae_cli.foundation.once import once
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -31,7 +32,8 @@ def no_progress(metric: str, done: int, total: int) -> None:
 class Subject:
     """A trained model with what its metrics need, each part read or computed when first asked for.
 
-    `seed` is the seed of every metric's draws; `finished` keeps the examples nll is done with.
+    `seed` is the seed of every metric's draws; `finished` keeps the examples nll is done with;
+    `training_note` is the note of the data that the model was trained on.
     """
 
     model: VAE
@@ -42,6 +44,7 @@ class Subject:
     progress: Progress = no_progress
     features: FeatureOptions = field(default_factory=FeatureOptions)
     finished: Finished = field(default_factory=Finished)
+    training_note: str | None = None
     prior_features: list[FeatureStatistics] = field(default_factory=list, init=False, repr=False)
     """Features of prior samples, one entry for each repeat, kept for the next metric."""
 
@@ -55,10 +58,20 @@ class Subject:
         """Return q(z) over all encoded training examples."""
         return self.encoded.aggregate_posterior()
 
-    @cached_property
+    @property
+    def data_note(self) -> str | None:
+        """Return why results do not compare with published ones: of training data and this data."""
+        read = self.dataset.note if "dataset" in self.__dict__ else None
+        return "; ".join(dict.fromkeys(filter(None, (self.training_note, read)))) or None
+
+    @property
     def extractor(self) -> Extractor:
-        """Return the network whose features of images are compared."""
-        return features.build(self.features, self.model.device)
+        """Return the network whose features of images are compared; looked for once."""
+        return self._make_extractor()
+
+    @cached_property
+    def _make_extractor(self) -> Callable[[], Extractor]:
+        return once(lambda: features.build(self.features, self.model.device))
 
     @cached_property
     def reference(self) -> FeatureStatistics:

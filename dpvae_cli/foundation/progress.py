@@ -28,3 +28,12 @@ def heard_by(listener: Progress) -> Iterator[None]:
         yield
     finally:
         _listening.reset(token)
+
+
+def duration(seconds: float) -> str:
+    """Return a time that is only known roughly: "about 3 h"."""
+    if seconds < 90:
+        return f"about {max(seconds, 1):.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"

@@ -15,6 +15,9 @@ COLUMNS = {
     "low_posterior": "low-posterior samples",
     "high_posterior": "high-posterior samples",
 }
+APART = 3.0
+"""The gap between two grids, as a multiple of the one between two images."""
+LEAST_APART, LABEL = 0.16, 0.4  # inches
 
 
 @final
@@ -39,10 +42,12 @@ def figure5(galleries: Sequence[Gallery]) -> Figure:
     if not galleries:
         raise UsageError("nothing to draw: no run was given", hint="Name at least one run.")
     grids = [[samples.grid(gallery.arrays[key]) for key in COLUMNS] for gallery in galleries]
-    wide = (style.DOUBLE_COLUMN - 0.4) / len(COLUMNS)
+    wide, gap = _sizes(max(g.shape[1] for row in grids for g in row))
     heights = [max(g.shape[0] / g.shape[1] for g in row) * wide for row in grids]
-    height = sum(heights) + 0.05 * len(heights) + 0.2
+    height = sum(heights) + gap * (len(heights) - 1) + 0.25
     figure = style.new_figure(style.DOUBLE_COLUMN, height)
+    pads = {"w_pad": 0.02, "h_pad": 0.02, "wspace": gap / wide, "hspace": gap / wide}
+    figure.set_layout_engine("constrained", **pads)
     axes = figure.subplots(len(grids), len(COLUMNS), squeeze=False, height_ratios=heights)
     for row, gallery, pictures in zip(axes, galleries, grids, strict=True):
         for ax, picture in zip(row, pictures, strict=True):
@@ -55,3 +60,15 @@ def figure5(galleries: Sequence[Gallery]) -> Figure:
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)
     return figure
+
+
+def _sizes(pixels: int) -> tuple[float, float]:
+    """Return a grid's width and the gap between grids, in inches, for a grid of so many pixels.
+
+    The fewer pixels an image has, the wider are the gaps of the grid, and those between grids too.
+    """
+    room, share = style.DOUBLE_COLUMN - LABEL, APART * samples.GAP / pixels
+    wide = room / (len(COLUMNS) + (len(COLUMNS) - 1) * share)
+    if wide * share >= LEAST_APART:
+        return wide, wide * share
+    return (room - (len(COLUMNS) - 1) * LEAST_APART) / len(COLUMNS), LEAST_APART

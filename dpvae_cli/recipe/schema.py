@@ -55,7 +55,7 @@ class Evaluation(Spec):
     """k of the nearest-neighbour estimate skl_knn (released code: 1)."""
     nll_samples: Annotated[int, Field(ge=2)] = 21_000
     """Importance samples for each example (paper: 21,000)."""
-    nll_images: Annotated[int, Field(ge=2)] = 256
+    nll_images: Positive = 256
     """Held-out examples that nll is averaged over, from the start of the split."""
     thresholds: Numbers = (-90.0, -70.0, -50.0, -30.0, -10.0, -5.0, -1.0)
     """log p(z) thresholds tau of the leakage score, in nats."""

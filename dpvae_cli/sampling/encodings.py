@@ -1,5 +1,6 @@
-"""Encode a split once; keep the training encodings beside the checkpoint."""
+"""Encode and decode a bounded number at a time; keep encodings beside the checkpoint."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import final
@@ -9,20 +10,35 @@ from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.files import read_kept, write_kept
-from dpvae_cli.foundation.shapes import Codes, Examples
+from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 
-CHUNK = 1_000
+MOST = 1_000
+PER_THREAD, IN_ALL = 12 * 2**20, 256 * 2**20
+"""Bytes of one activation: what stays in a core's cache, and what all cores or a GPU may take."""
+WIDENING = 16
+"""A convolutional net holds about so many numbers for each of an example's (32 channels, RGB)."""
+
+
+def at_once(model: VAE) -> int:
+    """Return how many examples to encode or decode in one go: so few that activations stay small.
+
+    A thousand 64x64 RGB images would take a gigabyte and, on a CPU, twice the time.
+    """
+    room = PER_THREAD * torch.get_num_threads() if model.device.type == "cpu" else IN_ALL
+    each = 4 * WIDENING * math.prod(model.example_shape)
+    return min(max(1, min(room, IN_ALL) // each), MOST)
 
 
 @torch.no_grad()
 def encode(model: VAE, split: Split) -> DiagonalGaussian:
     """Return q(z|x) of every example of a split, in order."""
+    size = at_once(model)
     parts = [
-        model.encode(split.examples(slice(start, start + CHUNK)).to(model.device, model.dtype))
-        for start in range(0, len(split), CHUNK)
+        model.encode(split.examples(slice(start, start + size)).to(model.device, model.dtype))
+        for start in range(0, len(split), size)
     ]
     return DiagonalGaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
@@ -32,8 +48,16 @@ def encode(model: VAE, split: Split) -> DiagonalGaussian:
 @torch.no_grad()
 def decode(model: VAE, z: Codes) -> Examples:
     """Return E[x|z] of each code on the CPU, chunk by chunk."""
-    chunks = z.to(model.device, model.dtype).split(CHUNK)
+    chunks = z.to(model.device, model.dtype).split(at_once(model))
     return torch.cat([model.decode(chunk).cpu() for chunk in chunks])
+
+
+@torch.no_grad()
+def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
+    """Return -log p(x|z) of each pair in nats, chunk by chunk."""
+    size = at_once(model)
+    chunks = zip(x.split(size), z.split(size), strict=True)
+    return torch.cat([model.reconstruction(some, codes) for some, codes in chunks])
 
 
 @final

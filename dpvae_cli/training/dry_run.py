@@ -7,6 +7,7 @@ import torch
 
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.progress import duration
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.training.trainer import Trainer
@@ -43,7 +44,7 @@ def describe(
         "precision": str(trainer.precision),
         "averaged weights": _averaging(recipe),
         "device": str(chosen),
-        "estimated time": _duration(seconds),
+        "estimated time": duration(seconds),
     }
 
 
@@ -72,11 +73,3 @@ def _seconds_a_step(trainer: Trainer) -> float:
         terms = trainer.step()
     float(terms["reconstruction"].value.detach().sum())
     return (time.perf_counter() - start) / TIMED
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {max(seconds, 1):.0f} s"
-    if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"

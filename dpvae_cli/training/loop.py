@@ -29,6 +29,8 @@ from dpvae_cli.training.tensorboard import Board, open_board
 from dpvae_cli.training.trainer import Trainer, total
 
 PICTURED = 64
+LOOKED_AT, PIECE = 10_000, 500
+"""Training examples that must fit the likelihood, and how many of them are in memory at a time."""
 
 
 def train(
@@ -109,9 +111,11 @@ def refuse_misfits(recipe: Recipe, dataset: Dataset) -> None:
     Raises:
         UsageError: says which and what to change.
     """
-    complaint = recipe.likelihood.complaint(dataset.train.examples(slice(0, 10_000)))
-    if complaint is not None:
-        raise UsageError(f"likelihood: {complaint}")
+    for start in range(0, min(LOOKED_AT, len(dataset.train)), PIECE):
+        piece = dataset.train.examples(slice(start, min(start + PIECE, LOOKED_AT)))
+        complaint = recipe.likelihood.complaint(piece)
+        if complaint is not None:
+            raise UsageError(f"likelihood: {complaint}")
     if recipe.training.batch_size > len(dataset.train):
         raise UsageError(
             f"training.batch_size {recipe.training.batch_size} is more than the "

@@ -7,6 +7,7 @@ from typing import final
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.once import once
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.sampling.encodings import EncodedTraining
@@ -27,6 +28,8 @@ class Opened:
     model: VAE
     load_dataset: Callable[[], Dataset]
     encoded: EncodedTraining
+    data_note: str | None
+    """Why numbers of a model of this training data do not compare with published ones."""
 
     @property
     def folder(self) -> RunFolder:
@@ -58,7 +61,7 @@ def open_checkpoint(
     networks = own_model.networks_for(file, checkpoint, None, None)
     model = checkpoint.model(devices.resolve(device), networks=networks)
     digest = checkpoints.file_digest(file)
-    load_dataset = _once(lambda: checkpoint.recipe.data.load(data_root, download=download))
+    load_dataset = once(lambda: checkpoint.recipe.data.load(data_root, download=download))
     cache = file.with_suffix(".encodings.npz")
     return Opened(
         path=file,
@@ -68,16 +71,5 @@ def open_checkpoint(
         model=model,
         load_dataset=load_dataset,
         encoded=EncodedTraining(model, load_dataset, path=cache, key=digest),
+        data_note=checkpoint.facts.get("data_note"),
     )
-
-
-def _once(load: Callable[[], Dataset]) -> Callable[[], Dataset]:
-    """Return a function that loads at the first call and remembers."""
-    loaded: list[Dataset] = []
-
-    def remembered() -> Dataset:
-        if not loaded:
-            loaded.append(load())
-        return loaded[0]
-
-    return remembered

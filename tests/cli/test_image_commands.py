@@ -132,7 +132,9 @@ def test_plot_samples_keeps_what_it_shows(tmp_path):
 
 def test_eval_limits_nll_and_goes_on(tmp_path):
     def measured(*arguments):
-        done = ok("eval", "grey", "--metrics", "nll", "--json", *arguments)
+        # so many samples fill a batch, and each example is kept by itself
+        more = "evaluation.nll_samples=1000"
+        done = ok("eval", "grey", "--metrics", "nll", "--json", more, *arguments)
         [result] = json.loads(done.stdout)["runs"][0]["results"]
         return result
 
@@ -143,4 +145,30 @@ def test_eval_limits_nll_and_goes_on(tmp_path):
     five = measured("evaluation.nll_images=5")
     assert len(np.load("grey/checkpoint.nll.npz")["keys"]) == 5
     assert measured("--limit", 5) == five
-    assert run("eval", "grey", "--limit", 1).exit_code == 2
+    one = measured("--limit", 1)
+    assert (one["standard_error"], one["details"]["images"]) == (None, 1)
+    assert "nan" not in ok("eval", "grey", "--metrics", "nll", "--limit", 1).stdout
+    assert run("eval", "grey", "--limit", 0).exit_code == 2
+
+
+def test_the_note_of_the_data_reaches_json_metrics_and_the_foot(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "cache"))
+    for index in range(40):
+        pixels = np.random.default_rng(index).integers(0, 256, (8, 8), dtype=np.uint8)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{index}.png")
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    small = [part for part in SMALL if not part.startswith("data.")]
+    data = "data={kind: folder, path: in, size: 8, colour: grey, on_error: skip}"
+    ok("train", "vae_moons", data, *small, "--run-dir", "run")
+    ok("train", "vae_moons", data, *small, "--run-dir", "twin", "prior=standard_normal")
+    note = "1 unreadable file left out"
+    done = ok("eval", "run", "--metrics", "skl,leak,nll")
+    assert done.stdout.rstrip().endswith(f"Data: {note}.")
+    kept = json.loads((tmp_path / "run" / "metrics.json").read_text())["results"]
+    printed = json.loads(ok("eval", "run", "--metrics", "skl,leak,nll", "--json").stdout)
+    for results in (kept, printed["runs"][0]["results"]):
+        assert [result["details"]["data_note"] for result in results] == [note] * 4
+    both = ok("eval", "run", "twin", "--metrics", "skl").stdout
+    assert both.count(note) == 1

@@ -96,3 +96,32 @@ def test_evaluation_shows_it_among_its_metrics(screen):
         hears("nll", 1, 2)
     assert "decoding faces" in text.getvalue()
     assert "nll" in text.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_long_nll_is_told_of_once(screen, monkeypatch, is_terminal):
+    """By the time of an example that was really estimated, not of those kept from before."""
+    text, clock = screen(is_terminal=is_terminal), [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
+    with progress.metric_progress(quiet=False) as hears:
+        hears("skl", 1, 2)
+        for done in range(4):
+            hears("nll", done, 100)
+        assert "nll of" not in text.getvalue()
+        for done in range(4, 100):
+            clock[0] += 60
+            hears("nll", done, 100)
+    said = " ".join(text.getvalue().split())
+    assert said.count("nll of 100 examples takes about 1.6 h more") == 1
+    assert "--limit" in said
+
+
+def test_a_short_nll_is_not_told_of(screen, monkeypatch):
+    text, clock = screen(is_terminal=False), [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
+    with progress.metric_progress(quiet=False) as hears:
+        for done in range(11):
+            hears("nll", done, 10)
+            clock[0] += 50
+    assert "takes" not in text.getvalue()
+    assert "nll: 10 of 10" in text.getvalue()

@@ -143,7 +143,7 @@ def test_skipped_files_take_their_labels_along(base):
     kept = [0, 1, 2, *range(4, 12)]
     assert torch.equal(data.train.stored, expected(base, [NAMES[i] for i in kept]))
     assert data.train.labels.tolist() == ((values[kept] + 1) // 2).tolist()
-    assert "1 unreadable files left out" in data.note
+    assert "1 unreadable file left out" in data.note
 
 
 def test_the_default_crop_on_half_size_images_names_the_fitting_one(base):

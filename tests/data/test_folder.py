@@ -117,7 +117,7 @@ def test_skipping_is_noted_and_refusing_is_the_default(tmp_path):
     (tmp_path / "in" / "bad.gif").write_bytes(b"GIF89a")
     with pytest.raises(MissingError, match=r"bad\.gif"):
         spec().load()
-    assert spec(on_error="skip").load().note == "1 unreadable files left out"
+    assert spec(on_error="skip").load().note == "1 unreadable file left out"
 
 
 def test_a_missing_folder_names_the_places(tmp_path):

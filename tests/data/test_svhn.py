@@ -1,7 +1,5 @@
 """SVHN from small .mat files as scipy writes them; nothing is downloaded."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import scipy.io
@@ -10,6 +8,7 @@ import torchvision
 
 from dpvae_cli.data import Svhn
 from dpvae_cli.data.svhn import OFFICIAL
+from dpvae_cli.foundation import download as download_module
 from dpvae_cli.foundation.errors import MissingError
 
 COUNTS = {"train": 20, "test": 6, "extra": 10}
@@ -148,14 +147,14 @@ def test_a_missing_extra_is_named(root):
 
 @pytest.fixture
 def downloads(monkeypatch):
-    """Stand for torchvision's download and return what is asked of it."""
+    """Stand for the download and return what is asked of it."""
     asked = []
 
-    def download(url, root, filename, md5):
-        asked.append((url, filename, md5))
-        write(Path(root), filename.split("_")[0])
+    def download(urls, path, *, checksum):
+        asked.append((*urls, path.name, checksum.removeprefix("md5:")))
+        write(path.parent, path.name.split("_")[0])
 
-    monkeypatch.setattr(torchvision.datasets.utils, "download_url", download)
+    monkeypatch.setattr(download_module, "download", download)
     return asked
 
 
@@ -182,15 +181,21 @@ def test_extra_is_downloaded_only_when_asked_for(tmp_path, downloads):
     assert [name for _, name, _ in downloads[2:]] == ["extra_32x32.mat"]
 
 
-@pytest.mark.parametrize("error", [OSError("no network"), RuntimeError("File not found")])
-def test_a_failed_download_leaves_nothing_and_says_what_to_put_where(tmp_path, monkeypatch, error):
-    def fail(url, root, filename, md5):
-        (Path(root) / filename).write_bytes(b"half")
-        raise error
+def test_a_failed_download_leaves_nothing_and_says_what_to_put_where(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no network")
 
-    monkeypatch.setattr(torchvision.datasets.utils, "download_url", fail)
-    with pytest.raises(MissingError, match=str(error)) as caught:
+    monkeypatch.setattr(download_module, "download", fail)
+    with pytest.raises(MissingError, match="no network") as caught:
         Svhn().load(tmp_path)
     assert torchvision.datasets.SVHN.split_list["train"][0] in caught.value.hint
     assert str(tmp_path / "svhn") in str(caught.value)
-    assert list((tmp_path / "svhn").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_download_wins_over_what_has_begun(tmp_path, downloads):
+    (tmp_path / "svhn").mkdir()
+    (tmp_path / "svhn" / "train_32x32.mat.part").write_bytes(b"half")
+    with pytest.raises(MissingError, match=r"train_32x32\.mat, test_32x32\.mat not found"):
+        Svhn().load(tmp_path, download=False)
+    assert not downloads

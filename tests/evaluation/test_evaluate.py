@@ -1,14 +1,24 @@
+import dataclasses
+
 import pytest
 import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.evaluation.active_units import active_units
 from dpvae_cli.evaluation.evaluate import METRICS, NEED_IMAGES, measure, metric_names
+from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.sampling.encodings import EncodedTraining, decode
 from dpvae_cli.sampling.samples import prior_samples
-from tests.small import gaussian_posterior_vae, random_dataset, small_recipe
+from tests.small import (
+    gaussian_posterior_vae,
+    image_vae,
+    random_dataset,
+    random_images,
+    small_recipe,
+    tiny_extractor,
+)
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +118,57 @@ def test_active_units_counts_dimensions_that_move():
     means[:, 0] = torch.linspace(-1, 1, 100)
     means[:, 2] = 0.05 * torch.linspace(-1, 1, 100)
     assert active_units(means) == 1
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "cache"))
+    return FeatureOptions(features=tiny_extractor(tmp_path / "tiny.pt"), trust=True)
+
+
+@pytest.mark.parametrize("note", ["a part of it", None])
+def test_every_result_of_every_metric_has_the_note_of_the_data(moons, tiny, note):
+    recipe, points, model = moons
+    sizes = recipe.evaluation
+    on_points = dataclasses.replace(points, note=note)
+    on_images = dataclasses.replace(random_images(1, 6, 5), note=note)
+    results = dpvae.evaluate(model, on_points, ["all"], evaluation=sizes)
+    results += dpvae.evaluate(
+        image_vae(1, 6, 5), on_images, NEED_IMAGES, evaluation=sizes, features=tiny
+    )
+    assert len(results) > len(METRICS)
+    assert {result.details["data_note"] for result in results} == {note}
+
+
+def test_the_note_of_the_training_data_needs_no_data(moons):
+    """Where encodings are kept the data is not read, and its note is known all the same."""
+    recipe, data, model = moons
+    encoded = EncodedTraining(model, lambda: data)
+    now = dataclasses.replace(data, note="another part")
+    subject = Subject(
+        model, lambda: now, encoded, recipe.evaluation, 0, training_note="a part of it"
+    )
+    results, failed = measure(subject, ["skl", "nll"])
+    assert not failed
+    notes = [result.details["data_note"] for result in results]
+    assert notes == ["a part of it", "a part of it; another part"]
+
+
+def test_weights_that_are_not_there_are_looked_for_once(moons, tmp_path, monkeypatch):
+    asked = []
+
+    def build(*arguments):
+        asked.append(arguments)
+        raise DpvaeError("no weights")
+
+    monkeypatch.setattr("dpvae_cli.evaluation.features.build", build)
+    model, data = image_vae(1, 6, 5), random_images(1, 6, 5)
+    subject = Subject(
+        model, lambda: data, EncodedTraining(model, lambda: data), moons[0].evaluation, 0
+    )
+    results, failed = measure(subject, NEED_IMAGES)
+    assert not results
+    assert {name: str(error) for name, error in failed.items()} == dict.fromkeys(
+        NEED_IMAGES, "no weights"
+    )
+    assert len(asked) == 1

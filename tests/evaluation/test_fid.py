@@ -15,7 +15,7 @@ from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import EncodedTraining, decode
 from dpvae_cli.sampling.samples import low_posterior, prior_samples
-from tests.small import image_vae, random_dataset, random_images, tiny_extractor
+from tests.small import image_vae, random_dataset, random_images, scripted, tiny_extractor
 
 SHAPE = (1, 6, 6)
 SIZES = Evaluation(fid_samples=60, pool=3)
@@ -160,7 +160,7 @@ def test_the_cache_is_of_these_images_this_extractor_and_this_count(options, cac
     measured(subject(options, data=random_images(*SHAPE, count=80)), "fid")
     measured(subject(options, sizes=SIZES.model_copy(update={"fid_images": 60})), "fid")
     parts = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    torch.jit.save(torch.jit.script(parts), tmp_path / "tiny.pt")
+    scripted(parts, tmp_path / "tiny.pt")
     [result] = measured(subject(options), "fid")
     assert result.details["dimensions"] == 3
     assert len(list(cache.iterdir())) == 4

@@ -24,18 +24,24 @@ def subject():
     return Subject(model, lambda: data, EncodedTraining(model, lambda: data), sizes, 0)
 
 
+@pytest.fixture(autouse=True)
+def _one_example_at_a_time(monkeypatch):
+    """Stand for a decoder of images, whose batch is full with the samples of one example."""
+    monkeypatch.setattr(nll_module, "at_once", lambda model: 1)
+
+
 @pytest.fixture
 def computed(monkeypatch):
-    """Count the examples that are really estimated."""
-    calls = []
-    original = nll_module.negative_log_likelihood
+    """List the examples that are really estimated."""
+    found = []
+    original = nll_module.negative_log_likelihoods
 
-    def counting(*arguments, **options):
-        calls.append(arguments)
-        return original(*arguments, **options)
+    def counting(model, x, **options):
+        found.extend(x)
+        return original(model, x, **options)
 
-    monkeypatch.setattr(nll_module, "negative_log_likelihood", counting)
-    return calls
+    monkeypatch.setattr(nll_module, "negative_log_likelihoods", counting)
+    return found
 
 
 def keeping(subject, path, checkpoint="a", **changes):
@@ -67,8 +73,12 @@ def test_a_killed_nll_loses_what_was_not_yet_written(subject, computed, tmp_path
     monkeypatch.setattr(finished, "WRITE_EVERY", -1.0)
     path = tmp_path / "checkpoint.nll.npz"
     seen = []
-    nll(keeping(subject, path, progress=lambda *_: seen.append(len(np.load(path)["keys"]))))
-    assert seen == list(range(1, IMAGES + 1))
+
+    def look(metric, done, total):
+        seen.append(len(np.load(path)["keys"]) if done else 0)
+
+    nll(keeping(subject, path, progress=look))
+    assert seen == list(range(IMAGES + 1))
 
 
 @pytest.mark.parametrize("change", ["seed", "samples", "split", "checkpoint", "data", "version"])
@@ -121,3 +131,23 @@ def test_a_damaged_file_is_computed_anew(subject, computed, tmp_path, content):
     computed.clear()
     assert nll(keeping(subject, path)) == nll(subject)
     assert len(computed) == 2 * IMAGES
+
+
+def test_examples_that_share_a_batch_are_the_same_ones_whatever_is_asked_for(
+    subject, computed, tmp_path, monkeypatch
+):
+    """To the bit: rounding depends on the batch, so the batch depends on the split alone."""
+    monkeypatch.setattr(nll_module, "at_once", lambda model: 4 * 50 + 1)
+    whole = nll(subject)
+    assert len(computed) == IMAGES
+    path = tmp_path / "checkpoint.nll.npz"
+    fewer = Evaluation(nll_samples=50, nll_images=3)
+    computed.clear()
+    [few] = nll(keeping(subject, path, evaluation=fewer))
+    assert len(computed) == 4
+    assert few.details["images"] == 3
+    assert nll(keeping(subject, path)) == whole
+    assert len(computed) == IMAGES
+    last = Evaluation(nll_samples=50, nll_images=30)
+    assert nll(keeping(subject, path, evaluation=last))[0].details["images"] == 30
+    assert len(computed) == 30

@@ -12,6 +12,7 @@ from PIL import Image
 from dpvae_cli.evaluation import features, inception
 from dpvae_cli.evaluation.feature_statistics import feature_statistics
 from dpvae_cli.evaluation.features import FeatureOptions
+from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import DpvaeError, MissingError
 from dpvae_cli.mathematics.frechet import frechet_distance
 from tests.evaluation.inception_weights import partial, put_into_hub, random_state
@@ -41,10 +42,10 @@ def _nothing_of_this_machine(monkeypatch, tmp_path):
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch):
-    def refuse(url, *_, **__):
+    def refuse(urls, *_, **__):
         raise OSError("no network in a test")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(downloads, "download", refuse)
 
 
 def picture_sets(count, *, channels):
@@ -222,12 +223,11 @@ def test_no_weights_anywhere_names_all_places(download):
 
 def test_a_download_is_checked_by_its_digest(monkeypatch):
     asked = []
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *a, **k: asked.append((a, k)))
+    monkeypatch.setattr(downloads, "download", lambda *a, **k: asked.append((*a, k)))
     path = inception.weights_file()
-    [((url, target, prefix), _)] = asked
-    assert target == str(path) == str(inception.hub_file())
-    assert path.parent.is_dir()
-    assert prefix in url
+    [([url], target, options)] = asked
+    assert target == path == inception.hub_file()
+    assert options == {"checksum": "sha256:6726825d"}
     assert inception.FILE in url
 
 

@@ -1,13 +1,19 @@
+import dataclasses
+import json
 import math
 
 import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
+from dpvae_cli.data import Split
+from dpvae_cli.evaluation import nll as nll_module
 from dpvae_cli.evaluation.evaluate import evaluate
-from dpvae_cli.evaluation.nll import negative_log_likelihood
-from dpvae_cli.recipe import Evaluation
-from tests.small import linear_gaussian_vae, random_dataset
+from dpvae_cli.evaluation.nll import negative_log_likelihood, negative_log_likelihoods
+from dpvae_cli.model import build
+from dpvae_cli.recipe import Evaluation, Recipe
+from dpvae_cli.sampling import encodings
+from tests.small import image_vae, linear_gaussian_vae, random_dataset
 
 SCALE = 0.6
 
@@ -74,3 +80,79 @@ def test_the_record_averages_images_and_states_both_errors():
     assert result.standard_error == pytest.approx(spread, rel=0.1)
     assert (result.samples, result.details["images"], result.split) == (3_000, 10, "test")
     assert result.details["bits_per_dimension"] is None
+
+
+@pytest.fixture
+def weights(monkeypatch):
+    """Collect the log-weights of every example."""
+    found, original = [], nll_module._summarise
+
+    def collect(log_weights):
+        found.append(log_weights)
+        return original(log_weights)
+
+    monkeypatch.setattr(nll_module, "_summarise", collect)
+    return found
+
+
+@pytest.mark.parametrize("samples", [30, 1_024, 2_500])
+def test_weights_depend_neither_on_the_chunk_nor_on_neighbours(weights, monkeypatch, samples):
+    model = image_vae(3, 4, 4).double()
+    x = torch.rand(3, 3, 4, 4, dtype=torch.float64)
+
+    def draws():
+        return [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
+
+    for size in (1_000, 7):
+        monkeypatch.setattr(encodings, "at_once", lambda model, size=size: size)
+        negative_log_likelihoods(model, x, samples=samples, generators=draws())
+    for row, generator in zip(x.split(1), draws(), strict=True):
+        negative_log_likelihood(model, row, samples=samples, generator=generator)
+    together, in_small_chunks, alone = weights[:3], weights[3:6], weights[6:]
+    for one, other, third in zip(together, in_small_chunks, alone, strict=True):
+        assert one.shape == (samples,)
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-9)
+        torch.testing.assert_close(one, third, rtol=1e-12, atol=1e-9)
+    assert len(torch.cat(together).unique()) == 3 * samples, "no draw is used twice"
+
+
+def test_one_example_is_not_copied_for_its_samples(monkeypatch):
+    model = image_vae(1, 3, 3)
+    x, seen = torch.rand(1, 1, 3, 3), []
+    original = nll_module.reconstruction
+
+    def looking(model, repeated, z):
+        seen.append((repeated.data_ptr(), repeated.stride(0)))
+        return original(model, repeated, z)
+
+    monkeypatch.setattr(nll_module, "reconstruction", looking)
+    negative_log_likelihood(model, x, samples=40, generator=torch.Generator())
+    assert seen == [(x.data_ptr(), 0)]
+
+
+@pytest.mark.parametrize("name", ["vae_mnist", "vae_svhn", "vae_celeba"])
+def test_activations_stay_small(name):
+    """At random weights: what the widest layer reads and writes stays in megabytes."""
+    model = build(Recipe.load(name))
+    sizes = []
+
+    def hear(_, inputs, output):
+        sizes.append(inputs[0].nbytes + output.nbytes)
+
+    for layer in model.decoder.modules():
+        layer.register_forward_hook(hear)
+    x, samples = torch.rand(1, *model.example_shape), 300
+    generator = torch.Generator().manual_seed(0)
+    negative_log_likelihood(model.eval(), x, samples=samples, generator=generator)
+    assert 2**18 < max(sizes) < 64 * 2**20
+
+
+def test_one_example_has_no_standard_error_over_examples():
+    model = linear_gaussian_vae(2, 3, scale=SCALE).float()
+    data = random_dataset(3)
+    data = dataclasses.replace(data, test=Split(data.test.stored[:1]))
+    [result] = evaluate(model, data, ["nll"], evaluation=Evaluation(nll_samples=20))
+    assert result.standard_error is None
+    assert result.details["standard_error_over_images"] is None
+    assert result.details["standard_error_over_importance_samples"] > 0
+    json.dumps(result.to_json(), allow_nan=False)

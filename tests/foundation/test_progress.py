@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpvae_cli.foundation.progress import heard_by, tell
+from dpvae_cli.foundation.progress import duration, heard_by, tell
 
 
 def test_nobody_listens_by_default(capsys):
@@ -28,3 +28,11 @@ def test_an_error_inside_ends_listening():
         raise ValueError
     tell("work", 1, 1)
     assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.1, "about 1 s"), (89.0, "about 89 s"), (600.0, "about 10 min"), (9_000.0, "about 2.5 h")],
+)
+def test_durations_are_rough(seconds, said):
+    assert duration(seconds) == said

@@ -1,5 +1,8 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import samples, style
@@ -34,3 +37,21 @@ def test_figure5_refuses_nothing_and_what_is_no_image():
     points = Gallery("vae_moons", "decoupled", dict.fromkeys(COLUMNS, np.zeros((4, 2))))
     with pytest.raises(UsageError, match="as images"):
         figure5([points])
+
+
+@pytest.mark.parametrize("side", [2, 8, 28, 64])
+def test_groups_stand_apart_at_any_size_of_picture(side, tmp_path):
+    """The gap between groups is wider than the one between images, and titles do not touch."""
+    images = dict.fromkeys(COLUMNS, np.zeros((36, 1, side, side)))
+    figure = figure5([Gallery("vae_mnist-decoupled", "decoupled", images)] * 2)
+    style.save(figure, tmp_path / "figure5.png")
+    boxes = [ax.get_window_extent() for ax in figure.axes]
+    grid_pixels = 6 * (side + samples.GAP) - samples.GAP
+    between_images = samples.GAP * boxes[0].width / grid_pixels
+    across = [right.x0 - left.x1 for left, right in pairwise(boxes[:3])]
+    down = [above.y0 - below.y1 for above, below in zip(boxes[:3], boxes[3:], strict=True)]
+    assert min(across + down) > max(2.5 * between_images, 0.14 * figure.dpi)
+    assert boxes[0].width > 0.2 * figure.bbox.width, "the images keep most of the page"
+    canvas = FigureCanvasAgg(figure)
+    titles = [ax.title.get_window_extent(canvas.get_renderer()) for ax in figure.axes[:3]]
+    assert all(left.x1 < right.x0 for left, right in pairwise(titles))

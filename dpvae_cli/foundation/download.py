@@ -1,0 +1,144 @@
+"""Download a file: go on where a connection broke off, and have the whole right file or none."""
+
+import hashlib
+import http.client
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from dpvae_cli.foundation.progress import tell
+from dpvae_cli.version import __version__
+
+BLOCK = 2**18
+TIMEOUT = 30.0
+"""Seconds without a byte after which a connection counts as broken."""
+ATTEMPTS = 20
+"""At one address; each must bring more than was ever there, or it is the last one."""
+FAILURES = (OSError, http.client.HTTPException)
+
+
+class DownloadError(OSError):
+    """A file cannot be had; what has arrived of it is kept for the next call."""
+
+
+class _ChecksumError(DownloadError):
+    """What has arrived is another file."""
+
+
+def download(urls: Sequence[str], path: Path, *, checksum: str) -> None:
+    """Download a file from the first address that has it; do nothing where it is there already.
+
+    Bytes are collected in `path` with `.part` at its end, and a later call asks for the rest alone;
+    a server that sends the whole file all the same starts it over. Only when its checksum is right
+    does the file get its name. How far it is, in megabytes, is told to whoever listens.
+
+    Args:
+        urls: addresses of the same file, tried in order.
+        path: where to put it; its folder is made.
+        checksum: `md5:` or `sha256:` and the digest in hexadecimal, or the beginning of it.
+
+    Raises:
+        OSError: no address has the file, or none with this checksum, or it cannot be written.
+    """
+    failures = []
+    with _alone(path):
+        for url in urls:
+            if path.is_file():
+                return
+            try:
+                _fetch(url, path, checksum)
+            except FAILURES as error:
+                failures.append(f"{url}: {error or type(error).__name__}")
+    if not path.is_file():
+        raise DownloadError("; ".join(failures))
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process at a time download this file; the next one finds it there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.with_name(f".{path.name}.lock")
+    with FileLock(place):
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)  # who waited for it holds no lock: the checksum guards
+
+
+def _fetch(url: str, path: Path, checksum: str) -> None:
+    """Try until the file is whole, as long as each attempt gets further than all before."""
+    part = path.with_name(f"{path.name}.part")
+    furthest = _size(part)
+    for attempt in range(ATTEMPTS):
+        start = _size(part)
+        try:
+            _receive(url, part, name=path.name)
+            _verify(part, checksum)
+        except _ChecksumError:
+            part.unlink()
+            if start == 0 or attempt + 1 == ATTEMPTS:
+                raise
+            furthest = 0
+        except FAILURES:
+            if _size(part) <= furthest or attempt + 1 == ATTEMPTS:
+                _drop_empty(part)
+                raise
+            furthest = _size(part)
+        else:
+            part.replace(path)
+            return
+
+
+def _receive(url: str, part: Path, *, name: str) -> None:
+    """Append what is missing to `part`, or write it anew where the server sends the whole."""
+    start = _size(part)
+    headers = {"User-Agent": f"dpvae/{__version__}", "Accept-Encoding": "identity"}
+    headers |= {"Range": f"bytes={start}-"} if start else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - no user's address
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+            return  # nothing is missing, or it is another file: the checksum tells
+        raise
+    with response, part.open("ab") as file:
+        if _start_of(response) != start:
+            file.truncate(0)
+        total = file.seek(0, 2) + int(response.headers.get("Content-Length", 0))
+        while block := response.read1(BLOCK):
+            file.write(block)
+            tell(f"downloading {name} [MB]", file.tell() >> 20, max(total, file.tell()) >> 20)
+    if _size(part) < total:
+        raise DownloadError(f"the connection broke off after {_size(part):,} of {total:,} bytes")
+
+
+def _start_of(response: http.client.HTTPResponse) -> int:
+    """Return the position of the first byte that the server sends."""
+    if response.status != http.client.PARTIAL_CONTENT:
+        return 0
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    if found is None:
+        raise DownloadError("the server sends a part of the file and does not say which")
+    return int(found[1])
+
+
+def _verify(part: Path, checksum: str) -> None:
+    algorithm, _, digest = checksum.partition(":")
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    if not found.hexdigest().startswith(digest):
+        raise _ChecksumError(f"the file has {algorithm} {found.hexdigest()}, not {digest}")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _drop_empty(part: Path) -> None:
+    if _size(part) == 0:
+        part.unlink(missing_ok=True)
