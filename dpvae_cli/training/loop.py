@@ -38,6 +38,7 @@ def train(
     download: bool = True,
     listener: Listener | None = None,
     mark_latest: bool = False,
+    dataset: Dataset | None = None,
 ) -> VAE:
     """Train a recipe and return the trained model.
 
@@ -52,6 +53,7 @@ def train(
         download: allow a download where the data has a source.
         listener: hears of progress.
         mark_latest: let runs/latest name this run, as `dpvae train` does.
+        dataset: the recipe's data, where it has been read already.
 
     Returns:
         The model, in evaluation mode.
@@ -73,7 +75,8 @@ def train(
         folder.prepare(resume=resume, overwrite=overwrite)
         start = continued(folder, recipe) if resume else None
         recipe = recipe if start is None else start.recipe
-        dataset = recipe.data.load(data_root, download=download)
+        if dataset is None:
+            dataset = recipe.data.load(data_root, download=download)
         refuse_misfits(recipe, dataset)
         trainer = Trainer(recipe, dataset, chosen)
         if start is not None and start.checkpoint is not None:

@@ -45,8 +45,17 @@ def open_checkpoint(
     device: str = "auto",
     data_root: Path | None = None,
     download: bool = True,
+    load_dataset: Callable[[], Dataset] | None = None,
 ) -> Opened:
     """Open a checkpoint file, a run folder's checkpoint, or with None the latest run's.
+
+    Args:
+        path: the checkpoint file or the run folder.
+        best: of a run folder take best.pt.
+        device: where to put the model.
+        data_root: folder to look for data in.
+        download: allow a download where the data has a source.
+        load_dataset: gives the recipe's data in place of reading it.
 
     Raises:
         CheckpointError: missing, damaged, foreign or newer.
@@ -55,7 +64,9 @@ def open_checkpoint(
     checkpoint = checkpoints.read(file)
     model = checkpoint.model().to(devices.resolve(device))
     digest = checkpoints.file_digest(file)
-    load_dataset = _once(lambda: checkpoint.recipe.data.load(data_root, download=download))
+    load_dataset = _once(
+        load_dataset or (lambda: checkpoint.recipe.data.load(data_root, download=download))
+    )
     cache = file.with_suffix(".encodings.npz")
     return Opened(
         path=file,
