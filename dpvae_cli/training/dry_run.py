@@ -41,7 +41,7 @@ def describe(
         "iterations": f"{recipe.training.iterations:,}",
         "batch size": f"{recipe.training.batch_size:,}",
         "device": str(chosen),
-        "estimated time": _duration(seconds),
+        "estimated time": duration(seconds),
     }
 
 
@@ -67,7 +67,8 @@ def _seconds_a_step(trainer: Trainer) -> float:
     return (time.perf_counter() - start) / TIMED
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds in words: `about 5 min`."""
     if seconds < 90:
         return f"about {max(seconds, 1):.0f} s"
     if seconds < 5400:
