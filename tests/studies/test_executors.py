@@ -160,9 +160,9 @@ def test_a_killed_cell_ends_as_if_nothing_had_happened(tmp_path):
     [cell] = planned(
         tmp_path,
         "prior=decoupled",
-        "training.iterations=1200",
+        "training.iterations=600",
         "training.checkpoint_every=50",
-        "training.validate_every=400",
+        "training.validate_every=200",
     ).cells
     events = []
 
