@@ -21,7 +21,15 @@ def _there(tmp_path, monkeypatch):
 
 
 def start(*arguments):
-    command = [sys.executable, "-m", "dpvae_cli", "reproduce", *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "dpvae_cli",
+        "reproduce",
+        *map(str, arguments),
+        "--device",
+        "cpu",
+    ]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
