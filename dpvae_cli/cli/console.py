@@ -40,7 +40,13 @@ def note(text: str) -> None:
     stderr().print(text, markup=False)
 
 
-def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(
+    title: str | None,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    to_stderr: bool = False,
+) -> None:
     """Print a table to stdout: numbers to the right; wraps on a terminal, and nowhere else."""
     from rich import box
     from rich.console import Console
@@ -54,9 +60,9 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
         drawn.add_column(Text(column), justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=to_stderr)
     if not console.is_terminal:
-        console = Console(highlight=False, width=UNBOUNDED)
+        console = Console(highlight=False, stderr=to_stderr, width=UNBOUNDED)
     console.print(drawn)
 
 

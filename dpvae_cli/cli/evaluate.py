@@ -172,12 +172,10 @@ def _measure(
     features: "FeatureOptions",
 ) -> "tuple[RunResults, bool]":
     """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
-    from dpvae_cli.evaluation.evaluate import measure, metric_names
+    from dpvae_cli.evaluation.evaluate import metric_names
     from dpvae_cli.evaluation.features import are_images
-    from dpvae_cli.evaluation.finished import Finished
-    from dpvae_cli.evaluation.subject import Subject
     from dpvae_cli.recipe.revision import revised
-    from dpvae_cli.training.results_file import keep, run_results
+    from dpvae_cli.training.measuring import measure_run
 
     has_manifold = run.recipe.data.knows_manifold
     default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT
@@ -187,24 +185,18 @@ def _measure(
         has_images=are_images(run.model.example_shape),
     )
     recipe = revised(run.recipe, overrides, section="evaluation")
-    subject = Subject(
-        run.model,
-        run.load_dataset,
-        run.encoded,
-        recipe.evaluation,
-        seed,
-        progress,
-        features,
-        finished=Finished(run.path.with_suffix(".nll.npz"), checkpoint=run.digest),
-        training_note=run.data_note,
+    record, failures = measure_run(
+        run,
+        names,
+        evaluation=recipe.evaluation,
+        seed=seed,
+        progress=progress,
+        features=features,
     )
-    results, failures = measure(subject, names)
-    for result in results:
+    for result in record.results:
         if result.details.get("note"):
             console.note(f"{run.label}: {result.metric}: {result.details['note']}")
-    _report(run, failures, nothing_else=not results)
-    record = run_results(run, results)
-    keep(run, record)
+    _report(run, failures, nothing_else=not record.results)
     return record, not failures
 
 

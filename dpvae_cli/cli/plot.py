@@ -1,6 +1,5 @@
 """`dpvae plot`: the paper's figures from runs' result files; what is missing is made first."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +12,6 @@ from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, examples
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dpvae_cli.plotting.gallery import Gallery
-    from dpvae_cli.plotting.leakage import LeakageCurve
-    from dpvae_cli.plotting.moons import Portrait
     from dpvae_cli.training.opened import Opened
 
 plot = typer.Typer(
@@ -55,9 +51,10 @@ def moons(
 ) -> None:
     """Draw Figure 1: samples, aggregate posterior, data and generation space, a column a run."""
     from dpvae_cli.plotting.moons import figure1
+    from dpvae_cli.training.drawn import labelled, portrait_of
 
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    _save(figure1([_portrait(run, label) for run, label in _labelled(found)]), out, "moons")
+    _save(figure1([portrait_of(run, label) for run, label in labelled(found)]), out, "moons")
 
 
 @plot.command(epilog=examples("dpvae plot regularizers runs/*_moons-*-seed0 --out figure3"))
@@ -72,9 +69,10 @@ def regularizers(
 ) -> None:
     """Draw Figure 3: a block a run with samples, log q(z), generation space and training data."""
     from dpvae_cli.plotting.regularizers import figure3
+    from dpvae_cli.training.drawn import labelled, portrait_of
 
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    _save(figure3([_portrait(run, label) for run, label in _labelled(found)]), out, "regularizers")
+    _save(figure3([portrait_of(run, label) for run, label in labelled(found)]), out, "regularizers")
 
 
 @plot.command(epilog=examples("dpvae plot leakage runs/*_mnist-*-seed0 --out figure4.pdf"))
@@ -92,9 +90,10 @@ def leakage(
     Reads `leak` from each run's metrics.json; measures it first where it is not there.
     """
     from dpvae_cli.plotting.leakage import figure4
+    from dpvae_cli.training.drawn import labelled, leakage_curves_of
 
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    curves = [c for run, label in _labelled(found) for c in _leakage_curves(run, label)]
+    curves = [c for run, label in labelled(found) for c in leakage_curves_of(run, label)]
     _save(figure4(curves), out, "leakage")
 
 
@@ -110,9 +109,10 @@ def samples(
 ) -> None:
     """Draw Figure 5: images of prior, low-posterior and high-posterior samples, a row a run."""
     from dpvae_cli.plotting.gallery import figure5
+    from dpvae_cli.training.drawn import gallery_of, labelled
 
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    _save(figure5([_gallery(run, label) for run, label in _labelled(found)]), out, "samples")
+    _save(figure5([gallery_of(run, label) for run, label in labelled(found)]), out, "samples")
 
 
 @plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
@@ -146,68 +146,3 @@ def _save(figure: "Figure", out: Path | None, name: str) -> None:
 
     paths = style.save(figure, FIGURES / name if out is None else out)
     console.result("\n".join(map(str, paths)))
-
-
-def _labelled(found: "list[Opened]") -> "list[tuple[Opened, str]]":
-    """Return runs with their recipe's name, and the seed where runs differ in it."""
-    if len({run.recipe.seed for run in found}) == 1:
-        return [(run, run.recipe.name) for run in found]
-    return [(run, f"{run.recipe.name} seed {run.recipe.seed}") for run in found]
-
-
-def _portrait(run: "Opened", label: str) -> "Portrait":
-    """Return what the figure shows of a run, from portrait.npz or made and kept there."""
-    from dpvae_cli.plotting.moons import Portrait
-    from dpvae_cli.sampling.portrait import portrait
-
-    aggregate = run.encoded.aggregate_posterior
-    arrays = _kept(
-        run,
-        "portrait.npz",
-        lambda: portrait(run.model, aggregate(), run.load_dataset(), seed=run.recipe.seed),
-    )
-    return Portrait(label=label, prior=run.recipe.prior.kind, arrays=arrays)
-
-
-def _gallery(run: "Opened", label: str) -> "Gallery":
-    """Return the samples the figure shows of a run, from gallery.npz or made and kept there."""
-    from dpvae_cli.plotting.gallery import Gallery
-    from dpvae_cli.sampling.gallery import gallery
-
-    aggregate, pool = run.encoded.aggregate_posterior, run.recipe.evaluation.pool
-    arrays = _kept(
-        run,
-        "gallery.npz",
-        lambda: gallery(run.model, aggregate(), seed=run.recipe.seed, pool=pool),
-    )
-    return Gallery(label=label, prior=run.recipe.prior.kind, arrays=arrays)
-
-
-def _kept(run: "Opened", name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the arrays kept beside the checkpoint, making them where they are of another one."""
-    from dpvae_cli.foundation.files import read_kept, write_kept
-
-    path = run.folder.path / name
-    arrays = read_kept(path, checkpoint=run.digest)
-    if arrays is None:
-        arrays = make()
-        write_kept(path, arrays, checkpoint=run.digest)
-    return arrays
-
-
-def _leakage_curves(run: "Opened", label: str) -> "list[LeakageCurve]":
-    from dpvae_cli.evaluation.evaluate import measure
-    from dpvae_cli.evaluation.subject import Subject
-    from dpvae_cli.plotting.leakage import curves_from_metrics
-    from dpvae_cli.training import results_file
-
-    record = results_file.read(run)
-    if not any(result["metric"] == "leak" for result in record.get("results", [])):
-        sizes, note = run.recipe.evaluation, run.data_note
-        subject = Subject(run.model, run.load_dataset, run.encoded, sizes, 0, training_note=note)
-        results, failed = measure(subject, ["leak"])
-        if failed:
-            raise failed["leak"]
-        results_file.keep(run, results_file.run_results(run, results))
-        record = results_file.read(run)
-    return curves_from_metrics(record, label=label, prior=run.recipe.prior.kind)

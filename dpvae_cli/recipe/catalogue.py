@@ -50,7 +50,12 @@ def run_name(path: Path) -> str:
 
 def title(name: str) -> str:
     """Return the first line of a packaged recipe's header."""
-    first, _, _ = (folder() / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")
+    return first_line(folder() / f"{name}.yaml")
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a file's header, without its mark."""
+    first, _, _ = path.read_text(encoding="utf-8").partition("\n")
     return first.lstrip("# ").rstrip()
 
 

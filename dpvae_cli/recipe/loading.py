@@ -9,6 +9,7 @@ from dpvae_cli.recipe import overrides as key_values
 from dpvae_cli.recipe.catalogue import locate, run_name
 from dpvae_cli.recipe.complaints import complaints
 from dpvae_cli.recipe.mistakes import Mistake, RecipeError
+from dpvae_cli.recipe.overrides import Override
 from dpvae_cli.recipe.reading import Tree, read_file
 from dpvae_cli.recipe.schema import Recipe
 
@@ -19,14 +20,27 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: with every mistake of the file and the overrides.
     """
-    path = locate(str(name_or_path))
     parsed, mistakes = key_values.parse(overrides)
+    return resolved(locate(str(name_or_path)), parsed, mistakes)
+
+
+def resolved(path: Path, overrides: Sequence[Override], mistakes: Sequence[Mistake] = ()) -> Recipe:
+    """Return the recipe of a file with overrides that are read already.
+
+    Args:
+        path: the recipe file.
+        overrides: applied in order, so that the last one wins.
+        mistakes: what is wrong with the overrides so far.
+
+    Raises:
+        RecipeError: with every mistake of the file and the overrides.
+    """
     try:
         tree = read_file(path)
     except RecipeError as error:
         raise RecipeError([*error.mistakes, *mistakes], hint=error.hint) from error
     tree.mistakes.extend(mistakes)
-    key_values.apply(tree, parsed)
+    key_values.apply(tree, overrides)
     return checked(tree).named(run_name(path))
 
 

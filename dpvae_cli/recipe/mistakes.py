@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
@@ -45,24 +46,28 @@ class Mistake:
 
 @final
 class RecipeError(UsageError):
-    """A recipe cannot be used; `mistakes` holds everything that is wrong with it."""
+    """A recipe, or a study of recipes, cannot be used; `mistakes` holds all that is wrong."""
 
-    def __init__(self, mistakes: Sequence[Mistake], *, hint: str | None = HINT) -> None:
+    def __init__(
+        self, mistakes: Sequence[Mistake], *, hint: str | None = HINT, what: str = "recipe"
+    ) -> None:
         self.mistakes = tuple(mistakes)
-        super().__init__(_message(self.mistakes), hint=hint)
+        self.what = what
+        super().__init__(_message(self.mistakes, what), hint=hint)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let the error travel between processes."""
-        return type(self), (self.mistakes,), {"hint": self.hint}
+        made = partial(type(self), hint=self.hint, what=self.what)
+        return made, (self.mistakes,)
 
 
-def _message(mistakes: Sequence[Mistake]) -> str:
+def _message(mistakes: Sequence[Mistake], what: str) -> str:
     lines = [str(mistake) for mistake in mistakes[:LISTED_MISTAKES]]
     if len(mistakes) > LISTED_MISTAKES:
         lines.append(f"... and {len(mistakes) - LISTED_MISTAKES} more")
     if len(mistakes) == 1:
         return lines[0]
-    return "\n  ".join([f"{len(mistakes)} mistakes in the recipe:", *lines])
+    return "\n  ".join([f"{len(mistakes)} mistakes in the {what}:", *lines])
 
 
 def dotted(path: KeyPath) -> str:

@@ -39,13 +39,20 @@ def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Mistake]]:
 
 
 def _complaint(key: str, equals: str, value: str) -> str | None:
-    parts = key.split(".")
-    if not equals or not all(parts):
+    if not equals or not all(key.split(".")):
         return "an override is key=value, such as seed=1 or training.iterations=2000"
-    if len(parts) > 2:
-        return "a key is `section` or `section.field`; nothing lies deeper"
+    if (problem := key_complaint(key)) is not None:
+        return problem
     if not value.strip():
         return "there is no value after ="
+    return None
+
+
+def key_complaint(key: str) -> str | None:
+    """Return why a key can name no part of a recipe, or None where it may."""
+    parts = key.split(".")
+    if len(parts) > 2 or not all(parts):
+        return "a key is `section` or `section.field`; nothing lies deeper"
     return None
 
 

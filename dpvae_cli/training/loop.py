@@ -45,6 +45,7 @@ def train(
     download: bool = True,
     listener: Listener | None = None,
     mark_latest: bool = False,
+    dataset: Dataset | None = None,
 ) -> VAE:
     """Train a recipe and return the trained model.
 
@@ -62,6 +63,7 @@ def train(
         download: allow a download where the data has a source.
         listener: hears of progress.
         mark_latest: let runs/latest name this run, as `dpvae train` does.
+        dataset: the recipe's data, where it has been read already.
 
     Returns:
         The model, in evaluation mode; where the recipe has training.ema a copy with the averaged
@@ -88,7 +90,8 @@ def train(
         folder.prepare(resume=resume, overwrite=overwrite)
         start = continued(folder, recipe, model=model) if resume else None
         recipe = recipe if start is None else start.recipe
-        dataset = recipe.data.load(data_root, download=download)
+        if dataset is None:
+            dataset = recipe.data.load(data_root, download=download)
         refuse_misfits(recipe, dataset)
         if model is not None:
             own_model.prepare(model, dataset, Precision(recipe.training.precision, chosen))

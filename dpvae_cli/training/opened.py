@@ -49,8 +49,17 @@ def open_checkpoint(
     device: str = "auto",
     data_root: Path | None = None,
     download: bool = True,
+    load_dataset: Callable[[], Dataset] | None = None,
 ) -> Opened:
     """Open a checkpoint file, a run folder's checkpoint, or with None the latest run's.
+
+    Args:
+        path: the checkpoint file or the run folder.
+        best: of a run folder take best.pt.
+        device: where to put the model.
+        data_root: folder to look for data in.
+        download: allow a download where the data has a source.
+        load_dataset: gives the recipe's data in place of reading it.
 
     Raises:
         CheckpointError: missing, damaged, foreign, newer, or of networks of the caller's own.
@@ -61,7 +70,9 @@ def open_checkpoint(
     networks = own_model.networks_for(file, checkpoint, None, None)
     model = checkpoint.model(devices.resolve(device), networks=networks)
     digest = checkpoints.file_digest(file)
-    load_dataset = once(lambda: checkpoint.recipe.data.load(data_root, download=download))
+    load_dataset = once(
+        load_dataset or (lambda: checkpoint.recipe.data.load(data_root, download=download))
+    )
     cache = file.with_suffix(".encodings.npz")
     return Opened(
         path=file,

@@ -14,6 +14,7 @@ COMMANDS = [
     ["encode"],
     ["eval"],
     ["traverse"],
+    ["reproduce"],
     ["doctor"],
     ["plot"],
     ["plot", "moons"],

@@ -1,0 +1,103 @@
+"""Progress of a study on stderr: all cells at work on one screen, or a line an event."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import final
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from dpvae_cli.cli import console
+from dpvae_cli.studies.cells import Event, Tell, silent
+
+ENDS = ("done", "failed", "interrupted")
+NEWS = ("started", "busy", "lost", "measuring", *ENDS)
+"""What is worth a line; steps are not."""
+
+
+@contextmanager
+def study_screen(cells: int, *, quiet: bool) -> Iterator[Tell]:
+    """Return what hears of a study: a screen on a terminal, lines elsewhere."""
+    out = console.stderr()
+    if quiet:
+        yield silent
+    elif not out.is_terminal:
+        yield Lines(out, cells)
+    else:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+        )
+        with Progress(*columns, console=out) as progress:
+            yield Screen(progress, cells)
+
+
+def news(event: Event) -> str:
+    """Return an event as one line."""
+    return f"{event.cell}: {event.kind}{f' {event.text}' if event.text else ''}"
+
+
+@final
+class Lines:
+    """Prints a line for what begins, ends or goes wrong."""
+
+    def __init__(self, out: Console, cells: int) -> None:
+        self._out, self._cells, self._ended = out, cells, 0
+        self._last: dict[str, str] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Print the event, unless it is only progress."""
+        line = news(event)
+        if event.kind not in NEWS or self._last.get(event.cell) == line:
+            return
+        self._last[event.cell] = line
+        if event.kind in ENDS:
+            self._ended += 1
+            line = f"[{self._ended}/{self._cells}] {line}"
+        self._out.print(line, markup=False)
+
+
+@final
+class Screen:
+    """Shows a bar for all cells and one for each at work; what ended scrolls away above."""
+
+    def __init__(self, progress: Progress, cells: int) -> None:
+        self._progress = progress
+        self._all = progress.add_task("cells", total=cells, text="")
+        self._tasks: dict[str, TaskID] = {}
+        self._counts: Counter[str] = Counter()
+
+    def __call__(self, event: Event) -> None:
+        """Move the bars."""
+        if event.kind in (*ENDS, "lost", "busy"):
+            self._end(event)
+            return
+        if event.cell not in self._tasks:
+            self._tasks[event.cell] = self._progress.add_task(event.cell, total=None, text="")
+        text = f"{event.kind} {event.text}".strip()
+        self._progress.update(
+            self._tasks[event.cell],
+            completed=event.done,
+            total=event.total or None,
+            text=text,
+        )
+
+    def _end(self, event: Event) -> None:
+        if event.cell in self._tasks:
+            self._progress.remove_task(self._tasks.pop(event.cell))
+        self._progress.console.print(news(event), markup=False)
+        if event.kind in ENDS:
+            self._counts[event.kind] += 1
+            counts = ", ".join(f"{number} {kind}" for kind, number in self._counts.items())
+            self._progress.update(self._all, advance=1, text=counts)

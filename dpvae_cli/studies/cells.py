@@ -1,0 +1,87 @@
+"""What travels to workers and back: plain data that pickle and JSON can both carry."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+Doing = Literal["started", "preparing", "training", "measuring", "drawing"]
+End = Literal["done", "failed", "busy", "interrupted"]
+
+
+@final
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study: an ordinary run folder with results.
+
+    Args:
+        name: of the folder: `<recipe>-<prior>-seed<k>-<8 hex of the resolved recipe>`.
+        folder: its path.
+        recipe_name: name of the recipe.
+        recipe: the resolved recipe as `recipe.to_dict` writes it.
+        axes: the cell's value on each axis.
+        metrics: what is measured, as far as the data allows.
+        figures: figures of the study that show the cell, as their specs' plain fields.
+    """
+
+    name: str
+    folder: str
+    recipe_name: str
+    recipe: dict[str, Any]
+    axes: dict[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    figures: tuple[dict[str, Any], ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class Options:
+    """What all cells share.
+
+    Args:
+        data_root: folder to look for data in.
+        download: allow downloads of data and weights.
+        fid_dimensions: of the Inception features; None takes all 2048.
+        inception_weights: file of the FID Inception weights.
+    """
+
+    data_root: str | None = None
+    download: bool = True
+    fid_dimensions: int | None = None
+    inception_weights: str | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Event:
+    """Something happened to a cell; `done` of `total` where there is something to count."""
+
+    cell: str
+    kind: Doing | End | Literal["lost"]
+    text: str = ""
+    done: int = 0
+    total: int = 0
+
+
+@final
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended: done, failed, busy (another process has it), or stopped by a signal."""
+
+    cell: str
+    end: End
+    message: str = ""
+    hint: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def event(self) -> Event:
+        """Return the outcome as news."""
+        return Event(self.cell, self.end, self.message)
+
+
+Tell = Callable[[Event], None]
+"""Hears what happens to cells."""
+
+
+def silent(event: Event) -> None:
+    """Ignore it."""

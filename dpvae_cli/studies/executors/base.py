@@ -1,0 +1,119 @@
+"""What an executor is, and the order in which it takes cells."""
+
+import time
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Protocol, final, runtime_checkable
+
+from dpvae_cli.studies.cells import Cell, Event, Outcome, Tell
+
+RETRIES = 2
+"""Times that a cell whose worker died is tried again."""
+PAUSE = 1.0
+"""Seconds until a cell that another process has is looked at again."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What is done to a cell, `run_cell` with its options; it is pickled to reach a worker."""
+
+    def __call__(self, cell: Cell, *, device: str, tell: Tell) -> Outcome:
+        """Bring the cell to its end."""
+
+
+class Executor(ABC):
+    """Runs cells somewhere: on this machine, on a cluster."""
+
+    @abstractmethod
+    def run(self, cells: Sequence[Cell], task: Task, on_event: Tell) -> list[Outcome]:
+        """Run all cells and return how each ended, in the order in which they ended.
+
+        A cell whose worker dies is tried again from its checkpoint, a few times; a cell that
+        another process holds is looked at again until it is free.
+
+        Args:
+            cells: which.
+            task: what is done to each.
+            on_event: hears what happens.
+
+        Raises:
+            InterruptedRun: SIGINT or SIGTERM arrived; the cells at work have saved.
+        """
+
+
+@final
+class Schedule:
+    """Which cell is next: in order, lost ones first, busy ones again after a pause.
+
+    Args:
+        cells: which.
+        on_event: hears of ends and losses.
+        fail_fast: start nothing more after a failure.
+        retries: times that a lost cell is tried again.
+        pause: seconds until a busy cell is looked at again.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        on_event: Tell,
+        *,
+        fail_fast: bool = False,
+        retries: int = RETRIES,
+        pause: float = PAUSE,
+    ) -> None:
+        self.outcomes: list[Outcome] = []
+        self._waiting = deque(cells)
+        self._busy: deque[tuple[float, Cell]] = deque()
+        self._told_busy: set[str] = set()
+        self._losses: Counter[str] = Counter()
+        self._on_event, self._fail_fast = on_event, fail_fast
+        self._retries, self._pause = retries, pause
+
+    def next(self) -> Cell | None:
+        """Return the next cell, or None where there is none at the moment."""
+        if self._waiting:
+            return self._waiting.popleft()
+        if self._busy and self._busy[0][0] <= time.monotonic():
+            return self._busy.popleft()[1]
+        return None
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether no cell is left to be started, now or later."""
+        return not (self._waiting or self._busy)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Tell whether a failure ends the study."""
+        return self._fail_fast and any(outcome.end == "failed" for outcome in self.outcomes)
+
+    def ended(self, cell: Cell, outcome: Outcome) -> None:
+        """Note how a cell ended; a busy one is looked at again later."""
+        if outcome.end == "busy":
+            self._busy.append((time.monotonic() + self._pause, cell))
+            if cell.name not in self._told_busy:
+                self._told_busy.add(cell.name)
+                self._on_event(outcome.event)
+            return
+        self.outcomes.append(outcome)
+        self._on_event(outcome.event)
+        if self.is_stopped:
+            self.abandon()
+
+    def lost(self, cell: Cell, why: str) -> None:
+        """Note that the worker of a cell died; the cell is tried again, or has failed."""
+        self._losses[cell.name] += 1
+        if self._losses[cell.name] > self._retries:
+            times = self._losses[cell.name]
+            hint = "Is there enough memory? Fewer workers at once: --jobs 1."
+            self.ended(cell, Outcome(cell.name, "failed", f"{why}, {times} times", hint))
+            return
+        self._on_event(Event(cell.name, "lost", f"{why}; trying again"))
+        self._waiting.appendleft(cell)
+
+    def abandon(self) -> None:
+        """Start nothing more."""
+        self._waiting.clear()
+        self._busy.clear()

@@ -1,0 +1,201 @@
+"""Cells on this machine: worker processes that stay warm from cell to cell."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection, get_context
+from multiprocessing.context import SpawnProcess
+from typing import Any, final
+
+from dpvae_cli.foundation.errors import InterruptedRun
+from dpvae_cli.studies.cells import Cell, Outcome, Tell
+from dpvae_cli.studies.executors.base import RETRIES, Executor, Schedule, Task
+from dpvae_cli.studies.executors.worker import serve, signals_held
+from dpvae_cli.training.signals import stop_requests
+
+POLL = 0.2
+"""Seconds until the next look for signals and free cells."""
+GRACE = 120.0
+"""Seconds that cells have to save when they are asked to stop."""
+
+
+@final
+class LocalExecutor(Executor):
+    """Runs as many cells at once as there are slots.
+
+    Args:
+        devices: a slot's device each; several slots may share one.
+        threads: threads of each worker, unless OMP_NUM_THREADS says otherwise.
+        fail_fast: stop everything at the first failed cell.
+        retries: times that a cell whose worker died is tried again.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[str],
+        *,
+        threads: int = 1,
+        fail_fast: bool = False,
+        retries: int = RETRIES,
+    ) -> None:
+        self._devices, self._threads = tuple(devices), threads
+        self._fail_fast, self._retries = fail_fast, retries
+
+    def run(self, cells: Sequence[Cell], task: Task, on_event: Tell) -> list[Outcome]:
+        """Run all cells and return how each ended."""
+        schedule = Schedule(cells, on_event, fail_fast=self._fail_fast, retries=self._retries)
+        team = _Team(self._devices, self._threads, task)
+        with stop_requests() as request, team.dismissed_at_the_end():
+            while team.at_work or not schedule.is_empty:
+                team.hand_out(schedule)
+                team.listen(schedule, on_event)
+                if request.signal_number is not None:
+                    schedule.abandon()
+                    team.wind_up(request.signal_number, schedule, on_event)
+                    raise _interrupted(request.signal_number, schedule, len(cells))
+                if schedule.is_stopped:
+                    team.wind_up(signal.SIGTERM, schedule, on_event)
+        return schedule.outcomes
+
+
+def _interrupted(number: int, schedule: Schedule, cells: int) -> InterruptedRun:
+    done = sum(outcome.end == "done" for outcome in schedule.outcomes)
+    return InterruptedRun(
+        f"stopped: {done} of the {cells} cells are done, the others keep what they have",
+        signal_number=number,
+        hint="The same command goes on.",
+    )
+
+
+@final
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: connection.Connection
+    cell: Cell | None = None
+
+
+@final
+class _Team:
+    """The workers, one a slot, hired when there is something to do."""
+
+    def __init__(self, devices: Sequence[str], threads: int, task: Task) -> None:
+        self._devices, self._threads, self._task = devices, threads, task
+        self._workers: dict[int, _Worker] = {}
+        self._winding_up = False
+
+    @property
+    def at_work(self) -> list[_Worker]:
+        """Return the workers that have a cell."""
+        return [worker for worker in self._workers.values() if worker.cell is not None]
+
+    def hand_out(self, schedule: Schedule) -> None:
+        """Give a cell to every slot that has none."""
+        for slot in range(len(self._devices)):
+            worker = self._workers.get(slot)
+            if worker is not None and worker.cell is not None:
+                continue
+            cell = schedule.next()
+            if cell is None:
+                return
+            worker = worker or self._hire(slot)
+            worker.cell = cell
+            with suppress(OSError):  # it has died; the pipe's end tells
+                worker.pipe.send(cell)
+
+    def listen(self, schedule: Schedule, on_event: Tell) -> None:
+        """Hear what workers say, for a moment."""
+        pipes = [worker.pipe for worker in self.at_work]
+        if not pipes:
+            time.sleep(POLL)
+            return
+        ready = connection.wait(pipes, timeout=POLL)
+        for slot, worker in list(self._workers.items()):
+            if worker.pipe in ready:
+                self._hear(slot, worker, schedule, on_event)
+
+    def _hear(self, slot: int, worker: _Worker, schedule: Schedule, on_event: Tell) -> None:
+        assert worker.cell is not None
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            cell = worker.cell
+            schedule.lost(cell, f"its worker died ({self._dismiss(slot)})")
+            return
+        if not isinstance(message, Outcome):
+            on_event(message)
+            return
+        cell, worker.cell = worker.cell, None
+        if message.end == "interrupted" and not self._winding_up:
+            self._dismiss(slot)
+            schedule.lost(cell, "its worker was told to stop")
+        else:
+            schedule.ended(cell, message)
+
+    def wind_up(self, number: int, schedule: Schedule, on_event: Tell) -> None:
+        """Let the cells at work save and stop, and wait for them."""
+        self._winding_up = True
+        for worker in self.at_work:
+            if worker.process.pid is not None:
+                with suppress(OSError):
+                    os.kill(worker.process.pid, number)
+        until = time.monotonic() + GRACE
+        while self.at_work and time.monotonic() < until:
+            self.listen(schedule, on_event)
+            schedule.abandon()  # what was lost now is for the next time
+
+    def _hire(self, slot: int) -> _Worker:
+        ours, theirs = get_context("spawn").Pipe()
+        process = get_context("spawn").Process(
+            target=serve, args=(theirs, self._task, self._devices[slot]), daemon=True
+        )
+        with _threads(self._threads), signals_held():
+            process.start()
+        theirs.close()
+        self._workers[slot] = _Worker(process, ours)
+        return self._workers[slot]
+
+    def _dismiss(self, slot: int) -> str:
+        """Take a worker off the team and return how it ended."""
+        worker = self._workers.pop(slot)
+        worker.pipe.close()
+        worker.process.join(timeout=5)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        return _ending(worker.process.exitcode)
+
+    @contextmanager
+    def dismissed_at_the_end(self) -> Iterator[None]:
+        """Send everybody home at the end, at once where something is still at work."""
+        try:
+            yield
+        finally:
+            for worker in self._workers.values():
+                worker.pipe.close()
+            for slot, worker in list(self._workers.items()):
+                if worker.cell is not None:
+                    worker.process.kill()
+                self._dismiss(slot)
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let processes started inside compute with so many threads."""
+    key = "OMP_NUM_THREADS"
+    before: Any = os.environ.get(key)
+    os.environ.setdefault(key, str(count))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[key]

@@ -1,0 +1,59 @@
+"""How many cells run at once on this machine, and on which device each."""
+
+import os
+from collections.abc import Sequence
+
+from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.errors import UsageError
+
+MOST = 8
+"""Workers on a CPU unless more are asked for: each has its own torch and its own data in memory."""
+
+
+def slots(*, device: str, jobs: int | None, gpu_share: float, cells: int) -> list[str]:
+    """Return the device of each worker, at most as many as there are cells.
+
+    Args:
+        device: auto (every GPU that is there, else the CPU), cpu, cuda, cuda:N or mps.
+        jobs: workers; None takes all that the GPUs allow, or the cores.
+        gpu_share: the share of a GPU that a cell needs; 0.5 lets two share one.
+        cells: how many there are to do.
+
+    Raises:
+        UsageError: the device is not there, or the GPUs have no room for so many jobs.
+    """
+    if not 0 < gpu_share <= 1:
+        raise UsageError(f"--gpu-share {gpu_share:g}: a share is above 0 and at most 1")
+    gpus = _gpus(device)
+    if not gpus:
+        return ["cpu"] * max(1, min(jobs or min(cores(), MOST), cells))
+    room = list(gpus) * int(1 / gpu_share + 1e-9)
+    if jobs is not None and jobs > len(room):
+        raise UsageError(
+            f"--jobs {jobs}: {len(gpus)} GPU(s) have room for {len(room)} at "
+            f"--gpu-share {gpu_share:g}",
+            hint=f"Let cells share: --gpu-share {len(gpus) / jobs:.2g}",
+        )
+    return room[: max(1, min(jobs or len(room), cells))]
+
+
+def threads(workers: Sequence[str]) -> int:
+    """Return how many threads each worker computes with."""
+    return max(1, cores() // len(workers))
+
+
+def cores() -> int:
+    """Return the CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _gpus(device: str) -> list[str]:
+    """Return the accelerators to use; none means the CPU."""
+    if device == "auto":
+        there = devices.available()
+        return [name for name in there if name.startswith("cuda")] or [
+            name for name in there if name == "mps"
+        ]
+    return [] if devices.resolve(device).type == "cpu" else [device]

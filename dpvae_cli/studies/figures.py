@@ -1,0 +1,259 @@
+"""The figures of a study: each kind draws one picture of several cells, or one of each."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, final, get_args
+
+import numpy as np
+from matplotlib.figure import Figure as Picture
+from pydantic import Field
+
+from dpvae_cli.data import Split
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.shapes import Codes
+from dpvae_cli.foundation.spec import LENIENT, Spec
+from dpvae_cli.plotting import picture, style, traversal
+from dpvae_cli.plotting.gallery import figure5
+from dpvae_cli.plotting.leakage import figure4
+from dpvae_cli.plotting.moons import figure1
+from dpvae_cli.plotting.regularizers import figure3
+from dpvae_cli.plotting.training import TrainingCurves
+from dpvae_cli.plotting.training import figure as curves
+from dpvae_cli.sampling.density_map import density_map
+from dpvae_cli.sampling.encodings import encode
+from dpvae_cli.sampling.traversal import line, sweep
+from dpvae_cli.training.drawn import gallery_of, kept, labelled, leakage_curves_of, portrait_of
+from dpvae_cli.training.opened import Opened
+
+Arrays = dict[str, np.ndarray]
+Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], LENIENT]
+
+
+class Figure(Spec, ABC):
+    """What all figures of a study have; `caption` goes beside the picture as a text file."""
+
+    kind: str
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
+    """Stem of the file, without a suffix; the kind by default."""
+    cells: Annotated[tuple[str, ...], LENIENT, Field(min_length=1)] = ("*",)
+    """Patterns of the cells that are drawn, such as `"*_mnist-*"`."""
+    seeds: Literal["first", "all"] = "first"
+    """Of cells that differ only in the seed draw the first, or all."""
+    caption: str | None = None
+    """What the report writes below it; what the kind draws by default."""
+
+    @property
+    def stem(self) -> str:
+        """Return the stem of the file."""
+        return self.name or self.kind
+
+    @property
+    def text(self) -> str:
+        """Return the caption."""
+        return self.caption or (inspect.getdoc(type(self)) or "").partition("\n")[0]
+
+    @abstractmethod
+    def prepare(self, run: Opened) -> None:
+        """Make what the figure needs of a run and keep it in the run's folder."""
+
+    @abstractmethod
+    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+        """Draw runs that are there and return the pictures.
+
+        Raises:
+            DpvaeError: the runs cannot be drawn so.
+        """
+
+
+def _joint(drawn: Picture, figure: Figure, folder: Path) -> list[Path]:
+    return style.save(drawn, folder / f"{figure.stem}.png")
+
+
+@final
+class Moons(Figure):
+    """Figure 1: samples, aggregate posterior, data and generation space, a column a cell."""
+
+    kind: Literal["moons"] = "moons"
+
+    def prepare(self, run: Opened) -> None:
+        """Make the portrait."""
+        portrait_of(run, run.label)
+
+    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+        """Draw all runs as one picture."""
+        portraits = [portrait_of(run, label) for run, label in labelled(runs)]
+        return _joint(figure1(portraits), self, folder)
+
+
+@final
+class Regularizers(Figure):
+    """Figure 3: a block a cell, twins side by side."""
+
+    kind: Literal["regularizers"] = "regularizers"
+
+    def prepare(self, run: Opened) -> None:
+        """Make the portrait."""
+        portrait_of(run, run.label)
+
+    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+        """Draw all runs as one picture."""
+        portraits = [portrait_of(run, label) for run, label in labelled(runs)]
+        return _joint(figure3(portraits), self, folder)
+
+
+@final
+class Leakage(Figure):
+    """Figure 4: the leakage score against its threshold, a curve a cell."""
+
+    kind: Literal["leakage"] = "leakage"
+
+    def prepare(self, run: Opened) -> None:
+        """Measure `leak` where it is not there."""
+        leakage_curves_of(run, run.label)
+
+    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+        """Draw all runs as one picture."""
+        found = [curve for run, label in labelled(runs) for curve in leakage_curves_of(run, label)]
+        return _joint(figure4(found), self, folder)
+
+
+@final
+class Samples(Figure):
+    """Figure 5: images of prior, low-posterior and high-posterior samples, a row a cell."""
+
+    kind: Literal["samples"] = "samples"
+
+    def prepare(self, run: Opened) -> None:
+        """Draw the samples."""
+        gallery_of(run, run.label)
+
+    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+        """Draw all runs as one picture."""
+        galleries = [gallery_of(run, label) for run, label in labelled(runs)]
+        return _joint(figure5(galleries), self, folder)
+
+
+@final
+class Training(Figure):
+    """Training curves of the cells in one picture."""
+
+    kind: Literal["training"] = "training"
+
+    def prepare(self, run: Opened) -> None:
+        """Do nothing: metrics.jsonl is there."""
+
+    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+        """Draw all runs as one picture."""
+        read = [
+            TrainingCurves.read(run.folder.metrics_log, label, prior=run.recipe.prior.kind)
+            for run, label in labelled(runs)
+        ]
+        return _joint(curves(read), self, folder)
+
+
+@final
+class Traversal(Figure):
+    """Figures 6 to 8: walks between test examples, and along single dimensions; a picture a cell.
+
+    One pair is drawn with log q(z) along its line, and at latent_dim 2 with the line over q(z);
+    several pairs become rows of images.
+    """
+
+    kind: Literal["traversal"] = "traversal"
+    between: Annotated[tuple[Pair, ...], LENIENT] = ((0, 1),)
+    """Pairs of test examples to walk between; none, `[]`, draws the sweeps alone."""
+    space: Literal["z0", "z"] = "z0"
+    """Where a line is straight: the generation space z0, or z."""
+    steps: Annotated[int, Field(ge=2)] = 11
+    """Points of each line and sweep, ends included."""
+    dimensions: Annotated[int, Field(ge=0)] = 0
+    """Sweep this many dimensions, those with the largest deviation under q(z) first."""
+    reach: Annotated[float, Field(ge=0)] = 5.0
+    """How far to either side, in standard deviations under q(z) (paper: 5)."""
+    centre: Annotated[int, Field(ge=0)] = 0
+    """The test example whose reconstruction the sweeps begin from."""
+
+    def prepare(self, run: Opened) -> None:
+        """Walk."""
+        self._records(run)
+
+    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+        """Draw a picture of each run."""
+        return [path for run in runs for path in self._draw_one(run, folder)]
+
+    def _draw_one(self, run: Opened, folder: Path) -> list[Path]:
+        # Cells' names end in the digest of their recipe, which no reader needs.
+        path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
+        records = self._records(run)
+        decoded = [record["line_decoded"] for record in records if "line_decoded" in record]
+        if len(decoded) > 1 and picture.are_images(decoded[0]):
+            return [picture.save_images(path, np.concatenate(decoded), columns=self.steps)]
+        drawn = [path] if len(records) == 1 else _numbered(path, len(records))
+        return [
+            saved
+            for record, target in zip(records, drawn, strict=True)
+            for saved in style.save(traversal.figure(record, run.label), target)
+        ]
+
+    def _records(self, run: Opened) -> list[Arrays]:
+        """Return a record of each pair, the sweeps with the first; kept in traversals/."""
+        makers: list[Callable[[], Arrays]] = [
+            lambda pair=pair, index=index: self._record(run, pair, swept=index == 0)  # type: ignore[misc]
+            for index, pair in enumerate(self.between or (None,))
+        ]
+        key = self.model_dump_json(exclude={"name", "cells", "seeds", "caption"})
+        return [
+            kept(run, f"traversals/{self.stem}-{index}.npz", make, key=key)
+            for index, make in enumerate(makers)
+        ]
+
+    def _record(self, run: Opened, pair: tuple[int, int] | None, *, swept: bool) -> Arrays:
+        aggregate = run.encoded.aggregate_posterior()
+        record: Arrays = {"space": np.array(self.space)}
+        if pair is not None:
+            start, end = (_code(run, index) for index in pair)
+            record |= line(run.model, aggregate, start, end, space=self.space, steps=self.steps)
+            if run.model.latent_dim == 2:
+                record |= density_map(aggregate, also=record["line_z"])
+        if swept and self.dimensions:
+            record |= sweep(
+                run.model,
+                aggregate,
+                _code(run, self.centre),
+                dimensions=min(self.dimensions, run.model.latent_dim),
+                reach=self.reach,
+                steps=self.steps,
+            )
+        return record
+
+
+def _numbered(path: Path, count: int) -> list[Path]:
+    return [path.with_name(f"{path.stem}-{index}{path.suffix}") for index in range(count)]
+
+
+def _code(run: Opened, index: int) -> Codes:
+    """Return the posterior mean of one test example, `(1, latent)`.
+
+    Raises:
+        UsageError: there is no such example.
+    """
+    test = run.load_dataset().test
+    if index >= len(test):
+        raise UsageError(
+            f"traversal: {index} is not among the {len(test)} test examples (from 0)",
+            hint="Change `between` or `centre` of the figure in the study file.",
+        )
+    return encode(run.model, Split(test.stored[index : index + 1])).mean
+
+
+AnyFigure = Moons | Regularizers | Leakage | Samples | Training | Traversal
+KINDS: dict[str, type[Figure]] = {
+    spec.model_fields["kind"].default: spec for spec in get_args(AnyFigure)
+}
+
+
+def from_dict(values: dict[str, Any]) -> Figure:
+    """Return the figure whose plain fields these are."""
+    return KINDS[values["kind"]].model_validate(values)

@@ -1,0 +1,58 @@
+"""What follows when the cells are done: the study's figures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from dpvae_cli.foundation.errors import DpvaeError
+from dpvae_cli.foundation.files import write_text
+from dpvae_cli.studies.cell import opened_cell
+from dpvae_cli.studies.cells import Options
+from dpvae_cli.studies.figures import Figure
+from dpvae_cli.studies.loading import RECORD, to_yaml
+from dpvae_cli.studies.plan import Plan
+from dpvae_cli.studies.state import state_of
+
+DRAWABLE = ("trained", "done")
+
+
+@final
+@dataclass(frozen=True)
+class Finished:
+    """The files that were written, and what could not be."""
+
+    files: tuple[Path, ...]
+    problems: tuple[str, ...]
+
+
+def begin(plan: Plan) -> Path:
+    """Write study.yaml, the study as it is run, and return its path."""
+    path = plan.folder / RECORD
+    write_text(path, to_yaml(plan.study))
+    return path
+
+
+def finish(plan: Plan, options: Options) -> Finished:
+    """Draw the study's figures of the cells that are there.
+
+    A figure that cannot be drawn does not lose the others.
+    """
+    files: list[Path] = []
+    problems: list[str] = []
+    for figure in plan.study.figures:
+        try:
+            files += _drawn(figure, plan, options)
+        except DpvaeError as error:
+            problems.append(f"figure {figure.stem}: {error}")
+    return Finished(tuple(files), tuple(problems))
+
+
+def _drawn(figure: Figure, plan: Plan, options: Options) -> list[Path]:
+    cells = [c for c in plan.shown_in(figure) if state_of(c, options).word in DRAWABLE]
+    if not cells:
+        return []
+    runs = [opened_cell(cell, options, device="cpu") for cell in cells]
+    pictures = figure.draw(runs, plan.figures)
+    for picture in pictures:
+        write_text(picture.with_suffix(".txt"), f"{figure.text}\n")
+    return pictures

@@ -1,0 +1,144 @@
+"""From a name or a file and overrides to a study, or to all that is wrong with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import yaml
+from pydantic import ValidationError
+
+from dpvae_cli.recipe import overrides as key_values
+from dpvae_cli.recipe.mistakes import KeyPath, Mistake, Place, RecipeError
+from dpvae_cli.recipe.overrides import Override
+from dpvae_cli.recipe.reading import Tree, read_file
+from dpvae_cli.studies import catalogue
+from dpvae_cli.studies.complaints import complaints
+from dpvae_cli.studies.schema import Study, default_axes
+
+HINT = "What a study holds: dpvae reproduce --help, and docs/reproduce.md"
+RECORD = "study.yaml"
+LISTS = ("recipes", "metrics", "figures", "notes")
+
+
+@final
+@dataclass(frozen=True)
+class LoadedStudy:
+    """A study, what it is called, and where each part of it was written."""
+
+    name: str
+    study: Study
+    tree: Tree
+
+    def place(self, *path: str | int) -> Place:
+        """Return where a part was written."""
+        return self.tree.place(path)
+
+
+def load(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedStudy:
+    """Return a packaged study or one from a file, with overrides from the command line.
+
+    Args:
+        name_or_path: `table1` (see `dpvae reproduce`) or `path/to/mine.yaml`.
+        overrides: `key=value`: an axis of the study takes these values, a key of the study
+            itself (`metrics=[skl]`) this value, any other is a recipe's key for all cells;
+            `pattern:key=value` for the recipes whose name fits the pattern.
+
+    Raises:
+        RecipeError: with every mistake of the file and the overrides.
+
+    Example:
+        >>> from dpvae_cli.studies.loading import load
+        >>> load("moons_quick", ["seed=[7, 8]"]).study.axes["seed"]
+        (7, 8)
+    """
+    path = catalogue.locate(name_or_path)
+    try:
+        tree = read_file(path)
+    except RecipeError as error:
+        raise RecipeError(error.mistakes, hint=HINT, what="study") from error
+    _apply(tree, overrides)
+    # A study's own record, studies/x/study.yaml, is the study x.
+    name = path.resolve().parent.name if path.name == RECORD else path.stem
+    return LoadedStudy(name, _checked(tree), tree)
+
+
+def to_yaml(study: Study) -> str:
+    """Return the study as YAML that reads back as an equal one."""
+    plain = study.model_dump(mode="json", exclude_none=True)
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=96)
+    return str(text)
+
+
+def _checked(tree: Tree) -> Study:
+    mistakes = list(tree.mistakes)
+    try:
+        study = Study.model_validate(tree.values)
+        mistakes += _clashes(study, tree)
+    except ValidationError as error:
+        mistakes += complaints(error, tree)
+    if mistakes:
+        raise RecipeError(sorted(mistakes), hint=HINT, what="study")
+    return study
+
+
+def _clashes(study: Study, tree: Tree) -> list[Mistake]:
+    """Return keys that no recipe can have, and axes that are overridden as well."""
+    written: list[KeyPath] = [("axes", key) for key in study.axes]
+    written += [("overrides", key) for key in study.overrides]
+    for pattern, keys in study.overrides_for.items():
+        written += [("overrides_for", pattern, key) for key in keys]
+    found = []
+    for path in written:
+        key = str(path[-1])
+        problem = key_values.key_complaint(key)
+        if problem is None and path[0] != "axes" and key in study.axes:
+            problem = "is an axis already; one of the two"
+        if problem is not None:
+            found.append(Mistake(tree.place(path), key, problem))
+    return found
+
+
+def _apply(tree: Tree, texts: Sequence[str]) -> None:
+    """Write overrides over the tree, each where it belongs."""
+    for index, text in enumerate(texts):
+        before, _, _ = text.partition("=")
+        pattern, colon, _ = before.rpartition(":")
+        parsed, mistakes = key_values.parse([text.removeprefix(pattern + colon)])
+        place = Place((1, index), f"override {text}", before[len(pattern + colon) :].strip())
+        tree.mistakes.extend(replace(mistake, place=place) for mistake in mistakes)
+        for override in parsed:
+            _put(tree, replace(override, place=place), pattern=pattern or None)
+
+
+def _put(tree: Tree, override: Override, *, pattern: str | None) -> None:
+    key, value = ".".join(map(str, override.path)), override.value
+    axes = tree.values.setdefault(
+        "axes", {axis: list(values) for axis, values in default_axes().items()}
+    )
+    if pattern is None and isinstance(axes, dict) and key in axes:
+        axes[key] = value if isinstance(value, list) else [value]
+        _mark(tree, ("axes", key), override.place)
+    elif pattern is None and key in Study.model_fields:
+        wrap = key in LISTS and not isinstance(value, list)
+        tree.put((key,), [value] if wrap else value, override.place)
+    else:
+        _put_for(tree, pattern or "*", key, override)
+
+
+def _put_for(tree: Tree, pattern: str, key: str, override: Override) -> None:
+    """Write a recipe's key behind all others, so that it wins."""
+    patterns = tree.values.setdefault("overrides_for", {})
+    if not isinstance(patterns, dict):
+        return  # a mistake of the file, which is reported as such
+    keys = patterns.pop(pattern, {})
+    if isinstance(keys, dict):
+        keys.pop(key, None)
+        keys[key] = override.value
+    patterns[pattern] = keys
+    _mark(tree, ("overrides_for", pattern, key), override.place)
+
+
+def _mark(tree: Tree, path: KeyPath, place: Place) -> None:
+    for stale in [known for known in tree.places if known[: len(path)] == path]:
+        del tree.places[stale]
+    tree.places[path] = place

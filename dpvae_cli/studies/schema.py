@@ -1,0 +1,71 @@
+"""The study: which recipes, along which axes, measured how, drawn how."""
+
+import difflib
+from typing import Annotated, Any, Literal, final
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from dpvae_cli.evaluation.evaluate import METRICS
+from dpvae_cli.foundation.spec import LENIENT, Spec
+from dpvae_cli.studies.figures import AnyFigure
+
+
+def _known(metric: str) -> str:
+    """Refuse what is no metric.
+
+    Raises:
+        ValueError: says which there are.
+    """
+    if metric in METRICS:
+        return metric
+    close = difflib.get_close_matches(metric, METRICS, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(f"is no metric{meant}; allowed: {', '.join(METRICS)}")
+
+
+def default_axes() -> dict[str, tuple[Any, ...]]:
+    """Return the axes of a study that names none: every recipe and its twin."""
+    return {"prior": ("standard_normal", "decoupled"), "seed": (0,)}
+
+
+def _expanded(figures: Any) -> Any:
+    """Read a bare word as `{kind: word}`."""
+    if not isinstance(figures, (list, tuple)):
+        return figures
+    return [{"kind": figure} if isinstance(figure, str) else figure for figure in figures]
+
+
+Words = Annotated[tuple[str, ...], LENIENT]
+Values = Annotated[tuple[Any, ...], LENIENT, Field(min_length=1)]
+Metric = Annotated[str, AfterValidator(_known)]
+Figures = Annotated[
+    tuple[Annotated[AnyFigure, Field(discriminator="kind")], ...],
+    LENIENT,
+    BeforeValidator(_expanded),
+]
+
+
+@final
+class Study(Spec):
+    """A grid of runs: every recipe at every combination of the axes' values."""
+
+    title: Annotated[str, Field(min_length=1)]
+    """What the report is called."""
+    question: str | None = None
+    """What the study is to answer."""
+    recipes: Annotated[Words, Field(min_length=1)]
+    """Recipes by name or file."""
+    axes: dict[str, Values] = Field(default_factory=default_axes)
+    """Recipe keys and the values each cell takes one of."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Recipe keys and their values in all cells."""
+    overrides_for: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """The same for the recipes whose name fits a pattern, such as `"*_celeba"`."""
+    metrics: Annotated[tuple[Metric, ...], LENIENT] = ()
+    """What is measured of each cell, as far as its data allows."""
+    figures: Figures = ()
+    """What is drawn of the cells."""
+    published: Literal["table1"] | None = None
+    """Published numbers to set beside the measured ones."""
+    notes: Words = ()
+    """What readers of the report should know."""

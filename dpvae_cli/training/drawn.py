@@ -1,0 +1,82 @@
+"""What figures show of runs: read from the file beside the checkpoint, or made and kept there."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dpvae_cli.foundation.files import read_kept, write_kept
+from dpvae_cli.plotting.gallery import Gallery
+from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
+from dpvae_cli.plotting.moons import Portrait
+from dpvae_cli.sampling.gallery import gallery
+from dpvae_cli.sampling.portrait import portrait
+from dpvae_cli.training import results_file
+from dpvae_cli.training.measuring import measure_run
+from dpvae_cli.training.opened import Opened
+
+
+def labelled(found: Sequence[Opened]) -> list[tuple[Opened, str]]:
+    """Return runs with their recipe's name, and the seed where runs differ in it."""
+    if len({run.recipe.seed for run in found}) == 1:
+        return [(run, run.recipe.name) for run in found]
+    return [(run, f"{run.recipe.name} seed {run.recipe.seed}") for run in found]
+
+
+def portrait_of(run: Opened, label: str) -> Portrait:
+    """Return what Figures 1 and 3 show of a run, from portrait.npz or made and kept there.
+
+    Raises:
+        UsageError: the latent space or the data is not two-dimensional.
+    """
+    aggregate = run.encoded.aggregate_posterior
+    arrays = kept(
+        run,
+        "portrait.npz",
+        lambda: portrait(run.model, aggregate(), run.load_dataset(), seed=run.recipe.seed),
+    )
+    return Portrait(label=label, prior=run.recipe.prior.kind, arrays=arrays)
+
+
+def gallery_of(run: Opened, label: str) -> Gallery:
+    """Return the samples Figure 5 shows of a run, from gallery.npz or made and kept there."""
+    aggregate, pool = run.encoded.aggregate_posterior, run.recipe.evaluation.pool
+    arrays = kept(
+        run,
+        "gallery.npz",
+        lambda: gallery(run.model, aggregate(), seed=run.recipe.seed, pool=pool),
+    )
+    return Gallery(label=label, prior=run.recipe.prior.kind, arrays=arrays)
+
+
+def leakage_curves_of(run: Opened, label: str) -> list[LeakageCurve]:
+    """Return the curves of Figure 4, from metrics.json; `leak` is measured where it is not there.
+
+    Raises:
+        DpvaeError: it cannot be measured.
+    """
+    record = results_file.read(run)
+    if not any(result["metric"] == "leak" for result in record.get("results", [])):
+        _, failed = measure_run(run, ["leak"])
+        if failed:
+            raise failed["leak"]
+        record = results_file.read(run)
+    return curves_from_metrics(record, label=label, prior=run.recipe.prior.kind)
+
+
+def kept(
+    run: Opened, name: str, make: Callable[[], dict[str, Any]], *, key: str = ""
+) -> dict[str, Any]:
+    """Return arrays kept in the run folder, making them where they follow from something else.
+
+    Args:
+        run: the opened checkpoint.
+        name: of the .npz.
+        make: makes the arrays.
+        key: what they follow from beside the checkpoint.
+    """
+    path = run.folder.path / name
+    source = run.digest + key
+    arrays = read_kept(path, checkpoint=source)
+    if arrays is None:
+        arrays = make()
+        write_kept(path, arrays, checkpoint=source)
+    return arrays

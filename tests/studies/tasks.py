@@ -1,0 +1,64 @@
+"""Tasks for workers that need no torch, so that a worker starts at once."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from dpvae_cli.studies.cells import Cell, Event, Outcome
+
+
+def fake_cells(folder: Path, count: int) -> list[Cell]:
+    """Return cells that only tasks of this module can do."""
+    return [
+        Cell(f"cell{index}", str(folder / f"cell{index}"), "fake", {}) for index in range(count)
+    ]
+
+
+def visits(cell: Cell) -> int:
+    """Count, in a file beside the cell, how often it was begun, this time included."""
+    path = Path(f"{cell.folder}.visits")
+    number = int(path.read_text()) + 1 if path.exists() else 1
+    path.write_text(str(number))
+    return number
+
+
+def note_process(cell: Cell, *, device, tell):
+    """Say which process, which device and how many threads."""
+    threads = os.environ["OMP_NUM_THREADS"]
+    tell(Event(cell.name, "training", done=1, total=2))
+    return Outcome(cell.name, "done", f"{os.getpid()} {device} {threads}")
+
+
+def die_at_first(cell: Cell, *, device, tell):
+    """Die without a word the first time."""
+    if visits(cell) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Outcome(cell.name, "done")
+
+
+def always_die(cell: Cell, *, device, tell):
+    """Die every time."""
+    visits(cell)
+    os._exit(3)
+
+
+def fail_the_first(cell: Cell, *, device, tell):
+    """Fail on cell0, take a while on all others."""
+    visits(cell)
+    if cell.name == "cell0":
+        return Outcome(cell.name, "failed", "no luck")
+    time.sleep(0.5)
+    return Outcome(cell.name, "done")
+
+
+def busy_at_first(cell: Cell, *, device, tell):
+    """Be somebody else's the first time."""
+    return Outcome(cell.name, "busy" if visits(cell) == 1 else "done")
+
+
+def never_end(cell: Cell, *, device, tell):
+    """Work until a signal comes, which ends in KeyboardInterrupt outside of training."""
+    tell(Event(cell.name, "started"))
+    time.sleep(600)
+    return Outcome(cell.name, "done")

@@ -1,0 +1,235 @@
+"""A cell: trained once, resumed, measured without retraining, never two at a time."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.studies import cell as module
+from dpvae_cli.studies.cell import run_cell
+from dpvae_cli.studies.cells import Options
+from dpvae_cli.studies.finish import begin, finish
+from dpvae_cli.studies.state import recipe_of, state_of
+from dpvae_cli.training.loop import train
+from tests.studies.tiny import planned
+from tests.training.test_resume import CutAt, PowerCut, assert_same_run
+
+OPTIONS = Options()
+FIGURES = [
+    "moons",
+    "regularizers",
+    "leakage",
+    "training",
+    {"kind": "traversal", "name": "walk", "dimensions": 2, "steps": 3},
+    {"kind": "traversal", "name": "walks", "between": [[0, 1], [1, 2]], "steps": 3},
+]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_data():
+    module._loaded.cache_clear()
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def refuse(*_args, **_more):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(module, "train", refuse)
+
+
+def run(cell, options=OPTIONS):
+    events = []
+    outcome = run_cell(cell, options=options, device="cpu", tell=events.append)
+    return outcome, events
+
+
+def words(plan, options=OPTIONS):
+    return [state_of(cell, options).word for cell in plan.cells]
+
+
+def results(cell):
+    found = json.loads((Path(cell.folder) / "metrics.json").read_text())
+    return {result["metric"] for result in found["results"]}
+
+
+def test_a_cell_is_a_run_folder_with_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = planned(tmp_path, figures=FIGURES)
+    assert words(found) == ["new", "new"]
+    for cell in found.cells:
+        outcome, events = run(cell)
+        assert (outcome.end, outcome.message) == ("done", "")
+        assert {event.kind for event in events} == {"started", "training", "measuring", "drawing"}
+    assert words(found) == ["done", "done"]
+    first = found.cells[0]
+    assert results(first) == {"skl", "manifold", "leak", "leak_printed"}
+    there = {path.name for path in Path(first.folder).iterdir()}
+    assert {"recipe.yaml", "checkpoint.pt", "metrics.jsonl", "portrait.npz", "samples.png"} <= there
+    assert not (tmp_path / "runs").exists()
+    train(recipe_of(first), tmp_path / "alone")
+    assert_same_run(tmp_path / "alone", Path(first.folder))
+    begin(found)
+    finished = finish(found, OPTIONS)
+    assert finished.problems == ()
+    drawn = sorted(path.name for path in finished.files)
+    ours = ("standard_normal", "decoupled")
+    assert drawn == sorted(
+        [
+            *("moons.png", "regularizers.png", "leakage.png", "training.png"),
+            *(f"walk-vae_moons-{prior}-seed0.png" for prior in ours),
+            *(f"walks-vae_moons-{prior}-seed0-{i}.png" for prior in ours for i in (0, 1)),
+        ]
+    )
+    for path in finished.files:
+        assert path.stat().st_size > 1_000
+        assert path.with_suffix(".txt").read_text().strip()
+
+
+def test_a_finished_cell_is_left_alone_and_a_missing_metric_is_measured(tmp_path, monkeypatch):
+    plain = planned(tmp_path, "prior=decoupled", metrics=["skl"])
+    [cell] = plain.cells
+    run(cell)
+    before = (Path(cell.folder) / "checkpoint.pt").read_bytes()
+    monkeypatch.setattr(module, "train", lambda *_a, **_k: pytest.fail("trained again"))
+    outcome, events = run(cell)
+    assert (outcome.end, events) == ("done", [])
+    [more] = planned(tmp_path, "prior=decoupled", metrics=["skl", "leak", "fid"]).cells
+    assert state_of(more, OPTIONS).missing == ("leak",)  # moons are no images
+    outcome, events = run(more)
+    assert outcome.end == "done"
+    assert [event.text for event in events if event.kind == "measuring"] == ["leak"]
+    assert results(more) == {"skl", "leak", "leak_printed"}
+    (Path(cell.folder) / "metrics.json").unlink()
+    assert state_of(cell, OPTIONS).missing == ("skl",)
+    run(cell)
+    assert results(cell) == {"skl"}
+    assert (Path(cell.folder) / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_cut_cell_goes_on_to_the_bit(tmp_path):
+    [cell] = planned(tmp_path, "prior=decoupled").cells
+    recipe = recipe_of(cell)
+    with pytest.raises(PowerCut):
+        train(recipe, cell.folder, listener=CutAt(13))
+    assert state_of(cell, OPTIONS).word == "stopped"
+    assert state_of(cell, OPTIONS).iteration == 10
+    outcome, events = run(cell)
+    assert outcome.end == "done"
+    assert events[0].text == "from iteration 10"
+    train(recipe, tmp_path / "whole")
+    assert_same_run(tmp_path / "whole", Path(cell.folder))
+
+
+def test_a_cell_killed_before_anything_was_kept_starts(tmp_path):
+    [cell] = planned(tmp_path, "prior=decoupled", metrics=[]).cells
+    folder = Path(cell.folder)
+    folder.mkdir(parents=True)
+    (folder / ".recipe.yaml.torn").write_text("da")
+    assert run(cell)[0].end == "done"
+
+
+def test_samples_png_is_drawn_where_it_is_missing(tmp_path):
+    [cell] = planned(tmp_path, "prior=decoupled").cells
+    run(cell)
+    (Path(cell.folder) / "samples.png").unlink()
+    assert state_of(cell, OPTIONS).word == "stopped"
+    assert run(cell)[0].end == "done"
+    assert (Path(cell.folder) / "samples.png").is_file()
+
+
+def test_a_folder_with_another_recipe_is_not_touched(tmp_path):
+    [cell] = planned(tmp_path, "prior=decoupled").cells
+    run(cell)
+    path = Path(cell.folder) / "recipe.yaml"
+    path.write_text(path.read_text().replace("seed: 0\n", "seed: 9\n"))
+    assert Recipe.load(path).seed == 9
+    assert state_of(cell, OPTIONS).word == "another recipe"
+    outcome, _ = run(cell)
+    assert outcome.end == "failed"
+    assert "is not the recipe that the folder is named after" in outcome.message
+
+
+def test_a_cell_that_another_process_has_is_busy(tmp_path):
+    [cell] = planned(tmp_path, "prior=decoupled").cells
+    folder = Path(cell.folder)
+    folder.parent.mkdir(parents=True)
+    with FileLock(folder.with_name(f".{folder.name}.cell.lock")):
+        assert run(cell)[0].end == "busy"
+    assert run(cell)[0].end == "done"
+
+
+def test_failures_are_outcomes_with_what_to_do(tmp_path, monkeypatch):
+    [cell] = planned(tmp_path, "training.learning_rate=1e30", "prior=decoupled").cells
+    outcome, _ = run(cell)
+    assert outcome.end == "failed"
+    assert "diverged at iteration" in outcome.message
+    assert outcome.hint
+    [cell] = planned(tmp_path, "prior=decoupled").cells
+    monkeypatch.setattr(module, "measure_run", lambda *_a, **_k: 1 / 0)
+    outcome, _ = run(cell)
+    assert outcome.message == "ZeroDivisionError: division by zero"
+    assert "Traceback" in (Path(cell.folder) / "error.txt").read_text()
+    monkeypatch.undo()
+    assert run(cell)[0].end == "done"
+
+
+def test_a_metric_that_fails_keeps_the_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.delenv("DPVAE_INCEPTION_WEIGHTS", raising=False)
+    np.save("x.npy", np.random.default_rng(0).integers(0, 256, (60, 1, 6, 6), dtype=np.uint8))
+    changes = {
+        "overrides": {
+            "data": {"kind": "arrays", "path": "x.npy"},
+            "architecture.hidden": [8],
+            "training.batch_size": 16,
+            "training.iterations": 4,
+            "evaluation.samples": 50,
+        },
+        "metrics": ["fid", "skl"],
+        "figures": ["samples", {"kind": "traversal", "between": [[0, 1], [1, 2]], "steps": 3}],
+    }
+    found = planned(tmp_path, "prior=decoupled", **changes)
+    [cell] = found.cells
+    outcome, _ = run(cell, Options(download=False))
+    assert outcome.end == "failed"
+    assert outcome.message.startswith("fid: ")
+    assert results(cell) == {"skl"}
+    assert state_of(cell, OPTIONS).missing == ("fid",)
+    finished = finish(found, OPTIONS)
+    assert [path.name for path in finished.files] == [
+        "samples.png",
+        "traversal-vae_moons-decoupled-seed0.png",
+    ]
+
+
+def test_a_figure_that_cannot_be_drawn_does_not_lose_the_others(tmp_path):
+    found = planned(tmp_path, "prior=decoupled", figures=["samples", "training"])
+    [cell] = found.cells
+    assert run(cell)[0].end == "done"
+    finished = finish(found, OPTIONS)
+    assert [path.name for path in finished.files] == ["training.png"]
+    assert len(finished.problems) == 1
+    assert finished.problems[0].startswith("figure samples: ")
+
+
+def test_nothing_is_drawn_of_cells_that_are_not_there(tmp_path):
+    found = planned(tmp_path, figures=["training"])
+    assert finish(found, OPTIONS).files == ()
+
+
+def test_the_data_is_read_once_for_cells_in_a_row(tmp_path, monkeypatch):
+    loads = []
+    spec = type(Recipe.load("vae_moons").data)
+    load = spec.load
+    monkeypatch.setattr(spec, "load", lambda *a, **k: loads.append(1) or load(*a, **k))
+    found = planned(tmp_path, "seed=[0, 1]")
+    for cell in found.cells:
+        run(cell)
+    assert len(loads) == 1
+    shutil.rmtree(tmp_path / "studies")

@@ -1,0 +1,48 @@
+"""Estimates: from the pace of cells that are alike, else a guess that says so."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dpvae_cli.studies.cells import Options
+from dpvae_cli.studies.estimate import GUESSED_CPU, estimate
+from dpvae_cli.studies.state import State, state_of
+from tests.studies.tiny import planned
+
+
+def test_without_any_pace_it_is_a_guess(tmp_path):
+    cells = planned(tmp_path).cells
+    found = estimate(cells, [State("new"), State("done", 20)], on_gpu=False)
+    assert found.seconds == {cells[0].name: pytest.approx(20 / GUESSED_CPU["mlp"])}
+    assert found.source == "a mere guess"
+
+
+def test_the_pace_of_the_most_alike_counts(tmp_path):
+    cells = planned(tmp_path, "seed=[0, 1]").cells
+    for cell, pace in zip(cells[::2], (5.0, 2.0), strict=True):
+        folder = Path(cell.folder)
+        folder.mkdir(parents=True)
+        lines = [{"steps_per_second": p} for p in (pace, pace, 1000.0)] + [{"elbo": 1}]
+        text = "".join(json.dumps(line) + "\n" for line in lines) + '{"torn'
+        (folder / "metrics.jsonl").write_text(text)
+    states = [State("done", 20), State("stopped", 10), State("done", 20), State("new")]
+    found = estimate(cells, states, on_gpu=False)
+    assert list(found.seconds.values()) == [pytest.approx(2.0), pytest.approx(10.0)]
+    assert found.total(1) == pytest.approx(12.0)
+    assert found.total(4) == pytest.approx(10.0)  # no faster than the longest cell
+    assert found.source == "from the pace of 2 cells so far"
+
+
+def test_a_damaged_checkpoint_is_said_to_be(tmp_path):
+    [cell] = planned(tmp_path, "prior=decoupled").cells
+    folder = Path(cell.folder)
+    folder.mkdir(parents=True)
+    from dpvae_cli.foundation.files import write_text
+    from dpvae_cli.recipe.dump import to_yaml
+    from dpvae_cli.studies.state import recipe_of
+
+    write_text(folder / "recipe.yaml", to_yaml(recipe_of(cell)))
+    assert state_of(cell, Options()).word == "started"
+    (folder / "checkpoint.pt").write_bytes(b"no")
+    assert state_of(cell, Options()).word == "damaged"
