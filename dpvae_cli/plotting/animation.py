@@ -77,9 +77,15 @@ def _with_one_palette(shots: list[np.ndarray]) -> list[Image.Image]:
     found = Image.fromarray(np.concatenate(shots)).quantize(256 - len(kept))
     palette = Image.new("P", (1, 1))
     palette.putpalette([*(value for rgb in kept for value in rgb), *(found.getpalette() or ())])
-    return [
-        Image.fromarray(shot).quantize(palette=palette, dither=Image.Dither.NONE) for shot in shots
-    ]
+    return [_mapped(shot, palette) for shot in shots]
+
+
+def _mapped(shot: np.ndarray, palette: Image.Image) -> Image.Image:
+    """Return a picture in the palette's colours, white in its very own."""
+    found = Image.fromarray(shot).quantize(palette=palette, dither=Image.Dither.NONE)
+    white = Image.fromarray((shot == 255).all(axis=-1))
+    found.paste(0, mask=white)
+    return found
 
 
 def _durations(steps: int) -> list[int]:
@@ -151,7 +157,7 @@ def _points(ax: Axes, record: Record) -> Update:
     for walk, points in enumerate(record["walk_decoded"]):
         ax.plot(*points.T, color=walks.colour(record, walk), linewidth=1, alpha=0.6)
     ax.set_title("decoded")
-    ax.set_aspect("equal", adjustable="datalim")
+    panels.square_limits(ax, *panels.bounds(record["walk_decoded"].reshape(-1, 2)))
     panels.few_ticks([ax])
     return _dots(ax, record, record["walk_decoded"])
 

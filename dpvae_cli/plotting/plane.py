@@ -17,8 +17,9 @@ def figure(record: Record, label: str) -> Figure:
     """Draw each space's decoded square beside the same points on the map of log q(z).
 
     `record` holds for each of S spaces plane_space (S,), plane_x and plane_y (S, n), plane_z
-    (S, n, n, 2) with a row for each y, plane_decoded (S, n, n, *shape), lowest_log_q (S,), and the
-    map grid_x (a,), grid_y (b,), log_q (b, a).
+    (S, n, n, 2) with a row for each y, plane_decoded (S, n, n, *shape), lowest_log_q (S,); the rows
+    and columns as curves net_z (S, 2 n, P, 2), of points also net_decoded; and the map grid_x (a,),
+    grid_y (b,), log_q (b, a).
     """
     count = len(record["plane_space"])
     drawn = style.new_figure(style.DOUBLE_COLUMN, 3.5 * count + 0.1, compressed=True)
@@ -36,9 +37,9 @@ def _decoded(ax: Axes, record: Record, index: int) -> None:
     if picture.are_images(decoded.reshape(side * side, *decoded.shape[2:])):
         _tiles(ax, record, index)
     elif decoded.shape[2:] == (2,):
-        _curves(ax, decoded, COLOURS[space])
+        _curves(ax, record["net_decoded"][index], points=decoded, colour=COLOURS[space])
+        panels.square_limits(ax, *panels.bounds(record["net_decoded"][index].reshape(-1, 2)))
         ax.set(xlabel="$x_1$", ylabel="$x_2$")
-        ax.set_aspect("equal", adjustable="datalim")
         panels.few_ticks([ax])
     else:
         table = decoded.reshape(side * side, -1)
@@ -67,16 +68,16 @@ def _net(ax: Axes, record: Record, index: int) -> None:
     """Draw the points as a net over log q(z)."""
     panels.density_map(ax, record["grid_x"], record["grid_y"], log_density=record["log_q"])
     limits = ax.get_xlim(), ax.get_ylim()
-    _curves(ax, record["plane_z"][index], COLOURS[str(record["plane_space"][index])])
+    colour = COLOURS[str(record["plane_space"][index])]
+    _curves(ax, record["net_z"][index], points=record["plane_z"][index], colour=colour)
     ax.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")
     lowest = signed(float(record["lowest_log_q"][index]))
     ax.set_title(f"the same points on $\\log\\,q(z)$, lowest {lowest} nats")
     panels.few_ticks([ax])
 
 
-def _curves(ax: Axes, points: np.ndarray, colour: str) -> None:
-    """Draw points (n, n, 2) as the curves through their rows and columns."""
-    curves = [*points, *points.swapaxes(0, 1)]
-    ax.add_collection(LineCollection(curves, colors=colour, linewidths=0.5, alpha=0.7))
+def _curves(ax: Axes, curves: np.ndarray, *, points: np.ndarray, colour: str) -> None:
+    """Draw the net (2 n, P, 2) and the points (n, n, 2) where its curves meet."""
+    ax.add_collection(LineCollection(list(curves), colors=colour, linewidths=0.5, alpha=0.6))
     x, y = points.reshape(-1, 2).T
-    ax.scatter(x, y, s=2.5, color=colour, alpha=0.7, linewidths=0)
+    ax.scatter(x, y, s=2.5, color=colour, alpha=0.8, linewidths=0)

@@ -117,13 +117,8 @@ def _sweep(ax: Axes, record: Record, *, walk: int, last: bool) -> None:
     offsets = record["walk_position"][walk]
     tiles = walks.shown(len(offsets))
     centres = _strip(ax, record["walk_decoded"][walk][tiles])
-    look: dict[str, Any] = {
-        "rotation": 0,
-        "ha": "right",
-        "va": "center",
-        "color": walks.colour(record, walk),
-    }
-    ax.set_ylabel(walks.sweep_name(record, walk), **look)
+    name_look: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center"}
+    ax.set_ylabel(walks.sweep_name(record, walk), color=walks.colour(record, walk), **name_look)
     if last:
         names = [walks.signed(round(float(offset), 1), "+g") for offset in offsets[tiles]]
         ax.set_xticks(centres, names)

@@ -46,31 +46,35 @@ def _plane(record: Record) -> Figure:
 
 
 def _data_paths(ax: Axes, record: Record) -> None:
-    """Draw the lines in data space; a single one says how low log q(z) goes on it."""
+    """Draw the lines in data space, and say how low log q(z) goes on each."""
     found = walks.lines(record)
     for walk in found:
         points, colour = record["walk_decoded"][walk], walks.colour(record, walk)
-        label = walks.line_title(record, walk, between="\n")
-        ax.plot(*points.T, color=colour, marker="o", markersize=2.5, label=label)
+        dots = walks.shown(len(points)).tolist()
+        lowest = walks.signed(float(record["lowest_log_q"][walk]))
+        label = f"straight in {walks.SYMBOLS[walks.space(record, walk)]}: {lowest} nats"
+        ax.plot(*points.T, color=colour, marker="o", markersize=2.5, markevery=dots, label=label)
         walks.stars(ax, points)
-    ax.set_aspect("equal", adjustable="datalim")
-    if len(found) == 1:
-        ax.set_title(walks.line_title(record, found[0], between="\n"))
-    else:
-        ax.set_title("decoded")
-        ax.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.12))
-    panels.few_ticks([ax])
+    ax.set_title("lines, decoded")
+    ax.legend(fontsize=6.5, title="lowest $\\log\\,q(z)$", title_fontsize=6.5)
+    _square(ax, record["walk_decoded"][found])
 
 
 def _data_sweeps(ax: Axes, record: Record) -> None:
-    for walk in walks.sweeps(record):
+    found = walks.sweeps(record)
+    for walk in found:
         points, colour = record["walk_decoded"][walk], walks.colour(record, walk)
+        dots = walks.shown(len(points)).tolist()
         label = walks.sweep_name(record, walk)
-        ax.plot(*points.T, color=colour, marker="o", markersize=2, label=label)
+        ax.plot(*points.T, color=colour, marker="o", markersize=2, markevery=dots, label=label)
         ax.plot(*points[-1:].T, color=colour, marker="o", markersize=5)
     ax.set_title("sweeps, large dot at\nthe positive end")
-    ax.set_aspect("equal", adjustable="datalim")
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=6.5)
+    _square(ax, record["walk_decoded"][found])
+
+
+def _square(ax: Axes, curves: np.ndarray) -> None:
+    panels.square_limits(ax, *panels.bounds(curves.reshape(-1, 2)))
     panels.few_ticks([ax])
 
 

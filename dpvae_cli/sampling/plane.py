@@ -13,10 +13,12 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode
-from dpvae_cli.sampling.traversal import DRAWS, Space
+from dpvae_cli.sampling.traversal import DRAWS, Space, straight
 
 CENTRAL = 0.99
 """Share of q(z) between the sides of the box, in each dimension."""
+NET = 201
+"""Points of each curve of the net."""
 
 
 def plane(
@@ -31,6 +33,8 @@ def plane(
     `plane_space` (S,), `plane_x` and `plane_y` (S, n) in their own space, `plane_z` and `plane_z0`
     (S, n, n, 2), a row for each y, `plane_log_q` (S, n, n) in nats, `plane_decoded`
     (S, n, n, *example), `lowest_log_q` (S,), and a map of log q(z): `grid_x`, `grid_y`, `log_q`.
+    The rows and columns are curves in finer steps in `net_z` (S, 2 n, P, 2), which `net_decoded`
+    shows in data space where that is a plane too.
 
     Args:
         model: a model with two latent dimensions.
@@ -64,22 +68,32 @@ def refuse_other(model: VAE) -> None:
 def _square(
     model: VAE, aggregate: AggregatePosterior, space: Space, side: int
 ) -> dict[str, np.ndarray]:
-    axes = _quantiles(side) if space == "z0" else _box(aggregate, side)
+    x, y = _quantiles(side) if space == "z0" else _box(aggregate, side)
     dtype = next(model.parameters()).dtype
-    x, y = torch.meshgrid(axes[0], axes[1], indexing="xy")
-    points = torch.stack([x, y], dim=-1).view(-1, 2).to(model.device, dtype)
+    square = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(model.device, dtype)
     mapped = model.prior.to_representation if space == "z0" else model.prior.to_generation
-    image = mapped(points)[0]
-    z, z0 = (image, points) if space == "z0" else (points, image)
-    log_q = aggregate.log_prob(z).cpu()
-    by_row = {"plane_z": z, "plane_z0": z0, "plane_log_q": log_q, "plane_decoded": decode(model, z)}
+    image = mapped(square.view(-1, 2))[0].view_as(square)
+    z, z0 = (image, square) if space == "z0" else (square, image)
+    log_q = aggregate.log_prob(z.view(-1, 2)).view(side, side)
+    decoded = decode(model, z.view(-1, 2)).unflatten(0, (side, side))
+    tensors = {"x": x, "y": y, "z": z, "z0": z0, "log_q": log_q, "decoded": decoded}
     return {
         "plane_space": np.array(space),
-        "plane_x": axes[0].numpy(),
-        "plane_y": axes[1].numpy(),
+        **{f"plane_{name}": tensor.cpu().numpy() for name, tensor in tensors.items()},
         "lowest_log_q": np.array(float(log_q.min())),
-        **{name: value.cpu().unflatten(0, (side, side)).numpy() for name, value in by_row.items()},
+        **_net(model, square, space),
     }
+
+
+def _net(model: VAE, square: Tensor, space: Space) -> dict[str, np.ndarray]:
+    """Return the rows and columns of a square `(n, n, 2)` of `space` as curves in z and x."""
+    start = torch.cat([square[:, 0], square[0]])
+    end = torch.cat([square[:, -1], square[-1]])
+    z, _ = straight(model, start, end, space=space, points=NET)
+    net = {"net_z": z.cpu().numpy()}
+    if model.example_shape == (2,):
+        net["net_decoded"] = decode(model, z.flatten(0, 1)).view(z.shape).numpy()
+    return net
 
 
 def _quantiles(side: int) -> Codes:
