@@ -54,13 +54,13 @@ def save(path: Path, record: Record) -> Path:
     """
     there = _with_one_palette(frames(record))
     images = there + there[-2:0:-1]
-    durations = _durations(len(there))
+    times = durations(len(there))
     write = partial(
         images[0].save,
         format="GIF",
         save_all=True,
         append_images=images[1:],
-        duration=durations,
+        duration=times,
         loop=0,
     )
     write_atomically(path, write)
@@ -88,7 +88,7 @@ def _mapped(shot: np.ndarray, palette: Image.Image) -> Image.Image:
     return found
 
 
-def _durations(steps: int) -> list[int]:
+def durations(steps: int) -> list[int]:
     """Return milliseconds of every frame, there and back; GIFs count in hundredths of a second."""
     each = 10 * round(np.clip(ONE_WAY / steps, SHORTEST, LONGEST) / 10)
     there = [each] * steps

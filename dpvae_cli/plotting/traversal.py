@@ -1,5 +1,7 @@
 """Figures 6 to 8: lines between two codes, and sweeps along single dimensions."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -51,12 +53,15 @@ def _data_paths(ax: Axes, record: Record) -> None:
     for walk in found:
         points, colour = record["walk_decoded"][walk], walks.colour(record, walk)
         dots = walks.shown(len(points)).tolist()
-        lowest = walks.signed(float(record["lowest_log_q"][walk]))
-        label = f"straight in {walks.SYMBOLS[walks.space(record, walk)]}: {lowest} nats"
+        label = walks.line_title(record, walk)
         ax.plot(*points.T, color=colour, marker="o", markersize=2.5, markevery=dots, label=label)
         walks.stars(ax, points)
-    ax.set_title("lines, decoded")
-    ax.legend(fontsize=6.5, title="lowest $\\log\\,q(z)$", title_fontsize=6.5)
+    where: dict[str, Any] = {
+        "loc": "lower center",
+        "bbox_to_anchor": (0.5, 1.0),
+        "borderaxespad": 0.1,
+    }
+    ax.legend(fontsize=6.5, handlelength=1.2, **where)  # in the title's place: nothing lies there
     _square(ax, record["walk_decoded"][found])
 
 

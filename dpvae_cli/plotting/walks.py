@@ -99,7 +99,7 @@ def draw_map(ax: Axes, record: Record) -> None:
 
 def stars(ax: Axes, points: np.ndarray) -> None:
     """Mark the first of these points in the plane and the last."""
-    for (x, y), mark in zip(points[[0, -1]], ENDS, strict=True):
+    for (x, y), mark in zip(points[[0, -1]].tolist(), ENDS, strict=True):
         star(ax, x, y, mark)
 
 
