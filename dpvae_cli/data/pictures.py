@@ -139,7 +139,7 @@ def single_picture(path: Path, preparation: Preparation) -> Split:
             f"not fit into {error.width}x{error.height}",
             hint="Name a larger picture.",
         ) from error
-    return Split(torch.from_numpy(square).unsqueeze(0))
+    return Split(torch.from_numpy(square.copy()).unsqueeze(0))
 
 
 def no_picture(kind: str, path: Path) -> UsageError:
