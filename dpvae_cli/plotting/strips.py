@@ -118,7 +118,9 @@ def _sweep(ax: Axes, record: Record, *, walk: int, last: bool) -> None:
     tiles = walks.shown(len(offsets))
     centres = _strip(ax, record["walk_decoded"][walk][tiles])
     name_look: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center"}
-    ax.set_ylabel(walks.sweep_name(record, walk), color=walks.colour(record, walk), **name_look)
+    on_map = "log_q" in record and not walks.lines(record)
+    colour = walks.colour(record, walk) if on_map else style.BLACK
+    ax.set_ylabel(walks.sweep_name(record, walk), color=colour, **name_look)
     if last:
         names = [walks.signed(round(float(offset), 1), "+g") for offset in offsets[tiles]]
         ax.set_xticks(centres, names)
