@@ -46,8 +46,8 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: skl, skl_knn, nll, leak, elbo, active_units, fid, fid_lp, kid "
-            "(of images), manifold and manifold_lp (of moons), or all that the data allows "
+            help="Comma-separated: skl, skl_knn, nll, leak, elbo, active_units, path, fid, fid_lp, "
+            "kid (of images), manifold and manifold_lp (of moons), or all that the data allows "
             f"(default: {DEFAULT}, and the manifold ones on moons).",
             show_default=False,
         ),

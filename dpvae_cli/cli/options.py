@@ -49,10 +49,11 @@ SplitChoice = Annotated[SplitName, typer.Option(help="Which part of the data.")]
 
 
 class Space(StrEnum):
-    """Where a line is straight."""
+    """Where a walk is straight."""
 
     z0 = "z0"
     z = "z"
+    both = "both"
 
 
 class Format(StrEnum):

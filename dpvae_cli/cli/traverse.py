@@ -1,11 +1,11 @@
 """`dpvae traverse`: walk through the latent spaces and decode every step."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dpvae_cli.cli import console
-from dpvae_cli.cli.opening import opened, outputs
+from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
     Best,
     CheckpointPath,
@@ -13,19 +13,18 @@ from dpvae_cli.cli.options import (
     Device,
     NoDownload,
     Out,
+    Seed,
     Space,
     examples,
 )
 
-if TYPE_CHECKING:
-    from dpvae_cli.foundation.shapes import Codes
-    from dpvae_cli.training.opened import Opened
-
 EXAMPLES = examples(
     "dpvae traverse",
-    "dpvae traverse runs/factor_mnist-decoupled-seed0 --between 3 18",
-    "dpvae traverse ckpt.pt --space z --steps 15 --out walk.pdf",
-    "dpvae traverse --dimensions 3 --range 2",
+    "dpvae traverse runs/factor_mnist-decoupled-seed0 --between 3 18 --space both --gif",
+    "dpvae traverse ckpt.pt --between 3 me.jpg --steps 15 --out walk.pdf",
+    "dpvae traverse --dimensions 5 --from 7 --range 3",
+    "dpvae traverse --grid --space both",
+    "dpvae traverse --pairs 100",
 )
 
 
@@ -38,19 +37,72 @@ def register(app: typer.Typer) -> None:
 def traverse(
     checkpoint: CheckpointPath = None,
     between: Annotated[
-        tuple[int, int], typer.Option(metavar="I J", help="Indices of two test examples.")
-    ] = (0, 1),
-    space: Annotated[
-        Space, typer.Option(help="Where the line is straight: z0 (generation) or z.")
-    ] = Space.z0,
-    steps: Annotated[int, typer.Option(min=2, help="Points of the line and of each sweep.")] = 11,
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="I J",
+            help="Walk between two examples: numbers in the test split, or picture files.",
+            show_default=False,
+        ),
+    ] = None,
     dimensions: Annotated[
-        int, typer.Option(min=1, help="Sweep this many dimensions, largest deviation first.")
-    ] = 5,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Sweep the N dimensions with the largest deviation under q(z), one at a time.",
+            show_default=False,
+        ),
+    ] = None,
+    grid: Annotated[
+        bool,
+        typer.Option("--grid", help="Decode a square of the latent space (latent_dim 2 alone)."),
+    ] = False,
+    pairs: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Over N random pairs of test examples, compare the lowest log q(z) on lines in z "
+            "and in z0.",
+            show_default=False,
+        ),
+    ] = None,
+    space: Annotated[
+        Space | None,
+        typer.Option(
+            help="Where walks are straight: z0 (generation), z, or both (default: z0, sweeps z).",
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Sweep from this example (default: the first of --between, else 0).",
+            show_default=False,
+        ),
+    ] = None,
     reach: Annotated[
-        float, typer.Option("--range", min=0.0, help="Sweep this many standard deviations a side.")
-    ] = 5.0,
+        float | None,
+        typer.Option(
+            "--range",
+            min=0.0,
+            help="Sweep so many standard deviations to either side (default: 5).",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Steps of each walk (default: 11, with --gif 41), points along a side of --grid "
+            "(default: 20).",
+            show_default=False,
+        ),
+    ] = None,
+    gif: Annotated[
+        bool, typer.Option("--gif", help="Write an animation too, there and back.")
+    ] = False,
     out: Out = None,
+    seed: Seed = 0,
     best: Best = False,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -58,44 +110,29 @@ def traverse(
 ) -> None:
     """Walk between two test examples and along single dimensions.
 
-    The line is straight in z0 (a curve in z) or in z; the sweep moves the first example along the
-    dimensions of z that vary most under q(z). At latent_dim 2 the path is drawn on log q(z).
+    A line is straight in z0 (a curve in z) or in z. Alone, the command draws the line between test
+    examples 0 and 1 and sweeps five dimensions; with --between, --dimensions, --grid or --pairs it
+    does what they ask for and nothing else. --between and --dimensions share a picture, --grid has
+    one of its own, --pairs has none and goes with all of them. Beside the picture lie an .npz and
+    a .json with the lowest log q(z) on every path.
     """
-    from dpvae_cli.foundation.files import write_npz
-    from dpvae_cli.plotting import style, traversal
-    from dpvae_cli.sampling.traversal import traverse as walk
+    from dpvae_cli.cli.traversals import Asked, carry_out, refuse_contradictions
 
+    alone = not (between or dimensions or grid or pairs)
+    asked = Asked(
+        between=("0", "1") if alone else between,
+        dimensions=5 if alone else dimensions,
+        grid=grid,
+        pairs=pairs,
+        space=None if space is None else space.value,
+        start=start,
+        reach=reach,
+        steps=steps,
+        gif=gif,
+        seed=seed,
+    )
+    refuse_contradictions(asked)
     found = opened(
         checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
     )
-    start, end = (_code(found, index) for index in between)
-    record = walk(
-        found.model,
-        found.encoded.aggregate_posterior(),
-        start,
-        end,
-        space=space.value,
-        steps=steps,
-        dimensions=dimensions,
-        reach=reach,
-    )
-    picture, arrays = outputs(out, default=found.folder.path / "traversals", stem=space.value)
-    write_npz(arrays, record)
-    paths = style.save(traversal.figure(record, found.label), picture)
-    console.note(f"Lowest log q(z) on the line: {record['path_log_q'].min():.3g} nats.")
-    console.result("\n".join(map(str, [*paths, arrays])))
-
-
-def _code(found: "Opened", index: int) -> "Codes":
-    """Return the posterior mean of one test example, `(1, latent)`."""
-    import torch
-
-    from dpvae_cli.foundation.errors import UsageError
-
-    test = found.load_dataset().test
-    if not 0 <= index < len(test):
-        raise UsageError(f"--between: {index} is not among the {len(test)} test examples (from 0)")
-    with torch.no_grad():
-        return found.model.encode(
-            test.examples(slice(index, index + 1)).to(found.model.device, found.model.dtype)
-        ).mean
+    carry_out(asked, found, out)

@@ -20,6 +20,7 @@ from dpvae_cli.data.base import (
     held_out_shares,
 )
 from dpvae_cli.data.locations import VARIABLE, data_root
+from dpvae_cli.data.pictures import no_picture
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -65,6 +66,10 @@ class Arrays(DataSpec):
             test=test,
             eight_bit=train.stored.dtype == torch.uint8 and self.binarize is None,
         )
+
+    def picture(self, path: Path) -> Split:
+        """Refuse: the file says nothing of how its rows were made."""
+        raise no_picture(self.kind, path)
 
     def _read(self, root: Path | None) -> dict[str, np.ndarray]:
         """Return the arrays of examples (`x`, or the three splits) followed by the labels."""

@@ -124,6 +124,14 @@ class DataSpec(Spec, ABC):
             MissingError: the data is not there, or a file is damaged.
         """
 
+    @abstractmethod
+    def picture(self, path: Path) -> Split:
+        """Return a picture file as an example, prepared as this data is: a split of one.
+
+        Raises:
+            UsageError: the file is no readable picture, or examples of this kind are no pictures.
+        """
+
 
 def hold_out(count: int, **sizes: int) -> dict[str, slice]:
     """Cut `count` examples from the end: the named splits in order, `train` keeps the rest.

@@ -6,8 +6,9 @@ from typing import Literal, final
 import numpy as np
 import torch
 
-from dpvae_cli.data.base import Dataset, DataSpec, Split, SplitName
+from dpvae_cli.data.base import Dataset, DataSpec, Split, SplitName, binarized
 from dpvae_cli.data.locations import VARIABLE, candidates
+from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.shapes import Stored
 
@@ -44,6 +45,10 @@ class BinarizedMnist(DataSpec):
             Split(_read(folder / file, IMAGES[name])) for name, file in FILES.items()
         )
         return Dataset(KIND, train=train, validation=validation, test=test, note=NOTE)
+
+    def picture(self, path: Path) -> Split:
+        """Return the picture's centre square in grey, resized to 28x28, drawn as zeros and ones."""
+        return binarized(single_picture(path, Preparation(None, 28, "grey")), "static", "test")
 
 
 def _find(root: Path | None) -> Path:

@@ -12,7 +12,7 @@ from torch import Tensor
 from dpvae_cli.data.base import Dataset, DataSpec, Split, SplitName, held_out_shares
 from dpvae_cli.data.locations import VARIABLE, candidates
 from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
-from dpvae_cli.data.pictures import CropError, Preparation, picture_names
+from dpvae_cli.data.pictures import CropError, Preparation, picture_names, single_picture
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
 IMAGES, PARTITION, ATTRIBUTES = (
@@ -51,7 +51,7 @@ class Celeba(DataSpec):
         base = _find(root)
         names = picture_names(base / IMAGES)
         chosen, notes = _split(base, names)
-        source = Source("celeba", base / IMAGES, chosen, Preparation(self.crop, self.size, "rgb"))
+        source = Source("celeba", base / IMAGES, chosen, self._preparation())
         try:
             parts, skipped = load_parts(source, on_error=self.on_error)
         except CropError as error:
@@ -74,6 +74,13 @@ class Celeba(DataSpec):
             eight_bit=True,
             note=note,
         )
+
+    def picture(self, path: Path) -> Split:
+        """Return the picture cut and resized as CelebA's."""
+        return single_picture(path, self._preparation())
+
+    def _preparation(self) -> Preparation:
+        return Preparation(self.crop, self.size, "rgb")
 
 
 def _find(root: Path | None) -> Path:

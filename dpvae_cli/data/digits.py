@@ -16,6 +16,7 @@ from dpvae_cli.data.base import (
     binarized,
     held_out_shares,
 )
+from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation.randomness import stream
 
 LEVELS = 16
@@ -56,3 +57,7 @@ class Digits(DataSpec):
             validation=binarized(splits["validation"], self.binarize, "validation"),
             test=binarized(splits["test"], self.binarize, "test"),
         )
+
+    def picture(self, path: Path) -> Split:
+        """Return the picture's centre square in grey, resized to 8x8 and binarised alike."""
+        return binarized(single_picture(path, Preparation(None, 8, "grey")), self.binarize, "test")

@@ -11,7 +11,7 @@ from pydantic import Field
 from dpvae_cli.data.base import Dataset, DataSpec, Fraction, Split, SplitName, held_out_shares
 from dpvae_cli.data.locations import VARIABLE, data_root
 from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
-from dpvae_cli.data.pictures import Colour, Preparation, picture_names
+from dpvae_cli.data.pictures import Colour, Preparation, picture_names, single_picture
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -64,6 +64,10 @@ class Folder(DataSpec):
             eight_bit=True,
             note=left_out(skipped),
         )
+
+    def picture(self, path: Path) -> Split:
+        """Return the picture cut and resized as those in the folder."""
+        return single_picture(path, self._preparation())
 
     def _preparation(self) -> Preparation:
         return Preparation(self.crop, self.size, self.colour)

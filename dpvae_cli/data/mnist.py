@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dpvae_cli.data.base import Binarize, Dataset, DataSpec, Split, binarized, hold_out
 from dpvae_cli.data.locations import VARIABLE, candidates
+from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
 
@@ -61,6 +62,10 @@ class Mnist(DataSpec):
             eight_bit=self.binarize is None,
             note=None if self.binarize is None else NOTES[self.binarize],
         )
+
+    def picture(self, path: Path) -> Split:
+        """Return the picture's centre square in grey, resized to 28x28 and binarised alike."""
+        return binarized(single_picture(path, Preparation(None, 28, "grey")), self.binarize, "test")
 
 
 def _find(root: Path | None, *, download: bool) -> Path:

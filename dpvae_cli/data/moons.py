@@ -9,6 +9,7 @@ from sklearn.datasets import make_moons
 from torch import Tensor
 
 from dpvae_cli.data.base import Dataset, DataSpec, Split
+from dpvae_cli.data.pictures import no_picture
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, PerExample
 
@@ -63,6 +64,10 @@ class Moons(DataSpec):
             test=self._draw("test", self.test),
             distance_to_manifold=distance_to_curve,
         )
+
+    def picture(self, path: Path) -> Split:
+        """Refuse: points in the plane are no pictures."""
+        raise no_picture(self.kind, path)
 
     def _draw(self, name: str, count: int) -> Split:
         seed = derive_seed(self.seed, "moons", name) % 2**32

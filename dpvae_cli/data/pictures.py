@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Literal, final
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dpvae_cli.data.base import Split
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
 Colour = Literal["rgb", "grey"]
@@ -119,6 +121,33 @@ def read_picture(path: Path, preparation: Preparation) -> Square:
     except Exception as error:  # a decoder met with a damaged file raises all kinds of errors
         raise UnreadableError(str(error) or type(error).__name__) from error
     return np.ascontiguousarray(np.moveaxis(np.atleast_3d(np.asarray(square)), -1, 0))
+
+
+def single_picture(path: Path, preparation: Preparation) -> Split:
+    """Return a picture that the user names, prepared, as a split of one.
+
+    Raises:
+        UsageError: it cannot be read, or is smaller than the crop.
+    """
+    try:
+        square = read_picture(path, preparation)
+    except UnreadableError as error:
+        raise UsageError(f"{path} cannot be read as a picture: {error}") from error
+    except CropError as error:
+        raise UsageError(
+            f"{path} is too small: the square of {error.crop} pixels that this data is cut to does "
+            f"not fit into {error.width}x{error.height}",
+            hint="Name a larger picture.",
+        ) from error
+    return Split(torch.from_numpy(square.copy()).unsqueeze(0))
+
+
+def no_picture(kind: str, path: Path) -> UsageError:
+    """Return the error for data whose examples do not come from pictures."""
+    return UsageError(
+        f"{path}: with data of kind {kind} no picture can be prepared as an example",
+        hint="Name an example of the test split by its number.",
+    )
 
 
 def _opened(path: Path) -> Image.Image:

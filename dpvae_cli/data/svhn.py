@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dpvae_cli.data.base import Dataset, DataSpec, Fraction, Split, held_out_shares
 from dpvae_cli.data.locations import VARIABLE, candidates
+from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
 
@@ -49,6 +50,10 @@ class Svhn(DataSpec):
             eight_bit=True,
             note=_note({name: len(pair[0]) for name, pair in read.items()}),
         )
+
+    def picture(self, path: Path) -> Split:
+        """Return the picture's centre square in colour, resized to 32x32."""
+        return single_picture(path, Preparation(None, 32, "rgb"))
 
 
 def _file(name: str) -> str:

@@ -12,6 +12,7 @@ from dpvae_cli.evaluation.fid import fid, fid_lp, kid
 from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
 from dpvae_cli.evaluation.nll import nll
+from dpvae_cli.evaluation.pockets import path
 from dpvae_cli.evaluation.skl import skl, skl_knn
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
@@ -28,6 +29,7 @@ METRICS: dict[str, Callable[[Subject], list[Result]]] = {
     "leak": leak,
     "elbo": elbo,
     "active_units": measure_active_units,
+    "path": path,
     "fid": fid,
     "fid_lp": fid_lp,
     "kid": kid,

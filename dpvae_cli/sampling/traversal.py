@@ -1,26 +1,100 @@
 """Walks through the latent spaces: a line between two examples, a sweep of each dimension (5.3)."""
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, final
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from dpvae_cli.foundation.shapes import Codes, OtherCodes
+from dpvae_cli.foundation.errors import DpvaeError
+from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode
+from dpvae_cli.sampling.samples import from_codes
 
 Space = Literal["z0", "z"]
-FINE = 201
-"""Points of the path itself; its lowest log q(z) is read off these, not off the decoded few."""
+Paths = Float[Tensor, "batch points latent"]
+
+FINE = 200
+"""A path has at least so many intervals; its lowest log q(z) is read off all of its points."""
+DRAWS = 10_000
+"""Draws of q(z) that give the standard deviations of z0 = g(z)."""
+
+
+@final
+@dataclass(frozen=True)
+class Walk:
+    """A path in both latent spaces, straight in `space`; a step is every `stride`-th point of it.
+
+    Args:
+        space: where the path is straight.
+        z: `(points, latent)`.
+        z0: `(points, latent)`.
+        log_q: exact log q(z) of every point, nats, float64.
+        stride: points from one step to the next.
+        position: of each step, from 0 to 1 on a line; from the centre of a sweep, in standard
+            deviations.
+        dimension: the coordinate of `space` that a sweep moves; -1 for a line.
+        standard_deviation: of that coordinate under q(z); NaN for a line.
+    """
+
+    space: Space
+    z: Codes
+    z0: Codes
+    log_q: PerExample
+    stride: int
+    position: Tensor
+    dimension: int = -1
+    standard_deviation: float = float("nan")
+
+    @property
+    def lowest_log_q(self) -> float:
+        """Return the lowest log q(z) on the path, in nats."""
+        return float(self.log_q.min())
+
+
+@torch.no_grad()
+def straight(
+    model: VAE, start: Codes, end: Codes, *, space: Space, points: int
+) -> tuple[Paths, Paths]:
+    """Return evenly spaced points of the straight lines from each start to its end, in z and in z0.
+
+    (1 - s) start + s end in `space`, and its image under g or g^-1.
+
+    Args:
+        model: the trained model.
+        start: in `space`.
+        end: in `space`.
+        space: where the lines are straight.
+        points: on each line, both ends included.
+
+    Raises:
+        DpvaeError: g^-1 overflowed, which only lifted bounds of the coupling allow.
+    """
+    share = torch.linspace(0, 1, points, device=start.device, dtype=start.dtype).view(1, -1, 1)
+    lines = (1 - share) * start.unsqueeze(1) + share * end.unsqueeze(1)
+    mapped = model.prior.to_representation if space == "z0" else model.prior.to_generation
+    images = mapped(lines.flatten(0, 1))[0].view_as(lines)
+    if not torch.isfinite(images).all():
+        raise DpvaeError(
+            f"the path that is straight in {space} leaves the finite numbers",
+            hint="Stay closer with --range; train with prior.scale_bound and "
+            "prior.translate_bound (not null).",
+        )
+    return (images, lines) if space == "z0" else (lines, images)
 
 
 @torch.no_grad()
 def line(
     model: VAE, aggregate: AggregatePosterior, start: Codes, end: Codes, *, space: Space, steps: int
-) -> dict[str, np.ndarray]:
-    """Walk straight from one code to another in z0 or z and decode every step.
+) -> Walk:
+    """Walk straight from one code to another in z0 or z.
 
     A straight line in z0 is a curve in z. Source: paper, section 5.3 and Figure 6 (11 steps).
 
@@ -30,43 +104,28 @@ def line(
         start: `(1, latent)`, in z.
         end: `(1, latent)`, in z.
         space: where the walk is straight.
-        steps: points on the path, both ends included.
+        steps: on the path, both ends included.
     """
-    ends = torch.cat([start, end]).to(model.device)
-    if space == "z0":
-        ends = model.prior.to_generation(ends)[0]
-    z, z0 = _between(model, ends, space, steps)
-    path, _ = _between(model, ends, space, FINE)
-    return {
-        "line_z": z.cpu().numpy(),
-        "line_z0": z0.cpu().numpy(),
-        "line_decoded": decode(model, z).numpy(),
-        "line_log_q": aggregate.log_prob(z).cpu().numpy(),
-        "path_z": path.cpu().numpy(),
-        "path_log_q": aggregate.log_prob(path).cpu().numpy(),
-    }
-
-
-def _between(model: VAE, ends: OtherCodes, space: Space, steps: int) -> tuple[Codes, Codes]:
-    """Return points on the line between two ends given in `space`, in z and in z0."""
-    share = torch.linspace(0, 1, steps, device=ends.device, dtype=ends.dtype).unsqueeze(1)
-    points = (1 - share) * ends[:1] + share * ends[1:]
-    if space == "z0":
-        return model.prior.to_representation(points)[0], points
-    return points, model.prior.to_generation(points)[0]
+    ends = _in_space(model, torch.cat([start, end]), space)
+    stride = _stride(steps)
+    z, z0 = straight(model, ends[:1], ends[1:], space=space, points=stride * (steps - 1) + 1)
+    log_q = aggregate.log_prob(z[0]).cpu()
+    position = torch.linspace(0, 1, steps)
+    return Walk(space, z[0].cpu(), z0[0].cpu(), log_q, stride, position)
 
 
 @torch.no_grad()
-def sweep(
+def sweeps(
     model: VAE,
     aggregate: AggregatePosterior,
     centre: Codes,
     *,
+    space: Space,
     dimensions: int,
     reach: float,
     steps: int,
-) -> dict[str, np.ndarray]:
-    """Move one example's code along each of the dimensions that vary most under q(z).
+) -> list[Walk]:
+    """Move one example's code along each of the coordinates that vary most under q(z).
 
     Source: paper, section 5.3 and Figure 8: +-5 standard deviations, largest deviations first.
 
@@ -74,54 +133,98 @@ def sweep(
         model: the trained model.
         aggregate: q(z).
         centre: `(1, latent)`, in z.
-        dimensions: how many dimensions, at most L.
+        space: whose coordinates are moved, one at a time.
+        dimensions: how many; all where there are fewer.
         reach: how far to either side, in standard deviations under q(z).
-        steps: points of each sweep.
+        steps: of each sweep.
     """
-    deviations = standard_deviations(aggregate)
-    chosen = torch.argsort(deviations, descending=True)[:dimensions]
-    z = centre.cpu().expand(len(chosen), steps, -1).clone()
-    offsets = torch.linspace(-reach, reach, steps, dtype=z.dtype)
-    for row, dimension in enumerate(chosen.tolist()):
-        z[row, :, dimension] += offsets * deviations[dimension].to(z.dtype)
-    decoded = decode(model, z.flatten(0, 1))
-    return {
-        "sweep_dimensions": chosen.numpy(),
-        "sweep_standard_deviations": deviations[chosen].numpy(),
-        "sweep_offsets": offsets.numpy(),
-        "sweep_z": z.numpy(),
-        "sweep_decoded": decoded.unflatten(0, (len(chosen), steps)).numpy(),
-    }
+    deviations = standard_deviations(model, aggregate, space=space)
+    chosen = torch.argsort(deviations, descending=True, stable=True)[:dimensions]
+    middle = _in_space(model, centre, space)
+    away = reach * torch.diag(deviations)[chosen].to(middle)
+    stride = _stride(steps)
+    z, z0 = straight(
+        model, middle - away, middle + away, space=space, points=stride * (steps - 1) + 1
+    )
+    log_q = aggregate.log_prob(z.flatten(0, 1)).cpu().view(len(chosen), -1)
+    position = torch.linspace(-reach, reach, steps)
+    return [
+        Walk(
+            space,
+            z[row].cpu(),
+            z0[row].cpu(),
+            log_q[row],
+            stride,
+            position,
+            dimension,
+            float(deviations[dimension]),
+        )
+        for row, dimension in enumerate(chosen.tolist())
+    ]
 
 
-def standard_deviations(aggregate: AggregatePosterior) -> torch.Tensor:
-    """Return each dimension's standard deviation under q(z): within plus between components."""
+def _in_space(model: VAE, z: Codes, space: Space) -> Codes:
+    z = z.to(model.device)
+    return z if space == "z" else model.prior.to_generation(z)[0]
+
+
+def _stride(steps: int) -> int:
+    return max(1, -(-FINE // (steps - 1)))
+
+
+def standard_deviations(
+    model: VAE, aggregate: AggregatePosterior, *, space: Space
+) -> Float[Tensor, " latent"]:
+    """Return the standard deviation of each coordinate of z, or of z0 = g(z), under q(z).
+
+    In closed form for z: within plus between components. For z0 from `DRAWS` draws, always the
+    same.
+    """
+    if space == "z0":
+        generator = stream(0, "traversal", device=aggregate.mean.device)
+        drawn = aggregate.sample(DRAWS, generator=generator)
+        return from_codes(model, drawn).z0.double().std(dim=0)
     within = torch.exp(aggregate.log_variance).mean(dim=0)
     between = aggregate.mean.var(dim=0, correction=0)
     return torch.sqrt(within + between).cpu()
 
 
-def traverse(
-    model: VAE,
-    aggregate: AggregatePosterior,
-    start: Codes,
-    end: Codes,
-    *,
-    space: Space = "z0",
-    steps: int = 11,
-    dimensions: int = 5,
-    reach: float = 5.0,
+def record(
+    model: VAE, aggregate: AggregatePosterior, walks: Sequence[Walk]
 ) -> dict[str, np.ndarray]:
-    """Return one traversal's record: the line, the sweeps from `start`, and at L = 2 the map."""
-    record = line(model, aggregate, start, end, space=space, steps=steps)
-    record |= sweep(
-        model,
-        aggregate,
-        start,
-        dimensions=min(dimensions, model.latent_dim),
-        reach=reach,
-        steps=steps,
+    """Return walks of equally many steps as arrays whose first axis counts them.
+
+    `walk_space`, `walk_dimension`, `walk_standard_deviation` (W,), `walk_position` (W, T), `walk_z`
+    and `walk_z0` (W, T, L), `walk_log_q` (W, T), `walk_decoded` (W, T, *example); the path in
+    finer steps, `path_z`, `path_z0` (W, P, L) and `path_log_q` (W, P); `lowest_log_q` (W,). For
+    two latent dimensions a map of log q(z) over codes and lines: `grid_x`, `grid_y`, `log_q`.
+    """
+    stride = walks[0].stride
+    path_z, path_z0, path_log_q = (
+        torch.stack([getattr(walk, name) for walk in walks]) for name in ("z", "z0", "log_q")
     )
+    z = path_z[:, ::stride]
+    decoded = decode(model, z.flatten(0, 1)).unflatten(0, z.shape[:2])
+    arrays = {
+        "walk_space": np.array([walk.space for walk in walks]),
+        "walk_dimension": np.array([walk.dimension for walk in walks]),
+        "walk_standard_deviation": np.array([walk.standard_deviation for walk in walks]),
+        "walk_position": torch.stack([walk.position for walk in walks]).numpy(),
+        "walk_z": z.numpy(),
+        "walk_z0": path_z0[:, ::stride].numpy(),
+        "walk_log_q": path_log_q[:, ::stride].numpy(),
+        "walk_decoded": decoded.numpy(),
+        "path_z": path_z.numpy(),
+        "path_z0": path_z0.numpy(),
+        "path_log_q": path_log_q.numpy(),
+        "lowest_log_q": np.array([walk.lowest_log_q for walk in walks]),
+    }
     if model.latent_dim == 2:
-        record |= density_map(aggregate, also=record["line_z"])
-    return {"space": np.array(space), **record}
+        arrays |= density_map(aggregate, also=torch.cat([_framed(walk) for walk in walks]).numpy())
+    return arrays
+
+
+def _framed(walk: Walk) -> Codes:
+    """Return what a map must show: all of a line; of a sweep, which goes far out, its centre."""
+    middle = len(walk.z) // 2
+    return walk.z if walk.dimension < 0 else walk.z[middle : middle + 1]

@@ -118,14 +118,6 @@ def test_eval_without_the_metrics_option_measures_the_default():
     ]
 
 
-@pytest.mark.parametrize("space", ["z0", "z"])
-def test_traverse(space, tmp_path):
-    done = ok("traverse", FOLDER, "--space", space, "--between", 2, 5, "--out", tmp_path)
-    assert "Lowest log q(z) on the line" in done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {f"{space}.png", f"{space}.npz"}
-    assert np.load(tmp_path / f"{space}.npz")["line_decoded"].shape == (11, 2)
-
-
 @pytest.mark.parametrize("figure", ["moons", "regularizers", "leakage", "training"])
 def test_plot(figure, tmp_path):
     twin = FOLDER.replace("decoupled", "standard_normal")
@@ -194,7 +186,6 @@ def test_resume_from_the_latest_run_lets_iterations_grow(tmp_path, monkeypatch):
         (["eval", "--metrics", "fid"], 1, "grey or RGB images"),
         (["eval", "--fid-dimensions", "100"], 2, "2048, 768, 192, 64"),
         (["eval", "--features", "x.pt2"], 2, "holds code"),
-        (["traverse", "--between", "0", "99"], 2, "99 is not among the 40"),
         (["plot", "training", "nowhere"], 3, "no metrics.jsonl"),
         (["plot", "moons", "--out", "x.svg"], 2, ".pdf"),
     ],

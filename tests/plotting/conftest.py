@@ -187,40 +187,96 @@ def morph(steps: int, channels: int = 1, phase: float = 0.0, reach: float = 1.0)
     return ring[:, None] * tint
 
 
-def make_traversal(kind: str, space: str = "z0", steps: int = 11) -> dict[str, np.ndarray]:
-    """Return a traversal of images (L = 2 or 6), of moons points or of longer vectors."""
+def make_traversal(kind: str, *spaces: str, steps: int = 11) -> dict[str, np.ndarray]:
+    """Return lines and sweeps of images (L = 2 or 6), of moons points or of longer vectors."""
     latent = 6 if kind == "faces" else 2
-    path_z0 = np.linspace(-1.6, 1.4, steps)[:, None] * np.array([1.0, 0.3] + [0.1] * (latent - 2))
-    line_z = from_generation(path_z0[:, :2]) if space == "z0" else path_z0[:, :2]
-    dimensions = np.arange(min(latent, 5))[::-1]
-    offsets = np.linspace(-5, 5, steps)
-    if kind in ("digits", "faces"):
-        channels = 3 if kind == "faces" else 1
-        decoded = morph(steps, channels, 0.4)
-        sweep = np.stack([morph(steps, channels, 1.3 * d) for d in dimensions])
-    elif kind == "moons":
-        decoded = decode(line_z)
-        sweep = np.stack([decode(np.outer(offsets / 4, np.eye(2)[d])) for d in dimensions])
-    else:
-        wave = np.sin(np.linspace(0, 9, 40)[None] + np.linspace(0, 2, steps)[:, None])
-        decoded, sweep = wave, np.stack([wave * (1 + d) for d in dimensions])
-    record = {
-        "space": np.array(space),
-        "line_z": np.concatenate([line_z, path_z0[:, 2:]], axis=1),
-        "line_z0": path_z0,
-        "line_decoded": decoded,
-        "line_log_q": -2.5 - 1.5 * np.sin(np.linspace(0, 6, steps)) ** 2,
-        "start": decoded[0].ravel(),
-        "end": decoded[-1].ravel(),
-        "sweep_dimensions": dimensions,
-        "sweep_offsets": offsets,
-        "sweep_standard_deviations": np.linspace(1.1, 0.4, len(dimensions)),
-        "sweep_decoded": sweep,
-    }
+    every = {"digits": 1, "moons": 1}.get(kind, 2)
+    walks = [
+        made for space in spaces or ("z0",) for made in _walks(kind, space, latent, steps, every)
+    ]
+    walks.sort(key=lambda walk: walk["walk_dimension"] >= 0)
+    record = {name: np.stack([walk[name] for walk in walks]) for name in walks[0]}
     if latent == 2:
         arrays = make_portrait("", "decoupled").arrays
         record |= {key: arrays[key] for key in ("grid_x", "grid_y", "log_q")}
     return as_torch_writes(record)
+
+
+def _walks(kind: str, space: str, latent: int, steps: int, every: int) -> list[dict[str, Any]]:
+    """Return a line and the sweeps of up to five dimensions, paths `every` times as fine."""
+    points = every * (steps - 1) + 1
+    share = np.linspace(0, 1, points)[:, None]
+    line = (3 * share - 1.6) * np.array([1.0, 0.3] + [0.1] * (latent - 2))
+    deviations = np.linspace(0.4, 1.1, min(latent, 5))
+    made = []
+    for dimension in [-1, *range(min(latent, 5))[::-1]]:
+        path = line.copy()
+        if dimension >= 0:
+            path = 10 * (share - 0.5) * deviations[dimension] * np.eye(latent)[dimension]
+        elif space == "z0":
+            path = np.concatenate([from_generation(line[:, :2]), line[:, 2:]], axis=1)
+        log_q = -2.5 - 1.5 * np.sin(6 * share[:, 0]) ** 2 - 0.1 * dimension
+        made.append(
+            {
+                "walk_space": np.array(space),
+                "walk_dimension": np.array(dimension),
+                "walk_standard_deviation": np.array(
+                    deviations[dimension] if dimension >= 0 else np.nan
+                ),
+                "walk_position": np.linspace(-5, 5, steps) if dimension >= 0 else share[::every, 0],
+                "walk_z": path[::every],
+                "walk_z0": line[::every],
+                "walk_log_q": log_q[::every],
+                "walk_decoded": _decoded(kind, path[::every], dimension),
+                "path_z": path,
+                "path_z0": line,
+                "path_log_q": log_q,
+                "lowest_log_q": np.array(log_q.min()),
+            }
+        )
+    return made
+
+
+def _decoded(kind: str, z: np.ndarray, dimension: int) -> np.ndarray:
+    if kind in ("digits", "faces"):
+        return morph(len(z), 3 if kind == "faces" else 1, 1.3 * dimension + 1.7)
+    if kind == "moons":
+        return decode(z[:, :2])
+    wave = np.sin(np.linspace(0, 9, 40)[None] + np.linspace(0, 2, len(z))[:, None])
+    return wave * (2 + dimension)
+
+
+def make_plane(kind: str, *spaces: str, side: int = 5) -> dict[str, np.ndarray]:
+    """Return the decoded plane of digits, moons or longer vectors."""
+    axis = np.linspace(-2, 2, side)
+    square = np.stack(np.meshgrid(axis, axis), -1)
+    nets = np.concatenate([square, square.swapaxes(0, 1)])
+    to_z = {"z0": from_generation, "z": lambda points: points}
+    decoders = {
+        "digits": lambda z: morph(len(z)),
+        "moons": decode,
+        "vectors": lambda z: np.repeat(z, 7, axis=1),
+    }
+    parts = []
+    for space in spaces or ("z0",):
+        z = to_z[space](square.reshape(-1, 2))
+        net = to_z[space](nets.reshape(-1, 2))
+        decoded = decoders[kind](z)
+        parts.append(
+            {
+                "plane_space": np.array(space),
+                "plane_x": axis,
+                "plane_y": axis,
+                "plane_z": z.reshape(side, side, 2),
+                "plane_decoded": decoded.reshape(side, side, *decoded.shape[1:]),
+                "lowest_log_q": np.array(-7.0),
+                "net_z": net.reshape(2 * side, side, 2),
+                "net_decoded": decode(net).reshape(2 * side, side, 2),
+            }
+        )
+    arrays = make_portrait("", "decoupled").arrays
+    record = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+    return as_torch_writes(record) | {key: arrays[key] for key in ("grid_x", "grid_y", "log_q")}
 
 
 @pytest.fixture(autouse=True)

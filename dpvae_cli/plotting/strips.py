@@ -1,0 +1,128 @@
+"""Walks between images as strips: a tile a step, and log q(z) under every line."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dpvae_cli.plotting import panels, samples, style, walks
+from dpvae_cli.plotting.walks import Record
+
+_LEFT = 0.95  # inches for the names of strips
+_WIDEST, _BESIDE_MAP = 5.95, 4.1
+
+
+def strips(record: Record, label: str) -> Figure:
+    """Draw a strip a walk, all aligned: lines with log q(z) under them, sweeps with their names."""
+    mapped = "log_q" in record
+    sizes = _sizes(record, _BESIDE_MAP if mapped else _WIDEST)
+    needed = sum(gap + tall for gap, _, tall in sizes) + 0.22
+    needed += 0.4 if walks.sweeps(record) else 0.1
+    height = max(needed, 2.2 * mapped)
+    width = _LEFT + max(wide for _, wide, _ in sizes) + (1.95 if mapped else 0.1)
+    picture = Figure(figsize=(max(width, style.SINGLE_COLUMN), height))
+    axes, edge = [], height - 0.22 - (height - needed) / 2
+    for gap, wide, tall in sizes:  # laid out by hand, so that all strips stay aligned
+        edge -= gap + tall
+        axes.append(place(picture, _LEFT, edge, wide, tall))
+    _fill(axes, record, star=0.055 / sizes[0][2])
+    if mapped:
+        walks.draw_map(place(picture, width - 1.6, (height - 1.7) / 2, 1.5, 1.5), record)
+    name(picture, label, y=1 - 0.05 / height, va="top")
+    return picture
+
+
+def name(picture: Figure, label: str, **where: Any) -> None:
+    """Write the run's name over a figure."""
+    picture.suptitle(style.plain(label, 60), fontsize=8, color=style.GREY, **where)
+
+
+def place(picture: Figure, left: float, bottom: float, wide: float, tall: float) -> Axes:
+    """Add axes at this place, in inches."""
+    width, height = picture.get_size_inches()
+    return picture.add_axes((left / width, bottom / height, wide / width, tall / height))
+
+
+def _sizes(record: Record, width: float) -> list[tuple[float, float, float]]:
+    """Return (gap above, width, height) of every strip and of each line's profile, in inches."""
+    sizes = []
+    for walk in walks.lines(record):
+        wide, tall = _size(record["walk_decoded"][walk], width)
+        sizes += [(0.4, wide, tall), (0.07, wide, 0.42)]
+    before = None
+    for walk in walks.sweeps(record):
+        now = walks.space(record, walk)
+        sizes.append((0.07 if now == before else 0.14, *_size(record["walk_decoded"][walk], width)))
+        before = now
+    return sizes
+
+
+def _size(images: np.ndarray, width: float) -> tuple[float, float]:
+    rows, columns = images.shape[-2:]
+    ratio = rows / (len(walks.shown(len(images))) * (columns + samples.GAP) - samples.GAP)
+    wide = min(width, 0.8 / ratio)  # a few large images need not fill the page
+    return wide, wide * ratio
+
+
+def _fill(axes: list[Axes], record: Record, *, star: float) -> None:
+    """Draw every walk on its axes."""
+    lines, sweeps = walks.lines(record), walks.sweeps(record)
+    profiles = axes[1 : 2 * len(lines) : 2]
+    for walk, above, below in zip(lines, axes[: 2 * len(lines) : 2], profiles, strict=True):
+        _line(above, below, record, walk=walk, star=star)
+    _share_height(profiles)
+    for walk, ax in zip(sweeps, axes[2 * len(lines) :], strict=True):
+        _sweep(ax, record, walk=walk, last=walk == sweeps[-1])
+
+
+def _share_height(profiles: list[Axes]) -> None:
+    """Give all profiles the same range, so that lines compare at a glance."""
+    limits = [ax.get_ylim() for ax in profiles]
+    for ax in profiles:
+        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def _strip(ax: Axes, images: np.ndarray) -> np.ndarray:
+    """Draw images side by side; return the abscissas of their centres."""
+    ax.imshow(samples.grid(images, len(images)), interpolation="none")
+    ax.autoscale(enable=False)  # stars beside the images must not shrink them
+    ax.spines[:].set_visible(False)
+    panels.bare(ax)
+    width = images.shape[-1]
+    centres: np.ndarray = (width - 1) / 2 + (width + samples.GAP) * np.arange(len(images))
+    return centres
+
+
+def _line(ax: Axes, below: Axes, record: Record, *, walk: int, star: float) -> None:
+    """Draw the images, a star `star` of their height above either end, and log q(z) below."""
+    decoded, colour = record["walk_decoded"][walk], walks.colour(record, walk)
+    tiles = walks.shown(len(decoded))
+    centres = _strip(ax, decoded[tiles])
+    for centre, mark in zip(centres[[0, -1]], walks.ENDS, strict=True):
+        walks.star(ax, centre, 1 + star, mark, transform=ax.get_xaxis_transform())
+    ax.set_title(walks.line_title(record, walk), pad=9, color=colour)
+    path = record["path_log_q"][walk]
+    below.plot(np.linspace(centres[0], centres[-1], len(path)), path, color=colour)
+    step_log_q = record["walk_log_q"][walk][tiles]
+    below.plot(centres, step_log_q, linestyle="", marker="o", markersize=3, color=colour)
+    below.set(xlim=ax.get_xlim(), xticks=[], ylabel="$\\log\\,q(z)$")
+    below.margins(y=0.2)
+    below.yaxis.set_major_locator(MaxNLocator(3))
+    panels.open_frame(below)
+
+
+def _sweep(ax: Axes, record: Record, *, walk: int, last: bool) -> None:
+    offsets = record["walk_position"][walk]
+    tiles = walks.shown(len(offsets))
+    centres = _strip(ax, record["walk_decoded"][walk][tiles])
+    name_look: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center"}
+    on_map = "log_q" in record and not walks.lines(record)
+    colour = walks.colour(record, walk) if on_map else style.BLACK
+    ax.set_ylabel(walks.sweep_name(record, walk), color=colour, **name_look)
+    if last:
+        names = [walks.signed(round(float(offset), 1), "+g") for offset in offsets[tiles]]
+        ax.set_xticks(centres, names)
+        ax.tick_params(length=0)
+        ax.set_xlabel("standard deviations")

@@ -1,0 +1,108 @@
+"""What every picture of walks through a latent space shares: their names, colours and the map."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+
+from dpvae_cli.plotting import panels, style
+
+Record = Mapping[str, np.ndarray]
+
+COLOURS = {"z0": style.VERMILLION, "z": style.BLACK}
+"""Of lines that are straight in z0, or in z."""
+SWEEPS = (style.BLUE, style.ORANGE, style.PURPLE, style.GREEN, style.SKY)
+SYMBOLS = {"z0": "$z_0$", "z": "$z$"}
+ENDS = (style.GREEN, style.YELLOW)
+_STAR: dict[str, Any] = {
+    "marker": "*", "s": 75, "edgecolor": "black", "linewidths": 0.5, "zorder": 5, "clip_on": False,
+}  # fmt: skip
+_MOST_TILES, _FEWEST_TILES = 13, 9
+_HALO = [withStroke(linewidth=2.2, foreground="white")]
+
+
+def lines(record: Record) -> list[int]:
+    """Return which walks are lines between two examples."""
+    return [int(walk) for walk in np.flatnonzero(record["walk_dimension"] < 0)]
+
+
+def sweeps(record: Record) -> list[int]:
+    """Return which walks move a single coordinate."""
+    return [int(walk) for walk in np.flatnonzero(record["walk_dimension"] >= 0)]
+
+
+def space(record: Record, walk: int) -> str:
+    """Return where a walk is straight: "z0" or "z"."""
+    return str(record["walk_space"][walk])
+
+
+def colour(record: Record, walk: int) -> str:
+    """Return the colour of a line or a sweep."""
+    if record["walk_dimension"][walk] < 0:
+        return COLOURS[space(record, walk)]
+    return SWEEPS[sweeps(record).index(walk) % len(SWEEPS)]
+
+
+def short_name(record: Record, walk: int) -> str:
+    """Return "line in z0", or "z[3]" for a sweep."""
+    symbol = SYMBOLS[space(record, walk)]
+    dimension = record["walk_dimension"][walk]
+    # Brackets, since z0 is the generation space.
+    return f"line in {symbol}" if dimension < 0 else f"{symbol}[{dimension}]"
+
+
+def sweep_name(record: Record, walk: int) -> str:
+    """Return "z[3], sd 0.93"."""
+    return f"{short_name(record, walk)}, sd {record['walk_standard_deviation'][walk]:.2f}"
+
+
+def line_title(record: Record, walk: int, *, between: str = ", ") -> str:
+    """Return where a line is straight, and the lowest log q(z) on it."""
+    lowest = signed(float(record["lowest_log_q"][walk]))
+    symbol = SYMBOLS[space(record, walk)]
+    return f"straight line in {symbol}{between}lowest $\\log\\,q(z)$ {lowest} nats"
+
+
+def signed(number: float, form: str = ".1f") -> str:
+    """Return a number with a proper minus sign; zero without its fraction."""
+    form = form if number else "g"
+    return format(number, form).replace("-", "\N{MINUS SIGN}")
+
+
+def shown(steps: int) -> np.ndarray:
+    """Return which steps of a long walk become tiles: evenly spaced ones where there are enough."""
+    even = [n for n in range(_FEWEST_TILES, _MOST_TILES + 1) if (steps - 1) % (n - 1) == 0]
+    tiles = max(even, default=_MOST_TILES)
+    return np.rint(np.linspace(0, steps - 1, min(steps, tiles))).astype(int)
+
+
+def draw_map(ax: Axes, record: Record) -> None:
+    """Draw log q(z) with the lines over it, or where there are none the sweeps."""
+    panels.density_map(ax, record["grid_x"], record["grid_y"], log_density=record["log_q"])
+    ax.set_title("$\\log\\,q(z)$")
+    found = lines(record)
+    if found:
+        panels.widen(ax, *record["path_z"][found])
+    limits = ax.get_xlim(), ax.get_ylim()
+    for walk in found or sweeps(record):
+        look: dict[str, Any] = {"color": colour(record, walk), "path_effects": _HALO}
+        ax.plot(*record["path_z"][walk].T, linewidth=1.1, **look)
+    for walk in found:
+        points = record["walk_z"][walk]
+        ax.plot(*points[shown(len(points))].T, ".", markersize=3, color=colour(record, walk))
+        stars(ax, points)
+    ax.set(xlim=limits[0], ylim=limits[1])  # a sweep goes far out
+    panels.few_ticks([ax])
+
+
+def stars(ax: Axes, points: np.ndarray) -> None:
+    """Mark the first of these points in the plane and the last."""
+    for (x, y), mark in zip(points[[0, -1]].tolist(), ENDS, strict=True):
+        star(ax, x, y, mark)
+
+
+def star(ax: Axes, x: float, y: float, mark: str, **place: Any) -> None:
+    """Draw one star."""
+    ax.scatter(x, y, color=mark, **_STAR, **place)

@@ -1,0 +1,114 @@
+"""A two-dimensional latent space as a square of decoded points: the learned manifold at L = 2."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.shapes import Codes
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.model import VAE
+from dpvae_cli.sampling.density_map import density_map
+from dpvae_cli.sampling.encodings import decode
+from dpvae_cli.sampling.traversal import DRAWS, Space, straight
+
+CENTRAL = 0.99
+"""Share of q(z) between the sides of the box, in each dimension."""
+NET = 201
+"""Points of each curve of the net."""
+
+
+def plane(
+    model: VAE, aggregate: AggregatePosterior, *, spaces: Sequence[Space], side: int
+) -> dict[str, np.ndarray]:
+    """Decode a square of points of each latent space; the first axis of every array is the space.
+
+    In z0 the coordinates are the quantiles (i + 1/2) / side of N(0, 1), so every point stands for
+    as much of the prior, and g^-1 maps them to z. In z they are evenly spaced over the box that
+    holds the central 99 % of q(z) in either dimension.
+
+    `plane_space` (S,), `plane_x` and `plane_y` (S, n) in their own space, `plane_z` and `plane_z0`
+    (S, n, n, 2), a row for each y, `plane_log_q` (S, n, n) in nats, `plane_decoded`
+    (S, n, n, *example), `lowest_log_q` (S,), and a map of log q(z): `grid_x`, `grid_y`, `log_q`.
+    The rows and columns are curves in finer steps in `net_z` (S, 2 n, P, 2), which `net_decoded`
+    shows in data space where that is a plane too.
+
+    Args:
+        model: a model with two latent dimensions.
+        aggregate: its q(z).
+        spaces: which.
+        side: points along each side, n.
+
+    Raises:
+        UsageError: the latent space is not two-dimensional.
+    """
+    refuse_other(model)
+    parts = [_square(model, aggregate, space, side) for space in spaces]
+    arrays = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+    return arrays | density_map(aggregate, also=arrays["plane_z"].reshape(-1, 2))
+
+
+def refuse_other(model: VAE) -> None:
+    """Refuse a model whose latent space is no plane.
+
+    Raises:
+        UsageError: it is not two-dimensional.
+    """
+    if model.latent_dim != 2:
+        raise UsageError(
+            f"a decoded plane (--grid) needs latent_dim 2; this model has {model.latent_dim}",
+            hint="Walk along single dimensions with --dimensions.",
+        )
+
+
+@torch.no_grad()
+def _square(
+    model: VAE, aggregate: AggregatePosterior, space: Space, side: int
+) -> dict[str, np.ndarray]:
+    x, y = _quantiles(side) if space == "z0" else _box(aggregate, side)
+    dtype = next(model.parameters()).dtype
+    square = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(model.device, dtype)
+    mapped = model.prior.to_representation if space == "z0" else model.prior.to_generation
+    image = mapped(square.view(-1, 2))[0].view_as(square)
+    z, z0 = (image, square) if space == "z0" else (square, image)
+    log_q = aggregate.log_prob(z.view(-1, 2)).view(side, side)
+    decoded = decode(model, z.view(-1, 2)).unflatten(0, (side, side))
+    tensors = {"x": x, "y": y, "z": z, "z0": z0, "log_q": log_q, "decoded": decoded}
+    return {
+        "plane_space": np.array(space),
+        **{f"plane_{name}": tensor.cpu().numpy() for name, tensor in tensors.items()},
+        "lowest_log_q": np.array(float(log_q.min())),
+        **_net(model, square, space),
+    }
+
+
+def _net(model: VAE, square: Tensor, space: Space) -> dict[str, np.ndarray]:
+    """Return the rows and columns of a square `(n, n, 2)` of `space` as curves in z and x."""
+    start = torch.cat([square[:, 0], square[0]])
+    end = torch.cat([square[:, -1], square[-1]])
+    z, _ = straight(model, start, end, space=space, points=NET)
+    net = {"net_z": z.cpu().numpy()}
+    if model.example_shape == (2,):
+        net["net_decoded"] = decode(model, z.flatten(0, 1)).view(z.shape).numpy()
+    return net
+
+
+def _quantiles(side: int) -> Codes:
+    """Return the coordinates in z0, `(2, side)`."""
+    shares = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    quantiles: Tensor = torch.special.ndtri(shares)
+    return quantiles.expand(2, -1)
+
+
+def _box(aggregate: AggregatePosterior, side: int) -> Codes:
+    """Return the coordinates in z, `(2, side)`; the quantiles come from the same draws always."""
+    generator = stream(0, "plane", device=aggregate.mean.device)
+    drawn = aggregate.sample(DRAWS, generator=generator).cpu()
+    ends = torch.tensor([(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], dtype=torch.float64)
+    low, high = torch.quantile(drawn, ends, dim=0).unsqueeze(-1)
+    share = torch.linspace(0, 1, side, dtype=torch.float64)
+    box: Tensor = (1 - share) * low + share * high
+    return box
