@@ -4,7 +4,17 @@ from typing import Annotated
 
 import typer
 
-from dpvae_cli.cli import doctor, encode, evaluate, plot, reconstruct, sample, train, traverse
+from dpvae_cli.cli import (
+    doctor,
+    encode,
+    evaluate,
+    plot,
+    reconstruct,
+    report,
+    sample,
+    train,
+    traverse,
+)
 from dpvae_cli.cli.options import examples
 from dpvae_cli.cli.recipes import recipes
 from dpvae_cli.version import __version__
@@ -42,7 +52,7 @@ def _options(
     """Train, sample, evaluate, traverse and plot VAEs with decoupled priors."""
 
 
-for module in (train, sample, reconstruct, encode, evaluate, traverse, doctor):
+for module in (train, sample, reconstruct, encode, evaluate, traverse, report, doctor):
     module.register(app)
 app.add_typer(plot.plot, name="plot")
 app.add_typer(recipes, name="recipes")

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -124,6 +125,13 @@ def picture_paths(path: Path) -> list[Path]:
             hint="Use .png or .pdf, or leave the suffix out to get both.",
         )
     return [path]
+
+
+def png(figure: Figure) -> bytes:
+    """Return `figure` as the bytes of a .png, for pages that carry their pictures."""
+    written = BytesIO()
+    _render(figure, ".png", written)
+    return written.getvalue()
 
 
 @house_style()

@@ -1,0 +1,17 @@
+"""Numbers as text: as many digits as they deserve."""
+
+import math
+
+
+def number(value: float | None, *, sign: bool = False) -> str:
+    """Return four significant digits, or a dash."""
+    return "-" if value is None else f"{value:{'+' if sign else ''}.4g}"
+
+
+def with_error(value: float | None, error: float | None, *, sign: bool = False) -> str:
+    """Return `value +- error`, the error with two significant digits."""
+    if value is None or error is None:
+        return number(value, sign=sign)
+    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 4
+    digits = min(digits, 6)
+    return f"{value:{'+' if sign else ''}.{digits}f} ± {error:.{digits}f}"
