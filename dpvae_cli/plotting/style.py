@@ -135,7 +135,7 @@ def png(figure: Figure) -> bytes:
 
 
 @house_style()
-def _render(figure: Figure, suffix: str, file: BinaryIO) -> None:
+def _render(figure: Figure, suffix: str, file: BinaryIO | BytesIO) -> None:
     if suffix.lower() == ".png":
         figure.savefig(file, format="png", dpi=200)
     else:  # without its date the same record gives the same bytes

@@ -148,7 +148,7 @@ def _key(recipe: Recipe) -> str:
         del plain[key]
     for key in BOOKKEEPING:
         plain["training"].pop(key, None)
-    return _spelled([recipe.name, plain])
+    return _spelled(plain)
 
 
 def _spelled(value: Any) -> str:
@@ -186,10 +186,15 @@ def _labelled(groups: Mapping[str, Mapping[str, Mapping[int, RunRecord]]]) -> li
 
 
 def _some_recipe(priors: Mapping[str, Mapping[int, RunRecord]]) -> Recipe:
-    prior = next((name for name in priors if name != BASELINE), BASELINE)
-    run = priors[prior][min(priors[prior])]
-    assert run.recipe is not None
-    return run.recipe
+    """Return the recipe that stands for a setting: of a run that counts, not of the baseline."""
+    runs = [
+        (not run.counts, prior == BASELINE, seed, run.recipe)
+        for prior, by_seed in priors.items()
+        for seed, run in by_seed.items()
+    ]
+    recipe = min(runs, key=lambda each: each[:3])[3]
+    assert recipe is not None
+    return recipe
 
 
 def _apart(recipe: Recipe, same: Sequence[Recipe]) -> str:

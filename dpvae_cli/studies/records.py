@@ -99,9 +99,11 @@ def read_run(path: Path) -> RunRecord:
         return RunRecord(path, label, State.unreadable, f"there is no {RECIPE}")
     try:
         recipe = Recipe.load(folder.recipe)
-    except (RecipeError, OSError, ValueError) as error:
-        reason = f"its recipe cannot be read: {one_line(str(error))}"
-        return RunRecord(path, label, State.unreadable, reason)
+    except RecipeError as error:
+        told = "; ".join(f"{each.key}: {each.problem}" for each in error.mistakes)
+        return RunRecord(path, label, State.unreadable, one_line(f"its recipe: {told}"))
+    except (DpvaeError, OSError, ValueError) as error:
+        return RunRecord(path, label, State.unreadable, one_line(f"its recipe: {error}"))
     measured = _json(folder.metrics)
     recipe = recipe.named(_recipe_name(measured, label, recipe))
     reached = _last_iteration(folder.metrics_log)

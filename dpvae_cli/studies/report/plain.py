@@ -1,6 +1,7 @@
 """The report's tables as Markdown, LaTeX, CSV and JSON; text from runs stays text in each."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -15,7 +16,7 @@ from dpvae_cli.studies.statistics import sentence
 from dpvae_cli.version import __version__
 
 SCHEMA = 1
-MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
+MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$!])")
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -70,7 +71,7 @@ def _tables(content: Content) -> list[Table]:
 
 
 def _md(text: str) -> str:
-    return MARKDOWN_SPECIAL.sub(r"\\\1", text)
+    return MARKDOWN_SPECIAL.sub(r"\\\1", html.escape(text, quote=False))
 
 
 def _md_list(title: str, items: Sequence[str]) -> list[str]:
