@@ -10,6 +10,7 @@ from dpvae_cli.cli import (
     evaluate,
     plot,
     reconstruct,
+    report,
     reproduce,
     sample,
     train,
@@ -53,7 +54,7 @@ def _options(
     """Train, sample, evaluate, traverse and plot VAEs with decoupled priors."""
 
 
-for module in (train, sample, reconstruct, encode, evaluate, traverse, reproduce, doctor):
+for module in (train, sample, reconstruct, encode, evaluate, traverse, reproduce, report, doctor):
     module.register(app)
 app.add_typer(plot.plot, name="plot")
 app.add_typer(recipes, name="recipes")

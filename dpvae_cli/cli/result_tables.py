@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from dpvae_cli.foundation.numbers import number, with_error
 from dpvae_cli.foundation.results import Result, RunResults
 
 Table = tuple[list[str], list[list[str]]]
@@ -97,18 +98,3 @@ def _difference(first: Row | None, second: Row | None) -> str:
     errors = (first.standard_error, second.standard_error)
     error = None if None in errors else math.hypot(*(e for e in errors if e is not None))
     return with_error(second.value - first.value, error, sign=True)
-
-
-def number(value: float | None, *, sign: bool = False) -> str:
-    """Return four significant digits, or a dash where there is no finite number."""
-    is_there = value is not None and math.isfinite(value)
-    return f"{value:{'+' if sign else ''}.4g}" if is_there else "-"
-
-
-def with_error(value: float | None, error: float | None, *, sign: bool = False) -> str:
-    """Return `value +- error`, the error with two significant digits."""
-    if value is None or error is None or not math.isfinite(error):
-        return number(value, sign=sign)
-    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 4
-    digits = min(digits, 6)
-    return f"{value:{'+' if sign else ''}.{digits}f} ± {error:.{digits}f}"

@@ -250,7 +250,7 @@ def _pairs(found: "Opened", pairs: int, *, seed: int) -> "tuple[Arrays, list[dic
 
 
 def _print(found: "Opened", measured: "PocketStatistics") -> None:
-    from dpvae_cli.cli.result_tables import number
+    from dpvae_cli.foundation.numbers import number
 
     rows = {
         "lowest on lines in z": measured.z,

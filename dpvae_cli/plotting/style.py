@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -126,8 +127,15 @@ def picture_paths(path: Path) -> list[Path]:
     return [path]
 
 
+def png(figure: Figure) -> bytes:
+    """Return `figure` as the bytes of a .png, for pages that carry their pictures."""
+    written = BytesIO()
+    _render(figure, ".png", written)
+    return written.getvalue()
+
+
 @house_style()
-def _render(figure: Figure, suffix: str, file: BinaryIO) -> None:
+def _render(figure: Figure, suffix: str, file: BinaryIO | BytesIO) -> None:
     if suffix.lower() == ".png":
         figure.savefig(file, format="png", dpi=200)
     else:  # without its date the same record gives the same bytes

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, final, get_args
 
 import numpy as np
 from matplotlib.figure import Figure as Picture
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from dpvae_cli.data import Split
 from dpvae_cli.foundation.errors import UsageError
@@ -21,9 +22,8 @@ from dpvae_cli.plotting.moons import figure1
 from dpvae_cli.plotting.regularizers import figure3
 from dpvae_cli.plotting.training import TrainingCurves
 from dpvae_cli.plotting.training import figure as curves
-from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import encode
-from dpvae_cli.sampling.traversal import line, sweep
+from dpvae_cli.sampling.traversal import Space, Walk, line, record, sweeps
 from dpvae_cli.training.drawn import gallery_of, kept, labelled, leakage_curves_of, portrait_of
 from dpvae_cli.training.opened import Opened
 
@@ -164,8 +164,8 @@ class Traversal(Figure):
     kind: Literal["traversal"] = "traversal"
     between: Annotated[tuple[Pair, ...], LENIENT] = ((0, 1),)
     """Pairs of test examples to walk between; none, `[]`, draws the sweeps alone."""
-    space: Literal["z0", "z"] = "z0"
-    """Where a line is straight: the generation space z0, or z."""
+    space: Literal["z0", "z", "both"] = "z0"
+    """Where a line is straight: the generation space z0, or z; both draws the two."""
     steps: Annotated[int, Field(ge=2)] = 11
     """Points of each line and sweep, ends included."""
     dimensions: Annotated[int, Field(ge=0)] = 0
@@ -174,6 +174,12 @@ class Traversal(Figure):
     """How far to either side, in standard deviations under q(z) (paper: 5)."""
     centre: Annotated[int, Field(ge=0)] = 0
     """The test example whose reconstruction the sweeps begin from."""
+
+    @model_validator(mode="after")
+    def _walks_at_all(self) -> "Traversal":
+        if not (self.between or self.dimensions):
+            raise PydanticCustomError("nothing", "between is empty and dimensions is 0: no walk")
+        return self
 
     def prepare(self, run: Opened) -> None:
         """Walk."""
@@ -187,9 +193,9 @@ class Traversal(Figure):
         # Cells' names end in the digest of their recipe, which no reader needs.
         path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
         records = self._records(run)
-        decoded = [record["line_decoded"] for record in records if "line_decoded" in record]
-        if len(decoded) > 1 and picture.are_images(decoded[0]):
-            return [picture.save_images(path, np.concatenate(decoded), columns=self.steps)]
+        if len(records) > 1 and picture.are_images(records[0]["walk_decoded"][0]):
+            rows = [images for found in records for images in found["walk_decoded"]]
+            return [picture.save_images(path, np.concatenate(rows), columns=self.steps)]
         drawn = [path] if len(records) == 1 else _numbered(path, len(records))
         return [
             saved
@@ -210,23 +216,26 @@ class Traversal(Figure):
         ]
 
     def _record(self, run: Opened, pair: tuple[int, int] | None, *, swept: bool) -> Arrays:
-        aggregate = run.encoded.aggregate_posterior()
-        record: Arrays = {"space": np.array(self.space)}
+        model, aggregate = run.model, run.encoded.aggregate_posterior()
+        walks: list[Walk] = []
         if pair is not None:
             start, end = (_code(run, index) for index in pair)
-            record |= line(run.model, aggregate, start, end, space=self.space, steps=self.steps)
-            if run.model.latent_dim == 2:
-                record |= density_map(aggregate, also=record["line_z"])
+            spaces: list[Space] = ["z0", "z"] if self.space == "both" else [self.space]
+            walks += [
+                line(model, aggregate, start, end, space=space, steps=self.steps)
+                for space in spaces
+            ]
         if swept and self.dimensions:
-            record |= sweep(
-                run.model,
+            walks += sweeps(
+                model,
                 aggregate,
                 _code(run, self.centre),
-                dimensions=min(self.dimensions, run.model.latent_dim),
+                space="z",
+                dimensions=self.dimensions,
                 reach=self.reach,
                 steps=self.steps,
             )
-        return record
+        return record(model, aggregate, walks)
 
 
 def _numbered(path: Path, count: int) -> list[Path]:

@@ -1,5 +1,6 @@
-"""What follows when the cells are done: the study's figures."""
+"""What follows when the cells are done: the study's figures and its report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -11,6 +12,7 @@ from dpvae_cli.studies.cells import Options
 from dpvae_cli.studies.figures import Figure
 from dpvae_cli.studies.loading import RECORD, to_yaml
 from dpvae_cli.studies.plan import Plan
+from dpvae_cli.studies.report import write_report
 from dpvae_cli.studies.state import state_of
 
 DRAWABLE = ("trained", "done")
@@ -33,9 +35,9 @@ def begin(plan: Plan) -> Path:
 
 
 def finish(plan: Plan, options: Options) -> Finished:
-    """Draw the study's figures of the cells that are there.
+    """Draw the study's figures of the cells that are there, and write the report.
 
-    A figure that cannot be drawn does not lose the others.
+    A figure that cannot be drawn does not lose the others, nor the report.
     """
     files: list[Path] = []
     problems: list[str] = []
@@ -44,6 +46,10 @@ def finish(plan: Plan, options: Options) -> Finished:
             files += _drawn(figure, plan, options)
         except DpvaeError as error:
             problems.append(f"figure {figure.stem}: {error}")
+    try:
+        files += _reported(plan, files)
+    except DpvaeError as error:
+        problems.append(f"report: {error}")
     return Finished(tuple(files), tuple(problems))
 
 
@@ -56,3 +62,18 @@ def _drawn(figure: Figure, plan: Plan, options: Options) -> list[Path]:
     for picture in pictures:
         write_text(picture.with_suffix(".txt"), f"{figure.text}\n")
     return pictures
+
+
+def _reported(plan: Plan, figures: Sequence[Path]) -> list[Path]:
+    study = plan.study
+    folders = [Path(cell.folder) for cell in plan.cells]
+    return write_report(
+        plan.folder,
+        [folder for folder in folders if folder.is_dir()],
+        title=study.title,
+        question=study.question,
+        metrics=study.metrics or None,
+        published=study.published,
+        figures=figures,
+        notes=study.notes,
+    )

@@ -1,0 +1,83 @@
+"""`dpvae report`: what runs show together, as one page and its tables."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.options import examples
+
+if TYPE_CHECKING:
+    from dpvae_cli.studies.source import Source
+
+EXAMPLES = examples(
+    "dpvae report runs/*_moons-*",
+    "dpvae report studies/table1_moons",
+    "dpvae report studies/table1_mnist runs/mine-* --out report --title 'Ours and theirs'",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=EXAMPLES)(report)
+
+
+@console.guarded
+def report(
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="STUDY_OR_RUNS...", help="Study folders, run folders, or folders of runs."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the report (default: the study's own, else report).",
+            show_default=False,
+        ),
+    ] = None,
+    title: Annotated[
+        str | None,
+        typer.Option(help="Title (default: the study's, else made from it).", show_default=False),
+    ] = None,
+) -> None:
+    """Write one HTML page about runs, and its tables as Markdown, LaTeX, CSV and JSON.
+
+    Runs that are not finished or not measured are listed as such. The page holds its pictures and
+    fetches nothing.
+    """
+    from dpvae_cli.studies.report import write_report
+    from dpvae_cli.studies.source import source
+
+    found = source(places)
+    written = write_report(
+        _folder(found, out),
+        found.runs,
+        title=title or found.title,
+        question=found.question,
+        metrics=found.metrics,
+        published=found.published,
+        figures=found.figures,
+        notes=found.notes,
+    )
+    console.result("\n".join(map(str, written)))
+
+
+def _folder(found: "Source", out: Path | None) -> Path:
+    """Return where the report goes.
+
+    Raises:
+        UsageError: --out is a file.
+    """
+    from dpvae_cli.foundation.errors import UsageError
+
+    if out is not None and (
+        out.suffix in (".html", ".md", ".tex", ".csv", ".json") or out.is_file()
+    ):
+        raise UsageError(
+            f"--out {out}: a report is five files, so --out names a folder",
+            hint=f"For instance --out {out.with_suffix('')}.",
+        )
+    return out or found.study or Path("report")

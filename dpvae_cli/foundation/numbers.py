@@ -1,0 +1,18 @@
+"""Numbers as text: as many digits as they deserve."""
+
+import math
+
+
+def number(value: float | None, *, sign: bool = False) -> str:
+    """Return four significant digits, or a dash where there is no finite number."""
+    is_there = value is not None and math.isfinite(value)
+    return f"{value:{'+' if sign else ''}.4g}" if is_there else "-"
+
+
+def with_error(value: float | None, error: float | None, *, sign: bool = False) -> str:
+    """Return `value +- error`, the error with two significant digits."""
+    if value is None or error is None or not math.isfinite(error):
+        return number(value, sign=sign)
+    digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 4
+    digits = min(digits, 6)
+    return f"{value:{'+' if sign else ''}.{digits}f} ± {error:.{digits}f}"

@@ -1,0 +1,220 @@
+"""Runs in order: settings (a recipe but for prior and seed), their priors, and their seeds."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+from dpvae_cli.foundation.results import Result
+from dpvae_cli.recipe import Recipe, to_dict
+from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.studies.metrics import facts
+from dpvae_cli.studies.records import RunRecord
+from dpvae_cli.studies.statistics import Comparison, Summary, compare, summary
+
+BASELINE = "standard_normal"
+BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every", "tensorboard")
+"""Keys of `training` that change no weight."""
+SHORT_UNITS = {"no unit": "", "squared feature units": "", "nats per example": "nats"}
+HOW_MEASURED = ("images", "pool", "dimensions", "neighbours", "value_at_quantile", "reference")
+
+
+@final
+@dataclass(frozen=True)
+class Setting:
+    """A recipe but for its prior and seed; `runs` by the prior's name, then by seed."""
+
+    label: str
+    recipe: Recipe
+    runs: Mapping[str, Mapping[int, RunRecord]]
+
+    @property
+    def priors(self) -> list[str]:
+        """Return its priors' names, the baseline first."""
+        return sorted(self.runs, key=lambda prior: (prior != BASELINE, prior))
+
+    @property
+    def seeds(self) -> list[int]:
+        """Return all its seeds."""
+        return sorted({seed for runs in self.runs.values() for seed in runs})
+
+    @cached_property
+    def _everything(self) -> dict[str, dict[str, dict[int, Result]]]:
+        """Return results by metric, prior and seed."""
+        found: dict[str, dict[str, dict[int, Result]]] = {}
+        for prior in self.priors:
+            for seed, run in sorted(self.runs[prior].items()):
+                for result in run.results:
+                    found.setdefault(result.metric, {}).setdefault(prior, {})[seed] = result
+        return found
+
+    @cached_property
+    def measured(self) -> dict[str, dict[str, dict[int, Result]]]:
+        """Return results by metric, prior and seed; of each metric those measured alike.
+
+        Where it was measured in several ways (samples, split, weights, sizes), the commonest stays.
+        """
+        return {metric: _alike(results) for metric, results in self._everything.items()}
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return which metrics were not measured alike, and how many results that costs."""
+        told = []
+        for metric, results in self._everything.items():
+            every, kept = _count(results), _count(self.measured[metric])
+            if kept < every:
+                told.append(
+                    f"{metric} was not measured alike in all runs (samples, split, weights or "
+                    f"sizes differ): {every - kept} of {every} results are left out"
+                )
+        return told
+
+    def values(self, metric: str, prior: str) -> dict[int, float]:
+        """Return a metric's values by seed, those that are defined."""
+        results = self.measured.get(metric, {}).get(prior, {})
+        return {seed: r.value for seed, r in results.items() if r.value is not None}
+
+    def unit(self, metric: str) -> str:
+        """Return a metric's unit, empty where it has none."""
+        results = (
+            r for by_seed in self.measured.get(metric, {}).values() for r in by_seed.values()
+        )
+        unit = next((result.unit for result in results), "")
+        return SHORT_UNITS.get(unit, unit)
+
+    def summary(self, metric: str, prior: str) -> Summary | None:
+        """Return a metric over the seeds of a prior."""
+        return summary(list(self.values(metric, prior).values()))
+
+    def compare(self, metric: str, prior: str, *, baseline: str) -> Comparison | None:
+        """Return a prior's metric minus the baseline's, seed by seed."""
+        return compare(
+            self.values(metric, prior),
+            self.values(metric, baseline),
+            better=facts(metric).better,
+            unit=self.unit(metric),
+        )
+
+    def is_best(self, metric: str, prior: str) -> bool:
+        """Tell whether the intervals say that a prior is better than each of the others."""
+        others = [other for other in self.priors if other != prior]
+        found = [self.compare(metric, prior, baseline=other) for other in others]
+        return bool(found) and all(each is not None and each.is_better for each in found)
+
+
+def _alike(results: dict[str, dict[int, Result]]) -> dict[str, dict[int, Result]]:
+    ways = Counter(_way(result) for by_seed in results.values() for result in by_seed.values())
+    [(commonest, _)] = ways.most_common(1)
+    return {
+        prior: {seed: r for seed, r in by_seed.items() if _way(r) == commonest}
+        for prior, by_seed in results.items()
+    }
+
+
+def _count(results: Mapping[str, Mapping[int, Result]]) -> int:
+    return sum(map(len, results.values()))
+
+
+def _way(result: Result) -> str:
+    """Return how a result was measured, but for its draws."""
+    details = {key: result.details.get(key) for key in HOW_MEASURED}
+    return json.dumps([result.samples, result.split, result.weights, details], default=str)
+
+
+def arrange(records: Sequence[RunRecord]) -> tuple[list[Setting], list[str]]:
+    """Return the settings of all runs with a recipe, and remarks on runs left out.
+
+    A second run of the same recipe, prior and seed is left out, one that counts being preferred.
+    """
+    told: list[str] = []
+    groups: dict[str, dict[str, dict[int, RunRecord]]] = {}
+    names = _prior_names([record.recipe for record in records if record.recipe])
+    for record in sorted(records, key=lambda each: not each.counts):
+        if record.recipe is None:
+            continue
+        prior = names[_spelled(to_dict(record.recipe)["prior"])]
+        by_seed = groups.setdefault(_key(record.recipe), {}).setdefault(prior, {})
+        first = by_seed.setdefault(record.recipe.seed, record)
+        if first is not record:
+            told.append(f"{record.label} repeats {first.label} and is left out")
+    return _labelled(groups), told
+
+
+def _key(recipe: Recipe) -> str:
+    plain = to_dict(recipe)
+    for key in ("prior", "seed", "evaluation"):
+        del plain[key]
+    for key in BOOKKEEPING:
+        plain["training"].pop(key, None)
+    return _spelled(plain)
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _prior_names(recipes: Iterable[Recipe]) -> dict[str, str]:
+    """Return a name for each prior: its kind, with its options where a kind has several."""
+    priors = {_spelled(to_dict(recipe)["prior"]): to_dict(recipe)["prior"] for recipe in recipes}
+    common = Counter(prior["kind"] for prior in priors.values())
+    return {
+        key: prior["kind"] if common[prior["kind"]] == 1 else _with_options(prior, priors.values())
+        for key, prior in priors.items()
+    }
+
+
+def _with_options(prior: Mapping[str, Any], every: Iterable[Mapping[str, Any]]) -> str:
+    same_kind = [other for other in every if other["kind"] == prior["kind"]]
+    told = [f"{key}={prior[key]}" for key in prior if any(o[key] != prior[key] for o in same_kind)]
+    return f"{prior['kind']} ({', '.join(told)})"
+
+
+def _labelled(groups: Mapping[str, Mapping[str, Mapping[int, RunRecord]]]) -> list[Setting]:
+    """Return settings in the paper's order, with what tells them apart where names repeat."""
+    recipes = [_some_recipe(priors) for priors in groups.values()]
+    names = Counter(recipe.name for recipe in recipes)
+    settings = []
+    for recipe, priors in zip(recipes, groups.values(), strict=True):
+        same = [other for other in recipes if other.name == recipe.name]
+        label = (
+            recipe.name if names[recipe.name] == 1 else f"{recipe.name} ({_apart(recipe, same)})"
+        )
+        settings.append(Setting(label, recipe, priors))
+    return sorted(settings, key=_place)
+
+
+def _some_recipe(priors: Mapping[str, Mapping[int, RunRecord]]) -> Recipe:
+    """Return the recipe that stands for a setting: of a run that counts, not of the baseline."""
+    runs = [
+        (not run.counts, prior == BASELINE, seed, run.recipe)
+        for prior, by_seed in priors.items()
+        for seed, run in by_seed.items()
+    ]
+    recipe = min(runs, key=lambda each: each[:3])[3]
+    assert recipe is not None
+    return recipe
+
+
+def _apart(recipe: Recipe, same: Sequence[Recipe]) -> str:
+    mine = flat(recipe)
+    others = [flat(other) for other in same]
+    ignored = ("seed", "prior.", "evaluation.", *(f"training.{key}" for key in BOOKKEEPING))
+    keys = [key for key in mine if any(o.get(key) != mine[key] for o in others)]
+    return ", ".join(f"{key}={mine[key]}" for key in keys if not key.startswith(ignored))
+
+
+def _place(setting: Setting) -> tuple[int, int, str]:
+    data, regularizers = list(kinds("data")), list(kinds("regularizer"))
+    recipe = setting.recipe
+    return data.index(recipe.data.kind), regularizers.index(recipe.regularizer.kind), setting.label
+
+
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as `section.key` and value."""
+    return {
+        f"{section}.{key}" if key else section: value
+        for section, values in to_dict(recipe).items()
+        for key, value in (values.items() if isinstance(values, dict) else [("", values)])
+    }

@@ -1,0 +1,136 @@
+"""What was shortened or subsampled: runs against the packaged recipe of their name."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from dpvae_cli.foundation.errors import DpvaeError
+from dpvae_cli.foundation.results import Result
+from dpvae_cli.recipe import Recipe, catalogue
+from dpvae_cli.studies.arrangement import BOOKKEEPING, Setting, flat
+
+SIZES = {
+    "skl": "samples",
+    "skl_knn": "samples",
+    "leak": "samples",
+    "nll": "nll_samples",
+    "manifold": "manifold_samples",
+    "fid": "fid_samples",
+    "kid": "fid_samples",
+}
+"""Metrics and the key of `evaluation` that says how many samples they take."""
+MISSING = "(none)"
+
+
+@final
+@dataclass(frozen=True)
+class Departure:
+    """A key whose value is not the packaged recipe's."""
+
+    key: str
+    packaged: Any
+    here: Any
+
+    @property
+    def shortens(self) -> bool:
+        """Tell whether fewer iterations, examples or samples were taken."""
+        counted = self.key.startswith(("data.", "evaluation.")) or self.key == "training.iterations"
+        return counted and _is_count(self.here) and _is_more(self.packaged, self.here)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_more(packaged: Any, here: Any) -> bool:
+    return packaged is None or (_is_count(packaged) and packaged > here)
+
+
+def departures(recipe: Recipe) -> list[Departure] | None:
+    """Return where a recipe differs from the packaged one of its name and prior, None without one.
+
+    What follows from the length of training (`stop_step`) is no departure of its own.
+    """
+    packaged = packaged_twin(recipe)
+    if packaged is None:
+        return None
+    as_long = packaged_twin(recipe, f"training.iterations={recipe.training.iterations}")
+    theirs, ours = flat(as_long or packaged), flat(recipe)
+    theirs["training.iterations"] = packaged.training.iterations
+    ignored = ("seed", *(f"training.{key}" for key in BOOKKEEPING))
+    return [
+        Departure(key, theirs.get(key, MISSING), ours.get(key, MISSING))
+        for key in dict.fromkeys([*ours, *theirs])
+        if ours.get(key, MISSING) != theirs.get(key, MISSING) and key not in ignored
+    ]
+
+
+def packaged_twin(recipe: Recipe, *overrides: str) -> Recipe | None:
+    """Return the packaged recipe of this name with this kind of prior, None without one."""
+    if recipe.name not in catalogue.names():
+        return None
+    for prior in ([f"prior={recipe.prior.kind}"], []):
+        try:
+            return Recipe.load(recipe.name, [*prior, *overrides])
+        except DpvaeError:  # a prior that a word alone does not say
+            continue
+    return None
+
+
+def notices(settings: Sequence[Setting]) -> list[str]:
+    """Return in words what was shortened, subsampled or changed, the same words only once."""
+    told: dict[str, list[str]] = {}
+    for setting in settings:
+        for words in dict.fromkeys(_of(setting)):
+            told.setdefault(words, []).append(setting.label)
+    everything = len(settings)
+    return [f"{_who(labels, everything)}: {words}" for words, labels in told.items()]
+
+
+def _who(labels: Sequence[str], everything: int) -> str:
+    if len(labels) == everything and everything > 1:
+        return f"All {everything} recipes"
+    return ", ".join(labels)
+
+
+def _of(setting: Setting) -> Iterable[str]:
+    for runs in setting.runs.values():
+        recipe = runs[min(runs)].recipe
+        changed = (departures(recipe) or []) if recipe else []
+        yield from (_told(each) for each in changed if not each.key.startswith("evaluation."))
+        yield from (run.note for run in runs.values() if run.note)
+        yield from (f"{r.label}: {r.reason}" for r in runs.values() if r.counts and r.reason)
+    for metric, by_prior in setting.measured.items():
+        some = next((result for by_seed in by_prior.values() for result in by_seed.values()), None)
+        if some is not None:
+            yield from _measured(metric, some, packaged_twin(setting.recipe) or setting.recipe)
+    yield from setting.remarks
+
+
+def _told(each: Departure) -> str:
+    if not each.shortens:
+        return f"{each.key} is {each.here}, in the packaged recipe {each.packaged}"
+    if each.key == "training.iterations":
+        return f"{each.here:,} training iterations instead of {each.packaged:,}"
+    packaged = "all" if each.packaged is None else f"{each.packaged:,}"
+    return f"{each.key} is {each.here:,} instead of {packaged}"
+
+
+def _measured(metric: str, result: Result, reference: Recipe) -> Iterable[str]:
+    """Yield how a result was measured on less than the recipe or the split has."""
+    size = SIZES.get(metric.rstrip("0123456789"))
+    wanted = getattr(reference.evaluation, size) if size else 0
+    if 0 < result.samples < wanted:
+        yield f"{metric} from {result.samples:,} samples instead of {wanted:,}"
+    used, whole = _counts(result.details)
+    if used is not None and whole is not None and used < whole:
+        yield f"{metric} on {used:,} of {whole:,} {result.split or 'training'} images"
+    for key in ("note", "data_note"):
+        if isinstance(note := result.details.get(key), str):
+            yield f"{metric}: {note}" if key == "note" else note
+
+
+def _counts(details: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    found = [details.get(key) for key in ("images", "images_in_split")]
+    used, whole = (value if _is_count(value) else None for value in found)
+    return used, whole

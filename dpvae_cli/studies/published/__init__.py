@@ -1,0 +1,101 @@
+"""Published numbers to put beside ours, as data with their source, and what compares."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, final
+
+import yaml
+from pydantic import Field, model_validator
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.spec import LENIENT, Spec
+
+FOLDER = Path(__file__).parent
+Values = Annotated[tuple[float, ...], LENIENT]
+DATA = ("mnist", "svhn", "celeba")
+
+
+@final
+class Source(Spec):
+    """Where the numbers stand."""
+
+    authors: str
+    title: str
+    year: int
+    place: str
+    address: str
+    table: str
+
+
+@final
+class Column(Spec):
+    """A published column, our metric that is nearest to it, and whether the two compare."""
+
+    metric: str
+    title: str
+    comparable: Literal["yes", "direction", "no"]
+    """Whether values compare, only which prior is better, or nothing."""
+    note: str
+
+
+@final
+class Row(Spec):
+    """A method's values on each data set, in the order of the columns."""
+
+    method: str
+    regularizer: str
+    prior: str
+    mnist: Values
+    svhn: Values
+    celeba: Values
+
+
+@final
+class Published(Spec):
+    """A published table."""
+
+    source: Source
+    columns: Annotated[tuple[Column, ...], LENIENT]
+    rows: Annotated[tuple[Row, ...], LENIENT, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Published":
+        for row in self.rows:
+            for data in DATA:
+                if len(getattr(row, data)) != len(self.columns):
+                    raise ValueError(f"{row.method} on {data} has not {len(self.columns)} values")
+        return self
+
+    def value(self, metric: str, *, data: str, regularizer: str, prior: str) -> float | None:
+        """Return the published number nearest to a metric of a run, None where there is none."""
+        metrics = [column.metric for column in self.columns]
+        if metric not in metrics or data not in DATA:
+            return None
+        for row in self.rows:
+            if (row.regularizer, row.prior) == (regularizer, prior):
+                return float(getattr(row, data)[metrics.index(metric)])
+        return None
+
+
+def names() -> list[str]:
+    """Return the names of the published tables."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+@cache
+def read(name: str) -> Published:
+    """Return a published table.
+
+    Raises:
+        UsageError: there is none of that name.
+
+    Example:
+        >>> read("table1").value("fid", data="mnist", regularizer="vae", prior="decoupled")
+        129.0
+    """
+    if name not in names():
+        raise UsageError(
+            f"there is no published table {name!r}", hint=f"There is: {', '.join(names())}."
+        )
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    return Published.model_validate(yaml.safe_load(text))

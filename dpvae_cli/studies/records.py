@@ -1,0 +1,253 @@
+"""Run folders as a report reads them: what is there, how far it came, what was measured.
+
+Nothing in a run folder is trusted: numbers must be numbers, text becomes one short line, and a file
+that is none of ours is a reason, not a traceback.
+"""
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, final
+
+from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
+from dpvae_cli.foundation.results import Result, finite
+from dpvae_cli.recipe import Recipe, RecipeError
+from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training.run_folder import RunFolder
+
+RECIPE = "recipe.yaml"
+LONGEST = 200
+LARGEST = 64 * 2**20
+"""Bytes of a metrics file beyond which it is none of ours."""
+
+
+class State(StrEnum):
+    """How far a run came."""
+
+    measured = "measured"
+    not_measured = "not measured"
+    unfinished = "unfinished"
+    unreadable = "unreadable"
+
+
+@final
+@dataclass(frozen=True)
+class RunRecord:
+    """One run folder. Without a recipe there is nothing but a state and its reason."""
+
+    path: Path
+    label: str
+    state: State
+    reason: str = ""
+    recipe: Recipe | None = None
+    iteration: int | None = None
+    results: tuple[Result, ...] = ()
+    environment: Mapping[str, str] | None = None
+    note: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Tell whether its numbers enter the tables."""
+        return self.state is State.measured
+
+
+def discover(paths: Sequence[Path]) -> list[Path]:
+    """Return the run folders that paths mean: run folders, their checkpoints, or folders of runs.
+
+    Raises:
+        MissingError: a path is not there, or holds no run.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        for folder in _folders(path):
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
+
+
+def _folders(path: Path) -> list[Path]:
+    if path.is_file() and path.suffix == ".pt":
+        path = path.parent
+    if not path.exists():
+        raise MissingError(
+            f"there is nothing at {path}",
+            hint="Name run folders, or the folder of a study: dpvae report runs/*",
+        )
+    if (path / RECIPE).is_file():
+        return [path]
+    inside = sorted(file.parent for file in path.rglob(RECIPE)) if path.is_dir() else []
+    folders = [folder for folder in inside if not _is_hidden(folder.relative_to(path))]
+    if not folders:
+        raise MissingError(
+            f"{path} is no run folder and holds none: there is no {RECIPE} in it or below it",
+            hint="Train first: dpvae train beta_h_moons.",
+        )
+    return folders
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read one run folder; whatever is wrong with it is told in the record."""
+    folder = RunFolder(path)
+    label = one_line(path.resolve().name)
+    if not folder.recipe.is_file():
+        return RunRecord(path, label, State.unreadable, f"there is no {RECIPE}")
+    try:
+        recipe = Recipe.load(folder.recipe)
+    except RecipeError as error:
+        told = "; ".join(f"{each.key}: {each.problem}" for each in error.mistakes)
+        return RunRecord(path, label, State.unreadable, one_line(f"its recipe: {told}"))
+    except (DpvaeError, OSError, ValueError) as error:
+        return RunRecord(path, label, State.unreadable, one_line(f"its recipe: {error}"))
+    measured = _json(folder.metrics)
+    recipe = recipe.named(_recipe_name(measured, label, recipe))
+    reached = _last_iteration(folder.metrics_log)
+    state, reason = _state(recipe, measured, reached=reached)
+    return RunRecord(
+        path=path,
+        label=label,
+        state=state,
+        reason=reason,
+        recipe=recipe,
+        iteration=reached,
+        results=_results(measured) if state is State.measured else (),
+        environment=_environment(_json(folder.environment)),
+        note=_data_note(folder.checkpoint),
+    )
+
+
+def _recipe_name(measured: Mapping[str, Any], label: str, recipe: Recipe) -> str:
+    """Return the name in metrics.json, else what the folder's name has before the prior."""
+    named = measured.get("recipe")
+    if isinstance(named, str) and named:
+        return one_line(named)
+    before, _, after = label.partition(f"-{recipe.prior.kind}")
+    return before if after or label != before else label
+
+
+def _state(
+    recipe: Recipe, measured: Mapping[str, Any], *, reached: int | None
+) -> tuple[State, str]:
+    wanted = recipe.training.iterations
+    if (reached or 0) < wanted:
+        return State.unfinished, f"at iteration {reached or 0:,} of {wanted:,}"
+    if not _results(measured):
+        return State.not_measured, "no results in metrics.json"
+    is_best = Path(str(measured.get("checkpoint"))).stem == "best"
+    at = measured.get("iteration")
+    if at != wanted and not is_best:
+        return State.not_measured, "metrics.json is of an earlier state of the run"
+    return State.measured, f"best.pt, iteration {at}" if is_best else ""
+
+
+def _last_iteration(path: Path) -> int | None:
+    """Return the last iteration that metrics.jsonl records; a torn last line is passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["iteration"])
+        except (ValueError, TypeError, KeyError):
+            continue
+    return None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > LARGEST:
+            return {}
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _results(measured: Mapping[str, Any]) -> tuple[Result, ...]:
+    listed = measured.get("results")
+    found = [_result(raw) for raw in listed] if isinstance(listed, list) else []
+    return tuple(result for result in found if result is not None)
+
+
+def _result(raw: Any) -> Result | None:
+    """Return a record with values of the right types, None where it is none."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("metric"), str):
+        return None
+    details = raw.get("details")
+    return Result(
+        metric=one_line(raw["metric"]),
+        value=_number(raw.get("value")),
+        standard_error=_number(raw.get("standard_error")),
+        unit=one_line(str(raw.get("unit", ""))),
+        samples=int(_number(raw.get("samples")) or 0),
+        seed=int(_number(raw.get("seed")) or 0),
+        split=_text(raw.get("split")),
+        weights=_text(raw.get("weights")),
+        details=finite(details) if isinstance(details, dict) else {},
+    )
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    try:
+        found: float | None = finite(float(value)) if is_number else None
+    except OverflowError:
+        return None
+    return found
+
+
+def _text(value: Any) -> str | None:
+    return one_line(value) if isinstance(value, str) else None
+
+
+def _environment(raw: Mapping[str, Any]) -> dict[str, str]:
+    return {one_line(str(key)): one_line(_said(value)) for key, value in raw.items()}
+
+
+def _said(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _data_note(path: Path) -> str | None:
+    """Return what the checkpoint says of its data, such as that some of it is missing."""
+    try:
+        return _text(checkpoints.read(path).facts.get("data_note"))
+    except (DpvaeError, AttributeError):
+        return None
+
+
+def one_line(text: str) -> str:
+    """Return text from outside on one line of bounded length, without control characters."""
+    if not text.isprintable():
+        text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def refuse_nothing_measured(records: Sequence[RunRecord]) -> None:
+    """Refuse a report of runs none of which has numbers.
+
+    Raises:
+        UsageError: says which command measures them.
+    """
+    if any(record.counts for record in records):
+        return
+    waiting = [record for record in records if record.state is State.not_measured]
+    if waiting:
+        some = " ".join(str(record.path) for record in waiting[:3])
+        more = " ..." if len(waiting) > 3 else ""
+        raise UsageError(
+            f"none of {len(records)} runs is measured: there is no metrics.json of its last state",
+            hint=f"Measure first: dpvae eval {some}{more}",
+        )
+    told = "; ".join(f"{record.label}: {record.reason}" for record in records[:3])
+    raise UsageError(
+        f"none of {len(records)} runs is finished ({told})",
+        hint=f"Go on with: dpvae train --resume --run-dir {records[0].path}",
+    )

@@ -1,0 +1,67 @@
+"""The answer in a paragraph, made from the intervals and nothing else."""
+
+from collections.abc import Iterator, Sequence
+
+from dpvae_cli.studies.metrics import Better, facts
+from dpvae_cli.studies.statistics import LEAST_SEEDS, Comparison, Verdict
+
+Found = tuple[str, str, str, Comparison]
+"""Setting, metric, prior, comparison with the baseline."""
+
+
+def answer(found: Sequence[Found]) -> list[str]:
+    """Return the answer in sentences: for each prior what was compared, then a line a metric."""
+    priors = list(dict.fromkeys(prior for _, _, prior, _ in found))
+    if not priors:
+        return [
+            "No run has a twin: nothing is compared. A pair is the same recipe and seed with the "
+            "standard normal prior and with another."
+        ]
+    return [sentence for prior in priors for sentence in _of_prior(prior, found)]
+
+
+def _of_prior(prior: str, found: Sequence[Found]) -> Iterator[str]:
+    mine = [(setting, metric, each) for setting, metric, other, each in found if other == prior]
+    settings = list(dict.fromkeys(setting for setting, _, _ in mine))
+    pairs = {(setting, seed) for setting, _, each in mine for seed in each.differences}
+    yield (
+        f"The {words(prior)} prior is compared with the standard normal one in "
+        f"{_count(len(pairs), 'pair')} of runs that differ in nothing else, "
+        f"of {_count(len(settings), 'recipe')}."
+    )
+    metrics = list(dict.fromkeys(metric for _, metric, _ in mine))
+    judged = [metric for metric in metrics if facts(metric).better is not Better.NEITHER]
+    headline = [metric for metric in judged if facts(metric).is_headline] or judged
+    for metric in headline:
+        yield _of_metric(metric, [(setting, each) for setting, m, each in mine if m == metric])
+    if all(each.verdict is Verdict.TOO_FEW for _, _, each in mine):
+        yield (
+            f"With fewer than {LEAST_SEEDS} seeds a recipe these are observations, and no verdict: "
+            f"train seeds 0 to {LEAST_SEEDS - 1} at least."
+        )
+
+
+def _of_metric(metric: str, found: Sequence[tuple[str, Comparison]]) -> str:
+    better = facts(metric).better
+    wins = sum(each.wins or 0 for _, each in found)
+    pairs = sum(each.n for _, each in found)
+    start = f"It has the {better.value} (better) {facts(metric).title} in {wins} of {pairs} pairs"
+    decided = [(s, each) for s, each in found if each.verdict is not Verdict.TOO_FEW]
+    if not decided:
+        return f"{start}."
+    for_it = [setting for setting, each in decided if each.is_better]
+    against = [setting for setting, each in decided if each.is_worse]
+    some = str(len(for_it)) if for_it else "none"
+    parts = [f"{start}; the 95 % interval says so for {some} of {_count(len(decided), 'recipe')}"]
+    if against:
+        parts.append(f"and the opposite for {', '.join(against)}")
+    return " ".join(parts) + "."
+
+
+def words(prior: str) -> str:
+    """Return a prior's name in words."""
+    return prior.replace("_", " ")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

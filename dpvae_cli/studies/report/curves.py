@@ -1,0 +1,114 @@
+"""Figures that a report draws itself: leakage over seeds, training."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dpvae_cli.foundation.errors import DpvaeError
+from dpvae_cli.plotting import style, training
+from dpvae_cli.plotting.leakage import LeakageCurve, Numbers, figure4
+from dpvae_cli.studies.arrangement import Setting
+from dpvae_cli.studies.report.pictures import Picture, from_bytes
+from dpvae_cli.training.run_folder import RunFolder
+
+MOST_SETTINGS = 6
+"""Settings in one figure: the colours of the house style."""
+Curve = tuple[list[float], Numbers, Numbers]
+
+
+def leakage(settings: Sequence[Setting]) -> list[Picture]:
+    """Return Figure 4 of these settings, a figure for each kind of data."""
+    pictures = []
+    by_data: dict[str, list[Setting]] = {}
+    for setting in settings:
+        by_data.setdefault(setting.recipe.data.kind, []).append(setting)
+    for data, group in by_data.items():
+        for start in range(0, len(group), MOST_SETTINGS):
+            some = group[start : start + MOST_SETTINGS]
+            curves = [c for setting in some for c in _leakage_curves(setting)]
+            alt = f"Leakage score against its threshold on {data}, a line a recipe and prior."
+            caption = (
+                "Leakage score, mean over seeds with its standard error (of one seed: the metric's "
+                "own). Left against fixed thresholds, right at quantiles of each model's own "
+                "log p(z), which is where priors compare. No point: in some seed no sample lies "
+                "below."
+            )
+            pictures += _picture(figure4(curves), alt, caption) if curves else []
+    return pictures
+
+
+def _leakage_curves(setting: Setting) -> list[LeakageCurve]:
+    found = []
+    for prior, results in setting.measured.get("leak", {}).items():
+        details = [_checked(result.details) for result in results.values()]
+        whole = [each for each in details if each is not None]
+        if whole:
+            fixed, at_quantiles = (_mean([each[i] for each in whole]) for i in (0, 1))
+            found.append(LeakageCurve(setting.label, prior, *fixed, *at_quantiles))
+    return found
+
+
+def _checked(details: Mapping[str, Any]) -> tuple[Curve, Curve] | None:
+    """Return the two curves of a record, None where they are not what they should be."""
+    try:
+        fixed = _curve(details["thresholds"], details["values"], details["standard_errors"])
+        at_quantiles = _curve(
+            details["quantiles"], details["quantile_values"], details["quantile_standard_errors"]
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    return fixed, at_quantiles
+
+
+def _curve(x: Sequence[Any], y: Sequence[Any], errors: Sequence[Any]) -> Curve:
+    if not len(x) == len(y) == len(errors):
+        raise ValueError("of different lengths")
+    return [float(each) for each in x], _numbers(y), _numbers(errors)
+
+
+def _numbers(values: Sequence[Any]) -> Numbers:
+    return [None if value is None else float(value) for value in values]
+
+
+def _mean(curves: Sequence[Curve]) -> Curve:
+    """Return the mean curve of several seeds with its standard error; None where one has none."""
+    x = curves[0][0]
+    same = [curve for curve in curves if curve[0] == x]
+    if len(same) == 1:
+        return same[0]
+    columns = list(zip(*(curve[1] for curve in same), strict=True))
+    known = [[v for v in column if v is not None] for column in columns]
+    whole = [values if len(values) == len(same) else [] for values in known]
+    means: Numbers = [math.fsum(values) / len(values) if values else None for values in whole]
+    errors: Numbers = [
+        float(np.std(values, ddof=1)) / math.sqrt(len(values)) if values else None
+        for values in whole
+    ]
+    return x, means, errors
+
+
+def training_curves(setting: Setting) -> list[Picture]:
+    """Return the training curves of a setting's first seed, a line a prior."""
+    seed = setting.seeds[0]
+    runs = [(prior, setting.runs[prior].get(seed)) for prior in setting.priors]
+    curves = []
+    for prior, run in runs:
+        try:
+            log = RunFolder(run.path).metrics_log if run else None
+            if log is not None:
+                curves.append(training.TrainingCurves.read(log, setting.label, prior=prior))
+        except (DpvaeError, TypeError, ValueError, AttributeError):
+            continue
+    curves = [curve for curve in curves if curve.series]
+    if not curves:
+        return []
+    alt = f"Training curves of {setting.label}, seed {seed}: ELBO, sKL and terms of the loss."
+    return _picture(training.figure(curves), alt, f"{setting.label}, seed {seed}.")
+
+
+def _picture(figure: Figure, alt: str, caption: str) -> list[Picture]:
+    found = from_bytes(style.png(figure), alt=alt, caption=caption)
+    return [] if found is None else [found]

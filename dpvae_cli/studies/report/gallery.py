@@ -1,0 +1,126 @@
+"""Pictures from run folders: samples, traversals and figures, twins beside each other."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from dpvae_cli.studies.arrangement import Setting
+from dpvae_cli.studies.records import one_line
+from dpvae_cli.studies.report.answer import words
+from dpvae_cli.studies.report.pictures import Picture, first, from_file
+
+SAMPLES = (
+    ("Prior samples", ("samples/prior.png", "samples.png")),
+    ("Low-posterior samples: from pockets, where q(z) is lowest", ("samples/low_posterior.png",)),
+    ("High-posterior samples: from leaks, where p(z) is lowest", ("samples/high_posterior.png",)),
+)
+OTHERS = ("reconstructions", "figures")
+WALKS = ("traversals",)
+MOST_FILES = 6
+"""Pictures shown of a folder; the rest stays in the run folder."""
+Runs = dict[str, Path]
+"""Run folders by prior."""
+
+
+@final
+@dataclass(frozen=True)
+class Strip:
+    """Pictures to look at side by side."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Exhibit:
+    """The strips of a setting, all of one seed."""
+
+    setting: str
+    seed: int
+    strips: tuple[Strip, ...]
+
+
+def samples(settings: Sequence[Setting]) -> list[Exhibit]:
+    """Return the sample pictures of each setting, of its first seed that has any."""
+    return _exhibits(settings, _sample_strips)
+
+
+def walks(settings: Sequence[Setting]) -> list[Exhibit]:
+    """Return the traversals of each setting, of its first seed that has any."""
+    return _exhibits(settings, lambda runs, name: _folder_strips(runs, name, WALKS))
+
+
+def _exhibits(
+    settings: Sequence[Setting], strips: Callable[[Runs, str], Iterator[Strip]]
+) -> list[Exhibit]:
+    found = []
+    for setting in settings:
+        for seed in setting.seeds:
+            runs = {
+                p: setting.runs[p][seed].path for p in setting.priors if seed in setting.runs[p]
+            }
+            shown = tuple(strips(runs, f"{setting.label}, seed {seed}"))
+            if shown:
+                found.append(Exhibit(setting.label, seed, shown))
+                break
+    return found
+
+
+def _sample_strips(runs: Runs, name: str) -> Iterator[Strip]:
+    """Yield a strip of all kinds of samples for each prior, or one strip of the only kind."""
+    by_kind = {title: _of_kind(runs, title, files, name) for title, files in SAMPLES}
+    shown = {title: pictures for title, pictures in by_kind.items() if pictures}
+    if len(shown) == 1:
+        [(title, by_prior)] = shown.items()
+        yield Strip(title, tuple(by_prior.values()))
+    elif shown:
+        for prior in runs:
+            strip = [replace(of[prior], caption=kind) for kind, of in shown.items() if prior in of]
+            yield from _strip(f"{words(prior)} prior", strip)
+    yield from _folder_strips(runs, name, OTHERS)
+
+
+def _of_kind(runs: Runs, title: str, files: Sequence[str], name: str) -> dict[str, Picture]:
+    """Return each prior's picture of a kind of samples."""
+    pictures = {
+        prior: first(
+            [path / file for file in files],
+            alt=f"{title} of {name}, {words(prior)} prior.",
+            caption=words(prior),
+        )
+        for prior, path in runs.items()
+    }
+    return {prior: picture for prior, picture in pictures.items() if picture is not None}
+
+
+def _folder_strips(runs: Runs, name: str, folders: Sequence[str]) -> Iterator[Strip]:
+    """Yield a strip for each file name that some of the runs have in these folders."""
+    for folder in folders:
+        files = {file.name for path in runs.values() for file in _pictures_in(path / folder)}
+        for file in sorted(files)[:MOST_FILES]:
+            title = f"{folder.capitalize()}: {one_line(Path(file).stem)}"
+            pictures = [
+                from_file(
+                    path / folder / file,
+                    alt=f"{title}, {name}, {words(prior)} prior.",
+                    caption=words(prior),
+                )
+                for prior, path in runs.items()
+            ]
+            yield from _strip(title, pictures)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    try:
+        return [
+            file for file in folder.iterdir() if file.suffix.lower() in (".png", ".gif", ".jpg")
+        ]
+    except OSError:
+        return []
+
+
+def _strip(title: str, pictures: Sequence[Picture | None]) -> list[Strip]:
+    there = tuple(picture for picture in pictures if picture is not None)
+    return [Strip(title, there)] if there else []

@@ -1,0 +1,214 @@
+"""The report as one HTML file: nothing in it runs, nothing is fetched."""
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from dpvae_cli.recipe import to_yaml
+from dpvae_cli.studies.arrangement import Setting
+from dpvae_cli.studies.departures import Departure, departures
+from dpvae_cli.studies.records import one_line
+from dpvae_cli.studies.report import curves, gallery, tables
+from dpvae_cli.studies.report.answer import words
+from dpvae_cli.studies.report.content import Content
+from dpvae_cli.studies.report.pictures import Picture, from_file
+from dpvae_cli.studies.report.tables import Entry, Table
+from dpvae_cli.studies.statistics import Comparison
+from dpvae_cli.version import __version__
+
+FOLDER = Path(__file__).parent
+NEGATIVE = re.compile(r"(?<![\w.)-])-(?=[\d.])")
+TOGETHER = re.compile(r"(?<=\d) (?=[%±])|(?<=±) ")
+VERSIONS = ("dpvae", "python", "torch", "numpy", "platform", "device", "threads")
+
+
+def page(content: Content) -> str:
+    """Return the whole page."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["minus"] = _minus
+    style = (FOLDER / "report.css").read_text(encoding="utf-8")
+    return environment.get_template("report.html.j2").render(
+        content=content,
+        style=Markup(style),  # noqa: S704 - our own file
+        style_digest=_digest(style),
+        version=__version__,
+        days=_days(content),
+        main=rows_of(tables.main(content)),
+        further=_optional(tables.further(content)),
+        differences=_compared(content, content.headline),
+        further_differences=_compared(content, content.further),
+        paper=[rows_of(table) for table in tables.paper(content)],
+        comparability=tables.comparability(content),
+        runs=rows_of(tables.runs(content)),
+        leakage=_leakage(content),
+        figures=_study_figures(content.figures),
+        samples=gallery.samples(content.settings),
+        walks=gallery.walks(content.settings),
+        training=_training(content.settings),
+        recipes=[_recipe(setting) for setting in content.settings],
+        machines=_machines(content),
+        versions=VERSIONS,
+    )
+
+
+def _digest(style: str) -> str:
+    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+
+
+def _minus(text: str) -> str:
+    """Return text with minus signs before numbers, and numbers held together with what follows."""
+    if text == "-":
+        return "–"
+    return TOGETHER.sub("\u00a0", NEGATIVE.sub("−", text))
+
+
+@final
+@dataclass(frozen=True)
+class Grouped:
+    """A table whose first column spans the rows that share it."""
+
+    caption: str
+    heads: tuple[Entry, ...]
+    groups: tuple[tuple[Entry, tuple[tuple[Entry, ...], ...]], ...]
+
+
+def rows_of(table: Table) -> Grouped:
+    """Return a table with equal neighbours in the first column joined."""
+    groups = []
+    for first, rows in groupby(table.rows, key=lambda row: row[0]):
+        groups.append((first, tuple(row[1:] for row in rows)))
+    return Grouped(table.caption, table.heads, tuple(groups))
+
+
+def _compared(content: Content, metrics: Sequence[str]) -> tuple[Grouped, list["Plot"]] | None:
+    """Return the paired differences of these metrics and a drawing for each, None without any."""
+    chosen = [each for each in content.differences if each.metric in metrics]
+    if not chosen:
+        return None
+    return rows_of(tables.differences(content, chosen)), [plot(each.found) for each in chosen]
+
+
+def _optional(table: Table | None) -> Grouped | None:
+    return None if table is None else rows_of(table)
+
+
+@final
+@dataclass(frozen=True)
+class Plot:
+    """A paired difference drawn to its own scale: positions from -50 to 50 around zero."""
+
+    low: float | None
+    high: float | None
+    mean: float
+    seeds: tuple[float, ...]
+    look: str
+    alt: str
+
+
+def plot(found: Comparison) -> Plot:
+    """Return where the interval, the mean and the seeds lie on a line that is centred at zero."""
+    ends = found.interval or ()
+    reach = max(map(abs, (*ends, *found.differences.values(), found.mean))) or 1.0
+
+    def place(value: float) -> float:
+        return round(46 * value / reach, 2)
+
+    look = "better" if found.is_better else "worse" if found.is_worse else "unclear"
+    low, high = (place(ends[0]), place(ends[1])) if ends else (None, None)
+    seeds = tuple(place(value) for value in found.differences.values())
+    side = "below" if found.mean < 0 else "above" if found.mean > 0 else "at"
+    return Plot(
+        low, high, place(found.mean), seeds, look, f"mean {side} zero, {found.verdict.value}"
+    )
+
+
+def _leakage(content: Content) -> list[Picture]:
+    if "leak" not in content.metrics:
+        return []
+    return curves.leakage(content.settings)
+
+
+def _study_figures(paths: Sequence[Path]) -> list[Picture]:
+    found = []
+    for path in paths:
+        name = one_line(path.stem)
+        caption = _caption(path.with_suffix(".txt")) or name
+        picture = from_file(path, alt=f"Figure {name}. {caption}", caption=caption)
+        found += [] if picture is None else [picture]
+    return found
+
+
+def _caption(path: Path) -> str:
+    try:
+        return " ".join(path.read_text(encoding="utf-8", errors="replace")[:2_000].split())
+    except OSError:
+        return ""
+
+
+def _training(settings: Sequence[Setting]) -> list[tuple[str, list[Picture]]]:
+    found = [(setting.label, curves.training_curves(setting)) for setting in settings]
+    return [(label, pictures) for label, pictures in found if pictures]
+
+
+@final
+@dataclass(frozen=True)
+class ShownRecipe:
+    """A setting's resolved recipe, and per prior where it departs from the packaged one."""
+
+    setting: str
+    priors: tuple[str, ...]
+    seeds: tuple[int, ...]
+    text: str
+    is_packaged: bool
+    changes: tuple[tuple[str, Departure], ...]
+
+
+def _recipe(setting: Setting) -> ShownRecipe:
+    changes: dict[str, tuple[str, Departure]] = {}
+    for prior in setting.priors:
+        recipe = setting.runs[prior][min(setting.runs[prior])].recipe
+        for each in (departures(recipe) if recipe else None) or []:
+            whose = f"{words(prior)} prior" if each.key.startswith("prior.") else ""
+            changes.setdefault(f"{each.key} {whose}", (whose, each))
+    return ShownRecipe(
+        setting=setting.label,
+        priors=tuple(words(prior) for prior in setting.priors),
+        seeds=tuple(setting.seeds),
+        text=to_yaml(setting.recipe),
+        is_packaged=departures(setting.recipe) is not None,
+        changes=tuple(changes.values()),
+    )
+
+
+def _machines(content: Content) -> list[tuple[int, dict[str, str]]]:
+    """Return the different sets of versions and hardware, with the number of runs on each."""
+    known = [run.environment for run in content.runs if run.environment]
+    counted = Counter(tuple((key, one.get(key, "-")) for key in VERSIONS) for one in known)
+    return [(count, dict(values)) for values, count in counted.most_common()]
+
+
+def _days(content: Content) -> str:
+    """Return the days on which the runs began."""
+    started = sorted(
+        run.environment["started"][:10]
+        for run in content.runs
+        if run.environment and "started" in run.environment
+    )
+    if not started:
+        return ""
+    return started[0] if started[0] == started[-1] else f"{started[0]} to {started[-1]}"

@@ -1,0 +1,216 @@
+"""Means over seeds and paired differences between priors, with intervals that say how sure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import final
+
+import numpy as np
+from scipy import stats
+
+from dpvae_cli.foundation.numbers import number, with_error
+from dpvae_cli.studies.metrics import Better
+
+LEAST_SEEDS = 3
+"""With fewer there is no verdict: the interval of two is a statement about nothing."""
+LEVEL = 0.95
+
+
+class Verdict(StrEnum):
+    """What the interval of a mean difference says."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    UNCLEAR = "no clear difference"
+    TOO_FEW = "too few seeds"
+
+
+@final
+@dataclass(frozen=True)
+class Summary:
+    """A metric over seeds; deviation and interval are None where they are not defined."""
+
+    n: int
+    mean: float
+    standard_deviation: float | None
+    half_width: float | None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Return the ends of the 95 % interval of the mean."""
+        if self.half_width is None:
+            return None
+        return self.mean - self.half_width, self.mean + self.half_width
+
+
+def summary(values: Sequence[float]) -> Summary | None:
+    r"""Return mean, standard deviation (n - 1) and half width of Student's 95 % interval.
+
+    $$\bar x \pm t_{0.975,\,n-1}\, s / \sqrt n$$
+
+    Returns:
+        None without values; without a deviation for one value.
+
+    Example:
+        >>> found = summary([1.0, 2.0, 3.0])
+        >>> found.mean, found.standard_deviation, round(found.half_width, 3)
+        (2.0, 1.0, 2.484)
+    """
+    n = len(values)
+    if n == 0:
+        return None
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Summary(1, mean, None, None)
+    deviation = float(np.std(values, ddof=1))
+    factor = float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+    return Summary(n, mean, deviation, factor * deviation / math.sqrt(n))
+
+
+@final
+@dataclass(frozen=True)
+class Comparison:
+    """A metric with one prior minus the same with another, seed by seed.
+
+    `lower` and `higher` count the seeds; equal values are in neither. `p_value` is that of the
+    exact two-sided sign test, None where all are equal.
+    """
+
+    differences: Mapping[int, float]
+    mean: float
+    half_width: float | None
+    lower: int
+    higher: int
+    p_value: float | None
+    verdict: Verdict
+    better: Better
+    unit: str
+
+    @property
+    def n(self) -> int:
+        """Return the number of pairs."""
+        return len(self.differences)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Return the ends of the 95 % interval of the mean difference."""
+        if self.half_width is None:
+            return None
+        return self.mean - self.half_width, self.mean + self.half_width
+
+    @property
+    def wins(self) -> int | None:
+        """Return the seeds in which it is better, None where neither way is."""
+        return {Better.LOWER: self.lower, Better.HIGHER: self.higher}.get(self.better)
+
+    @property
+    def is_better(self) -> bool:
+        """Tell whether the interval says that it is better."""
+        return self.verdict.value == self.better.value
+
+    @property
+    def is_worse(self) -> bool:
+        """Tell whether the interval says that it is worse."""
+        decided = self.verdict in (Verdict.LOWER, Verdict.HIGHER)
+        return decided and self.better is not Better.NEITHER and not self.is_better
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain JSON."""
+        return {
+            "n": self.n,
+            "differences": {str(seed): value for seed, value in self.differences.items()},
+            "mean": self.mean,
+            "half_width": self.half_width,
+            "lower": self.lower,
+            "higher": self.higher,
+            "p_value": self.p_value,
+            "verdict": self.verdict.value,
+            "better": self.better.value,
+            "sentence": sentence(self),
+        }
+
+
+def compare(
+    values: Mapping[int, float], baseline: Mapping[int, float], *, better: Better, unit: str = ""
+) -> Comparison | None:
+    """Compare two priors over the seeds that both have.
+
+    Args:
+        values: the metric with one prior, by seed.
+        baseline: the same with the other.
+        better: which way of the metric is better.
+        unit: of the metric.
+
+    Returns:
+        None where no seed has both.
+    """
+    seeds = sorted(set(values) & set(baseline))
+    differences = {seed: values[seed] - baseline[seed] for seed in seeds}
+    found = summary(list(differences.values()))
+    if found is None:
+        return None
+    lower = sum(difference < 0 for difference in differences.values())
+    higher = sum(difference > 0 for difference in differences.values())
+    return Comparison(
+        differences=differences,
+        mean=found.mean,
+        half_width=found.half_width if found.n >= LEAST_SEEDS else None,
+        lower=lower,
+        higher=higher,
+        p_value=sign_test(lower, higher),
+        verdict=_verdict(found),
+        better=better,
+        unit=unit,
+    )
+
+
+def sign_test(lower: int, higher: int) -> float | None:
+    """Return the two-sided p-value of so many negative and positive differences, ties left out."""
+    if lower + higher == 0:
+        return None
+    return float(stats.binomtest(lower, lower + higher, 0.5).pvalue)
+
+
+def _verdict(found: Summary) -> Verdict:
+    if found.n < LEAST_SEEDS or found.interval is None:
+        return Verdict.TOO_FEW
+    low, high = found.interval
+    if high < 0:
+        return Verdict.LOWER
+    return Verdict.HIGHER if low > 0 else Verdict.UNCLEAR
+
+
+def sentence(found: Comparison) -> str:
+    """Return a comparison in words: `lower in 5 of 5 seeds, -14.2 ± 3.1 nats (better)`."""
+    amount = with_error(found.mean, found.half_width, sign=True)
+    amount = f"{amount} {found.unit}".rstrip()
+    if found.verdict is Verdict.TOO_FEW:
+        seeds = "1 seed" if found.n == 1 else f"{found.n} seeds"
+        return f"{_count(found)}, {amount}; {seeds}: no verdict below {LEAST_SEEDS}"
+    if found.verdict is Verdict.UNCLEAR:
+        return f"no clear difference: {_count(found)}, {amount}"
+    return f"{_count(found)}, {amount}{_judgement(found)}"
+
+
+def _count(found: Comparison) -> str:
+    if found.lower == found.higher == 0:
+        return f"equal in {found.n} of {found.n} seeds"
+    if found.verdict in (Verdict.LOWER, Verdict.HIGHER):
+        word = found.verdict.value
+    else:
+        word = "lower" if found.lower >= found.higher else "higher"
+    count = found.lower if word == "lower" else found.higher
+    seeds = "the one seed" if found.n == 1 else f"{count} of {found.n} seeds"
+    return f"differs: {word} in {seeds}" if found.better is Better.NEITHER else f"{word} in {seeds}"
+
+
+def _judgement(found: Comparison) -> str:
+    if found.better is Better.NEITHER:
+        return ""
+    return " (better)" if found.is_better else " (worse)"
+
+
+def p_text(value: float | None) -> str:
+    """Return a p-value with two significant digits, or a dash."""
+    return number(None) if value is None else f"{value:.2g}"

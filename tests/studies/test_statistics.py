@@ -1,0 +1,137 @@
+"""Summaries and paired differences against scipy, brute force and closed forms."""
+
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dpvae_cli.evaluation.evaluate import METRICS
+from dpvae_cli.studies.metrics import FACTS, Better, facts, in_order, is_asked, is_known
+from dpvae_cli.studies.statistics import Verdict, compare, sentence, sign_test, summary
+
+RANDOM = np.random.default_rng(0)
+
+
+def by_seed(values):
+    return dict(enumerate(map(float, values)))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_the_interval_is_students(n):
+    values = RANDOM.normal(3, 2, size=n)
+    found = summary(list(map(float, values)))
+    low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
+    assert found.interval == pytest.approx((low, high))
+    assert found.mean == pytest.approx(values.mean())
+    assert found.standard_deviation == pytest.approx(values.std(ddof=1))
+
+
+def test_two_seeds_in_closed_form():
+    # Student's t with one degree of freedom is Cauchy: its quantile is tan(pi (p - 1/2)).
+    found = summary([1.0, 3.0])
+    assert found.half_width == pytest.approx(math.tan(math.pi * 0.475))
+
+
+def test_one_value_has_no_deviation_and_none_no_summary():
+    found = summary([2.5])
+    assert (found.n, found.mean, found.standard_deviation, found.interval) == (1, 2.5, None, None)
+    assert summary([]) is None
+
+
+@pytest.mark.parametrize(("lower", "higher"), [(0, 3), (3, 0), (5, 0), (4, 2), (1, 1), (9, 1)])
+def test_the_sign_test_against_all_outcomes(lower, higher):
+    n = lower + higher
+    outcomes = Counter(sum(signs) for signs in itertools.product([0, 1], repeat=n))
+    as_rare = sum(ways for ways in outcomes.values() if ways <= outcomes[lower]) / 2**n
+    assert sign_test(lower, higher) == pytest.approx(as_rare)
+
+
+def test_ties_are_in_neither_count():
+    found = compare(by_seed([1, 2, 3]), by_seed([1, 2, 4]), better=Better.LOWER)
+    assert (found.lower, found.higher, found.p_value) == (1, 0, 1.0)
+    assert compare(by_seed([1, 2]), by_seed([1, 2]), better=Better.LOWER).p_value is None
+
+
+def test_pairs_are_of_the_same_seed():
+    found = compare({0: 1.0, 1: 5.0, 7: 0.0}, {1: 1.0, 0: 5.0, 3: 9.0}, better=Better.LOWER)
+    assert dict(found.differences) == {0: -4.0, 1: 4.0}
+    assert compare({0: 1.0}, {1: 1.0}, better=Better.LOWER) is None
+
+
+def test_the_paired_interval_is_scipys():
+    a, b = RANDOM.normal(size=6), RANDOM.normal(1, 1, size=6)
+    found = compare(by_seed(a), by_seed(b), better=Better.LOWER)
+    assert found.interval == pytest.approx(tuple(stats.ttest_rel(a, b).confidence_interval(0.95)))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_below_three_seeds_there_is_no_verdict(n):
+    found = compare(by_seed([1.0] * n), by_seed([100.0 + i for i in range(n)]), better=Better.LOWER)
+    assert found.verdict is Verdict.TOO_FEW
+    assert found.half_width is None
+    assert not found.is_better
+    assert "no verdict below 3" in sentence(found)
+
+
+@pytest.mark.parametrize(
+    ("better", "shift", "is_better", "is_worse"),
+    [
+        (Better.LOWER, -5, True, False),
+        (Better.LOWER, 5, False, True),
+        (Better.HIGHER, 5, True, False),
+        (Better.HIGHER, -5, False, True),
+        (Better.NEITHER, 5, False, False),
+        (Better.LOWER, 0, False, False),
+    ],
+)
+def test_a_verdict_follows_the_metrics_direction(better, shift, is_better, is_worse):
+    base = [10.0, 11.0, 12.0, 13.0]
+    noise = [0.1, -0.1, 0.2, -0.2]
+    values = [x + shift + e for x, e in zip(base, noise, strict=True)]
+    found = compare(by_seed(values), by_seed(base), better=better)
+    assert (found.is_better, found.is_worse) == (is_better, is_worse)
+    decided = Verdict.UNCLEAR if shift == 0 else Verdict.LOWER if shift < 0 else Verdict.HIGHER
+    assert found.verdict is decided
+
+
+def test_sentences():
+    base = [10.0, 11.0, 12.0, 13.0, 14.0]
+    lower = by_seed([x - 5 + 0.1 * i for i, x in enumerate(base)])
+    found = compare(lower, by_seed(base), better=Better.LOWER, unit="nats")
+    assert sentence(found) == "lower in 5 of 5 seeds, -4.80 ± 0.20 nats (better)"
+    found = compare(lower, by_seed(base), better=Better.HIGHER)
+    assert sentence(found) == "lower in 5 of 5 seeds, -4.80 ± 0.20 (worse)"
+    found = compare(lower, by_seed(base), better=Better.NEITHER)
+    assert sentence(found) == "differs: lower in 5 of 5 seeds, -4.80 ± 0.20"
+    one = compare({0: 1.0}, {0: 3.5}, better=Better.LOWER, unit="nats")
+    assert sentence(one) == "lower in the one seed, -2.5 nats; 1 seed: no verdict below 3"
+    same = compare(by_seed(base), by_seed(base), better=Better.LOWER)
+    assert sentence(same).startswith("no clear difference: equal in 5 of 5 seeds")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_has_a_direction(metric):
+    assert is_known(metric), "add it to dpvae_cli/studies/metrics.py"
+
+
+def test_names_with_other_features():
+    assert facts("fid").better is Better.LOWER
+    assert (facts("fid768_lp").title, facts("fid768_lp").better) == (
+        "FID (LP), 768 dimensions",
+        Better.LOWER,
+    )
+    assert facts("frechet_dino_lp").title == "Fréchet distance (LP), dino"
+    assert facts("elbo").better is Better.HIGHER
+    assert facts("active_units").better is Better.NEITHER
+    assert facts("a metric of tomorrow").better is Better.NEITHER
+    assert in_order({"zzz", "leak", "fid"}) == ["fid", "leak", "zzz"]
+    assert len({known.pattern for known in FACTS}) == len(FACTS)
+
+
+def test_what_is_asked_for():
+    assert is_asked("fid768", ["fid"])
+    assert is_asked("kl", ["elbo"])
+    assert not is_asked("skl_knn", ["skl"])
