@@ -25,10 +25,11 @@ def there(tmp_path, monkeypatch):
 
 def test_its_likelihood_is_said_to_compare():
     ok("train", *RECIPE, *SHORT)
-    done = ok("eval", "--metrics", "nll", "--limit", 2, "evaluation.nll_samples=5", "--json")
+    asked = ("eval", "--metrics", "nll", "--limit", 2, "evaluation.nll_samples=5")
+    done = ok(*asked, "--json")
     [result] = json.loads(done.stdout)["runs"][0]["results"]
     assert result["details"]["data_note"] == binarized_mnist.NOTE
-    assert binarized_mnist.NOTE in done.stderr
+    assert f"Data: {binarized_mnist.NOTE}." in ok(*asked).stdout
     bits = result["value"] / (784 * np.log(2))
     assert result["details"]["bits_per_dimension"] == pytest.approx(bits)
     assert result["details"]["bits_per_dimension_note"] is None  # it is of 8-bit data alone
