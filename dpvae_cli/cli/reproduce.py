@@ -235,7 +235,7 @@ def _finish(planned: "Plan", options: "Options", outcomes: "Sequence[Outcome]") 
     from dpvae_cli.studies.finish import finish
 
     finished = finish(planned, options)
-    console.result("\n".join(map(str, [planned.folder, *finished.files])))
+    console.result("\n".join(map(str, [planned.folder, *finished.figures, *finished.report])))
     failed = [outcome for outcome in outcomes if outcome.end != "done"]
     for outcome in failed:
         console.note(f"{outcome.cell} {outcome.end}: {outcome.message}")

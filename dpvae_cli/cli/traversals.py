@@ -4,21 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
-from dpvae_cli.cli import chosen, console
+from dpvae_cli.cli import chosen, console, pairs
 from dpvae_cli.cli.opening import outputs
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dpvae_cli.evaluation.pockets import PocketStatistics
     from dpvae_cli.foundation.shapes import Codes
-    from dpvae_cli.sampling.traversal import Space, Walk
+    from dpvae_cli.sampling.paths import Space
+    from dpvae_cli.sampling.traversal import Walk
     from dpvae_cli.training.opened import Opened
 
     Arrays = dict[str, np.ndarray]
 
 STEPS, GIF_STEPS, SIDE, REACH = 11, 41, 20, 5.0
-SPLIT: Literal["test"] = "test"
 
 
 @final
@@ -101,8 +100,8 @@ def carry_out(asked: Asked, found: "Opened", out: Path | None) -> None:
         record, said["grid"] = _grid(asked, found)
         paths += _draw_grid(found, record, picture)
     if asked.pairs is not None:
-        measured, said["results"] = _pairs(found, asked.pairs, seed=asked.seed)
-        record = record | measured
+        more, said["results"] = pairs.measured(found, asked.pairs, seed=asked.seed)
+        record = record | more
     document = arrays.with_suffix(".json")
     write_npz(arrays, record)
     write_json(document, finite(_header(found) | said))
@@ -224,45 +223,3 @@ def _draw_grid(found: "Opened", record: "Arrays", picture: Path) -> list[Path]:
     from dpvae_cli.plotting import plane, style
 
     return style.save(plane.figure(record, found.label), picture)
-
-
-def _pairs(found: "Opened", pairs: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
-    """Return the arrays over pairs, and the records `dpvae eval --metrics path` has; print them."""
-    from dpvae_cli.evaluation.pockets import pocket_statistics, results
-    from dpvae_cli.foundation.randomness import stream
-    from dpvae_cli.sampling.encodings import encode
-
-    measured = pocket_statistics(
-        found.model,
-        found.encoded.aggregate_posterior(),
-        encode(found.model, found.load_dataset().split(SPLIT)).mean,
-        pairs=pairs,
-        generator=stream(seed, "evaluation", "path"),
-    )
-    _print(found, measured)
-    arrays = {
-        "pairs": measured.pairs.numpy(),
-        "pairs_lowest_z": measured.lowest_z.numpy(),
-        "pairs_lowest_z0": measured.lowest_z0.numpy(),
-        "pairs_ends": measured.ends.numpy(),
-    }
-    return arrays, [result.to_json() for result in results(measured, seed=seed, split=SPLIT)]
-
-
-def _print(found: "Opened", measured: "PocketStatistics") -> None:
-    from dpvae_cli.foundation.numbers import number
-
-    rows = {
-        "lowest on lines in z": measured.z,
-        "lowest on lines in z0": measured.z0,
-        "z0 above z": measured.difference,
-        "both ends": measured.end,
-        "lower end": measured.lower_end,
-        "drop below it in z": measured.drop("z"),
-        "drop below it in z0": measured.drop("z0"),
-    }
-    console.table(
-        f"{found.label}, {len(measured.pairs):,} pairs of {SPLIT} examples",
-        ["log q(z), nats", "mean", "standard error"],
-        [[name, number(each.value), number(each.standard_error)] for name, each in rows.items()],
-    )

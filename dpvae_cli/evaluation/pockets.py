@@ -15,7 +15,7 @@ from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import encode
-from dpvae_cli.sampling.traversal import Space, straight
+from dpvae_cli.sampling.paths import Space, straight
 
 PAIRS = 100
 POINTS = 101

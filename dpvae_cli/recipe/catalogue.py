@@ -12,6 +12,8 @@ from dpvae_cli.recipe.mistakes import Mistake, Place, RecipeError, did_you_mean,
 PACKAGE = Path(__file__).resolve().parents[1]
 FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
 SUFFIXES = (".yaml", ".yml")
+STUDIES = "studies"
+"""A folder beside the recipes whose files are none."""
 LIST = "All names: dpvae recipes ls"
 
 
@@ -33,7 +35,8 @@ def folder() -> Path:
 def names() -> list[str]:
     """Return the names of the packaged recipes, sorted, those in folders last."""
     base = folder()
-    found = [path.relative_to(base).with_suffix("").as_posix() for path in base.rglob("*.yaml")]
+    files = [path.relative_to(base) for path in base.rglob("*.yaml")]
+    found = [path.with_suffix("").as_posix() for path in files if path.parts[0] != STUDIES]
     return sorted(found, key=lambda name: (name.count("/"), name))
 
 

@@ -13,7 +13,7 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode
-from dpvae_cli.sampling.traversal import DRAWS, Space, straight
+from dpvae_cli.sampling.paths import DRAWS, Space, straight
 
 CENTRAL = 0.99
 """Share of q(z) between the sides of the box, in each dimension."""

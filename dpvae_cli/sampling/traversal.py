@@ -2,29 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from dpvae_cli.foundation.errors import DpvaeError
-from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode
-from dpvae_cli.sampling.samples import from_codes
-
-Space = Literal["z0", "z"]
-Paths = Float[Tensor, "batch points latent"]
+from dpvae_cli.sampling.paths import Space, standard_deviations, straight
 
 FINE = 200
 """A path has at least so many intervals; its lowest log q(z) is read off all of its points."""
-DRAWS = 10_000
-"""Draws of q(z) that give the standard deviations of z0 = g(z)."""
 
 
 @final
@@ -57,37 +49,6 @@ class Walk:
     def lowest_log_q(self) -> float:
         """Return the lowest log q(z) on the path, in nats."""
         return float(self.log_q.min())
-
-
-@torch.no_grad()
-def straight(
-    model: VAE, start: Codes, end: Codes, *, space: Space, points: int
-) -> tuple[Paths, Paths]:
-    """Return evenly spaced points of the straight lines from each start to its end, in z and in z0.
-
-    (1 - s) start + s end in `space`, and its image under g or g^-1.
-
-    Args:
-        model: the trained model.
-        start: in `space`.
-        end: in `space`.
-        space: where the lines are straight.
-        points: on each line, both ends included.
-
-    Raises:
-        DpvaeError: g^-1 overflowed, which only lifted bounds of the coupling allow.
-    """
-    share = torch.linspace(0, 1, points, device=start.device, dtype=start.dtype).view(1, -1, 1)
-    lines = (1 - share) * start.unsqueeze(1) + share * end.unsqueeze(1)
-    mapped = model.prior.to_representation if space == "z0" else model.prior.to_generation
-    images = mapped(lines.flatten(0, 1))[0].view_as(lines)
-    if not torch.isfinite(images).all():
-        raise DpvaeError(
-            f"the path that is straight in {space} leaves the finite numbers",
-            hint="Stay closer with --range; train with prior.scale_bound and "
-            "prior.translate_bound (not null).",
-        )
-    return (images, lines) if space == "z0" else (lines, images)
 
 
 @torch.no_grad()
@@ -170,23 +131,6 @@ def _in_space(model: VAE, z: Codes, space: Space) -> Codes:
 
 def _stride(steps: int) -> int:
     return max(1, -(-FINE // (steps - 1)))
-
-
-def standard_deviations(
-    model: VAE, aggregate: AggregatePosterior, *, space: Space
-) -> Float[Tensor, " latent"]:
-    """Return the standard deviation of each coordinate of z, or of z0 = g(z), under q(z).
-
-    In closed form for z: within plus between components. For z0 from `DRAWS` draws, always the
-    same.
-    """
-    if space == "z0":
-        generator = stream(0, "traversal", device=aggregate.mean.device)
-        drawn = aggregate.sample(DRAWS, generator=generator)
-        return from_codes(model, drawn).z0.double().std(dim=0)
-    within = torch.exp(aggregate.log_variance).mean(dim=0)
-    between = aggregate.mean.var(dim=0, correction=0)
-    return torch.sqrt(within + between).cpu()
 
 
 def record(

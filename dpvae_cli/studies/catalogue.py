@@ -10,7 +10,7 @@ LIST = "All names: dpvae reproduce"
 
 def folder() -> Path:
     """Return the folder that holds the packaged studies."""
-    return catalogue.folder() / "studies"
+    return catalogue.folder() / catalogue.STUDIES
 
 
 def names() -> list[str]:

@@ -23,7 +23,8 @@ DRAWABLE = ("trained", "done")
 class Finished:
     """The files that were written, and what could not be."""
 
-    files: tuple[Path, ...]
+    figures: tuple[Path, ...]
+    report: tuple[Path, ...]
     problems: tuple[str, ...]
 
 
@@ -39,18 +40,19 @@ def finish(plan: Plan, options: Options) -> Finished:
 
     A figure that cannot be drawn does not lose the others, nor the report.
     """
-    files: list[Path] = []
+    figures: list[Path] = []
+    report: list[Path] = []
     problems: list[str] = []
     for figure in plan.study.figures:
         try:
-            files += _drawn(figure, plan, options)
+            figures += _drawn(figure, plan, options)
         except DpvaeError as error:
             problems.append(f"figure {figure.stem}: {error}")
     try:
-        files += _reported(plan, files)
+        report += _reported(plan, figures)
     except DpvaeError as error:
         problems.append(f"report: {error}")
-    return Finished(tuple(files), tuple(problems))
+    return Finished(tuple(figures), tuple(report), tuple(problems))
 
 
 def _drawn(figure: Figure, plan: Plan, options: Options) -> list[Path]:
@@ -67,9 +69,12 @@ def _drawn(figure: Figure, plan: Plan, options: Options) -> list[Path]:
 def _reported(plan: Plan, figures: Sequence[Path]) -> list[Path]:
     study = plan.study
     folders = [Path(cell.folder) for cell in plan.cells]
+    runs = [folder for folder in folders if folder.is_dir()]
+    if not runs:
+        return []
     return write_report(
         plan.folder,
-        [folder for folder in folders if folder.is_dir()],
+        runs,
         title=study.title,
         question=study.question,
         metrics=study.metrics or None,

@@ -246,6 +246,8 @@ def refuse_nothing_measured(records: Sequence[RunRecord]) -> None:
             f"none of {len(records)} runs is measured: there is no metrics.json of its last state",
             hint=f"Measure first: dpvae eval {some}{more}",
         )
+    if not records:
+        raise UsageError("there are no runs to report of")
     told = "; ".join(f"{record.label}: {record.reason}" for record in records[:3])
     raise UsageError(
         f"none of {len(records)} runs is finished ({told})",

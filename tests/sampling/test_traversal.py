@@ -8,8 +8,9 @@ from torch import nn
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.paths import standard_deviations, straight
 from dpvae_cli.sampling.portrait import portrait
-from dpvae_cli.sampling.traversal import line, record, standard_deviations, straight, sweeps
+from dpvae_cli.sampling.traversal import line, record, sweeps
 from tests.small import small_recipe
 
 

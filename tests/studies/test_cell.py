@@ -76,7 +76,7 @@ def test_a_cell_is_a_run_folder_with_results(tmp_path, monkeypatch):
     begin(found)
     finished = finish(found, OPTIONS)
     assert finished.problems == ()
-    drawn = sorted(path.name for path in finished.files)
+    drawn = sorted(path.name for path in finished.figures)
     ours = ("standard_normal", "decoupled")
     assert drawn == sorted(
         [
@@ -85,7 +85,10 @@ def test_a_cell_is_a_run_folder_with_results(tmp_path, monkeypatch):
             *(f"walks-vae_moons-{prior}-seed0-{i}.png" for prior in ours for i in (0, 1)),
         ]
     )
-    for path in finished.files:
+    assert [path.name for path in finished.report] == [
+        f"report{suffix}" for suffix in (".html", ".md", ".tex", ".csv", ".json")
+    ]
+    for path in finished.figures:
         assert path.stat().st_size > 1_000
         assert path.with_suffix(".txt").read_text().strip()
 
@@ -202,7 +205,7 @@ def test_a_metric_that_fails_keeps_the_others(tmp_path, monkeypatch):
     assert results(cell) == {"skl"}
     assert state_of(cell, OPTIONS).missing == ("fid",)
     finished = finish(found, OPTIONS)
-    assert [path.name for path in finished.files] == [
+    assert [path.name for path in finished.figures] == [
         "samples.png",
         "traversal-vae_moons-decoupled-seed0.png",
     ]
@@ -213,14 +216,15 @@ def test_a_figure_that_cannot_be_drawn_does_not_lose_the_others(tmp_path):
     [cell] = found.cells
     assert run(cell)[0].end == "done"
     finished = finish(found, OPTIONS)
-    assert [path.name for path in finished.files] == ["training.png"]
+    assert [path.name for path in finished.figures] == ["training.png"]
     assert len(finished.problems) == 1
     assert finished.problems[0].startswith("figure samples: ")
 
 
 def test_nothing_is_drawn_of_cells_that_are_not_there(tmp_path):
     found = planned(tmp_path, figures=["training"])
-    assert finish(found, OPTIONS).files == ()
+    finished = finish(found, OPTIONS)
+    assert (finished.figures, finished.report, finished.problems) == ((), (), ())
 
 
 def test_the_data_is_read_once_for_cells_in_a_row(tmp_path, monkeypatch):

@@ -1,0 +1,57 @@
+"""`dpvae traverse --pairs`: whether walks between test examples cross pockets."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from dpvae_cli.cli import console
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dpvae_cli.evaluation.pockets import PocketStatistics
+    from dpvae_cli.training.opened import Opened
+
+    Arrays = dict[str, np.ndarray]
+
+SPLIT: Literal["test"] = "test"
+
+
+def measured(found: "Opened", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
+    """Return the arrays over pairs, and the records `dpvae eval --metrics path` has; print them."""
+    from dpvae_cli.evaluation.pockets import pocket_statistics, results
+    from dpvae_cli.foundation.randomness import stream
+    from dpvae_cli.sampling.encodings import encode
+
+    statistics = pocket_statistics(
+        found.model,
+        found.encoded.aggregate_posterior(),
+        encode(found.model, found.load_dataset().split(SPLIT)).mean,
+        pairs=count,
+        generator=stream(seed, "evaluation", "path"),
+    )
+    _print(found, statistics)
+    arrays = {
+        "pairs": statistics.pairs.numpy(),
+        "pairs_lowest_z": statistics.lowest_z.numpy(),
+        "pairs_lowest_z0": statistics.lowest_z0.numpy(),
+        "pairs_ends": statistics.ends.numpy(),
+    }
+    return arrays, [result.to_json() for result in results(statistics, seed=seed, split=SPLIT)]
+
+
+def _print(found: "Opened", statistics: "PocketStatistics") -> None:
+    from dpvae_cli.foundation.numbers import number
+
+    rows = {
+        "lowest on lines in z": statistics.z,
+        "lowest on lines in z0": statistics.z0,
+        "z0 above z": statistics.difference,
+        "both ends": statistics.end,
+        "lower end": statistics.lower_end,
+        "drop below it in z": statistics.drop("z"),
+        "drop below it in z0": statistics.drop("z0"),
+    }
+    console.table(
+        f"{found.label}, {len(statistics.pairs):,} pairs of {SPLIT} examples",
+        ["log q(z), nats", "mean", "standard error"],
+        [[name, number(each.value), number(each.standard_error)] for name, each in rows.items()],
+    )
