@@ -5,7 +5,7 @@ import yaml
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from tests.studies.runs import pairs, paint, write_run
+from tests.studies.runs import paint, pairs, write_run
 
 FILES = [f"report.{suffix}" for suffix in ("html", "md", "tex", "csv", "json")]
 VALUES = {0: (2.0, 1.0), 1: (2.2, 1.1), 2: (2.1, 1.2)}
