@@ -23,7 +23,8 @@ from dpvae_cli.plotting.regularizers import figure3
 from dpvae_cli.plotting.training import TrainingCurves
 from dpvae_cli.plotting.training import figure as curves
 from dpvae_cli.sampling.encodings import encode
-from dpvae_cli.sampling.traversal import Space, Walk, line, record, sweeps
+from dpvae_cli.sampling.paths import Space
+from dpvae_cli.sampling.traversal import Walk, line, record, sweeps
 from dpvae_cli.training.drawn import gallery_of, kept, labelled, leakage_curves_of, portrait_of
 from dpvae_cli.training.opened import Opened
 

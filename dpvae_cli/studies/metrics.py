@@ -126,6 +126,14 @@ FACTS = (
         "reconstruction", "reconstruction", "minus the expected log-likelihood, held-out examples"
     ),
     MetricFacts("elbo", "ELBO", Better.HIGHER, "evidence lower bound of held-out examples"),
+    MetricFacts(
+        "path",
+        "log q(z), z0 above z",
+        Better.HIGHER,
+        "how much higher the lowest log q(z) on lines in z0 is than on lines in z",
+    ),
+    MetricFacts("path_z", "lowest on z-lines", Better.HIGHER, "lowest log q(z) on lines in z"),
+    MetricFacts("path_z0", "lowest on z0-lines", Better.HIGHER, "lowest log q(z) on lines in z0"),
     _describes("kl", "KL", "mean KL divergence of the posterior from the prior"),
     _describes("mutual_information", "mutual information", "between code and training example"),
     _describes("total_correlation", "total correlation", "of the aggregate posterior"),
@@ -149,6 +157,7 @@ BY_PRODUCTS = {
     ),
     "skl_knn": ("skl_knn_generation",),
     "leak": ("leak_printed",),
+    "path": ("path_z", "path_z0"),
 }
 """What is measured along with a metric that was asked for."""
 

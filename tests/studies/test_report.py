@@ -79,8 +79,8 @@ def test_the_answer_comes_from_the_intervals(tmp_path):
     assert found.answer == (
         "The decoupled prior is compared with the standard normal one in 3 pairs of runs that "
         "differ in nothing else, of 1 recipe.",
-        "It has the lower (better) sKL in 3 of 3 pairs; the 95 % interval says so for 1 of 1 "
-        "recipe.",
+        "It has the lower (better) sKL in 3 of 3 pairs; "
+        "the 95 % interval says so for 1 of 1 recipe.",
     )
 
 
