@@ -1,5 +1,6 @@
 """`dpvae traverse --pairs`: whether walks between test examples cross pockets."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dpvae_cli.cli import console
@@ -35,7 +36,12 @@ def measured(found: "Opened", count: int, *, seed: int) -> "tuple[Arrays, list[d
         "pairs_lowest_z0": statistics.lowest_z0.numpy(),
         "pairs_ends": statistics.ends.numpy(),
     }
-    return arrays, [result.to_json() for result in results(statistics, seed=seed, split=SPLIT)]
+    note = {"data_note": found.data_note}
+    noted = [
+        replace(result, details=result.details | note)
+        for result in results(statistics, seed=seed, split=SPLIT)
+    ]
+    return arrays, [result.to_json() for result in noted]
 
 
 def _print(found: "Opened", statistics: "PocketStatistics") -> None:

@@ -70,7 +70,7 @@ def test_encode_and_reconstruct(name, kind, tmp_path):
 def test_traverse(name, space, kind, tmp_path):
     ok("traverse", name, "--space", space, "--out", tmp_path / "x.png")
     record = np.load(tmp_path / "x.npz")
-    assert record["line_decoded"].dtype == record["sweep_z"].dtype == kind
+    assert record["walk_decoded"].dtype == record["walk_z"].dtype == kind
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def test_a_study_is_run_gone_on_with_and_left_alone(tmp_path):
         "studies/tiny",
         "studies/tiny/figures/leakage.png",
         "studies/tiny/figures/training.png",
+        *(f"studies/tiny/report.{suffix}" for suffix in ("html", "md", "tex", "csv", "json")),
     ]
     assert "studies/tiny: 2 cells, 2 new" in done.stderr
     assert done.stderr.count(": started") == 2
