@@ -1,7 +1,6 @@
 """`dpvae reproduce`: a study, that is a grid of runs, from its plan to its figures and report."""
 
 from collections import Counter
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +8,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.options import DataRoot, Device, NoDownload, Quiet, examples
+from dpvae_cli.cli.study_place import ExecutorName, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,14 +26,8 @@ EXAMPLES = examples(
     "dpvae reproduce table1 training.iterations=1500 '*_celeba:data.crop=74'",
     "dpvae reproduce figure4 --only '*_mnist-*'",
     "dpvae reproduce mine.yaml --fail-fast",
+    "dpvae reproduce table1 --executor ray --address auto --threads 2",
 )
-
-
-class ExecutorName(StrEnum):
-    """Where cells run."""
-
-    local = "local"
-    ray = "ray"
 
 
 def register(app: typer.Typer) -> None:
@@ -72,6 +66,15 @@ def reproduce(
             show_default=False,
         ),
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="CPU threads of each cell (default: OMP_NUM_THREADS, else its share of the "
+            "cores; 1 with ray).",
+            show_default=False,
+        ),
+    ] = None,
     gpu_share: Annotated[
         float, typer.Option(help="Share of a GPU that a cell needs: 0.5 lets two share one.")
     ] = 1.0,
@@ -80,7 +83,11 @@ def reproduce(
     ] = ExecutorName.local,
     address: Annotated[
         str | None,
-        typer.Option(help="Address of the Ray cluster (with --executor ray).", show_default=False),
+        typer.Option(
+            help="Address of a Ray cluster, e.g. auto (with --executor ray; default: RAY_ADDRESS, "
+            "else one is started here).",
+            show_default=False,
+        ),
     ] = None,
     fail_fast: Annotated[
         bool,
@@ -125,9 +132,9 @@ def reproduce(
         fid_dimensions=fid_dimensions,
         inception_weights=None if inception_weights is None else str(inception_weights),
     )
-    workers = _workers(planned, device=device, jobs=jobs, gpu_share=gpu_share)
+    place = Place(executor, address, device, jobs, threads, gpu_share)
+    chosen, workers = place.executor(len(planned.cells), fail_fast=fail_fast)
     states = _show_plan(planned, options, workers, quiet=quiet, dry_run=dry_run)
-    chosen = _executor(executor, address, workers, fail_fast=fail_fast)
     if dry_run:
         return
     outcomes = _run(planned, states, options, chosen, quiet=quiet)
@@ -140,31 +147,6 @@ def _list() -> None:
 
     rows = [[name, catalogue.title(name)] for name in catalogue.names()]
     console.table(None, ["study", "what it is"], rows)
-
-
-def _workers(planned: "Plan", *, device: str, jobs: int | None, gpu_share: float) -> list[str]:
-    """Return the device of each worker."""
-    from dpvae_cli.studies.executors.slots import slots
-
-    return slots(device=device, jobs=jobs, gpu_share=gpu_share, cells=len(planned.cells))
-
-
-def _executor(
-    name: ExecutorName, address: str | None, workers: list[str], *, fail_fast: bool
-) -> "Executor":
-    """Return the executor of that name."""
-    from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.studies.executors.local import LocalExecutor
-    from dpvae_cli.studies.executors.slots import threads
-
-    if name is ExecutorName.ray:
-        raise UsageError(
-            "--executor ray: this version has no Ray executor",
-            hint="Leave it out: cells then run on this machine.",
-        )
-    if address is not None:
-        raise UsageError("--address is for --executor ray")
-    return LocalExecutor(workers, threads=threads(workers), fail_fast=fail_fast)
 
 
 def _show_plan(

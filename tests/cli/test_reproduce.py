@@ -1,6 +1,8 @@
 """`dpvae reproduce` through its entry point: plan, run, go on, fail."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,7 +77,6 @@ def test_a_study_is_run_gone_on_with_and_left_alone(tmp_path):
         (["tiny.yaml", "training.iteratons=5"], "did you mean iterations?"),
         (["tiny.yaml", "regularizer.beta=5"], "(in vae_moons)"),
         (["tiny.yaml", "--only", "nothing"], "fits no cell"),
-        (["tiny.yaml", "--executor", "ray"], "no Ray executor"),
         (["tiny.yaml", "--address", "auto"], "--executor ray"),
         (["tiny.yaml", "--gpu-share", "0"], "--gpu-share 0"),
         (["tiny.yaml", "--device", "cuda:77"], "not available"),
@@ -90,6 +91,27 @@ def test_mistakes_end_with_a_message_and_code_2(arguments, said, tmp_path):
     assert said in done.stderr
     assert "Traceback" not in done.output
     assert not Path("studies").exists()
+
+
+def test_without_ray_it_is_said_what_to_install(tmp_path, monkeypatch):
+    written(tmp_path)
+    for name in ("ray", "ray_cluster", "ray_worker"):
+        monkeypatch.delitem(sys.modules, f"dpvae_cli.studies.executors.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = run("tiny.yaml", "--executor", "ray")
+    assert done.exit_code == 2, done.output
+    assert "Ray is not installed" in done.stderr
+    assert "pip install 'dpvae-cli[ray]'" in done.stderr
+
+
+def test_no_ray_is_imported_without_need(tmp_path):
+    path = written(tmp_path)
+    code = (
+        "import sys; from dpvae_cli.cli.app import app\n"
+        f"app(['reproduce', {str(path)!r}, '--dry-run', '--device', 'cpu'], standalone_mode=False)\n"
+        "assert 'ray' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_failed_cell_ends_with_1_and_the_others_are_done(tmp_path):

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol, final, runtime_checkable
 
+from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.studies.cells import Cell, Event, Outcome, Tell
 
 RETRIES = 2
@@ -20,6 +21,14 @@ class Task(Protocol):
 
     def __call__(self, cell: Cell, *, device: str, tell: Tell) -> Outcome:
         """Bring the cell to its end."""
+
+
+def attempt(task: Task, cell: Cell, *, device: str, tell: Tell) -> Outcome:
+    """Do a cell in a worker; an interrupt that the task lets through is an outcome too."""
+    try:
+        return task(cell, device=device, tell=tell)
+    except KeyboardInterrupt:
+        return Outcome(cell.name, "interrupted", "stopped")
 
 
 class Executor(ABC):
@@ -39,6 +48,7 @@ class Executor(ABC):
 
         Raises:
             InterruptedRun: SIGINT or SIGTERM arrived; the cells at work have saved.
+            UsageError: cells cannot run where they should.
         """
 
 
@@ -64,12 +74,14 @@ class Schedule:
         pause: float = PAUSE,
     ) -> None:
         self.outcomes: list[Outcome] = []
+        self.refusal: DpvaeError | None = None
         self._waiting = deque(cells)
         self._busy: deque[tuple[float, Cell]] = deque()
         self._told_busy: set[str] = set()
         self._losses: Counter[str] = Counter()
         self._on_event, self._fail_fast = on_event, fail_fast
         self._retries, self._pause = retries, pause
+        self._abandoned = False
 
     def next(self) -> Cell | None:
         """Return the next cell, or None where there is none at the moment."""
@@ -85,12 +97,25 @@ class Schedule:
         return not (self._waiting or self._busy)
 
     @property
+    def startable(self) -> int:
+        """Return how many cells could be started now, but for the busy ones."""
+        return len(self._waiting)
+
+    @property
     def is_stopped(self) -> bool:
-        """Tell whether a failure ends the study."""
+        """Tell whether a failure or a refusal ends the study."""
+        if self.refusal is not None:
+            return True
         return self._fail_fast and any(outcome.end == "failed" for outcome in self.outcomes)
 
     def ended(self, cell: Cell, outcome: Outcome) -> None:
-        """Note how a cell ended; a busy one is looked at again later."""
+        """Note how a cell ended; a busy one is looked at again later.
+
+        Only the study's own end interrupts a cell for good; somebody else's signal loses it.
+        """
+        if outcome.end == "interrupted" and not self._abandoned:
+            self.lost(cell, "its worker was told to stop")
+            return
         if outcome.end == "busy":
             self._busy.append((time.monotonic() + self._pause, cell))
             if cell.name not in self._told_busy:
@@ -113,7 +138,13 @@ class Schedule:
         self._on_event(Event(cell.name, "lost", f"{why}; trying again"))
         self._waiting.appendleft(cell)
 
+    def refuse(self, error: DpvaeError) -> None:
+        """End the study with an error: no cell can run there."""
+        self.refusal = error
+        self.abandon()
+
     def abandon(self) -> None:
         """Start nothing more."""
+        self._abandoned = True
         self._waiting.clear()
         self._busy.clear()

@@ -10,16 +10,10 @@ from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnProcess
 from typing import Any, final
 
-from dpvae_cli.foundation.errors import InterruptedRun
 from dpvae_cli.studies.cells import Cell, Outcome, Tell
 from dpvae_cli.studies.executors.base import RETRIES, Executor, Schedule, Task
+from dpvae_cli.studies.executors.team import POLL, Team, see_through
 from dpvae_cli.studies.executors.worker import serve, signals_held
-from dpvae_cli.training.signals import stop_requests
-
-POLL = 0.2
-"""Seconds until the next look for signals and free cells."""
-GRACE = 120.0
-"""Seconds that cells have to save when they are asked to stop."""
 
 
 @final
@@ -28,7 +22,7 @@ class LocalExecutor(Executor):
 
     Args:
         devices: a slot's device each; several slots may share one.
-        threads: threads of each worker, unless OMP_NUM_THREADS says otherwise.
+        threads: threads of each worker.
         fail_fast: stop everything at the first failed cell.
         retries: times that a cell whose worker died is tried again.
     """
@@ -48,26 +42,8 @@ class LocalExecutor(Executor):
         """Run all cells and return how each ended."""
         schedule = Schedule(cells, on_event, fail_fast=self._fail_fast, retries=self._retries)
         team = _Team(self._devices, self._threads, task)
-        with stop_requests() as request, team.dismissed_at_the_end():
-            while team.at_work or not schedule.is_empty:
-                team.hand_out(schedule)
-                team.listen(schedule, on_event)
-                if request.signal_number is not None:
-                    schedule.abandon()
-                    team.wind_up(request.signal_number, schedule, on_event)
-                    raise _interrupted(request.signal_number, schedule, len(cells))
-                if schedule.is_stopped:
-                    team.wind_up(signal.SIGTERM, schedule, on_event)
-        return schedule.outcomes
-
-
-def _interrupted(number: int, schedule: Schedule, cells: int) -> InterruptedRun:
-    done = sum(outcome.end == "done" for outcome in schedule.outcomes)
-    return InterruptedRun(
-        f"stopped: {done} of the {cells} cells are done, the others keep what they have",
-        signal_number=number,
-        hint="The same command goes on.",
-    )
+        with team.dismissed_at_the_end():
+            return see_through(team, schedule, on_event, cells=len(cells))
 
 
 @final
@@ -79,13 +55,12 @@ class _Worker:
 
 
 @final
-class _Team:
+class _Team(Team):
     """The workers, one a slot, hired when there is something to do."""
 
     def __init__(self, devices: Sequence[str], threads: int, task: Task) -> None:
         self._devices, self._threads, self._task = devices, threads, task
         self._workers: dict[int, _Worker] = {}
-        self._winding_up = False
 
     @property
     def at_work(self) -> list[_Worker]:
@@ -129,23 +104,16 @@ class _Team:
             on_event(message)
             return
         cell, worker.cell = worker.cell, None
-        if message.end == "interrupted" and not self._winding_up:
+        if message.end == "interrupted":  # then the worker ends too
             self._dismiss(slot)
-            schedule.lost(cell, "its worker was told to stop")
-        else:
-            schedule.ended(cell, message)
+        schedule.ended(cell, message)
 
-    def wind_up(self, number: int, schedule: Schedule, on_event: Tell) -> None:
-        """Let the cells at work save and stop, and wait for them."""
-        self._winding_up = True
+    def stop(self, number: int) -> None:
+        """Pass the signal on."""
         for worker in self.at_work:
             if worker.process.pid is not None:
                 with suppress(OSError):
                     os.kill(worker.process.pid, number)
-        until = time.monotonic() + GRACE
-        while self.at_work and time.monotonic() < until:
-            self.listen(schedule, on_event)
-            schedule.abandon()  # what was lost now is for the next time
 
     def _hire(self, slot: int) -> _Worker:
         ours, theirs = get_context("spawn").Pipe()
@@ -193,9 +161,10 @@ def _threads(count: int) -> Iterator[None]:
     """Let processes started inside compute with so many threads."""
     key = "OMP_NUM_THREADS"
     before: Any = os.environ.get(key)
-    os.environ.setdefault(key, str(count))
+    os.environ[key] = str(count)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[key]
+        del os.environ[key]
+        if before is not None:
+            os.environ[key] = before

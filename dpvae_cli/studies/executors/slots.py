@@ -1,7 +1,6 @@
 """How many cells run at once on this machine, and on which device each."""
 
 import os
-from collections.abc import Sequence
 
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import UsageError
@@ -10,7 +9,9 @@ MOST = 8
 """Workers on a CPU unless more are asked for: each has its own torch and its own data in memory."""
 
 
-def slots(*, device: str, jobs: int | None, gpu_share: float, cells: int) -> list[str]:
+def slots(
+    *, device: str, jobs: int | None, gpu_share: float, cells: int, threads: int | None = None
+) -> list[str]:
     """Return the device of each worker, at most as many as there are cells.
 
     Args:
@@ -18,15 +19,16 @@ def slots(*, device: str, jobs: int | None, gpu_share: float, cells: int) -> lis
         jobs: workers; None takes all that the GPUs allow, or the cores.
         gpu_share: the share of a GPU that a cell needs; 0.5 lets two share one.
         cells: how many there are to do.
+        threads: of each worker, where they were asked for: fewer workers then fit on a CPU.
 
     Raises:
         UsageError: the device is not there, or the GPUs have no room for so many jobs.
     """
-    if not 0 < gpu_share <= 1:
-        raise UsageError(f"--gpu-share {gpu_share:g}: a share is above 0 and at most 1")
+    check_share(gpu_share)
     gpus = _gpus(device)
     if not gpus:
-        return ["cpu"] * max(1, min(jobs or min(cores(), MOST), cells))
+        fitting = min(max(1, cores() // (threads or 1)), MOST)
+        return ["cpu"] * max(1, min(jobs or fitting, cells))
     room = list(gpus) * int(1 / gpu_share + 1e-9)
     if jobs is not None and jobs > len(room):
         raise UsageError(
@@ -37,9 +39,20 @@ def slots(*, device: str, jobs: int | None, gpu_share: float, cells: int) -> lis
     return room[: max(1, min(jobs or len(room), cells))]
 
 
-def threads(workers: Sequence[str]) -> int:
-    """Return how many threads each worker computes with."""
-    return max(1, cores() // len(workers))
+def check_share(gpu_share: float) -> None:
+    """Refuse a share that is none.
+
+    Raises:
+        UsageError: it is not above 0 and at most 1.
+    """
+    if not 0 < gpu_share <= 1:
+        raise UsageError(f"--gpu-share {gpu_share:g}: a share is above 0 and at most 1")
+
+
+def threads(asked: int | None, *, otherwise: int) -> int:
+    """Return how many threads each worker computes with: asked for, else by OMP_NUM_THREADS."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return asked or (int(said) if said.isdecimal() else 0) or max(1, otherwise)
 
 
 def cores() -> int:

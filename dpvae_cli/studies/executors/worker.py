@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from dpvae_cli.studies.cells import Cell, Event, Outcome
-from dpvae_cli.studies.executors.base import Task
+from dpvae_cli.studies.executors.base import Task, attempt
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -30,10 +30,7 @@ def serve(pipe: Connection, task: Task, device: str) -> None:
 def _serve(pipe: Connection, task: Task, device: str) -> None:
     while True:
         cell: Cell = pipe.recv()
-        try:
-            outcome = task(cell, device=device, tell=lambda event: _send(pipe, event))
-        except KeyboardInterrupt:
-            outcome = Outcome(cell.name, "interrupted", "stopped")
+        outcome = attempt(task, cell, device=device, tell=lambda event: _send(pipe, event))
         _send(pipe, outcome)
         if outcome.end == "interrupted":
             return

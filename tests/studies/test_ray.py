@@ -1,0 +1,232 @@
+"""Cells on a real Ray cluster of two nodes: the local executor's numbers, whatever dies."""
+
+import json
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'dpvae-cli[ray]'")
+
+import ray
+from ray.cluster_utils import Cluster
+from typer.testing import CliRunner
+
+import dpvae_cli
+from dpvae_cli.cli.app import app
+from dpvae_cli.foundation.errors import InterruptedRun, UsageError
+from dpvae_cli.studies.cells import silent
+from dpvae_cli.studies.executors import ray as executors_ray
+from dpvae_cli.studies.executors.local import LocalExecutor
+from dpvae_cli.studies.executors.ray import RayExecutor
+from dpvae_cli.studies.executors.ray_worker import Setting, unfit
+from tests.studies import ray_tasks, tasks
+from tests.studies.tasks import fake_cells
+from tests.studies.tiny import planned, written
+from tests.training.test_resume import assert_same_run
+
+ROOT = str(Path(dpvae_cli.__file__).parents[1])
+NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+LONG = ("training.iterations=600", "training.checkpoint_every=50", "training.validate_every=200")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes of a CPU each; the second one says that it has a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", ROOT)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        made = Cluster(initialize_head=True, head_node_args=NODE)
+        made.add_node(**NODE, num_gpus=1)
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_stays_connected():
+    yield
+    assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The cells, as the local executor runs them."""
+    cells = planned(tmp_path_factory.mktemp("local"), *LONG).cells
+    outcomes = LocalExecutor(["cpu", "cpu"]).run(cells, ray_tasks.run, silent)
+    assert [outcome.end for outcome in outcomes] == ["done"] * 2
+    return {cell.name: Path(cell.folder) for cell in cells}
+
+
+def assert_equal(cells, reference):
+    for cell in cells:
+        assert_same_run(reference[cell.name], Path(cell.folder))
+        assert measured(Path(cell.folder)) == measured(reference[cell.name])
+
+
+def measured(folder):
+    results = json.loads((folder / "metrics.json").read_text())["results"]
+    return [(result["metric"], result["value"], result["standard_error"]) for result in results]
+
+
+def executor(cluster, **options):
+    return RayExecutor(cluster.address, **{"device": "cpu", **options})
+
+
+def test_numbers_are_those_of_the_local_executor_though_a_worker_is_killed(
+    cluster, tmp_path, reference
+):
+    cells, events = planned(tmp_path, *LONG).cells, []
+    outcomes = executor(cluster).run(cells, ray_tasks.run_and_die_once, events.append)
+    assert [outcome.end for outcome in outcomes] == ["done"] * 2
+    assert_equal(cells, reference)
+    for cell in cells:
+        mine = [event for event in events if event.cell == cell.name]
+        assert [event.kind for event in mine].count("lost") == 1
+        lost = next(event.text for event in mine if event.kind == "lost")
+        assert lost.startswith("its worker died (")
+        assert lost.endswith("; trying again")
+        again = [event.text for event in mine if event.kind == "started"]
+        assert again[-1].startswith("from iteration ")
+        assert mine[-1].kind == "done"
+
+
+def test_a_node_that_goes_takes_no_cell_with_it(cluster, tmp_path, reference):
+    cells, events = planned(tmp_path, *LONG).cells, []
+    extra = cluster.add_node(**NODE)
+    (Path(cells[0].folder).parent).mkdir(parents=True)
+    (Path(cells[0].folder).parent / "doomed").write_text(extra.node_id)
+    three = [*cells, replace(cells[0], name="third", folder=f"{cells[0].folder}-third")]
+
+    def pull_the_plug(event):
+        events.append(event)
+        if event.text == "hanging":
+            cluster.remove_node(extra, allow_graceful=False)
+
+    outcomes = executor(cluster).run(three, ray_tasks.run_and_hang_once, pull_the_plug)
+    assert [outcome.end for outcome in outcomes] == ["done"] * 3
+    assert [event.kind for event in events].count("lost") == 1
+    assert_equal(cells, reference)
+
+
+def test_workers_stay_warm_and_have_what_they_asked_for(cluster, tmp_path):
+    outcomes = executor(cluster, threads=1).run(fake_cells(tmp_path, 6), ray_tasks.note_gpu, silent)
+    assert sorted(outcome.cell for outcome in outcomes) == [f"cell{i}" for i in range(6)]
+    told = {tuple(outcome.message.split()) for outcome in outcomes}
+    assert len({process for process, *_ in told}) <= 2
+    assert {(device, threads) for _, device, _, threads in told} == {("cpu", "1")}
+    made = executor(cluster, device="auto", gpu_share=0.5)
+    outcomes = made.run(fake_cells(tmp_path, 2), ray_tasks.note_gpu, silent)
+    assert {outcome.message.split()[1:3] == ["cuda", "0"] for outcome in outcomes} == {True}
+    assert [path.name for path in tmp_path.iterdir()] == []  # no probe is left
+
+
+def test_failed_cells(cluster, tmp_path):
+    cells = fake_cells(tmp_path, 3)
+    outcomes = executor(cluster, jobs=1).run(cells, tasks.fail_the_first, silent)
+    assert [outcome.end for outcome in outcomes] == ["failed", "done", "done"]
+    (tmp_path / "fast").mkdir()
+    cells = fake_cells(tmp_path / "fast", 3)
+    outcomes = executor(cluster, jobs=1, fail_fast=True).run(cells, tasks.fail_the_first, silent)
+    assert [outcome.end for outcome in outcomes] == ["failed"]
+    assert not (tmp_path / "fast" / "cell1.visits").exists()
+
+
+def test_retries_are_bounded(cluster, tmp_path):
+    made = executor(cluster, retries=1)
+    [outcome] = made.run(fake_cells(tmp_path, 1), tasks.always_die, silent)
+    assert outcome.end == "failed"
+    assert outcome.message.startswith("its worker died (")
+    assert outcome.message.endswith("), 2 times")
+    assert (tmp_path / "cell0.visits").read_text() == "2"
+    events = []
+    outcomes = made.run(fake_cells(tmp_path, 2), ray_tasks.raise_on_the_first, events.append)
+    ends = {outcome.cell: (outcome.end, outcome.message) for outcome in outcomes}
+    assert ends["cell0"] == ("failed", "its worker died (ValueError: no luck), 2 times")
+    assert ends["cell1"] == ("done", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_cells_save(number, cluster, tmp_path):
+    [cell, *_] = planned(tmp_path, "training.iterations=1000000").cells
+    before, events = signal.getsignal(signal.SIGTERM), []
+
+    def stop(event):
+        events.append(event)
+        if event.kind == "training" and event.done and len(events) < 99:
+            events.extend([event] * 99)
+            threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+
+    with pytest.raises(InterruptedRun, match="0 of the 1 cells are done") as caught:
+        executor(cluster).run([cell], ray_tasks.run, stop)
+    assert caught.value.signal_number == number
+    assert events[-1].kind == "interrupted"
+    assert "stopped" in events[-1].text
+    assert (Path(cell.folder) / "checkpoint.pt").is_file()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_folder_that_a_node_does_not_see_ends_the_study(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(executors_ray, "write_text", lambda path, text: None)
+    with pytest.raises(UsageError, match=r"node .+ \(.+\) does not see") as caught:
+        executor(cluster).run(fake_cells(tmp_path, 2), tasks.fail_the_first, silent)
+    assert str(tmp_path) in str(caught.value)
+    assert "shared file system" in caught.value.hint
+    assert not list(tmp_path.glob("*.visits"))
+
+
+def test_a_cell_that_no_node_has_room_for_is_not_waited_for(cluster, tmp_path):
+    with pytest.raises(UsageError, match="asks for 9 CPUs and 0 GPUs"):
+        executor(cluster, threads=9).run(fake_cells(tmp_path, 1), tasks.fail_the_first, silent)
+
+
+def test_the_command_prints_its_result_only(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    path = written(tmp_path, metrics=["manifold"])
+    command = ["reproduce", str(path), "--executor", "ray", "--device", "cpu"]
+    done = CliRunner().invoke(app, [*command, "--address", cluster.address, "--jobs", "1"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[0] == "studies/tiny"
+    assert all(line.startswith("studies/tiny") for line in done.stdout.splitlines())
+    assert done.stderr.count(": started") == 2
+    assert "[2/2] vae_moons-" in done.stderr
+    assert len(list(Path("studies/tiny").glob("*/metrics.json"))) == 2
+
+
+def test_an_address_without_a_cluster(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(UsageError, match="--address nowhere: no Ray cluster"):
+        RayExecutor("nowhere").run(fake_cells(tmp_path, 1), tasks.fail_the_first, silent)
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "mps"])
+def test_ray_hands_out_the_gpus(device):
+    with pytest.raises(UsageError, match=f"--device {device}"):
+        RayExecutor(device=device)
+    with pytest.raises(UsageError, match="--gpu-share 2"):
+        RayExecutor(gpu_share=2.0)
+
+
+def test_what_makes_a_node_unfit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    probe = tmp_path / "study" / ".probe-x"
+    probe.parent.mkdir()
+    probe.write_text("token")
+    fit = Setting(str(tmp_path), (str(probe),), "token", 1, {})
+    assert unfit(fit, "n") is None
+    assert list(probe.parent.iterdir()) == [probe]
+    monkeypatch.setattr("dpvae_cli.studies.executors.ray_worker.PATIENCE", 0.0)
+    for wrong, said in [
+        (replace(fit, version="0.0"), r"node n has dpvae-cli .+ started by 0\.0"),
+        (replace(fit, token="another"), "node n does not see .+study of the study"),
+        (replace(fit, directory="/nowhere"), "node n does not see /nowhere of the study: No such"),
+        (replace(fit, probes=(f"{probe}y",)), "study of the study: No such file"),
+    ]:
+        error = unfit(wrong, "n")
+        assert error is not None
+        with pytest.raises(UsageError, match=said):
+            raise error
