@@ -220,7 +220,7 @@ def pictures(folder, generator, monkeypatch):
         path.parent.mkdir(exist_ok=True)
         savemat(path, {"X": images, "y": np.ones((20, 1), np.uint8)})
     for place in ("data/celeba/img_align_celeba", "mine", "others"):
-        for number in range(16):
+        for number in range(34):
             values = generator.integers(0, 256, (40, 30, 3), dtype=np.uint8)
             (folder / place).mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(folder / place / f"{number}.png")

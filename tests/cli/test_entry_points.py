@@ -15,6 +15,7 @@ COMMANDS = [
     ["eval"],
     ["traverse"],
     ["reproduce"],
+    ["report"],
     ["doctor"],
     ["plot"],
     ["plot", "moons"],
@@ -60,7 +61,9 @@ def test_version_by_module_and_by_command():
     assert by_module.stdout.startswith("dpvae 0.")
 
 
-def test_completion_script():
+def test_completion_script(monkeypatch):
+    # else typer asks which shell is above this process, and there may be none
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     done = run(sys.executable, "-m", "dpvae_cli", "--show-completion", "bash")
     assert done.returncode == 0
     assert "dpvae" in done.stdout

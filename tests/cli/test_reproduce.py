@@ -108,7 +108,8 @@ def test_no_ray_is_imported_without_need(tmp_path):
     path = written(tmp_path)
     code = (
         "import sys; from dpvae_cli.cli.app import app\n"
-        f"app(['reproduce', {str(path)!r}, '--dry-run', '--device', 'cpu'], standalone_mode=False)\n"
+        f"asked = ['reproduce', {str(path)!r}, '--dry-run', '--device', 'cpu']\n"
+        "app(asked, standalone_mode=False)\n"
         "assert 'ray' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
