@@ -8,7 +8,17 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.opening import opened
-from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, Quiet, Seed, examples
+from dpvae_cli.cli.options import (
+    Best,
+    DataRoot,
+    Device,
+    FidDimensions,
+    InceptionWeights,
+    NoDownload,
+    Quiet,
+    Seed,
+    examples,
+)
 
 if TYPE_CHECKING:
     from dpvae_cli.evaluation.features import FeatureOptions
@@ -60,21 +70,8 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    fid_dimensions: Annotated[
-        int | None,
-        typer.Option(
-            help="Inception features for fid and kid: 2048, 768, 192 or 64 (default: 2048).",
-            show_default=False,
-        ),
-    ] = None,
-    inception_weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of the FID Inception weights (default: $DPVAE_INCEPTION_WEIGHTS, torch's "
-            "hub cache, else a download).",
-            show_default=False,
-        ),
-    ] = None,
+    fid_dimensions: FidDimensions = None,
+    inception_weights: InceptionWeights = None,
     features: Annotated[
         Path | None,
         typer.Option(

@@ -20,6 +20,21 @@ Best = Annotated[
     typer.Option("--best", help="Of a run folder take best.pt (validation ELBO), not the last."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the draws.")]
+FidDimensions = Annotated[
+    int | None,
+    typer.Option(
+        help="Inception features for fid and kid: 2048, 768, 192 or 64 (default: 2048).",
+        show_default=False,
+    ),
+]
+InceptionWeights = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of the FID Inception weights (default: $DPVAE_INCEPTION_WEIGHTS, torch's "
+        "hub cache, else a download).",
+        show_default=False,
+    ),
+]
 CheckpointPath = Annotated[
     Path | None,
     typer.Argument(

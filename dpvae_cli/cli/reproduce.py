@@ -1,13 +1,20 @@
 """`dpvae reproduce`: a study, that is a grid of runs, from its plan to its figures and report."""
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dpvae_cli.cli import console
-from dpvae_cli.cli.options import DataRoot, Device, NoDownload, Quiet, examples
+from dpvae_cli.cli.options import (
+    DataRoot,
+    Device,
+    FidDimensions,
+    InceptionWeights,
+    NoDownload,
+    Quiet,
+    examples,
+)
 from dpvae_cli.cli.study_place import ExecutorName, Place
 
 if TYPE_CHECKING:
@@ -95,17 +102,8 @@ def reproduce(
             "--fail-fast/--keep-going", help="Stop at the first failed cell, or finish the others."
         ),
     ] = False,
-    fid_dimensions: Annotated[
-        int | None,
-        typer.Option(
-            help="Inception features for fid and kid: 2048, 768, 192 or 64 (default: 2048).",
-            show_default=False,
-        ),
-    ] = None,
-    inception_weights: Annotated[
-        Path | None,
-        typer.Option(help="File of the FID Inception weights.", show_default=False),
-    ] = None,
+    fid_dimensions: FidDimensions = None,
+    inception_weights: InceptionWeights = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     no_download: NoDownload = False,

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data.base import (
+    SPLITS,
     Binarize,
     Dataset,
     DataSpec,
     Fraction,
     Split,
-    SplitName,
     binarized,
     held_out_shares,
 )
@@ -23,7 +23,6 @@ from dpvae_cli.data.locations import VARIABLE, data_root
 from dpvae_cli.data.pictures import no_picture
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 # damaged, foreign, encrypted and oddly packed archives
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 

@@ -18,6 +18,7 @@ from dpvae_cli.foundation.shapes import Examples, Indices, PerExample, Stored
 from dpvae_cli.foundation.spec import Spec
 
 SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Binarize = Literal["threshold", "static", "dynamic"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 BINARIZATION_SEED = 0

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dpvae_cli.data.base import Dataset, DataSpec, Split, SplitName, binarized
-from dpvae_cli.data.locations import VARIABLE, candidates
+from dpvae_cli.data.locations import VARIABLE, candidates, first_with
 from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.shapes import Stored
@@ -54,14 +54,14 @@ class BinarizedMnist(DataSpec):
 def _find(root: Path | None) -> Path:
     """Return the folder with the files: the first that has any of them."""
     tried = candidates(KIND, root)
-    there = [base for base in tried if any((base / file).is_file() for file in FILES.values())]
-    folder = there[0] if there else tried[0]
+    there = first_with(tried, FILES.values())
+    folder = there or tried[0]
     missing = [file for file in FILES.values() if not (folder / file).is_file()]
     if not missing:
         return folder
     raise MissingError(
         f"binarised MNIST: {', '.join(missing)} not found; looked in "
-        + " and ".join(map(str, there[:1] or tried)),
+        + " and ".join(map(str, [there] if there else tried)),
         hint=f"Put {', '.join(FILES.values())} (from {SOURCE}) into {folder}, or name another "
         f"folder with --data-root or {VARIABLE}; dpvae does not download them. "
         "A draw of our own: data='{kind: mnist, binarize: static}'.",

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import Dataset, DataSpec, Split, SplitName, held_out_shares
+from dpvae_cli.data.base import SPLITS, Dataset, DataSpec, Split, SplitName, held_out_shares
 from dpvae_cli.data.locations import VARIABLE, candidates
 from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
 from dpvae_cli.data.pictures import CropError, Preparation, picture_names, single_picture
@@ -21,7 +21,6 @@ IMAGES, PARTITION, ATTRIBUTES = (
     "list_attr_celeba.txt",
 )
 OFFICIAL_COUNT, OFFICIAL_WIDTH = 202_599, 178
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Parts = dict[SplitName, list[str]]
 
 

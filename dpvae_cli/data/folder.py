@@ -8,13 +8,19 @@ from typing import Annotated, Literal, final
 
 from pydantic import Field
 
-from dpvae_cli.data.base import Dataset, DataSpec, Fraction, Split, SplitName, held_out_shares
+from dpvae_cli.data.base import (
+    SPLITS,
+    Dataset,
+    DataSpec,
+    Fraction,
+    Split,
+    SplitName,
+    held_out_shares,
+)
 from dpvae_cli.data.locations import VARIABLE, data_root
 from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
 from dpvae_cli.data.pictures import Colour, Preparation, picture_names, single_picture
 from dpvae_cli.foundation.errors import MissingError, UsageError
-
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 @final

@@ -1,6 +1,7 @@
 """Where data is looked for: --data-root, else DPVAE_DATA, else the user's cache."""
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 VARIABLE = "DPVAE_DATA"
@@ -28,3 +29,9 @@ def candidates(kind: str, root: Path | None = None) -> list[Path]:
     """Return the folders to try for one kind of data, in order."""
     folder = data_root(root)
     return [folder / kind, folder]
+
+
+def first_with(folders: Sequence[Path], files: Iterable[str]) -> Path | None:
+    """Return the first folder that has any of the files."""
+    names = tuple(files)
+    return next((f for f in folders if any((f / name).is_file() for name in names)), None)

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.data.base import Binarize, Dataset, DataSpec, Split, binarized, hold_out
-from dpvae_cli.data.locations import VARIABLE, candidates
+from dpvae_cli.data.locations import VARIABLE, candidates, first_with
 from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
@@ -72,9 +72,9 @@ def _find(root: Path | None, *, download: bool) -> Path:
     """Return the folder with the raw files, downloading what is missing as a last resort."""
     tried = [base / "MNIST" / "raw" for base in candidates("mnist", root)]
     names = FILES["train"] + FILES["test"]
-    there = [folder for folder in tried if any(_existing(folder / name) for name in names)]
-    folder = there[0] if there else tried[0]
-    if not there and not download:
+    there = first_with(tried, [*names, *map(_packed, names)])
+    folder = there or tried[0]
+    if there is None and not download:
         raise MissingError(
             "MNIST was not found; looked in " + " and ".join(map(str, tried)),
             hint=f"Name the folder above MNIST/raw with --data-root or {VARIABLE}, "
@@ -93,7 +93,7 @@ def _download(folder: Path, missing: Sequence[str]) -> None:
 
     checksums = dict(MNIST.resources)
     try:
-        for file in (f"{name}.gz" for name in missing):
+        for file in map(_packed, missing):
             urls = [f"{mirror}{file}" for mirror in MNIST.mirrors]
             downloads.download(urls, folder / file, checksum=f"md5:{checksums[file]}")
     except OSError as error:
@@ -104,8 +104,12 @@ def _download(folder: Path, missing: Sequence[str]) -> None:
         ) from error
 
 
+def _packed(name: str) -> str:
+    return f"{name}.gz"
+
+
 def _existing(path: Path) -> Path | None:
-    packed = path.with_name(path.name + ".gz")
+    packed = path.with_name(_packed(path.name))
     return next((file for file in (path, packed) if file.is_file()), None)
 
 

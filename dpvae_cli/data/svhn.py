@@ -9,7 +9,7 @@ from scipy.io import loadmat
 from torch import Tensor
 
 from dpvae_cli.data.base import Dataset, DataSpec, Fraction, Split, held_out_shares
-from dpvae_cli.data.locations import VARIABLE, candidates
+from dpvae_cli.data.locations import VARIABLE, candidates, first_with
 from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
@@ -82,13 +82,13 @@ def _note(counts: dict[str, int]) -> str | None:
 def _find(root: Path | None, needed: tuple[str, ...], *, download: bool) -> Path:
     """Return the folder with the files, downloading what is missing as a last resort."""
     tried = candidates("svhn", root)
-    there = [base for base in tried if any((base / _file(name)).is_file() for name in needed)]
-    folder = there[0] if there else tried[0]
+    there = first_with(tried, map(_file, needed))
+    folder = there or tried[0]
     missing = [name for name in needed if not (folder / _file(name)).is_file()]
     if missing and not download:
         raise MissingError(
             f"SVHN: {', '.join(map(_file, missing))} not found; looked in "
-            + " and ".join(map(str, there[:1] or tried)),
+            + " and ".join(map(str, [there] if there else tried)),
             hint=f"Name the files' folder with --data-root or {VARIABLE}, "
             "or leave out --no-download.",
         )
