@@ -174,11 +174,32 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put moments back; step sizes and the like come from the recipe."""
+    """Put moments back; step sizes and the like come from the recipe.
+
+    A moment is laid out as its parameter is, whatever the file has: fused optimizers walk through
+    the memory of both side by side.
+
+    Raises:
+        CheckpointError: the moments are of more parameters than there are.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
+        if int(index) >= len(parameters):
+            raise CheckpointError(
+                f"the checkpoint's optimizer has moments of parameter {index}, the model "
+                f"{len(parameters)} parameters",
+                hint=RETRAIN,
+            )
+        like = parameters[int(index)]
+        is_moment = tensor.shape == like.shape
+        kept = (
+            torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+            if is_moment
+            else tensor.clone()
+        )
+        state.setdefault(int(index), {})[name] = kept
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -50,8 +50,16 @@ class Precision:
         self.dtype = torch.float64 if name == "float64" else torch.float32
 
     def placed(self, network: Network) -> Network:
-        """Move a network to the device, its floating-point tensors in the type of the weights."""
-        return network.to(self._device, self.dtype)
+        """Move a network to the device, its floating-point tensors in the type of the weights.
+
+        Weights of two-dimensional convolutions are laid out channels last, which CPUs and GPUs
+        compute with faster; their values and names do not change.
+        """
+        network.to(self._device, self.dtype)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.to(memory_format=torch.channels_last)
+        return network
 
     def batch(self, x: Examples) -> Examples:
         """Return examples in the type of the weights."""
@@ -80,18 +88,11 @@ class Precision:
 
 @final
 class Autocast(nn.Module):
-    """Runs a network in bfloat16 and returns float32; the network's own weights stay as they are.
-
-    Weights of two-dimensional convolutions are laid out channels last, which is faster in bfloat16
-    on CPUs and GPUs; their values and names do not change.
-    """
+    """Runs a network in bfloat16 and returns float32; its own weights stay as they are."""
 
     def __init__(self, network: nn.Module, device_type: str) -> None:
         super().__init__()
         self.network, self._device_type = network, device_type
-        for parameter in network.parameters():
-            if parameter.dim() == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Any:
         """Return what the network returns, in float32."""

@@ -116,3 +116,36 @@ def test_optimizer_moments_survive(trained):
     again = checkpoints.optimizer_tensors(optimizer)
     assert again.keys() == saved.part("optimizer").keys()
     assert all(torch.equal(again[k], v) for k, v in saved.part("optimizer").items())
+
+
+def test_moments_go_on_in_the_layout_of_their_weights():
+    """A file may hold another memory layout; a fused step reads memory, not indices."""
+    generator = torch.Generator().manual_seed(0)
+
+    def stepped(moments, layout):
+        weight = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+        weight = torch.nn.Parameter(weight.to(memory_format=layout))
+        optimizer = torch.optim.Adam([weight], fused=True)
+        checkpoints.load_optimizer(optimizer, moments)
+        weight.grad = gradient.to(memory_format=layout)
+        optimizer.step()
+        return weight.detach()
+
+    gradient = torch.randn(4, 3, 2, 2, generator=generator)
+    moments = {
+        "0.step": torch.tensor(3.0),
+        "0.exp_avg": torch.randn(4, 3, 2, 2, generator=generator),
+        "0.exp_avg_sq": torch.rand(4, 3, 2, 2, generator=generator),
+    }
+    plain = stepped(moments, torch.contiguous_format)
+    torch.testing.assert_close(stepped(moments, torch.channels_last), plain, rtol=1e-6, atol=1e-7)
+    turned = {
+        k: v.to(memory_format=torch.channels_last) if v.dim() else v for k, v in moments.items()
+    }
+    torch.testing.assert_close(stepped(turned, torch.contiguous_format), plain, rtol=0, atol=0)
+
+
+def test_moments_of_another_optimizer_are_refused():
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))], fused=True)
+    with pytest.raises(CheckpointError, match="1 parameters"):
+        checkpoints.load_optimizer(optimizer, {"1.exp_avg": torch.zeros(2)})

@@ -229,3 +229,17 @@ def test_binarised_data_in_every_precision(tmp_path):
     losses = {name: terms["reconstruction"].value.detach() for name, terms in steps.items()}
     assert {name: loss.dtype for name, loss in losses.items()} == TYPES
     assert float(losses["bf16"].mean()) == pytest.approx(float(losses["float32"].mean()), rel=0.02)
+
+
+@each_precision
+def test_convolutions_compute_channels_last(precision, tmp_path):
+    trainer = trainer_of(conv_recipe(tmp_path, "svhn_conv", 32), precision)
+    trainer.step()
+    [*convolutions] = [m for m in trainer.model.modules() if isinstance(m, nn.Conv2d)]
+    assert convolutions
+    for convolution in convolutions:
+        weight = convolution.weight
+        moments = trainer.optimizer.state[weight]
+        for tensor in (weight, weight.grad, moments["exp_avg"], moments["exp_avg_sq"]):
+            assert tensor.is_contiguous(memory_format=torch.channels_last)
+    assert all(weight.is_contiguous() for weight in trainer.model.prior.parameters())
