@@ -16,6 +16,7 @@ from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.recipe import Evaluation, Recipe, Training
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
 from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training import compilation
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import train
 from tests.small import SMALL, own_vae, tiny_extractor
@@ -118,6 +119,7 @@ OTHER = {
     ("training", None, "batch_size"): "17",
     ("training", None, "learning_rate"): "0.01",
     ("training", None, "precision"): "float64",
+    ("training", None, "compile"): "on",
     ("training", None, "ema"): "0.9",
     ("training", None, "log_every"): "2",
     ("training", None, "validate_every"): "3",
@@ -227,6 +229,12 @@ def pictures(folder, generator, monkeypatch):
         (folder / place / "spoiled.png").write_bytes(b"")
 
 
+@pytest.fixture(autouse=True)
+def _traced_only(monkeypatch):
+    """Let training.compile trace without calling a C++ compiler."""
+    monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
+
+
 class Hears:
     """Remembers what a run tells."""
 
@@ -257,9 +265,10 @@ def outcome(recipe, folder):
     data = recipe.data.load()
     features = FeatureOptions(features=tiny_extractor(folder.parent / "tiny.pt"), trust=True)
     results = evaluate(model, data, ["all"], evaluation=recipe.evaluation, features=features)
-    weights = checkpoints.read(folder / "checkpoint.pt").tensors
+    saved = checkpoints.read(folder / "checkpoint.pt")
     return (
-        {name: tensor.tolist() for name, tensor in weights.items()},
+        {name: tensor.tolist() for name, tensor in saved.tensors.items()},
+        saved.facts["compiled"],
         heard.told,
         sorted(path.name for path in folder.iterdir()),
         [result.to_json() for result in results],

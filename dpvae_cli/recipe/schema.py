@@ -17,6 +17,7 @@ from dpvae_cli.regularizers import AnyRegularizer
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 PrecisionName = Literal["float32", "bf16", "float64"]
+CompileName = Literal["off", "auto", "on"]
 
 
 @final
@@ -31,6 +32,8 @@ class Training(Spec):
     """Adam's step size for the VAE and its prior (paper: 1e-4)."""
     precision: PrecisionName = "float32"
     """bf16 is for encoder and decoder in training alone; float64 for all, and after training."""
+    compile: CompileName = "off"
+    """torch.compile for training steps; auto tries first whether it pays within the run."""
     ema: Share | None = None
     """Decay of a moving average of the weights, used from validation on; null keeps none."""
     log_every: Positive = 100

@@ -98,6 +98,7 @@ def train(
         trainer = Trainer(recipe, dataset, chosen, model)
         if start is not None and start.checkpoint is not None:
             trainer.restore(start.checkpoint)
+        trainer.settle()
         folder.write_start(recipe, device=chosen)
         if mark_latest:
             point_latest(folder.path)

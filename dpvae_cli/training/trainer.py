@@ -13,7 +13,7 @@ from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers import Batch, Term
 from dpvae_cli.regularizers.base import Training as RunSizes
-from dpvae_cli.training import own_model
+from dpvae_cli.training import compilation, own_model
 from dpvae_cli.training.average import Average
 from dpvae_cli.training.checkpoint import (
     Checkpoint,
@@ -43,6 +43,7 @@ class Trainer:
     ) -> None:
         self.recipe, self.dataset, self.device = recipe, dataset, device
         self.iteration = 0
+        self.is_compiled: bool | None = None
         self.best_elbo: float | None = None
         self.split: Split = dataset.train.to(device)
         self.precision = Precision(recipe.training.precision, device)
@@ -64,6 +65,27 @@ class Trainer:
         self._order = self._make_order("order")
         self._second_order = self._make_order("second order")
 
+    def settle(self) -> None:
+        """Compile what steps compute with, where the recipe wants it or, by `auto`, where it pays.
+
+        A run that is gone on with stays as it was.
+
+        Raises:
+            UsageError: it is wanted and cannot be done here.
+        """
+        wanted = self.recipe.training.compile
+        if wanted == "off":
+            self.is_compiled = False
+            return
+        x = self.precision.batch(self.split.examples(self._order.batch(self.iteration)))
+        if self.is_compiled is None:
+            left = self.recipe.training.iterations - self.iteration
+            pays = wanted == "auto" and compilation.pays(self._computing, x, steps=left)
+            self.is_compiled = wanted == "on" or pays
+        if self.is_compiled:
+            compilation.refuse_failure(self._computing, x)
+            self._computing = compilation.compiled(self._computing)
+
     def step(self) -> dict[str, Term]:
         """Do one optimizer step and return its terms, still on the device."""
         own_model.seed_global_draws(self.recipe, self.iteration)
@@ -72,7 +94,7 @@ class Trainer:
         posterior = self._computing.encode(x)
         z = posterior.sample(generator=noise)
         terms = {"reconstruction": Term(self._computing.reconstruction(x, z), 1.0)}
-        batch = Batch(posterior, z, self.model.prior, self.iteration, generator=noise)
+        batch = Batch(posterior, z, self._computing.prior, self.iteration, generator=noise)
         terms |= self.regularizer.terms(batch)
         loss = total(terms)
         self.guard.watch(self.iteration + 1, loss, {k: term.value for k, term in terms.items()})
@@ -143,6 +165,7 @@ class Trainer:
                 "data_fingerprint": self._fingerprint,
                 "training_examples": len(self.split),
                 "best_elbo": self.best_elbo,
+                "compiled": self.is_compiled,
                 **own_model.facts(self.recipe, self.model),
             },
         )
@@ -158,6 +181,7 @@ class Trainer:
             load_optimizer(self.adversary_optimizer, checkpoint.part("adversary_optimizer"))
         self.iteration = checkpoint.iteration
         self.best_elbo = checkpoint.facts["best_elbo"]
+        self.is_compiled = checkpoint.facts.get("compiled")
 
     def _make_adversary_optimizer(self) -> torch.optim.Optimizer | None:
         adversary = self.regularizer.adversary
