@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from benchmarks.measure import Options, play
 
 NAMES = (
     "training",
+    "mnist_column",
     "coupling",
     "aggregate_posterior",
     "frechet",
@@ -45,24 +47,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     file = results.file_of_today(given.out, device, quick=given.quick)
     with threadpool_limits(given.threads):
         for name in given.names or NAMES:
-            entry = measured(name, options)
-            results.keep(file, name, entry, options)
-    print(f"kept in {file}")
+            module = import_module(f"benchmarks.{name}")
+            if device.type in devices(module):
+                results.keep(file, name, measured(name, module, options))
+            else:
+                print(f"{name}: not on this device, which is {device}")
+    print(f"kept in {file}{', sizes too small to mean anything' if given.quick else ''}")
 
 
-def measured(name: str, options: Options) -> dict[str, Any]:
+def devices(module: ModuleType) -> tuple[str, ...]:
+    """Return the kinds of device a benchmark is about."""
+    return getattr(module, "DEVICES", ("cpu", "cuda"))
+
+
+def measured(name: str, module: ModuleType, options: Options) -> dict[str, Any]:
     """Run one benchmark, printing as it goes; return what is kept of it."""
-    module = import_module(f"benchmarks.{name}")
     entry = results.start(options)
-    if options.device.type not in getattr(module, "DEVICES", ("cpu", "cuda")):
-        print(f"{name}: is not about the GPU, left out")
-        return entry
     for trial in module.trials(options):
         print(f"{name}: {trial.name} ...", file=sys.stderr)
         record = play(trial, module.RATIOS[trial.name], options.rounds)
         entry["trials"].append(record)
         for ratio in record["ratios"]:
-            print(results.line(ratio), flush=True)
+            print(results.line(ratio, quick=options.quick), flush=True)
     return entry
 
 

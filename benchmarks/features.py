@@ -23,7 +23,7 @@ OURS, BARE, THEIRS = "ours", "network alone", "pytorch-fid's network alone"
 RATIOS = {
     "2048 dimensions": (
         Ratio(
-            "Inception features: share of the network's own throughput",
+            "Inception features: share of the network's throughput",
             over(BARE, OURS),
             at_least=0.95,
         ),

@@ -16,7 +16,7 @@ COMPONENTS, POOL, KEPT = 60_000, 50_000, 10_000
 RATIOS = {
     "L = 2": (
         Ratio(
-            "low-posterior sampling, 10,000 of 50,000, N = 60,000, L = 2, over its log q(z)",
+            "low-posterior sampling, 10,000 of 50,000, L = 2, over its log q(z)",
             over("ours", "log q(z) alone"),
             at_most=1.2,
         ),

@@ -5,6 +5,7 @@ checkpoint and the picture of samples, and with all that it imports; `our steps`
 An evaluation is bounded when four times the images take at most a quarter more on top of the data.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -123,5 +124,7 @@ def prepared(metric: str, count: int, extractor: Path) -> Callable[[], object]:
 def small_extractor(path: Path) -> Path:
     """Write an exported network of few features, which takes no memory to speak of."""
     network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    torch.jit.save(torch.jit.script(network), path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit")
+        torch.jit.save(torch.jit.script(network), path)
     return path

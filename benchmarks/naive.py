@@ -43,10 +43,10 @@ class NaiveCoupling(nn.Module):
             NaiveBlock(mask, hidden=hidden, slope=original.negative_slope)
             for mask in self.masks.unbind()
         )
+        self.to(original.masks)  # its device and type, before any weight is rounded
         for k, block in enumerate(self.blocks):
             for which, network in enumerate((block.scale_net, block.translate_net)):
                 _copy(original, k, which, network)
-        self.to(original.masks.device)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return _through([block.forward for block in reversed(self.blocks)], z)

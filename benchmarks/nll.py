@@ -20,7 +20,7 @@ SAMPLES = 21_000
 RATIOS = {
     "MNIST": (
         Ratio(
-            "nll of an MNIST picture, 21,000 samples: share of the decoder's own throughput",
+            "nll, 21,000 samples an MNIST picture: share of the decoder's throughput",
             over("decoder alone", "ours"),
             at_least=0.85,
         ),

@@ -17,6 +17,8 @@ FOLDER = Path(__file__).parent / "results"
 SCHEMA = 1
 PACKAGES = ("dpvae-cli", "torch", "numpy", "scipy", "pytorch-fid", "pythae", "zuko")
 QUICK = "-quick"
+WIDTH = 74
+VERDICTS = {True: "met", False: "missed", None: ""}
 
 
 def file_of_today(folder: Path, device: torch.device, *, quick: bool) -> Path:
@@ -35,24 +37,20 @@ def start(options: Options) -> dict[str, Any]:
     """Return what a benchmark's entry says before anything is measured."""
     return {
         "began": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "hardware": hardware(options.device),
+        "versions": versions(),
         "rounds": options.rounds,
         "threads": options.threads,
         "load_before": os.getloadavg()[0],
+        "quick": options.quick,
         "trials": [],
     }
 
 
-def keep(file: Path, name: str, entry: dict[str, Any], options: Options) -> None:
+def keep(file: Path, name: str, entry: dict[str, Any]) -> None:
     """Put a benchmark's entry into the file, in the place of one of its name."""
     kept = json.loads(file.read_text(encoding="utf-8"))["benchmarks"] if file.exists() else {}
-    record = {
-        "schema": SCHEMA,
-        "hardware": hardware(options.device),
-        "versions": versions(),
-        "quick": options.quick,
-        "benchmarks": kept | {name: entry},
-    }
-    write_json(file, record)
+    write_json(file, {"schema": SCHEMA, "benchmarks": kept | {name: entry}})
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
@@ -87,13 +85,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def line(ratio: dict[str, Any]) -> str:
+def line(ratio: dict[str, Any], *, quick: bool) -> str:
     """Return a ratio as the command prints it: what, target, median, spread and verdict."""
     if ratio["median"] is None:
-        return f"{ratio['what']:72} not measured: {ratio['absent']}"
-    verdict = {True: "met", False: "MISSED", None: ""}[ratio["met"]]
-    target = f"{ratio['target']}:" if ratio["target"] != "-" else ""
-    return f"{ratio['what']:72} {target:16} {spread(ratio)} {verdict}".rstrip()
+        return f"{ratio['what']:{WIDTH}} not measured: {ratio['absent']}"
+    target = "" if ratio["target"] == "-" else ratio["target"]
+    verdict = "" if quick else VERDICTS[ratio["met"]]
+    return f"{ratio['what']:{WIDTH}} {target:15} {spread(ratio)} {verdict}".rstrip()
 
 
 def spread(ratio: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ guard against NaN included. Logs, validations and checkpoints come on top of it 
 
 import copy
 from collections.abc import Iterator
-from itertools import product
 
 import torch
 
@@ -19,9 +18,6 @@ from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.training.trainer import Trainer
 
-REGULARIZERS = ("vae", "beta_h", "beta_b", "beta_tc", "factor", "info")
-PRIORS = ("standard_normal", "decoupled")
-ITERATIONS = 100_000
 OURS, PLAIN, FLOOR, PYTHAE = "ours", "ours, standard normal", "floor", "Pythae, plain VAE"
 BF16, NAIVE, NAIVE_STEPS = "ours, bf16", "naive form, bare loop", "naive form, our trainer"
 
@@ -42,31 +38,15 @@ RATIOS = {
     "CelebA": (
         Ratio("CelebA step from the mapped cache, over the floor", over(OURS, FLOOR), at_most=1.08),
     ),
-    "Table 1": (
-        Ratio(
-            "100,000 MNIST iterations of Factor-dpVAE on a GPU",
-            lambda figures: ITERATIONS * figures["factor, decoupled"] / 60,
-            at_most=3,
-            unit="min",
-        ),
-        Ratio(
-            "Table 1's MNIST column on a GPU: twelve times 100,000 iterations",
-            lambda figures: ITERATIONS * sum(figures.values()) / 3600,
-            at_most=1,
-            unit="h",
-        ),
-    ),
 }  # fmt: skip
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give MNIST, two moons and CelebA; on a GPU also what Table 1's column takes."""
+    """Give MNIST, two moons and CelebA."""
     yield mnist(options)
     yield moons(options)
     with stand_ins.faces(options.pick(4_000, 80)) as faces:
         yield celeba(options, faces)
-    if options.device.type == "cuda":
-        yield table_1(options)
 
 
 def mnist(options: Options) -> Trial:
@@ -105,17 +85,6 @@ def celeba(options: Options, data: Dataset) -> Trial:
         FLOOR: bare(recipe, data, steps, options),
     }
     return Trial("CelebA", contestants, "s a step", facts(recipe, data, steps))
-
-
-def table_1(options: Options) -> Trial:
-    data, steps = stand_ins.mnist(options.pick(stand_ins.MNIST, 500)), options.pick(300, 2)
-    contestants = {
-        f"{regularizer}, {prior}": ours(
-            Recipe.load(f"{regularizer}_mnist", [f"prior={prior}"]), data, steps, options
-        )
-        for regularizer, prior in product(REGULARIZERS, PRIORS)
-    }
-    return Trial("Table 1", contestants, "s a step", {"steps a turn": steps})
 
 
 def facts(recipe: Recipe, data: Dataset, steps: int) -> dict[str, int]:
