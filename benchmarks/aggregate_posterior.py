@@ -111,6 +111,8 @@ def prepared(components: int, latent_dim: int, points: int) -> Callable[[], Tens
 
 
 if __name__ == "__main__":
+    import sys
+
     from benchmarks.__main__ import main
 
-    main(["aggregate_posterior"])
+    main(["aggregate_posterior", *sys.argv[1:]])

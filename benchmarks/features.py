@@ -47,8 +47,9 @@ def trials(options: Options) -> Iterator[Trial]:
 
     @torch.no_grad()
     def alone(network: nn.Module) -> None:
-        for images in ready:
-            network(images)
+        with features._exact_convolutions(device):  # no TF32, as in ours
+            for images in ready:
+                network(images)
 
     works = {
         OURS: lambda: feature_statistics(extractor, stored, lambda _: None),

@@ -49,6 +49,8 @@ def random_statistics(generator: np.random.Generator, dimensions: int):
 
 
 if __name__ == "__main__":
+    import sys
+
     from benchmarks.__main__ import main
 
-    main(["frechet"])
+    main(["frechet", *sys.argv[1:]])
