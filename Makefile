@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: demo test test-slow check wheel clean
+.PHONY: demo test test-slow check bench wheel clean
 
 demo: $(INSTALLED)
 	@mkdir -p $(DEMO)
@@ -29,6 +29,14 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Ratios to a floor and to other packages, on a quiet machine; NAME="training nll" measures a part.
+# Pythae comes without its requirements, one of which no current Python needs.
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'pythae>=0.1.2'
+	$(BIN)/python -m benchmarks $(NAME)
+	$(BIN)/python -m benchmarks.page
 
 # Build the wheel and run it in an empty environment, outside the repository.
 wheel: $(INSTALLED)

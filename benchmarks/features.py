@@ -1,0 +1,72 @@
+"""Inception features of images in memory, beside the bare network on batches that lie ready.
+
+Ours shows 8-bit RGB to the network, checks what it gives and adds it to the running statistics.
+The weights are random: they change no time. pytorch-fid's own network, before its batch norms are
+folded, is told beside it; its own script would read each image from the disk as well.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+
+from benchmarks import stand_ins
+from benchmarks.measure import Options, Ratio, Trial, over, timed
+from dpvae_cli.data import Split
+from dpvae_cli.evaluation import features, inception
+from dpvae_cli.evaluation.feature_statistics import BATCH, feature_statistics
+from dpvae_cli.evaluation.features import FeatureOptions
+
+OURS, BARE, THEIRS = "ours", "network alone", "pytorch-fid's network alone"
+RATIOS = {
+    "2048 dimensions": (
+        Ratio(
+            "Inception features: share of the network's throughput",
+            over(BARE, OURS),
+            at_least=0.95,
+        ),
+        Ratio("Inception features: pytorch-fid's network over ours", over(THEIRS, OURS)),
+    )
+}
+
+
+def trials(options: Options) -> Iterator[Trial]:
+    """Give the features of some 64x64 pictures."""
+    device, count = options.device, options.pick(4 * BATCH, 2)
+    state = random_state()
+    with TemporaryDirectory() as name:
+        file = Path(name) / inception.FILE
+        torch.save(state, file)
+        extractor = features.build(FeatureOptions(weights=file), device)
+    theirs = inception._network(state, inception.FULL).eval().to(device)
+    pictures = Split(stand_ins.images(count, 3, 64, 64))
+    stored = [pictures.examples(slice(i, i + BATCH)) for i in range(0, count, BATCH)]
+    ready = [features.eight_bit(images).to(device) for images in stored]
+
+    @torch.no_grad()
+    def alone(network: nn.Module) -> None:
+        with features._exact_convolutions(device):  # no TF32, as in ours
+            for images in ready:
+                network(images)
+
+    works = {
+        OURS: lambda: feature_statistics(extractor, stored, lambda _: None),
+        BARE: lambda: alone(extractor.network),
+        THEIRS: lambda: alone(theirs),
+    }
+    contestants = {k: timed(work, units=count, device=device) for k, work in works.items()}
+    yield Trial("2048 dimensions", contestants, "s an image", {"images": count, "batch": BATCH})
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """Return weights of the published file's names and shapes, which keep the variance."""
+    from torchvision.models import inception_v3  # noqa: PLC0415 - slow
+
+    torch.manual_seed(0)
+    network = inception_v3(weights=None, aux_logits=False, num_classes=1008, init_weights=False)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    return network.state_dict()

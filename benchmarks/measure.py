@@ -1,0 +1,152 @@
+"""How everything here is measured: contestants in turn, a ratio in each round, the median of them.
+
+A contestant does its work once and returns its figure, seconds a unit of work or MiB. In each round
+all of them have a turn, in an order that is turned round from one round to the next, so that
+whatever else the machine does meets them alike; a turn before the first round warms them up and
+does not count. Ratios are taken within a round, never between medians of different rounds.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+
+Round = Mapping[str, float]
+Contestant = Callable[[], float]
+
+
+@final
+@dataclass(frozen=True)
+class Absent:
+    """A contestant that cannot take part, and why."""
+
+    reason: str
+
+
+@final
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; the same for every contestant."""
+
+    rounds: int
+    threads: int
+    device: torch.device
+    quick: bool
+
+    def pick(self, full, quick):
+        """Return a size: the one that is measured with, or the one that only shows it works."""
+        return quick if self.quick else full
+
+
+@final
+@dataclass(frozen=True)
+class Ratio:
+    """A figure of every round, and what its median should be; without a target it is told only."""
+
+    what: str
+    of: Callable[[Round], float]
+    at_most: float | None = None
+    at_least: float | None = None
+    unit: str = ""
+
+    @property
+    def target(self) -> str:
+        """Return the target in words."""
+        for words, limit in (("at most", self.at_most), ("at least", self.at_least)):
+            if limit is not None:
+                return f"{words} {limit:g} {self.unit}".rstrip()
+        return "-"
+
+    def met(self, median: float) -> bool | None:
+        """Tell whether a median is what it should be; None where there is no target."""
+        if self.at_most is not None:
+            return median <= self.at_most
+        return None if self.at_least is None else median >= self.at_least
+
+
+def over(top: str, *bottoms: str) -> Callable[[Round], float]:
+    """Return the ratio of one contestant to another, or to the best of several."""
+    return lambda figures: figures[top] / min(figures[bottom] for bottom in bottoms)
+
+
+def alone(name: str) -> Callable[[Round], float]:
+    """Return a contestant's own figure."""
+    return lambda figures: figures[name]
+
+
+@final
+@dataclass(frozen=True)
+class Trial:
+    """Contestants that are measured together, the unit of their figures, and facts beside them."""
+
+    name: str
+    contestants: Mapping[str, Contestant | Absent]
+    unit: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warm_up: bool = True
+
+
+def timed(work: Callable[[], object], *, units: float = 1, device: torch.device) -> Contestant:
+    """Return a contestant that does `work`, `units` units of it, and returns seconds a unit."""
+
+    def seconds() -> float:
+        synchronise(device)
+        start = time.perf_counter()
+        work()
+        synchronise(device)
+        return (time.perf_counter() - start) / units
+
+    return seconds
+
+
+def repeated(step: Callable[[], object], times: int, device: torch.device) -> Contestant:
+    """Return a contestant that does `step` so many times and returns seconds a step."""
+    return timed(lambda: [step() for _ in range(times)][-1], units=times, device=device)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what an accelerator still has to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def play(trial: Trial, ratios: Sequence[Ratio], rounds: int) -> dict[str, Any]:
+    """Return every contestant's figure in every round, and the ratios."""
+    turns = {k: each for k, each in trial.contestants.items() if not isinstance(each, Absent)}
+    if trial.warm_up:
+        for turn in turns.values():
+            turn()
+    played: list[dict[str, float]] = []
+    for number in range(rounds):
+        order = list(turns) if number % 2 == 0 else list(reversed(turns))
+        played.append({name: turns[name]() for name in order})
+    absent = {k: each.reason for k, each in trial.contestants.items() if isinstance(each, Absent)}
+    return {
+        "name": trial.name,
+        "unit": trial.unit,
+        "contestants": {name: [figures[name] for figures in played] for name in turns},
+        "absent": absent,
+        "ratios": [_evaluated(ratio, played, absent) for ratio in ratios],
+        "facts": dict(trial.facts),
+    }
+
+
+def _evaluated(ratio: Ratio, played: Sequence[Round], absent: Mapping[str, str]) -> dict[str, Any]:
+    """Return a ratio's value in every round; none where a contestant of it is absent."""
+    record: dict[str, Any] = {
+        "what": ratio.what,
+        "target": ratio.target,
+        "unit": ratio.unit,
+        "at_most": ratio.at_most,
+        "at_least": ratio.at_least,
+    }
+    try:
+        values = [ratio.of(figures) for figures in played]
+    except KeyError as missing:
+        name = missing.args[0]
+        return record | {"values": [], "median": None, "met": None, "absent": absent[name]}
+    median = statistics.median(values)
+    return record | {"values": values, "median": median, "met": ratio.met(median)}

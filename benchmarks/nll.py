@@ -1,0 +1,54 @@
+"""The likelihood of a picture from 21,000 importance samples, beside its decoding alone.
+
+The decoder's own throughput is that of `decoder(z)` on as many codes, in the same batches, drawn
+beforehand: no draws, no densities, no sum.
+"""
+
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks import stand_ins
+from benchmarks.measure import Options, Ratio, Trial, over, timed
+from dpvae_cli.evaluation.nll import negative_log_likelihood
+from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.model import build
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.sampling.encodings import at_once
+
+SAMPLES = 21_000
+RATIOS = {
+    "MNIST": (
+        Ratio(
+            "nll, 21,000 samples an MNIST picture: share of the decoder's throughput",
+            over("decoder alone", "ours"),
+            at_least=0.85,
+        ),
+    )
+}
+
+
+def trials(options: Options) -> Iterator[Trial]:
+    """Give one picture of MNIST's shape under the decoupled model."""
+    device, samples = options.device, options.pick(SAMPLES, 100)
+    data = stand_ins.mnist(1)
+    model = build(Recipe.load("vae_mnist"), example_shape=data.example_shape).to(device).eval()
+    x = data.train.examples().to(device)
+    z = torch.randn(samples, model.latent_dim, device=device)
+    batches = z.split(at_once(model))
+
+    def ours() -> None:
+        generator = stream(0, "nll", device=device)
+        negative_log_likelihood(model, x, samples=samples, generator=generator)
+
+    @torch.no_grad()
+    def decoder_alone() -> None:
+        for codes in batches:
+            model.decoder(codes)
+
+    contestants = {
+        "ours": timed(ours, units=samples, device=device),
+        "decoder alone": timed(decoder_alone, units=samples, device=device),
+    }
+    facts = {"samples": samples, "decoded at once": at_once(model)}
+    yield Trial("MNIST", contestants, "s a sample", facts)

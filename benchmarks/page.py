@@ -1,0 +1,186 @@
+"""The tables and the figure of docs/performance.md, made from the newest results.
+
+    python -m benchmarks.page
+
+The prose of the page is by hand; what stands between its two markers comes from here.
+"""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from benchmarks import growth, results
+from benchmarks.__main__ import NAMES, devices
+from benchmarks.measure import Ratio
+from dpvae_cli.foundation.files import write_text
+from dpvae_cli.plotting import style
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+FIGURE = Path("figures") / "growth.png"
+CAPTION = "Cost against size over the grey line of the arithmetic; titles have the exponents"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+NOT_YET = "not yet measured"
+COLUMNS = 4
+EXPONENTS = {axis.name: axis.exponent for axis in growth.AXES}
+HEADINGS = {"cpu": "On a CPU", "gpu": "On a GPU"}
+Record = dict[str, Any] | None
+Results = dict[str, Any] | None
+
+
+def refreshed(page: str, found: dict[str, Results]) -> str:
+    """Return the page with what stands between its markers made anew."""
+    before, rest = page.split(BEGIN)
+    after = rest.split(END)[1]
+    sections = "\n\n".join(section(kind, found[kind]) for kind in HEADINGS)
+    return f"{before}{BEGIN}\n\n{sections}\n\n{END}{after}"
+
+
+def section(kind: str, found: Results) -> str:
+    """Return what was measured on one kind of device."""
+    entries = {} if found is None else found["benchmarks"]
+    parts = [f"## {HEADINGS[kind]}", circumstances(entries), *tables(rows(kind, entries))]
+    if entries:
+        parts += ["### The figures behind the ratios", figures(entries)]
+    if kind == "cpu" and "growth" in entries:
+        parts.append(f"![{CAPTION}]({FIGURE})")
+    return "\n\n".join(parts)
+
+
+def rows(kind: str, entries: dict[str, Any]) -> list[tuple[Ratio, Record]]:
+    """Return every ratio that is about a kind of device, with its record if it was measured.
+
+    A CPU is what all of them are about; on a GPU stand those that are about nothing else, and
+    those that were measured.
+    """
+    found = []
+    for name in NAMES:
+        module = import_module(f"benchmarks.{name}")
+        known = records(entries, name)
+        everything = devices(module) == ("cuda",) if kind == "gpu" else "cpu" in devices(module)
+        for ratio in (ratio for ratios in module.RATIOS.values() for ratio in ratios):
+            if everything or ratio.what in known:
+                found.append((ratio, known.get(ratio.what)))
+    return found
+
+
+def records(entries: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what was measured of each ratio of a benchmark."""
+    trials = entries.get(name, {"trials": []})["trials"]
+    return {record["what"]: record for trial in trials for record in trial["ratios"]}
+
+
+def circumstances(entries: dict[str, Any]) -> str:
+    """Return a sentence about machine, versions and rounds; several where they differ."""
+    said = dict.fromkeys(sentence(entry) for entry in entries.values())
+    return " ".join(said) or f"{NOT_YET.capitalize()}."
+
+
+def sentence(entry: dict[str, Any]) -> str:
+    hardware, versions = entry["hardware"], entry["versions"]
+    machine = ", ".join(filter(None, (hardware.get("gpu"), hardware["cpu"])))
+    shown = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"{machine}, {hardware['cores']} cores, {entry['threads']} threads; {entry['rounds']} "
+        f"rounds on {entry['began'].split()[0]}; {shown}."
+    )
+
+
+def tables(found: list[tuple[Ratio, Record]]) -> list[str]:
+    """Return a table of what has a target, and one of what has none."""
+    aimed = [
+        f"| {ratio.what} | {ratio.target} | {measured(record)} | {verdict(record)} |"
+        for ratio, record in found
+        if ratio.target != "-"
+    ]
+    other = [
+        f"| {ratio.what} | {measured(record)} |" for ratio, record in found if ratio.target == "-"
+    ]
+    heads = ("| what | target | measured | |\n|---|---|---|---|", "| what | measured |\n|---|---|")
+    return [
+        "\n".join([head, *lines])
+        for head, lines in zip(heads, (aimed, other), strict=True)
+        if lines
+    ]
+
+
+def measured(record: Record) -> str:
+    if record is None:
+        return NOT_YET
+    if record["median"] is None:
+        return f"not measured: {record['absent']}"
+    return results.spread(record)
+
+
+def verdict(record: Record) -> str:
+    return "" if record is None else results.VERDICTS[record["met"]]
+
+
+def figures(entries: dict[str, Any]) -> str:
+    """Return the table of every contestant's median."""
+    lines = ["| benchmark | contestant | median |", "|---|---|---|"]
+    for name, entry in entries.items():
+        for trial in entry["trials"]:
+            lines += [
+                f"| {name}, {trial['name']} | {who} | {amount(median(values), trial['unit'])} |"
+                for who, values in trial["contestants"].items()
+            ]
+    return "\n".join(lines)
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a figure in a unit that makes it readable."""
+    base, _, rest = unit.partition(" ")
+    if base == "s":
+        base, factor = next(
+            (u, f) for u, f in (("s", 1), ("ms", 1e3), ("µs", 1e6)) if value * f >= 1 or f == 1e6
+        )
+        value *= factor
+    return f"{value:.3g} {base} {rest}".strip()
+
+
+@style.house_style()
+def draw(entry: dict[str, Any], path: Path) -> None:
+    """Draw how many times the smallest size's cost each size has, one panel an axis."""
+    trials = entry["trials"]
+    count = -(-len(trials) // COLUMNS)
+    figure = style.new_figure(style.DOUBLE_COLUMN, 1.6 * count)
+    panels = figure.subplots(count, COLUMNS, squeeze=False).ravel()
+    for axes, trial in zip(panels, trials, strict=False):
+        panel(axes, trial)
+    for axes in panels[len(trials) :]:
+        axes.set_axis_off()
+    figure.supylabel("times the cost of the smallest")
+    style.save(figure, path)
+
+
+def panel(axes: Axes, trial: dict[str, Any]) -> None:
+    """Draw one axis: medians over a grey line of the arithmetic's exponent."""
+    costs = {int(size): median(values) for size, values in trial["contestants"].items()}
+    sizes, least = list(costs), min(costs)
+    arithmetic = [(size / least) ** EXPONENTS.get(trial["name"], 1) for size in sizes]
+    axes.loglog(sizes, arithmetic, color=style.LIGHT_GREY)
+    axes.loglog(sizes, [cost / costs[least] for cost in costs.values()], "o", color=style.BLUE)
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
+    axes.set_yticks(arithmetic, [f"{times:g}" for times in arithmetic])
+    axes.minorticks_off()
+    cost, _, size = trial["name"].partition(" with ")
+    axes.set(title=f"{cost}: {growth.slope(costs):.2f}", xlabel=size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.page", description=__doc__)
+    parser.add_argument("--results", type=Path, default=results.FOLDER)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    given = parser.parse_args()
+    found = {kind: results.newest(given.results, kind) for kind in HEADINGS}
+    write_text(given.page, refreshed(given.page.read_text(encoding="utf-8"), found))
+    if found["cpu"] and "growth" in found["cpu"]["benchmarks"]:
+        draw(found["cpu"]["benchmarks"]["growth"], given.page.parent / FIGURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Training steps: ours beside the floor, beside Pythae, and beside the naive form of the coupling.
+
+Ours is `Trainer.step`: shuffled batches from 8-bit storage, seeded noise, terms by name and the
+guard against NaN included. Logs, validations and checkpoints come on top of it in a run.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks import peers, stand_ins
+from benchmarks.floor import BareLoop
+from benchmarks.measure import Absent, Contestant, Options, Ratio, Trial, over, repeated
+from benchmarks.naive import NaiveCoupling
+from dpvae_cli.data import Dataset
+from dpvae_cli.model import VAE, build
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.training.trainer import Trainer
+
+OURS, PLAIN, FLOOR, PYTHAE = "ours", "ours, standard normal", "floor", "Pythae, plain VAE"
+BF16, NAIVE, NAIVE_STEPS = "ours, bf16", "naive form, bare loop", "naive form, our trainer"
+
+RATIOS = {
+    "MNIST": (
+        Ratio("MNIST step, decoupled, over the floor", over(OURS, FLOOR), at_most=1.05),
+        Ratio("MNIST step, decoupled, over Pythae's plain VAE", over(OURS, PYTHAE), at_most=0.9),
+        Ratio("MNIST step, decoupled over standard normal", over(OURS, PLAIN), at_most=1.08),
+        Ratio("MNIST step, bf16 over float32", over(BF16, OURS), at_most=0.75),
+    ),
+    "two moons": (
+        Ratio("two moons step, decoupled, over the naive form", over(OURS, NAIVE), at_most=0.6),
+        Ratio("two moons step, decoupled, over the naive form in our trainer",
+              over(OURS, NAIVE_STEPS)),
+        Ratio("two moons step, standard normal, over Pythae's", over(PLAIN, PYTHAE), at_most=0.3),
+        Ratio("two moons step, decoupled, over the floor", over(OURS, FLOOR)),
+    ),
+    "CelebA": (
+        Ratio("CelebA step from the mapped cache, over the floor", over(OURS, FLOOR), at_most=1.08),
+    ),
+}  # fmt: skip
+
+
+def trials(options: Options) -> Iterator[Trial]:
+    """Give MNIST, two moons and CelebA."""
+    yield mnist(options)
+    yield moons(options)
+    with stand_ins.faces(options.pick(4_000, 80)) as faces:
+        yield celeba(options, faces)
+
+
+def mnist(options: Options) -> Trial:
+    data, steps = stand_ins.mnist(options.pick(stand_ins.MNIST, 500)), options.pick(30, 2)
+    recipe = Recipe.load("vae_mnist")
+    plain = Recipe.load("vae_mnist", ["prior=standard_normal"])
+    contestants = {
+        OURS: ours(recipe, data, steps, options),
+        FLOOR: bare(recipe, data, steps, options),
+        PLAIN: ours(plain, data, steps, options),
+        PYTHAE: pythae(plain, data, steps, options),
+        BF16: bf16("vae_mnist", data, steps, options),
+    }
+    return Trial("MNIST", contestants, "s a step", facts(recipe, data, steps))
+
+
+def moons(options: Options) -> Trial:
+    recipe = Recipe.load("vae_moons")
+    plain = Recipe.load("vae_moons", ["prior=standard_normal"])
+    data, steps = recipe.data.load(), options.pick(300, 2)
+    contestants = {
+        OURS: ours(recipe, data, steps, options),
+        FLOOR: bare(recipe, data, steps, options),
+        NAIVE: bare(recipe, data, steps, options, naive=True),
+        NAIVE_STEPS: ours(recipe, data, steps, options, naive=True),
+        PLAIN: ours(plain, data, steps, options),
+        PYTHAE: pythae(plain, data, steps, options),
+    }
+    return Trial("two moons", contestants, "s a step", facts(recipe, data, steps))
+
+
+def celeba(options: Options, data: Dataset) -> Trial:
+    recipe, steps = Recipe.load("vae_celeba"), options.pick(8, 1)
+    contestants = {
+        OURS: ours(recipe, data, steps, options),
+        FLOOR: bare(recipe, data, steps, options),
+    }
+    return Trial("CelebA", contestants, "s a step", facts(recipe, data, steps))
+
+
+def facts(recipe: Recipe, data: Dataset, steps: int) -> dict[str, int]:
+    size = recipe.training.batch_size
+    return {"steps a turn": steps, "batch": size, "training examples": len(data.train)}
+
+
+def model_of(recipe: Recipe, data: Dataset, options: Options, *, naive: bool = False) -> VAE:
+    """Return a recipe's model with its first weights, with the naive coupling if wanted."""
+    model = build(recipe, example_shape=data.example_shape).to(options.device)
+    if naive:
+        model.prior.bijection = NaiveCoupling(model.prior.bijection)
+    return model
+
+
+def ours(
+    recipe: Recipe, data: Dataset, steps: int, options: Options, *, naive: bool = False
+) -> Contestant:
+    """Return steps of our trainer."""
+    model = model_of(recipe, data, options, naive=True) if naive else None
+    return repeated(Trainer(recipe, data, options.device, model).step, steps, options.device)
+
+
+def bare(
+    recipe: Recipe, data: Dataset, steps: int, options: Options, *, naive: bool = False
+) -> Contestant:
+    """Return steps of the bare loop on the examples as one float32 tensor on the device."""
+    loop = BareLoop(
+        model_of(recipe, data, options, naive=naive),
+        data.train.examples().to(options.device),
+        batch_size=recipe.training.batch_size,
+        learning_rate=recipe.training.learning_rate,
+    )
+    return repeated(loop.step, steps, options.device)
+
+
+def pythae(recipe: Recipe, data: Dataset, steps: int, options: Options) -> Contestant | Absent:
+    """Return steps of Pythae around copies of a recipe's networks."""
+    model = build(recipe, example_shape=data.example_shape)
+
+    def make() -> Contestant:
+        return peers.pythae(
+            copy.deepcopy(model.encoder.network),
+            copy.deepcopy(model.decoder),
+            data.train.examples(),
+            latent_dim=model.latent_dim,
+            batch_size=recipe.training.batch_size,
+            steps=steps,
+            device=options.device,
+        )
+
+    return peers.peer("Pythae", make)
+
+
+def bf16(name: str, data: Dataset, steps: int, options: Options) -> Contestant | Absent:
+    """Return our steps in bfloat16, where the processor multiplies it."""
+    if options.device.type == "cpu" and not multiplies_bf16():
+        return Absent("this processor has neither avx512_bf16 nor amx_bf16")
+    return ours(Recipe.load(name, ["training.precision=bf16"]), data, steps, options)
+
+
+def multiplies_bf16() -> bool:
+    """Tell whether the processor has instructions for bfloat16 products."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
