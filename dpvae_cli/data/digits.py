@@ -5,7 +5,6 @@ from typing import Literal, final
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from dpvae_cli.data.base import (
     Binarize,
@@ -44,6 +43,8 @@ class Digits(DataSpec):
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the digits that come with scikit-learn."""
+        from sklearn.datasets import load_digits  # noqa: PLC0415 - slow, and only digits need it
+
         bunch = load_digits()
         pixels = np.rint(bunch.images * (255 / LEVELS)).astype(np.uint8)
         images, labels = torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(bunch.target)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, final
 
+import numpy as np
 import torch
 from pydantic import Field
-from sklearn.datasets import make_moons
 from torch import Tensor
 
 from dpvae_cli.data.base import Dataset, DataSpec, Split
@@ -71,5 +71,23 @@ class Moons(DataSpec):
 
     def _draw(self, name: str, count: int) -> Split:
         seed = derive_seed(self.seed, "moons", name) % 2**32
-        points, labels = make_moons(count, noise=self.noise, random_state=seed)
+        points, labels = _points(count, noise=self.noise, generator=np.random.RandomState(seed))
         return Split(torch.from_numpy(points).float(), torch.from_numpy(labels))
+
+
+def _points(
+    count: int, *, noise: float, generator: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's moons to the bit, without the seconds that it takes to import.
+
+    A half of the points is on the upper moon, evenly spaced, the rest on the lower; they are
+    shuffled before the noise is drawn.
+    """
+    upper, lower = (np.linspace(0, np.pi, n) for n in (count // 2, count - count // 2))
+    x = np.concatenate([np.cos(upper), 1 - np.cos(lower)])
+    y = np.concatenate([np.sin(upper), 1 - np.sin(lower) - 0.5])
+    labels = np.repeat([0, 1], [len(upper), len(lower)])
+    order = np.arange(count)
+    generator.shuffle(order)
+    points = np.stack([x, y], axis=1)[order]
+    return points + generator.normal(scale=noise, size=points.shape), labels[order]

@@ -5,7 +5,6 @@ from typing import Literal, final
 
 import numpy as np
 import torch
-from scipy.io import loadmat
 from torch import Tensor
 
 from dpvae_cli.data.base import Dataset, DataSpec, Fraction, Split, held_out_shares
@@ -114,6 +113,8 @@ def _download(folder: Path, name: str) -> None:
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:
     """Return images `(count, 3, 32, 32)` and labels `(count,)`, 0 to 9."""
+    from scipy.io import loadmat  # noqa: PLC0415 - slow, and only SVHN needs it
+
     try:
         content = loadmat(path, variable_names=["X", "y"])
         images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)

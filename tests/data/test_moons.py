@@ -2,14 +2,16 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from sklearn.datasets import make_moons
 from torch import Tensor
 from torch.testing import assert_close
 
 from dpvae_cli.data import Moons
-from dpvae_cli.data.moons import distance_to_curve
+from dpvae_cli.data.moons import _points, distance_to_curve
 from tests.mathematics.random_models import normal
 
 
@@ -83,3 +85,12 @@ def test_splits_are_different_points():
 def test_refused_fields(fields):
     with pytest.raises(ValidationError):
         Moons(**fields)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 1.3])
+@pytest.mark.parametrize("count", [2, 3, 10, 4_001])
+def test_points_are_scikit_learns_to_the_bit(count, noise):
+    theirs, their_labels = make_moons(count, noise=noise, random_state=count + 7)
+    ours, labels = _points(count, noise=noise, generator=np.random.RandomState(count + 7))
+    assert np.array_equal(ours, theirs)
+    assert np.array_equal(labels, their_labels)
