@@ -15,6 +15,7 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.sampling.encodings import at_once
+from dpvae_cli.training.precision import Precision
 
 SAMPLES = 21_000
 RATIOS = {
@@ -32,7 +33,8 @@ def trials(options: Options) -> Iterator[Trial]:
     """Give one picture of MNIST's shape under the decoupled model."""
     device, samples = options.device, options.pick(SAMPLES, 100)
     data = stand_ins.mnist(1)
-    model = build(Recipe.load("vae_mnist"), example_shape=data.example_shape).to(device).eval()
+    model = build(Recipe.load("vae_mnist"), example_shape=data.example_shape).eval()
+    model = Precision("float32", device).placed(model)
     x = data.train.examples().to(device)
     z = torch.randn(samples, model.latent_dim, device=device)
     batches = z.split(at_once(model))

@@ -204,3 +204,50 @@ def test_masks():
     assert halves(4, 2) == alternating(4, 2)
     assert untransformed(halves(1, 4)) == [0, 1]
     assert untransformed(halves(2, 4)) == []
+
+
+SOME_MASKS = MASKS | {
+    "nothing conditions": lambda blocks, latent_dim: ((0,) * latent_dim,) * blocks,
+    "apart": lambda blocks, latent_dim: (
+        (1, *(0,) * (latent_dim - 2), 1),
+        (0, *(1,) * (latent_dim - 1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("rows", [None, 5], ids=["at once", "in parts"])
+@pytest.mark.parametrize("bound", [0.5, 1.0, None])
+@pytest.mark.parametrize("kind", SOME_MASKS)
+@pytest.mark.parametrize("latent_dim", [3, 8])
+def test_is_the_same_without_gradients(latent_dim, kind, bound, rows):
+    """Without gradients what a mask cuts off is left out, and large batches go in parts."""
+    bijection = random_coupling(SOME_MASKS[kind](4, latent_dim), bound=bound)
+    z = points(latent_dim)
+    before = z.clone()
+    for way in (bijection.forward, bijection.inverse):
+        recorded = way(z)
+        with torch.no_grad():
+            bijection._rows_at_once = rows or bijection._rows_at_once
+            plain = way(z)
+        assert recorded[0].requires_grad
+        assert not plain[0].requires_grad
+        assert_close(plain, tuple(part.detach() for part in recorded), rtol=1e-12, atol=1e-12)
+    assert torch.equal(z, before)
+
+
+@torch.no_grad()
+def test_parts_are_as_many_as_a_cache_holds(monkeypatch):
+    bijection = AffineCoupling(halves(2, 2), hidden=64)
+    seen = []
+    original = bijection._forward
+    monkeypatch.setattr(bijection, "_forward", lambda z: seen.append(len(z)) or original(z))
+    bijection.forward(torch.zeros(2_500, 2))
+    assert seen == [1_024, 1_024, 452]
+    assert bijection.forward(torch.zeros(0, 2))[1].shape == (0,)
+
+
+def test_weights_of_other_masks_are_refused():
+    saved = AffineCoupling(halves(2, 2)).state_dict()
+    with pytest.raises(RuntimeError, match="masks"):
+        AffineCoupling(tuple(reversed(halves(2, 2)))).load_state_dict(saved)
+    AffineCoupling(halves(2, 2)).double().load_state_dict(saved)
