@@ -80,5 +80,5 @@ def _reported(plan: Plan, figures: Sequence[Path]) -> list[Path]:
         metrics=study.metrics or None,
         published=study.published,
         figures=figures,
-        notes=study.notes,
+        notes=[*study.notes, *filter(None, [plan.left_out])],
     )

@@ -27,12 +27,13 @@ NAMED = 12
 @final
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a study, in order, and where the study is kept."""
+    """The cells of a study, in order, where the study is kept, and what of it is left out."""
 
     name: str
     study: Study
     folder: Path
     cells: tuple[Cell, ...]
+    left_out: str = ""
 
     @property
     def figures(self) -> Path:
@@ -77,6 +78,7 @@ def plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIE
     folder = studies / loaded.name
     candidates = list(_candidates(loaded))
     found: dict[str, Cell] = {}
+    others: set[str] = set()
     wrong = _Mistakes()
     for candidate in candidates:
         try:
@@ -84,15 +86,19 @@ def plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIE
         except RecipeError as error:
             if only is None or fnmatchcase(candidate.base, only):
                 wrong.add(error, candidate.path.stem)
+            others.add(candidate.base)
             continue
         cell = _cell(recipe, candidate, loaded.study, folder)
         if only is None or fnmatchcase(cell.name, only) or fnmatchcase(base(cell), only):
             found.setdefault(cell.name, cell)
+        else:
+            others.add(cell.name)
     wrong.complain()
     if not found:
         raise _nothing_fits(only or "*", candidates)
     cells = _with_figures(list(found.values()), loaded.study.figures)
-    return Plan(loaded.name, loaded.study, folder, tuple(cells))
+    told = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
+    return Plan(loaded.name, loaded.study, folder, tuple(cells), told if others else "")
 
 
 def base(cell: Cell) -> str:

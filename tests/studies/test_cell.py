@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,15 @@ def test_a_figure_that_cannot_be_drawn_does_not_lose_the_others(tmp_path):
     assert [path.name for path in finished.figures] == ["training.png"]
     assert len(finished.problems) == 1
     assert finished.problems[0].startswith("figure samples: ")
+
+
+def test_the_report_says_what_was_left_out(tmp_path):
+    found = planned(tmp_path, "prior=decoupled")
+    assert run(found.cells[0])[0].end == "done"
+    finish(replace(found, left_out="Only these: 1 of the 4 runs of the study"), OPTIONS)
+    assert "Only these: 1 of the 4 runs" in (found.folder / "report.md").read_text()
+    finish(found, OPTIONS)
+    assert "Only these" not in (found.folder / "report.md").read_text()
 
 
 def test_nothing_is_drawn_of_cells_that_are_not_there(tmp_path):

@@ -72,6 +72,9 @@ def test_only(tmp_path):
         "vae_moons-decoupled-seed0",
         "info_moons-decoupled-seed0",
     ]
+    assert not plan(loaded).left_out
+    told = "Only *-decoupled-*: 2 of the 4 runs of the study"
+    assert plan(loaded, only="*-decoupled-*").left_out == told
     [whole] = plan(loaded, only="vae_moons-decoupled-seed0").cells
     assert plan(loaded, only=whole.name).cells == (whole,)
     with pytest.raises(UsageError, match=r"fits no cell .* vae_moons-standard_normal-seed0, vae"):
