@@ -131,6 +131,7 @@ FACTS = (
         "log q(z), z0 above z",
         Better.HIGHER,
         "how much higher the lowest log q(z) on lines in z0 is than on lines in z",
+        is_headline=True,
     ),
     MetricFacts("path_z", "lowest on z-lines", Better.HIGHER, "lowest log q(z) on lines in z"),
     MetricFacts("path_z0", "lowest on z0-lines", Better.HIGHER, "lowest log q(z) on lines in z0"),
