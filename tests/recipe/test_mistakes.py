@@ -49,7 +49,7 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         (
             "training.iteratons=5",
             "unknown key (given 5); did you mean iterations?; allowed: iterations, batch_size, "
-            "learning_rate, precision, ema, log_every, validate_every, checkpoint_every, "
+            "learning_rate, precision, compile, ema, log_every, validate_every, checkpoint_every, "
             "tensorboard",
         ),
         (
@@ -177,7 +177,7 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         (
             "training=fast",
             '"fast" is no section; its fields: iterations, batch_size, learning_rate, precision, '
-            "ema, log_every, validate_every, checkpoint_every, tensorboard",
+            "compile, ema, log_every, validate_every, checkpoint_every, tensorboard",
         ),
         (
             "likelihood={kind: gaussian, learned: true, scale: 1e-5}",
