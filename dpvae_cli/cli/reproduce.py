@@ -117,6 +117,10 @@ def reproduce(
     if study is None:
         _list()
         return
+    if executor is ExecutorName.local and not dry_run:
+        from dpvae_cli.studies.executors import local
+
+        local.prepare()
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.studies.cells import Options
     from dpvae_cli.studies.loading import load

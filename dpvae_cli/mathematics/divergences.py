@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial import KDTree
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.shapes import Codes, OtherCodes, Scalar
@@ -74,5 +73,7 @@ def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> Neighb
 
 def _neighbour_distance(points: np.ndarray, others: np.ndarray, *, k: int) -> np.ndarray:
     """Return the distance of each point to its k-th nearest among `others`, `(points,)`."""
+    from scipy.spatial import KDTree  # noqa: PLC0415 - slow, and only this needs it
+
     distances, _ = KDTree(others).query(points, k=[k])
     return np.asarray(distances)[:, 0]

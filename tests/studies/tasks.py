@@ -62,3 +62,13 @@ def never_end(cell: Cell, *, device, tell):
     tell(Event(cell.name, "started"))
     time.sleep(600)
     return Outcome(cell.name, "done")
+
+
+def note_threads(cell: Cell, *, device, tell):
+    """Say with how many threads torch and numpy's library compute, and what MARK says."""
+    import torch  # noqa: PLC0415 - the other tasks do without
+    from threadpoolctl import threadpool_info  # noqa: PLC0415 - as above
+
+    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    told = {torch.get_num_threads(), *pools}
+    return Outcome(cell.name, "done", f"{sorted(told)} {os.environ.get('MARK')}")

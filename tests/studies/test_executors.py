@@ -15,7 +15,7 @@ from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.studies.cell import run_cell
 from dpvae_cli.studies.cells import Options, Outcome, silent
 from dpvae_cli.studies.executors.base import Schedule
-from dpvae_cli.studies.executors.local import LocalExecutor
+from dpvae_cli.studies.executors.local import LocalExecutor, prepare
 from dpvae_cli.studies.executors.slots import slots
 from dpvae_cli.studies.state import recipe_of
 from dpvae_cli.training.loop import train
@@ -86,6 +86,16 @@ def test_workers_stay_warm_each_on_its_device(tmp_path, monkeypatch):
     assert {threads for _, _, threads in told} == {"3"}
     assert "OMP_NUM_THREADS" not in os.environ
     assert not multiprocessing.active_children()
+
+
+def test_workers_take_over_what_the_parent_has_now(tmp_path, monkeypatch):
+    """They are forked from a process that was started earlier, with one thread."""
+    prepare()
+    monkeypatch.setenv("MARK", "set later")
+    for threads in (1, 3):
+        made = LocalExecutor(["cpu"], threads=threads)
+        [outcome] = made.run(fake_cells(tmp_path, 1), tasks.note_threads, silent)
+        assert outcome.message == f"[{threads}] set later"
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path):

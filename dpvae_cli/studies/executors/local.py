@@ -6,14 +6,28 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
-from multiprocessing.context import SpawnProcess
+from multiprocessing import connection, forkserver, get_all_start_methods, get_context
+from multiprocessing.process import BaseProcess
 from typing import Any, final
 
 from dpvae_cli.studies.cells import Cell, Outcome, Tell
 from dpvae_cli.studies.executors.base import RETRIES, Executor, Schedule, Task
 from dpvae_cli.studies.executors.team import POLL, Team, see_through
 from dpvae_cli.studies.executors.worker import serve, signals_held
+
+METHOD: Any = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+IMPORTED = ["dpvae_cli.studies.cell"]
+
+
+def prepare() -> None:
+    """Start the process that workers are forked from; it imports what they need meanwhile.
+
+    Without it, or where processes cannot be forked, workers import for themselves.
+    """
+    if METHOD == "forkserver":
+        forkserver.set_forkserver_preload(IMPORTED)
+        with _threads(1):  # what has no threads can be forked
+            forkserver.ensure_running()
 
 
 @final
@@ -49,7 +63,7 @@ class LocalExecutor(Executor):
 @final
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     pipe: connection.Connection
     cell: Cell | None = None
 
@@ -116,12 +130,17 @@ class _Team(Team):
                     os.kill(worker.process.pid, number)
 
     def _hire(self, slot: int) -> _Worker:
-        ours, theirs = get_context("spawn").Pipe()
-        process = get_context("spawn").Process(
-            target=serve, args=(theirs, self._task, self._devices[slot]), daemon=True
-        )
-        with _threads(self._threads), signals_held():
-            process.start()
+        context = get_context(METHOD)
+        ours, theirs = context.Pipe()
+        with _threads(self._threads):
+            surroundings = dict(os.environ)
+            process = context.Process(
+                target=serve,
+                args=(theirs, self._task, self._devices[slot], surroundings),
+                daemon=True,
+            )
+            with signals_held():
+                process.start()
         theirs.close()
         self._workers[slot] = _Worker(process, ours)
         return self._workers[slot]

@@ -14,10 +14,11 @@ from dpvae_cli.studies.executors.base import Task, attempt
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve(pipe: Connection, task: Task, device: str) -> None:
+def serve(pipe: Connection, task: Task, device: str, environment: dict[str, str]) -> None:
     """Do cells until the pipe closes; a signal lets the cell at work save and ends the worker."""
     for number in SIGNALS:
         signal.signal(number, _stop)
+    _settle(environment)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # Ctrl-C is the parent's, which passes it on once
     try:
@@ -25,6 +26,18 @@ def serve(pipe: Connection, task: Task, device: str) -> None:
             _serve(pipe, task, device)
     except (EOFError, OSError, KeyboardInterrupt):
         return  # the parent has gone, or wants no more
+
+
+def _settle(environment: dict[str, str]) -> None:
+    """Take over the parent's environment, and compute with the threads that it says."""
+    import torch  # noqa: PLC0415 - slow, and the parent asks for workers before it needs it
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - as above
+
+    os.environ.clear()
+    os.environ.update(environment)
+    threads = int(environment["OMP_NUM_THREADS"])
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
 
 
 def _serve(pipe: Connection, task: Task, device: str) -> None:
