@@ -66,8 +66,8 @@ def never_end(cell: Cell, *, device, tell):
 
 def note_threads(cell: Cell, *, device, tell):
     """Say with how many threads torch and numpy's library compute, and what MARK says."""
-    import torch  # noqa: PLC0415 - the other tasks do without
-    from threadpoolctl import threadpool_info  # noqa: PLC0415 - as above
+    import torch
+    from threadpoolctl import threadpool_info
 
     pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     told = {torch.get_num_threads(), *pools}
