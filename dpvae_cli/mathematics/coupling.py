@@ -21,8 +21,8 @@ from torch.nn import functional
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.masks import Mask
 
-IN_CACHE = 2**17
-"""Numbers of a hidden layer that a CPU works on at a time where no gradient is wanted."""
+IN_CACHE = 2**18
+"""Numbers of a hidden layer that a core works on at a time where no gradient is wanted."""
 
 Place = slice | list[int]
 Way = Callable[[Codes], tuple[Codes, PerExample]]
@@ -108,9 +108,10 @@ class AffineCoupling(nn.Module):
 
     def _in_parts(self, way: Way, z: Codes) -> tuple[Codes, PerExample]:
         """Send codes through, where no gradient is wanted as many at a time as a cache holds."""
-        if torch.is_grad_enabled() or z.device.type != "cpu" or len(z) <= self._rows_at_once:
+        rows = self._rows_at_once * torch.get_num_threads()
+        if torch.is_grad_enabled() or z.device.type != "cpu" or len(z) <= rows:
             return way(z)
-        values, log_dets = zip(*(way(part) for part in z.split(self._rows_at_once)), strict=True)
+        values, log_dets = zip(*(way(part) for part in z.chunk(-(-len(z) // rows))), strict=True)
         return torch.cat(values), torch.cat(log_dets)
 
     def _forward(self, z: Codes) -> tuple[Codes, PerExample]:

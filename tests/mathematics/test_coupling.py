@@ -241,8 +241,11 @@ def test_parts_are_as_many_as_a_cache_holds(monkeypatch):
     seen = []
     original = bijection._forward
     monkeypatch.setattr(bijection, "_forward", lambda z: seen.append(len(z)) or original(z))
-    bijection.forward(torch.zeros(2_500, 2))
-    assert seen == [1_024, 1_024, 452]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    bijection.forward(torch.zeros(10_000, 2))
+    assert seen == [3_334, 3_334, 3_332]
+    bijection.forward(torch.zeros(4_096, 2))
+    assert seen[3:] == [4_096]
     assert bijection.forward(torch.zeros(0, 2))[1].shape == (0,)
 
 
