@@ -18,10 +18,10 @@ def serve(pipe: Connection, task: Task, device: str, environment: dict[str, str]
     """Do cells until the pipe closes; a signal lets the cell at work save and ends the worker."""
     for number in SIGNALS:
         signal.signal(number, _stop)
-    _settle(environment)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # Ctrl-C is the parent's, which passes it on once
     try:
+        _settle(environment)
         with _signals_held(how=_unblock()):
             _serve(pipe, task, device)
     except (EOFError, OSError, KeyboardInterrupt):
