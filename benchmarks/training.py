@@ -16,6 +16,7 @@ from benchmarks.naive import NaiveCoupling
 from dpvae_cli.data import Dataset
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.training import threads
 from dpvae_cli.training.precision import Precision
 from dpvae_cli.training.trainer import Trainer
 
@@ -108,9 +109,16 @@ def model_of(recipe: Recipe, data: Dataset, options: Options, *, naive: bool = F
 def ours(
     recipe: Recipe, data: Dataset, steps: int, options: Options, *, naive: bool = False
 ) -> Contestant:
-    """Return steps of our trainer."""
+    """Return steps of our trainer, with the threads that a run takes."""
     model = model_of(recipe, data, options, naive=True) if naive else None
-    return repeated(Trainer(recipe, data, options.device, model).step, steps, options.device)
+    trainer = Trainer(recipe, data, options.device, model)
+    turn = repeated(trainer.step, steps, options.device)
+
+    def with_its_threads() -> float:
+        with threads.limited(trainer.model, trainer.next_examples()):
+            return turn()
+
+    return with_its_threads
 
 
 def bare(

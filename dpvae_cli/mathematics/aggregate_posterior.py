@@ -1,9 +1,9 @@
 """The aggregate posterior q(z) = 1/N sum over n of q(z|x_n), exactly (paper, section 4.1).
 
 Every log-density is a log-sum-exp over all N components. The exponents are quadratic in z, so a
-block of them is one matrix product of (z^2, z) with per-component coefficients; a running maximum
-keeps the memory at one block whatever N is. All of it is float64: float32 products cancel at small
-component scales (1e-2 nats at scale 0.03, L = 32).
+block of them, less the largest found so far, is one matrix product of (z^2, z, 1, -largest) with
+per-component coefficients; memory stays at one block whatever N is. All of it is float64: float32
+products cancel at small component scales (1e-2 nats at scale 0.03, L = 32).
 """
 
 import math
@@ -21,6 +21,9 @@ ROWS, COLUMNS = 256, 1024
 NEGLIGIBLE = -80.0
 """Exponents this far below a row's largest count as this far: N exp(-80) is lost in the rounding of
 the sum, and exponentials that underflow cost ten times as much."""
+LARGE = 600.0
+"""Exponents this far above the largest so far are still summed as they are: exp(709) is a float64,
+and taking a new largest off costs another pass."""
 
 
 @final
@@ -86,45 +89,53 @@ class AggregatePosterior:
             self.log_variance[:, dimensions].split(COLUMNS),
             strict=True,
         ):
-            total.add(*_coefficients(mean - centre, log_variance))
+            total.add(_coefficients(mean - centre, log_variance))
         return (total.value() - math.log(len(self))).to(z.device)
 
 
-def _coefficients(mean: Components, log_variance: Components) -> tuple[Tensor, Tensor]:
-    """Return A `(2 latent, components)` and c: log q(z|x_n) = [z^2, z] A_n + c_n."""
+def _coefficients(mean: Components, log_variance: Components) -> Tensor:
+    """Return A `(2 latent + 2, components)`: [z^2, z, 1, -m] A_n = log q(z|x_n) - m."""
     precision = torch.exp(-log_variance)
-    coefficients = torch.cat([-0.5 * precision, precision * mean], dim=1).T
-    constants = -0.5 * (precision * mean.square() + log_variance + LOG_2PI).sum(dim=1)
-    return coefficients, constants
+    constants = -0.5 * (precision * mean.square() + log_variance + LOG_2PI).sum(dim=1, keepdim=True)
+    parts = [-0.5 * precision, precision * mean, constants, torch.ones_like(constants)]
+    return torch.cat(parts, dim=1).T.contiguous()
 
 
 @final
 class _LogSumExp:
-    """log sum_n exp([z^2, z] A_n + c_n) of each row, over blocks of n that come one by one."""
+    """log sum_n exp([z^2, z, 1, 0] A_n) of each row, over blocks of n that come one by one.
+
+    Each row's sum is kept relative to exp(m), m nearly its largest exponent so far; -m is the last
+    of the row's features.
+    """
 
     def __init__(self, features: Tensor) -> None:
-        self._features = features
-        self._maximum = features.new_full((len(features), 1), -torch.inf)
-        self._total = features.new_zeros(len(features), 1)
+        one = features.new_ones(len(features), 1)
+        self._features = torch.cat([features, one, torch.zeros_like(one)], dim=1)
+        self._total = torch.zeros_like(one)
         self._scratch = features.new_empty(ROWS * COLUMNS)
+        self._is_empty = True
 
-    def add(self, coefficients: Tensor, constants: Tensor) -> None:
+    def add(self, coefficients: Tensor) -> None:
         """Add one block of components to every row."""
         for start in range(0, len(self._features), ROWS):
             rows = slice(start, start + ROWS)
-            features, maximum = self._features[rows], self._maximum[rows]
-            shape = len(features), len(constants)
+            features, total = self._features[rows], self._total[rows]
+            shape = len(features), coefficients.shape[1]
             exponents = self._scratch[: shape[0] * shape[1]].view(shape)
-            torch.addmm(constants, features, coefficients, out=exponents)
-            larger = torch.maximum(maximum, exponents.amax(dim=1, keepdim=True))
-            summands = exponents.sub_(larger).clamp_(min=NEGLIGIBLE).exp_()
-            total = self._total[rows]
-            total.mul_(torch.exp(maximum - larger)).add_(summands.sum(dim=1, keepdim=True))
-            maximum.copy_(larger)
+            torch.mm(features, coefficients, out=exponents)
+            largest = exponents.amax(dim=1, keepdim=True)
+            if self._is_empty or bool((largest > LARGE).any()):
+                rise = largest if self._is_empty else largest.clamp(min=0)
+                exponents.sub_(rise)
+                features[:, -1:].sub_(rise)
+                total.mul_(torch.exp(-rise.clamp(min=0)))
+            total.add_(exponents.clamp_(min=NEGLIGIBLE).exp_().sum(dim=1, keepdim=True))
+        self._is_empty = False
 
     def value(self) -> Tensor:
         """Return the sum's logarithm, `(rows,)`."""
-        return (self._maximum + torch.log(self._total)).squeeze(1)
+        return (torch.log(self._total) - self._features[:, -1:]).squeeze(1)
 
 
 def _double(tensor: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from dpvae_cli.regularizers import Term
 from dpvae_cli.sampling.encodings import decode
 from dpvae_cli.sampling.samples import prior_samples
 from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training import own_model
+from dpvae_cli.training import own_model, threads
 from dpvae_cli.training.listener import Listener, Silent
 from dpvae_cli.training.metrics_log import MetricsLog
 from dpvae_cli.training.precision import Precision, refuse_device
@@ -99,11 +99,12 @@ def train(
         if start is not None and start.checkpoint is not None:
             trainer.restore(start.checkpoint)
         trainer.settle()
-        folder.write_start(recipe, device=chosen)
-        if mark_latest:
-            point_latest(folder.path)
-        with Run(trainer, folder, listener or Silent()) as run:
-            run.to_the_end()
+        with threads.limited(trainer.model, trainer.next_examples()):
+            folder.write_start(recipe, device=chosen)
+            if mark_latest:
+                point_latest(folder.path)
+            with Run(trainer, folder, listener or Silent()) as run:
+                run.to_the_end()
         trained = trainer.trained().eval()
         draw_samples(trained, dataset, folder, seed=recipe.seed)
         return trained

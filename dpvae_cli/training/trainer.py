@@ -77,7 +77,7 @@ class Trainer:
         if wanted == "off":
             self.is_compiled = False
             return
-        x = self.precision.batch(self.split.examples(self._order.batch(self.iteration)))
+        x = self.next_examples()
         if self.is_compiled is None:
             left = self.recipe.training.iterations - self.iteration
             pays = wanted == "auto" and compilation.pays(self._computing, x, steps=left)
@@ -85,6 +85,10 @@ class Trainer:
         if self.is_compiled:
             compilation.refuse_failure(self._computing, x)
             self._computing = compilation.compiled(self._computing)
+
+    def next_examples(self) -> Examples:
+        """Return the examples of the next batch, as stored: for trials, which draw nothing."""
+        return self.precision.batch(self.split.examples(self._order.batch(self.iteration)))
 
     def step(self) -> dict[str, Term]:
         """Do one optimizer step and return its terms, still on the device."""

@@ -136,3 +136,13 @@ def test_samples_follow_the_generator_and_know_their_sizes():
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
     assert (len(posterior), posterior.latent_dim) == (7, 3)
+
+
+def test_a_component_far_likelier_than_all_before_it(small_blocks):
+    """A row's largest exponent rises by thousands of nats from block to block, and falls again."""
+    distances = torch.tensor([90.0, 80, 70, 60, 50, 40, 30, 20, 10, 5, 1, 0, 3, 30, 70, 90, 2])
+    mean = torch.stack([distances, -distances], dim=1).double()
+    log_variance = torch.full_like(mean, 2 * math.log(0.3))
+    z = torch.cat([normal(9, 2), torch.full((3, 2), 85.0, dtype=torch.float64)])
+    found = AggregatePosterior(mean, log_variance).log_prob(z)
+    assert_close(found, mixture(mean, log_variance).log_prob(z), rtol=1e-12, atol=1e-10)
