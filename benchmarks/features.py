@@ -42,8 +42,8 @@ def trials(options: Options) -> Iterator[Trial]:
         extractor = features.build(FeatureOptions(weights=file), device)
     theirs = inception._network(state, inception.FULL).eval().to(device)
     pictures = Split(stand_ins.images(count, 3, 64, 64))
-    stored = [pictures.examples(slice(i, i + BATCH)) for i in range(0, count, BATCH)]
-    ready = [features.eight_bit(images).to(device) for images in stored]
+    order = torch.arange(count)
+    ready = [features.eight_bit(pictures.examples(i)).to(device) for i in order.split(BATCH)]
 
     @torch.no_grad()
     def alone(network: nn.Module) -> None:
@@ -52,7 +52,7 @@ def trials(options: Options) -> Iterator[Trial]:
                 network(images)
 
     works = {
-        OURS: lambda: feature_statistics(extractor, stored, lambda _: None),
+        OURS: lambda: feature_statistics(extractor, pictures.examples, order, lambda _: None),
         BARE: lambda: alone(extractor.network),
         THEIRS: lambda: alone(theirs),
     }

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import typer
 
 from dpvae_cli.cli.preparation import shown_on_demand
-from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun
+from dpvae_cli.foundation import launch
+from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,19 +20,27 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 UNBOUNDED = 10_000
+SHARED = ("train", "evaluate")
+"""Commands that several processes may run together."""
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|-")
 """A number, perhaps with its error, or a dash where there is none."""
 
 
-def stderr() -> "Console":
-    """Return a console on stderr, made anew so that redirections are seen."""
+def stderr(*, for_errors: bool = False) -> "Console":
+    """Return a console on stderr, made anew so that redirections are seen.
+
+    Of processes that share a run the first one alone is heard, but for errors.
+    """
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    quiet = not (for_errors or launch.is_first())
+    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
 
 
 def result(text: str) -> None:
-    """Print a result to stdout as it is."""
+    """Print a result to stdout as it is; of processes that share a run the first one does."""
+    if not launch.is_first():
+        return
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
@@ -48,6 +57,8 @@ def table(
     to_stderr: bool = False,
 ) -> None:
     """Print a table to stdout: numbers to the right; wraps on a terminal, and nowhere else."""
+    if not launch.is_first():
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -73,7 +84,7 @@ def fail(error: DpvaeError) -> None:
     message = Text.assemble(("Error: ", "bold red"), str(error))
     if error.hint:
         message.append(f"\n{error.hint}")
-    stderr().print(message)
+    stderr(for_errors=True).print(message)
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
@@ -83,7 +94,11 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             with shown_on_demand():
+                if launch.launched():
+                    return _together(command, *args, **kwargs)
                 return command(*args, **kwargs)
+        except EndedByAnother as error:
+            raise typer.Exit(error.status) from error
         except DpvaeError as error:
             fail(error)
             raise typer.Exit(exit_code(error)) from error
@@ -94,6 +109,21 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(1) from error
 
     return run
+
+
+def _together(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a command in one of several processes that torchrun, or anything like it, has started."""
+    from dpvae_cli.foundation.joining import joined
+
+    if command.__name__ not in SHARED:
+        if not launch.is_first():
+            raise EndedByAnother(status=UsageError.exit_code)
+        raise UsageError(
+            f"{command.__name__} runs in one process, and here are {launch.world_size()}",
+            hint="Leave torchrun out: dpvae train and dpvae eval alone share their work.",
+        )
+    with joined():
+        return command(*args, **kwargs)
 
 
 def exit_code(error: DpvaeError) -> int:

@@ -46,11 +46,13 @@ class Split:
         """Return examples as the model sees them, the same at every call."""
         return _as_float(self.stored[index])
 
-    def training_batch(self, index: Indices, generator: torch.Generator) -> Examples:
-        """Return a training batch; `generator` draws dynamic binarisation."""
+    def training_batch(
+        self, index: Indices, generator: torch.Generator, *, rows: slice = slice(None)
+    ) -> Examples:
+        """Return some rows of a training batch; `generator` draws dynamic binarisation of all."""
         if self.redrawn_from is None:
-            return self.examples(index)
-        return torch.bernoulli(_as_float(self.redrawn_from[index]), generator=generator)
+            return self.examples(index[rows])
+        return torch.bernoulli(_as_float(self.redrawn_from[index]), generator=generator)[rows]
 
     def part(self, rows: slice) -> "Split":
         """Return some of the examples, as they are here."""

@@ -16,7 +16,9 @@ from dpvae_cli.evaluation.pockets import path
 from dpvae_cli.evaluation.skl import skl, skl_knn
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.joining import joined
 from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.processes import ProcessGroup
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.model import CHECKED, VAE
 from dpvae_cli.recipe import Evaluation
@@ -98,7 +100,7 @@ def evaluate(
         data: what it was trained on; q(z) is over its training split.
         metrics: names as `dpvae eval --metrics` takes them.
         evaluation: sizes; the paper's by default.
-        seed: of every draw.
+        seed: of every draw. Processes started together, by torchrun for one, share the work.
         features: which network looks at images for fid, fid_lp and kid; Inception by default.
 
     Returns:
@@ -115,8 +117,8 @@ def evaluate(
         >>> [r.metric for r in dpvae.evaluate(model, data, ["skl"], evaluation=recipe.evaluation)]
         ['skl']
     """
-    with evaluating(model):
-        return _evaluated(model, data, ",".join(metrics), evaluation, seed, features)
+    with joined() as group, evaluating(model):
+        return _evaluated(model, data, ",".join(metrics), evaluation, seed, features, group)
 
 
 def _evaluated(
@@ -126,6 +128,7 @@ def _evaluated(
     evaluation: Evaluation | None,
     seed: int,
     features: FeatureOptions | None,
+    group: ProcessGroup,
 ) -> list[Result]:
     model.check(data.train.examples(slice(0, CHECKED)).to(model.device, model.dtype))
     names = metric_names(
@@ -136,10 +139,11 @@ def _evaluated(
     subject = Subject(
         model,
         lambda: data,
-        EncodedTraining(model, lambda: data),
+        EncodedTraining(model, lambda: data, group=group),
         evaluation or Evaluation(),
         seed,
         features=features or FeatureOptions(),
         training_note=data.note,
+        group=group,
     )
     return [result for name in names for result in _noted(subject, name)]

@@ -1,6 +1,6 @@
 """Mean and covariance of features, streamed: images come in batches and are not kept."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.evaluation.features import Extractor
+from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.frechet import RunningMoments
 
@@ -36,17 +37,31 @@ class FeatureStatistics:
 
 
 def feature_statistics(
-    extractor: Extractor, batches: Iterable[Tensor], progress: Callable[[int], None]
+    extractor: Extractor,
+    images_of: Callable[[Tensor], Tensor],
+    sources: Tensor,
+    progress: Callable[[int], None],
+    *,
+    batch: int = BATCH,
+    group: ProcessGroup = ALONE,
 ) -> FeatureStatistics:
-    """Extract the features of batches of any size; `progress` hears how many images are done.
+    """Extract features, batch by batch, each process of a group a batch at a time.
+
+    Args:
+        extractor: the network.
+        images_of: makes images of a batch of sources.
+        sources: a row for each image: codes to decode, positions in a data set.
+        progress: hears how many images are done.
+        batch: images that a process extracts in one go.
+        group: processes that share the work; each gets the statistics of all images.
 
     Raises:
         DpvaeError: the extractor cannot take the images, or there are fewer than two.
     """
     moments: RunningMoments | None = None
     kept: list[Tensor] = []
-    for images in batches:
-        rows = extractor(images)
+    for some in sources.split(batch * group.size):
+        rows = group.spread(lambda share: extractor(images_of(share)), some)
         moments = RunningMoments(rows.shape[1]) if moments is None else moments
         kept.append(rows[: max(0, KEPT - moments.count)])
         moments.add(rows)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dpvae_cli.evaluation.feature_statistics import BATCH, FeatureStatistics, feature_statistics
+from dpvae_cli.evaluation.feature_statistics import FeatureStatistics, feature_statistics
 from dpvae_cli.evaluation.features import Metric, are_images
 from dpvae_cli.evaluation.skl import mean_and_error
 from dpvae_cli.evaluation.subject import Subject
@@ -115,8 +115,10 @@ def _extracted(subject: Subject, metric: Metric, z: Codes) -> FeatureStatistics:
     """Decode codes and extract their features, batch by batch."""
     found = feature_statistics(
         subject.extractor,
-        (decode(subject.model, part) for part in z.split(BATCH)),
+        lambda codes: decode(subject.model, codes),
+        z,
         lambda done: subject.progress(f"{metric}: samples", done, len(z)),
+        group=subject.group,
     )
     _refuse_others(subject, found.dimensions)
     return found

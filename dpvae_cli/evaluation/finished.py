@@ -33,10 +33,13 @@ class Finished:
     Args:
         path: the .npz beside the checkpoint, or None to keep nothing.
         checkpoint: digest of the checkpoint.
+        writes: False reads alone: of processes that measure together one writes.
     """
 
-    def __init__(self, path: Path | None = None, *, checkpoint: str = "") -> None:
-        self._path = path
+    def __init__(
+        self, path: Path | None = None, *, checkpoint: str = "", writes: bool = True
+    ) -> None:
+        self._path, self._writes = path, writes
         self._source = f"{checkpoint} dpvae {__version__} torch {torch.__version__}"
         self._written = 0.0
         self._estimates: dict[str, ImportanceEstimate] = {}
@@ -75,7 +78,7 @@ class Finished:
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        if self._path is None:
+        if self._path is None or not self._writes:
             return
         arrays = {
             "keys": np.array(list(self._estimates)),

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from dpvae_cli.evaluation.finished import ImportanceEstimate, key_of
 from dpvae_cli.evaluation.subject import Subject
@@ -97,7 +98,7 @@ def nll(subject: Subject) -> list[Result]:
     evaluation = subject.evaluation
     total = len(subject.dataset.split(evaluation.split))
     count = min(evaluation.nll_images, total)
-    together = max(1, at_once(subject.model) // evaluation.nll_samples)
+    together = subject.group.size * max(1, at_once(subject.model) // evaluation.nll_samples)
     found: list[ImportanceEstimate] = []
     subject.progress("nll", 0, count)
     with subject.finished.opened():
@@ -118,12 +119,22 @@ def _estimates(subject: Subject, positions: range) -> list[ImportanceEstimate]:
         for index, example in zip(positions, x.split(1), strict=True)
     ]
     kept = [subject.finished.get(key) for key in keys]
-    if None not in kept:
+    if subject.group.agree(None not in kept):
         return [estimate for estimate in kept if estimate is not None]
-    generators = [stream(seed, "nll", index, device=model.device) for index in positions]
-    estimates = negative_log_likelihoods(
-        model, x.to(model.device, model.dtype), samples=samples, generators=generators
-    )
+
+    def estimated(rows: Tensor) -> Tensor:
+        generators = [
+            stream(seed, "nll", positions[row], device=model.device) for row in rows.tolist()
+        ]
+        return torch.tensor(
+            negative_log_likelihoods(
+                model, x[rows].to(model.device, model.dtype), samples=samples, generators=generators
+            ),
+            dtype=torch.float64,
+        )
+
+    rows = subject.group.spread(estimated, torch.arange(len(positions)))
+    estimates = [ImportanceEstimate(*row) for row in rows.tolist()]
     subject.finished.add(dict(zip(keys, estimates, strict=True)))
     return estimates
 

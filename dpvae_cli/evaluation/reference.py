@@ -1,20 +1,21 @@
 """The statistics that samples are compared with: of training images, cached, or from a file."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.data.locations import cache_root
-from dpvae_cli.evaluation.feature_statistics import BATCH, FeatureStatistics, feature_statistics
+from dpvae_cli.evaluation.feature_statistics import FeatureStatistics, feature_statistics
 from dpvae_cli.evaluation.features import Extractor
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.foundation.files import read_npz, write_npz
+from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.shapes import Examples, Indices
 
 VERSION = 1
 """Goes up when the same images would give other features."""
@@ -22,7 +23,12 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 
 
 def of_training_images(
-    dataset: Dataset, extractor: Extractor, count: int | None, progress: Callable[[int, int], None]
+    dataset: Dataset,
+    extractor: Extractor,
+    count: int | None,
+    progress: Callable[[int, int], None],
+    *,
+    group: ProcessGroup = ALONE,
 ) -> FeatureStatistics:
     """Return the statistics of `count` training images (None: all), from the cache if it has them.
 
@@ -34,13 +40,19 @@ def of_training_images(
     count = len(dataset.train) if count is None else min(count, len(dataset.train))
     path = cache_file(dataset, extractor, count)
     cached = _cached(path)
-    if cached is not None:
+    is_there = group.agree(cached is not None)
+    if cached is not None and is_there:
         return cached
     order = torch.randperm(len(dataset.train), generator=stream(0, "reference images"))[:count]
     found = feature_statistics(
-        extractor, _images(dataset, order), lambda done: progress(done, count)
+        extractor,
+        lambda index: _images(dataset, index),
+        order,
+        lambda done: progress(done, count),
+        group=group,
     )
-    _cache(path, found)
+    if group.is_first:
+        _cache(path, found)
     return found
 
 
@@ -51,17 +63,16 @@ def cache_file(dataset: Dataset, extractor: Extractor, count: int) -> Path:
     return cache_root() / "features" / f"{dataset.name}-{name}.npz"
 
 
-def _images(dataset: Dataset, order: Tensor) -> Iterator[Tensor]:
-    for index in order.split(BATCH):
-        images = dataset.train.examples(index)
-        low, high = float(images.min()), float(images.max())
-        if low < 0 or high > 1:
-            raise DpvaeError(
-                f"data {dataset.name} has values from {low:g} to {high:g}: "
-                "features are of images in [0, 1]",
-                hint="Give 8-bit images (uint8), or scale them to [0, 1].",
-            )
-        yield images
+def _images(dataset: Dataset, index: Indices) -> Examples:
+    images = dataset.train.examples(index)
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 1:
+        raise DpvaeError(
+            f"data {dataset.name} has values from {low:g} to {high:g}: "
+            "features are of images in [0, 1]",
+            hint="Give 8-bit images (uint8), or scale them to [0, 1].",
+        )
+    return images
 
 
 def _cached(path: Path) -> FeatureStatistics | None:

@@ -13,6 +13,7 @@ from dpvae_cli.evaluation.feature_statistics import FeatureStatistics
 from dpvae_cli.evaluation.features import Extractor, FeatureOptions
 from dpvae_cli.evaluation.finished import Finished
 from dpvae_cli.foundation.once import once
+from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -45,6 +46,8 @@ class Subject:
     features: FeatureOptions = field(default_factory=FeatureOptions)
     finished: Finished = field(default_factory=Finished)
     training_note: str | None = None
+    group: ProcessGroup = ALONE
+    """Processes that measure together: each has the results, the first one writes."""
     prior_features: list[FeatureStatistics] = field(default_factory=list, init=False, repr=False)
     """Features of prior samples, one entry for each repeat, kept for the next metric."""
 
@@ -85,8 +88,9 @@ class Subject:
                 self.extractor,
                 self.evaluation.fid_images,
                 lambda done, total: self.progress("training images", done, total),
+                group=self.group,
             )
-        if options.save_reference is not None:
+        if options.save_reference is not None and self.group.is_first:
             reference.write(options.save_reference, found)
         return found
 

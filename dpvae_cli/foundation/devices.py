@@ -3,16 +3,21 @@
 import torch
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.launch import local_rank
 
 
 def resolve(name: str = "auto") -> torch.device:
     """Return the device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
 
+    Of processes started together on a machine each takes the GPU of its own number.
+
     Raises:
         UsageError: the name is no device, or the device is not there. Never falls back silently.
     """
     if name == "auto":
-        return torch.device(_best())
+        name = _best()
+    if name == "cuda" and (number := local_rank()) is not None:
+        name = f"cuda:{number}"
     try:
         device = torch.device(name)
     except RuntimeError as error:

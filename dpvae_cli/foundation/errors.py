@@ -53,5 +53,13 @@ class InterruptedRun(DpvaeError):  # noqa: N818 - the user's wish, no error
         return _interrupted, (str(self), self.signal_number, self.hint)
 
 
+class EndedByAnother(DpvaeError):  # noqa: N818 - another process has told the error
+    """Another process of the run failed, or all stopped together; there is nothing more to say."""
+
+    def __init__(self, *, status: int = 1) -> None:
+        super().__init__("another process of this run ended")
+        self.status = status
+
+
 def _interrupted(message: str, signal_number: int, hint: str | None) -> InterruptedRun:
     return InterruptedRun(message, signal_number=signal_number, hint=hint)

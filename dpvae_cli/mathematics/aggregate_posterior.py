@@ -12,6 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes, Components, PerExample
 from dpvae_cli.mathematics.gaussian import LOG_2PI
 
@@ -35,6 +36,7 @@ class AggregatePosterior:
     Args:
         mean: encoder means of all N examples, `(components, latent)`.
         log_variance: encoder log-variances, `(components, latent)`.
+        group: processes that share the rows of every `log_prob`; all of them must ask for it.
 
     Example:
         >>> import torch
@@ -43,7 +45,10 @@ class AggregatePosterior:
         torch.Size([5])
     """
 
-    def __init__(self, mean: Components, log_variance: Components) -> None:
+    def __init__(
+        self, mean: Components, log_variance: Components, *, group: ProcessGroup = ALONE
+    ) -> None:
+        self._group = group
         self.mean = _double(mean)
         self.log_variance = _double(log_variance)
         self._centre = self.mean.mean(dim=0)
@@ -62,7 +67,7 @@ class AggregatePosterior:
 
         Costs 4 L N multiplications and N exponentials a row; memory does not grow with N.
         """
-        return self._log_prob(z, slice(None))
+        return self._group.spread(lambda some: self._log_prob(some, slice(None)), z)
 
     def marginal_log_prob(self, z: Codes) -> Codes:
         """Return log q(z_l) of each row and dimension l in nats, float64, `(batch, latent)`."""

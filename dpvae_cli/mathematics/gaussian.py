@@ -66,6 +66,10 @@ class DiagonalGaussian:
         noise = torch.randn(
             shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device
         )
+        return self.reparameterised(noise)
+
+    def reparameterised(self, noise: Tensor) -> Tensor:
+        """Return mean + standard deviation * noise, the draw that belongs to standard noise."""
         return self.mean + torch.exp(0.5 * self.log_variance) * noise
 
     def entropy(self) -> PerExample:

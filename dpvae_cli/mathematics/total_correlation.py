@@ -39,8 +39,8 @@ def minibatch_log_densities(
 
     Args:
         posterior: q(z|x_j) of the batch.
-        z: one draw from each.
-        log_weights: log W, `(batch, batch)`.
+        z: one draw from each, or some of them.
+        log_weights: log W, a row for each of z, a column for each of the batch.
     """
     pairwise = _pairwise_log_prob(posterior, z)
     joint = torch.logsumexp(log_weights + pairwise.sum(dim=0), dim=1)

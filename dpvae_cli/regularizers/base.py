@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, final
 import torch
 from torch import nn
 
+from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.density import LatentDensity
@@ -45,6 +46,8 @@ class Batch:
 
     `posterior` is q(z|x) of its examples, `z` one reparameterised draw from each, `prior` p(z),
     `iteration` the optimizer steps done before, `generator` the source of further randomness.
+    Where several processes share a batch, posterior and z are this one's rows of it and `group`
+    knows the others'; draws of the generator are the same in all of them.
     """
 
     posterior: DiagonalGaussian
@@ -52,6 +55,7 @@ class Batch:
     prior: LatentDensity
     iteration: int
     generator: torch.Generator | None = None
+    group: ProcessGroup = ALONE
 
     def kl(self) -> PerExample:
         """Return KL[q(z|x), p(z)] of each example in nats."""
@@ -64,8 +68,18 @@ class Adversary(nn.Module, ABC):
     learning_rate: float
 
     @abstractmethod
-    def loss(self, z: Codes, z_other: Codes, *, generator: torch.Generator | None = None) -> Scalar:
-        """Return this network's own loss from detached codes of two batches, in nats."""
+    def loss(
+        self,
+        z: Codes,
+        z_other: Codes,
+        *,
+        generator: torch.Generator | None = None,
+        group: ProcessGroup = ALONE,
+    ) -> Scalar:
+        """Return this network's own loss from detached codes of two batches, in nats.
+
+        Where several processes share the batches, the codes are this one's and so is the loss.
+        """
 
 
 class Regularizer(nn.Module, ABC):

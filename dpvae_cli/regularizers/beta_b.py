@@ -28,7 +28,7 @@ class BetaBRegularizer(Regularizer):
         kl = batch.kl()
         target = capacity(batch.iteration, max_capacity=self.max_capacity, stop_step=self.stop_step)
         return {
-            "capacity_gap": Term((kl.mean() - target).abs(), self.gamma),
+            "capacity_gap": Term((batch.group.mean(kl.mean()) - target).abs(), self.gamma),
             "kl": Term(kl),
             "capacity": Term(kl.new_tensor(target)),
         }

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.mathematics.density import LatentDensity
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.mathematics.total_correlation import (
     minibatch_log_densities,
     stratified_log_weights,
@@ -54,8 +55,9 @@ class BetaTcRegularizer(Regularizer):
     def terms(self, batch: Batch) -> dict[str, Term]:
         """Return mutual information, total correlation and the term with p(z)."""
         log_q_given_x = batch.posterior.log_prob(batch.z)
+        log_weights = self.log_weights[batch.group.rows(len(self.log_weights))]
         log_q, log_q_product = minibatch_log_densities(
-            batch.posterior, batch.z, self.log_weights.to(batch.z.dtype)
+            _of_all(batch), batch.z, log_weights.to(batch.z.dtype)
         )
         log_p = batch.prior.log_prob(batch.z)
         mutual_information = Term(log_q_given_x - log_q, self.alpha)
@@ -74,6 +76,12 @@ class BetaTcRegularizer(Regularizer):
 
     def _is_joint(self, prior: LatentDensity) -> bool:
         return self.form == "joint" or (self.form == "auto" and not prior.factorises)
+
+
+def _of_all(batch: Batch) -> DiagonalGaussian:
+    """Return q(z|x) of the whole global batch."""
+    mean, log_variance = batch.posterior.mean, batch.posterior.log_variance
+    return DiagonalGaussian(batch.group.gather(mean), batch.group.gather(log_variance))
 
 
 @final

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
 from dpvae_cli.regularizers.base import (
     Adversary,
@@ -53,9 +54,17 @@ class Discriminator(Adversary):
         logits: Tensor = self.network(z)
         return logits.squeeze(-1)
 
-    def loss(self, z: Codes, z_other: Codes, *, generator: torch.Generator | None = None) -> Scalar:
+    def loss(
+        self,
+        z: Codes,
+        z_other: Codes,
+        *,
+        generator: torch.Generator | None = None,
+        group: ProcessGroup = ALONE,
+    ) -> Scalar:
         """Return the cross-entropy over both classes, half each, in nats."""
-        joint, product = z.detach(), permute_dimensions(z_other.detach(), generator=generator)
+        permuted = permute_dimensions(group.gather(z_other.detach()), generator=generator)
+        joint, product = z.detach(), permuted[group.rows(len(permuted))]
         logit_joint, logit_product = self(torch.cat([joint, product])).split(
             [len(joint), len(product)]
         )

@@ -30,8 +30,9 @@ class InfoRegularizer(Regularizer):
 
     def terms(self, batch: Batch) -> dict[str, Term]:
         """Return the KL and the unbiased MMD^2 (no unit, may be negative) of the batch."""
-        prior_samples = batch.prior.sample(batch.z.shape[0], generator=batch.generator)
-        mmd = mmd_squared(batch.z, prior_samples, bandwidth=self.bandwidth)
+        z = batch.group.gather(batch.z)
+        prior_samples = batch.prior.sample(len(z), generator=batch.generator)
+        mmd = mmd_squared(z, prior_samples, bandwidth=self.bandwidth)
         return {
             "kl": Term(batch.kl(), self.kl_weight),
             "mmd": Term(mmd, self.mmd_weight),

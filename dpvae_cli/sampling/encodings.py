@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.files import read_kept, write_kept
-from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
+from dpvae_cli.foundation.processes import ALONE, ProcessGroup
+from dpvae_cli.foundation.shapes import Codes, Examples, Indices, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
@@ -69,19 +70,29 @@ class EncodedTraining:
         dataset: called when the data is needed; not called while the cached file serves.
         path: the .npz beside the checkpoint, or None for no cache.
         key: digest of the checkpoint; encodings of another checkpoint are not used.
+        group: processes that encode together, and share the work on q(z).
     """
 
     def __init__(
-        self, model: VAE, dataset: Callable[[], Dataset], *, path: Path | None = None, key: str = ""
+        self,
+        model: VAE,
+        dataset: Callable[[], Dataset],
+        *,
+        path: Path | None = None,
+        key: str = "",
+        group: ProcessGroup = ALONE,
     ) -> None:
         self._model, self._dataset = model, dataset
-        self._path, self._key = path, key
+        self._path, self._key, self._group = path, key, group
         self._aggregate: AggregatePosterior | None = None
 
     def aggregate_posterior(self) -> AggregatePosterior:
         """Return q(z) over all encoded training examples."""
         if self._aggregate is None:
-            self._aggregate = AggregatePosterior(*(self._cached() or self._computed()))
+            cached = self._cached()
+            is_there = self._group.agree(cached is not None)
+            found = cached if cached is not None and is_there else self._computed()
+            self._aggregate = AggregatePosterior(*found, group=self._group)
         return self._aggregate
 
     def _cached(self) -> tuple[Tensor, Tensor] | None:
@@ -94,9 +105,17 @@ class EncodedTraining:
         return torch.from_numpy(mean), torch.from_numpy(log_variance)
 
     def _computed(self) -> tuple[Tensor, Tensor]:
-        posterior = encode(self._model, self._dataset().train)
-        mean, log_variance = posterior.mean.cpu(), posterior.log_variance.cpu()
-        if self._path is not None:
+        split = self._dataset().train
+        moments = self._group.spread(
+            lambda rows: self._moments(split, rows), torch.arange(len(split))
+        )
+        mean, log_variance = (part.contiguous() for part in moments.unbind(1))
+        if self._path is not None and self._group.is_first:
             arrays = {"mean": mean.numpy(), "log_variance": log_variance.numpy()}
             write_kept(self._path, arrays, checkpoint=self._key)
         return mean, log_variance
+
+    def _moments(self, split: Split, rows: Indices) -> Tensor:
+        """Return means and log-variances of successive examples, `(rows, 2, latent)`."""
+        posterior = encode(self._model, split.part(slice(int(rows[0]), int(rows[-1]) + 1)))
+        return torch.stack([posterior.mean, posterior.log_variance], dim=1).cpu()

@@ -10,6 +10,8 @@ from torch import nn
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
+from dpvae_cli.foundation.joining import joined
+from dpvae_cli.foundation.processes import Agreement
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE
 from dpvae_cli.plotting import picture
@@ -86,27 +88,38 @@ def train(
     chosen = devices.resolve(device)
     refuse_device(recipe.training.precision, chosen)
     recipe = own_model.recipe_of(recipe, model, resume=resume)
-    with folder.locked(), own_model.global_draws_kept(chosen, wanted=model is not None):
-        folder.prepare(resume=resume, overwrite=overwrite)
+    with (
+        joined() as group,
+        folder.locked(wanted=group.is_first),
+        own_model.global_draws_kept(chosen, wanted=model is not None),
+    ):
+        if group.is_first:
+            folder.prepare(resume=resume, overwrite=overwrite)
+        group.wait()
         start = continued(folder, recipe, model=model) if resume else None
         recipe = recipe if start is None else start.recipe
+        group.refuse_uneven(recipe.training.batch_size)
         if dataset is None:
             dataset = recipe.data.load(data_root, download=download)
         refuse_misfits(recipe, dataset)
         if model is not None:
             own_model.prepare(model, dataset, Precision(recipe.training.precision, chosen))
-        trainer = Trainer(recipe, dataset, chosen, model)
+        trainer = Trainer(recipe, dataset, chosen, model, group=group)
         if start is not None and start.checkpoint is not None:
             trainer.restore(start.checkpoint)
+        trainer.refuse_strangers()
         trainer.settle()
+        heard = listener if listener and group.is_first else Silent()
         with threads.limited(trainer.model, trainer.next_examples()):
-            folder.write_start(recipe, device=chosen)
-            if mark_latest:
+            if group.is_first:
+                folder.write_start(recipe, device=chosen, processes=group.size)
+            if mark_latest and group.is_first:
                 point_latest(folder.path)
-            with Run(trainer, folder, listener or Silent()) as run:
+            with Run(trainer, folder, heard) as run:
                 run.to_the_end()
         trained = trainer.trained().eval()
-        draw_samples(trained, dataset, folder, seed=recipe.seed)
+        if group.is_first:
+            draw_samples(trained, dataset, folder, seed=recipe.seed)
         return trained
 
 
@@ -141,13 +154,19 @@ def draw_samples(model: VAE, dataset: Dataset, folder: RunFolder, *, seed: int) 
 
 @final
 class Run:
-    """A training run on its way: steps, and what is due after each of them."""
+    """A training run on its way: steps, and what is due after each of them.
+
+    Of processes that share a run every one has its own; the first alone writes and validates.
+    """
 
     def __init__(self, trainer: Trainer, folder: RunFolder, listener: Listener) -> None:
         self._trainer, self._folder, self._listener = trainer, folder, listener
-        self._schedule = trainer.recipe.training
-        self._log = MetricsLog(folder.metrics_log, keep_until=trainer.iteration)
-        self._board: Board = open_board(folder.path, wanted=self._schedule.tensorboard)
+        self._schedule, self._group = trainer.recipe.training, trainer.group
+        first = self._group.is_first
+        done = trainer.iteration
+        self._log = MetricsLog(folder.metrics_log, keep_until=done) if first else None
+        wants_board = self._schedule.tensorboard and first
+        self._board: Board = open_board(folder.path, wanted=wants_board)
         self._clock, self._steps_timed = time.perf_counter(), 0
 
     def __enter__(self) -> "Run":
@@ -161,20 +180,24 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         """Close the logs."""
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
         self._board.close()
 
     def to_the_end(self) -> None:
         """Step until the recipe's iterations are done, or a signal asks to stop."""
         trainer, iterations = self._trainer, self._schedule.iterations
-        with stop_requests() as request:
+        agreement = Agreement(self._group)
+        with stop_requests(patient=self._group.size > 1) as request:
             while trainer.iteration < iterations:
                 terms = trainer.step()
                 self._steps_timed += 1
                 self._listener.stepped(trainer.iteration)
                 self._do_what_is_due(terms, last=trainer.iteration == iterations)
-                if request.signal_number is not None and trainer.iteration < iterations:
-                    self._stop(request.signal_number)
+                signal_number = agreement.ask(request.signal_number or 0)
+                if signal_number and trainer.iteration < iterations:
+                    self._stop(signal_number)
+            agreement.heard()
 
     def _do_what_is_due(self, terms: dict[str, Term], *, last: bool) -> None:
         """Log, validate and save, in this order, when it is due and at the end."""
@@ -183,34 +206,47 @@ class Run:
             self._trainer.guard.read()
             self._record({"kind": "train", **self._losses(terms)})
         if last or iteration % schedule.validate_every == 0:
-            record, is_best = self._trainer.validate()
-            self._record({"kind": "validation", **record})
-            if is_best:
-                self._trainer.checkpoint().write(self._folder.best)
+            self._validate()
         if last or iteration % schedule.checkpoint_every == 0:
             self._save()
 
     def _losses(self, terms: dict[str, Term]) -> dict[str, Any]:
         """Return the loss, each term plain and weighted, and the pace since the last record."""
-        values = {name: float(term.value.detach().mean()) for name, term in terms.items()}
+        means = {name: term.value.detach().mean() for name, term in terms.items()}
+        values = {name: float(self._group.mean(mean)) for name, mean in means.items()}
         weighted = {name: terms[name].weight * value for name, value in values.items()}
         pace = self._steps_timed / (time.perf_counter() - self._clock)
         self._clock, self._steps_timed = time.perf_counter(), 0
-        loss = float(total(terms).detach())
+        loss = float(self._group.mean(total(terms).detach()))
         return {"loss": loss, "terms": values, "weighted": weighted, "steps_per_second": pace}
 
     def _record(self, record: dict[str, Any]) -> None:
+        if self._log is None:
+            return
         record = {"iteration": self._trainer.iteration, **record}
         self._log.write(record)
         self._board.write(record)
         self._listener.logged(record)
 
+    def _validate(self) -> None:
+        if not self._group.is_first:
+            return
+        record, is_best = self._trainer.validate()
+        self._record({"kind": "validation", **record})
+        if is_best:
+            self._trainer.checkpoint().write(self._folder.best)
+
     def _save(self) -> None:
-        self._trainer.checkpoint().write(self._folder.checkpoint)
-        self._listener.saved(self._folder.checkpoint, iteration=self._trainer.iteration)
+        """Save the state once all processes have found theirs sound."""
+        state = self._trainer.checkpoint()
+        self._group.wait()
+        if self._group.is_first:
+            state.write(self._folder.checkpoint)
+            self._listener.saved(self._folder.checkpoint, iteration=self._trainer.iteration)
 
     def _stop(self, signal_number: int) -> None:
         self._save()
+        self._group.wait()
         folder = self._folder.path
         command = f"dpvae train --resume --run-dir {shlex.quote(str(folder))}"
         if own_model.is_own(self._trainer.recipe):

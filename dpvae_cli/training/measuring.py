@@ -7,6 +7,7 @@ from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.finished import Finished
 from dpvae_cli.evaluation.subject import Progress, Subject, no_progress
 from dpvae_cli.foundation.errors import DpvaeError
+from dpvae_cli.foundation.joining import current
 from dpvae_cli.foundation.results import RunResults
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.training.opened import Opened
@@ -40,11 +41,14 @@ def measure_run(
         seed,
         progress,
         features or FeatureOptions(),
-        finished=Finished(run.path.with_suffix(".nll.npz"), checkpoint=run.digest),
+        finished=Finished(
+            run.path.with_suffix(".nll.npz"), checkpoint=run.digest, writes=current().is_first
+        ),
         training_note=run.data_note,
+        group=current(),
     )
     results, failed = measure(subject, names)
     record = run_results(run, results)
-    if results:
+    if results and subject.group.is_first:
         keep(run, record)
     return record, failed

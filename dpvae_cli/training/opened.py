@@ -7,6 +7,7 @@ from typing import final
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.joining import current
 from dpvae_cli.foundation.once import once
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
@@ -81,6 +82,6 @@ def open_checkpoint(
         recipe=checkpoint.recipe,
         model=model,
         load_dataset=load_dataset,
-        encoded=EncodedTraining(model, load_dataset, path=cache, key=digest),
+        encoded=EncodedTraining(model, load_dataset, path=cache, key=digest, group=current()),
         data_note=checkpoint.facts.get("data_note"),
     )

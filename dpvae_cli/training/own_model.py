@@ -84,10 +84,14 @@ def global_draws_kept(device: torch.device, *, wanted: bool) -> Iterator[None]:
         yield
 
 
-def seed_global_draws(recipe: Recipe, iteration: int) -> None:
-    """Let what own networks draw themselves, such as dropout, follow from seed and iteration."""
+def seed_global_draws(recipe: Recipe, iteration: int, *, rank: int = 0) -> None:
+    """Let what own networks draw themselves, such as dropout, follow from seed and iteration.
+
+    Processes that share a run draw different numbers, for they have different examples.
+    """
     if is_own(recipe):
-        torch.manual_seed(derive_seed(recipe.seed, "own networks", iteration))
+        place = (iteration, rank) if rank else (iteration,)
+        torch.manual_seed(derive_seed(recipe.seed, "own networks", *place))
 
 
 def facts(recipe: Recipe, model: VAE) -> dict[str, Any]:

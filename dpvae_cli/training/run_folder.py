@@ -75,12 +75,15 @@ class RunFolder:
             )
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder; a second process is refused.
+    def locked(self, *, wanted: bool = True) -> Iterator[None]:
+        """Hold the folder; a second process is refused, but those that share a run hold it once.
 
         Raises:
             UsageError: another process holds it.
         """
+        if not wanted:
+            yield
+            return
         lock = self.path.with_name(f".{self.path.name}.lock")
         held = FileLock(lock)
         try:
@@ -98,10 +101,10 @@ class RunFolder:
         finally:
             held.release()
 
-    def write_start(self, recipe: Recipe, *, device: torch.device) -> None:
+    def write_start(self, recipe: Recipe, *, device: torch.device, processes: int = 1) -> None:
         """Write recipe.yaml and environment.json."""
         write_text(self.recipe, to_yaml(recipe))
-        write_json(self.environment, environment(device))
+        write_json(self.environment, environment(device) | {"processes": processes})
 
 
 def default_run_dir(recipe: Recipe) -> Path:

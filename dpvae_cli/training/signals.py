@@ -20,10 +20,14 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def stop_requests(*, patient: bool = False) -> Iterator[StopRequest]:
     """Note the first SIGINT or SIGTERM instead of dying of it; a second one acts as usual.
 
     Signals can be handled in the main thread only; elsewhere the request stays empty.
+
+    Args:
+        patient: further signals are noted alike: torchrun hands on what a terminal has sent to
+            all processes already, and kills those that do not end in time.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -33,7 +37,8 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def note(number: int, _frame: FrameType | None) -> None:
         request.signal_number = number
-        _restore(before)
+        if not patient:
+            _restore(before)
 
     for number in SIGNALS:
         signal.signal(number, note)

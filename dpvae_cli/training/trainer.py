@@ -7,10 +7,14 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.foundation.shapes import Examples, Indices
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.regularizers import Batch, Term
 from dpvae_cli.regularizers.base import Training as RunSizes
 from dpvae_cli.training import compilation, own_model
@@ -24,6 +28,7 @@ from dpvae_cli.training.checkpoint import (
 from dpvae_cli.training.guard import FiniteGuard, refuse_bad_weights
 from dpvae_cli.training.order import Order
 from dpvae_cli.training.precision import Precision
+from dpvae_cli.training.shared import Shared, with_global_batch_norm
 from dpvae_cli.training.validation import validate
 
 
@@ -36,20 +41,28 @@ class Trainer:
         dataset: its data; the training split is held on the device as one tensor.
         device: where to train.
         model: what to train in place of what the recipe builds.
+        group: the processes that share the run, each of which has a trainer of its own.
     """
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset, device: torch.device, model: VAE | None = None
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        device: torch.device,
+        model: VAE | None = None,
+        *,
+        group: ProcessGroup = ALONE,
     ) -> None:
-        self.recipe, self.dataset, self.device = recipe, dataset, device
+        self.recipe, self.dataset, self.device, self.group = recipe, dataset, device, group
         self.iteration = 0
         self.is_compiled: bool | None = None
         self.best_elbo: float | None = None
         self.split: Split = dataset.train.to(device)
         self.precision = Precision(recipe.training.precision, device)
         model = build(recipe, example_shape=dataset.example_shape) if model is None else model
-        self.model: VAE = self.precision.placed(model)
+        self.model: VAE = self.precision.placed(with_global_batch_norm(model, group))
         self._computing = self.precision.computing(self.model)
+        self._shared = self._shared_steps()
         decay = recipe.training.ema
         self._average = None if decay is None else Average(self.model, decay)
         sizes = RunSizes(recipe.training.batch_size, len(self.split))
@@ -60,10 +73,31 @@ class Trainer:
             self.model.parameters(), lr=recipe.training.learning_rate, fused=True
         )
         self.adversary_optimizer = self._make_adversary_optimizer()
+        adversary = self.regularizer.adversary
+        self._shared_adversary = None if adversary is None else Shared(adversary, group)
         self.guard = FiniteGuard(self._optimizers(), device)
         self._fingerprint = dataset.fingerprint()
         self._order = self._make_order("order")
         self._second_order = self._make_order("second order")
+
+    def refuse_strangers(self) -> None:
+        """Refuse processes that share the run but not its recipe, its data or its state.
+
+        Raises:
+            UsageError: says what differs.
+        """
+        state = {
+            "recipe": to_yaml(self.recipe),
+            "training data": self._fingerprint,
+            "iteration": str(self.iteration),
+        }
+        for what, value in state.items():
+            if len(set(self.group.told(value))) > 1:
+                raise UsageError(
+                    f"the processes of this run do not have the same {what}",
+                    hint="Give all of them the same command, the same data, and a run folder that "
+                    "all machines see.",
+                )
 
     def settle(self) -> None:
         """Compile what steps compute with, where the recipe wants it or, by `auto`, where it pays.
@@ -80,53 +114,76 @@ class Trainer:
         x = self.next_examples()
         if self.is_compiled is None:
             left = self.recipe.training.iterations - self.iteration
-            pays = wanted == "auto" and compilation.pays(self._computing, x, steps=left)
+            tries = wanted == "auto" and self.group.size == 1  # processes might not agree
+            pays = tries and compilation.pays(self._computing, x, steps=left)
             self.is_compiled = wanted == "on" or pays
         if self.is_compiled:
             compilation.refuse_failure(self._computing, x)
             self._computing = compilation.compiled(self._computing)
+            self._shared = self._shared_steps()
 
     def next_examples(self) -> Examples:
-        """Return the examples of the next batch, as stored: for trials, which draw nothing."""
-        return self.precision.batch(self.split.examples(self._order.batch(self.iteration)))
+        """Return this process's share of the next batch as stored, for trials: nothing is drawn."""
+        index = self._order.batch(self.iteration)
+        return self.precision.batch(self.split.examples(index[self.group.rows(len(index))]))
 
     def step(self) -> dict[str, Term]:
-        """Do one optimizer step and return its terms, still on the device."""
-        own_model.seed_global_draws(self.recipe, self.iteration)
+        """Do one optimizer step and return its terms, still on the device.
+
+        Where processes share the run, the terms are of this one's share of the batch.
+        """
+        own_model.seed_global_draws(self.recipe, self.iteration, rank=self.group.rank)
         noise = stream(self.recipe.seed, "noise", self.iteration, device=self.device)
         x = self._batch(self._order.batch(self.iteration), noise)
-        posterior = self._computing.encode(x)
-        z = posterior.sample(generator=noise)
-        terms = {"reconstruction": Term(self._computing.reconstruction(x, z), 1.0)}
-        batch = Batch(posterior, z, self._computing.prior, self.iteration, generator=noise)
-        terms |= self.regularizer.terms(batch)
-        loss = total(terms)
+        loss, terms, z = self._shared(lambda model: self._loss(model, x, noise))
         self.guard.watch(self.iteration + 1, loss, {k: term.value for k, term in terms.items()})
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         if self.adversary_optimizer is not None:
-            terms["adversary"] = Term(self._adversary_step(z.detach(), noise))
+            terms["adversary"] = Term(self._adversary_step(z, noise))
         self.iteration += 1
         if self._average is not None:
             self._average.update(self.iteration)
         return terms
+
+    def _loss(
+        self, model: VAE, x: Examples, noise: torch.Generator
+    ) -> tuple[Tensor, dict[str, Term], Tensor]:
+        """Return the loss, its terms and the codes; gradients flow back from the loss alone."""
+        posterior = model.encode(x)
+        z = self._drawn(posterior, noise)
+        terms = {"reconstruction": Term(model.reconstruction(x, z), 1.0)}
+        batch = Batch(posterior, z, model.prior, self.iteration, noise, self.group)
+        terms |= self.regularizer.terms(batch)
+        plain = {name: Term(term.value.detach(), term.weight) for name, term in terms.items()}
+        return total(terms), plain, z.detach()
+
+    def _drawn(self, posterior: DiagonalGaussian, noise: torch.Generator) -> Tensor:
+        """Draw a code for each example, the same whatever the number of processes."""
+        mean = posterior.mean
+        shape = (len(mean) * self.group.size, *mean.shape[1:])
+        drawn = torch.randn(shape, generator=noise, dtype=mean.dtype, device=mean.device)
+        return posterior.reparameterised(drawn[self.group.rows(shape[0])])
 
     def trained(self) -> VAE:
         """Return the model for use: the averaged one where the recipe asks for it."""
         return self.model if self._average is None else self._average.model
 
     def _batch(self, index: Indices, noise: torch.Generator) -> Examples:
-        return self.precision.batch(self.split.training_batch(index, noise))
+        rows = self.group.rows(len(index))
+        return self.precision.batch(self.split.training_batch(index, noise, rows=rows))
 
     def _adversary_step(self, z: Tensor, noise: torch.Generator) -> Tensor:
         """Train the adversary on detached codes of this batch and of a second one."""
-        assert self.regularizer.adversary is not None
+        assert self._shared_adversary is not None
         assert self.adversary_optimizer is not None
         with torch.no_grad():
             x = self._batch(self._second_order.batch(self.iteration), noise)
-            z_other = self._computing.encode(x).sample(generator=noise)
-        loss = self.regularizer.adversary.loss(z, z_other, generator=noise)
+            z_other = self._drawn(self._computing.encode(x), noise)
+        loss: Tensor = self._shared_adversary(
+            lambda adversary: adversary.loss(z, z_other, generator=noise, group=self.group)
+        )
         self.guard.watch(self.iteration + 1, loss, {"adversary": loss})
         self.adversary_optimizer.zero_grad()
         loss.backward()
@@ -145,7 +202,7 @@ class Trainer:
         return record, is_best
 
     def checkpoint(self) -> Checkpoint:
-        """Return the state of the run; refuses weights that are not finite."""
+        """Return the state of the run, the same in all processes; refuses weights not finite."""
         self.guard.read()
         refuse_bad_weights(self.model, self.iteration)
         parts = {
@@ -186,6 +243,9 @@ class Trainer:
         self.iteration = checkpoint.iteration
         self.best_elbo = checkpoint.facts["best_elbo"]
         self.is_compiled = checkpoint.facts.get("compiled")
+
+    def _shared_steps(self) -> Shared:
+        return Shared(self._computing, self.group, is_steady=not own_model.is_own(self.recipe))
 
     def _make_adversary_optimizer(self) -> torch.optim.Optimizer | None:
         adversary = self.regularizer.adversary

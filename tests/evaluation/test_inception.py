@@ -65,9 +65,13 @@ def written(folder, images):
     return str(folder)
 
 
+def statistics(extractor, images, *, batch):
+    return feature_statistics(extractor, lambda some: some, images, lambda _: None, batch=batch)
+
+
 def ours(sets, dimensions):
     extractor = features.build(FeatureOptions(dimensions=dimensions), CPU)
-    found = [feature_statistics(extractor, part.split(7), lambda _: None) for part in sets]
+    found = [statistics(extractor, part, batch=7) for part in sets]
     return frechet_distance(*(x for one in found for x in (one.mean, one.covariance)))
 
 
@@ -241,9 +245,7 @@ def test_the_real_weights_tell_noise_from_pictures(tmp_path):
     extractor = features.build(FeatureOptions(dimensions=768, weights=found[0]), CPU)
     noise, smooth = picture_sets(24, channels=3)
     halves = [noise[:12], noise[12:], smooth[:12]]
-    half, other, third = (
-        feature_statistics(extractor, part.split(6), lambda _: None) for part in halves
-    )
+    half, other, third = (statistics(extractor, part, batch=6) for part in halves)
 
     def distance(a, b):
         return frechet_distance(a.mean, a.covariance, b.mean, b.covariance)

@@ -1,0 +1,76 @@
+"""Time of a training step, and of log q(z), shared by as many processes as torchrun starts.
+
+    torchrun --standalone --nproc-per-node 2 -m benchmarks.scaling
+    python -m benchmarks.scaling --threads 2            # one process
+
+One line a workload: the median over rounds, as the first process sees it. The batch is global, so
+that the work of a step is the same whatever the number of processes; what goes beyond a half with
+two of them is the price of sharing. `docs/scaling.md` has figures.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks import stand_ins
+from benchmarks.aggregate_posterior import drawn
+from dpvae_cli import AggregatePosterior
+from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.joining import joined
+from dpvae_cli.foundation.processes import ProcessGroup
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.training.trainer import Trainer
+
+ROUNDS, STEPS = 5, 5
+POINTS = 5_000
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    with joined() as group:
+        device = devices.resolve()
+        if group.is_first:
+            print(f"{group.size} processes of {given.threads} threads, {device}")
+        for name, work in workloads(group, device):
+            seconds = median(work, group, device)
+            if group.is_first:
+                print(f"{name:32}{1e3 * seconds:10.1f} ms")
+
+
+def workloads(group: ProcessGroup, device: torch.device) -> list[tuple[str, Callable[[], object]]]:
+    """Return what is timed: one call each."""
+    found: list[tuple[str, Callable[[], object]]] = []
+    digits, faces = stand_ins.mnist(5_000), stand_ins.dataset(1_000, 3, 64, 64)
+    for name, data in (("vae_mnist", digits), ("factor_mnist", digits), ("vae_celeba", faces)):
+        trainer = Trainer(Recipe.load(name), data, device, group=group)
+        found.append((f"{name}, a step", trainer.step))
+    aggregate = AggregatePosterior(*(t.to(device) for t in drawn(60_000, 32, 0.3)), group=group)
+    z = torch.randn(POINTS, 32, generator=torch.Generator().manual_seed(0))
+    found.append(("log q(z), 5,000 x 60,000, L = 32", lambda: aggregate.log_prob(z)))
+    return found
+
+
+def median(work: Callable[[], object], group: ProcessGroup, device: torch.device) -> float:
+    """Return seconds a call, the median over rounds of several calls."""
+    work()
+    rounds = []
+    for _ in range(ROUNDS):
+        group.wait()
+        start = time.perf_counter()
+        for _ in range(STEPS):
+            work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        rounds.append((time.perf_counter() - start) / STEPS)
+    return statistics.median(rounds)
+
+
+if __name__ == "__main__":
+    main()
