@@ -1,6 +1,8 @@
 """The terminal: results to stdout, everything else to stderr, errors without a traceback."""
 
+import codecs
 import functools
+import io
 import os
 import re
 import signal
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import typer
 
 from dpvae_cli.cli.preparation import shown_on_demand
-from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun
+from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
+from dpvae_cli.foundation.memory import ran_out
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 UNBOUNDED = 10_000
+LESS_MEMORY = "Lower the batch size or the number of samples, or free some memory."
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|-")
 """A number, perhaps with its error, or a dash where there is none."""
 
@@ -77,23 +81,74 @@ def fail(error: DpvaeError) -> None:
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn errors meant for the user into a message and an exit code; others stay tracebacks."""
+    """Turn errors meant for the user, and what goes wrong around us, into a message and exit code.
+
+    Others stay tracebacks.
+    """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             with shown_on_demand():
-                return command(*args, **kwargs)
+                done = command(*args, **kwargs)
+            sys.stdout.flush()
         except DpvaeError as error:
             fail(error)
             raise typer.Exit(exit_code(error)) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(128 + signal.SIGINT) from error
         except BrokenPipeError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up_stdout()
             raise typer.Exit(1) from error
+        except (OSError, MemoryError, RuntimeError) as error:
+            told = surroundings(error)
+            if told is None:
+                raise
+            _give_up_stdout()
+            fail(told)
+            raise typer.Exit(exit_code(told)) from error
+        return done
 
     return run
+
+
+def surroundings(error: OSError | MemoryError | RuntimeError) -> DpvaeError | None:
+    """Return what to say of an error of the machine, not of ours; None where it may be ours."""
+    if ran_out(error):
+        reason = str(error).partition("\n")[0]
+        return UsageError("memory ran out" + (f" ({reason})" if reason else ""), hint=LESS_MEMORY)
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return UsageError(f"the system refuses to read or write: {reason}")
+    return UsageError(f"cannot use {error.filename}: {reason}")
+
+
+def _give_up_stdout() -> None:
+    """Let nothing more be written to a stdout that takes nothing, not at the very end either."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def speak_plainly() -> None:
+    """Let stdout write what its encoding does not have as the bytes it came from, or escaped.
+
+    Without it a path with an accent ends a command in a locale that knows ASCII alone.
+    """
+    codecs.register_error("dpvae", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="dpvae")
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
 
 
 def exit_code(error: DpvaeError) -> int:

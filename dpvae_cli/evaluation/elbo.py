@@ -12,7 +12,7 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import reconstruction
+from dpvae_cli.sampling.encodings import encode, reconstruction
 
 BLOCK = 1_000
 """Examples whose noise is drawn together."""
@@ -39,8 +39,9 @@ def elbo_parts(model: VAE, split: Split, *, seed: int, purpose: str) -> ElboPart
     """
     parts = []
     for start in range(0, len(split), BLOCK):
-        x = split.examples(slice(start, start + BLOCK)).to(model.device, model.dtype)
-        posterior = model.encode(x)
+        x = split.examples(slice(start, start + BLOCK))
+        posterior = encode(model, Split(x), size=BLOCK)
+        x = x.to(model.device, model.dtype)
         generator = stream(seed, purpose, "elbo", start, device=model.device)
         z = posterior.sample(generator=generator)
         terms = reconstruction(model, x, z), model.prior.kl(posterior, z)

@@ -10,6 +10,7 @@ from torch import nn
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
+from dpvae_cli.foundation.memory import explained
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE
 from dpvae_cli.plotting import picture
@@ -22,7 +23,7 @@ from dpvae_cli.training import own_model
 from dpvae_cli.training.listener import Listener, Silent
 from dpvae_cli.training.metrics_log import MetricsLog
 from dpvae_cli.training.precision import Precision, refuse_device
-from dpvae_cli.training.resume import continued
+from dpvae_cli.training.resume import Start, continued
 from dpvae_cli.training.run_folder import RunFolder, locate, point_latest
 from dpvae_cli.training.signals import stop_requests
 from dpvae_cli.training.tensorboard import Board, open_board
@@ -31,6 +32,8 @@ from dpvae_cli.training.trainer import Trainer, total
 PICTURED = 64
 LOOKED_AT, PIECE = 10_000, 500
 """Training examples that must fit the likelihood, and how many of them are in memory at a time."""
+SHORTEST = 1e-9
+"""Seconds; a clock may stand still."""
 
 
 def train(
@@ -39,6 +42,7 @@ def train(
     *,
     model: VAE | None = None,
     resume: bool = False,
+    from_previous: bool = False,
     overwrite: bool = False,
     device: str = "auto",
     data_root: Path | None = None,
@@ -57,6 +61,7 @@ def train(
             prior take the place of the recipe's, and the recipe that is kept says so. Resume with
             one made the same way; the saved weights go into it.
         resume: go on from `checkpoint.pt`, with the very numbers of an uninterrupted run.
+        from_previous: resume from `checkpoint.previous.pt` and drop `checkpoint.pt`.
         overwrite: delete what is in the folder first.
         device: auto, cpu, cuda, cuda:N or mps.
         data_root: folder to look for data in.
@@ -82,22 +87,30 @@ def train(
         >>> recipe = dpvae.Recipe.load("vae_moons", ["training.iterations=20"])
         >>> model = dpvae.train(recipe, "runs/try")  # doctest: +SKIP
     """
+    if from_previous and not resume:
+        raise UsageError("--from-previous is for --resume", hint="Add --resume.")
     folder = RunFolder(Path(run_dir))
     chosen = devices.resolve(device)
     refuse_device(recipe.training.precision, chosen)
     recipe = own_model.recipe_of(recipe, model, resume=resume)
     with folder.locked(), own_model.global_draws_kept(chosen, wanted=model is not None):
         folder.prepare(resume=resume, overwrite=overwrite)
-        start = continued(folder, recipe, model=model) if resume else None
-        recipe = recipe if start is None else start.recipe
+        start = Start(recipe, None)
+        if resume:
+            start = continued(folder, recipe, model=model, from_previous=from_previous)
+        recipe = start.recipe
         if dataset is None:
             dataset = recipe.data.load(data_root, download=download)
         refuse_misfits(recipe, dataset)
         if model is not None:
             own_model.prepare(model, dataset, Precision(recipe.training.precision, chosen))
         trainer = Trainer(recipe, dataset, chosen, model)
-        if start is not None and start.checkpoint is not None:
-            trainer.restore(start.checkpoint)
+        if start.checkpoint is not None:
+            place = folder.previous if from_previous else folder.checkpoint
+            with checkpoints.offering_another(place):
+                trainer.restore(start.checkpoint)
+        if from_previous:
+            folder.go_back()
         trainer.settle()
         folder.write_start(recipe, device=chosen)
         if mark_latest:
@@ -148,6 +161,7 @@ class Run:
         self._log = MetricsLog(folder.metrics_log, keep_until=trainer.iteration)
         self._board: Board = open_board(folder.path, wanted=self._schedule.tensorboard)
         self._clock, self._steps_timed = time.perf_counter(), 0
+        self._saved: int | None = None
 
     def __enter__(self) -> "Run":
         """Announce the run."""
@@ -168,12 +182,23 @@ class Run:
         trainer, iterations = self._trainer, self._schedule.iterations
         with stop_requests() as request:
             while trainer.iteration < iterations:
-                terms = trainer.step()
+                terms = self._step()
                 self._steps_timed += 1
                 self._listener.stepped(trainer.iteration)
                 self._do_what_is_due(terms, last=trainer.iteration == iterations)
                 if request.signal_number is not None and trainer.iteration < iterations:
                     self._stop(request.signal_number)
+
+    def _step(self) -> dict[str, Term]:
+        """Do a step; where memory runs out, say what to lower."""
+        size = self._schedule.batch_size
+        hint = (
+            f"Lower it, to training.batch_size={max(2, size // 2)} for one, in another --run-dir; "
+            "or go on on another --device. The last checkpoint is untouched."
+        )
+        doing = f"in a step of training.batch_size={size}"
+        with explained(doing, hint=hint, kind=UsageError):
+            return self._trainer.step()
 
     def _do_what_is_due(self, terms: dict[str, Term], *, last: bool) -> None:
         """Log, validate and save, in this order, when it is due and at the end."""
@@ -193,7 +218,7 @@ class Run:
         """Return the loss, each term plain and weighted, and the pace since the last record."""
         values = {name: float(term.value.detach().mean()) for name, term in terms.items()}
         weighted = {name: terms[name].weight * value for name, value in values.items()}
-        pace = self._steps_timed / (time.perf_counter() - self._clock)
+        pace = self._steps_timed / max(time.perf_counter() - self._clock, SHORTEST)
         self._clock, self._steps_timed = time.perf_counter(), 0
         loss = float(total(terms).detach())
         return {"loss": loss, "terms": values, "weighted": weighted, "steps_per_second": pace}
@@ -205,8 +230,12 @@ class Run:
         self._listener.logged(record)
 
     def _save(self) -> None:
-        self._trainer.checkpoint().write(self._folder.checkpoint)
-        self._listener.saved(self._folder.checkpoint, iteration=self._trainer.iteration)
+        if self._saved == self._trainer.iteration:
+            return
+        folder, iteration = self._folder, self._trainer.iteration
+        self._trainer.checkpoint().write(folder.checkpoint, previous=folder.previous)
+        self._saved = iteration
+        self._listener.saved(folder.checkpoint, iteration=iteration)
 
     def _stop(self, signal_number: int) -> None:
         self._save()
@@ -246,4 +275,5 @@ def load(
     file = locate(Path(path))
     checkpoint = checkpoints.read(file)
     networks = own_model.networks_for(file, checkpoint, encoder, decoder)
-    return checkpoint.model(devices.resolve(device), networks=networks)
+    with checkpoints.offering_another(file):
+        return checkpoint.model(devices.resolve(device), networks=networks)

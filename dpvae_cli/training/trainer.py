@@ -21,7 +21,7 @@ from dpvae_cli.training.checkpoint import (
     load_tensors,
     optimizer_tensors,
 )
-from dpvae_cli.training.guard import FiniteGuard, refuse_bad_weights
+from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
 from dpvae_cli.training.order import Order
 from dpvae_cli.training.precision import Precision
 from dpvae_cli.training.validation import validate
@@ -60,7 +60,8 @@ class Trainer:
             self.model.parameters(), lr=recipe.training.learning_rate, fused=True
         )
         self.adversary_optimizer = self._make_adversary_optimizer()
-        self.guard = FiniteGuard(self._optimizers(), device)
+        watched = (self.model, self.regularizer)
+        self.guard = FiniteGuard(self._optimizers(), device, watched=watched)
         self._fingerprint = dataset.fingerprint()
         self._order = self._make_order("order")
         self._second_order = self._make_order("second order")
@@ -100,6 +101,7 @@ class Trainer:
         self.guard.watch(self.iteration + 1, loss, {k: term.value for k, term in terms.items()})
         self.optimizer.zero_grad()
         loss.backward()
+        clip_gradients(self.model.parameters(), self.recipe.training.gradient_clip)
         self.optimizer.step()
         if self.adversary_optimizer is not None:
             terms["adversary"] = Term(self._adversary_step(z.detach(), noise))
@@ -126,11 +128,13 @@ class Trainer:
         self.guard.watch(self.iteration + 1, loss, {"adversary": loss})
         self.adversary_optimizer.zero_grad()
         loss.backward()
+        clip_gradients(self.regularizer.parameters(), self.recipe.training.gradient_clip)
         self.adversary_optimizer.step()
         return loss.detach()
 
     def validate(self) -> tuple[dict[str, Any], bool]:
         """Return the validation record and whether its ELBO is the best so far."""
+        refuse_bad_weights(self.model, self.iteration)
         model = self.trained()
         model.eval()
         record = validate(model, self.dataset, seed=self.recipe.seed)
@@ -144,6 +148,7 @@ class Trainer:
         """Return the state of the run; refuses weights that are not finite."""
         self.guard.read()
         refuse_bad_weights(self.model, self.iteration)
+        refuse_bad_weights(self.regularizer, self.iteration)
         parts = {
             "model": self.model.state_dict(),
             "regularizer": self.regularizer.state_dict(),
