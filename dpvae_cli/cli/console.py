@@ -51,9 +51,13 @@ def table(
     *,
     to_stderr: bool = False,
 ) -> None:
-    """Print a table to stdout: numbers to the right; wraps on a terminal, and nowhere else."""
+    """Print a table to stdout: numbers to the right; wraps on a terminal, and nowhere else.
+
+    Where a terminal is so narrow that words would be cut, a line is a cell.
+    """
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -67,7 +71,21 @@ def table(
     console = Console(highlight=False, stderr=to_stderr)
     if not console.is_terminal:
         console = Console(highlight=False, stderr=to_stderr, width=UNBOUNDED)
-    console.print(drawn)
+    unbounded = console.options.update_width(UNBOUNDED)
+    if Measurement.get(console, unbounded, drawn).minimum > console.width:
+        console.print(_stacked(title, columns, rows), markup=False)
+    else:
+        console.print(drawn)
+
+
+def _stacked(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table for a narrow terminal: a line a cell, so that no number is cut in two."""
+    width = max(map(len, columns))
+    blocks = [
+        "\n".join(f"{column:<{width}}  {cell}" for column, cell in zip(columns, row, strict=True))
+        for row in rows
+    ]
+    return "\n\n".join([*([title] if title else []), *blocks])
 
 
 def fail(error: DpvaeError) -> None:
