@@ -1,6 +1,7 @@
 """A checkpoint that is not what it was: refused, named, and a good one beside it offered."""
 
 import json
+import os
 import random
 import shutil
 
@@ -17,7 +18,7 @@ from dpvae_cli.training.opened import open_checkpoint
 from tests.same import assert_same_run
 from tests.small import small_recipe
 
-FLIPS, CUTS = 300, 60
+FLIPS, CUTS = int(os.environ.get("DPVAE_FLIPS", "300")), 60
 
 
 @pytest.fixture(scope="module")
