@@ -48,18 +48,21 @@ def flipped(content, position, bit):
 
 
 def test_no_flipped_bit_changes_what_is_read(whole, tmp_path):
-    """torch.load takes nine flips in ten for good; what passes here is a copy of the original."""
+    """torch.load takes most flips for good; what passes here reads as the original does."""
     content, good = (whole / CURRENT).read_bytes(), checkpoints.read(whole / CURRENT)
-    draw, path, refused, torch_passes = random.Random(0), tmp_path / "x.pt", 0, 0
+    draw, path = random.Random(0), tmp_path / "x.pt"
+    refused = harmless = deceived = 0
     for _ in range(FLIPS):
         path.write_bytes(flipped(content, draw.randrange(len(content)), draw.randrange(8)))
         try:
             assert same(checkpoints.read(path), good)
+            harmless += 1
         except CheckpointError:
             refused += 1
-            torch_passes += passes_torch(path)
+            deceived += passes_torch(path)
+    print(f"{refused} refused, of which torch.load takes {deceived}; {harmless} as they were")  # noqa: T201
     assert refused > 0.7 * FLIPS
-    assert torch_passes > 0.5 * FLIPS, "else the checksums would be of no use"
+    assert deceived > 0.5 * FLIPS, "else the checksums would be of no use"
 
 
 def passes_torch(path):
