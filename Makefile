@@ -22,7 +22,7 @@ test: $(INSTALLED)
 	$(BIN)/pytest -n auto
 
 test-slow: $(INSTALLED)
-	$(BIN)/pytest -n auto -m slow
+	$(BIN)/pytest -n auto -m slow -rP
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

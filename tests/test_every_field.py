@@ -118,6 +118,7 @@ OTHER = {
     ("training", None, "iterations"): "7",
     ("training", None, "batch_size"): "17",
     ("training", None, "learning_rate"): "0.01",
+    ("training", None, "gradient_clip"): "0.001",
     ("training", None, "precision"): "float64",
     ("training", None, "compile"): "on",
     ("training", None, "ema"): "0.9",

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dpvae_cli.cli import (
+    console,
     doctor,
     encode,
     evaluate,
@@ -62,4 +63,5 @@ app.add_typer(recipes, name="recipes")
 
 def main() -> None:
     """Run the command line."""
+    console.speak_plainly()
     app(prog_name="dpvae")

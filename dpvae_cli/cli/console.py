@@ -1,6 +1,8 @@
 """The terminal: results to stdout, everything else to stderr, errors without a traceback."""
 
+import codecs
 import functools
+import io
 import os
 import re
 import signal
@@ -13,6 +15,7 @@ import typer
 from dpvae_cli.cli.preparation import shown_on_demand
 from dpvae_cli.foundation import launch
 from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
+from dpvae_cli.foundation.memory import ran_out
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +25,7 @@ R = TypeVar("R")
 UNBOUNDED = 10_000
 SHARED = ("train", "evaluate")
 """Commands that several processes may run together."""
+LESS_MEMORY = "Lower the batch size or the number of samples, or free some memory."
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|-")
 """A number, perhaps with its error, or a dash where there is none."""
 
@@ -56,11 +60,15 @@ def table(
     *,
     to_stderr: bool = False,
 ) -> None:
-    """Print a table to stdout: numbers to the right; wraps on a terminal, and nowhere else."""
+    """Print a table to stdout: numbers to the right; wraps on a terminal, and nowhere else.
+
+    Where a terminal is so narrow that words would be cut, a line is a cell.
+    """
     if not launch.is_first():
         return
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -74,7 +82,21 @@ def table(
     console = Console(highlight=False, stderr=to_stderr)
     if not console.is_terminal:
         console = Console(highlight=False, stderr=to_stderr, width=UNBOUNDED)
-    console.print(drawn)
+    unbounded = console.options.update_width(UNBOUNDED)
+    if Measurement.get(console, unbounded, drawn).minimum > console.width:
+        console.print(_stacked(title, columns, rows), markup=False)
+    else:
+        console.print(drawn)
+
+
+def _stacked(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table for a narrow terminal: a line a cell, so that no number is cut in two."""
+    width = max(map(len, columns))
+    blocks = [
+        "\n".join(f"{column:<{width}}  {cell}" for column, cell in zip(columns, row, strict=True))
+        for row in rows
+    ]
+    return "\n\n".join([*([title] if title else []), *blocks])
 
 
 def fail(error: DpvaeError) -> None:
@@ -88,15 +110,20 @@ def fail(error: DpvaeError) -> None:
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn errors meant for the user into a message and an exit code; others stay tracebacks."""
+    """Turn errors meant for the user, and what goes wrong around us, into a message and exit code.
+
+    Others stay tracebacks.
+    """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             with shown_on_demand():
                 if launch.launched():
-                    return _together(command, *args, **kwargs)
-                return command(*args, **kwargs)
+                    done = _together(command, *args, **kwargs)
+                else:
+                    done = command(*args, **kwargs)
+            sys.stdout.flush()
         except EndedByAnother as error:
             raise typer.Exit(error.status) from error
         except DpvaeError as error:
@@ -105,8 +132,16 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt as error:
             raise typer.Exit(128 + signal.SIGINT) from error
         except BrokenPipeError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up_stdout()
             raise typer.Exit(1) from error
+        except (OSError, MemoryError, RuntimeError) as error:
+            told = surroundings(error)
+            if told is None:
+                raise
+            _give_up_stdout()
+            fail(told)
+            raise typer.Exit(exit_code(told)) from error
+        return done
 
     return run
 
@@ -124,6 +159,45 @@ def _together(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         )
     with joined():
         return command(*args, **kwargs)
+
+
+def surroundings(error: OSError | MemoryError | RuntimeError) -> DpvaeError | None:
+    """Return what to say of an error of the machine, not of ours; None where it may be ours."""
+    if ran_out(error):
+        reason = str(error).partition("\n")[0]
+        return UsageError("memory ran out" + (f" ({reason})" if reason else ""), hint=LESS_MEMORY)
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return UsageError(f"the system refuses to read or write: {reason}")
+    return UsageError(f"cannot use {error.filename}: {reason}")
+
+
+def _give_up_stdout() -> None:
+    """Let nothing more be written to a stdout that takes nothing, not at the very end either."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def speak_plainly() -> None:
+    """Let stdout write what its encoding does not have as the bytes it came from, or escaped.
+
+    Without it a path with an accent ends a command in a locale that knows ASCII alone.
+    """
+    codecs.register_error("dpvae", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="dpvae")
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
 
 
 def exit_code(error: DpvaeError) -> int:

@@ -42,6 +42,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the folder.")
     ] = False,
+    from_previous: Annotated[
+        bool,
+        typer.Option(
+            "--from-previous", help="Resume from checkpoint.previous.pt; drop checkpoint.pt."
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete what is in the run folder first.")
     ] = False,
@@ -55,14 +61,17 @@ def train(
 ) -> None:
     """Train a VAE from a recipe.
 
-    Leaves a run folder with recipe.yaml, checkpoint.pt, best.pt, metrics.jsonl, environment.json
-    and a sample picture. KEY=VALUE overrides the recipe; a bare word replaces a section.
+    Leaves a run folder with recipe.yaml, checkpoint.pt and the one before it, best.pt,
+    metrics.jsonl, environment.json and a sample picture. KEY=VALUE overrides the recipe; a bare
+    word replaces a section.
     """
     from dpvae_cli.cli.progress import listener
     from dpvae_cli.training.loop import train as train_recipe
     from dpvae_cli.training.run_folder import default_run_dir
 
-    chosen, run_dir = _chosen(recipe, overrides or [], run_dir=run_dir, resume=resume)
+    chosen, run_dir = _chosen(
+        recipe, overrides or [], run_dir=run_dir, resume=resume, from_previous=from_previous
+    )
     if dry_run:
         _describe(chosen, device=device, data_root=data_root)
         return
@@ -72,6 +81,7 @@ def train(
             chosen,
             folder,
             resume=resume,
+            from_previous=from_previous,
             overwrite=overwrite,
             device=device,
             data_root=data_root,
@@ -83,7 +93,12 @@ def train(
 
 
 def _chosen(
-    recipe: str | None, overrides: list[str], *, run_dir: Path | None, resume: bool
+    recipe: str | None,
+    overrides: list[str],
+    *,
+    run_dir: Path | None,
+    resume: bool,
+    from_previous: bool,
 ) -> tuple["Recipe", Path | None]:
     """Return the recipe to train and the run folder, where the options name one."""
     from dpvae_cli.foundation.errors import UsageError
@@ -102,10 +117,10 @@ def _chosen(
     folder = latest() if run_dir is None else run_dir
     if run_dir is None:
         console.note(f"Resuming {folder} (runs/latest).")
-    return _saved_recipe(folder, overrides), folder
+    return _saved_recipe(folder, overrides, from_previous=from_previous), folder
 
 
-def _saved_recipe(folder: Path, overrides: list[str]) -> "Recipe":
+def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) -> "Recipe":
     """Return the run's recipe with the overrides; what it resolved once stays resolved."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe import Recipe
@@ -120,7 +135,8 @@ def _saved_recipe(folder: Path, overrides: list[str]) -> "Recipe":
         )
     saved = Recipe.load(run.recipe, overrides)
     refuse_wrong_resume(saved, folder, has_model=False)
-    name = checkpoint.read(run.checkpoint).recipe.name if run.checkpoint.is_file() else "recipe"
+    path = run.previous if from_previous else run.checkpoint
+    name = checkpoint.read(path).recipe.name if path.is_file() else "recipe"
     return saved.named(name)
 
 

@@ -23,7 +23,7 @@ from dpvae_cli.data.base import SplitName
 from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
 from dpvae_cli.data.pictures import Preparation, Square, UnreadableError, read_picture
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.files import write_atomically, write_json
+from dpvae_cli.foundation.files import remove_leftovers, write_atomically, write_json
 from dpvae_cli.foundation.progress import tell
 from dpvae_cli.foundation.shapes import Stored
 
@@ -101,6 +101,7 @@ def load_parts(
     with _alone(path):
         found = _cached(path, source)
         if found is None:
+            remove_leftovers(path)  # of one who was killed at it: gigabytes perhaps
             _decode(path, source, on_error)
             found = _cached(path, source)
     assert found is not None

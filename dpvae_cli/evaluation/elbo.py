@@ -8,11 +8,13 @@ from dpvae_cli.data import Split
 from dpvae_cli.evaluation.kl_decomposition import decompose_kl
 from dpvae_cli.evaluation.skl import Estimate, mean_and_error
 from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import reconstruction
+from dpvae_cli.sampling.encodings import encode, reconstruction
 
 BLOCK = 1_000
 """Examples whose noise is drawn together."""
@@ -39,13 +41,23 @@ def elbo_parts(model: VAE, split: Split, *, seed: int, purpose: str) -> ElboPart
     """
     parts = []
     for start in range(0, len(split), BLOCK):
-        x = split.examples(slice(start, start + BLOCK)).to(model.device, model.dtype)
-        posterior = model.encode(x)
+        x = split.examples(slice(start, start + BLOCK))
+        posterior = encode(model, Split(x), size=BLOCK)
+        x = x.to(model.device, model.dtype)
         generator = stream(seed, purpose, "elbo", start, device=model.device)
         z = posterior.sample(generator=generator)
-        terms = reconstruction(model, x, z), model.prior.kl(posterior, z)
+        terms = reconstruction(model, x, z), _kl(model, posterior, z)
         parts.append((*(term.cpu().double() for term in terms), posterior.mean))
     return ElboParts(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _kl(model: VAE, posterior: DiagonalGaussian, z: Codes) -> PerExample:
+    mean, log_variance = posterior.mean, posterior.log_variance
+
+    def part(rows: slice) -> PerExample:
+        return model.prior.kl(DiagonalGaussian(mean[rows], log_variance[rows]), z[rows])
+
+    return torch.cat(list(in_parts(part, len(z), size=BLOCK, what="KL")))
 
 
 def elbo(subject: Subject) -> list[Result]:

@@ -17,6 +17,7 @@ from dpvae_cli.evaluation.skl import skl, skl_knn
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.joining import joined
+from dpvae_cli.foundation.memory import explained
 from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.processes import ProcessGroup
 from dpvae_cli.foundation.results import Result
@@ -40,6 +41,13 @@ METRICS: dict[str, Callable[[Subject], list[Result]]] = {
 }
 NEED_IMAGES = ("fid", "fid_lp", "kid")
 NEED_MANIFOLD = ("manifold", "manifold_lp")
+COUNTS = {
+    "nll": "nll_samples",
+    "fid": "fid_samples",
+    "kid": "fid_samples",
+    "manifold": "manifold_samples",
+}
+"""What says how much a metric draws, where it is not evaluation.samples."""
 
 
 def metric_names(asked: str, *, has_manifold: bool, has_images: bool) -> list[str]:
@@ -79,9 +87,16 @@ def measure(subject: Subject, names: Sequence[str]) -> tuple[list[Result], dict[
 
 def _noted(subject: Subject, name: str) -> list[Result]:
     """Measure one metric; every result of every metric says what is to be said of the data."""
-    results = METRICS[name](subject)
+    with explained(f"in {name}", hint=_less(name)):
+        results = METRICS[name](subject)
     note = {"data_note": subject.data_note}
     return [replace(result, details=result.details | note) for result in results]
+
+
+def _less(name: str) -> str:
+    """Return what to lower where memory runs out although parts are as small as can be."""
+    key = COUNTS.get(name.removesuffix("_lp"), "samples")
+    return f"Lower evaluation.{key}, or choose another --device."
 
 
 def evaluate(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dpvae_cli.evaluation import exported, inception
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
+from dpvae_cli.foundation.memory import in_parts, ran_out
 from dpvae_cli.foundation.shapes import Codes
 
 Images = Float[Tensor, "batch channels height width"]
@@ -94,17 +95,28 @@ class Extractor:
         Raises:
             DpvaeError: the images have no 1 or 3 channels, or the features are no finite rows.
         """
-        shown = eight_bit(images).to(self.device)
+        shown = eight_bit(images)
+        parts = in_parts(
+            lambda rows: self._of(shown[rows].to(self.device)),
+            len(shown),
+            size=len(shown),
+            what="features",
+        )
+        return torch.cat(list(parts))
+
+    def _of(self, shown: Shown) -> Codes:
         with _exact_convolutions(self.device):
             try:
                 found = self.network(shown)
             except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+                if ran_out(error):
+                    raise
                 raise DpvaeError(
                     f"{self.file} cannot be called on {tuple(shown.shape)}: {error}",
                     hint="It is called on float32 RGB images in [0, 1], `(batch, 3, height, "
                     "width)`, batch after batch of any size: export with a dynamic batch.",
                 ) from error
-        return self._rows(found, len(images))
+        return self._rows(found, len(shown))
 
     def _rows(self, found: object, count: int) -> Codes:
         if not isinstance(found, Tensor) or not _has_rows(found.shape, count):

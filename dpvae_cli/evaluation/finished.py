@@ -3,13 +3,14 @@
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, final
 
 import numpy as np
 import torch
 
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import read_kept, write_kept
 from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.version import __version__
@@ -84,7 +85,8 @@ class Finished:
             "keys": np.array(list(self._estimates)),
             "estimates": np.array(list(self._estimates.values()), dtype=np.float64),
         }
-        write_kept(self._path, arrays, checkpoint=self._source)
+        with suppress(UsageError):  # what cannot be kept is found anew, and no result lost
+            write_kept(self._path, arrays, checkpoint=self._source)
 
 
 def key_of(x: Examples, *position: str | int) -> str:

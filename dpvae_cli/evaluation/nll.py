@@ -12,14 +12,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dpvae_cli.data import Split
 from dpvae_cli.evaluation.finished import ImportanceEstimate, key_of
 from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import at_once, reconstruction
+from dpvae_cli.sampling.encodings import at_once, encode, reconstruction
 
 BITS_NOTE = "8-bit data in [0, 1] without dequantisation"
 DRAWN = 1_024
@@ -51,14 +53,14 @@ def negative_log_likelihoods(
 
     Their samples are decoded together, so x should be few where samples are many.
     """
-    posterior = model.encode(x)
+    posterior = encode(model, Split(x), size=len(x))
     blocks = []
     for start in range(0, samples, DRAWN):
         count = min(DRAWN, samples - start)
         z = _drawn(posterior, count, generators)
         # a view where x is one example, its copies otherwise
         repeated = x.unsqueeze(1).expand(-1, count, *x.shape[1:]).flatten(0, 1)
-        log_joint = model.prior.log_prob(z) - reconstruction(model, repeated, z)
+        log_joint = _log_prior(model, z) - reconstruction(model, repeated, z)
         log_q = _repeated(posterior, count).log_prob(z)
         blocks.append((log_joint - log_q).double().view(len(x), count))
     return [_summarise(log_weights) for log_weights in torch.cat(blocks, dim=1)]
@@ -69,6 +71,13 @@ def _drawn(posterior: DiagonalGaussian, count: int, generators: Sequence[torch.G
     rows = zip(posterior.mean.split(1), posterior.log_variance.split(1), generators, strict=True)
     drawn = [DiagonalGaussian(m, v).sample(count, generator=each) for m, v, each in rows]
     return torch.cat(drawn).squeeze(1)
+
+
+def _log_prior(model: VAE, z: Codes) -> PerExample:
+    parts = in_parts(
+        lambda rows: model.prior.log_prob(z[rows]), len(z), size=len(z), what="log p(z)"
+    )
+    return torch.cat(list(parts))
 
 
 def _repeated(posterior: DiagonalGaussian, count: int) -> DiagonalGaussian:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dpvae_cli.evaluation.skl import Estimate, mean_and_error
 from dpvae_cli.evaluation.subject import Progress, Subject, no_progress
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -135,6 +136,18 @@ def _along(
     model: VAE, aggregate: AggregatePosterior, start: Codes, end: Codes, *, space: Space
 ) -> Float[Tensor, "batch points"]:
     """Return log q(z) on each path, `(pairs, points)`, float64."""
+    parts = in_parts(
+        lambda rows: _along_some(model, aggregate, start[rows], end[rows], space=space),
+        len(start),
+        size=BLOCK,
+        what="log q(z) along paths",
+    )
+    return torch.cat(list(parts))
+
+
+def _along_some(
+    model: VAE, aggregate: AggregatePosterior, start: Codes, end: Codes, *, space: Space
+) -> Float[Tensor, "batch points"]:
     if space == "z0":
         start, end = (model.prior.to_generation(each)[0] for each in (start, end))
     z, _ = straight(model, start, end, space=space, points=POINTS)

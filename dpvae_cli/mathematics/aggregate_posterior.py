@@ -12,6 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes, Components, PerExample
 from dpvae_cli.mathematics.gaussian import LOG_2PI
@@ -84,7 +85,17 @@ class AggregatePosterior:
         return self.mean[chosen] + torch.exp(0.5 * self.log_variance[chosen]) * noise
 
     def _log_prob(self, z: Codes, dimensions: slice) -> PerExample:
-        """Return log q of the chosen dimensions of each row, block by block."""
+        """Return log q of the chosen dimensions of each row."""
+        parts = in_parts(
+            lambda rows: self._log_prob_at_once(z[rows], dimensions),
+            len(z),
+            size=max(1, len(z)),
+            what="log q(z)",
+        )
+        return torch.cat(list(parts))
+
+    def _log_prob_at_once(self, z: Codes, dimensions: slice) -> PerExample:
+        """Return log q of the chosen dimensions of each row, block by block of components."""
         centre = self._centre[dimensions]
         centred = _double(z[:, dimensions]).to(centre.device) - centre
         features = torch.cat([centred.square(), centred], dim=1)

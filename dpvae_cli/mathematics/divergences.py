@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.shapes import Codes, OtherCodes, Scalar
 
 
@@ -75,5 +76,11 @@ def _neighbour_distance(points: np.ndarray, others: np.ndarray, *, k: int) -> np
     """Return the distance of each point to its k-th nearest among `others`, `(points,)`."""
     from scipy.spatial import KDTree  # noqa: PLC0415 - slow, and only this needs it
 
-    distances, _ = KDTree(others).query(points, k=[k])
-    return np.asarray(distances)[:, 0]
+    tree = KDTree(others)
+    parts = in_parts(
+        lambda rows: np.asarray(tree.query(points[rows], k=[k])[0])[:, 0],
+        len(points),
+        size=len(points),
+        what="distances to neighbours",
+    )
+    return np.concatenate(list(parts))

@@ -30,6 +30,8 @@ class Training(Spec):
     """Examples in one step (paper: 100 on MNIST, 50 on SVHN and CelebA)."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Adam's step size for the VAE and its prior (paper: 1e-4)."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of all gradients of a step, the adversary's apart; null clips none."""
     precision: PrecisionName = "float32"
     """bf16 is for encoder and decoder in training alone; float64 for all, and after training."""
     compile: CompileName = "off"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import read_kept, write_kept
+from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes, Examples, Indices, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -34,13 +37,20 @@ def at_once(model: VAE) -> int:
 
 
 @torch.no_grad()
-def encode(model: VAE, split: Split) -> DiagonalGaussian:
-    """Return q(z|x) of every example of a split, in order."""
-    size = at_once(model)
-    parts = [
-        model.encode(split.examples(slice(start, start + size)).to(model.device, model.dtype))
-        for start in range(0, len(split), size)
-    ]
+def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaussian:
+    """Return q(z|x) of every example of a split, in order.
+
+    Args:
+        model: a model.
+        split: the examples.
+        size: how many to encode in one go, where memory allows; None leaves it to `at_once`.
+    """
+
+    def part(rows: slice) -> DiagonalGaussian:
+        return model.encode(split.examples(rows).to(model.device, model.dtype))
+
+    size = size or at_once(model)
+    parts = list(in_parts(part, len(split), size=size, what="encoding"))
     return DiagonalGaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
     )
@@ -49,16 +59,23 @@ def encode(model: VAE, split: Split) -> DiagonalGaussian:
 @torch.no_grad()
 def decode(model: VAE, z: Codes) -> Examples:
     """Return E[x|z] of each code on the CPU, chunk by chunk."""
-    chunks = z.to(model.device, model.dtype).split(at_once(model))
-    return torch.cat([model.decode(chunk).cpu() for chunk in chunks])
+    z = z.to(model.device, model.dtype)
+    parts = in_parts(
+        lambda rows: model.decode(z[rows]).cpu(), len(z), size=at_once(model), what="decoding"
+    )
+    return torch.cat(list(parts))
 
 
 @torch.no_grad()
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
     """Return -log p(x|z) of each pair in nats, chunk by chunk."""
-    size = at_once(model)
-    chunks = zip(x.split(size), z.split(size), strict=True)
-    return torch.cat([model.reconstruction(some, codes) for some, codes in chunks])
+    parts = in_parts(
+        lambda rows: model.reconstruction(x[rows], z[rows]),
+        len(z),
+        size=at_once(model),
+        what="reconstruction",
+    )
+    return torch.cat(list(parts))
 
 
 @final
@@ -112,7 +129,8 @@ class EncodedTraining:
         mean, log_variance = (part.contiguous() for part in moments.unbind(1))
         if self._path is not None and self._group.is_first:
             arrays = {"mean": mean.numpy(), "log_variance": log_variance.numpy()}
-            write_kept(self._path, arrays, checkpoint=self._key)
+            with suppress(UsageError):  # a cache that cannot be written costs time, no result
+                write_kept(self._path, arrays, checkpoint=self._key)
         return mean, log_variance
 
     def _moments(self, split: Split, rows: Indices) -> Tensor:

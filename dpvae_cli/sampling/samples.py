@@ -6,6 +6,7 @@ from typing import Literal, final
 import torch
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import standard_normal_log_prob
@@ -56,9 +57,10 @@ def from_codes(model: VAE, z: Codes) -> LatentSamples:
     They are rounded to the model's precision first, and returned as rounded.
     """
     z = z.to(model.dtype).to(model.device)
-    parts = [model.prior.to_generation(part) for part in z.split(CHUNK)]
-    z0 = torch.cat([part for part, _ in parts]).cpu()
-    log_abs_det = torch.cat([part for _, part in parts]).cpu()
+    to_generation = model.prior.to_generation
+    parts = list(in_parts(lambda rows: to_generation(z[rows]), len(z), size=CHUNK, what="g"))
+    z0 = torch.cat([z0 for z0, _ in parts]).cpu()
+    log_abs_det = torch.cat([log_det for _, log_det in parts]).cpu()
     log_p_generation = standard_normal_log_prob(z0)
     return LatentSamples(z.cpu(), z0, log_p_generation + log_abs_det, log_p_generation)
 
@@ -76,14 +78,18 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
         DpvaeError: g^-1 overflowed, which only lifted bounds of the coupling allow.
     """
     z0 = torch.randn(n, model.latent_dim, generator=generator, dtype=model.dtype)
-    parts = [model.prior.to_representation(part.to(model.device)) for part in z0.split(CHUNK)]
-    z = torch.cat([part for part, _ in parts]).cpu()
+
+    def part(rows: slice) -> tuple[Codes, PerExample]:
+        return model.prior.to_representation(z0[rows].to(model.device))
+
+    parts = list(in_parts(part, n, size=CHUNK, what="the inverse of g"))
+    z = torch.cat([z for z, _ in parts]).cpu()
     if bad := int((~torch.isfinite(z).all(dim=1)).sum()):
         raise DpvaeError(
             f"{bad} of {n} samples are not finite: g^-1 overflows",
             hint="Train with prior.scale_bound and prior.translate_bound (not null).",
         )
-    log_abs_det = torch.cat([part for _, part in parts]).cpu()
+    log_abs_det = torch.cat([log_det for _, log_det in parts]).cpu()
     log_p_generation = standard_normal_log_prob(z0)
     return LatentSamples(z, z0, log_p_generation - log_abs_det, log_p_generation)
 

@@ -11,6 +11,7 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.foundation.joining import joined
+from dpvae_cli.foundation.memory import explained
 from dpvae_cli.foundation.processes import Agreement
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE
@@ -24,7 +25,7 @@ from dpvae_cli.training import own_model, threads
 from dpvae_cli.training.listener import Listener, Silent
 from dpvae_cli.training.metrics_log import MetricsLog
 from dpvae_cli.training.precision import Precision, refuse_device
-from dpvae_cli.training.resume import continued
+from dpvae_cli.training.resume import Start, continued
 from dpvae_cli.training.run_folder import RunFolder, locate, point_latest
 from dpvae_cli.training.signals import stop_requests
 from dpvae_cli.training.tensorboard import Board, open_board
@@ -33,6 +34,8 @@ from dpvae_cli.training.trainer import Trainer, total
 PICTURED = 64
 LOOKED_AT, PIECE = 10_000, 500
 """Training examples that must fit the likelihood, and how many of them are in memory at a time."""
+SHORTEST = 1e-9
+"""Seconds; a clock may stand still."""
 
 
 def train(
@@ -41,6 +44,7 @@ def train(
     *,
     model: VAE | None = None,
     resume: bool = False,
+    from_previous: bool = False,
     overwrite: bool = False,
     device: str = "auto",
     data_root: Path | None = None,
@@ -59,6 +63,7 @@ def train(
             prior take the place of the recipe's, and the recipe that is kept says so. Resume with
             one made the same way; the saved weights go into it.
         resume: go on from `checkpoint.pt`, with the very numbers of an uninterrupted run.
+        from_previous: resume from `checkpoint.previous.pt` and drop `checkpoint.pt`.
         overwrite: delete what is in the folder first.
         device: auto, cpu, cuda, cuda:N or mps.
         data_root: folder to look for data in.
@@ -84,6 +89,8 @@ def train(
         >>> recipe = dpvae.Recipe.load("vae_moons", ["training.iterations=20"])
         >>> model = dpvae.train(recipe, "runs/try")  # doctest: +SKIP
     """
+    if from_previous and not resume:
+        raise UsageError("--from-previous is for --resume", hint="Add --resume.")
     folder = RunFolder(Path(run_dir))
     chosen = devices.resolve(device)
     refuse_device(recipe.training.precision, chosen)
@@ -96,8 +103,10 @@ def train(
         if group.is_first:
             folder.prepare(resume=resume, overwrite=overwrite)
         group.wait()
-        start = continued(folder, recipe, model=model) if resume else None
-        recipe = recipe if start is None else start.recipe
+        start = Start(recipe, None)
+        if resume:
+            start = continued(folder, recipe, model=model, from_previous=from_previous)
+        recipe = start.recipe
         group.refuse_uneven(recipe.training.batch_size)
         if dataset is None:
             dataset = recipe.data.load(data_root, download=download)
@@ -105,9 +114,13 @@ def train(
         if model is not None:
             own_model.prepare(model, dataset, Precision(recipe.training.precision, chosen))
         trainer = Trainer(recipe, dataset, chosen, model, group=group)
-        if start is not None and start.checkpoint is not None:
-            trainer.restore(start.checkpoint)
+        if start.checkpoint is not None:
+            place = folder.previous if from_previous else folder.checkpoint
+            with checkpoints.offering_another(place):
+                trainer.restore(start.checkpoint)
         trainer.refuse_strangers()
+        if from_previous and group.is_first:
+            folder.go_back()
         trainer.settle()
         heard = listener if listener and group.is_first else Silent()
         with threads.limited(trainer.model, trainer.next_examples()):
@@ -168,6 +181,7 @@ class Run:
         wants_board = self._schedule.tensorboard and first
         self._board: Board = open_board(folder.path, wanted=wants_board)
         self._clock, self._steps_timed = time.perf_counter(), 0
+        self._saved: int | None = None
 
     def __enter__(self) -> "Run":
         """Announce the run."""
@@ -190,7 +204,7 @@ class Run:
         agreement = Agreement(self._group)
         with stop_requests(patient=self._group.size > 1) as request:
             while trainer.iteration < iterations:
-                terms = trainer.step()
+                terms = self._step()
                 self._steps_timed += 1
                 self._listener.stepped(trainer.iteration)
                 self._do_what_is_due(terms, last=trainer.iteration == iterations)
@@ -198,6 +212,17 @@ class Run:
                 if signal_number and trainer.iteration < iterations:
                     self._stop(signal_number)
             agreement.heard()
+
+    def _step(self) -> dict[str, Term]:
+        """Do a step; where memory runs out, say what to lower."""
+        size = self._schedule.batch_size
+        hint = (
+            f"Lower it, to training.batch_size={max(2, size // 2)} for one, in another --run-dir; "
+            "or go on on another --device. The last checkpoint is untouched."
+        )
+        doing = f"in a step of training.batch_size={size}"
+        with explained(doing, hint=hint, kind=UsageError):
+            return self._trainer.step()
 
     def _do_what_is_due(self, terms: dict[str, Term], *, last: bool) -> None:
         """Log, validate and save, in this order, when it is due and at the end."""
@@ -215,7 +240,7 @@ class Run:
         means = {name: term.value.detach().mean() for name, term in terms.items()}
         values = {name: float(self._group.mean(mean)) for name, mean in means.items()}
         weighted = {name: terms[name].weight * value for name, value in values.items()}
-        pace = self._steps_timed / (time.perf_counter() - self._clock)
+        pace = self._steps_timed / max(time.perf_counter() - self._clock, SHORTEST)
         self._clock, self._steps_timed = time.perf_counter(), 0
         loss = float(self._group.mean(total(terms).detach()))
         return {"loss": loss, "terms": values, "weighted": weighted, "steps_per_second": pace}
@@ -238,11 +263,15 @@ class Run:
 
     def _save(self) -> None:
         """Save the state once all processes have found theirs sound."""
+        folder, iteration = self._folder, self._trainer.iteration
+        if self._saved == iteration:
+            return
         state = self._trainer.checkpoint()
         self._group.wait()
+        self._saved = iteration
         if self._group.is_first:
-            state.write(self._folder.checkpoint)
-            self._listener.saved(self._folder.checkpoint, iteration=self._trainer.iteration)
+            state.write(folder.checkpoint, previous=folder.previous)
+            self._listener.saved(folder.checkpoint, iteration=iteration)
 
     def _stop(self, signal_number: int) -> None:
         self._save()
@@ -283,4 +312,5 @@ def load(
     file = locate(Path(path))
     checkpoint = checkpoints.read(file)
     networks = own_model.networks_for(file, checkpoint, encoder, decoder)
-    return checkpoint.model(devices.resolve(device), networks=networks)
+    with checkpoints.offering_another(file):
+        return checkpoint.model(devices.resolve(device), networks=networks)

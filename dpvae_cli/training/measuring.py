@@ -6,7 +6,7 @@ from dpvae_cli.evaluation.evaluate import measure
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.finished import Finished
 from dpvae_cli.evaluation.subject import Progress, Subject, no_progress
-from dpvae_cli.foundation.errors import DpvaeError
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.joining import current
 from dpvae_cli.foundation.results import RunResults
 from dpvae_cli.recipe import Evaluation
@@ -24,6 +24,8 @@ def measure_run(
     features: FeatureOptions | None = None,
 ) -> tuple[RunResults, dict[str, DpvaeError]]:
     """Return a run's results, kept in metrics.json too, and the metrics that failed.
+
+    A metrics.json that cannot be written is named among these.
 
     Args:
         run: the opened checkpoint.
@@ -50,5 +52,8 @@ def measure_run(
     results, failed = measure(subject, names)
     record = run_results(run, results)
     if results and subject.group.is_first:
-        keep(run, record)
+        try:
+            keep(run, record)
+        except UsageError as error:  # hours of measuring are not lost over it
+            failed[run.folder.metrics.name] = error
     return record, failed

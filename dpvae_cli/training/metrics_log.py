@@ -1,8 +1,11 @@
 """metrics.jsonl: one line for every logged step and every validation."""
 
 import json
+import os
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any, final
+from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_text
@@ -16,24 +19,45 @@ class MetricsLog:
     Args:
         path: the .jsonl file.
         keep_until: keep existing lines up to this iteration; 0 starts anew.
+
+    Raises:
+        UsageError: the file cannot be written.
     """
 
     def __init__(self, path: Path, *, keep_until: int) -> None:
         kept = [line for line in _lines(path) if line["iteration"] <= keep_until]
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept if keep_until))
-        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._path = path
+        try:
+            self._file = FileIO(path, "a")  # unbuffered: what failed is not tried again at the end
+        except OSError as error:
+            raise self._complaint(error) from error
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record; numbers that are not finite become null."""
+        """Append one record, whole or not at all; numbers that are not finite become null.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        left = (json.dumps(finite(record)) + "\n").encode()
+        size = os.fstat(self._file.fileno()).st_size
         try:
-            self._file.write(json.dumps(finite(record)) + "\n")
-            self._file.flush()
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
-            raise UsageError(f"cannot write {self._file.name}: {error.strerror}") from error
+            with suppress(OSError):
+                self._file.truncate(size)
+            raise self._complaint(error) from error
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _complaint(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"cannot write {self._path}: {error.strerror or error}",
+            hint="Free some space; the last checkpoint is untouched and --resume starts from it.",
+        )
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -46,4 +70,4 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             records.append(json.loads(line))
         except ValueError:
             continue
-    return [record for record in records if isinstance(record, dict) and "iteration" in record]
+    return [r for r in records if isinstance(r, dict) and isinstance(r.get("iteration"), int)]

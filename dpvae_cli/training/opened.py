@@ -69,7 +69,8 @@ def open_checkpoint(
     file = locate(path, best=best)
     checkpoint = checkpoints.read(file)
     networks = own_model.networks_for(file, checkpoint, None, None)
-    model = checkpoint.model(devices.resolve(device), networks=networks)
+    with checkpoints.offering_another(file):
+        model = checkpoint.model(devices.resolve(device), networks=networks)
     digest = checkpoints.file_digest(file)
     load_dataset = once(
         load_dataset or (lambda: checkpoint.recipe.data.load(data_root, download=download))

@@ -23,13 +23,16 @@ class Start:
     checkpoint: Checkpoint | None
 
 
-def continued(folder: RunFolder, recipe: Recipe, *, model: VAE | None = None) -> Start:
-    """Return the state to go on from.
+def continued(
+    folder: RunFolder, recipe: Recipe, *, model: VAE | None = None, from_previous: bool = False
+) -> Start:
+    """Return the state to go on from; a damaged one is never passed over silently.
 
     Args:
         folder: the run's.
         recipe: what is asked for.
         model: of networks of the caller's own, if the run is of such.
+        from_previous: take the checkpoint before the last one.
 
     Raises:
         UsageError: nothing to resume, or the recipe asks for something else than the run.
@@ -39,16 +42,15 @@ def continued(folder: RunFolder, recipe: Recipe, *, model: VAE | None = None) ->
         raise UsageError(
             f"--resume: {folder.path} holds no run", hint="Leave out --resume to start it."
         )
-    if not folder.checkpoint.is_file():
+    path = folder.previous if from_previous else folder.checkpoint
+    if not (folder.checkpoint.is_file() or folder.previous.is_file() or from_previous):
         saved = Recipe.load(folder.recipe).named(recipe.name)
         own_model.refuse_wrong_resume(saved, folder.path, has_model=model is not None)
         return Start(_extended(saved, recipe, done=0), None)
-    checkpoint = checkpoints.read(folder.checkpoint)
+    checkpoint = checkpoints.read(path)
     own_model.refuse_wrong_resume(checkpoint.recipe, folder.path, has_model=model is not None)
     if model is not None:
-        own_model.refuse_misfit(
-            folder.checkpoint, checkpoint, encoder=model.encoder, decoder=model.decoder
-        )
+        own_model.refuse_misfit(path, checkpoint, encoder=model.encoder, decoder=model.decoder)
     return Start(_extended(checkpoint.recipe, recipe, done=checkpoint.iteration), checkpoint)
 
 

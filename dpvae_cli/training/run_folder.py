@@ -15,9 +15,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
-from dpvae_cli.foundation.files import write_json, write_text
+from dpvae_cli.foundation.files import point, remove_leftovers, write_json, write_text
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
+from dpvae_cli.training.checkpoint import BEST, CURRENT, PREVIOUS
 from dpvae_cli.version import __version__
 
 RUNS = Path("runs")
@@ -31,8 +32,9 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.recipe = path / "recipe.yaml"
-        self.checkpoint = path / "checkpoint.pt"
-        self.best = path / "best.pt"
+        self.checkpoint = path / CURRENT
+        self.previous = path / PREVIOUS
+        self.best = path / BEST
         self.metrics_log = path / "metrics.jsonl"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.json"
@@ -48,9 +50,10 @@ class RunFolder:
             raise UsageError("--resume and --overwrite exclude each other")
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file, a run needs a folder")
+        self._remove_leftovers()
         if overwrite and self.path.exists():
             self._refuse_strangers()
-            shutil.rmtree(self.path)
+            self._delete()
         if not resume and self._has_files():
             raise UsageError(
                 f"run folder {self.path} is not empty",
@@ -61,6 +64,39 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make {self.path}: {error.strerror}") from error
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a run that was killed while it wrote left half-written."""
+        for path in (
+            self.recipe,
+            self.environment,
+            self.checkpoint,
+            self.previous,
+            self.best,
+            self.metrics_log,
+            self.samples,
+        ):
+            remove_leftovers(path)
+
+    def _delete(self) -> None:
+        """Delete the folder, its recipe last: cut short, it is a run folder still."""
+        for path in list(self.path.iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != self.recipe:
+                path.unlink()
+        shutil.rmtree(self.path)
+
+    def go_back(self) -> None:
+        """Let checkpoint.pt be the one before it.
+
+        Raises:
+            UsageError: the folder cannot be written to.
+        """
+        try:
+            point(self.checkpoint, to=self.previous)
+        except OSError as error:
+            raise UsageError(f"cannot write {self.checkpoint}: {error.strerror}") from error
 
     def _has_files(self) -> bool:
         return self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir())
@@ -143,7 +179,7 @@ def locate(path: Path | None, *, best: bool = False) -> Path:
     """Return the checkpoint file that a file, a run folder, or None for the latest, means."""
     place = latest() if path is None else path
     if place.is_dir():
-        return place / ("best.pt" if best else "checkpoint.pt")
+        return place / (BEST if best else CURRENT)
     return place
 
 

@@ -1,10 +1,11 @@
 """The logged numbers for TensorBoard, where the recipe asks for them."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
-from dpvae_cli.foundation.errors import MissingError
+from dpvae_cli.foundation.errors import MissingError, UsageError
 
 
 @runtime_checkable
@@ -44,13 +45,24 @@ class TensorBoard:
         self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Write the record's numbers under its kind."""
-        for name, value in _scalars(record["kind"], record):
-            self._writer.add_scalar(name, value, record["iteration"])
+        """Write the record's numbers under its kind.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        try:
+            for name, value in _scalars(record["kind"], record):
+                self._writer.add_scalar(name, value, record["iteration"])
+        except OSError as error:
+            raise UsageError(
+                f"cannot write for TensorBoard: {error.strerror or error}",
+                hint="Free some space; the last checkpoint is untouched.",
+            ) from error
 
     def close(self) -> None:
-        """Flush and close the event file."""
-        self._writer.close()
+        """Flush and close the event file; what cannot be written is lost to TensorBoard alone."""
+        with suppress(OSError):
+            self._writer.close()
 
 
 def open_board(folder: Path, *, wanted: bool) -> Board:

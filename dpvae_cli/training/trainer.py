@@ -25,7 +25,7 @@ from dpvae_cli.training.checkpoint import (
     load_tensors,
     optimizer_tensors,
 )
-from dpvae_cli.training.guard import FiniteGuard, refuse_bad_weights
+from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
 from dpvae_cli.training.order import Order
 from dpvae_cli.training.precision import Precision
 from dpvae_cli.training.shared import Shared, with_global_batch_norm
@@ -75,7 +75,8 @@ class Trainer:
         self.adversary_optimizer = self._make_adversary_optimizer()
         adversary = self.regularizer.adversary
         self._shared_adversary = None if adversary is None else Shared(adversary, group)
-        self.guard = FiniteGuard(self._optimizers(), device)
+        watched = (self.model, self.regularizer)
+        self.guard = FiniteGuard(self._optimizers(), device, watched=watched)
         self._fingerprint = dataset.fingerprint()
         self._order = self._make_order("order")
         self._second_order = self._make_order("second order")
@@ -139,6 +140,7 @@ class Trainer:
         self.guard.watch(self.iteration + 1, loss, {k: term.value for k, term in terms.items()})
         self.optimizer.zero_grad()
         loss.backward()
+        clip_gradients(self.model.parameters(), self.recipe.training.gradient_clip)
         self.optimizer.step()
         if self.adversary_optimizer is not None:
             terms["adversary"] = Term(self._adversary_step(z, noise))
@@ -187,11 +189,13 @@ class Trainer:
         self.guard.watch(self.iteration + 1, loss, {"adversary": loss})
         self.adversary_optimizer.zero_grad()
         loss.backward()
+        clip_gradients(self.regularizer.parameters(), self.recipe.training.gradient_clip)
         self.adversary_optimizer.step()
         return loss.detach()
 
     def validate(self) -> tuple[dict[str, Any], bool]:
         """Return the validation record and whether its ELBO is the best so far."""
+        refuse_bad_weights(self.model, self.iteration)
         model = self.trained()
         model.eval()
         record = validate(model, self.dataset, seed=self.recipe.seed)
@@ -205,6 +209,7 @@ class Trainer:
         """Return the state of the run, the same in all processes; refuses weights not finite."""
         self.guard.read()
         refuse_bad_weights(self.model, self.iteration)
+        refuse_bad_weights(self.regularizer, self.iteration)
         parts = {
             "model": self.model.state_dict(),
             "regularizer": self.regularizer.state_dict(),

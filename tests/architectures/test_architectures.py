@@ -1,5 +1,7 @@
 """Shapes, sizes and refusals of the encoder/decoder pairs."""
 
+import math
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -15,6 +17,8 @@ from dpvae_cli.architectures import (
     SvhnConv,
 )
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.model import VAE
+from dpvae_cli.priors import Decoupled, StandardNormal
 from tests.mathematics.random_models import members
 
 CASES = [
@@ -301,3 +305,39 @@ def test_own_networks_cannot_be_built():
     with pytest.raises(UsageError, match="exist in Python alone") as caught:
         Own(latent_dim=2).build((2,))
     assert "dpvae.train(recipe, run_dir, model=" in caught.value.hint
+
+
+@each_case
+@pytest.mark.parametrize("size", [1e6, -1e6])
+def test_huge_inputs_leave_every_loss_and_gradient_finite(spec, shape, size):
+    """Log-variances are clamped and the flow's scales bounded, before training and after a step."""
+    torch.manual_seed(0)
+    encoder, decoder = spec.build(shape)
+    prior = Decoupled(blocks=6).build(spec.latent_dim) if spec.latent_dim > 1 else None
+    prior = prior or StandardNormal().build(spec.latent_dim)
+    model = VAE(encoder=encoder, decoder=decoder, likelihood="gaussian", prior=prior)
+    model.eval()  # batch norm would take out the size
+    x = size * torch.rand(4, *shape)
+    posterior = model.encode(x)
+    z = posterior.sample()
+    loss = model.reconstruction(x, z) + model.prior.kl(posterior, z)
+    loss.mean().backward()
+    assert bool(torch.isfinite(loss).all())
+    log_variance = posterior.log_variance.detach()
+    assert -20 <= float(log_variance.min()) <= float(log_variance.max()) <= 10
+    for name, weight in model.named_parameters():
+        assert weight.grad is None or bool(torch.isfinite(weight.grad).all()), name
+
+
+@pytest.mark.parametrize("latent_dim", [2, 5])
+@pytest.mark.parametrize("bound", [1.0, 2.0])
+def test_the_flow_stretches_huge_codes_no_more_than_its_bound(latent_dim, bound):
+    prior = Decoupled(blocks=6, scale_bound=bound).build(latent_dim)
+    for parameter in prior.parameters():  # as far from the small initial weights as may be
+        parameter.data.mul_(100)
+    for size in (1.0, 1e6, -1e6):
+        z = size * torch.rand(64, latent_dim)
+        for way in (prior.to_generation, prior.to_representation):
+            there, log_abs_det = way(z)
+            assert float(log_abs_det.abs().max()) <= 6 * latent_dim * bound * (1 + 1e-6)
+            assert float(there.abs().max()) <= (abs(size) + 6) * math.exp(6 * bound) * (1 + 1e-6)

@@ -1,16 +1,21 @@
 """Files are there whole or not at all."""
 
+import io
 import json
+import os
 import stat
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dpvae_cli.foundation import files
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import (
+    point,
     read_kept,
     read_npz,
+    remove_leftovers,
     write_atomically,
     write_json,
     write_kept,
@@ -160,3 +165,110 @@ def test_kept_arrays_belong_to_their_checkpoint(tmp_path):
     write_kept(path, {"values": np.arange(3)}, checkpoint="a")
     assert read_kept(path, checkpoint="b") is None
     assert read_kept(path, checkpoint="a")["values"].tolist() == [0, 1, 2]
+
+
+def test_the_old_file_is_kept_as_previous(tmp_path):
+    path, previous = tmp_path / "file", tmp_path / "file.previous"
+    for text in ("one", "two", "three"):
+        write_atomically(path, lambda file, text=text: file.write(text.encode()), previous=previous)
+    assert (path.read_text(), previous.read_text()) == ("three", "two")
+    assert sorted(names(tmp_path)) == ["file", "file.previous"]
+
+
+@pytest.mark.parametrize("can_link", [True, False])
+def test_neither_of_two_files_is_ever_missing(tmp_path, monkeypatch, can_link):
+    """Look before every operation on the folder, with second names and without."""
+    path, previous = tmp_path / "file", tmp_path / "file.previous"
+    seen = []
+
+    def looking(original):
+        def look(*arguments, **options):
+            seen.append((path.read_text(), previous.read_text()))
+            return original(*arguments, **options)
+
+        return look
+
+    def refuse(*_, **__):
+        raise OSError(1, "Operation not permitted")
+
+    for text in ("one", "two"):
+        write_atomically(path, lambda file, text=text: file.write(text.encode()), previous=previous)
+    monkeypatch.setattr(os, "link", looking(os.link if can_link else refuse))
+    for name in ("replace", "unlink", "chmod"):
+        monkeypatch.setattr(Path, name, looking(getattr(Path, name)))
+    write_atomically(path, lambda file: file.write(b"three"), previous=previous)
+    assert set(seen) == {("two", "one"), ("two", "two"), ("three", "two")}
+    assert sorted(names(tmp_path)) == ["file", "file.previous"]
+
+
+def test_a_failed_write_leaves_both_files_alone(tmp_path):
+    path, previous = tmp_path / "file", tmp_path / "file.previous"
+    for text in ("one", "two"):
+        write_atomically(path, lambda file, text=text: file.write(text.encode()), previous=previous)
+    with pytest.raises(UsageError):
+        write_atomically(path, failing(OSError(28, "No space left on device")), previous=previous)
+    assert (path.read_text(), previous.read_text()) == ("two", "one")
+
+
+def test_pointing_at_the_same_file_again_leaves_nothing_behind(tmp_path):
+    (tmp_path / "a").write_text("x")
+    for _ in range(2):
+        point(tmp_path / "b", to=tmp_path / "a")
+    assert sorted(names(tmp_path)) == ["a", "b"]
+
+
+class Full(io.FileIO):
+    """A file on a full disk that notes as files.py's own do."""
+
+    refused = None
+
+    def write(self, data):
+        self.refused = OSError(28, "No space left on device")
+        raise self.refused
+
+
+def test_an_error_of_the_disk_is_told_whatever_the_writer_makes_of_it(tmp_path, monkeypatch):
+    """torch speaks of an "enforce fail at inline_container.cc" where the disk is full."""
+
+    def write(file):
+        try:
+            file.write(bytes(100_000))
+        except OSError as error:
+            raise RuntimeError("enforce fail") from error
+
+    write_text(tmp_path / "file", "old")
+    monkeypatch.setattr(files, "_Noting", Full)
+    with pytest.raises(UsageError, match="No space left on device"):
+        write_atomically(tmp_path / "file", write)
+    assert names(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    write_text(tmp_path / "file", "whole")
+    for name in (".file.abcd1234", ".file.x", ".other.abcd1234", "file.abcd1234", ".file.lock"):
+        (tmp_path / name).write_text("half")
+    remove_leftovers(tmp_path / "file")
+    assert set(names(tmp_path)) == {
+        "file",
+        ".file.x",
+        ".other.abcd1234",
+        "file.abcd1234",
+        ".file.lock",
+    }
+    remove_leftovers(tmp_path / "nowhere" / "file")
+
+
+def test_leftovers_are_named_as_writers_name_them(tmp_path):
+    with pytest.raises(PowerCut):
+        write_atomically(tmp_path / "file", lambda file: look_at(tmp_path))
+    assert names(tmp_path) == []
+
+
+def look_at(folder):
+    """Remove the temporary file of a writer at work, which only a test may do."""
+    [name] = names(folder)
+    assert name.startswith(".file.")
+    remove_leftovers(folder / "file")
+    assert names(folder) == []
+    raise PowerCut

@@ -49,8 +49,8 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         (
             "training.iteratons=5",
             "unknown key (given 5); did you mean iterations?; allowed: iterations, batch_size, "
-            "learning_rate, precision, compile, ema, log_every, validate_every, checkpoint_every, "
-            "tensorboard",
+            "learning_rate, gradient_clip, precision, compile, ema, log_every, validate_every, "
+            "checkpoint_every, tensorboard",
         ),
         (
             "iterations=5",
@@ -176,8 +176,9 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         ),
         (
             "training=fast",
-            '"fast" is no section; its fields: iterations, batch_size, learning_rate, precision, '
-            "compile, ema, log_every, validate_every, checkpoint_every, tensorboard",
+            '"fast" is no section; its fields: iterations, batch_size, learning_rate, '
+            "gradient_clip, precision, compile, ema, log_every, validate_every, checkpoint_every, "
+            "tensorboard",
         ),
         (
             "likelihood={kind: gaussian, learned: true, scale: 1e-5}",

@@ -4,7 +4,7 @@ import torch
 from dpvae_cli.foundation.errors import DivergedError
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training.guard import FiniteGuard, refuse_bad_weights
+from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
 from dpvae_cli.training.loop import train
 from dpvae_cli.training.trainer import Trainer
 from tests.small import small_recipe
@@ -102,3 +102,142 @@ def test_a_diverged_run_leaves_the_last_good_checkpoint(tmp_path):
         if path.is_file():
             for tensor in checkpoints.read(path).part("model").values():
                 assert bool(torch.isfinite(tensor).all())
+
+
+def spoil_gradient(trainer, parameter, value, *, at):
+    """Let one gradient of a step be `value`, while its loss is finite."""
+    parameter.register_hook(
+        lambda gradient: (
+            torch.full_like(gradient, value) if trainer.iteration + 1 == at else gradient
+        )
+    )
+
+
+def guarded_trainer(recipe, *, deferred):
+    trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
+    watched = (trainer.model, trainer.regularizer)
+    cpu = torch.device("cpu")
+    trainer.guard = FiniteGuard(trainer._optimizers(), cpu, deferred=deferred, watched=watched)
+    return trainer
+
+
+def steps(trainer, count):
+    for _ in range(count):
+        trainer.step()
+    trainer.guard.read()
+
+
+@pytest.mark.parametrize("clip", ["null", "1.0"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_the_gradient_that_went_wrong_first_is_named(value, clip):
+    recipe = small_recipe("vae", f"training.gradient_clip={clip}")
+    trainer = guarded_trainer(recipe, deferred=False)
+    spoil_gradient(trainer, trainer.model.decoder[2].bias, value, at=BAD_STEP)
+    first = rf"gradient of decoder\.2\.bias not finite after iteration {BAD_STEP}, then reconstr"
+    with pytest.raises(DivergedError, match=rf"iteration {BAD_STEP + 1}: {first}"):
+        steps(trainer, BAD_STEP + 5)
+
+
+def test_read_late_the_weight_is_named():
+    trainer = guarded_trainer(small_recipe(), deferred=True)
+    spoil_gradient(trainer, trainer.model.decoder[2].bias, float("nan"), at=BAD_STEP)
+    first = rf"weight decoder\.2\.bias not finite after iteration {BAD_STEP}, then reconstr"
+    with pytest.raises(DivergedError, match=rf"iteration {BAD_STEP + 1}: {first}"):
+        steps(trainer, BAD_STEP + 5)
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_an_adversary_that_went_wrong_is_named(deferred):
+    trainer = guarded_trainer(small_recipe("factor"), deferred=deferred)
+    name, weight = list(trainer.regularizer.named_parameters())[-1]
+    spoil_gradient(trainer, weight, float("nan"), at=BAD_STEP)
+    with pytest.raises(DivergedError, match=name.replace(".", r"\.")) as caught:
+        steps(trainer, BAD_STEP + 5)
+    assert "then total_correlation" in str(caught.value)
+
+
+def test_of_many_gradients_three_are_listed():
+    trainer = guarded_trainer(small_recipe(), deferred=False)
+    for parameter in trainer.model.parameters():
+        spoil_gradient(trainer, parameter, float("nan"), at=BAD_STEP)
+    count = len(list(trainer.model.parameters())) - 3
+    with pytest.raises(DivergedError, match=f"and {count} more not finite"):
+        steps(trainer, BAD_STEP + 1)
+
+
+def test_only_the_terms_that_are_not_finite_are_blamed():
+    guard = FiniteGuard([], torch.device("cpu"))
+    terms = {"reconstruction": torch.ones(3), "kl": torch.tensor([1.0, float("inf"), 1.0])}
+    with pytest.raises(DivergedError, match=r"iteration 3: kl not finite \(loss inf, recon"):
+        guard.watch(3, torch.tensor(float("inf")), terms)
+    overflow = {"reconstruction": torch.tensor([3e38]), "kl": torch.tensor([3e38])}
+    with pytest.raises(DivergedError, match="iteration 4: loss not finite"):
+        guard.watch(4, torch.tensor(float("inf")), overflow)
+
+
+def test_a_bad_gradient_of_the_last_step_reaches_no_file(tmp_path, monkeypatch):
+    """No further step shows it, so validation and checkpoint look at the weights."""
+    step = Trainer.step
+
+    def last_step_spoils(trainer):
+        terms = step(trainer)
+        if trainer.iteration == trainer.recipe.training.iterations:
+            next(iter(trainer.model.prior.parameters())).data[0] = float("nan")
+        return terms
+
+    monkeypatch.setattr(Trainer, "step", last_step_spoils)
+    with pytest.raises(DivergedError, match=r"weight prior\..* is not finite after iteration 20"):
+        train(small_recipe(), tmp_path / "run")
+    assert checkpoints.read(tmp_path / "run" / "checkpoint.pt").iteration == 15
+
+
+def test_no_checkpoint_with_a_bad_adversary():
+    recipe = small_recipe("factor")
+    trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
+    next(iter(trainer.regularizer.parameters())).data[0] = float("nan")
+    with pytest.raises(DivergedError, match=r"weight adversary\."):
+        trainer.checkpoint()
+
+
+@pytest.mark.parametrize("largest", [1e-3, 1.0, 1e6])
+def test_clipping_is_torch_s(largest):
+    ours, theirs = ([torch.nn.Parameter(torch.randn(4, 3)) for _ in range(3)] for _ in range(2))
+    for one, other in zip(ours, theirs, strict=True):
+        one.grad = torch.randn(4, 3)
+        other.grad = one.grad.clone()
+    clip_gradients(ours, largest)
+    torch.nn.utils.clip_grad_norm_(theirs, largest)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-6, atol=0)
+
+
+def test_a_norm_that_is_not_finite_clips_nothing():
+    good, bad = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    good.grad, bad.grad = torch.tensor([30.0, 40.0]), torch.tensor([1.0, float("inf")])
+    clip_gradients([good, bad], 1.0)
+    assert good.grad.tolist() == [30.0, 40.0]
+    assert bad.grad.tolist() == [1.0, float("inf")]
+
+
+@pytest.mark.parametrize("largest", [0.01, 0.03])
+def test_steps_are_taken_with_clipped_gradients_model_and_adversary_apart(largest):
+    recipe = small_recipe("factor", f"training.gradient_clip={largest}")
+    trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
+    for _ in range(5):
+        trainer.step()
+        for module in (trainer.model, trainer.regularizer):
+            norm = torch.cat([p.grad.flatten() for p in module.parameters()]).norm()
+            assert float(norm) == pytest.approx(largest, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vae", "factor"])
+def test_a_clip_that_is_never_reached_changes_nothing(name):
+    free, clipped = (
+        Trainer(recipe, recipe.data.load(), torch.device("cpu"))
+        for recipe in (small_recipe(name), small_recipe(name, "training.gradient_clip=1e9"))
+    )
+    for trainer in (free, clipped):
+        for _ in range(5):
+            trainer.step()
+    for one, other in zip(free.model.parameters(), clipped.model.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -1,6 +1,5 @@
 """A resumed run gives the very numbers of an uninterrupted one."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,13 +8,13 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe.revision import revised
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import train
+from tests.same import assert_same_run, logged
 from tests.small import PRIORS, REGULARIZERS, SMALL, small_recipe
 
 
@@ -36,23 +35,6 @@ class CutAt:
     def stepped(self, iteration):
         if iteration == self._iteration:
             raise PowerCut
-
-
-def assert_same_run(one, other):
-    """Compare every tensor of both checkpoints and every logged number but the pace."""
-    for name in ("checkpoint.pt", "best.pt"):
-        a, b = checkpoints.read(one / name), checkpoints.read(other / name)
-        assert a.iteration == b.iteration
-        assert a.facts == b.facts
-        assert a.tensors.keys() == b.tensors.keys()
-        for key, tensor in a.tensors.items():
-            assert torch.equal(tensor, b.tensors[key]), key
-    assert logged(one) == logged(other)
-
-
-def logged(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines]
 
 
 @pytest.mark.parametrize("prior", PRIORS)

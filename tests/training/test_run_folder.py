@@ -26,6 +26,7 @@ def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
     assert names == {
         "recipe.yaml",
         "checkpoint.pt",
+        "checkpoint.previous.pt",
         "best.pt",
         "metrics.jsonl",
         "environment.json",

@@ -1,0 +1,25 @@
+"""Whether two runs came to the same end."""
+
+import json
+
+import torch
+
+from dpvae_cli.training import checkpoint as checkpoints
+
+
+def assert_same_run(one, other):
+    """Compare every tensor of both checkpoints and every logged number but the pace."""
+    for name in ("checkpoint.pt", "best.pt"):
+        a, b = checkpoints.read(one / name), checkpoints.read(other / name)
+        assert a.iteration == b.iteration
+        assert a.facts == b.facts
+        assert a.tensors.keys() == b.tensors.keys()
+        for key, tensor in a.tensors.items():
+            assert torch.equal(tensor, b.tensors[key]), key
+    assert logged(one) == logged(other)
+
+
+def logged(folder):
+    """Return what a run logged, but for the pace."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines]
