@@ -74,6 +74,7 @@ def open_checkpoint(
         load_dataset or (lambda: checkpoint.recipe.data.load(data_root, download=download))
     )
     cache = file.with_suffix(".encodings.npz")
+    note = checkpoint.facts.get("data_note")
     return Opened(
         path=file,
         digest=digest,
@@ -82,5 +83,5 @@ def open_checkpoint(
         model=model,
         load_dataset=load_dataset,
         encoded=EncodedTraining(model, load_dataset, path=cache, key=digest),
-        data_note=checkpoint.facts.get("data_note"),
+        data_note=note if isinstance(note, str) else None,
     )

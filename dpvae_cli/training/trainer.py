@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
+from dpvae_cli.foundation.allocation import refuse_networks
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.foundation.shapes import Examples, Indices
 from dpvae_cli.model import VAE, build
@@ -53,8 +54,10 @@ class Trainer:
         decay = recipe.training.ema
         self._average = None if decay is None else Average(self.model, decay)
         sizes = RunSizes(recipe.training.batch_size, len(self.split))
+        latent_dim = self.model.latent_dim
+        refuse_networks("the regularizer", lambda: [recipe.regularizer.build(latent_dim, sizes)])
         with seeded(recipe.seed, "regularizer"):
-            regularizer = recipe.regularizer.build(self.model.latent_dim, sizes)
+            regularizer = recipe.regularizer.build(latent_dim, sizes)
         self.regularizer = self.precision.placed(regularizer)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=recipe.training.learning_rate, fused=True
@@ -180,8 +183,9 @@ class Trainer:
         if self.adversary_optimizer is not None:
             load_optimizer(self.adversary_optimizer, checkpoint.part("adversary_optimizer"))
         self.iteration = checkpoint.iteration
-        self.best_elbo = checkpoint.facts["best_elbo"]
-        self.is_compiled = checkpoint.facts.get("compiled")
+        best, compiled = (checkpoint.facts.get(key) for key in ("best_elbo", "compiled"))
+        self.best_elbo = best if isinstance(best, float) else None
+        self.is_compiled = compiled if isinstance(compiled, bool) else None
 
     def _make_adversary_optimizer(self) -> torch.optim.Optimizer | None:
         adversary = self.regularizer.adversary

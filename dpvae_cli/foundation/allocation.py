@@ -1,0 +1,48 @@
+"""Networks that would not fit into memory, refused before anything of them is made."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+from dpvae_cli.foundation.strangers import refuse_too_large
+
+FLOAT32 = 4
+FULL = (
+    "allocate memory",
+    "out of memory",
+    "not enough memory",
+    "overflowed",
+    "multiplication overflow",
+)
+"""What torch says of memory there is not, or of more bytes than 64 bits can count."""
+HINT = "Make the networks narrower or the batch smaller."
+
+
+def refuse_networks(what: str, make: Callable[[], Iterable[nn.Module]]) -> None:
+    """Refuse networks whose weights alone need more memory than there is.
+
+    They are made on torch's meta device, where a tensor has a shape and no numbers; what cannot be
+    made there is let through.
+
+    Raises:
+        UsageError: says how much they need; or what `make` raises of its own.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            needed = FLOAT32 * sum(map(count, make()))
+    except (RuntimeError, NotImplementedError) as error:
+        needed = 2**64 if says_full(error) else 0
+    refuse_too_large(what, needed, hint=HINT)
+
+
+def count(network: nn.Module) -> int:
+    """Return the number of trained weights."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def says_full(error: BaseException) -> bool:
+    """Tell whether an error is about memory there is not."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in FULL)
