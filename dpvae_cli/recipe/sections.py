@@ -98,5 +98,5 @@ def _described(schema: dict[str, Any]) -> str:
     return ", ".join([WORDS[schema.get("type", "object")], *bounds])
 
 
-def _number(bound: float) -> str:
+def _number(bound: int | float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"

@@ -238,7 +238,8 @@ def arguments(draw) -> list[str]:
     """Return a command with options and values that may fit each other or not."""
     words = draw(st.sampled_from(sorted(COMMANDS)))
     found = [*words, *HOW.get(words[0], [])]
-    for option in draw(st.lists(st.sampled_from(COMMANDS[words]), max_size=4)):
+    options = COMMANDS[words]
+    for option in draw(st.lists(st.sampled_from(options), max_size=4)) if options else []:
         found.append(draw(st.sampled_from([*option.opts, *option.secondary_opts])))
         if not option.is_flag:
             found += [_inside(draw(SMALL_VALUES | VALUES)) for _ in range(option.nargs)]

@@ -361,7 +361,7 @@ def test_arrays_of_svhn_that_grow_are_refused_by_their_headers(monkeypatch):
         Svhn().load(Path(), download=False)
 
 
-@pytest @ pytest.mark.parametrize("content", ["[" * 100_000, DEEP, "9" * 5_000, "{", ""])
+@pytest.mark.parametrize("content", ["[" * 100_000, DEEP, "9" * 5_000, "{", ""])
 def test_json_that_is_too_deep_or_too_large_is_none(content):
     with pytest.raises(ValueError, match=r"."):
         strangers.parse_json(content)
@@ -396,13 +396,13 @@ def test_memory_is_that_of_the_machine_or_the_container(tmp_path, monkeypatch):
 def test_too_little_memory_is_a_message(tmp_path):
     """Where counting did not help: what the system does not give is no traceback."""
     code = (
-        "import click, torch\n"
+        "import torch, typer\n"
         "from dpvae_cli.cli.app import app\n"
         "from dpvae_cli.cli import console\n"
         "@console.guarded\n"
         "def much(): torch.empty(2**48)\n"
         "try: much()\n"
-        "except click.exceptions.Exit as error: raise SystemExit(error.exit_code)\n"
+        "except typer.Exit as error: raise SystemExit(error.exit_code)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100

@@ -20,12 +20,12 @@ from tests.trust import hostile
 
 GOOD = (0, 2, 3, 4)
 """Done; or the user's input, missing data, or a bad checkpoint."""
-SHORT = {"recipes": 120, "overrides": 80, "studies": 60, "dry runs": 25, "arguments": 50}
+SHORT = {"recipes": 120, "overrides": 80, "studies": 60, "dry-runs": 25, "arguments": 50}
 LONG = {
     "recipes": 3_600,
     "overrides": 2_600,
     "studies": 1_200,
-    "dry runs": 1_000,
+    "dry-runs": 1_000,
     "arguments": 1_600,
 }
 assert sum(LONG.values()) == 10_000
@@ -45,12 +45,11 @@ def cases(count, *, again=False):
 
 @pytest.fixture(scope="module", autouse=True)
 def place(tmp_path_factory):
-    """Work in a folder with a finished run, a picture and nothing else; HOME is elsewhere."""
+    """Work in a folder with a finished run, a picture and nothing else."""
     folder = tmp_path_factory.mktemp("fuzz") / "deep" / "inside"
     folder.mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("HOME", str(folder.parent))
         patch.setenv("DPVAE_CACHE", str(folder.parent / "cache"))
         patch.setenv("TORCH_HOME", str(folder.parent / "torch"))
         patch.delenv("DPVAE_DATA", raising=False)
@@ -113,7 +112,7 @@ PAIRS = {
     "recipes": (hostile.recipes(), checked),
     "overrides": (hostile.overridden(), shown),
     "studies": (hostile.studies(), planned),
-    "dry runs": (hostile.recipes() | hostile.overridden(), tried),
+    "dry-runs": (hostile.recipes() | hostile.overridden(), tried),
     "arguments": (hostile.arguments(), typed),
 }
 

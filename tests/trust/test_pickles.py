@@ -44,7 +44,7 @@ class Trap:
         self.path = path
 
     def __reduce__(self):
-        return os.mkdir, (str(self.path),)
+        return os.makedirs, (str(self.path), 0o700, True)
 
 
 def invoke(*arguments):
@@ -61,7 +61,7 @@ def workshop(tmp_path_factory):
         images = np.random.default_rng(0).integers(0, 256, (60, 1, 6, 6), dtype=np.uint8)
         np.save("x.npy", images)
         tiny_extractor(Path("tiny.pt"))
-        for number in range(12):
+        for number in range(30):
             path = Path("pictures") / f"{number}.png"
             path.parent.mkdir(exist_ok=True)
             Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
