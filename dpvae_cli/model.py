@@ -256,7 +256,9 @@ def build(
     """
     shape = recipe.data.example_shape() if example_shape is None else example_shape
     if networks is None:
-        refuse_networks("the model", lambda: _parts(recipe, shape))
+        refuse_networks(
+            "the model of sections architecture and prior", lambda: _parts(recipe, shape)
+        )
     with seeded(recipe.seed, "weights"):
         encoder, decoder = networks or recipe.architecture.build(shape)
         return VAE(

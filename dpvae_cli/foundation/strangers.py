@@ -101,12 +101,12 @@ def refuse_too_large(what: str, needed: int, *, hint: str | None = None) -> None
         )
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, *, longest: int = LONGEST_LINE) -> str:
     """Return text from outside on one line of bounded length, without control characters."""
     if not text.isprintable():
         text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def visible(text: str) -> str:

@@ -1,6 +1,5 @@
 """What a recipe would train: shapes, parameter counts, and a time estimated from a few steps."""
 
-import math
 import time
 from pathlib import Path
 
@@ -10,13 +9,11 @@ from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.progress import duration
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.foundation.strangers import refuse_too_large
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.training.footprint import refuse_training
 from dpvae_cli.training.trainer import Trainer
 
 WARM_UP, TIMED = 2, 5
-BYTES_A_VALUE = 64
-"""What a training step holds for each number of an example, at the least."""
 
 
 def describe(
@@ -33,12 +30,7 @@ def describe(
     """
     chosen = devices.resolve(device)
     shape = recipe.data.example_shape(data_root)
-    batch = recipe.training.batch_size
-    refuse_too_large(
-        f"training.batch_size={batch}",
-        BYTES_A_VALUE * batch * math.prod(shape),
-        hint="Make it smaller.",
-    )
+    refuse_training(recipe, shape)
     trainer = Trainer(recipe, _stand_in(shape, recipe.training.batch_size), chosen)
     parts = {name: _count(part) for name, part in trainer.model.named_children()}
     adversary = trainer.regularizer.adversary

@@ -22,6 +22,7 @@ from dpvae_cli.training.checkpoint import (
     load_tensors,
     optimizer_tensors,
 )
+from dpvae_cli.training.footprint import refuse_training
 from dpvae_cli.training.guard import FiniteGuard, refuse_bad_weights
 from dpvae_cli.training.order import Order
 from dpvae_cli.training.precision import Precision
@@ -48,7 +49,9 @@ class Trainer:
         self.best_elbo: float | None = None
         self.split: Split = dataset.train.to(device)
         self.precision = Precision(recipe.training.precision, device)
-        model = build(recipe, example_shape=dataset.example_shape) if model is None else model
+        if model is None:
+            refuse_training(recipe, dataset.example_shape)
+            model = build(recipe, example_shape=dataset.example_shape)
         self.model: VAE = self.precision.placed(model)
         self._computing = self.precision.computing(self.model)
         decay = recipe.training.ema

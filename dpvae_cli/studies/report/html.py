@@ -155,7 +155,7 @@ def _study_figures(paths: Sequence[Path]) -> list[Picture]:
 
 def _caption(path: Path) -> str:
     try:
-        return " ".join(read_text(path, errors="replace")[:2_000].split())
+        return one_line(read_text(path, errors="replace"), longest=2_000)
     except (OSError, ValueError):
         return ""
 
