@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: demo test test-slow check bench wheel clean
+.PHONY: demo test test-slow test-lowest check bench wheel clean
 
 demo: $(INSTALLED)
 	@mkdir -p $(DEMO)
@@ -24,11 +24,17 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -n auto -m slow -rP
 
+# The fast tests with the oldest versions of everything that pyproject.toml allows, in an environment of
+# its own. It fetches gigabytes the first time.
+test-lowest:
+	PYTHON=$(PYTHON) bash .ci/lowest -n auto
+
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
 
 # Ratios to a floor and to other packages, on a quiet machine; NAME="training nll" measures a part.
 # Pythae comes without its requirements, one of which no current Python needs.
@@ -50,4 +56,4 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist
+	rm -rf $(VENV) .venv-lowest $(DEMO) build dist

@@ -5,6 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from dpvae_cli.foundation.allocation import refuse_networks
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.randomness import seeded
@@ -251,9 +252,13 @@ def build(
         networks: encoder and decoder to take in place of the architecture's.
 
     Raises:
-        UsageError: the architecture does not fit the data.
+        UsageError: the architecture does not fit the data, or the model not into memory.
     """
     shape = recipe.data.example_shape() if example_shape is None else example_shape
+    if networks is None:
+        refuse_networks(
+            "the model of sections architecture and prior", lambda: _parts(recipe, shape)
+        )
     with seeded(recipe.seed, "weights"):
         encoder, decoder = networks or recipe.architecture.build(shape)
         return VAE(
@@ -264,3 +269,9 @@ def build(
             latent_dim=recipe.architecture.latent_dim,
             example_shape=shape,
         )
+
+
+def _parts(recipe: Recipe, shape: tuple[int, ...]) -> tuple[nn.Module, ...]:
+    """Return encoder, decoder and prior."""
+    encoder, decoder = recipe.architecture.build(shape)
+    return encoder, decoder, recipe.prior.build(recipe.architecture.latent_dim, encoder, shape)

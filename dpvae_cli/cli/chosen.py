@@ -21,7 +21,7 @@ def code(found: "Opened", text: str, *, option: str) -> "Codes":
     """
     import torch
 
-    numbered = re.fullmatch(r"[+-]?\d+", text)
+    numbered = re.fullmatch(r"[+-]?[0-9]{1,18}", text)
     example = _numbered(found, int(text), option) if numbered else _picture(found, text, option)
     with torch.no_grad():
         return found.model.encode(example.examples().to(found.model.device, found.model.dtype)).mean
@@ -39,9 +39,10 @@ def _numbered(found: "Opened", index: int, option: str) -> "Split":
 
 def _picture(found: "Opened", text: str, option: str) -> "Split":
     from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.foundation.strangers import is_there
 
     path = Path(text)
-    if not path.exists():
+    if not is_there(path):
         raise UsageError(
             f"{option}: {text} is neither a number nor a file",
             hint="Name a test example by its number, from 0, or a picture by its path.",

@@ -16,6 +16,7 @@ from dpvae_cli.cli.preparation import shown_on_demand
 from dpvae_cli.foundation import launch
 from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
 from dpvae_cli.foundation.memory import ran_out
+from dpvae_cli.foundation.strangers import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,8 +50,8 @@ def result(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print a remark to stderr as it is."""
-    stderr().print(text, markup=False)
+    """Print a remark to stderr, with signs that a terminal would obey spelled out."""
+    stderr().print(visible(text), markup=False)
 
 
 def table(
@@ -72,13 +73,20 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    drawn = Table(
+        title=None if title is None else Text(visible(title)),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
     for position, column in enumerate(columns):
         cells = [row[position] for row in rows]
         is_numeric = all(map(NUMBER.fullmatch, cells))
-        drawn.add_column(Text(column), justify="right" if is_numeric else "left", overflow="fold")
+        drawn.add_column(
+            Text(visible(column)), justify="right" if is_numeric else "left", overflow="fold"
+        )
     for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(visible(cell)) for cell in row))
     console = Console(highlight=False, stderr=to_stderr)
     if not console.is_terminal:
         console = Console(highlight=False, stderr=to_stderr, width=UNBOUNDED)
@@ -103,9 +111,9 @@ def fail(error: DpvaeError) -> None:
     """Print an error and what to do about it to stderr."""
     from rich.text import Text
 
-    message = Text.assemble(("Error: ", "bold red"), str(error))
+    message = Text.assemble(("Error: ", "bold red"), visible(str(error)))
     if error.hint:
-        message.append(f"\n{error.hint}")
+        message.append(visible(f"\n{error.hint}"))
     stderr(for_errors=True).print(message)
 
 

@@ -9,6 +9,7 @@ import typer
 from dpvae_cli.cli import console
 from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
+    MOST,
     Best,
     DataRoot,
     Device,
@@ -66,6 +67,7 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
+            max=MOST,
             help="Held-out images for nll: short for evaluation.nll_images=N.",
             show_default=False,
         ),
@@ -85,7 +87,9 @@ def evaluate(
     ] = False,
     repeats: Annotated[
         int,
-        typer.Option(min=1, help="Sample sets for fid and fid_lp; their spread is its error."),
+        typer.Option(
+            min=1, max=1_000, help="Sample sets for fid and fid_lp; their spread is its error."
+        ),
     ] = 1,
     reference: Annotated[
         Path | None,
@@ -117,6 +121,7 @@ def evaluate(
     from dpvae_cli.cli.progress import metric_progress
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.foundation.results import document
+    from dpvae_cli.foundation.strangers import is_there
 
     looked_at = FeatureOptions(
         dimensions=fid_dimensions,
@@ -128,7 +133,7 @@ def evaluate(
         repeats=repeats,
         download=not no_download,
     )
-    overrides = [run for run in runs or [] if "=" in run and not Path(run).exists()]
+    overrides = [run for run in runs or [] if "=" in run and not is_there(run)]
     paths: list[Path | None] = [Path(run) for run in runs or [] if run not in overrides]
     overrides += [] if limit is None else [f"evaluation.nll_images={limit}"]
     found = [

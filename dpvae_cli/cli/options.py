@@ -19,6 +19,8 @@ Best = Annotated[
     bool,
     typer.Option("--best", help="Of a run folder take best.pt (validation ELBO), not the last."),
 ]
+MOST = 10_000_000
+"""Of anything that is counted on the command line."""
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the draws.")]
 FidDimensions = Annotated[
     int | None,

@@ -7,6 +7,7 @@ import typer
 from dpvae_cli.cli import console
 from dpvae_cli.cli.opening import opened, outputs
 from dpvae_cli.cli.options import (
+    MOST,
     Best,
     CheckpointPath,
     DataRoot,
@@ -32,7 +33,9 @@ def register(app: typer.Typer) -> None:
 @console.guarded
 def reconstruct(
     checkpoint: CheckpointPath = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many, from the split's start.")] = 16,
+    n: Annotated[
+        int, typer.Option("-n", min=1, max=MOST, help="How many, from the split's start.")
+    ] = 16,
     split: SplitChoice = SplitName.test,
     out: Out = None,
     best: Best = False,

@@ -69,6 +69,7 @@ def reproduce(
         int | None,
         typer.Option(
             min=1,
+            max=1_024,
             help="Cells at once (default: as many as fit on the GPUs, else one a core, at most 8).",
             show_default=False,
         ),
@@ -77,6 +78,7 @@ def reproduce(
         int | None,
         typer.Option(
             min=1,
+            max=1_024,
             help="CPU threads of each cell (default: OMP_NUM_THREADS, else its share of the "
             "cores; 1 with ray).",
             show_default=False,

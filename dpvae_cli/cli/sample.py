@@ -8,6 +8,7 @@ import typer
 from dpvae_cli.cli import console
 from dpvae_cli.cli.opening import opened, outputs
 from dpvae_cli.cli.options import (
+    MOST,
     Best,
     CheckpointPath,
     DataRoot,
@@ -43,7 +44,7 @@ def register(app: typer.Typer) -> None:
 @console.guarded
 def sample(
     checkpoint: CheckpointPath = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many samples.")] = 64,
+    n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="How many samples.")] = 64,
     low_posterior: Annotated[
         bool,
         typer.Option("--low-posterior", help="Keep prior samples with the lowest q(z): pockets."),
@@ -57,7 +58,11 @@ def sample(
     ] = False,
     pool: Annotated[
         int | None,
-        typer.Option(min=1, help="Draw this many to keep -n of (default: recipe's pool times -n)."),
+        typer.Option(
+            min=1,
+            max=MOST,
+            help="Draw this many to keep -n of (default: recipe's pool times -n).",
+        ),
     ] = None,
     rank: Annotated[
         RankBy | None,

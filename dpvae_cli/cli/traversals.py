@@ -1,5 +1,6 @@
 """What `dpvae traverse` was asked for, and the doing of it."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -79,6 +80,8 @@ def refuse_contradictions(asked: Asked) -> None:
         ("--range", asked.reach is not None, asked.dimensions is not None, "--dimensions"),
         ("--from", asked.start is not None, asked.dimensions is not None, "--dimensions"),
     )
+    if asked.reach is not None and math.isnan(asked.reach):
+        raise UsageError("--range is no number")
     for option, given, allowed, what in needs:
         if given and not allowed:
             raise UsageError(f"{option} is for {what}")

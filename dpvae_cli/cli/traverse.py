@@ -7,6 +7,7 @@ import typer
 from dpvae_cli.cli import console
 from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
+    MOST,
     Best,
     CheckpointPath,
     DataRoot,
@@ -48,6 +49,7 @@ def traverse(
         int | None,
         typer.Option(
             min=1,
+            max=4096,
             help="Sweep the N dimensions with the largest deviation under q(z), one at a time.",
             show_default=False,
         ),
@@ -60,6 +62,7 @@ def traverse(
         int | None,
         typer.Option(
             min=2,
+            max=MOST,
             help="Over N random pairs of test examples, compare the lowest log q(z) on lines in z "
             "and in z0.",
             show_default=False,
@@ -85,6 +88,7 @@ def traverse(
         typer.Option(
             "--range",
             min=0.0,
+            max=1e6,
             help="Sweep so many standard deviations to either side (default: 5).",
             show_default=False,
         ),
@@ -93,6 +97,7 @@ def traverse(
         int | None,
         typer.Option(
             min=2,
+            max=1_000,
             help="Steps of each walk (default: 11, with --gif 41), points along a side of --grid "
             "(default: 20).",
             show_default=False,

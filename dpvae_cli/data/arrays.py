@@ -1,12 +1,11 @@
 """The user's own arrays: one .npy, or an .npz with one array or one per split."""
 
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.data.base import (
@@ -22,9 +21,11 @@ from dpvae_cli.data.base import (
 from dpvae_cli.data.locations import VARIABLE, data_root
 from dpvae_cli.data.pictures import no_picture
 from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.files import DAMAGED, refuse_bomb
+from dpvae_cli.foundation.strangers import expanded, is_there
 
-# damaged, foreign, encrypted and oddly packed archives
-UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (OSError, ValueError, *DAMAGED)
+"""Damaged, foreign, encrypted and oddly packed archives."""
 
 
 @final
@@ -44,7 +45,7 @@ class Arrays(DataSpec):
     """Share held out for validation where the file has no splits."""
     test: Fraction = 0.1
     """Share held out for testing where the file has no splits."""
-    shuffle_seed: int = 0
+    shuffle_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the order in which the rows of an unsplit file are dealt to the splits."""
     binarize: Binarize | None = None
     """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (a draw a batch) or null."""
@@ -85,6 +86,7 @@ class Arrays(DataSpec):
 
 def _loaded(path: Path) -> dict[str, np.ndarray]:
     """Return the file's arrays by name; numpy refuses pickled objects, so nothing can execute."""
+    refuse_bomb(path)
     with path.open("rb") as file:
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -96,9 +98,9 @@ def _loaded(path: Path) -> dict[str, np.ndarray]:
 
 
 def _find(path: str, root: Path | None) -> Path:
-    tried = [Path(path).expanduser(), data_root(root) / "arrays" / path, data_root(root) / path]
+    tried = [expanded(path), data_root(root) / "arrays" / path, data_root(root) / path]
     for candidate in tried:
-        if candidate.is_file():
+        if is_there(candidate) and candidate.is_file():
             return candidate
     raise MissingError(
         f"data.path {path} was not found; looked at " + ", ".join(map(str, tried)),

@@ -20,6 +20,8 @@ FILES: dict[SplitName, str] = {
 }
 IMAGES: dict[SplitName, int] = {"train": 50_000, "validation": 10_000, "test": 10_000}
 PIXELS = 28 * 28
+LONGEST = 2**16
+"""Bytes of a line that are read at once; a line of ours has some 1,600."""
 SOURCE = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
 NOTE = "the published zeros and ones of static MNIST: likelihoods compare with published ones"
 
@@ -74,7 +76,8 @@ def _read(path: Path, images: int) -> Stored:
     number = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            lines = iter(lambda: file.readline(LONGEST), b"")
+            for number, line in enumerate(lines, start=1):
                 if number > images:
                     raise _wrong(path, number, f"there are more than {images:,} lines")
                 rows += _row(path, number, line)

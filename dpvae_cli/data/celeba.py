@@ -14,6 +14,7 @@ from dpvae_cli.data.locations import VARIABLE, candidates
 from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
 from dpvae_cli.data.pictures import CropError, Preparation, picture_names, single_picture
 from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.strangers import read_text
 
 IMAGES, PARTITION, ATTRIBUTES = (
     "img_align_celeba",
@@ -36,7 +37,7 @@ class Celeba(DataSpec):
     kind: Literal["celeba"] = "celeba"
     crop: Annotated[int, Field(ge=1)] = 148
     """Side of the centre square that is cut out, pixels; images of half the size take 74."""
-    size: Annotated[int, Field(ge=1)] = 64
+    size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Side that the square is resized to, pixels."""
     on_error: OnError = "refuse"
     """What files that cannot be read do: `refuse` names them and stops, `skip` leaves them out."""
@@ -179,6 +180,6 @@ def _entry(entries: Mapping[str, str], name: str, path: Path) -> str:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(path).splitlines()
+    except (OSError, ValueError) as error:
         raise MissingError(f"{path} cannot be read: {error}") from error

@@ -21,6 +21,7 @@ from dpvae_cli.data.locations import VARIABLE, data_root
 from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
 from dpvae_cli.data.pictures import Colour, Preparation, picture_names, single_picture
 from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.strangers import expanded, is_there
 
 
 @final
@@ -34,7 +35,7 @@ class Folder(DataSpec):
     kind: Literal["folder"] = "folder"
     path: str
     """The folder, as given or under the data root; the folders in it are searched too."""
-    size: Annotated[int, Field(ge=1)] = 64
+    size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Side that the square is resized to, pixels."""
     crop: Annotated[int, Field(ge=1)] | None = None
     """Side of the centre square that is cut out, pixels; null: the largest that fits."""
@@ -87,9 +88,9 @@ class Folder(DataSpec):
 
 
 def _find(path: str, root: Path | None) -> Path:
-    tried = [Path(path).expanduser(), data_root(root) / "folder" / path, data_root(root) / path]
+    tried = [expanded(path), data_root(root) / "folder" / path, data_root(root) / path]
     for candidate in tried:
-        if candidate.is_dir():
+        if is_there(candidate) and candidate.is_dir():
             return candidate.resolve()
     raise MissingError(
         f"data.path {path} is no folder; looked at " + ", ".join(map(str, tried)),

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dpvae_cli.foundation.strangers import expanded
+
 VARIABLE = "DPVAE_DATA"
 CACHE_VARIABLE = "DPVAE_CACHE"
 
@@ -11,7 +13,7 @@ CACHE_VARIABLE = "DPVAE_CACHE"
 def cache_root() -> Path:
     """Return the folder for caches and downloads: DPVAE_CACHE, else the platform's cache folder."""
     if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "dpvae"
 
@@ -19,9 +21,9 @@ def cache_root() -> Path:
 def data_root(root: Path | None = None) -> Path:
     """Return the one folder that data is looked for in."""
     if root is not None:
-        return root.expanduser()
+        return expanded(root)
     if chosen := os.environ.get(VARIABLE):
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     return cache_root() / "data"
 
 

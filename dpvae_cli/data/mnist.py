@@ -23,6 +23,8 @@ FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 UNSIGNED_BYTE = 0x08
+LARGEST = 2**29
+"""Bytes of a file, unpacked; MNIST's largest has 47 million."""
 ELSEWHERE = "published likelihoods of static MNIST are of other zeros and ones (binarized_mnist)"
 NOTES = {
     "threshold": f"digits cut at 1/2: {ELSEWHERE}",
@@ -145,6 +147,9 @@ def _read_idx(path: Path) -> Tensor:
 def _content(file: Path) -> bytes:
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            return stream.read()
+            content = stream.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise MissingError(f"{file} cannot be read: {error}") from error
+    if len(content) > LARGEST:
+        raise MissingError(f"{file} unpacks into more than {LARGEST:,} bytes and is none of MNIST")
+    return content

@@ -12,8 +12,11 @@ from dpvae_cli.data.base import Dataset, DataSpec, Split
 from dpvae_cli.data.pictures import no_picture
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, PerExample
+from dpvae_cli.foundation.strangers import refuse_too_large
 
-Count = Annotated[int, Field(ge=2)]
+BYTES_A_POINT = 128
+"""What drawing one takes."""
+Count = Annotated[int, Field(ge=2, le=10_000_000)]
 
 
 def distance_to_curve(x: Examples) -> PerExample:
@@ -57,6 +60,8 @@ class Moons(DataSpec):
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Draw the three splits; nothing is read."""
+        points = self.train + self.validation + self.test
+        refuse_too_large(f"data with {points:,} points", BYTES_A_POINT * points)
         return Dataset(
             "moons",
             train=self._draw("train", self.train),

@@ -5,7 +5,6 @@ pictures, and their preparation. A change of any of them makes a new file.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.files import remove_leftovers, write_atomically, write_json
 from dpvae_cli.foundation.progress import tell
 from dpvae_cli.foundation.shapes import Stored
+from dpvae_cli.foundation.strangers import read_json
 
 OnError = Literal["refuse", "skip"]
 FORMAT = 1
@@ -138,10 +138,10 @@ def _alone(path: Path) -> Iterator[None]:
 def _cached(path: Path, source: Source) -> tuple[Stored, Mapping[str, str]] | None:
     """Return the mapped pictures and the skipped names; None where they must be made."""
     try:
-        skipped = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["skipped"]
+        skipped = dict(read_json(path.with_suffix(".json"))["skipped"])
         # "c": pages are read when they are needed, and nothing written ever reaches the file
         mapped = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, MemoryError):
         return None
     expected = (len(source.names) - len(skipped), *source.preparation.shape)
     if mapped.dtype != np.uint8 or mapped.shape != expected:

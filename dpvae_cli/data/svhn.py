@@ -1,5 +1,7 @@
 """SVHN's cropped digits, read from the official .mat files (paper, section 5)."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, final
 
@@ -12,6 +14,7 @@ from dpvae_cli.data.locations import VARIABLE, candidates, first_with
 from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
+from dpvae_cli.foundation.strangers import memory
 
 OFFICIAL = {"train": 73_257, "test": 26_032, "extra": 531_131}
 
@@ -113,9 +116,10 @@ def _download(folder: Path, name: str) -> None:
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:
     """Return images `(count, 3, 32, 32)` and labels `(count,)`, 0 to 9."""
-    from scipy.io import loadmat  # noqa: PLC0415 - slow, and only SVHN needs it
+    from scipy.io import loadmat, whosmat  # noqa: PLC0415 - slow, and only SVHN needs it
 
     try:
+        _refuse_bomb(whosmat(path))
         content = loadmat(path, variable_names=["X", "y"])
         images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
     except Exception as error:  # scipy met with a damaged file raises all kinds of errors
@@ -132,3 +136,14 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
     pixels = np.ascontiguousarray(images.transpose(3, 2, 0, 1))
     # the files write the digit zero as 10
     return torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.int64) % 10)
+
+
+def _refuse_bomb(variables: Sequence[tuple[str, Sequence[int], str]]) -> None:
+    """Refuse by their headers arrays that would unpack into more than all memory.
+
+    Raises:
+        ValueError: one would.
+    """
+    for name, shape, _ in variables:
+        if (size := math.prod(map(int, shape))) > memory():
+            raise ValueError(f"{name} would unpack into {size:,} numbers, more than all memory")

@@ -6,9 +6,7 @@ a path of the user's own and weights that lack unused blocks all work.
 """
 
 import os
-import pickle
 import threading
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +18,10 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dpvae_cli.foundation import download as downloads
+from dpvae_cli.foundation import tensor_files
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.randomness import seeded
+from dpvae_cli.foundation.strangers import expanded
 
 VARIABLE = "DPVAE_INCEPTION_WEIGHTS"
 FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -45,7 +45,7 @@ def weights_file(given: Path | None = None, *, download: bool = True) -> Path:
     """
     for source, named in (("--inception-weights", given), (VARIABLE, os.environ.get(VARIABLE))):
         if named:
-            path = Path(named).expanduser()
+            path = expanded(named)
             if path.is_file():
                 return path
             raise _missing(f"{source} {path}: there is no such file")
@@ -117,11 +117,13 @@ def load(file: Path, dimensions: int = FULL) -> Inception:
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
-        content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        content: Any = tensor_files.load(file)
+    except tensor_files.CodeError as error:
         raise _missing(f"{file} is refused: it holds more than tensors") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise _missing(f"{file} is damaged or holds no weights: {error}") from error
+    except tensor_files.DamagedError as error:
+        raise _missing(f"{file} {error}") from error
+    except OSError as error:
+        raise _missing(f"{file} cannot be read: {error.strerror or error}") from error
     if not isinstance(content, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):

@@ -20,7 +20,7 @@ def resolve(name: str = "auto") -> torch.device:
         name = f"cuda:{number}"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, OverflowError) as error:
         raise UsageError(
             f"--device {name} is no device", hint="Use auto, cpu, cuda, cuda:N or mps."
         ) from error

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -16,8 +17,12 @@ from typing import Any, BinaryIO, final
 import numpy as np
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.strangers import memory
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, AttributeError, TypeError)
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, AttributeError, TypeError),
+    *(KeyError, MemoryError, OverflowError, SyntaxError, struct.error),
+)
 """What numpy raises at an .npz that is torn, encrypted or none at all, beside ValueError."""
 RANDOM = 8
 """Characters at the end of a temporary file's name."""
@@ -169,10 +174,25 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         ValueError: the file is damaged or holds something else.
     """
     try:
+        refuse_bomb(path)
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except DAMAGED as error:
         raise ValueError(f"{path} is no whole .npz") from error
+
+
+def refuse_bomb(path: Path) -> None:
+    """Refuse a zip, which an .npz is, that would unpack into more than all memory.
+
+    Raises:
+        ValueError: it would.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > memory():
+        raise ValueError(f"{path} would unpack into {size:,} bytes, more than all memory")
 
 
 def write_kept(path: Path, arrays: Mapping[str, np.ndarray], *, checkpoint: str) -> None:

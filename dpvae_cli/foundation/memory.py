@@ -12,11 +12,12 @@ ERRORS = (MemoryError, RuntimeError, OSError)
 """What running out of memory is raised as; each of them may be something else."""
 SIGNS = (
     "out of memory",
-    "not allocate memory",
-    "can't allocate memory",
+    "allocate memory",
     "not enough memory",
     "bad_alloc",
     "alloc_failed",
+    "overflowed",  # more bytes than 64 bits can count
+    "multiplication overflow",
 )
 """What torch, CUDA and their libraries say; only a GPU's lack of memory has a class of its own."""
 FREE = "Close what else uses the memory, or choose another --device."

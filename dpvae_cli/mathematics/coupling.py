@@ -86,7 +86,7 @@ class AffineCoupling(nn.Module):
         bounds = (scale_bound, translate_bound)
         self._all_bounded = None not in bounds
         limits = torch.tensor([1.0 if bound is None else bound for bound in bounds])
-        self._all_one = bool((limits == 1).all())
+        self._all_one = all(bound in (None, 1.0) for bound in bounds)
         is_bounded = torch.tensor([bound is not None for bound in bounds])
         self.register_buffer("_limits", limits.view(2, 1, 1), persistent=False)
         self.register_buffer("_is_bounded", is_bounded.view(2, 1, 1), persistent=False)

@@ -38,9 +38,19 @@ class LeakageCurve:
 def curves_from_metrics(
     document: Mapping[str, Any], label: str, *, prior: str
 ) -> list[LeakageCurve]:
-    """Return a curve for each `leak` result of one run's metrics.json; none where it has none."""
+    """Return a curve for each `leak` result of one run's metrics.json; none where it has none.
+
+    Raises:
+        UsageError: a result is damaged.
+    """
     found = [result for result in document.get("results", []) if result.get("metric") == "leak"]
-    return [_curve(result["details"], label, prior) for result in found]
+    try:
+        return [_curve(result["details"], label, prior) for result in found]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{label}: what metrics.json has under leak is no leakage record",
+            hint="Measure it again: dpvae eval --metrics leak RUN.",
+        ) from error
 
 
 def _curve(details: Mapping[str, Any], label: str, prior: str) -> LeakageCurve:

@@ -1,6 +1,5 @@
 """Curves of training: what `metrics.jsonl` recorded, a panel a quantity."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.strangers import parse_json, read_text
 from dpvae_cli.plotting import panels, style
 
+LARGEST = 1e300
+"""Of recorded numbers; they came from float32."""
 Series = tuple[np.ndarray, np.ndarray]
 """Iterations and the values recorded there."""
 
@@ -59,21 +61,35 @@ class TrainingCurves:
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
+        lines = read_text(path, errors="replace").splitlines()
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"cannot read {path}: {error.strerror or error}",
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}",
             hint="Name a run folder that training has written to.",
         ) from error
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
-            record["iteration"], record["kind"]
-        except (ValueError, KeyError, TypeError) as error:
+            record = _record(parse_json(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             if number == len(lines):
                 return
             raise UsageError(f"{path}:{number}: not a training record: {line[:60]!r}") from error
         yield record
+
+
+def _record(found: Any) -> dict[str, Any]:
+    """Return a line with numbers where numbers belong.
+
+    Raises:
+        TypeError: it is no such line.
+    """
+    kind, iteration = found["kind"], found["iteration"]
+    numbers = [value for _, value in _quantities(found) if value is not None]
+    if not isinstance(kind, str) or not (isinstance(iteration, int) and abs(iteration) < 2**63):
+        raise TypeError("no iteration and kind")
+    if not all(isinstance(value, (int, float)) and abs(value) < LARGEST for value in numbers):
+        raise TypeError("no numbers")
+    return dict(found)
 
 
 def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from dpvae_cli.foundation.errors import MissingError
+from dpvae_cli.foundation.strangers import expanded, is_there
 from dpvae_cli.recipe.mistakes import Mistake, Place, RecipeError, did_you_mean, shortened
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -70,8 +71,8 @@ def locate(name_or_path: str) -> Path:
     """
     if name_or_path in names():
         return folder() / f"{name_or_path}.yaml"
-    path = Path(name_or_path).expanduser()
-    if _exists(path):
+    path = expanded(name_or_path)
+    if is_there(path):
         return path
     if path.suffix in SUFFIXES or os.sep in name_or_path:
         near = did_you_mean(_without_suffix(name_or_path), names())
@@ -86,13 +87,6 @@ def locate(name_or_path: str) -> Path:
 
 def _without_suffix(name: str) -> str:
     return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name too long for any file
-        return False
 
 
 def _unknown(name: str, problem: str) -> RecipeError:

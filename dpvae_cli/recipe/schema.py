@@ -15,6 +15,8 @@ from dpvae_cli.priors import AnyPrior, Decoupled
 from dpvae_cli.regularizers import AnyRegularizer
 
 Positive = Annotated[int, Field(ge=1)]
+MOST = 10_000_000
+"""Draws and examples of one estimate; memory is asked for before that."""
 Share = Annotated[float, Field(gt=0, lt=1)]
 PrecisionName = Literal["float32", "bf16", "float64"]
 CompileName = Literal["off", "auto", "on"]
@@ -54,25 +56,30 @@ class Evaluation(Spec):
 
     split: Literal["validation", "test"] = "test"
     """Held-out examples for nll."""
-    samples: Annotated[int, Field(ge=10)] = 5_000
+    samples: Annotated[int, Field(ge=10, le=MOST)] = 5_000
     """Samples a side for skl, skl_knn and leakage (paper: 5,000)."""
-    neighbours: Positive = 1
+    neighbours: Annotated[int, Field(ge=1, le=1_000)] = 1
     """k of the nearest-neighbour estimate skl_knn (released code: 1)."""
-    nll_samples: Annotated[int, Field(ge=2)] = 21_000
+    nll_samples: Annotated[int, Field(ge=2, le=MOST)] = 21_000
     """Importance samples for each example (paper: 21,000)."""
-    nll_images: Positive = 256
+    nll_images: Annotated[int, Field(ge=1, le=MOST)] = 256
     """Held-out examples that nll is averaged over, from the start of the split."""
     thresholds: Numbers = (-90.0, -70.0, -50.0, -30.0, -10.0, -5.0, -1.0)
     """log p(z) thresholds tau of the leakage score, in nats."""
-    quantiles: Annotated[tuple[Share, ...], Field(strict=False)] = (0.001, 0.01, 0.05, 0.25)
+    quantiles: Annotated[tuple[Share, ...], Field(strict=False, max_length=1_000)] = (
+        0.001,
+        0.01,
+        0.05,
+        0.25,
+    )
     """Further thresholds: these quantiles of log p(z) under z ~ p."""
-    manifold_samples: Annotated[int, Field(ge=10)] = 5_000
+    manifold_samples: Annotated[int, Field(ge=10, le=MOST)] = 5_000
     """Samples kept for manifold and manifold_lp."""
-    fid_samples: Annotated[int, Field(ge=10)] = 10_000
+    fid_samples: Annotated[int, Field(ge=10, le=MOST)] = 10_000
     """Decoded samples for fid, fid_lp and kid."""
-    fid_images: Annotated[int, Field(ge=10)] | None = None
+    fid_images: Annotated[int, Field(ge=10, le=MOST)] | None = None
     """Training images they are compared with, drawn at random once; null takes all."""
-    pool: Annotated[int, Field(ge=2)] = 5
+    pool: Annotated[int, Field(ge=2, le=1_000)] = 5
     """Low- and high-posterior samples are kept from pool times as many."""
 
 

@@ -94,5 +94,9 @@ def _described(schema: dict[str, Any]) -> str:
         return f"a list of {len(fixed)} (each {described(fixed[0])})"
     if "items" in schema:
         return f"a list (each {described(schema['items'])})"
-    bounds = [f"{word} {schema[name]:g}" for name, word in BOUNDS.items() if name in schema]
+    bounds = [f"{word} {_number(schema[name])}" for name, word in BOUNDS.items() if name in schema]
     return ", ".join([WORDS[schema.get("type", "object")], *bounds])
+
+
+def _number(bound: int | float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"

@@ -109,7 +109,7 @@ class Factor(RegularizerSpec):
     """Weight of the total correlation (paper, Table 2: 1000)."""
     width: Annotated[int, Field(ge=1)] = 1000
     """Units in each hidden layer of the discriminator (paper: 1000)."""
-    depth: Annotated[int, Field(ge=1)] = 5
+    depth: Annotated[int, Field(ge=1, le=100)] = 5
     """Hidden layers of the discriminator (paper: 5), leaky ReLU 0.2."""
     discriminator_learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Adam's step size for the discriminator (released code: 1e-4)."""

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 
 MOST = 1_000
+FLOATS = (np.float32, np.float64)
 PER_THREAD, IN_ALL = 12 * 2**20, 256 * 2**20
 """Bytes of one activation: what stays in a core's cache, and what all cores or a GPU may take."""
 WIDENING = 16
@@ -118,6 +120,8 @@ class EncodedTraining:
             return None
         mean, log_variance = kept["mean"], kept["log_variance"]
         if mean.shape != log_variance.shape or mean.shape[1:] != (self._model.latent_dim,):
+            return None
+        if mean.dtype != log_variance.dtype or mean.dtype not in FLOATS or len(mean) == 0:
             return None
         return torch.from_numpy(mean), torch.from_numpy(log_variance)
 

@@ -1,11 +1,12 @@
 """How long a study will take: from the pace of its cells so far, or a guess that says so."""
 
-import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, final
+from typing import final
 
+from dpvae_cli.foundation.strangers import parse_json, read_text
 from dpvae_cli.studies.cells import Cell
 from dpvae_cli.studies.state import State, iterations, read_measured, run_folder
 
@@ -81,8 +82,8 @@ def _guess(cell: Cell, *, on_gpu: bool) -> float:
 def _pace(cell: Cell) -> float | None:
     """Return the median steps a second that the cell's log has."""
     try:
-        text = run_folder(cell).metrics_log.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = read_text(run_folder(cell).metrics_log, errors="replace")
+    except (OSError, ValueError):
         return None
     found = [pace for line in text.splitlines() if (pace := _logged_pace(line)) is not None]
     return median(found) if found else None
@@ -90,11 +91,10 @@ def _pace(cell: Cell) -> float | None:
 
 def _logged_pace(line: str) -> float | None:
     try:
-        record: Any = json.loads(line)
-        pace = record["steps_per_second"]
-    except (ValueError, KeyError, TypeError):
+        pace = float(parse_json(line)["steps_per_second"] or 0)
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
-    return float(pace) if pace else None
+    return pace if 0 < pace < math.inf else None
 
 
 @final

@@ -167,11 +167,11 @@ class Traversal(Figure):
     """Pairs of test examples to walk between; none, `[]`, draws the sweeps alone."""
     space: Literal["z0", "z", "both"] = "z0"
     """Where a line is straight: the generation space z0, or z; both draws the two."""
-    steps: Annotated[int, Field(ge=2)] = 11
+    steps: Annotated[int, Field(ge=2, le=1_000)] = 11
     """Points of each line and sweep, ends included."""
-    dimensions: Annotated[int, Field(ge=0)] = 0
+    dimensions: Annotated[int, Field(ge=0, le=4096)] = 0
     """Sweep this many dimensions, those with the largest deviation under q(z) first."""
-    reach: Annotated[float, Field(ge=0)] = 5.0
+    reach: Annotated[float, Field(ge=0, le=1e6)] = 5.0
     """How far to either side, in standard deviations under q(z) (paper: 5)."""
     centre: Annotated[int, Field(ge=0)] = 0
     """The test example whose reconstruction the sweeps begin from."""

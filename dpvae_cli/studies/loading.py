@@ -59,6 +59,9 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedStudy:
     _apply(tree, overrides)
     # A study's own record, studies/x/study.yaml, is the study x.
     name = path.resolve().parent.name if path.name == RECORD else path.stem
+    if name in ("", ".", ".."):
+        problem = "a study is kept in studies/NAME, and this file gives it no name"
+        raise RecipeError([Mistake(Place((0, 0), str(path)), "", problem)], hint=HINT, what="study")
     return LoadedStudy(name, _checked(tree), tree)
 
 

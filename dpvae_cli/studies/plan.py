@@ -1,6 +1,7 @@
 """From a study to its cells: every recipe at every combination of the axes' values."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -22,6 +23,7 @@ from dpvae_cli.studies.schema import Study
 
 STUDIES = Path("studies")
 NAMED = 12
+MOST_CELLS = 10_000
 
 
 @final
@@ -75,6 +77,7 @@ def plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIE
         RecipeError: with every mistake of every recipe, each named once.
         UsageError: the pattern fits no cell.
     """
+    _refuse_endless(loaded)
     folder = studies / loaded.name
     candidates = list(_candidates(loaded))
     found: dict[str, Cell] = {}
@@ -99,6 +102,16 @@ def plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIE
     cells = _with_figures(list(found.values()), loaded.study.figures)
     told = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
     return Plan(loaded.name, loaded.study, folder, tuple(cells), told if others else "")
+
+
+def _refuse_endless(loaded: LoadedStudy) -> None:
+    """Refuse more cells than anybody trains, before they are made."""
+    axes = loaded.study.axes
+    cells = len(loaded.study.recipes) * math.prod(map(len, axes.values()))
+    if cells > MOST_CELLS:
+        problem = f"{cells:,} cells are more than {MOST_CELLS:,}; leave out recipes or values"
+        mistake = Mistake(loaded.place("axes"), "axes", problem)
+        raise RecipeError([mistake], hint=HINT, what="study")
 
 
 def base(cell: Cell) -> str:

@@ -4,8 +4,6 @@ Nothing in a run folder is trusted: numbers must be numbers, text becomes one sh
 that is none of ours is a reason, not a traceback.
 """
 
-import json
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,14 +12,12 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.foundation.results import Result, finite
+from dpvae_cli.foundation.strangers import is_there, one_line, parse_json, read_json, read_text
 from dpvae_cli.recipe import Recipe, RecipeError
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.run_folder import RunFolder
 
 RECIPE = "recipe.yaml"
-LONGEST = 200
-LARGEST = 64 * 2**20
-"""Bytes of a metrics file beyond which it is none of ours."""
 
 
 class State(StrEnum):
@@ -68,13 +64,13 @@ def discover(paths: Sequence[Path]) -> list[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    if path.is_file() and path.suffix == ".pt":
-        path = path.parent
-    if not path.exists():
+    if not is_there(path):
         raise MissingError(
             f"there is nothing at {path}",
             hint="Name run folders, or the folder of a study: dpvae report runs/*",
         )
+    if path.is_file() and path.suffix == ".pt":
+        path = path.parent
     if (path / RECIPE).is_file():
         return [path]
     inside = sorted(file.parent for file in path.rglob(RECIPE)) if path.is_dir() else []
@@ -104,7 +100,7 @@ def read_run(path: Path) -> RunRecord:
         return RunRecord(path, label, State.unreadable, one_line(f"its recipe: {told}"))
     except (DpvaeError, OSError, ValueError) as error:
         return RunRecord(path, label, State.unreadable, one_line(f"its recipe: {error}"))
-    measured = _json(folder.metrics)
+    measured = read_json(folder.metrics)
     recipe = recipe.named(_recipe_name(measured, label, recipe))
     reached = _last_iteration(folder.metrics_log)
     state, reason = _state(recipe, measured, reached=reached)
@@ -116,7 +112,7 @@ def read_run(path: Path) -> RunRecord:
         recipe=recipe,
         iteration=reached,
         results=_results(measured) if state is State.measured else (),
-        environment=_environment(_json(folder.environment)),
+        environment=_environment(read_json(folder.environment)),
         note=_data_note(folder.checkpoint),
     )
 
@@ -148,25 +144,15 @@ def _state(
 def _last_iteration(path: Path) -> int | None:
     """Return the last iteration that metrics.jsonl records; a torn last line is passed over."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        lines = read_text(path, errors="replace").splitlines()
+    except (OSError, ValueError):
         return None
     for line in reversed(lines):
         try:
-            return int(json.loads(line)["iteration"])
-        except (ValueError, TypeError, KeyError):
+            return int(parse_json(line)["iteration"])
+        except (ValueError, TypeError, KeyError, OverflowError):
             continue
     return None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > LARGEST:
-            return {}
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _results(measured: Mapping[str, Any]) -> tuple[Result, ...]:
@@ -220,14 +206,6 @@ def _data_note(path: Path) -> str | None:
         return _text(checkpoints.read(path).facts.get("data_note"))
     except (DpvaeError, AttributeError):
         return None
-
-
-def one_line(text: str) -> str:
-    """Return text from outside on one line of bounded length, without control characters."""
-    if not text.isprintable():
-        text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def refuse_nothing_measured(records: Sequence[RunRecord]) -> None:

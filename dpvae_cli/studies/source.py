@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import yaml
-
+from dpvae_cli.foundation.strangers import one_line
+from dpvae_cli.recipe.mistakes import RecipeError
+from dpvae_cli.recipe.reading import read_file
 from dpvae_cli.studies import published
-from dpvae_cli.studies.records import RECIPE, discover, one_line
+from dpvae_cli.studies.records import RECIPE, discover
 
 STUDY = "study.yaml"
 TABLE = "table1"
@@ -54,10 +55,9 @@ def source(places: Sequence[Path]) -> Source:
 def _said(study: Path) -> dict[str, Any]:
     """Return what study.yaml holds; a report is made of a damaged one too."""
     try:
-        said = yaml.safe_load((study / STUDY).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_file(study / STUDY).values
+    except RecipeError:
         return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _title(places: Sequence[Path], study: Path | None) -> str:

@@ -1,6 +1,5 @@
 """How far a cell is, from its run folder alone."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from dpvae_cli.evaluation.evaluate import NEED_IMAGES, NEED_MANIFOLD
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.files import write_json
+from dpvae_cli.foundation.strangers import read_json
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.studies.cells import Cell, Options
@@ -138,11 +138,11 @@ def measured_path(run: RunFolder) -> Path:
 def read_measured(run: RunFolder) -> Measured | None:
     """Return what was measured of the checkpoint that is there; None where nothing was."""
     try:
-        found = json.loads(measured_path(run).read_text(encoding="utf-8"))
+        found = read_json(measured_path(run))
         if found["checkpoint_digest"] != checkpoints.file_digest(run.checkpoint):
             return None
         return _measured(found, has_results=_has_results(run, found["checkpoint_digest"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -158,11 +158,7 @@ def _measured(found: Mapping[str, Any], *, has_results: bool) -> Measured:
 
 def _has_results(run: RunFolder, digest: str) -> bool:
     """Tell whether metrics.json is there and of this checkpoint."""
-    try:
-        found = json.loads(run.metrics.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.get("checkpoint_digest") == digest
+    return read_json(run.metrics).get("checkpoint_digest") == digest
 
 
 def write_measured(run: RunFolder, measured: Measured) -> None:

@@ -8,24 +8,25 @@ the recipe's seed and the iteration.
 
 import hashlib
 import json
-import pickle
+import re
 import shlex
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, final
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor, nn
 
+from dpvae_cli.foundation import tensor_files
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.foundation.memory import ran_out
+from dpvae_cli.foundation.strangers import one_line, parse_json
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.recipe.mistakes import shortened
 from dpvae_cli.training.precision import Precision
 from dpvae_cli.version import __version__
 
@@ -35,8 +36,9 @@ CPU = torch.device("cpu")
 RETRAIN = "Train again, or name another checkpoint."
 CURRENT, PREVIOUS, BEST = "checkpoint.pt", "checkpoint.previous.pt", "best.pt"
 """The checkpoints of a run folder."""
-ZIP = b"PK\x03\x04"
-"""What a file of torch.save begins with."""
+T = TypeVar("T")
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+MOST_AXES = 8
 
 
 @final
@@ -118,14 +120,14 @@ def read(path: Path) -> Checkpoint:
 def _read(path: Path) -> Checkpoint:
     content = _content(path)
     try:
-        meta = json.loads(content["json"])
+        meta = parse_json(content["json"])
         _refuse_foreign(path, meta)
         return Checkpoint(
-            recipe=from_dict(meta["recipe"]).named(meta["recipe_name"]),
-            iteration=int(meta["iteration"]),
-            example_shape=tuple(int(size) for size in meta["example_shape"]),
-            tensors={str(name): _tensor(value) for name, value in content["tensors"].items()},
-            facts=dict(meta["facts"]),
+            recipe=from_dict(meta["recipe"]).named(one_line(_of(str, meta["recipe_name"]))),
+            iteration=_counted(meta["iteration"]),
+            example_shape=_shape(meta["example_shape"]),
+            tensors=_tensors(content["tensors"]),
+            facts=_of(dict, meta["facts"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
         raise CheckpointError(
@@ -133,55 +135,60 @@ def _read(path: Path) -> Checkpoint:
         ) from error
 
 
-def _tensor(value: Any) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"a {type(value).__name__} among the tensors")
+def _of(kind: type[T], value: Any) -> T:
+    """Refuse a value of another type.
+
+    Raises:
+        TypeError: it is.
+    """
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"{type(value).__name__} where {kind.__name__} is expected")
     return value
+
+
+def _counted(value: Any) -> int:
+    if not 0 <= _of(int, value) < 2**63:
+        raise ValueError(f"{value} counts nothing")
+    return int(value)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    shape = tuple(map(_counted, _of(list, value)))
+    if len(shape) > MOST_AXES or 0 in shape:
+        raise ValueError(f"{shape} is the shape of no example")
+    return shape
+
+
+def _tensors(value: Any) -> dict[str, Tensor]:
+    """Refuse anything but named dense tensors on the CPU."""
+    for name, tensor in _of(dict, value).items():
+        _of(str, name)
+        if _of(Tensor, tensor).layout != torch.strided or tensor.device.type != "cpu":
+            raise TypeError(f"{name} is no dense tensor")
+    return dict(value)
 
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            _refuse_damage(path, file)
-            file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        content = tensor_files.load(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(
             f"there is no checkpoint at {path}", hint="Train a model first: dpvae train RECIPE."
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is no dpvae checkpoint: it holds more than tensors and text",
-            hint=RETRAIN,
         ) from error
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read: {error.strerror or error}", hint=RETRAIN
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if ran_out(error):
-            raise
-        raise CheckpointError(f"{path} is damaged or no checkpoint", hint=RETRAIN) from error
+    except tensor_files.DamagedError as error:
+        raise CheckpointError(f"{path} {error}", hint=RETRAIN) from error
+    except tensor_files.CodeError as error:
+        raise CheckpointError(
+            f"{path} is no dpvae checkpoint: it holds more than tensors and text",
+            hint=RETRAIN,
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is a PyTorch file but no dpvae checkpoint", hint=RETRAIN)
     return content
-
-
-def _refuse_damage(path: Path, file: BinaryIO) -> None:
-    """Compare every part of the file with its checksum, which `torch.load` does not look at."""
-    head = file.read(len(ZIP))
-    if head != ZIP:
-        what = "is empty" if not head else "is no dpvae checkpoint, or its beginning is damaged"
-        raise CheckpointError(f"{path} {what}", hint=RETRAIN)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            wrong = archive.testzip()
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged table of contents raises all kinds of errors
-        raise CheckpointError(f"{path} is damaged: cut short or changed", hint=RETRAIN) from error
-    if wrong is not None:
-        raise CheckpointError(f"{path} is damaged: the checksum of {wrong} is wrong", hint=RETRAIN)
 
 
 @contextmanager
@@ -268,34 +275,44 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     the memory of both side by side.
 
     Raises:
-        CheckpointError: the moments are of more parameters than there are.
+        CheckpointError: they are no moments of these parameters.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        index, name = key.split(".", 1)
-        if int(index) >= len(parameters):
-            raise CheckpointError(
-                f"the checkpoint's optimizer has moments of parameter {index}, the model "
-                f"{len(parameters)} parameters",
-                hint=RETRAIN,
-            )
-        like = parameters[int(index)]
-        is_moment = tensor.shape == like.shape
-        if tensor.dim() and not is_moment:
-            raise CheckpointError(
-                f"the checkpoint's optimizer has {name} of shape {tuple(tensor.shape)} for a "
-                f"parameter of shape {tuple(like.shape)}",
-                hint=RETRAIN,
-            )
-        kept = (
-            torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
-            if is_moment
-            else tensor.clone()
-        )
-        state.setdefault(int(index), {})[name] = kept
+        index, name = _moment(key, len(parameters))
+        state.setdefault(index, {})[name] = _laid_out(key, tensor, parameters[index])
+    if any(moments.keys() != MOMENTS for moments in state.values()):
+        raise _odd_moments("some of a parameter's moments are missing")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _moment(key: str, parameters: int) -> tuple[int, str]:
+    """Return the parameter's index and the moment's name.
+
+    Raises:
+        CheckpointError: it is no moment of any of so many parameters.
+    """
+    index, _, name = key.partition(".")
+    if not re.fullmatch(r"[0-9]{1,9}", index) or name not in MOMENTS:
+        raise _odd_moments(f"{shortened(key)!r} is no moment")
+    if int(index) >= parameters:
+        raise _odd_moments(f"{key} is of parameter {index}, the model has {parameters} parameters")
+    return int(index), name
+
+
+def _laid_out(key: str, tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a copy with the memory layout of its parameter; a count of steps is one number."""
+    if key.endswith(".step") and tensor.numel() == 1:
+        return tensor.clone()
+    if tensor.shape != like.shape:
+        raise _odd_moments(f"{key} is {tuple(tensor.shape)}, its parameter {tuple(like.shape)}")
+    return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+
+
+def _odd_moments(problem: str) -> CheckpointError:
+    return CheckpointError(f"the checkpoint's optimizer does not fit: {problem}", hint=RETRAIN)
 
 
 def file_digest(path: Path) -> str:

@@ -10,6 +10,7 @@ from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.progress import duration
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.training.footprint import refuse_training
 from dpvae_cli.training.trainer import Trainer
 
 WARM_UP, TIMED = 2, 5
@@ -24,11 +25,12 @@ def describe(
     checkpoints come on top.
 
     Raises:
-        UsageError: the architecture does not fit the data's shape.
+        UsageError: the architecture does not fit the data's shape, or the run not into memory.
         MissingError: the shape is in a file that is not there.
     """
     chosen = devices.resolve(device)
     shape = recipe.data.example_shape(data_root)
+    refuse_training(recipe, shape)
     trainer = Trainer(recipe, _stand_in(shape, recipe.training.batch_size), chosen)
     parts = {name: _count(part) for name, part in trainer.model.named_children()}
     adversary = trainer.regularizer.adversary

@@ -10,6 +10,7 @@ from typing import Any, final
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.results import finite
+from dpvae_cli.foundation.strangers import parse_json, read_text
 
 
 @final
@@ -26,7 +27,7 @@ class MetricsLog:
 
     def __init__(self, path: Path, *, keep_until: int) -> None:
         kept = [line for line in _lines(path) if line["iteration"] <= keep_until]
-        write_text(path, "".join(json.dumps(line) + "\n" for line in kept if keep_until))
+        write_text(path, "".join(json.dumps(finite(line)) + "\n" for line in kept if keep_until))
         self._path = path
         try:
             self._file = FileIO(path, "a")  # unbuffered: what failed is not tried again at the end
@@ -65,9 +66,13 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         try:
-            records.append(json.loads(line))
+            records.append(parse_json(line))
         except ValueError:
             continue
-    return [r for r in records if isinstance(r, dict) and isinstance(r.get("iteration"), int)]
+    return [record for record in records if _is_record(record)]
+
+
+def _is_record(found: Any) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("iteration"), int)

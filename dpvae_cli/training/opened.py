@@ -76,6 +76,7 @@ def open_checkpoint(
         load_dataset or (lambda: checkpoint.recipe.data.load(data_root, download=download))
     )
     cache = file.with_suffix(".encodings.npz")
+    note = checkpoint.facts.get("data_note")
     return Opened(
         path=file,
         digest=digest,
@@ -84,5 +85,5 @@ def open_checkpoint(
         model=model,
         load_dataset=load_dataset,
         encoded=EncodedTraining(model, load_dataset, path=cache, key=digest, group=current()),
-        data_note=checkpoint.facts.get("data_note"),
+        data_note=note if isinstance(note, str) else None,
     )

@@ -136,8 +136,11 @@ def networks_for(
 
 def _known(checkpoint: Checkpoint, name: str) -> str:
     """Return what the checkpoint knows of a network: its class and its size."""
-    known = checkpoint.facts[FACT][name]
-    return f"{known['class'].rpartition('.')[2]}, {known['parameters']:,} parameters"
+    try:
+        known = checkpoint.facts[FACT][name]
+        return f"{known['class'].rpartition('.')[2]}, {int(known['parameters']):,} parameters"
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return "which the file does not describe"
 
 
 def _loading(path: Path) -> str:

@@ -1,12 +1,12 @@
 """metrics.json: the results of a run's checkpoint, others kept, the same ones replaced."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dpvae_cli.foundation.files import write_json
-from dpvae_cli.foundation.results import Result, RunResults
+from dpvae_cli.foundation.results import Result, RunResults, finite
+from dpvae_cli.foundation.strangers import read_json
 from dpvae_cli.training.opened import Opened
 
 
@@ -29,15 +29,18 @@ def keep(run: Opened, record: RunResults) -> Path:
     measured = {result["metric"] for result in fresh["results"]}
     older = read(run).get("results", [])
     fresh["results"] = [r for r in older if r["metric"] not in measured] + fresh["results"]
-    write_json(path, fresh)
+    write_json(path, finite(fresh))
     return path
 
 
 def read(run: Opened) -> dict[str, Any]:
     """Return what metrics.json says of this very checkpoint, or nothing."""
-    try:
-        found = json.loads(run.folder.metrics.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    found = read_json(run.folder.metrics)
+    if found.get("checkpoint_digest") != run.digest:
         return {}
-    is_ours = isinstance(found, dict) and found.get("checkpoint_digest") == run.digest
-    return found if is_ours else {}
+    results = found.get("results")
+    return found if isinstance(results, list) and all(map(_is_result, results)) else {}
+
+
+def _is_result(found: Any) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("metric"), str)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
+from dpvae_cli.foundation.allocation import refuse_networks
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.randomness import seeded, stream
@@ -25,6 +26,7 @@ from dpvae_cli.training.checkpoint import (
     load_tensors,
     optimizer_tensors,
 )
+from dpvae_cli.training.footprint import refuse_training
 from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
 from dpvae_cli.training.order import Order
 from dpvae_cli.training.precision import Precision
@@ -59,15 +61,19 @@ class Trainer:
         self.best_elbo: float | None = None
         self.split: Split = dataset.train.to(device)
         self.precision = Precision(recipe.training.precision, device)
-        model = build(recipe, example_shape=dataset.example_shape) if model is None else model
+        if model is None:
+            refuse_training(recipe, dataset.example_shape, processes=group.size)
+            model = build(recipe, example_shape=dataset.example_shape)
         self.model: VAE = self.precision.placed(with_global_batch_norm(model, group))
         self._computing = self.precision.computing(self.model)
         self._shared = self._shared_steps()
         decay = recipe.training.ema
         self._average = None if decay is None else Average(self.model, decay)
         sizes = RunSizes(recipe.training.batch_size, len(self.split))
+        latent_dim = self.model.latent_dim
+        refuse_networks("the regularizer", lambda: [recipe.regularizer.build(latent_dim, sizes)])
         with seeded(recipe.seed, "regularizer"):
-            regularizer = recipe.regularizer.build(self.model.latent_dim, sizes)
+            regularizer = recipe.regularizer.build(latent_dim, sizes)
         self.regularizer = self.precision.placed(regularizer)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=recipe.training.learning_rate, fused=True
@@ -246,8 +252,9 @@ class Trainer:
         if self.adversary_optimizer is not None:
             load_optimizer(self.adversary_optimizer, checkpoint.part("adversary_optimizer"))
         self.iteration = checkpoint.iteration
-        self.best_elbo = checkpoint.facts["best_elbo"]
-        self.is_compiled = checkpoint.facts.get("compiled")
+        best, compiled = (checkpoint.facts.get(key) for key in ("best_elbo", "compiled"))
+        self.best_elbo = best if isinstance(best, float) else None
+        self.is_compiled = compiled if isinstance(compiled, bool) else None
 
     def _shared_steps(self) -> Shared:
         return Shared(self._computing, self.group, is_steady=not own_model.is_own(self.recipe))

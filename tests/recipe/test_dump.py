@@ -8,6 +8,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dpvae_cli.foundation.spec import LARGEST_FLOAT
 from dpvae_cli.recipe import Recipe, RecipeError, catalogue, digest, from_dict, to_dict, to_yaml
 from dpvae_cli.recipe.loading import checked
 from dpvae_cli.recipe.reading import read_text
@@ -21,7 +22,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "masks": st.sampled_from(["halves", "alternating"]),
     "log_variance_range": PAIRS,
     "floor": st.floats(1e-9, 1e-3),
-    "scale": st.floats(1e-2, 1e300),
+    "scale": st.floats(1e-2, 1e30),
     "alpha": st.floats(0, 1),  # with lambda, at least 1 in sum
     "lambda": st.floats(1, 1e6),
 }
@@ -50,10 +51,12 @@ def strategy(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         "null": st.none(),
         "boolean": st.booleans(),
         "string": st.text(),
-        "integer": st.integers(None if low is None else int(low) + 1, 10**12),
+        "integer": st.integers(
+            None if low is None else int(low) + 1, 10**12 if high is None else int(high)
+        ),
         "number": st.floats(
-            low,
-            high,
+            -LARGEST_FLOAT if low is None else low,
+            LARGEST_FLOAT if high is None else high,
             exclude_min="exclusiveMinimum" in schema,
             exclude_max="exclusiveMaximum" in schema,
             allow_nan=False,

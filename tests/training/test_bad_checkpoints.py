@@ -105,7 +105,7 @@ SPOILED = {
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "cut short"),
     "flipped": (flip, "checksum"),
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
-    "text": (lambda path: path.write_bytes(b"weights"), "no dpvae checkpoint"),
+    "text": (lambda path: path.write_bytes(b"weights"), "no checkpoint of PyTorch's"),
     "foreign": (lambda path: torch.save({"w": torch.zeros(2)}, path), "no dpvae checkpoint"),
     "newer": (newer, "newer dpvae"),
     "another net": (other_weights, "does not fit its recipe"),

@@ -7,6 +7,7 @@ from dpvae_cli.foundation.errors import UsageError
 
 MOST = 8
 """Workers on a CPU unless more are asked for: each has its own torch and its own data in memory."""
+SMALLEST_SHARE = 0.001
 
 
 def slots(
@@ -43,10 +44,12 @@ def check_share(gpu_share: float) -> None:
     """Refuse a share that is none.
 
     Raises:
-        UsageError: it is not above 0 and at most 1.
+        UsageError: it is not between 0.001 and 1.
     """
-    if not 0 < gpu_share <= 1:
-        raise UsageError(f"--gpu-share {gpu_share:g}: a share is above 0 and at most 1")
+    if not SMALLEST_SHARE <= gpu_share <= 1:
+        raise UsageError(
+            f"--gpu-share {gpu_share:g}: a share is at least {SMALLEST_SHARE:g} and at most 1"
+        )
 
 
 def threads(asked: int | None, *, otherwise: int) -> int:

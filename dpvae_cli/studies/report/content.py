@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from dpvae_cli.foundation.strangers import one_line
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.studies import published as published_tables
 from dpvae_cli.studies.arrangement import BASELINE, Setting, arrange
 from dpvae_cli.studies.departures import notices
 from dpvae_cli.studies.metrics import MetricFacts, facts, in_order, is_asked
 from dpvae_cli.studies.published import Published
-from dpvae_cli.studies.records import RunRecord, one_line
+from dpvae_cli.studies.records import RunRecord
 from dpvae_cli.studies.report.answer import answer
 from dpvae_cli.studies.statistics import Comparison, Summary
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
+from dpvae_cli.foundation.strangers import one_line
 from dpvae_cli.studies.arrangement import Setting
-from dpvae_cli.studies.records import one_line
 from dpvae_cli.studies.report.answer import words
 from dpvae_cli.studies.report.pictures import Picture, first, from_file
 

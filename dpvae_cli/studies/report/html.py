@@ -13,10 +13,10 @@ from typing import final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from dpvae_cli.foundation.strangers import one_line, read_text
 from dpvae_cli.recipe import to_yaml
 from dpvae_cli.studies.arrangement import Setting
 from dpvae_cli.studies.departures import Departure, departures
-from dpvae_cli.studies.records import one_line
 from dpvae_cli.studies.report import curves, gallery, tables
 from dpvae_cli.studies.report.answer import words
 from dpvae_cli.studies.report.content import Content
@@ -155,8 +155,8 @@ def _study_figures(paths: Sequence[Path]) -> list[Picture]:
 
 def _caption(path: Path) -> str:
     try:
-        return " ".join(path.read_text(encoding="utf-8", errors="replace")[:2_000].split())
-    except OSError:
+        return one_line(read_text(path, errors="replace"), longest=2_000)
+    except (OSError, ValueError):
         return ""
 
 

@@ -9,9 +9,13 @@ from typing import final
 
 from PIL import Image
 
+from dpvae_cli.data.pictures import MAX_PIXELS
+
 FORMATS = {"PNG": "image/png", "GIF": "image/gif", "JPEG": "image/jpeg"}
 LONGEST_SIDE = 1_600
 MOST_BYTES = 6 * 2**20
+MOST_FILE_BYTES = 256 * 2**20
+"""A larger file is not even read."""
 PIXEL_ART = 420
 """Pictures narrower than this are grids of small images: shown larger, pixel for pixel."""
 
@@ -36,14 +40,14 @@ class Picture:
 def from_bytes(content: bytes, *, alt: str, caption: str = "") -> Picture | None:
     """Return a picture, made smaller where it is very large; None for anything that is none."""
     try:
-        with Image.open(BytesIO(content)) as image:
+        with Image.open(BytesIO(content), formats=tuple(FORMATS)) as image:
             kind, size = image.format, image.size
-            if kind not in FORMATS:
+            if size[0] * size[1] > MAX_PIXELS:
                 return None
             image.load()
             if max(size) > LONGEST_SIDE or len(content) > MOST_BYTES:
                 kind, content, size = _smaller(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # a decoder met with a damaged file raises all kinds of errors
         return None
     encoded = base64.b64encode(content).decode("ascii")
     return Picture(f"data:{FORMATS[str(kind)]};base64,{encoded}", *size, alt, caption)
@@ -60,7 +64,8 @@ def _smaller(image: Image.Image) -> tuple[str, bytes, tuple[int, int]]:
 def from_file(path: Path, *, alt: str, caption: str = "") -> Picture | None:
     """Return the picture in a file, None where there is none."""
     try:
-        content = path.read_bytes() if path.is_file() else b""
+        is_whole = path.is_file() and path.stat().st_size <= MOST_FILE_BYTES
+        content = path.read_bytes() if is_whole else b""
     except OSError:
         return None
     return from_bytes(content, alt=alt, caption=caption) if content else None

@@ -1,0 +1,411 @@
+"""Small files that would become large, deep or endless: refused by counting, before they unfold."""
+
+import gzip
+import io
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import savemat
+
+import dpvae_cli as dpvae
+from dpvae_cli.data import Arrays, BinarizedMnist, Mnist, Svhn
+from dpvae_cli.data import mnist as mnist_module
+from dpvae_cli.evaluation import inception, reference
+from dpvae_cli.foundation import strangers
+from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageError
+from dpvae_cli.foundation.files import read_npz
+from dpvae_cli.recipe import Recipe, RecipeError
+from dpvae_cli.studies.loading import load as load_study
+from dpvae_cli.studies.plan import plan
+from dpvae_cli.studies.source import source
+from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training.dry_run import describe
+from dpvae_cli.training.loop import train
+from tests.small import small_recipe
+
+GIGABYTE = 2**30
+LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(24)
+)
+"""Nine to the power of 24 words, in a kilobyte."""
+MERGED = "a: &a {x: 1}\n" + "".join(
+    f"a{i}: &a{i}\n  <<: [{', '.join([f'*a{i - 1}' if i else '*a'] * 9)}]\n" for i in range(24)
+)
+BAD_YAML = {
+    "aliases": (LAUGHS, "is an anchor"),
+    "merge keys": (MERGED, "is an anchor"),
+    "a merge without an anchor": ("data: moons\ntraining: {<<: {iterations: 3}}\n", "merge keys"),
+    "sequences in sequences": ("a: " + "[" * 100_000, "nested deeper than 20"),
+    "mappings in mappings": ("a: " + "{a: " * 100_000, "nested deeper than 20"),
+    "blocks in blocks": ("".join(" " * i + "a:\n" for i in range(900)), "nested deeper than 20"),
+    "dashes in dashes": ("a:\n" + "- " * 100_000 + "1", "nested deeper than 20"),
+    "keys in keys": ("? " * 100_000, "a key is a word"),
+    "many values": ("a: [" + "1," * 200_000 + "1]", "more than 10,000 values"),
+    "many keys": ("".join(f"k{i}: 1\n" for i in range(60_000)), "more than 10,000 values"),
+    "many documents": ("--- 1\n" * 100_000, "a second document"),
+    "a Python object": ("data: !!python/object:os.system {}", "the tag"),
+    "a Python call": ("data: !!python/object/apply:os.system ['id']", "the tag"),
+    "a Python module": ("data: !!python/module:os", "the tag"),
+    "a tag of one's own": ("%TAG !e! tag:example.org,2000:\n---\ndata: !e!x 1", "the tag"),
+    "a long tag": ("data: !" + "x" * 900_000, "the tag"),
+    "a long anchor": ("data: &" + "x" * 900_000 + " 1", "is an anchor"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_data_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DPVAE_DATA", raising=False)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", BAD_YAML)
+@pytest.mark.parametrize("load", [Recipe.load, load_study], ids=["recipe", "study"])
+def test_yaml_is_refused_where_it_begins_to_grow(name, load):
+    text, said = BAD_YAML[name]
+    Path("mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load("mine.yaml")
+    assert str(caught.value).startswith("mine.yaml:")
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", BAD_YAML)
+def test_the_record_of_a_study_is_read_as_carefully(name):
+    """A report of a folder from elsewhere reads its study.yaml."""
+    Path("runs").mkdir()
+    Path("runs/recipe.yaml").write_text("data: moons\n")
+    Path("study.yaml").write_text("notes: [x]\n" + BAD_YAML[name][0], encoding="utf-8")
+    found = source([Path()])
+    assert (found.question, found.notes) == (None, ())
+
+
+def hundred_megabytes(path):
+    """Make a file of 100 MB that takes no room on the disk."""
+    with path.open("wb") as file:
+        file.write(b"data: moons\n# ")
+        file.truncate(100 * 2**20)
+
+
+@pytest.mark.parametrize("load", [Recipe.load, load_study], ids=["recipe", "study"])
+def test_of_a_large_file_no_more_than_a_megabyte_is_read(load, monkeypatch):
+    hundred_megabytes(Path("mine.yaml"))
+    asked = []
+    read = io.BufferedReader.read
+
+    def counted(self, size=-1):
+        asked.append(size)
+        return read(self, size)
+
+    class Counting(io.BufferedReader):
+        read = counted
+
+    opened = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda self, *a, **k: Counting(opened(self, *a, **k).detach())
+    )
+    with pytest.raises(RecipeError, match="larger than 1 MB"):
+        load("mine.yaml")
+    assert asked == [1_000_001]
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_an_endless_file_ends():
+    with pytest.raises(RecipeError, match="larger than 1 MB"):
+        Recipe.load("/dev/zero")
+
+
+def test_a_study_of_more_cells_than_anybody_trains_is_refused_before_they_are_made():
+    keys = ("regularizer.beta", "prior.blocks", "prior.hidden", "training.batch_size")
+    axes = "".join(f"  {key}: [{', '.join(map(str, range(2, 102)))}]\n" for key in keys)
+    text = f"title: T\nrecipes: [vae_moons]\naxes:\n{axes}metrics: [skl]\n"
+    Path("mine.yaml").write_text(text)
+    with pytest.raises(RecipeError, match="100,000,000 cells are more than 10,000"):
+        plan(load_study("mine.yaml"))
+
+
+@pytest.mark.parametrize("name", ["..yaml", "...yaml"])
+def test_a_study_s_file_name_leads_out_of_no_folder(name):
+    Path(name).write_text("title: T\nrecipes: [vae_moons]\n")
+    with pytest.raises(RecipeError, match="gives it no name"):
+        load_study(f"./{name}")
+
+
+HUGE = {
+    "architecture.hidden=[1000000000, 1000000000]": "training",
+    "architecture.hidden=[9223372036854775807]": "training",
+    "prior.hidden=1000000000": "training",
+    "regularizer.width=1000000000": "training",
+    "training.batch_size=10000000": "training with training.batch_size=10,000,000",
+}
+
+
+@pytest.mark.parametrize("override", HUGE)
+def test_a_recipe_larger_than_all_memory_is_refused_before_it_is_built(override, monkeypatch):
+    monkeypatch.setattr(strangers, "memory", lambda: GIGABYTE)
+    recipe = Recipe.load("factor_moons", [override])
+    with pytest.raises(UsageError, match="GB of memory") as caught:
+        describe(recipe, device="cpu")
+    assert str(caught.value).startswith((HUGE[override], "the model"))
+
+
+def test_data_larger_than_all_memory_are_not_drawn(monkeypatch):
+    monkeypatch.setattr(strangers, "memory", lambda: 2**20)
+    with pytest.raises(UsageError, match="GB of memory"):
+        Recipe.load("vae_moons").data.load()
+
+
+def zeros(count):
+    """Return the bytes of a .npy of so many zeros, compressed as a zip has it, and its header."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"shape": (count, 2), "fortran_order": False, "descr": "<f4"}
+    )
+    return header.getvalue()
+
+
+def npz_bomb(path, *names, gigabytes=8):
+    """Write an .npz that says of its arrays that they unpack into so many gigabytes each."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(f"{name}.npy", zeros(gigabytes * 2**27))
+    content = path.read_bytes()
+    small = struct.pack("<I", len(zeros(gigabytes * 2**27)))
+    # the size unpacked, as the directory at the end has it
+    at = content.index(b"PK\x01\x02")
+    assert content[at + 24 : at + 28] == small
+    path.write_bytes(content[: at + 24] + struct.pack("<I", 2**32 - 2) + content[at + 28 :])
+
+
+@pytest.mark.parametrize("read", [read_npz, reference.read, Arrays(path="x.npz").load])
+def test_an_archive_that_would_fill_memory_is_not_unpacked(read, monkeypatch):
+    monkeypatch.setattr("dpvae_cli.foundation.files.memory", lambda: GIGABYTE)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was opened"))
+    npz_bomb(Path("x.npz"), "x")
+    argument = () if getattr(read, "__name__", "") == "load" else (Path("x.npz"),)
+    with pytest.raises((ValueError, MissingError)) as caught:
+        read(*argument)
+    assert "x.npz" in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(10**15, 2), (2**62, 2), (10**30, 2), (-1, 2)])
+def test_a_header_that_lies_is_no_data(shape):
+    said = (
+        repr({"descr": "<f4", "fortran_order": False, "shape": shape}).encode().ljust(118) + b"\n"
+    )
+    header = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(said)) + said
+    Path("x.npy").write_bytes(header + bytes(100))
+    with pytest.raises(MissingError, match=r"x\.npy cannot be read"):
+        Arrays(path="x.npy").load()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    train(small_recipe("factor"), folder)
+    return folder
+
+
+def packed(path, target):
+    """Write the same zip with its entries compressed, as no torch.save does."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+
+
+def test_compressed_tensors_are_not_unpacked(trained, monkeypatch):
+    packed(trained / "checkpoint.pt", "packed.pt")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was opened"))
+    with pytest.raises(CheckpointError, match="damaged"):
+        dpvae.load("packed.pt")
+    with pytest.raises(MissingError, match="compressed"):
+        inception.load(Path("packed.pt"), 64)
+
+
+DEEP = '{"a":' * 50_000 + "1" + "}" * 50_000
+META = {
+    "iterations that are none": {"iteration": float("inf")},
+    "a negative iteration": {"iteration": -1},
+    "a shape that is none": {"example_shape": [0]},
+    "a shape of text": {"example_shape": "2"},
+    "a shape of many axes": {"example_shape": [1] * 100_000},
+    "a name that is none": {"recipe_name": ["x"]},
+    "facts that are none": {"facts": []},
+    "a recipe that is none": {"recipe": [1]},
+    "a version that is none": {"version": "new"},
+}
+
+
+@pytest.mark.parametrize("name", META)
+def test_what_a_checkpoint_says_of_itself_is_not_trusted(name, trained):
+    content = torch.load(trained / "checkpoint.pt", weights_only=True)
+    meta = json.loads(content["json"]) | META[name]
+    torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "bad.pt")
+    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but no dpvae checkpoint"):
+        dpvae.load("bad.pt")
+
+
+TENSORS = {
+    "none": None,
+    "a list": [torch.zeros(2)],
+    "text": {"model.x": "y"},
+    "sparse ones": {"model.x": torch.eye(2).to_sparse()},
+    "ones without numbers": {"model.x": torch.empty(2, device="meta")},
+    "numbers for names": {0: torch.zeros(2)},
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+@pytest.mark.filterwarnings("ignore")  # torch's own remarks on sparse tensors
+def test_odd_tensors_are_no_checkpoint(name, trained):
+    content = torch.load(trained / "checkpoint.pt", weights_only=True)
+    torch.save({"json": content["json"], "tensors": TENSORS[name]}, "bad.pt")
+    with pytest.raises(CheckpointError):
+        dpvae.load("bad.pt")
+    torch.save({"json": DEEP, "tensors": content["tensors"]}, "deep.pt")
+    with pytest.raises(CheckpointError, match="no dpvae checkpoint"):
+        dpvae.load("deep.pt")
+
+
+def test_a_checkpoint_of_a_model_larger_than_memory_is_not_built(trained, monkeypatch):
+    content = torch.load(trained / "checkpoint.pt", weights_only=True)
+    meta = json.loads(content["json"])
+    meta["recipe"]["architecture"]["hidden"] = [10**9, 10**9]
+    torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "bad.pt")
+    with pytest.raises(UsageError, match="GB of memory"):
+        dpvae.load("bad.pt")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"x": torch.zeros(1)},
+        {"0": torch.zeros(1)},
+        {"0.other": torch.zeros(1)},
+        {"-1.step": torch.tensor(1.0)},
+        {"9" * 5_000 + ".step": torch.tensor(1.0)},
+        {"0.exp_avg": torch.zeros(1).expand(10**6, 10**6)},
+        {"0.step": torch.zeros(1).expand(10**6, 10**6)},
+    ],
+    ids=["a word", "no moment", "another moment", "minus one", "digits", "a broadcast", "steps"],
+)
+def test_odd_moments_are_refused(change):
+    weight = torch.nn.Parameter(torch.zeros(2))
+    good = {
+        "0.step": torch.tensor(1.0),
+        "0.exp_avg": torch.zeros(2),
+        "0.exp_avg_sq": torch.zeros(2),
+    }
+    optimizer = torch.optim.Adam([weight], fused=True)
+    checkpoints.load_optimizer(optimizer, good)
+    with pytest.raises(CheckpointError, match="optimizer does not fit") as caught:
+        checkpoints.load_optimizer(optimizer, good | change)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own remarks on the damage
+def test_a_changed_byte_of_a_checkpoint_raises_nothing_else(trained):
+    """Whatever is damaged: the checkpoint loads (a weight may have changed) or is refused."""
+    whole = (trained / "checkpoint.pt").read_bytes()
+    refused = 0
+    for at in [*range(0, 1_000, 37), *range(1_000, len(whole), len(whole) // 40)]:
+        Path("bad.pt").write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        try:
+            dpvae.load("bad.pt")
+        except CheckpointError:
+            refused += 1
+    assert refused > 10
+
+
+def test_packed_mnist_that_grows_is_refused(monkeypatch):
+    monkeypatch.setattr(mnist_module, "LARGEST", 2**16)
+    raw = Path("MNIST/raw")
+    raw.mkdir(parents=True)
+    for names in mnist_module.FILES.values():
+        for name in names:
+            (raw / f"{name}.gz").write_bytes(gzip.compress(bytes(2**20)))
+    with pytest.raises(MissingError, match="unpacks into more than"):
+        Mnist().load(Path(), download=False)
+
+
+def test_an_endless_line_is_cut():
+    for name in ("train", "valid", "test"):
+        with Path(f"binarized_mnist_{name}.amat").open("wb") as file:
+            file.truncate(100 * 2**20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(MissingError, match="amat:1: 1 columns"):
+        BinarizedMnist().load(Path())
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 50 * 1024, "kilobytes"
+
+
+def test_arrays_of_svhn_that_grow_are_refused_by_their_headers(monkeypatch):
+    images = np.zeros((32, 32, 3, 40), np.uint8)
+    for name in ("train", "test"):
+        savemat(f"{name}_32x32.mat", {"X": images, "y": np.ones((40, 1))}, do_compression=True)
+    monkeypatch.setattr("dpvae_cli.data.svhn.memory", lambda: images.size - 1)
+    monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(MissingError, match="X would unpack into 122,880 numbers"):
+        Svhn().load(Path(), download=False)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, DEEP, "9" * 5_000, "{", ""])
+def test_json_that_is_too_deep_or_too_large_is_none(content):
+    with pytest.raises(ValueError, match=r"."):
+        strangers.parse_json(content)
+    Path("x.json").write_text(content)
+    assert strangers.read_json(Path("x.json")) == {}
+
+
+def test_texts_of_ours_are_plain_files_of_bounded_size():
+    os.mkfifo("pipe")
+    assert strangers.read_json(Path("pipe")) == {}
+    with pytest.raises(OSError, match="pipe"):
+        strangers.read_text(Path("pipe"))
+    Path("x.txt").write_text("12345")
+    with pytest.raises(ValueError, match="5 bytes, 4 is the most"):
+        strangers.read_text(Path("x.txt"), limit=4)
+
+
+def test_memory_is_that_of_the_machine_or_the_container(tmp_path, monkeypatch):
+    strangers.memory.cache_clear()
+    machine = strangers.memory()
+    assert GIGABYTE / 8 < machine < 2**50
+    (tmp_path / "limit").write_text("1000000\n")
+    monkeypatch.setattr(strangers, "LIMITS", (tmp_path / "limit", tmp_path / "nothing"))
+    strangers.memory.cache_clear()
+    assert strangers.memory() == 1_000_000
+    (tmp_path / "limit").write_text("max\n")
+    strangers.memory.cache_clear()
+    assert strangers.memory() >= machine
+    strangers.memory.cache_clear()
+
+
+def test_too_little_memory_is_a_message(tmp_path):
+    """Where counting did not help: what the system does not give is no traceback."""
+    code = (
+        "import torch, typer\n"
+        "from dpvae_cli.cli.app import app\n"
+        "from dpvae_cli.cli import console\n"
+        "@console.guarded\n"
+        "def much(): torch.empty(2**48)\n"
+        "try: much()\n"
+        "except typer.Exit as error: raise SystemExit(error.exit_code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert (done.returncode, "not enough memory" in done.stderr) == (2, True)
+    assert "Traceback" not in done.stderr

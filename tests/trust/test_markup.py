@@ -1,0 +1,141 @@
+"""Names with markup, script or formulas, from files to the finished report: shown as text."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from dpvae_cli.cli.app import app
+from dpvae_cli.studies import published
+from tests.small import SMALL
+from tests.studies.runs import paint, pairs
+from tests.studies.tiny import written
+
+ADDRESS = published.read("table1").source.address
+VALUES = {0: (2.0, 1.0), 1: (2.2, 1.1), 2: (2.1, 1.2)}
+NAMES = (
+    "<script>alert(1)<!--",
+    "</title></style></pre><img src=x onerror=alert(1)>".replace("/", "\N{DIVISION SLASH}"),
+    "\"' onmouseover='alert(1)' x=\"",
+    "--><iframe srcdoc=x>]]>",
+    "{{ 7 * 7 }}{% raw %}${7*7}",
+    "&lt;b&gt;&#60;i",
+    "$\\frac{",
+    "\u202egnp.exe",
+)
+"""What a file system lets a name hold."""
+TEXTS = (
+    *NAMES,
+    "</script></style></title></pre></textarea><script src=//x></script>",
+    "\x1b[31mred",
+)
+
+
+class Page(HTMLParser):
+    """Collects the tags and attributes of a page, its text, and whether tags are balanced."""
+
+    VOID = ("meta", "link", "img", "br", "hr", "line", "circle", "input")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.open = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, "a name closed a tag of the page"
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def handle_comment(self, data):
+        raise AssertionError(f"a comment: {data}")
+
+
+def judged(path):
+    """Assert that a report holds no tag and no attribute but its own; return its text."""
+    found = Page(path.read_text(encoding="utf-8"))
+    assert not found.open
+    names = {tag for tag, _ in found.tags}
+    assert not names & {"script", "iframe", "object", "embed", "form", "base", "textarea", "input"}
+    attributes = [(tag, key, value) for tag, of in found.tags for key, value in of.items()]
+    assert not [each for each in attributes if each[1].startswith("on") or each[1] == "srcdoc"]
+    sources = [value for _, key, value in attributes if key == "src"]
+    assert all(value.startswith("data:image/") for value in sources)
+    links = [value for _, key, value in attributes if key == "href"]
+    assert all(value == "data:," or value.startswith(("#", ADDRESS)) for value in links)
+    assert "49" not in {word for text in found.text for word in text.split()}, "a template ran"
+    return " ".join(" ".join(found.text).split())
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def attack(text):
+    """Make a study folder whose every text is this one, and report on it."""
+    study = Path("studies") / "mine"
+    pairs(study, VALUES)
+    said = {"title": text, "question": text, "notes": [text], "metrics": ["skl"]}
+    (study / "study.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    paint(study / "figures" / "figure1.png")
+    (study / "figures" / "figure1.txt").write_text(text, encoding="utf-8")
+    for run in study.glob("*/metrics.json"):
+        found = json.loads(run.read_text(encoding="utf-8")) | {"recipe": text}
+        found["results"].append(found["results"][0] | {"metric": text, "unit": text, "split": text})
+        run.write_text(json.dumps(found), encoding="utf-8")
+        run.with_name("environment.json").write_text(json.dumps({"dpvae": text, "device": text}))
+    return invoke("report", study)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_files_say_is_text_on_the_page(text):
+    done = attack(text)
+    assert done.exit_code == 0, (done.output, done.exception)
+    said = judged(Path("studies/mine/report.html"))
+    visible = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    assert said.count(visible) >= 4, "title, question, note and table at the least"
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_files_are_called_is_text_on_the_page(name):
+    pairs(Path("runs") / name, VALUES)
+    for run in Path("runs", name).iterdir():
+        paint(run / "figures" / f"{name}.png")
+        run.rename(run.with_name(f"{name} {run.name}"))
+    done = invoke("report", Path("runs") / name)
+    assert done.exit_code == 0, (done.output, done.exception)
+    judged(Path("report/report.html"))
+
+
+def test_a_recipe_and_a_study_called_so_go_all_the_way():
+    """The name of a file is the name of the recipe: of run folders, labels in figures, pages."""
+    name = f"{NAMES[0]} {NAMES[4]} {NAMES[6]}"
+    recipe = Path(f"{name}.yaml")
+    shown = invoke("recipes", "show", "vae_moons", *SMALL)
+    recipe.write_text(shown.stdout, encoding="utf-8")
+    study = written(Path(), recipes=[str(recipe)], overrides={}, metrics=["skl", "leak"])
+    study.rename(f"study {name}.yaml")
+    figures = [{"kind": kind} for kind in ("moons", "leakage", "training")]
+    said = yaml.safe_load(Path(f"study {name}.yaml").read_text()) | {"figures": figures}
+    Path(f"study {name}.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    done = invoke("reproduce", f"study {name}.yaml", "--jobs", "1", "--quiet")
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert name in judged(Path("studies") / f"study {name}" / "report.html")
