@@ -183,7 +183,7 @@ def _content(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} {error}", hint=RETRAIN) from error
     except tensor_files.CodeError as error:
         raise CheckpointError(
-            f"{path} is no dpvae checkpoint: it holds more than tensors and text",
+            f"{path} is no dpvae checkpoint: it holds something else than tensors and text",
             hint=RETRAIN,
         ) from error
     if not isinstance(content, dict):

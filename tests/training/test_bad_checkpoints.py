@@ -105,7 +105,7 @@ SPOILED = {
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "cut short"),
     "flipped": (flip, "checksum"),
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
-    "text": (lambda path: path.write_bytes(b"weights"), "no checkpoint of PyTorch's"),
+    "text": (lambda path: path.write_bytes(b"weights"), "no dpvae checkpoint"),
     "foreign": (lambda path: torch.save({"w": torch.zeros(2)}, path), "no dpvae checkpoint"),
     "newer": (newer, "newer dpvae"),
     "another net": (other_weights, "does not fit its recipe"),
@@ -151,7 +151,7 @@ def test_moments_of_another_shape_are_refused_by_name(run):
     content = torch.load(run / CURRENT, weights_only=True)
     content["tensors"]["optimizer.0.exp_avg"] = torch.zeros(3, 3, 3)
     torch.save(content, run / CURRENT)
-    with pytest.raises(CheckpointError, match=r"exp_avg of shape \(3, 3, 3\)") as caught:
+    with pytest.raises(CheckpointError, match=r"exp_avg is \(3, 3, 3\)") as caught:
         train(small_recipe("vae"), run, resume=True)
     assert str(run / CURRENT) in str(caught.value)
     assert "--from-previous" in caught.value.hint
