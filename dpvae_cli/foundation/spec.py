@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Spec(BaseModel):
@@ -28,6 +28,15 @@ LENIENT = Field(strict=False)
 
 Sizes = Annotated[tuple[Annotated[int, Field(gt=0)], ...], LENIENT]
 Numbers = Annotated[tuple[float, ...], LENIENT]
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] >= pair[1]:
+        raise ValueError("the lower end must be below the upper end")
+    return pair
+
+
+Range = Annotated[tuple[float, float], LENIENT, AfterValidator(_ordered)]
 
 
 @final

@@ -4,17 +4,23 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dpvae_cli.priors.base import Prior
+from dpvae_cli.priors.base import LogNormaliser, Prior
 from dpvae_cli.priors.decoupled import Decoupled, DecoupledPrior
+from dpvae_cli.priors.mixture import Mixture, MixturePrior
 from dpvae_cli.priors.standard_normal import StandardNormal, StandardNormalPrior
+from dpvae_cli.priors.student_t import StudentTPrior
 
-AnyPrior = Annotated[StandardNormal | Decoupled, Field(discriminator="kind")]
+AnyPrior = Annotated[StandardNormal | Decoupled | Mixture, Field(discriminator="kind")]
 
 __all__ = [
     "AnyPrior",
     "Decoupled",
     "DecoupledPrior",
+    "LogNormaliser",
+    "Mixture",
+    "MixturePrior",
     "Prior",
     "StandardNormal",
     "StandardNormalPrior",
+    "StudentTPrior",
 ]
