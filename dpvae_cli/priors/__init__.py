@@ -9,8 +9,9 @@ from dpvae_cli.priors.decoupled import Decoupled, DecoupledPrior
 from dpvae_cli.priors.mixture import Mixture, MixturePrior
 from dpvae_cli.priors.standard_normal import StandardNormal, StandardNormalPrior
 from dpvae_cli.priors.student_t import StudentTPrior
+from dpvae_cli.priors.vamp import Vamp, VampPrior
 
-AnyPrior = Annotated[StandardNormal | Decoupled | Mixture, Field(discriminator="kind")]
+AnyPrior = Annotated[StandardNormal | Decoupled | Mixture | Vamp, Field(discriminator="kind")]
 
 __all__ = [
     "AnyPrior",
@@ -23,4 +24,6 @@ __all__ = [
     "StandardNormal",
     "StandardNormalPrior",
     "StudentTPrior",
+    "Vamp",
+    "VampPrior",
 ]
