@@ -144,8 +144,8 @@ FACTS = (
         "of the aggregate posterior's marginals from the prior's",
     ),
     _describes("active_units", "active units", "latent dimensions in use"),
-    _lower("cost", "µs a sample", "time to draw a code from the prior", headline=True),
-    _lower("cost_density", "µs a density", "time to evaluate log p(z) of a code", headline=True),
+    _lower("cost", "time a sample", "time to draw a code from the prior", headline=True),
+    _lower("cost_density", "time a density", "time to evaluate log p(z) of a code", headline=True),
 )
 """In the order of a report's columns."""
 
