@@ -51,7 +51,9 @@ def strategy(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         "null": st.none(),
         "boolean": st.booleans(),
         "string": st.text(),
-        "integer": st.integers(None if low is None else int(low) + 1, 10**12),
+        "integer": st.integers(
+            None if low is None else int(low) + 1, 10**12 if high is None else int(high)
+        ),
         "number": st.floats(
             low,
             high,
