@@ -30,13 +30,14 @@ CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 GREY, LIGHT_GREY = "#6E6E6E", "#C8C8C8"
 
 STANDARD_NORMAL = "standard_normal"
+OLIVE, WINE = "#999933", "#882255"  # of Paul Tol's muted scheme; for the same eyes
 PRIOR_COLOURS = {
     STANDARD_NORMAL: VERMILLION,
     "decoupled": BLUE,
     "spline": SKY,
     "autoregressive": BLACK,
-    "mixture": ORANGE,
-    "vamp": PURPLE,
+    "mixture": OLIVE,
+    "vamp": WINE,
     "resampled": GREEN,
 }
 

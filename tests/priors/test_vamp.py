@@ -58,7 +58,7 @@ def test_pseudo_inputs_stay_in_their_range(value_range):
     assert prior.pseudo_inputs.max() <= high
     assert prior.pseudo_inputs.std() > 0.2, "all of them would begin as one component"
     prior.pseudo_inputs.data += 100
-    assert prior.inputs().max() == min(high, float(prior.pseudo_inputs.max()))
+    assert prior.inputs().max() == min(high, prior.pseudo_inputs.max().item())
 
 
 def test_batch_norm_sees_data_alone_and_the_density_is_that_of_evaluation():
