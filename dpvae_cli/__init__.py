@@ -23,20 +23,33 @@ if TYPE_CHECKING:
     from dpvae_cli.mathematics.gaussian import DiagonalGaussian
     from dpvae_cli.mathematics.kernel_distance import kernel_distance
     from dpvae_cli.model import VAE, build
-    from dpvae_cli.priors import Decoupled, StandardNormal
+    from dpvae_cli.priors import (
+        Autoregressive,
+        Decoupled,
+        Mixture,
+        Resampled,
+        Spline,
+        StandardNormal,
+        Vamp,
+    )
     from dpvae_cli.recipe import Recipe
     from dpvae_cli.training.loop import load, train
 
 _PLACES = {
     "AggregatePosterior": "dpvae_cli.mathematics.aggregate_posterior",
+    "Autoregressive": "dpvae_cli.priors",
     "Bernoulli": "dpvae_cli.likelihoods",
     "Decoupled": "dpvae_cli.priors",
     "DiagonalGaussian": "dpvae_cli.mathematics.gaussian",
     "FeatureOptions": "dpvae_cli.evaluation.features",
     "Gaussian": "dpvae_cli.likelihoods",
+    "Mixture": "dpvae_cli.priors",
     "Recipe": "dpvae_cli.recipe",
+    "Resampled": "dpvae_cli.priors",
+    "Spline": "dpvae_cli.priors",
     "StandardNormal": "dpvae_cli.priors",
     "VAE": "dpvae_cli.model",
+    "Vamp": "dpvae_cli.priors",
     "build": "dpvae_cli.model",
     "evaluate": "dpvae_cli.evaluation.evaluate",
     "frechet_distance": "dpvae_cli.mathematics.frechet",
@@ -48,13 +61,18 @@ _PLACES = {
 __all__ = [
     "VAE",
     "AggregatePosterior",
+    "Autoregressive",
     "Bernoulli",
     "Decoupled",
     "DiagonalGaussian",
     "FeatureOptions",
     "Gaussian",
+    "Mixture",
     "Recipe",
+    "Resampled",
+    "Spline",
     "StandardNormal",
+    "Vamp",
     "__version__",
     "build",
     "evaluate",

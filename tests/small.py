@@ -32,6 +32,16 @@ SMALL = (
 )
 REGULARIZERS = ("vae", "beta_h", "beta_b", "beta_tc", "factor", "info")
 PRIORS = ("standard_normal", "decoupled")
+OTHER_PRIORS = (
+    "{kind: decoupled, base: student_t}",
+    "{kind: decoupled, base: mixture}",
+    "spline",
+    "autoregressive",
+    "{kind: mixture, components: 5}",
+    "{kind: vamp, pseudo_inputs: 5}",
+    "{kind: resampled, hidden: 16}",
+)
+"""The rest of what a recipe can say, small."""
 
 
 def small_recipe(regularizer: str = "vae", *overrides: str) -> Recipe:

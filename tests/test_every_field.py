@@ -96,6 +96,20 @@ OTHER = {
     ("prior", "decoupled", "hidden"): "8",
     ("prior", "decoupled", "scale_bound"): "0.5",
     ("prior", "decoupled", "translate_bound"): "null",
+    ("prior", "decoupled", "base"): "student_t",
+    ("prior", "decoupled", "base_components"): "3",
+    ("prior", "spline", "blocks"): "3",
+    ("prior", "spline", "bins"): "5",
+    ("prior", "spline", "bound"): "3.0",
+    ("prior", "spline", "hidden"): "8",
+    ("prior", "autoregressive", "blocks"): "3",
+    ("prior", "autoregressive", "hidden"): "8",
+    ("prior", "mixture", "components"): "3",
+    ("prior", "vamp", "pseudo_inputs"): "9",
+    ("prior", "vamp", "range"): "[-1.0, 1.0]",
+    ("prior", "resampled", "truncation"): "3",
+    ("prior", "resampled", "hidden"): "8",
+    ("prior", "resampled", "draws"): "50",
     ("regularizer", "beta_h", "beta"): "5",
     ("regularizer", "beta_b", "gamma"): "5",
     ("regularizer", "beta_b", "max_capacity"): "9",
@@ -148,8 +162,16 @@ IMAGES = {
     "conv": ("data={kind: folder, path: mine, size: 8, on_error: skip}",),
 }
 """Where a kind of data or architecture is tried that the packaged small recipes do not have."""
+SMALL_PRIORS = {
+    "vamp": "{kind: vamp, pseudo_inputs: 10}",
+    "resampled": "{kind: resampled, hidden: 16}",
+}
+"""Priors that are smaller than by default, for their default would take its time."""
 ON_IMAGES = {("evaluation", None, "fid_samples"), ("evaluation", None, "fid_images")}
-NEEDS = {("likelihood", "gaussian", "floor"): ("likelihood.learned=true",)}
+NEEDS = {
+    ("likelihood", "gaussian", "floor"): ("likelihood.learned=true",),
+    ("prior", "decoupled", "base_components"): ("prior.base=mixture",),
+}
 
 
 TINY_BATCH = ("training.batch_size=4", "training.iterations=3")
@@ -182,7 +204,7 @@ def base(section, kind):
         )
     if kind == "own":
         return "vae_moons", ("architecture=own", *(p for p in SHORT if "hidden" not in p))
-    chosen = (f"{section}={kind}",) if section == "prior" else ()
+    chosen = (f"prior={SMALL_PRIORS.get(kind, kind)}",) if section == "prior" else ()
     return f"{regularizer}_moons", (*chosen, *width, *SHORT)
 
 

@@ -3,22 +3,14 @@
 from abc import ABC, abstractmethod
 from typing import Annotated, final
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from torch import nn
 
 from dpvae_cli.foundation.shapes import Examples
-from dpvae_cli.foundation.spec import LENIENT, Spec
+from dpvae_cli.foundation.spec import Range, Spec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 
-
-def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] >= pair[1]:
-        raise ValueError("the lower end must be below the upper end")
-    return pair
-
-
 LatentDim = Annotated[int, Field(ge=1, le=4096)]
-Range = Annotated[tuple[float, float], LENIENT, AfterValidator(_ordered)]
 LOG_VARIANCE_RANGE = (-20.0, 10.0)
 
 

@@ -57,8 +57,9 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: skl, skl_knn, nll, leak, elbo, active_units, path, fid, fid_lp, "
-            "kid (of images), manifold and manifold_lp (of moons), or all that the data allows "
+            help="Comma-separated: skl, skl_knn, nll, leak, elbo, active_units, path, cost, fid, "
+            "fid_lp, kid (of images), manifold and manifold_lp (of moons), or all: everything that "
+            "data and prior allow, but cost "
             f"(default: {DEFAULT}, and the manifold ones on moons).",
             show_default=False,
         ),
@@ -185,6 +186,7 @@ def _measure(
         default if metrics is None else metrics,
         has_manifold=has_manifold,
         has_images=are_images(run.model.example_shape),
+        has_generation=run.model.prior.generation is not None,
     )
     recipe = revised(run.recipe, overrides, section="evaluation")
     record, failures = measure_run(

@@ -85,7 +85,7 @@ def sample(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Draw samples: z0 ~ N(0, I), z = g^-1(z0), decoded.
+    """Draw samples: z0 ~ N(0, I), z = g^-1(z0), decoded; priors without a z0 draw z itself.
 
     Writes a picture and an .npz with z, z0, log p(z), the decoded means, and log q(z) under
     --low-posterior, --high-posterior or --posterior. With --format png it writes single images.
@@ -148,7 +148,7 @@ def _write(found: "Opened", drawn: "LatentSamples", picture: Path, arrays: Path)
 
     decoded = decode(found.model, drawn.z).numpy()
     write_npz(arrays, _arrays(drawn) | {"decoded": decoded})
-    log_density = drawn.log_p_generation.numpy()
+    log_density = drawn.probability.numpy()
     pictures.save(picture, decoded, log_density=log_density, reference=_reference(found))
     console.result(f"{picture}\n{arrays}")
 
@@ -207,7 +207,6 @@ def _arrays(drawn: "LatentSamples") -> "dict[str, np.ndarray]":
         "z0": drawn.z0,
         "log_p": drawn.log_p,
         "log_p_generation": drawn.log_p_generation,
+        "log_q": drawn.log_q,
     }
-    if drawn.log_q is not None:
-        tensors["log_q"] = drawn.log_q
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+    return {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}

@@ -3,9 +3,11 @@
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.active_units import measure_active_units
+from dpvae_cli.evaluation.cost import cost
 from dpvae_cli.evaluation.elbo import elbo
 from dpvae_cli.evaluation.features import FeatureOptions, are_images
 from dpvae_cli.evaluation.fid import fid, fid_lp, kid
@@ -38,6 +40,7 @@ METRICS: dict[str, Callable[[Subject], list[Result]]] = {
     "kid": kid,
     "manifold": manifold,
     "manifold_lp": manifold_lp,
+    "cost": cost,
 }
 NEED_IMAGES = ("fid", "fid_lp", "kid")
 NEED_MANIFOLD = ("manifold", "manifold_lp")
@@ -48,10 +51,16 @@ COUNTS = {
     "manifold": "manifold_samples",
 }
 """What says how much a metric draws, where it is not evaluation.samples."""
+NEED_GENERATION = ("path",)
+"""Metrics of a generation space, which not every prior has."""
+BY_NAME = ("cost",)
+"""Metrics of the machine as much as of the model: no two measurements are alike."""
 
 
-def metric_names(asked: str, *, has_manifold: bool, has_images: bool) -> list[str]:
-    """Return the metrics of a comma-separated list; `all` is every one the data allows.
+def metric_names(
+    asked: str, *, has_manifold: bool, has_images: bool, has_generation: bool
+) -> list[str]:
+    """Return the metrics of a comma-separated list; `all` is what data and prior allow, but `cost`.
 
     Raises:
         UsageError: a name is unknown; lists the valid ones.
@@ -59,6 +68,7 @@ def metric_names(asked: str, *, has_manifold: bool, has_images: bool) -> list[st
     names = [name.strip() for name in asked.split(",") if name.strip()]
     if names == ["all"]:
         left_out = (() if has_manifold else NEED_MANIFOLD) + (() if has_images else NEED_IMAGES)
+        left_out += BY_NAME + (() if has_generation else NEED_GENERATION)
         return [name for name in METRICS if name not in left_out]
     for name in names:
         if name not in METRICS:
@@ -86,10 +96,12 @@ def measure(subject: Subject, names: Sequence[str]) -> tuple[list[Result], dict[
 
 
 def _noted(subject: Subject, name: str) -> list[Result]:
-    """Measure one metric; every result of every metric says what is to be said of the data."""
+    """Measure one metric; every result says what is to be said of the data and of the density."""
     with explained(f"in {name}", hint=_less(name)):
         results = METRICS[name](subject)
-    note = {"data_note": subject.data_note}
+    note: dict[str, Any] = {"data_note": subject.data_note}
+    if (estimated := subject.model.prior.log_normaliser) is not None:
+        note["log_normaliser"] = estimated._asdict()
     return [replace(result, details=result.details | note) for result in results]
 
 
@@ -150,6 +162,7 @@ def _evaluated(
         metrics,
         has_manifold=data.distance_to_manifold is not None,
         has_images=are_images(model.example_shape),
+        has_generation=model.prior.generation is not None,
     )
     subject = Subject(
         model,

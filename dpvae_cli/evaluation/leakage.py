@@ -41,7 +41,7 @@ def leakage_score(
 
 
 def leak(subject: Subject) -> list[Result]:
-    """Measure the leakage curve, with p(z) throughout and with the printed ratio."""
+    """Measure the leakage curve, with p(z) throughout and, where there is a z0, as printed."""
     model, evaluation = subject.model, subject.evaluation
     generator = subject.generator("leak")
     codes = subject.aggregate.sample(evaluation.samples, generator=generator)
@@ -51,11 +51,11 @@ def leak(subject: Subject) -> list[Result]:
     quantiles = torch.quantile(prior.log_p.double(), levels).tolist()
     assert drawn.log_q is not None
     densities = {"log_q": drawn.log_q, "log_p": drawn.log_p.double()}
-    printed = densities | {"log_p_ratio": drawn.log_p_generation.double()}
-    return [
-        _result(subject, "leak", densities, quantiles),
-        _result(subject, "leak_printed", printed, quantiles),
-    ]
+    results = [_result(subject, "leak", densities, quantiles)]
+    if drawn.log_p_generation is not None:
+        printed = densities | {"log_p_ratio": drawn.log_p_generation.double()}
+        results.append(_result(subject, "leak_printed", printed, quantiles))
+    return results
 
 
 def _result(

@@ -108,14 +108,14 @@ def pocket_statistics(
         progress: hears of the pairs.
 
     Raises:
-        UsageError: there are no two codes to pair.
+        UsageError: there are no two codes to pair, or the prior has no z0.
     """
     chosen = _pairs(len(codes), pairs, generator)
     lowest_z, lowest_z0, ends = [], [], []
     for block in chosen.split(BLOCK):
         start, end = (codes[block[:, side]].to(model.device) for side in (0, 1))
-        in_z = _along(model, aggregate, start, end, space="z")
         in_z0 = _along(model, aggregate, start, end, space="z0")
+        in_z = _along(model, aggregate, start, end, space="z")
         lowest_z.append(in_z.amin(dim=1))
         lowest_z0.append(in_z0.amin(dim=1))
         ends.append(in_z[:, [0, -1]])

@@ -75,7 +75,7 @@ def skl(subject: Subject) -> list[Result]:
 
 
 def skl_knn(subject: Subject) -> list[Result]:
-    """Estimate the sKL by nearest neighbours, in the representation and in the generation space.
+    """Estimate the sKL by nearest neighbours, in z and, where the prior has one, in z0.
 
     The true divergence is the same in both spaces, the estimate is not.
     """
@@ -84,10 +84,10 @@ def skl_knn(subject: Subject) -> list[Result]:
     p = prior_samples(subject.model, samples, generator=generator)
     codes = subject.aggregate.sample(samples, generator=generator)
     q = from_codes(subject.model, codes)
-    return [
-        _by_neighbours(subject, "skl_knn", p.z, q.z),
-        _by_neighbours(subject, "skl_knn_generation", p.z0, q.z0),
-    ]
+    results = [_by_neighbours(subject, "skl_knn", p.z, q.z)]
+    if p.z0 is not None and q.z0 is not None:
+        results.append(_by_neighbours(subject, "skl_knn_generation", p.z0, q.z0))
+    return results
 
 
 def _by_neighbours(subject: Subject, metric: str, p: Tensor, q: Tensor) -> Result:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 LARGEST_INTEGER = 2**63 - 1
 LARGEST_FLOAT = 1e30
@@ -43,6 +43,15 @@ LENIENT = Field(strict=False)
 
 Sizes = Annotated[tuple[Annotated[int, Field(gt=0)], ...], LENIENT, Field(max_length=100)]
 Numbers = Annotated[tuple[float, ...], LENIENT, Field(max_length=1_000)]
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] >= pair[1]:
+        raise ValueError("the lower end must be below the upper end")
+    return pair
+
+
+Range = Annotated[tuple[float, float], LENIENT, AfterValidator(_ordered)]
 
 
 @final

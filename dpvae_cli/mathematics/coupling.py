@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.mathematics.bijection import Bijection
 from dpvae_cli.mathematics.masks import Mask
 
 IN_CACHE = 2**18
@@ -42,7 +43,7 @@ class Block(NamedTuple):
 
 
 @final
-class AffineCoupling(nn.Module):
+class AffineCoupling(Bijection):
     """g = g^(1) o ... o g^(K): a stack of K affine coupling blocks.
 
     The scale and the translation net of a block (L - hidden - hidden - L, leaky ReLU) run as one

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.mathematics.draws import normal_noise
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -21,8 +22,7 @@ def standard_normal_sample(
     n: int, like: Tensor, *, generator: torch.Generator | None = None
 ) -> Codes:
     """Draw n points of N(0, I), as wide as the last dimension of `like`, of its type and device."""
-    shape = (n, like.shape[-1])
-    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+    return normal_noise(n, like.shape[-1], like=like, generator=generator)
 
 
 @final

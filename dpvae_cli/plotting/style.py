@@ -30,7 +30,16 @@ CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 GREY, LIGHT_GREY = "#6E6E6E", "#C8C8C8"
 
 STANDARD_NORMAL = "standard_normal"
-PRIOR_COLOURS = {STANDARD_NORMAL: VERMILLION, "decoupled": BLUE}
+OLIVE, WINE = "#999933", "#882255"  # of Paul Tol's muted scheme; for the same eyes
+PRIOR_COLOURS = {
+    STANDARD_NORMAL: VERMILLION,
+    "decoupled": BLUE,
+    "spline": SKY,
+    "autoregressive": BLACK,
+    "mixture": OLIVE,
+    "vamp": WINE,
+    "resampled": GREEN,
+}
 
 # Light to dark: paper stays white where there is no density, and marks stand out on it.
 DENSITY_MAP = LinearSegmentedColormap.from_list(

@@ -4,17 +4,36 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dpvae_cli.priors.base import Prior
+from dpvae_cli.priors.autoregressive import Autoregressive
+from dpvae_cli.priors.base import LogNormaliser, Prior
 from dpvae_cli.priors.decoupled import Decoupled, DecoupledPrior
+from dpvae_cli.priors.mixture import Mixture, MixturePrior
+from dpvae_cli.priors.resampled import Resampled, ResampledPrior
+from dpvae_cli.priors.spline import Spline
 from dpvae_cli.priors.standard_normal import StandardNormal, StandardNormalPrior
+from dpvae_cli.priors.student_t import StudentTPrior
+from dpvae_cli.priors.vamp import Vamp, VampPrior
 
-AnyPrior = Annotated[StandardNormal | Decoupled, Field(discriminator="kind")]
+AnyPrior = Annotated[
+    StandardNormal | Decoupled | Spline | Autoregressive | Mixture | Vamp | Resampled,
+    Field(discriminator="kind"),
+]
 
 __all__ = [
     "AnyPrior",
+    "Autoregressive",
     "Decoupled",
     "DecoupledPrior",
+    "LogNormaliser",
+    "Mixture",
+    "MixturePrior",
     "Prior",
+    "Resampled",
+    "ResampledPrior",
+    "Spline",
     "StandardNormal",
     "StandardNormalPrior",
+    "StudentTPrior",
+    "Vamp",
+    "VampPrior",
 ]

@@ -1,6 +1,7 @@
-"""The decoupled prior: a standard normal z0 pulled back to z by affine coupling (section 4.2)."""
+"""The decoupled prior: the density of z0 pulled back to z by a bijection (section 4.2)."""
 
-from typing import Annotated, Literal, final
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
@@ -8,22 +9,26 @@ from torch import nn
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.foundation.spec import LENIENT
+from dpvae_cli.mathematics.bijection import Bijection
 from dpvae_cli.mathematics.coupling import AffineCoupling
-from dpvae_cli.mathematics.gaussian import (
-    DiagonalGaussian,
-    standard_normal_log_prob,
-    standard_normal_sample,
-)
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.mathematics.masks import Mask, alternating, halves, untransformed
 from dpvae_cli.priors.base import Prior, PriorSpec
+from dpvae_cli.priors.mixture import MixturePrior
+from dpvae_cli.priors.standard_normal import StandardNormalPrior
+from dpvae_cli.priors.student_t import StudentTPrior
 
 
 @final
 class DecoupledPrior(Prior):
-    """p(z) = N(g(z); 0, I) |det dg/dz|, g an affine coupling network trained with the VAE.
+    """p(z) = p0(g(z)) |det dg/dz|, g a bijection trained with the VAE, p0 = N(0, I) in the paper.
 
     Source: paper, equations (2) and (7); KL as (12) with the entropy (16), constants kept.
     Deviations from the printed formulas stand in `docs/equations.md`.
+
+    Args:
+        bijection: g, from z to z0.
+        base: p0, the density of z0; it may have parameters of its own.
 
     Example:
         >>> import torch
@@ -33,24 +38,31 @@ class DecoupledPrior(Prior):
     """
 
     factorises = False
+    log_normaliser = None
 
-    def __init__(self, bijection: AffineCoupling) -> None:
+    def __init__(self, bijection: Bijection, base: Prior) -> None:
         super().__init__()
         self.bijection = bijection
+        self.base = base
 
     @property
     def latent_dim(self) -> int:
-        """Return the length of a mask."""
-        return self.bijection.masks.shape[1]
+        """Return the number of dimensions of z0."""
+        return self.base.latent_dim
+
+    @property
+    def generation(self) -> Prior:
+        """Return p0."""
+        return self.base
 
     def log_prob(self, z: Codes) -> PerExample:
-        """Return log N(g(z); 0, I) + log|det dg/dz|, in nats."""
+        """Return log p0(g(z)) + log|det dg/dz|, in nats."""
         z0, log_abs_det = self.to_generation(z)
-        return standard_normal_log_prob(z0) + log_abs_det
+        return self.base.log_prob(z0) + log_abs_det
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
-        """Draw n points z0 of N(0, I) and return z = g^-1(z0)."""
-        z0 = standard_normal_sample(n, self.bijection.masks, generator=generator)
+        """Draw n points z0 of p0 and return z = g^-1(z0)."""
+        z0 = self.base.sample(n, generator=generator)
         return self.to_representation(z0)[0]
 
     def kl(self, posterior: DiagonalGaussian, z: Codes) -> PerExample:
@@ -74,6 +86,7 @@ class Decoupled(PriorSpec):
     """The decoupled prior of the paper: z0 ~ N(0, I), z = g^-1(z0), g learned with the VAE."""
 
     kind: Literal["decoupled"] = "decoupled"
+    has_generation: ClassVar[bool] = True
     blocks: Annotated[int, Field(ge=1, le=256)] = 6
     """K, the number of coupling blocks (paper: Figure 9; released code: 6)."""
     masks: (
@@ -89,6 +102,10 @@ class Decoupled(PriorSpec):
     """Log-scales stay within +-bound a block (tanh); null lifts the bound."""
     translate_bound: Bound = 1.0
     """Translations stay within +-bound a block (tanh); null lifts the bound."""
+    base: Literal["normal", "student_t", "mixture"] = "normal"
+    """What z0 is drawn from: N(0, I), heavy tails or several modes; the last two learn with g."""
+    base_components: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Gaussians of `base: mixture`."""
 
     def mask_rows(self, latent_dim: int) -> tuple[Mask, ...]:
         """Return the K masks of length `latent_dim`."""
@@ -126,13 +143,20 @@ class Decoupled(PriorSpec):
         example_shape: tuple[int, ...] | None = None,
     ) -> DecoupledPrior:
         """Return an untrained decoupled prior in `latent_dim` dimensions."""
-        prior = DecoupledPrior(
-            AffineCoupling(
-                self.mask_rows(latent_dim),
-                hidden=self.hidden,
-                scale_bound=self.scale_bound,
-                translate_bound=self.translate_bound,
-            )
+        bijection = AffineCoupling(
+            self.mask_rows(latent_dim),
+            hidden=self.hidden,
+            scale_bound=self.scale_bound,
+            translate_bound=self.translate_bound,
         )
+        prior = DecoupledPrior(bijection, BASES[self.base](latent_dim, self.base_components))
         prior.spec = self
         return prior
+
+
+BASES: dict[str, Callable[[int, int], Prior]] = {
+    "normal": lambda latent_dim, _: StandardNormalPrior(latent_dim),
+    "student_t": lambda latent_dim, _: StudentTPrior(latent_dim),
+    "mixture": MixturePrior,
+}
+"""What z0 may be drawn from, by its word."""

@@ -1,6 +1,6 @@
 """The standard normal prior of the plain VAE; its bijection is the identity."""
 
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ class StandardNormalPrior(Prior):
 
     origin: Tensor
     factorises = True
+    log_normaliser = None
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -30,6 +31,11 @@ class StandardNormalPrior(Prior):
     def latent_dim(self) -> int:
         """Return the width of the origin."""
         return self.origin.shape[0]
+
+    @property
+    def generation(self) -> Prior:
+        """Return the prior itself: g is the identity."""
+        return self
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return log N(z; 0, I), in nats."""
@@ -57,6 +63,7 @@ class StandardNormal(PriorSpec):
     """The standard normal N(0, I): z is the generation space itself."""
 
     kind: Literal["standard_normal"] = "standard_normal"
+    has_generation: ClassVar[bool] = True
 
     def complaint(self, latent_dim: int) -> str | None:
         """Fit every number of dimensions."""

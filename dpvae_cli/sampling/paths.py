@@ -23,10 +23,11 @@ DRAWS = 10_000
 @torch.no_grad()
 def straight(
     model: VAE, start: Codes, end: Codes, *, space: Space, points: int
-) -> tuple[Paths, Paths]:
+) -> tuple[Paths, Paths | None]:
     """Return evenly spaced points of the straight lines from each start to its end, in z and in z0.
 
-    (1 - s) start + s end in `space`, and its image under g or g^-1.
+    (1 - s) start + s end in `space`, and its image under g or g^-1. Lines in z have no image where
+    the prior has no generation space.
 
     Args:
         model: the trained model.
@@ -36,10 +37,13 @@ def straight(
         points: on each line, both ends included.
 
     Raises:
+        UsageError: the line is to be straight in a z0 that the prior does not have.
         DpvaeError: g^-1 overflowed, which only lifted bounds of the coupling allow.
     """
     share = torch.linspace(0, 1, points, device=start.device, dtype=start.dtype).view(1, -1, 1)
     lines = (1 - share) * start.unsqueeze(1) + share * end.unsqueeze(1)
+    if space == "z" and model.prior.generation is None:
+        return lines, None
     mapped = model.prior.to_representation if space == "z0" else model.prior.to_generation
     images = mapped(lines.flatten(0, 1))[0].view_as(lines)
     if not torch.isfinite(images).all():
@@ -60,9 +64,12 @@ def standard_deviations(
     same.
     """
     if space == "z0":
+        model.prior.require_generation()
         generator = stream(0, "traversal", device=aggregate.mean.device)
         drawn = aggregate.sample(DRAWS, generator=generator)
-        return from_codes(model, drawn).z0.double().std(dim=0)
+        z0 = from_codes(model, drawn).z0
+        assert z0 is not None
+        return z0.double().std(dim=0)
     within = torch.exp(aggregate.log_variance).mean(dim=0)
     between = aggregate.mean.var(dim=0, correction=0)
     return torch.sqrt(within + between).cpu()

@@ -27,8 +27,9 @@ def plane(
     """Decode a square of points of each latent space; the first axis of every array is the space.
 
     In z0 the coordinates are the quantiles (i + 1/2) / side of N(0, 1), so every point stands for
-    as much of the prior, and g^-1 maps them to z. In z they are evenly spaced over the box that
-    holds the central 99 % of q(z) in either dimension.
+    as much of the prior where its z0 is normal, and g^-1 maps them to z. In z they are evenly
+    spaced over the box that holds the central 99 % of q(z) in either dimension. Without a
+    generation space there is no `plane_z0`.
 
     `plane_space` (S,), `plane_x` and `plane_y` (S, n) in their own space, `plane_z` and `plane_z0`
     (S, n, n, 2), a row for each y, `plane_log_q` (S, n, n) in nats, `plane_decoded`
@@ -43,7 +44,7 @@ def plane(
         side: points along each side, n.
 
     Raises:
-        UsageError: the latent space is not two-dimensional.
+        UsageError: the latent space is not two-dimensional, or a z0 is asked for and there is none.
     """
     refuse_other(model)
     parts = [_square(model, aggregate, space, side) for space in spaces]
@@ -71,12 +72,15 @@ def _square(
     x, y = _quantiles(side) if space == "z0" else _box(aggregate, side)
     dtype = next(model.parameters()).dtype
     square = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(model.device, dtype)
-    mapped = model.prior.to_representation if space == "z0" else model.prior.to_generation
-    image = mapped(square.view(-1, 2))[0].view_as(square)
-    z, z0 = (image, square) if space == "z0" else (square, image)
+    flat = square.view(-1, 2)
+    z = model.prior.to_representation(flat)[0].view_as(square) if space == "z0" else square
     log_q = aggregate.log_prob(z.view(-1, 2)).view(side, side)
     decoded = decode(model, z.view(-1, 2)).unflatten(0, (side, side))
-    tensors = {"x": x, "y": y, "z": z, "z0": z0, "log_q": log_q, "decoded": decoded}
+    tensors = {"x": x, "y": y, "z": z, "log_q": log_q, "decoded": decoded}
+    if space == "z0":
+        tensors["z0"] = square
+    elif model.prior.generation is not None:
+        tensors["z0"] = model.prior.to_generation(flat)[0].view_as(square)
     return {
         "plane_space": np.array(space),
         **{f"plane_{name}": tensor.cpu().numpy() for name, tensor in tensors.items()},

@@ -34,13 +34,14 @@ def portrait(
         pool: how many the extremes are chosen from.
 
     Raises:
-        UsageError: the latent space or the data is not two-dimensional.
+        UsageError: the latent space or the data is not two-dimensional, or there is no z0 to draw.
     """
     if model.latent_dim != 2 or model.example_shape != (2,):
         raise UsageError(
             f"this figure needs 2-dimensional data and latent_dim 2; this model has data of shape "
             f"{model.example_shape} and latent_dim {model.latent_dim}"
         )
+    model.prior.require_generation()
     drawn = prior_samples(model, samples, generator=stream(seed, "portrait", "prior"))
     codes = from_codes(
         model, aggregate.sample(samples, generator=stream(seed, "portrait", "codes"))
@@ -51,7 +52,7 @@ def portrait(
     tensors = {
         "train": dataset.train.examples(slice(0, samples)),
         "samples": decode(model, drawn.z),
-        "sample_log_density": drawn.log_p_generation,
+        "sample_log_density": drawn.probability,
         "sample_z": drawn.z,
         "sample_z0": drawn.z0,
         "codes": codes.z,
@@ -63,6 +64,6 @@ def portrait(
         "high_z0": high.z0,
         "high_x": decode(model, high.z),
     }
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
     around = np.concatenate([arrays["codes"], arrays["low_z"], arrays["sample_z"]])
     return arrays | density_map(aggregate, also=around, model=model)

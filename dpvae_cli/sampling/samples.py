@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import torch
+from torch import Tensor
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.mathematics.gaussian import standard_normal_log_prob
 from dpvae_cli.model import VAE
+from dpvae_cli.priors import Prior
 
 Rank = Literal["representation", "generation"]
 CHUNK = 65_536
@@ -21,14 +22,15 @@ CHUNK = 65_536
 class LatentSamples:
     """Codes with their log-densities in nats.
 
-    `log_p` is log p(z) with the log-determinant, `log_p_generation` is log N(z0; 0, I), and `log_q`
-    the exact log q(z) where it was asked for.
+    `log_p` is log p(z) with the log-determinant, `log_p_generation` is the log-density of z0, and
+    `log_q` the exact log q(z) where it was asked for. A prior without generation space has neither
+    z0 nor its density.
     """
 
     z: Codes
-    z0: Codes
+    z0: Codes | None
     log_p: PerExample
-    log_p_generation: PerExample
+    log_p_generation: PerExample | None
     log_q: PerExample | None = None
 
     def __len__(self) -> int:
@@ -39,15 +41,20 @@ class LatentSamples:
         """Return the samples at `index`, in its order."""
         return LatentSamples(
             self.z[index],
-            self.z0[index],
+            None if self.z0 is None else self.z0[index],
             self.log_p[index],
-            self.log_p_generation[index],
+            None if self.log_p_generation is None else self.log_p_generation[index],
             None if self.log_q is None else self.log_q[index],
         )
 
     def with_log_q(self, aggregate: AggregatePosterior) -> "LatentSamples":
         """Return the same samples with the exact log q(z)."""
         return replace(self, log_q=aggregate.log_prob(self.z))
+
+    @property
+    def probability(self) -> PerExample:
+        """Return the log-density that tells how usual a sample is: of z0, or else of z."""
+        return self.log_p if self.log_p_generation is None else self.log_p_generation
 
 
 @torch.no_grad()
@@ -57,17 +64,19 @@ def from_codes(model: VAE, z: Codes) -> LatentSamples:
     They are rounded to the model's precision first, and returned as rounded.
     """
     z = z.to(model.dtype).to(model.device)
-    to_generation = model.prior.to_generation
+    generation, to_generation = model.prior.generation, model.prior.to_generation
+    if generation is None:
+        return LatentSamples(z.cpu(), None, _log_prob(model.prior, z), None)
     parts = list(in_parts(lambda rows: to_generation(z[rows]), len(z), size=CHUNK, what="g"))
-    z0 = torch.cat([z0 for z0, _ in parts]).cpu()
-    log_abs_det = torch.cat([log_det for _, log_det in parts]).cpu()
-    log_p_generation = standard_normal_log_prob(z0)
-    return LatentSamples(z.cpu(), z0, log_p_generation + log_abs_det, log_p_generation)
+    z0 = torch.cat([part for part, _ in parts])
+    log_abs_det = torch.cat([part for _, part in parts]).cpu()
+    log_p_generation = _log_prob(generation, z0)
+    return LatentSamples(z.cpu(), z0.cpu(), log_p_generation + log_abs_det, log_p_generation)
 
 
 @torch.no_grad()
 def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSamples:
-    """Draw z0 ~ N(0, I) on the CPU and map it to z = g^-1(z0).
+    """Draw z0 on the CPU and map it to z = g^-1(z0); without a z0 draw z itself.
 
     Args:
         model: the trained model.
@@ -77,21 +86,36 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
     Raises:
         DpvaeError: g^-1 overflowed, which only lifted bounds of the coupling allow.
     """
-    z0 = torch.randn(n, model.latent_dim, generator=generator, dtype=model.dtype)
+    generation = model.prior.generation
+    if generation is None:
+        z = model.prior.sample(n, generator=generator)
+        return LatentSamples(_finite(z).cpu(), None, _log_prob(model.prior, z), None)
+    z0, to_representation = generation.sample(n, generator=generator), model.prior.to_representation
+    of_rows = in_parts(
+        lambda rows: to_representation(z0[rows]), n, size=CHUNK, what="the inverse of g"
+    )
+    parts = list(of_rows)
+    z = _finite(torch.cat([part for part, _ in parts])).cpu()
+    log_abs_det = torch.cat([part for _, part in parts]).cpu()
+    log_p_generation = _log_prob(generation, z0)
+    return LatentSamples(z, z0.cpu(), log_p_generation - log_abs_det, log_p_generation)
 
-    def part(rows: slice) -> tuple[Codes, PerExample]:
-        return model.prior.to_representation(z0[rows].to(model.device))
 
-    parts = list(in_parts(part, n, size=CHUNK, what="the inverse of g"))
-    z = torch.cat([z for z, _ in parts]).cpu()
+def _log_prob(density: Prior, z: Codes) -> Tensor:
+    """Return log-densities on the CPU, some rows at a time."""
+    parts = in_parts(
+        lambda rows: density.log_prob(z[rows]).cpu(), len(z), size=CHUNK, what="log-densities"
+    )
+    return torch.cat(list(parts))
+
+
+def _finite(z: Codes) -> Tensor:
     if bad := int((~torch.isfinite(z).all(dim=1)).sum()):
         raise DpvaeError(
-            f"{bad} of {n} samples are not finite: g^-1 overflows",
+            f"{bad} of {len(z)} samples are not finite: g^-1 overflows",
             hint="Train with prior.scale_bound and prior.translate_bound (not null).",
         )
-    log_abs_det = torch.cat([log_det for _, log_det in parts]).cpu()
-    log_p_generation = standard_normal_log_prob(z0)
-    return LatentSamples(z, z0, log_p_generation - log_abs_det, log_p_generation)
+    return z
 
 
 def low_posterior(
@@ -125,11 +149,13 @@ def high_posterior(
     the default ranks by log p(z), which has the log-determinant too.
 
     Raises:
-        UsageError: the pool is smaller than n.
+        UsageError: the pool is smaller than n, or the prior has no generation space to rank in.
     """
     _refuse_small_pool(pool, n)
+    if rank == "generation":
+        model.prior.require_generation()
     drawn = from_codes(model, aggregate.sample(pool, generator=generator))
-    score = drawn.log_p if rank == "representation" else drawn.log_p_generation
+    score = drawn.log_p if rank == "representation" else drawn.probability
     return drawn.keep(lowest(score, n)).with_log_q(aggregate)
 
 

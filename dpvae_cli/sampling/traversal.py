@@ -27,7 +27,7 @@ class Walk:
     Args:
         space: where the path is straight.
         z: `(points, latent)`.
-        z0: `(points, latent)`.
+        z0: `(points, latent)`; None where the prior has no generation space.
         log_q: exact log q(z) of every point, nats, float64.
         stride: points from one step to the next.
         position: of each step, from 0 to 1 on a line; from the centre of a sweep, in standard
@@ -38,7 +38,7 @@ class Walk:
 
     space: Space
     z: Codes
-    z0: Codes
+    z0: Codes | None
     log_q: PerExample
     stride: int
     position: Tensor
@@ -72,7 +72,7 @@ def line(
     z, z0 = straight(model, ends[:1], ends[1:], space=space, points=stride * (steps - 1) + 1)
     log_q = aggregate.log_prob(z[0]).cpu()
     position = torch.linspace(0, 1, steps)
-    return Walk(space, z[0].cpu(), z0[0].cpu(), log_q, stride, position)
+    return Walk(space, z[0].cpu(), _row(z0, 0), log_q, stride, position)
 
 
 @torch.no_grad()
@@ -113,7 +113,7 @@ def sweeps(
         Walk(
             space,
             z[row].cpu(),
-            z0[row].cpu(),
+            _row(z0, row),
             log_q[row],
             stride,
             position,
@@ -129,6 +129,10 @@ def _in_space(model: VAE, z: Codes, space: Space) -> Codes:
     return z if space == "z" else model.prior.to_generation(z)[0]
 
 
+def _row(paths: Tensor | None, row: int) -> Tensor | None:
+    return None if paths is None else paths[row].cpu()
+
+
 def _stride(steps: int) -> int:
     return max(1, -(-FINE // (steps - 1)))
 
@@ -140,12 +144,13 @@ def record(
 
     `walk_space`, `walk_dimension`, `walk_standard_deviation` (W,), `walk_position` (W, T), `walk_z`
     and `walk_z0` (W, T, L), `walk_log_q` (W, T), `walk_decoded` (W, T, *example); the path in
-    finer steps, `path_z`, `path_z0` (W, P, L) and `path_log_q` (W, P); `lowest_log_q` (W,). For
-    two latent dimensions a map of log q(z) over codes and lines: `grid_x`, `grid_y`, `log_q`.
+    finer steps, `path_z`, `path_z0` (W, P, L) and `path_log_q` (W, P); `lowest_log_q` (W,). What
+    is of z0 is left out where the prior has none. For two latent dimensions a map of log q(z) over
+    codes and lines: `grid_x`, `grid_y`, `log_q`.
     """
     stride = walks[0].stride
-    path_z, path_z0, path_log_q = (
-        torch.stack([getattr(walk, name) for walk in walks]) for name in ("z", "z0", "log_q")
+    path_z, path_log_q = (
+        torch.stack([getattr(walk, name) for walk in walks]) for name in ("z", "log_q")
     )
     z = path_z[:, ::stride]
     decoded = decode(model, z.flatten(0, 1)).unflatten(0, z.shape[:2])
@@ -155,14 +160,16 @@ def record(
         "walk_standard_deviation": np.array([walk.standard_deviation for walk in walks]),
         "walk_position": torch.stack([walk.position for walk in walks]).numpy(),
         "walk_z": z.numpy(),
-        "walk_z0": path_z0[:, ::stride].numpy(),
         "walk_log_q": path_log_q[:, ::stride].numpy(),
         "walk_decoded": decoded.numpy(),
         "path_z": path_z.numpy(),
-        "path_z0": path_z0.numpy(),
         "path_log_q": path_log_q.numpy(),
         "lowest_log_q": np.array([walk.lowest_log_q for walk in walks]),
     }
+    generated = [walk.z0 for walk in walks if walk.z0 is not None]
+    if generated:
+        path_z0 = torch.stack(generated)
+        arrays |= {"walk_z0": path_z0[:, ::stride].numpy(), "path_z0": path_z0.numpy()}
     if model.latent_dim == 2:
         arrays |= density_map(aggregate, also=torch.cat([_framed(walk) for walk in walks]).numpy())
     return arrays

@@ -144,6 +144,8 @@ FACTS = (
         "of the aggregate posterior's marginals from the prior's",
     ),
     _describes("active_units", "active units", "latent dimensions in use"),
+    _lower("cost", "time a sample", "time to draw a code from the prior", headline=True),
+    _lower("cost_density", "time a density", "time to evaluate log p(z) of a code", headline=True),
 )
 """In the order of a report's columns."""
 
@@ -159,6 +161,7 @@ BY_PRODUCTS = {
     "skl_knn": ("skl_knn_generation",),
     "leak": ("leak_printed",),
     "path": ("path_z", "path_z0"),
+    "cost": ("cost_density",),
 }
 """What is measured along with a metric that was asked for."""
 

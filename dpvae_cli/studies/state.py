@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
-from dpvae_cli.evaluation.evaluate import NEED_IMAGES, NEED_MANIFOLD
+from dpvae_cli.evaluation.evaluate import NEED_GENERATION, NEED_IMAGES, NEED_MANIFOLD
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.files import write_json
@@ -115,13 +115,14 @@ def holds(run: RunFolder, cell: Cell) -> bool:
 def applicable(
     metrics: tuple[str, ...], recipe: Recipe, example_shape: tuple[int, ...]
 ) -> tuple[str, ...]:
-    """Return the metrics that the data allows: some are of images, some of a known manifold."""
+    """Return the metrics that data and prior allow: of images, of a known manifold, of a z0."""
     of_images, knows_manifold = are_images(example_shape), recipe.data.knows_manifold
     return tuple(
         metric
         for metric in metrics
         if (of_images or metric not in NEED_IMAGES)
         and (knows_manifold or metric not in NEED_MANIFOLD)
+        and (recipe.prior.has_generation or metric not in NEED_GENERATION)
     )
 
 

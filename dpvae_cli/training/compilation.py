@@ -23,9 +23,9 @@ WORTH_A_TRIAL = 600.0
 
 
 def compiled(model: VAE) -> VAE:
-    """Return a twin with the model's weights whose encoder, decoder and bijection are compiled."""
+    """Return a twin with the model's weights; encoder, decoder and any bijection are compiled."""
     prior: Prior = copy(model.prior)  # shares every weight with the one it is a copy of
-    for name in ("to_generation", "to_representation"):
+    for name in () if prior.generation is None else ("to_generation", "to_representation"):
         setattr(prior, name, _fast(getattr(model.prior, name), model.device))
     return VAE(
         encoder=_fast(model.encoder, model.device),

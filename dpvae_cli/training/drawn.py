@@ -25,7 +25,7 @@ def portrait_of(run: Opened, label: str) -> Portrait:
     """Return what Figures 1 and 3 show of a run, from portrait.npz or made and kept there.
 
     Raises:
-        UsageError: the latent space or the data is not two-dimensional.
+        UsageError: the latent space or the data is not two-dimensional, or there is no z0 to draw.
     """
     aggregate = run.encoded.aggregate_posterior
     arrays = kept(

@@ -160,9 +160,8 @@ def draw_samples(model: VAE, dataset: Dataset, folder: RunFolder, *, seed: int) 
     drawn = prior_samples(model, PICTURED, generator=stream(seed, "picture"))
     decoded = decode(model, drawn.z).numpy()
     reference = dataset.test.examples(slice(0, 1_000)).numpy()
-    picture.save(
-        folder.samples, decoded, log_density=drawn.log_p_generation.numpy(), reference=reference
-    )
+    log_density = drawn.probability.numpy()
+    picture.save(folder.samples, decoded, log_density=log_density, reference=reference)
 
 
 @final

@@ -18,7 +18,13 @@ PAGE = ROOT / "docs" / "metrics.md"
 def results():
     recipe = small_recipe()
     model, data = dpvae.build(recipe), recipe.data.load()
-    return dpvae.evaluate(model, data, ["all"], evaluation=recipe.evaluation)
+    found = dpvae.evaluate(model, data, ["all"], evaluation=recipe.evaluation)
+    resampled = dpvae.build(small_recipe("vae", "prior=resampled"))
+    return [
+        *found,
+        *dpvae.evaluate(model, data, ["cost"]),
+        *dpvae.evaluate(resampled, data, ["cost"]),
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.evaluation.active_units import active_units
-from dpvae_cli.evaluation.evaluate import METRICS, NEED_IMAGES, measure, metric_names
+from dpvae_cli.evaluation.evaluate import BY_NAME, METRICS, NEED_IMAGES, measure, metric_names
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
@@ -30,7 +30,7 @@ def moons():
 def test_every_metric_gives_sound_records(moons):
     recipe, data, model = moons
     results = dpvae.evaluate(model, data, ["all"], evaluation=recipe.evaluation, seed=3)
-    assert {result.metric for result in results} >= set(METRICS) - set(NEED_IMAGES)
+    assert {result.metric for result in results} >= set(METRICS) - set(NEED_IMAGES) - set(BY_NAME)
     for result in results:
         assert result.seed == 3
         assert result.samples > 0
@@ -77,19 +77,21 @@ def test_manifold_lp_of_a_perfect_posterior_is_its_null(moons):
 
 def test_unknown_names_list_the_valid_ones():
     with pytest.raises(UsageError, match="Did you mean skl_knn") as caught:
-        metric_names("skl,skl_kn", has_manifold=True, has_images=False)
+        metric_names("skl,skl_kn", has_manifold=True, has_images=False, has_generation=True)
     assert all(name in caught.value.hint for name in METRICS)
     with pytest.raises(UsageError, match="empty"):
-        metric_names(" , ", has_manifold=True, has_images=False)
+        metric_names(" , ", has_manifold=True, has_images=False, has_generation=True)
 
 
 def test_all_leaves_out_what_the_data_cannot_give():
-    everything = metric_names("all", has_manifold=True, has_images=True)
-    assert everything == list(METRICS)
-    points = metric_names("all", has_manifold=True, has_images=False)
+    everything = metric_names("all", has_manifold=True, has_images=True, has_generation=True)
+    assert everything == [name for name in METRICS if name != "cost"]
+    points = metric_names("all", has_manifold=True, has_images=False, has_generation=True)
     assert set(everything) - set(points) == {"fid", "fid_lp", "kid"}
-    images = metric_names("all", has_manifold=False, has_images=True)
+    images = metric_names("all", has_manifold=False, has_images=True, has_generation=True)
     assert set(everything) - set(images) == {"manifold", "manifold_lp"}
+    in_z = metric_names("all", has_manifold=True, has_images=True, has_generation=False)
+    assert set(everything) - set(in_z) == {"path"}
 
 
 def test_a_failing_metric_does_not_lose_the_others():

@@ -86,6 +86,8 @@ def test_a_map_along_the_ring_keeps_out_of_its_pocket():
 
 
 class Polar(torch.nn.Module):
+    generation = StandardNormalPrior(2)
+
     def to_generation(self, z):
         turned = torch.stack([torch.atan2(z[:, 1], z[:, 0]), z.norm(dim=1)], dim=1)
         return turned, z[:, 0]

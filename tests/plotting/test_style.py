@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import style
+from dpvae_cli.recipe.sections import kinds
 from tests.plotting.conftest import settings
 
 
@@ -176,7 +177,7 @@ def test_marks_and_priors_never_share_a_colour():
 
     marks = [panels.LOW_MARK, panels.HIGH_MARK]
     colours = [mark["facecolor"] for mark in marks] + list(style.PRIOR_COLOURS.values())
-    assert len(set(colours)) == 4
+    assert len(set(colours)) == 2 + len(kinds("prior")) == len(colours)
     assert marks[0]["marker"] != marks[1]["marker"]
 
 

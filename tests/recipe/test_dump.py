@@ -21,6 +21,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "blocks": st.integers(2, 9),
     "masks": st.sampled_from(["halves", "alternating"]),
     "log_variance_range": PAIRS,
+    "range": st.none() | PAIRS,
     "floor": st.floats(1e-9, 1e-3),
     "scale": st.floats(1e-2, 1e30),
     "alpha": st.floats(0, 1),  # with lambda, at least 1 in sum

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpvae_cli.architectures import Mlp
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.priors import AnyPrior, Prior
 from dpvae_cli.regularizers import AnyRegularizer, Batch, Regularizer, Term
@@ -38,8 +39,10 @@ def build(spec: RegularizerSpec, *, training: Training = TRAINING) -> Regularize
 
 
 def random_prior(spec_class: type) -> Prior:
-    """Return a prior far from its initial state."""
-    return randomised(spec_class().build(LATENT, None, (LATENT,)), gain=1.2, seed=3)
+    """Return a prior far from its initial state, whose density stays what it is."""
+    encoder, _ = Mlp(latent_dim=LATENT, hidden=(8,)).build((LATENT,))
+    prior = spec_class().build(LATENT, randomised(encoder, seed=4), (LATENT,))
+    return randomised(prior, gain=1.2, seed=3).eval()
 
 
 def terms_of(

@@ -45,6 +45,16 @@ def test_losses_and_gradients_are_those_without(regularizer):
     torch.testing.assert_close(quick_gradient, plain_gradient, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("prior", ["spline", "{kind: vamp, pseudo_inputs: 5}", "resampled"])
+def test_other_priors_compute_the_same_compiled(prior):
+    seen = []
+    for compile in ("off", "on"):
+        options = (f"training.compile={compile}", "training.precision=float64", f"prior={prior}")
+        trainer = trainer_of(*options)
+        seen.append([total(trainer.step()).item() for _ in range(2)])
+    assert seen[1] == pytest.approx(seen[0], rel=1e-10)
+
+
 def test_the_decoupled_prior_is_compiled_too(monkeypatch):
     seen = []
     original = torch.compile

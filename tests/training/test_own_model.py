@@ -10,7 +10,7 @@ from torch import nn
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError, InterruptedRun, UsageError
-from dpvae_cli.priors import DecoupledPrior
+from dpvae_cli.priors import DecoupledPrior, StandardNormalPrior
 from dpvae_cli.recipe import to_dict
 from dpvae_cli.training import checkpoint as checkpoints
 from tests.small import PRIORS, PairEncoder, own_networks, own_vae, small_recipe
@@ -18,6 +18,7 @@ from tests.training.test_resume import CutAt, PowerCut, assert_same_run
 
 PARTS = {"likelihood": dpvae.Gaussian(scale=0.3), "prior": dpvae.Decoupled(blocks=2, hidden=8)}
 RECIPE = small_recipe()
+COUPLING = dpvae.Decoupled().build(2).bijection
 X = torch.linspace(-1, 1, 10).view(5, 2)
 
 
@@ -253,7 +254,7 @@ class Remembers(PairEncoder):
     ("overrides", "parts", "said"),
     [
         (["architecture={kind: own, latent_dim: 3}"], {}, "3 in the recipe, the model has 2"),
-        ([], {"prior": DecoupledPrior(dpvae.Decoupled().build(2).bijection)}, "by hand"),
+        ([], {"prior": DecoupledPrior(COUPLING, StandardNormalPrior(2))}, "by hand"),
         ([], {"likelihood": "bernoulli"}, "bernoulli needs data of 0 and 1"),
         ([], {"example_shape": (3,)}, r"of shape \(3,\), these have \(2,\)"),
         ([], {"encoder": Remembers()}, "encoder._extra_state is a dict"),

@@ -15,7 +15,7 @@ from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import train
 from tests.same import assert_same_run, logged
-from tests.small import PRIORS, REGULARIZERS, SMALL, small_recipe
+from tests.small import OTHER_PRIORS, PRIORS, REGULARIZERS, SMALL, small_recipe
 
 
 class PowerCut(Exception):
@@ -41,6 +41,16 @@ class CutAt:
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
 def test_a_cut_run_resumes_to_the_bit(regularizer, prior, tmp_path):
     recipe = small_recipe(regularizer, f"prior={prior}")
+    train(recipe, tmp_path / "whole")
+    with pytest.raises(PowerCut):
+        train(recipe, tmp_path / "cut", listener=CutAt(13))
+    train(recipe, tmp_path / "cut", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("prior", OTHER_PRIORS, ids=lambda prior: prior.strip("{}")[:30])
+def test_a_cut_run_of_any_prior_resumes_to_the_bit(prior, tmp_path):
+    recipe = small_recipe("info", f"prior={prior}", "training.ema=0.9")
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
         train(recipe, tmp_path / "cut", listener=CutAt(13))

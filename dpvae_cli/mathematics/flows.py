@@ -1,0 +1,104 @@
+"""Bijections made of zuko's transforms: spline coupling and masked autoregression.
+
+zuko keeps a transform's parameters in a module and writes the transform itself when it is called;
+here such modules follow each other from z to z0, each with its log-determinant.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import final
+
+import torch
+from torch import nn
+from zuko.flows import MaskedAutoregressiveTransform
+from zuko.flows.coupling import GeneralCouplingTransform
+from zuko.flows.gaussianization import ElementWiseTransform
+from zuko.transforms import MonotonicRQSTransform
+
+from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.mathematics.bijection import Bijection
+from dpvae_cli.mathematics.masks import Mask
+
+
+@final
+class Flow(Bijection):
+    """g = the given layers one after another, the first acts on z.
+
+    Args:
+        layers: modules of zuko's that return a transform when they are called.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, z: Codes) -> tuple[Codes, PerExample]:
+        """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
+        log_abs_det = z.new_zeros(len(z))
+        for layer in self.layers:
+            z, part = layer().call_and_ladj(z)
+            log_abs_det = log_abs_det + part
+        return z, log_abs_det
+
+    def inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
+        """Return z = g^-1(z0) and log|det dz/dz0| in nats, `(batch,)`.
+
+        The log-determinant is minus that of the way back, at the z found.
+        """
+        z, log_abs_det = z0, z0.new_zeros(len(z0))
+        for layer in reversed(self.layers):
+            transform = layer()
+            z = transform.inv(z)
+            log_abs_det = log_abs_det - transform.call_and_ladj(z)[1]
+        return z, log_abs_det
+
+
+def spline_coupling(masks: Sequence[Mask], *, hidden: int, bins: int, bound: float) -> Flow:
+    """Return monotonic rational-quadratic splines on what a mask leaves free, given the rest.
+
+    Splines act within [-bound, bound] and leave what is outside as it is. So each dimension is
+    first shifted and scaled by two learned numbers (the identity at first), which brings codes of
+    any scale into the splines' reach.
+
+    Source: Durkan et al. 2019, section 3.
+
+    Args:
+        masks: one a block, of length L; 1 conditions, 0 is transformed.
+        hidden: width of the two hidden layers of a block's network.
+        bins: of each spline.
+        bound: of the splines' interval.
+    """
+    scaling = ElementWiseTransform(len(masks[0]))
+    for parameter in scaling.parameters():
+        nn.init.zeros_(parameter)
+    blocks = [
+        GeneralCouplingTransform(
+            len(mask),
+            mask=torch.tensor(mask, dtype=torch.bool),
+            univariate=partial(MonotonicRQSTransform, bound=bound),
+            shapes=((bins,), (bins,), (bins - 1,)),
+            hidden_features=(hidden, hidden),
+        )
+        for mask in masks
+    ]
+    return Flow([scaling, *blocks])
+
+
+def masked_autoregressive(latent_dim: int, *, blocks: int, hidden: int) -> Flow:
+    """Return affine autoregressive transforms of z whose order turns round from one to the next.
+
+    Density costs one pass a block, sampling L of them. Source: Papamakarios et al. 2017, section 3.
+
+    Args:
+        latent_dim: L.
+        blocks: how many.
+        hidden: width of the two hidden layers of a block's masked network.
+    """
+    forwards = torch.arange(latent_dim)
+    orders = [forwards if block % 2 == 0 else forwards.flip(0) for block in range(blocks)]
+    return Flow(
+        [
+            MaskedAutoregressiveTransform(latent_dim, order=order, hidden_features=(hidden, hidden))
+            for order in orders
+        ]
+    )

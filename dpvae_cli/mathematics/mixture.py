@@ -1,0 +1,66 @@
+"""Mixtures of diagonal Gaussians that gradients pass through: learned ones, and the VampPrior's.
+
+`aggregate_posterior` has the exact mixture over all training examples, without gradients.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dpvae_cli.foundation.shapes import Codes, Components, PerExample
+from dpvae_cli.mathematics.draws import normal_noise, uniform_noise
+from dpvae_cli.mathematics.gaussian import LOG_2PI
+
+AT_ONCE = 2**22
+"""Exponents held at a time where no gradient is wanted."""
+
+
+@final
+@dataclass(frozen=True)
+class GaussianMixture:
+    """p(z) = sum over k of w_k N(z; mean_k, diag(exp(log_variance_k))).
+
+    Args:
+        log_weights: log w_k, whose exponentials sum to one, `(components,)`.
+        mean: `(components, latent)`.
+        log_variance: `(components, latent)`.
+
+    Example:
+        >>> import torch
+        >>> weights = torch.tensor([0.3, 0.7])
+        >>> p = GaussianMixture(weights.log(), torch.zeros(2, 5), torch.zeros(2, 5))
+        >>> p.log_prob(p.sample(4)).shape
+        torch.Size([4])
+    """
+
+    log_weights: Float[Tensor, " components"]
+    mean: Components
+    log_variance: Components
+
+    def log_prob(self, z: Codes) -> PerExample:
+        """Return log p(z) of each row in nats; gradients reach z and all parameters."""
+        if torch.is_grad_enabled():
+            return self._log_prob(z)
+        rows = max(1, AT_ONCE // self.mean.numel())
+        return torch.cat([self._log_prob(part) for part in z.split(rows)])
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
+        """Draw n points: a component by its weight, then a point of it.
+
+        Gradients reach means and variances; which component is drawn has none.
+        """
+        cumulative = torch.cumsum(self.log_weights.detach().exp(), dim=0)
+        uniform = uniform_noise(n, like=self.mean, generator=generator)
+        last = len(cumulative) - 1
+        chosen = torch.searchsorted(cumulative, uniform, right=True).clamp(max=last)
+        noise = normal_noise(n, self.mean.shape[1], like=self.mean, generator=generator)
+        return self.mean[chosen] + torch.exp(0.5 * self.log_variance[chosen]) * noise
+
+    def _log_prob(self, z: Codes) -> PerExample:
+        # Differences, not products: those cancel in float32 where components are narrow.
+        squared = (z.unsqueeze(1) - self.mean).square() * torch.exp(-self.log_variance)
+        exponents = -0.5 * (squared + self.log_variance + LOG_2PI).sum(dim=-1)
+        return torch.logsumexp(exponents + self.log_weights, dim=1)

@@ -1,0 +1,137 @@
+"""The VampPrior: the encoder's own posteriors at learned pseudo-inputs."""
+
+import math
+from typing import Annotated, Any, ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
+from dpvae_cli.foundation.spec import Range
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.mathematics.mixture import GaussianMixture
+from dpvae_cli.priors.base import DirectPrior, PriorSpec
+
+
+@final
+class VampPrior(DirectPrior):
+    """p(z) = 1/K sum over k of q(z|u_k), with K learned pseudo-inputs u_k in data space.
+
+    The encoder sees them in evaluation mode, whatever mode it is in itself: with batch norm p(z)
+    is then the same density in training and after it, and running statistics stay those of data.
+    Gradients reach the encoder through p(z) too. The encoder belongs to the VAE; this module's
+    state holds the pseudo-inputs alone.
+
+    Source: Tomczak and Welling 2018, equation (9).
+
+    Args:
+        encoder: the VAE's, shared.
+        latent_dim: L.
+        example_shape: of one example, and so of a pseudo-input.
+        pseudo_inputs: K.
+        value_range: they are clamped to it (the paper's hardtanh) and begin uniform in it; None
+            bounds nothing and begins with standard normal noise.
+    """
+
+    factorises = False
+    log_normaliser = None
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        latent_dim: int,
+        example_shape: tuple[int, ...],
+        *,
+        pseudo_inputs: int,
+        value_range: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self._shared = (encoder,)  # in a tuple, which torch does not look for modules in
+        self._latent_dim = latent_dim
+        self.value_range = value_range
+        shape = (pseudo_inputs, *example_shape)
+        noise = torch.randn(shape)
+        if value_range is not None:
+            low, high = value_range
+            noise = low + (high - low) * torch.rand(shape)
+        self.pseudo_inputs = nn.Parameter(noise)
+
+    @property
+    def latent_dim(self) -> int:
+        """Return L."""
+        return self._latent_dim
+
+    def log_prob(self, z: Codes) -> PerExample:
+        """Return log p(z) of each row, in nats; costs a pass of the encoder over K inputs."""
+        return self._mixture().log_prob(z)
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
+        """Draw n points: a pseudo-input, then a point of its posterior."""
+        return self._mixture().sample(n, generator=generator)
+
+    def inputs(self) -> Examples:
+        """Return the pseudo-inputs as the encoder sees them, `(K, *example)`."""
+        if self.value_range is None:
+            return self.pseudo_inputs
+        return self.pseudo_inputs.clamp(*self.value_range)
+
+    def _mixture(self) -> GaussianMixture:
+        encoder = self._shared[0]
+        with evaluating(encoder):
+            mean, log_variance = _moments(encoder(self.inputs()))
+        log_weights = mean.new_full((len(mean),), -math.log(len(mean)))
+        return GaussianMixture(log_weights, mean, log_variance)
+
+
+def _moments(posterior: Any) -> tuple[Tensor, Tensor]:
+    """Return mean and log-variance; encoders of one's own return the pair itself."""
+    if isinstance(posterior, DiagonalGaussian):
+        return posterior.mean, posterior.log_variance
+    mean, log_variance = posterior
+    return mean, log_variance
+
+
+@final
+class Vamp(PriorSpec):
+    """The VampPrior: an even mixture of the encoder's posteriors at K learned pseudo-inputs."""
+
+    kind: Literal["vamp"] = "vamp"
+    has_generation: ClassVar[bool] = False
+    pseudo_inputs: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """K (paper: 500)."""
+    range: Range | None = None
+    """Pseudo-inputs stay in it, such as [0, 1] for images; null does not bound them."""
+
+    def complaint(self, latent_dim: int) -> str | None:
+        """Fit every number of dimensions."""
+        return None
+
+    def build(
+        self,
+        latent_dim: int,
+        encoder: nn.Module | None = None,
+        example_shape: tuple[int, ...] | None = None,
+    ) -> VampPrior:
+        """Return an untrained VampPrior of this encoder.
+
+        Raises:
+            UsageError: there is no encoder, or the shape of an example is not known.
+        """
+        if encoder is None or example_shape is None:
+            raise UsageError(
+                "a vamp prior is made of the encoder at pseudo-inputs: it needs both the encoder "
+                "and the shape of an example",
+                hint="Give dpvae.VAE example_shape=(...); codes alone can have prior=mixture.",
+            )
+        prior = VampPrior(
+            encoder,
+            latent_dim,
+            example_shape,
+            pseudo_inputs=self.pseudo_inputs,
+            value_range=self.range,
+        )
+        prior.spec = self
+        return prior
