@@ -1,7 +1,7 @@
 """SVHN's cropped digits, read from the official .mat files (paper, section 5)."""
 
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ OFFICIAL = {"train": 73_257, "test": 26_032, "extra": 531_131}
 @final
 class Svhn(DataSpec):
     """32x32 RGB house-number digits: 73,257 for training and validation, 26,032 for testing."""
+
+    may_have_labels: ClassVar[bool] = True
 
     kind: Literal["svhn"] = "svhn"
     validation: Fraction = 0.1
