@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.active_units import measure_active_units
+from dpvae_cli.evaluation.disentanglement import beta_score, dci, factor_score, mig, sap
 from dpvae_cli.evaluation.elbo import elbo
 from dpvae_cli.evaluation.features import FeatureOptions, are_images
 from dpvae_cli.evaluation.fid import fid, fid_lp, kid
@@ -13,6 +14,7 @@ from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
 from dpvae_cli.evaluation.nll import nll
 from dpvae_cli.evaluation.pockets import path
+from dpvae_cli.evaluation.probe import probe
 from dpvae_cli.evaluation.skl import skl, skl_knn
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
@@ -35,12 +37,40 @@ METRICS: dict[str, Callable[[Subject], list[Result]]] = {
     "kid": kid,
     "manifold": manifold,
     "manifold_lp": manifold_lp,
+    "mig": mig,
+    "dci": dci,
+    "sap": sap,
+    "factor_score": factor_score,
+    "beta_score": beta_score,
+    "probe": probe,
 }
 NEED_IMAGES = ("fid", "fid_lp", "kid")
 NEED_MANIFOLD = ("manifold", "manifold_lp")
+NEED_FACTORS = ("mig", "dci", "sap", "factor_score", "beta_score")
+NEED_LABELS = ("probe",)
 
 
-def metric_names(asked: str, *, has_manifold: bool, has_images: bool) -> list[str]:
+def out_of_reach(
+    *, has_manifold: bool, has_images: bool, has_factors: bool, has_labels: bool
+) -> set[str]:
+    """Return the metrics that need what the data has not."""
+    needs = (
+        (has_manifold, NEED_MANIFOLD),
+        (has_images, NEED_IMAGES),
+        (has_factors, NEED_FACTORS),
+        (has_labels, NEED_LABELS),
+    )
+    return {name for has, names in needs if not has for name in names}
+
+
+def metric_names(
+    asked: str,
+    *,
+    has_manifold: bool,
+    has_images: bool,
+    has_factors: bool = False,
+    has_labels: bool = False,
+) -> list[str]:
     """Return the metrics of a comma-separated list; `all` is every one the data allows.
 
     Raises:
@@ -48,7 +78,12 @@ def metric_names(asked: str, *, has_manifold: bool, has_images: bool) -> list[st
     """
     names = [name.strip() for name in asked.split(",") if name.strip()]
     if names == ["all"]:
-        left_out = (() if has_manifold else NEED_MANIFOLD) + (() if has_images else NEED_IMAGES)
+        left_out = out_of_reach(
+            has_manifold=has_manifold,
+            has_images=has_images,
+            has_factors=has_factors,
+            has_labels=has_labels,
+        )
         return [name for name in METRICS if name not in left_out]
     for name in names:
         if name not in METRICS:
@@ -132,6 +167,8 @@ def _evaluated(
         metrics,
         has_manifold=data.distance_to_manifold is not None,
         has_images=are_images(model.example_shape),
+        has_factors=data.train.factors is not None,
+        has_labels=data.train.labels is not None,
     )
     subject = Subject(
         model,
