@@ -114,7 +114,9 @@ def _dci(drawn: Drawn) -> Scores:
     return {
         "dci": scores.disentanglement(importance),
         "dci_completeness": scores.completeness(importance),
-        "dci_informativeness": torch.tensor([each.accuracy for each in fitted]).double(),
+        "dci_informativeness": torch.tensor(
+            [each.accuracy for each in fitted], dtype=torch.float64
+        ),
     }
 
 
