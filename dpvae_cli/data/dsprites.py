@@ -139,7 +139,7 @@ def _images(archive: zipfile.ZipFile, count: int, order: np.ndarray) -> Stored:
     return torch.from_numpy(kept)
 
 
-def _check_header(member: IO[bytes], count: int) -> None:
+def _check_header(member: IO[bytes] | zipfile.ZipExtFile, count: int) -> None:
     """Read the .npy's header up to where the values begin.
 
     Raises:
