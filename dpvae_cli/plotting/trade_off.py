@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import panels, style
@@ -34,9 +34,7 @@ class Quantity:
     @property
     def label(self) -> str:
         """Return the words for an axis."""
-        better = "lower" if self.lower_is_better else "higher"
-        unit = f", {self.unit}" if self.unit else ""
-        return f"{self.title}{unit} ({better} is better)"
+        return f"{self.title}, {self.unit}" if self.unit else self.title
 
 
 @final
@@ -88,10 +86,10 @@ def trade_off(
     rows = ceil(len(shown) / columns)
     width = style.SINGLE_COLUMN if columns == 1 else style.DOUBLE_COLUMN
     figure = style.new_figure(width, 2.55 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     for ax, (across, found) in zip(grid, shown, strict=False):
         _draw(ax, found, across=across, up=sampling, colours=colours)
-    for ax in list(grid)[len(shown) :]:
+    for ax in grid[len(shown) :]:
         ax.remove()
     _direct(figure.axes, sampling, (m.mean(sampling.metric) for _, found in shown for m in found))
     style.legend_below(figure, _handles(methods, colours))
@@ -129,9 +127,8 @@ def _mark(ax: Axes, method: Method, across: str, up: str, *, colour: str) -> Non
         [method.mean(up)],
         xerr=[method.error(across)],
         yerr=[method.error(up)],
-        ecolor=colour,
-        elinewidth=0.6,
-        alpha=0.9,
+        ecolor=(colour, 0.4),
+        elinewidth=0.7,
         zorder=2,
         **_look(method.prior, colour),
     )
@@ -176,8 +173,8 @@ def _direct(axes: Sequence[Axes], up: Quantity, values: Iterable[float]) -> None
         for ax in axes:
             ax.set_yscale("log")
             ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            ax.yaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(9, 9)))
-            ax.yaxis.set_minor_formatter(NullFormatter())
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+            ax.yaxis.set_minor_locator(NullLocator())
     if up.lower_is_better:
         axes[0].invert_yaxis()  # shared by all
     for index, ax in enumerate(axes):

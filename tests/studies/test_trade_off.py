@@ -21,7 +21,7 @@ def test_it_is_drawn_from_the_means_over_all_seeds(tmp_path, monkeypatch):
     )
     found = planned(tmp_path, "seed=[0, 1]", metrics=["probe", "skl"], figures=[FIGURE])
     for cell in found.cells:
-        assert run_cell(cell, options=Options(), device="cpu").state == "done"
+        assert run_cell(cell, options=Options(), device="cpu").end == "done"
     done = finish(found, Options())
     assert [path.name for path in done.figures] == ["trade_off.png"]
     assert not done.problems
@@ -32,10 +32,11 @@ def test_it_is_drawn_from_the_means_over_all_seeds(tmp_path, monkeypatch):
     ]
     assert all(len(method.values["probe_knn"]) == 2 for method in methods)
     assert [q.label for q in options["representation"]] == [
-        "linear probe (higher is better)",
-        "neighbours probe (higher is better)",
+        "linear probe",
+        "neighbours probe",
     ]
-    assert options["sampling"].label == "sKL, nats (lower is better)"
+    assert options["sampling"].label == "sKL, nats"
+    assert options["sampling"].lower_is_better
 
 
 @pytest.mark.parametrize("metric", ["sampling: skll", "sampling: kl", "representation: [mgi]"])
