@@ -129,7 +129,7 @@ def _mark(ax: Axes, method: Method, across: str, up: str, *, colour: str) -> Non
         yerr=[method.error(up)],
         ecolor=(colour, 0.4),
         elinewidth=0.7,
-        zorder=2,
+        zorder=3,
         **_look(method.prior, colour),
     )
 
@@ -147,7 +147,7 @@ def _look(prior: str, colour: str) -> dict[str, Any]:
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], *, colour: str) -> None:
-    """Draw an arrow between the rims of two marks."""
+    """Draw an arrow between the rims of two marks; marks that all but touch cover it."""
     shape = {
         "arrowstyle": "-|>,head_length=0.45,head_width=0.22",
         "color": colour,
@@ -156,7 +156,7 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], *, co
         "shrinkB": SIZE / 2 + 0.8,
         "alpha": 0.85,
     }
-    ax.annotate("", xy=end, xytext=start, arrowprops=shape, zorder=3)
+    ax.annotate("", xy=end, xytext=start, arrowprops=shape, zorder=2)
 
 
 def _twins(methods: Sequence[Method]) -> list[tuple[Method, Method]]:
