@@ -234,7 +234,8 @@ def _result(
     by_factor = (
         None if found.ndim == 1 else dict(zip(names, found.mean(dim=0).tolist(), strict=True))
     )
-    mean = mean_and_error(found.flatten(1).mean(dim=1) if found.ndim > 1 else found)
+    repeats = found if found.ndim == 1 else found.mean(dim=1)
+    mean = mean_and_error(repeats)
     return Result(
         metric=metric,
         value=mean.value,
@@ -243,5 +244,5 @@ def _result(
         samples=samples,
         seed=subject.seed,
         split="train",
-        details={"repeats": len(found), "factors": names, "by_factor": by_factor},
+        details={"repeats": repeats.tolist(), "factors": names, "by_factor": by_factor},
     )
