@@ -29,6 +29,8 @@ SMALL = (
     "evaluation.nll_images=4",
     "evaluation.manifold_samples=20",
     "evaluation.fid_samples=20",
+    "evaluation.factor_samples=40",
+    "evaluation.factor_repeats=2",
 )
 REGULARIZERS = ("vae", "beta_h", "beta_b", "beta_tc", "factor", "info")
 PRIORS = ("standard_normal", "decoupled")

@@ -19,6 +19,7 @@ from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import compilation
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import train
+from tests.data.test_dsprites import write as write_dsprites
 from tests.small import SMALL, own_vae, tiny_extractor
 
 SHORT = (*SMALL, "training.iterations=6", "evaluation.samples=20", "evaluation.nll_images=3")
@@ -72,6 +73,17 @@ OTHER = {
     ("data", "arrays", "test"): "0.2",
     ("data", "arrays", "shuffle_seed"): "1",
     ("data", "arrays", "binarize"): "static",
+    ("data", "arrays", "factors"): "factors.npy",
+    ("data", "sprites", "shape"): "3",
+    ("data", "sprites", "scale"): "3",
+    ("data", "sprites", "orientation"): "4",
+    ("data", "sprites", "x"): "5",
+    ("data", "sprites", "y"): "3",
+    ("data", "sprites", "validation"): "0.2",
+    ("data", "sprites", "test"): "0.2",
+    ("data", "dsprites", "images"): "80",
+    ("data", "dsprites", "validation"): "0.2",
+    ("data", "dsprites", "test"): "0.2",
     ("architecture", "mlp", "latent_dim"): "3",
     ("architecture", "mlp", "log_variance_range"): "[-0.01, 0.01]",
     ("architecture", "mlp", "hidden"): "[9]",
@@ -151,9 +163,14 @@ OTHER = {
     ("evaluation", None, "fid_samples"): "21",
     ("evaluation", None, "fid_images"): "30",
     ("evaluation", None, "pool"): "6",
+    ("evaluation", None, "factor_samples"): "21",
+    ("evaluation", None, "factor_repeats"): "3",
+    ("evaluation", None, "probe_samples"): "21",
 }
 IMAGES = {
     "digits": ("data=digits",),
+    "sprites": ("data={kind: sprites, shape: 2, scale: 2, orientation: 3, x: 4, y: 2}",),
+    "dsprites": ("data=dsprites",),
     "svhn": ("data=svhn",),
     "celeba": ("data={kind: celeba, crop: 30, size: 6, on_error: skip}",),
     "folder": ("data={kind: folder, path: mine, size: 6, on_error: skip}",),
@@ -168,6 +185,7 @@ SMALL_PRIORS = {
 }
 """Priors that are smaller than by default, for their default would take its time."""
 ON_IMAGES = {("evaluation", None, "fid_samples"), ("evaluation", None, "fid_images")}
+ON_SPRITES = {("evaluation", None, "factor_samples"), ("evaluation", None, "factor_repeats")}
 NEEDS = {
     ("likelihood", "gaussian", "floor"): ("likelihood.learned=true",),
     ("prior", "decoupled", "base_components"): ("prior.base=mixture",),
@@ -223,6 +241,8 @@ def files(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
     for name in ("x.npy", "other.npy"):
         np.save(tmp_path / name, generator.integers(0, 256, (90, 2), dtype=np.uint8))
+    np.save(tmp_path / "factors.npy", generator.integers(0, 3, (90, 2)))
+    write_dsprites(tmp_path / "data")
     raw = tmp_path / "data" / "mnist" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for start, count in (("train", 60), ("t10k", 20)):
@@ -308,6 +328,7 @@ def test_a_field_changes_something(place, tmp_path):
     section, kind, field = place
     needs = NEEDS.get(place, ())
     shown_by = ("data", "mnist") if place in ON_IMAGES else (section, kind)
+    shown_by = ("data", "sprites") if place in ON_SPRITES else shown_by
     before = recipe_of(*shown_by, *needs)
     value = OTHER[place]
     if value == "other":

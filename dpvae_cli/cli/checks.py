@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from dpvae_cli.data import locations
+from dpvae_cli.data.dsprites import FILE as DSPRITES
 from dpvae_cli.data.mnist import Mnist
 from dpvae_cli.evaluation import inception
 from dpvae_cli.foundation import devices
@@ -41,6 +42,7 @@ def checks(data_root: Path | None = None) -> list[Row]:
         _files("binarized_mnist", "binarized_mnist_train.amat", data_root),
         _files("svhn", "train_32x32.mat", data_root),
         _files("celeba", "img_align_celeba", data_root),
+        _files("dsprites", DSPRITES, data_root),
         _folder("cache", locations.cache_root(), f"${locations.CACHE_VARIABLE} or the user cache"),
         _weights(),
     ]

@@ -51,10 +51,10 @@ def encode(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Encode every example of a split: mean and log-variance of q(z|x), and labels.
+    """Encode every example of a split: mean and log-variance of q(z|x), labels and factors.
 
-    Writes an .npz with mean, log_variance and, where the data has labels, label; rows are in the
-    order of the split.
+    Writes an .npz with mean, log_variance and, where the data has them, label and factors; rows are
+    in the order of the split.
     """
     from dpvae_cli.foundation.files import write_npz
 
@@ -88,4 +88,6 @@ def _codes(model: "VAE", split: "Split") -> "dict[str, np.ndarray]":
     tensors = {"mean": posterior.mean, "log_variance": posterior.log_variance}
     if split.labels is not None:
         tensors["label"] = split.labels
+    if split.factors is not None:
+        tensors["factors"] = split.factors
     return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}

@@ -36,6 +36,7 @@ EXAMPLES = examples(
     "dpvae eval runs/vae_mnist-decoupled-seed0 --metrics fid,fid_lp,kid --repeats 3",
     "dpvae eval --metrics fid --fid-dimensions 768 --inception-weights inception.pth",
     "dpvae eval --metrics fid,kid --features dino.pt2 --trust-features",
+    "dpvae eval runs/beta_tc_sprites-decoupled-seed0 --metrics mig,dci,sap,probe",
 )
 DEFAULT = "skl,skl_knn,nll,leak"
 
@@ -58,8 +59,9 @@ def evaluate(
         str | None,
         typer.Option(
             help="Comma-separated: skl, skl_knn, nll, leak, elbo, active_units, path, cost, fid, "
-            "fid_lp, kid (of images), manifold and manifold_lp (of moons), or all: everything that "
-            "data and prior allow, but cost "
+            "fid_lp, kid (of images), manifold and manifold_lp (of moons), mig, dci, sap, "
+            "factor_score and beta_score (of known factors), probe (of labels), or all: everything "
+            "that data and prior allow, but cost "
             f"(default: {DEFAULT}, and the manifold ones on moons).",
             show_default=False,
         ),
@@ -114,7 +116,7 @@ def evaluate(
     no_download: NoDownload = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how well a model generates, with standard errors.
+    """Measure how well a model generates and what its codes tell, with standard errors.
 
     Prints a table (several runs side by side, two with their difference) and keeps metrics.json
     in each run folder. Exit code 1 if a metric failed; the others are kept.
@@ -182,11 +184,16 @@ def _measure(
 
     has_manifold = run.recipe.data.knows_manifold
     default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT
+    asked = default if metrics is None else metrics
+    # what a file holds is only known when it is read, and only `all` has to know
+    train = run.load_dataset().train if asked.strip() == "all" else None
     names = metric_names(
-        default if metrics is None else metrics,
+        asked,
         has_manifold=has_manifold,
         has_images=are_images(run.model.example_shape),
         has_generation=run.model.prior.generation is not None,
+        has_factors=train is not None and train.factors is not None,
+        has_labels=train is not None and train.labels is not None,
     )
     recipe = revised(run.recipe, overrides, section="evaluation")
     record, failures = measure_run(

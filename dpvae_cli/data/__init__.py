@@ -5,17 +5,19 @@ from typing import Annotated
 from pydantic import Field
 
 from dpvae_cli.data.arrays import Arrays
-from dpvae_cli.data.base import Dataset, Split
+from dpvae_cli.data.base import Dataset, Factor, Split
 from dpvae_cli.data.binarized_mnist import BinarizedMnist
 from dpvae_cli.data.celeba import Celeba
 from dpvae_cli.data.digits import Digits
+from dpvae_cli.data.dsprites import Dsprites
 from dpvae_cli.data.folder import Folder
 from dpvae_cli.data.mnist import Mnist
 from dpvae_cli.data.moons import Moons
+from dpvae_cli.data.sprites import Sprites
 from dpvae_cli.data.svhn import Svhn
 
 AnyData = Annotated[
-    Moons | Digits | Mnist | BinarizedMnist | Svhn | Celeba | Folder | Arrays,
+    Moons | Digits | Sprites | Dsprites | Mnist | BinarizedMnist | Svhn | Celeba | Folder | Arrays,
     Field(discriminator="kind"),
 ]
 
@@ -26,9 +28,12 @@ __all__ = [
     "Celeba",
     "Dataset",
     "Digits",
+    "Dsprites",
+    "Factor",
     "Folder",
     "Mnist",
     "Moons",
     "Split",
+    "Sprites",
     "Svhn",
 ]

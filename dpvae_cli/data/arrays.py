@@ -1,7 +1,7 @@
 """The user's own arrays: one .npy, or an .npz with one array or one per split."""
 
 from pathlib import Path
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from dpvae_cli.data.base import (
     Binarize,
     Dataset,
     DataSpec,
+    Factor,
     Fraction,
     Split,
     binarized,
@@ -33,8 +34,12 @@ class Arrays(DataSpec):
     """Rows are examples of any shape an architecture fits.
 
     An .npz holds either `x` (or its only array) and is cut into splits, or `train`, `validation`
-    and `test`. `labels`, or `train_labels` and so on, may stand beside them.
+    and `test`. `labels`, or `train_labels` and so on, may stand beside them; `factors` names a
+    second file.
     """
+
+    may_have_labels: ClassVar[bool] = True
+    may_have_factors: ClassVar[bool] = True
 
     kind: Literal["arrays"] = "arrays"
     path: str
@@ -49,6 +54,8 @@ class Arrays(DataSpec):
     """Seed of the order in which the rows of an unsplit file are dealt to the splits."""
     binarize: Binarize | None = None
     """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (a draw a batch) or null."""
+    factors: str | None = None
+    """An .npy of integers, a row an example (train, validation, test), a column a known factor."""
 
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Read the arrays and return the shape of a row."""
@@ -57,7 +64,10 @@ class Arrays(DataSpec):
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read, split, scale and binarise the arrays."""
-        splits = _scaled(_split(self._read(root), self), self.scale)
+        arrays = self._read(root)
+        if self.factors is not None:
+            arrays |= _factors(_find(self.factors, root, "factors"), arrays)
+        splits = _scaled(_split(arrays, self), self.scale)
         train, validation, test = (binarized(splits[name], self.binarize, name) for name in SPLITS)
         return Dataset(
             Path(self.path).stem,
@@ -65,6 +75,7 @@ class Arrays(DataSpec):
             validation=validation,
             test=test,
             eight_bit=train.stored.dtype == torch.uint8 and self.binarize is None,
+            factors=_named_factors(train),
         )
 
     def picture(self, path: Path) -> Split:
@@ -73,15 +84,23 @@ class Arrays(DataSpec):
 
     def _read(self, root: Path | None) -> dict[str, np.ndarray]:
         """Return the arrays of examples (`x`, or the three splits) followed by the labels."""
-        path = _find(self.path, root)
-        try:
-            arrays = _loaded(path)
-        except UNREADABLE as error:
-            raise MissingError(
-                f"{path} cannot be read as .npy or .npz: {error}",
-                hint="Save plain numeric arrays with numpy.save or numpy.savez.",
-            ) from error
-        return _named(path, arrays)
+        path = _find(self.path, root, "path")
+        return _named(path, _readable(path))
+
+
+def _readable(path: Path) -> dict[str, np.ndarray]:
+    """Return the file's arrays by name.
+
+    Raises:
+        MissingError: it is damaged or something else.
+    """
+    try:
+        return _loaded(path)
+    except UNREADABLE as error:
+        raise MissingError(
+            f"{path} cannot be read as .npy or .npz: {error}",
+            hint="Save plain numeric arrays with numpy.save or numpy.savez.",
+        ) from error
 
 
 def _loaded(path: Path) -> dict[str, np.ndarray]:
@@ -97,13 +116,13 @@ def _loaded(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _find(path: str, root: Path | None) -> Path:
+def _find(path: str, root: Path | None, key: str) -> Path:
     tried = [expanded(path), data_root(root) / "arrays" / path, data_root(root) / path]
     for candidate in tried:
         if is_there(candidate) and candidate.is_file():
             return candidate
     raise MissingError(
-        f"data.path {path} was not found; looked at " + ", ".join(map(str, tried)),
+        f"data.{key} {path} was not found; looked at " + ", ".join(map(str, tried)),
         hint=f"Give a full path, or name its folder with --data-root or {VARIABLE}.",
     )
 
@@ -149,17 +168,49 @@ def _split(arrays: dict[str, np.ndarray], spec: Arrays) -> dict[str, Split]:
     """Return the file's own splits, or deal the rows out in a fixed random order."""
     if "x" not in arrays:
         return {
-            name: Split(_tensor(arrays[name]), _labels(arrays.get(f"{name}_labels"), arrays[name]))
+            name: Split(
+                _tensor(arrays[name]),
+                _labels(arrays.get(f"{name}_labels"), arrays[name]),
+                factors=_whole(arrays.get(f"{name}_factors")),
+            )
             for name in SPLITS
         }
     x, labels = _tensor(arrays["x"]), _labels(arrays.get("labels"), arrays["x"])
+    factors = _whole(arrays.get("factors"))
     order = torch.from_numpy(np.random.default_rng(spec.shuffle_seed).permutation(len(x)))
     cut = held_out_shares(len(x), validation=spec.validation, test=spec.test)
     parts = {name: order[part] for name, part in cut.items()}
-    return {
-        name: Split(x[rows], None if labels is None else labels[rows])
-        for name, rows in parts.items()
-    }
+    return {name: Split(x, labels, factors=factors).part(rows) for name, rows in parts.items()}
+
+
+def _factors(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the factors of the examples, cut as these are.
+
+    Raises:
+        UsageError: they are no integers, or not a row an example.
+    """
+    found = next(iter(_readable(path).values()))
+    names = [name for name in ("x", *SPLITS) if name in arrays]
+    count = sum(len(arrays[name]) for name in names)
+    if found.dtype.kind not in "ui" or found.ndim != 2 or len(found) != count or not found.size:
+        raise UsageError(
+            f"data.factors {path} has shape {found.shape} and type {found.dtype}; "
+            f"integers are expected, a row for each of {count} examples, a column a factor"
+        )
+    if names == ["x"]:
+        return {"factors": found}
+    cuts = np.cumsum([len(arrays[name]) for name in names])[:-1]
+    return {f"{n}_factors": part for n, part in zip(names, np.split(found, cuts), strict=True)}
+
+
+def _whole(array: np.ndarray | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array.astype(np.int64))
+
+
+def _named_factors(split: Split) -> tuple[Factor, ...]:
+    """Name factors by their columns; nothing says that their values stand in an order."""
+    columns = 0 if split.factors is None else split.factors.shape[1]
+    return tuple(Factor(f"factor {column}", is_ordered=False) for column in range(columns))
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -195,4 +246,7 @@ def _scaled(splits: dict[str, Split], scale: str | None) -> dict[str, Split]:
         spread, mean = torch.std_mean(values["train"], dim=0, correction=0)
         spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         values = {name: (value - mean) / spread for name, value in values.items()}
-    return {name: Split(values[name], split.labels) for name, split in splits.items()}
+    return {
+        name: Split(values[name], split.labels, factors=split.factors)
+        for name, split in splits.items()
+    }

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, final
+from typing import Annotated, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import derive_seed
-from dpvae_cli.foundation.shapes import Examples, Indices, PerExample, Stored
+from dpvae_cli.foundation.shapes import Examples, FactorValues, Indices, PerExample, Stored
 from dpvae_cli.foundation.spec import Spec
 
 SplitName = Literal["train", "validation", "test"]
@@ -26,17 +26,27 @@ CHUNK = 1_000
 
 
 @final
+class Factor(NamedTuple):
+    """A factor of variation; `is_ordered` tells that its values stand in an order, as sizes do."""
+
+    name: str
+    is_ordered: bool
+
+
+@final
 @dataclass(frozen=True)
 class Split:
     """Examples as stored: uint8 stands for [0, 1] in steps of 1/255, float32 for itself.
 
     `redrawn_from` holds the grey images of a dynamically binarised split: training batches draw
     their zeros and ones from it anew each time, everything else reads the fixed draw in `stored`.
+    `factors` are what each example was made from, where that is known.
     """
 
     stored: Stored
     labels: Tensor | None = None
     redrawn_from: Stored | None = None
+    factors: FactorValues | None = None
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -54,17 +64,19 @@ class Split:
             return self.examples(index[rows])
         return torch.bernoulli(_as_float(self.redrawn_from[index]), generator=generator)[rows]
 
-    def part(self, rows: slice) -> "Split":
+    def part(self, rows: Indices | slice) -> "Split":
         """Return some of the examples, as they are here."""
         labels = None if self.labels is None else self.labels[rows]
         grey = None if self.redrawn_from is None else self.redrawn_from[rows]
-        return Split(self.stored[rows], labels, grey)
+        factors = None if self.factors is None else self.factors[rows]
+        return Split(self.stored[rows], labels, grey, factors)
 
     def to(self, device: torch.device) -> "Split":
         """Return the split with its tensors on `device`."""
         labels = None if self.labels is None else self.labels.to(device)
         grey = None if self.redrawn_from is None else self.redrawn_from.to(device)
-        return Split(self.stored.to(device), labels, grey)
+        factors = None if self.factors is None else self.factors.to(device)
+        return Split(self.stored.to(device), labels, grey, factors)
 
 
 def _as_float(stored: Tensor) -> Tensor:
@@ -78,7 +90,8 @@ class Dataset:
 
     `eight_bit` tells that values are 8-bit intensities in [0, 1] (bits per dimension make sense);
     `distance_to_manifold` is there where the noiseless data manifold is known; `note` names a
-    subset or any other reason why numbers do not compare with published ones, or says that they do.
+    subset or any other reason why numbers do not compare with published ones, or says that they do;
+    `factors` names the columns of its splits' factors.
     """
 
     name: str
@@ -88,6 +101,7 @@ class Dataset:
     eight_bit: bool = False
     distance_to_manifold: Callable[[Examples], PerExample] | None = None
     note: str | None = None
+    factors: tuple[Factor, ...] = ()
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -107,9 +121,14 @@ class Dataset:
 
 
 class DataSpec(Spec, ABC):
-    """A recipe's `data` section; `knows_manifold` tells that distances to it can be measured."""
+    """A recipe's `data` section; `knows_manifold` tells that distances to it can be measured.
+
+    Where `may_have_labels` or `may_have_factors` is false examples never come with them.
+    """
 
     knows_manifold: ClassVar[bool] = False
+    may_have_labels: ClassVar[bool] = False
+    may_have_factors: ClassVar[bool] = False
 
     @abstractmethod
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
@@ -173,7 +192,8 @@ def binarized(split: Split, how: Binarize | None, name: SplitName) -> Split:
     _refuse_outside_unit_interval(values)
     zeros_and_ones = values > 0.5 if how == "threshold" else _drawn_once(split.stored, name)
     fixed = zeros_and_ones.to(torch.uint8) * 255
-    return Split(fixed, split.labels, split.stored if how == "dynamic" else None)
+    grey = split.stored if how == "dynamic" else None
+    return Split(fixed, split.labels, grey, split.factors)
 
 
 def _drawn_once(stored: Stored, name: SplitName) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ class Celeba(DataSpec):
     leaves a split empty, the first 80 % of the files are for training, the next 10 % for
     validation and the last 10 % for testing. Labels are the 40 attributes, 1 where one holds.
     """
+
+    may_have_labels: ClassVar[bool] = True
 
     kind: Literal["celeba"] = "celeba"
     crop: Annotated[int, Field(ge=1)] = 148

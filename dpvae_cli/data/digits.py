@@ -1,7 +1,7 @@
 """scikit-learn's 8x8 digits: an image experiment that needs no download."""
 
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ class Digits(DataSpec):
     Their 17 levels, 0 to 16, are spread over 8 bits. Bits per dimension are not reported: they
     would compare 17 levels with 256.
     """
+
+    may_have_labels: ClassVar[bool] = True
 
     kind: Literal["digits"] = "digits"
     validation: Fraction = 0.1

@@ -5,7 +5,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ NOTES = {
 @final
 class Mnist(DataSpec):
     """28x28 grey digits in [0, 1]: 60,000 for training and validation, 10,000 for testing."""
+
+    may_have_labels: ClassVar[bool] = True
 
     kind: Literal["mnist"] = "mnist"
     validation: Annotated[int, Field(ge=1)] = 5_000

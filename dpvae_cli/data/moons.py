@@ -41,6 +41,7 @@ class Moons(DataSpec):
     """scikit-learn's two moons; every split is drawn on its own from the section's seed."""
 
     knows_manifold: ClassVar[bool] = True
+    may_have_labels: ClassVar[bool] = True
 
     kind: Literal["moons"] = "moons"
     train: Count = 10_000

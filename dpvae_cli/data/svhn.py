@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ OFFICIAL = {"train": 73_257, "test": 26_032, "extra": 531_131}
 @final
 class Svhn(DataSpec):
     """32x32 RGB house-number digits: 73,257 for training and validation, 26,032 for testing."""
+
+    may_have_labels: ClassVar[bool] = True
 
     kind: Literal["svhn"] = "svhn"
     validation: Fraction = 0.1

@@ -8,6 +8,7 @@ from typing import Any
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.active_units import measure_active_units
 from dpvae_cli.evaluation.cost import cost
+from dpvae_cli.evaluation.disentanglement import beta_score, dci, factor_score, mig, sap
 from dpvae_cli.evaluation.elbo import elbo
 from dpvae_cli.evaluation.features import FeatureOptions, are_images
 from dpvae_cli.evaluation.fid import fid, fid_lp, kid
@@ -15,6 +16,7 @@ from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
 from dpvae_cli.evaluation.nll import nll
 from dpvae_cli.evaluation.pockets import path
+from dpvae_cli.evaluation.probe import probe
 from dpvae_cli.evaluation.skl import skl, skl_knn
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
@@ -40,35 +42,64 @@ METRICS: dict[str, Callable[[Subject], list[Result]]] = {
     "kid": kid,
     "manifold": manifold,
     "manifold_lp": manifold_lp,
+    "mig": mig,
+    "dci": dci,
+    "sap": sap,
+    "factor_score": factor_score,
+    "beta_score": beta_score,
+    "probe": probe,
     "cost": cost,
 }
 NEED_IMAGES = ("fid", "fid_lp", "kid")
 NEED_MANIFOLD = ("manifold", "manifold_lp")
+NEED_FACTORS = ("mig", "dci", "sap", "factor_score", "beta_score")
+NEED_LABELS = ("probe",)
+NEED_GENERATION = ("path",)
+"""Metrics of a generation space, which not every prior has."""
+BY_NAME = ("cost",)
+"""Metrics of the machine as much as of the model: no two measurements are alike."""
 COUNTS = {
     "nll": "nll_samples",
     "fid": "fid_samples",
     "kid": "fid_samples",
     "manifold": "manifold_samples",
-}
+    "probe": "probe_samples",
+} | dict.fromkeys(NEED_FACTORS, "factor_samples")
 """What says how much a metric draws, where it is not evaluation.samples."""
-NEED_GENERATION = ("path",)
-"""Metrics of a generation space, which not every prior has."""
-BY_NAME = ("cost",)
-"""Metrics of the machine as much as of the model: no two measurements are alike."""
 
 
-def metric_names(
-    asked: str, *, has_manifold: bool, has_images: bool, has_generation: bool
-) -> list[str]:
+def out_of_reach(
+    *,
+    has_manifold: bool,
+    has_images: bool,
+    has_generation: bool,
+    has_factors: bool,
+    has_labels: bool,
+) -> set[str]:
+    """Return the metrics that need what data or prior have not."""
+    needs = (
+        (has_manifold, NEED_MANIFOLD),
+        (has_images, NEED_IMAGES),
+        (has_generation, NEED_GENERATION),
+        (has_factors, NEED_FACTORS),
+        (has_labels, NEED_LABELS),
+    )
+    return {name for has, names in needs if not has for name in names}
+
+
+def metric_names(asked: str, **has: bool) -> list[str]:
     """Return the metrics of a comma-separated list; `all` is what data and prior allow, but `cost`.
+
+    Args:
+        asked: the list.
+        **has: what data and prior have, as `out_of_reach` takes it.
 
     Raises:
         UsageError: a name is unknown; lists the valid ones.
     """
     names = [name.strip() for name in asked.split(",") if name.strip()]
     if names == ["all"]:
-        left_out = (() if has_manifold else NEED_MANIFOLD) + (() if has_images else NEED_IMAGES)
-        left_out += BY_NAME + (() if has_generation else NEED_GENERATION)
+        left_out = out_of_reach(**has) | set(BY_NAME)
         return [name for name in METRICS if name not in left_out]
     for name in names:
         if name not in METRICS:
@@ -163,6 +194,8 @@ def _evaluated(
         has_manifold=data.distance_to_manifold is not None,
         has_images=are_images(model.example_shape),
         has_generation=model.prior.generation is not None,
+        has_factors=data.train.factors is not None,
+        has_labels=data.train.labels is not None,
     )
     subject = Subject(
         model,

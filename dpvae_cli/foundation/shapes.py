@@ -35,3 +35,6 @@ Flag = Bool[Tensor, ""]
 
 Stored = Shaped[Tensor, "count *example"]
 """Examples as they are stored: uint8 for images, float32 otherwise."""
+
+FactorValues = Int[Tensor, "count factors"]
+"""The value of each factor of variation, counted from 0, an example a row."""

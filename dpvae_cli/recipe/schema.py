@@ -81,6 +81,12 @@ class Evaluation(Spec):
     """Training images they are compared with, drawn at random once; null takes all."""
     pool: Annotated[int, Field(ge=2, le=1_000)] = 5
     """Low- and high-posterior samples are kept from pool times as many."""
+    factor_samples: Annotated[int, Field(ge=10)] = 5_000
+    """Training examples that a repeat of mig, dci, sap, factor_score and beta_score draws."""
+    factor_repeats: Positive = 5
+    """Repeats of these scores, whose spread is their error."""
+    probe_samples: Annotated[int, Field(ge=10)] = 10_000
+    """Training examples, drawn at random, that probe fits its classifiers to."""
 
 
 @final

@@ -10,14 +10,13 @@ from typing import Any, final
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.recipe import Recipe, to_dict
 from dpvae_cli.recipe.sections import kinds
-from dpvae_cli.studies.metrics import facts
+from dpvae_cli.studies.metrics import SHORT_UNITS, facts
 from dpvae_cli.studies.records import RunRecord
 from dpvae_cli.studies.statistics import Comparison, Summary, compare, summary
 
 BASELINE = "standard_normal"
 BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every", "tensorboard")
 """Keys of `training` that change no weight."""
-SHORT_UNITS = {"no unit": "", "squared feature units": "", "nats per example": "nats"}
 HOW_MEASURED = ("images", "pool", "dimensions", "neighbours", "value_at_quantile", "reference")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, final, get_args
 
 import numpy as np
 from matplotlib.figure import Figure as Picture
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from dpvae_cli.data import Split
@@ -20,16 +20,33 @@ from dpvae_cli.plotting.gallery import figure5
 from dpvae_cli.plotting.leakage import figure4
 from dpvae_cli.plotting.moons import figure1
 from dpvae_cli.plotting.regularizers import figure3
+from dpvae_cli.plotting.trade_off import Method, Quantity, trade_off
 from dpvae_cli.plotting.training import TrainingCurves
 from dpvae_cli.plotting.training import figure as curves
 from dpvae_cli.sampling.encodings import encode
 from dpvae_cli.sampling.paths import Space
 from dpvae_cli.sampling.traversal import Walk, line, record, sweeps
+from dpvae_cli.studies.metrics import SHORT_UNITS, Better, facts, is_known
+from dpvae_cli.training import results_file
 from dpvae_cli.training.drawn import gallery_of, kept, labelled, leakage_curves_of, portrait_of
 from dpvae_cli.training.opened import Opened
 
 Arrays = dict[str, np.ndarray]
 Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], LENIENT]
+
+
+def _has_direction(metric: str) -> str:
+    """Refuse what is no result, and what cannot be better or worse.
+
+    Raises:
+        ValueError: says so.
+    """
+    if not is_known(metric) or facts(metric).better is Better.NEITHER:
+        raise ValueError("is no result of a metric that is better higher or lower")
+    return metric
+
+
+Measured = Annotated[str, AfterValidator(_has_direction)]
 
 
 class Figure(Spec, ABC):
@@ -258,7 +275,58 @@ def _code(run: Opened, index: int) -> Codes:
     return encode(run.model, Split(test.stored[index : index + 1])).mean
 
 
-AnyFigure = Moons | Regularizers | Leakage | Samples | Training | Traversal
+@final
+class TradeOff(Figure):
+    """A sampling metric against metrics of the representation; an arrow to each decoupled twin."""
+
+    kind: Literal["trade_off"] = "trade_off"
+    seeds: Literal["first", "all"] = "all"
+    """Of cells that differ only in the seed draw the first, or the mean of all."""
+    representation: Annotated[tuple[Measured, ...], LENIENT, Field(min_length=1)] = ("mig", "probe")
+    """Results of metrics that say what codes are worth, a panel each."""
+    sampling: Measured = "skl"
+    """The result that says how well is sampled, upwards in all panels."""
+
+    def prepare(self, run: Opened) -> None:
+        """Do nothing: what is drawn are the study's metrics."""
+
+    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+        """Draw all runs as one picture."""
+        records = [(run, _recorded(run)) for run in runs]
+        methods: dict[tuple[str, str], dict[str, list[float]]] = {}
+        for (run, found), label in zip(records, _names(runs), strict=True):
+            values = methods.setdefault((label, run.recipe.prior.kind), {})
+            for metric in (*self.representation, self.sampling):
+                if found.get(metric, {}).get("value") is not None:
+                    values.setdefault(metric, []).append(float(found[metric]["value"]))
+        drawn = trade_off(
+            [Method(*key, values) for key, values in methods.items()],
+            representation=[_quantity(name, records) for name in self.representation],
+            sampling=_quantity(self.sampling, records),
+        )
+        return _joint(drawn, self, folder)
+
+
+def _recorded(run: Opened) -> dict[str, dict[str, Any]]:
+    """Return a run's results by name."""
+    return {result["metric"]: result for result in results_file.read(run).get("results", [])}
+
+
+def _names(runs: Sequence[Opened]) -> list[str]:
+    """Name runs by their regularizers, or by their recipes where a regularizer has several."""
+    kinds: list[str] = [run.recipe.regularizer.kind for run in runs]
+    names = [run.recipe.name for run in runs]
+    return kinds if len(set(zip(kinds, names, strict=True))) == len(set(kinds)) else names
+
+
+def _quantity(metric: str, records: Sequence[tuple[Opened, dict[str, dict[str, Any]]]]) -> Quantity:
+    known = facts(metric)
+    units = (found[metric]["unit"] for _, found in records if metric in found)
+    unit = next(units, "")
+    return Quantity(metric, known.title, known.better is Better.LOWER, SHORT_UNITS.get(unit, unit))
+
+
+AnyFigure = Moons | Regularizers | Leakage | Samples | Training | Traversal | TradeOff
 KINDS: dict[str, type[Figure]] = {
     spec.model_fields["kind"].default: spec for spec in get_args(AnyFigure)
 }

@@ -43,6 +43,16 @@ def _describes(pattern: str, title: str, meaning: str) -> MetricFacts:
     return MetricFacts(pattern, title, Better.NEITHER, meaning)
 
 
+def _of_codes(
+    pattern: str, title: str, meaning: str, *, headline: bool = False
+) -> list[MetricFacts]:
+    """Return a score of codes in z, and the same in z0."""
+    return [
+        MetricFacts(pattern, title, Better.HIGHER, meaning, headline),
+        MetricFacts(f"{pattern}_generation", f"{title}, in z0", Better.HIGHER, f"{meaning}, in z0"),
+    ]
+
+
 FACTS = (
     _lower(
         "fid",
@@ -135,6 +145,30 @@ FACTS = (
     ),
     MetricFacts("path_z", "lowest on z-lines", Better.HIGHER, "lowest log q(z) on lines in z"),
     MetricFacts("path_z0", "lowest on z0-lines", Better.HIGHER, "lowest log q(z) on lines in z0"),
+    *_of_codes("mig", "MIG", "mutual information gap of codes and known factors", headline=True),
+    *_of_codes("dci", "disentanglement (DCI)", "how far a dimension matters for one factor alone"),
+    *_of_codes(
+        "dci_completeness", "completeness (DCI)", "how far one dimension alone matters for a factor"
+    ),
+    *_of_codes(
+        "dci_informativeness", "informativeness (DCI)", "held-out accuracy of factors from codes"
+    ),
+    *_of_codes("sap", "SAP", "separated attribute predictability"),
+    *_of_codes(
+        "factor_score", "FactorVAE score", "accuracy of a majority vote on the fixed factor"
+    ),
+    *_of_codes(
+        "beta_score", "beta-VAE score", "accuracy of a linear classifier on the shared factor"
+    ),
+    *_of_codes(
+        "probe",
+        "linear probe",
+        "held-out accuracy of a logistic regression on codes",
+        headline=True,
+    ),
+    *_of_codes(
+        "probe_knn", "neighbours probe", "held-out accuracy of nearest neighbours among codes"
+    ),
     _describes("kl", "KL", "mean KL divergence of the posterior from the prior"),
     _describes("mutual_information", "mutual information", "between code and training example"),
     _describes("total_correlation", "total correlation", "of the aggregate posterior"),
@@ -162,8 +196,23 @@ BY_PRODUCTS = {
     "leak": ("leak_printed",),
     "path": ("path_z", "path_z0"),
     "cost": ("cost_density",),
+    "mig": ("mig_generation",),
+    "dci": (
+        "dci_completeness",
+        "dci_informativeness",
+        "dci_generation",
+        "dci_completeness_generation",
+        "dci_informativeness_generation",
+    ),
+    "sap": ("sap_generation",),
+    "factor_score": ("factor_score_generation",),
+    "beta_score": ("beta_score_generation",),
+    "probe": ("probe_knn", "probe_generation", "probe_knn_generation"),
 }
 """What is measured along with a metric that was asked for."""
+
+SHORT_UNITS = {"no unit": "", "squared feature units": "", "nats per example": "nats"}
+"""What units are called where there is little room."""
 
 
 def facts(metric: str) -> MetricFacts:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
-from dpvae_cli.evaluation.evaluate import NEED_GENERATION, NEED_IMAGES, NEED_MANIFOLD
+from dpvae_cli.evaluation.evaluate import NEED_IMAGES, out_of_reach
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.files import write_json
@@ -115,15 +115,18 @@ def holds(run: RunFolder, cell: Cell) -> bool:
 def applicable(
     metrics: tuple[str, ...], recipe: Recipe, example_shape: tuple[int, ...]
 ) -> tuple[str, ...]:
-    """Return the metrics that data and prior allow: of images, of a known manifold, of a z0."""
-    of_images, knows_manifold = are_images(example_shape), recipe.data.knows_manifold
-    return tuple(
-        metric
-        for metric in metrics
-        if (of_images or metric not in NEED_IMAGES)
-        and (knows_manifold or metric not in NEED_MANIFOLD)
-        and (recipe.prior.has_generation or metric not in NEED_GENERATION)
+    """Return the metrics that data and prior allow: of images, manifold, a z0, factors or labels.
+
+    Whether a file has labels shows when it is read; where it may, they are asked for.
+    """
+    left_out = out_of_reach(
+        has_manifold=recipe.data.knows_manifold,
+        has_images=are_images(example_shape),
+        has_generation=recipe.prior.has_generation,
+        has_factors=recipe.data.may_have_factors,
+        has_labels=recipe.data.may_have_labels,
     )
+    return tuple(metric for metric in metrics if metric not in left_out)
 
 
 def manner(metric: str, options: Options) -> str:

@@ -295,3 +295,56 @@ def test_a_missing_file_names_every_place(tmp_path):
 def test_shares_that_leave_nothing_are_refused(tmp_path):
     with pytest.raises(UsageError, match="none to train on"):
         load(saved(tmp_path, FLOATS), validation=0.6, test=0.5)
+
+
+FACTORS = np.stack([np.arange(40) % 3, np.arange(40) // 3], axis=1)
+
+
+def test_factors_follow_their_examples(tmp_path):
+    numbered = np.arange(80.0).reshape(40, 2)
+    np.save(tmp_path / "f.npy", FACTORS)
+    data = load(saved(tmp_path, numbered), factors="f.npy", scale="none")
+    for name in NAMES:
+        split = data.split(name)
+        row = (split.stored[:, 0] / 2).long()
+        assert torch.equal(split.factors, torch.from_numpy(FACTORS)[row])
+    assert [factor.name for factor in data.factors] == ["factor 0", "factor 1"]
+    assert load(tmp_path / "data.npy").train.factors is None
+    assert load(tmp_path / "data.npy").factors == ()
+
+
+def test_factors_of_a_file_with_splits_are_theirs_in_order(tmp_path):
+    np.save(tmp_path / "f.npy", FACTORS.astype(np.uint8))
+    path = saved(tmp_path, train=FLOATS[:30], validation=FLOATS[30:36], test=FLOATS[36:])
+    data = load(path, factors=str(tmp_path / "f.npy"), scale="standardize", binarize=None)
+    assert [len(data.split(name).factors) for name in NAMES] == [30, 6, 4]
+    found = torch.cat([data.split(name).factors for name in NAMES])
+    assert torch.equal(found, torch.from_numpy(FACTORS))
+
+
+def test_factors_survive_binarisation(tmp_path):
+    np.save(tmp_path / "f.npy", FACTORS)
+    data = load(saved(tmp_path, BYTES), factors="f.npy", binarize="dynamic")
+    assert data.train.factors.shape == (32, 2)
+    assert data.train.to(torch.device("cpu")).factors is not None
+
+
+@pytest.mark.parametrize(
+    ("factors", "said"),
+    [
+        (FACTORS[:-1], r"\(39, 2\)"),
+        (FACTORS[:, 0], r"\(40,\)"),
+        (FACTORS.astype(float), "float64"),
+        (FACTORS[:, :0], r"\(40, 0\)"),
+    ],
+)
+def test_odd_factors_are_refused(tmp_path, factors, said):
+    np.save(tmp_path / "f.npy", factors)
+    with pytest.raises(UsageError, match=said) as caught:
+        load(saved(tmp_path, FLOATS), factors="f.npy")
+    assert "a row for each of 40 examples" in str(caught.value)
+
+
+def test_factors_that_are_not_there(tmp_path):
+    with pytest.raises(MissingError, match=r"data\.factors f\.npy was not found"):
+        load(saved(tmp_path, FLOATS), factors="f.npy")

@@ -5,26 +5,29 @@ import json
 import pytest
 
 import dpvae_cli as dpvae
-from dpvae_cli.evaluation.evaluate import METRICS
+from dpvae_cli.evaluation.evaluate import METRICS, NEED_FACTORS
 from dpvae_cli.foundation.results import RunResults, document
-from dpvae_cli.recipe import Evaluation
+from dpvae_cli.recipe import Evaluation, Recipe
 from tests.docs.pages import ROOT, blocks
-from tests.small import small_recipe
+from tests.small import SMALL, small_recipe
 
 PAGE = ROOT / "docs" / "metrics.md"
 
 
 @pytest.fixture(scope="module")
 def results():
-    recipe = small_recipe()
-    model, data = dpvae.build(recipe), recipe.data.load()
-    found = dpvae.evaluate(model, data, ["all"], evaluation=recipe.evaluation)
-    resampled = dpvae.build(small_recipe("vae", "prior=resampled"))
-    return [
-        *found,
-        *dpvae.evaluate(model, data, ["cost"]),
-        *dpvae.evaluate(resampled, data, ["cost"]),
-    ]
+    sprites = "data={kind: sprites, shape: 3, scale: 2, orientation: 3, x: 3, y: 3}"
+    without = [part for part in SMALL if not part.startswith("data.")]
+    found = []
+    for recipe, names in (
+        (small_recipe(), ["all"]),
+        (small_recipe(), ["cost"]),
+        (small_recipe("vae", "prior=resampled"), ["cost"]),
+        (Recipe.load("vae_moons", [sprites, *without]), NEED_FACTORS),
+    ):
+        model, data = dpvae.build(recipe), recipe.data.load()
+        found += dpvae.evaluate(model, data, names, evaluation=recipe.evaluation)
+    return found
 
 
 @pytest.fixture(scope="module")

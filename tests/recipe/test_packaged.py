@@ -22,6 +22,7 @@ def test_there_is_one_for_each_regularizer_on_the_papers_data():
     sets = ("moons", "mnist", "svhn", "celeba")
     expected = {f"{kind}_{data}" for kind in REGULARIZERS for data in sets}
     others = {"beta_h_digits", "beta_h_folder", "vae_mnist_binary"}
+    others |= {f"{kind}_sprites" for kind in REGULARIZERS}
     assert set(NAMES) == expected | others | set(PUBLISHED)
 
 
@@ -70,6 +71,15 @@ def test_the_binary_recipe_is_for_likelihoods():
     recipe.architecture.build(recipe.data.example_shape())
     theirs = Recipe.load("vae_mnist_binary", ["data=binarized_mnist"])
     assert theirs.data.example_shape() == recipe.data.example_shape()
+
+
+@pytest.mark.parametrize("kind", REGULARIZERS)
+def test_the_sprites_recipes_differ_in_their_regularizer_alone(kind):
+    recipe, plain = Recipe.load(f"{kind}_sprites"), Recipe.load("vae_sprites")
+    ours, theirs = to_dict(recipe), to_dict(plain)
+    assert {key for key in ours if ours[key] != theirs[key]} <= {"regularizer"}
+    assert (recipe.regularizer.kind, recipe.likelihood.kind) == (kind, "bernoulli")
+    recipe.architecture.build(recipe.data.example_shape())
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -1,0 +1,161 @@
+"""Sprites with known factors: white shapes on black that are drawn here and read from nowhere.
+
+The kind of data that Higgins et al. (2017) measure disentanglement on; shapes, sizes and drawing
+are our own.
+"""
+
+from collections.abc import Callable
+from math import pi
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from dpvae_cli.data.base import Dataset, DataSpec, Factor, Fraction, Split, binarized
+from dpvae_cli.data.factors import combinations, dealing_order, dealt
+from dpvae_cli.data.pictures import Preparation, single_picture
+from dpvae_cli.foundation.shapes import Stored
+
+SIDE = 64
+FACTORS = (
+    Factor("shape", is_ordered=False),
+    Factor("scale", is_ordered=True),
+    Factor("orientation", is_ordered=True),
+    Factor("x", is_ordered=True),
+    Factor("y", is_ordered=True),
+)
+SMALLEST, LARGEST = 6.0, 12.0
+"""Half the side of the smallest and of the largest square, pixels."""
+FIRST, LAST = 18, 46
+"""Where the centres of the outermost sprites are, pixels."""
+WIDEST = 29
+"""Positions in a row: as many as there are pixels from the first to the last."""
+REACH = 18
+"""No sprite reaches farther from its centre, pixels."""
+
+Positions = Annotated[int, Field(ge=1, le=WIDEST)]
+
+
+@final
+class Sprites(DataSpec):
+    """64x64 pictures of a white shape on black: every combination of five factors, once.
+
+    Shape (square, ellipse, heart), scale, orientation (0 to 90 degrees, 90 left out, so that no
+    shape comes to lie on itself), x and y, evenly spaced; the numbers of their values are fields.
+    Nothing is read. The combinations are dealt to the splits in one fixed random order. The label
+    is the shape.
+    """
+
+    may_have_labels: ClassVar[bool] = True
+    may_have_factors: ClassVar[bool] = True
+
+    kind: Literal["sprites"] = "sprites"
+    shape: Annotated[int, Field(ge=1, le=3)] = 3
+    """How many shapes, of square, ellipse and heart in this order."""
+    scale: Annotated[int, Field(ge=1, le=12)] = 6
+    """How many sizes; the largest is twice the smallest."""
+    orientation: Annotated[int, Field(ge=1, le=20)] = 10
+    """How many angles, from 0 degrees up to but not 90."""
+    x: Positions = 16
+    """How many places from left to right, whole pixels apart."""
+    y: Positions = 16
+    """How many places from top to bottom, whole pixels apart."""
+    validation: Fraction = 0.1
+    """Share held out for validation."""
+    test: Fraction = 0.1
+    """Share held out for testing."""
+
+    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
+        """Return (1, 64, 64)."""
+        return (1, SIDE, SIDE)
+
+    def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
+        """Draw every combination; nothing is read."""
+        every = combinations(tuple(self.sizes().values()))
+        factors = every[torch.from_numpy(dealing_order(len(every)))]
+        images = drawn(factors.numpy(), self.sizes())
+        splits = dealt(images, factors, validation=self.validation, test=self.test, label=0)
+        return Dataset(
+            "sprites",
+            train=splits["train"],
+            validation=splits["validation"],
+            test=splits["test"],
+            factors=FACTORS,
+        )
+
+    def picture(self, path: Path) -> Split:
+        """Return the picture's centre square in grey, resized to 64x64, cut at 1/2."""
+        grey = single_picture(path, Preparation(None, SIDE, "grey"))
+        return binarized(grey, "threshold", "test")
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of values of each factor."""
+        return {factor.name: int(getattr(self, factor.name)) for factor in FACTORS}
+
+
+def drawn(factors: np.ndarray, sizes: dict[str, int]) -> Stored:
+    """Draw sprites, `(count, 1, 64, 64)`: a pixel is 255 where its centre lies in the shape.
+
+    A sprite is drawn once for each shape, scale and orientation and copied to its places: centres
+    are whole pixels, so a step in x or y moves the picture and changes nothing else.
+
+    Args:
+        factors: `(count, 5)`, from 0.
+        sizes: how many values each factor has.
+    """
+    stamps = _stamps(sizes)
+    left, top = (_places(sizes[name]) - REACH for name in ("x", "y"))
+    images = np.zeros((len(factors), 1, SIDE, SIDE), np.uint8)
+    across = 2 * REACH
+    for image, (shape, scale, orientation, x, y) in zip(images[:, 0], factors, strict=True):
+        rows, columns = (slice(a, a + across) for a in (top[y], left[x]))
+        image[rows, columns] = stamps[shape, scale, orientation]
+    return torch.from_numpy(images)
+
+
+def _places(count: int) -> np.ndarray:
+    """Return the pixels that centres lie at; one place alone is in the middle."""
+    ends = (FIRST, LAST) if count > 1 else (SIDE // 2, SIDE // 2)
+    return np.rint(np.linspace(*ends, count)).astype(int)
+
+
+def _stamps(sizes: dict[str, int]) -> np.ndarray:
+    """Return `(shapes, scales, orientations, height, width)`, centred on a corner of pixels."""
+    line = np.arange(-REACH, REACH) + 0.5
+    down, right = np.meshgrid(line, line, indexing="ij")
+    angles = pi / 2 * np.arange(sizes["orientation"]) / sizes["orientation"]
+    radii = np.linspace(SMALLEST, LARGEST, sizes["scale"]) if sizes["scale"] > 1 else [LARGEST]
+    stamps = [
+        [[inside(*_turned(right, -down, angle, radius)) for angle in angles] for radius in radii]
+        for inside in SHAPES[: sizes["shape"]]
+    ]
+    return np.array(stamps).astype(np.uint8) * np.uint8(255)
+
+
+def _turned(
+    right: np.ndarray, up: np.ndarray, angle: float, radius: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where pixels lie in a shape's own coordinates, its half side 1, turned by `angle`."""
+    cosine, sine = np.cos(angle) / radius, np.sin(angle) / radius
+    return cosine * right + sine * up, cosine * up - sine * right
+
+
+def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return np.asarray(np.maximum(np.abs(u), np.abs(v)) <= 1)
+
+
+def _ellipse(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Have half axes 1.4 and 0.8: as wide as a square's diagonal, and narrower."""
+    return (u / 1.4) ** 2 + (v / 0.8) ** 2 <= 1
+
+
+def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Join two half circles to a tip below: v is between |u|'s arch and a straight side."""
+    a = np.abs(u) / 1.25
+    arch = 0.35 + 0.65 * np.sqrt(np.clip(1 - (2 * a - 1) ** 2, 0, None))
+    return np.asarray((a <= 1) & (v <= arch) & (v >= 1.6 * a - 1.25))
+
+
+SHAPES: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (_square, _ellipse, _heart)

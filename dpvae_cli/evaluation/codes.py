@@ -1,0 +1,64 @@
+"""What codes are measured against: the training data's factors; and in which spaces."""
+
+import torch
+
+from dpvae_cli.data import Factor
+from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.shapes import Codes, FactorValues
+from dpvae_cli.sampling.samples import from_codes
+
+GENERATION = "_generation"
+"""What the name of a result in z0 ends in."""
+
+
+def in_both_spaces(subject: Subject, z: Codes) -> dict[str, Codes]:
+    """Return codes by what a result's name ends in: as they are in z, and g(z) in z0; float64.
+
+    Where g is the identity both are one object.
+    """
+    z0 = from_codes(subject.model, z).z0
+    if z0 is None:
+        return {"": z}
+    generation = z0.double()
+    z = z.cpu().double()
+    return {"": z, GENERATION: z if torch.equal(z, generation) else generation}
+
+
+def training_means(subject: Subject) -> Codes:
+    """Return the posterior means of all training examples, in the order of the training split.
+
+    Raises:
+        DpvaeError: the encodings that are kept are of other data than the data that is read.
+    """
+    means, count = subject.aggregate.mean.cpu(), len(subject.dataset.train)
+    if len(means) != count:
+        raise DpvaeError(
+            f"the encodings kept beside the checkpoint are of {len(means):,} training examples, "
+            f"the data has {count:,}",
+            hint="Name the data that the run was trained on with --data-root, or remove the "
+            "checkpoint's .encodings.npz.",
+        )
+    return means
+
+
+def varying_factors(subject: Subject) -> tuple[tuple[Factor, ...], FactorValues]:
+    """Return the factors that vary over the training examples and their values, from 0.
+
+    Raises:
+        UsageError: the data has no known factors, or none that varies.
+    """
+    dataset = subject.dataset
+    if dataset.train.factors is None:
+        raise UsageError(
+            f"data {dataset.name} has no known factors of variation to measure codes against",
+            hint="mig, dci, sap, factor_score and beta_score are for data.kind=sprites, dsprites, "
+            "and arrays with data.factors=FILE.",
+        )
+    columns = [torch.unique(column, return_inverse=True)[1] for column in dataset.train.factors.T]
+    pairs = zip(dataset.factors, columns, strict=True)
+    varying = [(factor, values) for factor, values in pairs if int(values.max()) > 0]
+    if not varying:
+        raise UsageError(f"no factor of data {dataset.name} varies: there is nothing to find")
+    factors, values = zip(*varying, strict=True)
+    return factors, torch.stack(values, dim=1)

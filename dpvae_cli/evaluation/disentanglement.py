@@ -1,0 +1,248 @@
+"""Scores of disentanglement: how codes and known factors of variation go together.
+
+Codes are posterior means of training examples, as in the papers, which have one set of data. Each
+score is measured in z and, through g, in z0. A repeat draws examples of its own; the same for both
+spaces, and for every model of the same data.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dpvae_cli.data import Factor
+from dpvae_cli.evaluation import classifiers
+from dpvae_cli.evaluation.codes import in_both_spaces, training_means, varying_factors
+from dpvae_cli.evaluation.skl import mean_and_error
+from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.results import Result
+from dpvae_cli.foundation.shapes import Codes, FactorValues, Indices
+from dpvae_cli.mathematics import disentanglement as scores
+
+BINS = 20
+VOTES, BATCH = 800, 100
+"""Points that factor_score and beta_score are fitted to and tried on; examples of each point."""
+
+
+@final
+@dataclass(frozen=True)
+class Drawn:
+    """What one repeat looks at: codes, what they were made from, and a seed for more draws."""
+
+    codes: Codes
+    values: FactorValues
+    factors: tuple[Factor, ...]
+    seed: int
+
+    def generator(self) -> torch.Generator:
+        """Return a generator that begins anew at each call."""
+        return torch.Generator().manual_seed(self.seed)
+
+
+Scores = Mapping[str, Tensor]
+"""Scores by name: one number, or one for each factor, whose mean is the score."""
+
+
+def mig(subject: Subject) -> list[Result]:
+    """Measure the mutual information gap, from 20 equal-width bins of each dimension.
+
+    Source: Chen et al. 2018, equation (6).
+    """
+    return _measured(subject, "mig", _mig)
+
+
+def _mig(drawn: Drawn) -> Scores:
+    return {"mig": scores.mutual_information_gap(drawn.codes, drawn.values, bins=BINS)}
+
+
+def sap(subject: Subject) -> list[Result]:
+    """Measure the separated attribute predictability.
+
+    How well each dimension alone predicts each factor: R^2 of a line for factors whose values
+    stand in an order, the balanced accuracy of cuts for others, 0 for inactive dimensions; the gap
+    between the best two, averaged over factors. A factor of K unordered values gives at most
+    1 - 1/K.
+
+    Source: Kumar et al. 2018, section 3.
+    """
+    return _measured(subject, "sap", _sap)
+
+
+def _sap(drawn: Drawn) -> Scores:
+    columns = [
+        scores.squared_correlation(drawn.codes, values.double())
+        if factor.is_ordered
+        else _accuracies(drawn.codes, values)
+        for factor, values in zip(drawn.factors, drawn.values.T, strict=True)
+    ]
+    is_active = scores.is_active(drawn.codes).unsqueeze(1)
+    return {"sap": scores.gap(torch.stack(columns, dim=1) * is_active)}
+
+
+def _accuracies(codes: Codes, values: Indices) -> Float[Tensor, " latent"]:
+    found = [classifiers.thresholds_accuracy(code.contiguous(), values) for code in codes.T]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def dci(subject: Subject) -> list[Result]:
+    """Measure disentanglement, completeness and informativeness by a random forest for each factor.
+
+    Informativeness is the share of held-out examples whose value the forest tells, where the paper
+    has an error; a half of the examples is held out.
+
+    Source: Eastwood and Williams 2018, section 2.
+    """
+    return _measured(subject, "dci", _dci)
+
+
+def _dci(drawn: Drawn) -> Scores:
+    half = len(drawn.codes) // 2
+    fitted = [
+        classifiers.forest(
+            drawn.codes[:half],
+            values[:half],
+            held_out=drawn.codes[half:],
+            expected=values[half:],
+            seed=drawn.seed % 2**32,
+        )
+        for values in drawn.values.T
+    ]
+    importance = torch.stack([each.importance for each in fitted], dim=1)
+    return {
+        "dci": scores.disentanglement(importance),
+        "dci_completeness": scores.completeness(importance),
+        "dci_informativeness": torch.tensor(
+            [each.accuracy for each in fitted], dtype=torch.float64
+        ),
+    }
+
+
+def factor_score(subject: Subject) -> list[Result]:
+    """Measure how often the dimension that varies least tells which factor is held fixed.
+
+    A vote: fix a factor, draw examples with one value of it, divide their codes by the deviation of
+    all, and take the dimension of least variance. The score is the accuracy of a majority vote on
+    other votes than it is made of. Inactive dimensions take no part.
+
+    Source: Kim and Mnih 2018, section 4.
+    """
+    return _measured(subject, "factor_score", _factor_score)
+
+
+def _factor_score(drawn: Drawn) -> Scores:
+    generator = drawn.generator()
+    active = scores.is_active(drawn.codes)
+    if not active.any():
+        return {"factor_score": torch.zeros((), dtype=torch.float64)}
+    codes = drawn.codes[:, active] / drawn.codes[:, active].std(dim=0)
+    votes, others = (_votes(codes, drawn.values, generator) for _ in range(2))
+    count = drawn.values.shape[1]
+    accuracy = scores.majority_vote_accuracy(votes, others, factors=count)
+    return {"factor_score": torch.tensor(accuracy, dtype=torch.float64)}
+
+
+def _votes(
+    codes: Codes, values: FactorValues, generator: torch.Generator
+) -> Int[Tensor, "votes 2"]:
+    """Return (dimension of least variance, factor held fixed), as many for each factor."""
+    each = -(-VOTES // values.shape[1])
+    found = []
+    for index, column in enumerate(values.T):
+        some = torch.randint(len(codes), (each,), generator=generator)
+        batch = codes[scores.sharing(column, some, size=BATCH, generator=generator)]
+        least = batch.var(dim=1).argmin(dim=1)
+        found.append(torch.stack([least, torch.full_like(least, index)], dim=1))
+    return torch.cat(found)
+
+
+def beta_score(subject: Subject) -> list[Result]:
+    """Measure how well a linear classifier tells which factor pairs of examples share.
+
+    A point: fix a factor, draw pairs of examples that share its value, and average the distances of
+    their codes in each dimension. The score is the accuracy of a logistic regression on other
+    points than it is fitted to; dimensions are divided by their deviation first, for the scale of
+    z may be free.
+
+    Source: Higgins et al. 2017, section 3.
+    """
+    return _measured(subject, "beta_score", _beta_score)
+
+
+def _beta_score(drawn: Drawn) -> Scores:
+    generator = drawn.generator()
+    (points, shared), (others, expected) = (
+        _points(drawn.codes, drawn.values, generator) for _ in range(2)
+    )
+    if drawn.values.shape[1] == 1:  # nothing to tell apart
+        return {"beta_score": torch.ones((), dtype=torch.float64)}
+    right = classifiers.linear(points, shared, others=others) == expected
+    return {"beta_score": right.double().mean()}
+
+
+def _points(
+    codes: Codes, values: FactorValues, generator: torch.Generator
+) -> tuple[Float[Tensor, "points latent"], Int[Tensor, " points"]]:
+    """Return mean distances in each dimension, and which factor was shared."""
+    each = -(-VOTES // values.shape[1])
+    points = []
+    for column in values.T:
+        one = torch.randint(len(codes), (each * BATCH,), generator=generator)
+        other = scores.sharing(column, one, size=1, generator=generator)[:, 0]
+        distances = (codes[one] - codes[other]).abs()
+        points.append(distances.view(each, BATCH, -1).mean(dim=1))
+    return torch.cat(points), torch.arange(len(points)).repeat_interleave(each)
+
+
+def _measured(subject: Subject, metric: str, score: Callable[[Drawn], Scores]) -> list[Result]:
+    """Score several draws of examples in each space; the value is their mean.
+
+    No repeat takes more than half of the examples there are, so that repeats differ; their spread
+    is too small an error where they overlap much.
+    """
+    factors, values = varying_factors(subject)
+    spaces = in_both_spaces(subject, training_means(subject))
+    repeats, samples = subject.evaluation.factor_repeats, subject.evaluation.factor_samples
+    samples = min(samples, len(values) // 2)
+    found: dict[str, list[Tensor]] = {}
+    for repeat in range(repeats):
+        generator = subject.generator(metric, repeat)
+        rows = torch.randperm(len(values), generator=generator)[:samples]
+        seed = int(torch.randint(2**62, (), generator=generator))
+        scored: Scores = {}
+        for suffix, codes in spaces.items():
+            if not scored or codes is not spaces[""]:
+                scored = score(Drawn(codes[rows], values[rows], factors, seed))
+            for name, each in scored.items():
+                found.setdefault(f"{name}{suffix}", []).append(each)
+        subject.progress(metric, repeat + 1, repeats)
+    return [
+        _result(subject, name, torch.stack(each), factors, samples) for name, each in found.items()
+    ]
+
+
+def _result(
+    subject: Subject,
+    metric: str,
+    found: Tensor,
+    factors: tuple[Factor, ...],
+    samples: int,
+) -> Result:
+    names = [factor.name for factor in factors]
+    by_factor = (
+        None if found.ndim == 1 else dict(zip(names, found.mean(dim=0).tolist(), strict=True))
+    )
+    repeats = found if found.ndim == 1 else found.mean(dim=1)
+    mean = mean_and_error(repeats)
+    return Result(
+        metric=metric,
+        value=mean.value,
+        standard_error=mean.standard_error if len(found) > 1 else None,
+        unit="no unit",
+        samples=samples,
+        seed=subject.seed,
+        split="train",
+        details={"repeats": repeats.tolist(), "factors": names, "by_factor": by_factor},
+    )
