@@ -15,14 +15,14 @@ GENERATION = "_generation"
 def in_both_spaces(subject: Subject, z: Codes) -> dict[str, Codes]:
     """Return codes by what a result's name ends in: as they are in z, and g(z) in z0; float64.
 
-    Where g is the identity both are one object.
+    Where g is the identity both are one object; a prior without z0 has codes in z alone.
     """
     z0 = from_codes(subject.model, z).z0
+    z = z.cpu().double()
     if z0 is None:
         return {"": z}
-    generation = z0.double()
-    z = z.cpu().double()
-    return {"": z, GENERATION: z if torch.equal(z, generation) else generation}
+    z0 = z0.double()
+    return {"": z, GENERATION: z if torch.equal(z, z0) else z0}
 
 
 def training_means(subject: Subject) -> Codes:

@@ -47,9 +47,10 @@ def test_losses_and_weights_are_those_of_one_process(alone, shared, capsys):
             assert error < 1e-10, key
         elif what == "loss/total":
             assert error < 1e-5, key
-        elif what.startswith("loss"):  # a term that is a small difference is worth less than that
-            rounding = distance(expected, alone[key.replace("float32", "float64")])
-            assert error < max(1e-5, 4 * rounding), key
+        elif what.startswith("loss"):  # a small difference of large numbers: in nats, not relative
+            scale = max(np.linalg.norm(expected), np.sqrt(len(expected)))
+            bound = 1e-3 if case == "batch norm" else 1e-5  # rounding turns units of a deep net on
+            assert np.linalg.norm(shared[key] - expected) < bound * scale, key
         kind = f"{case}, {precision}, {what.split('/')[0]}"
         worst[kind] = max(worst.get(kind, 0.0), error)
     with capsys.disabled():
