@@ -9,7 +9,8 @@ MI + TC + D = log q(z|x) - log p(z).
 
 For a prior that does not factorise, D = KL[q(z), p(z)] - TC: it is no dimension-wise KL, and the
 printed form would weight TC by beta - gamma. `form: auto` takes `printed` where p(z) factorises and
-`joint` where it does not; the two agree at gamma = 1.
+`joint` where it does not; the two agree at gamma = 1. Weights per batch divide the terms' weights, so
+beta - 1 as a whole: (beta / batch - 1) would reward TC.
 """
 
 from typing import Annotated, Literal, final
@@ -40,16 +41,23 @@ SAMPLING = {"stratified": stratified_log_weights, "weighted": weighted_log_weigh
 
 @final
 class BetaTcRegularizer(Regularizer):
-    """The decomposed KL; weights are per example."""
+    """The decomposed KL, each term's weight times `share`: 1, or one over the batch size."""
 
     log_weights: Tensor
 
     def __init__(
-        self, *, alpha: float, beta: float, gamma: float, form: Form, log_weights: Tensor
+        self,
+        *,
+        alpha: float,
+        beta: float,
+        gamma: float,
+        form: Form,
+        log_weights: Tensor,
+        share: float = 1.0,
     ) -> None:
         super().__init__()
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
-        self.form = form
+        self.form, self.share = form, share
         self.register_buffer("log_weights", log_weights, persistent=False)
 
     def terms(self, batch: Batch) -> dict[str, Term]:
@@ -60,18 +68,18 @@ class BetaTcRegularizer(Regularizer):
             _of_all(batch), batch.z, log_weights.to(batch.z.dtype)
         )
         log_p = batch.prior.log_prob(batch.z)
-        mutual_information = Term(log_q_given_x - log_q, self.alpha)
+        mutual_information = Term(log_q_given_x - log_q, self.share * self.alpha)
         total_correlation = log_q - log_q_product
         if self._is_joint(batch.prior):
             return {
                 "mutual_information": mutual_information,
-                "total_correlation": Term(total_correlation, self.beta - 1),
-                "marginal_kl": Term(log_q - log_p, self.gamma),
+                "total_correlation": Term(total_correlation, self.share * (self.beta - 1)),
+                "marginal_kl": Term(log_q - log_p, self.share * self.gamma),
             }
         return {
             "mutual_information": mutual_information,
-            "total_correlation": Term(total_correlation, self.beta),
-            "dimension_wise_kl": Term(log_q_product - log_p, self.gamma),
+            "total_correlation": Term(total_correlation, self.share * self.beta),
+            "dimension_wise_kl": Term(log_q_product - log_p, self.share * self.gamma),
         }
 
     def _is_joint(self, prior: LatentDensity) -> bool:
@@ -100,15 +108,15 @@ class BetaTc(RegularizerSpec):
     sampling: Literal["stratified", "weighted"] = "stratified"
     """Minibatch weights for q(z): `stratified` sums to one, `weighted` is biased."""
     weights_per: WeightsPer = "example"
-    """`batch` divides alpha, beta and gamma by training.batch_size, as the released code does."""
+    """`batch` divides the weight of each term by training.batch_size, as the released code does."""
 
     def build(self, latent_dim: int, training: Training) -> BetaTcRegularizer:
         """Return the regularizer; it needs at least two examples a batch."""
-        alpha, beta, gamma = (
-            per_example(weight, self.weights_per, training.batch_size)
-            for weight in (self.alpha, self.beta, self.gamma)
-        )
-        log_weights = SAMPLING[self.sampling](training.batch_size, training.dataset_size)
         return BetaTcRegularizer(
-            alpha=alpha, beta=beta, gamma=gamma, form=self.form, log_weights=log_weights
+            alpha=self.alpha,
+            beta=self.beta,
+            gamma=self.gamma,
+            form=self.form,
+            log_weights=SAMPLING[self.sampling](training.batch_size, training.dataset_size),
+            share=per_example(1.0, self.weights_per, training.batch_size),
         )

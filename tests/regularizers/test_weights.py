@@ -38,12 +38,13 @@ def test_beta_tc(per, divisor):
     }
 
 
-def test_beta_tc_joint_per_example():
-    spec = BetaTc(alpha=2.0, beta=5.0, gamma=8.0)
+@pytest.mark.parametrize(("per", "divisor"), [("example", 1), ("batch", BATCH)])
+def test_beta_tc_joint_never_rewards_total_correlation(per, divisor):
+    spec = BetaTc(alpha=2.0, beta=5.0, gamma=8.0, weights_per=per)
     assert weights(spec, Decoupled) == {
-        "mutual_information": 2.0,
-        "total_correlation": 4.0,
-        "marginal_kl": 8.0,
+        "mutual_information": 2 / divisor,
+        "total_correlation": 4 / divisor,
+        "marginal_kl": 8 / divisor,
     }
 
 
