@@ -9,8 +9,8 @@ MI + TC + D = log q(z|x) - log p(z).
 
 For a prior that does not factorise, D = KL[q(z), p(z)] - TC: it is no dimension-wise KL, and the
 printed form would weight TC by beta - gamma. `form: auto` takes `printed` where p(z) factorises and
-`joint` where it does not; the two agree at gamma = 1. Weights per batch divide the terms' weights, so
-beta - 1 as a whole: (beta / batch - 1) would reward TC.
+`joint` where it does not; the two agree at gamma = 1. Weights per batch divide the terms' weights,
+so beta - 1 as a whole: beta / batch - 1 would reward TC.
 """
 
 from typing import Annotated, Literal, final
