@@ -19,6 +19,8 @@ COLUMNS = 3
 SIZE = 5.5
 DECADE = 12.0
 """An axis whose values differ by more than this factor, all positive, is logarithmic."""
+FEW_DECADES = 1e3
+"""A logarithmic axis of a wider range than this has whole decades for ticks."""
 
 
 @final
@@ -170,10 +172,11 @@ def _direct(axes: Sequence[Axes], up: Quantity, values: Iterable[float]) -> None
     """Name the common axis, let it be logarithmic where values spread far, turn it upwards."""
     known = np.array(list(values))
     if known.min() > 0 and known.max() > DECADE * known.min():
+        subs = (1.0, 2.0, 5.0) if known.max() < FEW_DECADES * known.min() else (1.0,)
         for ax in axes:
             ax.set_yscale("log")
-            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+            ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+            ax.yaxis.set_major_formatter(FuncFormatter(_number))
             ax.yaxis.set_minor_locator(NullLocator())
     if up.lower_is_better:
         axes[0].invert_yaxis()  # shared by all
@@ -181,6 +184,13 @@ def _direct(axes: Sequence[Axes], up: Quantity, values: Iterable[float]) -> None
         if index % COLUMNS == 0:
             ax.set_ylabel(up.label)
         ax.set_title("better $\\nearrow$", loc="right", color=style.GREY, fontsize=7)
+
+
+def _number(value: float, _: object = None) -> str:
+    """Return a number of few digits as it is, another as a power of ten."""
+    if 1e-3 <= value < 1e5:
+        return f"{value:,.10g}"
+    return f"$10^{{{round(np.log10(value))}}}$"
 
 
 def _handles(methods: Sequence[Method], colours: Mapping[str, str]) -> list[Artist]:

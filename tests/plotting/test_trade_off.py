@@ -81,6 +81,14 @@ def test_values_that_spread_far_get_a_logarithmic_axis():
     assert draw().axes[0].get_yscale() == "linear"
     far = [*PAIRS, method("info", "standard_normal", [0.3], [90.0])]
     assert draw(far).axes[0].get_yscale() == "log"
+    for most in (90.0, 7e11):
+        figure = draw([*PAIRS, method("info", "standard_normal", [0.3], [most])])
+        figure.draw_without_rendering()
+        ax = figure.axes[0]
+        low, high = sorted(ax.get_ylim())
+        shown = [tick for tick in ax.get_yticks() if low <= tick <= high]
+        assert 3 <= len(shown) <= 9
+        assert all(label.get_text() for label in ax.get_yticklabels())
     below = [*far, method("info", "decoupled", [0.3], [-1.0])]
     assert draw(below).axes[0].get_yscale() == "linear"
 
