@@ -73,20 +73,16 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(
-        title=None if title is None else Text(visible(title)),
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title_style="bold",
-    )
+    title = None if title is None else visible(title)
+    columns, rows = [*map(visible, columns)], [[*map(visible, row)] for row in rows]
+    drawn = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    drawn.title = None if title is None else Text(title)
     for position, column in enumerate(columns):
         cells = [row[position] for row in rows]
         is_numeric = all(map(NUMBER.fullmatch, cells))
-        drawn.add_column(
-            Text(visible(column)), justify="right" if is_numeric else "left", overflow="fold"
-        )
+        drawn.add_column(Text(column), justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(visible(cell)) for cell in row))
+        drawn.add_row(*map(Text, row))
     console = Console(highlight=False, stderr=to_stderr)
     if not console.is_terminal:
         console = Console(highlight=False, stderr=to_stderr, width=UNBOUNDED)
@@ -125,6 +121,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        speak_plainly()
         try:
             with shown_on_demand():
                 if launch.launched():

@@ -4,7 +4,6 @@ Source: Matthey, Higgins, Hassabis and Lerchner 2017.
 """
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, Annotated, ClassVar, Literal, final
 
@@ -17,6 +16,7 @@ from dpvae_cli.data.factors import dealing_order, dealt
 from dpvae_cli.data.locations import VARIABLE, candidates, first_with
 from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation.errors import MissingError
+from dpvae_cli.foundation.files import DAMAGED
 from dpvae_cli.foundation.progress import tell
 from dpvae_cli.foundation.shapes import FactorValues, Stored
 
@@ -33,7 +33,7 @@ FACTORS = (
 SHAPE = 1
 BLOCK = 4_096
 """Images that are unpacked together."""
-UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (OSError, ValueError, *DAMAGED)
 
 
 @final

@@ -66,9 +66,13 @@ ODD = {
     "opaque alpha": lambda: of_colour(RED).convert("RGBA"),
     "YCbCr": lambda: of_colour(RED).convert("YCbCr"),
 }
+RAW_YCBCR = pytest.mark.skipif(
+    int(Image.__version__.split(".")[0]) < 13, reason="older Pillow cannot read what it wrote"
+)
+CASES = [pytest.param(make, marks=[RAW_YCBCR] * (name == "YCbCr")) for name, make in ODD.items()]
 
 
-@pytest.mark.parametrize("make", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("make", CASES, ids=ODD)
 def test_other_colours_are_converted(tmp_path, make):
     path = tmp_path / "a.tif"
     make().save(path)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.docs.pages import CLI_PAGE, PAGES, ROOT, blocks, look_for, play, play_console
 
@@ -12,6 +13,9 @@ IDS = [page.name for page in PAGES]
 each_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
 NAMED = re.compile(r"`([\w/]+\.py)::([\w.]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+SHOWN = re.compile(r"<(?:img|a)\b[^>]*\b(?:src|href)=\"([^\"]+)\"")
+REFERENCE = re.compile(r"^\[[^\]]+\]: (\S+)", re.MULTILINE)
+PICTURES = (".png", ".jpg", ".gif", ".svg")
 
 
 @pytest.fixture(autouse=True)
@@ -67,25 +71,68 @@ def test_a_wrong_name_would_be_noticed():
     assert "test_another_name" not in defined(here)
 
 
-@each_page
-def test_links_lead_somewhere(page):
+LINKED = [*PAGES, ROOT / "CHANGELOG.md"]
+
+
+def targets(page):
+    """Return what a page links to or shows, but for other sites, code blocks left out."""
     text = "".join(re.split(r"^```.*?^```$", page.read_text(encoding="utf-8"), flags=re.M | re.S))
-    for target in LINK.findall(text):
+    text = re.sub(r"`[^`\n]*`", "", text)
+    found = [*LINK.findall(text), *SHOWN.findall(text), *REFERENCE.findall(text)]
+    return [target for target in found if "://" not in target and not target.startswith("mailto:")]
+
+
+@pytest.mark.parametrize("page", LINKED, ids=[page.name for page in LINKED])
+def test_links_lead_somewhere(page):
+    for target in targets(page):
         file, _, anchor = target.partition("#")
-        if "://" in target:
-            continue
         found = (page.parent / file) if file else page
         assert found.exists(), f"{page.name} links to {target}"
+        assert found.resolve().is_relative_to(ROOT), f"{page.name} links to {target}"
         if anchor:
             assert anchor in anchors(found), f"{page.name} links to {target}"
 
 
 def anchors(page):
-    """Return the anchors that GitHub gives the headings of a page."""
+    """Return the anchors that GitHub gives the headings of a page; the second of a name has -1."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.M)
-    return {
-        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    found: list[str] = []
+    for heading in headings:
+        named = re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
+        again = sum(re.fullmatch(rf"{named}(-\d+)?", other) is not None for other in found)
+        found.append(f"{named}-{again}" if again else named)
+    return set(found)
+
+
+def test_pictures_are_whole_and_shown():
+    """Every picture that a page shows opens, and none lies about that no page shows."""
+    shown = {
+        (page.parent / target).resolve()
+        for page in LINKED
+        for target in targets(page)
+        if Path(target).suffix in PICTURES
     }
+    for picture in shown:
+        with Image.open(picture) as image:
+            image.verify()
+    assert shown >= {path for path in (ROOT / "docs").rglob("*") if path.suffix in PICTURES}
+
+
+def test_every_page_is_reached_from_the_readme():
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        linked = [(page.parent / target.partition("#")[0]).resolve() for target in targets(page)]
+        waiting += [path for path in linked if path.suffix == ".md" and path not in reached]
+    assert reached >= set(LINKED)
+
+
+def test_a_wrong_link_would_be_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text('# A b\n# A b\n[x](a.md#b)\n<img src="p.png">\n`[y](z)`\n[r]: q.md\n')
+    assert targets(page) == ["a.md#b", "p.png", "q.md"]
+    assert anchors(page) == {"a-b", "a-b-1"}
 
 
 @each_page

@@ -20,7 +20,7 @@ from tests.trust import hostile
 
 GOOD = (0, 2, 3, 4)
 """Done; or the user's input, missing data, or a bad checkpoint."""
-SHORT = {"recipes": 120, "overrides": 80, "studies": 60, "dry-runs": 25, "arguments": 50}
+SHORT = {"recipes": 60, "overrides": 40, "studies": 30, "dry-runs": 15, "arguments": 25}
 LONG = {
     "recipes": 3_600,
     "overrides": 2_600,
@@ -156,14 +156,14 @@ def test_fifty_processes():
     cases(50, again=True)(both(run))()
 
 
-@pytest.mark.parametrize("word", [b"\xff\xfe.yaml", "é漢字.yaml".encode()])
-def test_file_names_of_any_bytes_are_told_on_any_terminal(word, monkeypatch):
+def test_file_names_of_any_bytes_are_told_on_any_terminal(monkeypatch):
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    Path(word.decode("utf-8", "surrogateescape")).write_text(hostile.BASES["vae_moons"])
+    odd = b"\xff\xfe \xc3\xa9.yaml"
+    Path(odd.decode("utf-8", "surrogateescape")).write_text(hostile.BASES["vae_moons"])
     command = [sys.executable, "-m", "dpvae_cli", "recipes", "validate"]
-    good = subprocess.run([*command, word], capture_output=True, check=False, timeout=100)
+    good = subprocess.run([*command, odd], capture_output=True, check=False, timeout=100)
     assert (good.returncode, good.stderr) == (0, b"")
-    bad = subprocess.run([*command, word, b"seed=x"], capture_output=True, check=False, timeout=100)
+    bad = subprocess.run([*command, odd, b"seed=x"], capture_output=True, check=False, timeout=100)
     assert bad.returncode == 2
     assert b"seed=x" in bad.stderr
     assert b"Traceback" not in bad.stderr

@@ -21,6 +21,7 @@ SMALL_ARRAYS = tuple(part for part in SMALL if not part.startswith("data."))
 OPENERS = {
     "torch.load": {"foundation/tensor_files.py"},
     "np.load": {"foundation/files.py", "data/arrays.py", "data/picture_cache.py"},
+    "np.lib.format.read_array": {"data/dsprites.py"},
     "loadmat": {"data/svhn.py"},
     "export.load": {"evaluation/exported.py"},
     "jit.load": {"evaluation/exported.py"},
@@ -138,15 +139,21 @@ def everywhere(pattern, write):
 
 
 PLACES = {
-    "a checkpoint": ("run/checkpoint.pt", saved, ["sample", "run"], 4, "more than tensors"),
+    "a checkpoint": (
+        "run/checkpoint.pt",
+        saved,
+        ["sample", "run"],
+        4,
+        "something else than tensors",
+    ),
     "a bare pickle as checkpoint": ("run/checkpoint.pt", raw, ["encode", "run"], 4, "checkpoint"),
-    "best.pt": ("run/best.pt", saved, ["eval", "run", "--best", *QUIET], 4, "more than tensors"),
+    "best.pt": ("run/best.pt", saved, ["eval", "run", "--best", *QUIET], 4, "else than tensors"),
     "a checkpoint to go on from": (
         "run/checkpoint.pt",
         saved,
         ["train", "--resume", "--run-dir", "run"],
         4,
-        "more than tensors",
+        "else than tensors",
     ),
     "a checkpoint drawn": ("run/checkpoint.pt", saved, ["plot", "samples", "run"], 4, "tensors"),
     "a checkpoint reported on": ("run/checkpoint.pt", saved, ["report", "run"], 0, ""),
@@ -214,6 +221,13 @@ PLACES = {
         [*FROM_FOLDER, "--run-dir", "new"],
         3,
         "bad.png: no picture",
+    ),
+    "dSprites": (
+        "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
+        lambda path, trap: np.savez(path, latents_classes=objects(trap), imgs=objects(trap)),
+        ["train", "vae_moons", "data=dsprites", *SMALL_ARRAYS, "--data-root", ".", *QUIET],
+        3,
+        "cannot be read as dSprites",
     ),
     "SVHN": (
         "train_32x32.mat",
@@ -314,5 +328,6 @@ def test_no_other_place_opens_files():
     for name, text in texts.items():
         found = [word for word in FORBIDDEN if re.search(rf"(?<![\w.]){re.escape(word)}", text)]
         assert not found, f"{name}: {found}"
-        assert text.count("np.load(") == text.count("allow_pickle=False"), name
+        arrays = text.count("np.load(") + text.count("format.read_array(")
+        assert arrays == text.count("allow_pickle=False"), name
         assert text.count("torch.load(") == text.count("weights_only=True"), name
