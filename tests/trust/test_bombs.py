@@ -17,8 +17,9 @@ import torch
 from scipy.io import savemat
 
 import dpvae_cli as dpvae
-from dpvae_cli.data import Arrays, BinarizedMnist, Mnist, Svhn
+from dpvae_cli.data import Arrays, BinarizedMnist, Dsprites, Mnist, Svhn
 from dpvae_cli.data import mnist as mnist_module
+from dpvae_cli.data.dsprites import FILE as DSPRITES
 from dpvae_cli.evaluation import inception, reference
 from dpvae_cli.foundation import strangers
 from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageError
@@ -202,13 +203,20 @@ def test_an_archive_that_would_fill_memory_is_not_unpacked(read, monkeypatch):
 
 @pytest.mark.parametrize("shape", [(10**15, 2), (2**62, 2), (10**30, 2), (-1, 2)])
 def test_a_header_that_lies_is_no_data(shape):
-    said = (
-        repr({"descr": "<f4", "fortran_order": False, "shape": shape}).encode().ljust(118) + b"\n"
-    )
-    header = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(said)) + said
-    Path("x.npy").write_bytes(header + bytes(100))
+    Path("x.npy").write_bytes(lying(shape))
     with pytest.raises(MissingError, match=r"x\.npy cannot be read"):
         Arrays(path="x.npy").load()
+    with zipfile.ZipFile(DSPRITES, "w") as archive:
+        archive.writestr("latents_classes.npy", lying(shape))
+        archive.writestr("imgs.npy", lying(shape))
+    with pytest.raises(MissingError, match="cannot be read as dSprites"):
+        Dsprites().load(Path())
+
+
+def lying(shape):
+    """Return a .npy of a hundred bytes that says it is of this shape."""
+    said = repr({"descr": "<f4", "fortran_order": False, "shape": shape}).encode().ljust(118)
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(said) + 1) + said + b"\n" + bytes(100)
 
 
 @pytest.fixture(scope="module")
