@@ -18,7 +18,7 @@ def screen(monkeypatch):
     def stand(*, is_terminal):
         text = io.StringIO()
         out = Console(file=text, force_terminal=is_terminal, width=100, legacy_windows=False)
-        monkeypatch.setattr(console, "stderr", lambda: out)
+        monkeypatch.setattr(console, "stderr", lambda **_: out)
         return text
 
     return stand
