@@ -154,7 +154,7 @@ def runs(content: Content) -> Table:
             (
                 _words(run.label),
                 _words(recipe.name if recipe else "-"),
-                _words(words(recipe.prior.kind) if recipe else "-"),
+                _words(words(recipe.prior_name) if recipe else "-"),
                 Entry(str(recipe.seed) if recipe else "-"),
                 Entry("-" if run.iteration is None else f"{run.iteration:,}"),
                 _words(state),
