@@ -26,6 +26,7 @@ def options(description: str) -> Namespace:
     parser.add_argument("--data", choices=("moons", "mnist"), default="moons")
     parser.add_argument("--train", type=int, default=10_000, help="training examples")
     parser.add_argument("--iterations", type=int, default=4_000, help="steps of the VAE's training")
+    parser.add_argument("--beta", type=float, help="weight of the KL in the VAE's training")
     parser.add_argument("--fit", type=int, default=5_000, help="steps of a prior's fit, at most")
     parser.add_argument("--priors", nargs="+", default=["decoupled", "spline"], metavar="KIND")
     parser.add_argument("--samples", type=int, default=2_000, help="samples of each measurement")
@@ -62,7 +63,10 @@ def measure(model: dpvae.VAE, data: Dataset, asked: Namespace) -> list[Result]:
     metrics += ["fid", "fid_lp"] if asked.fid else []
     count = asked.samples
     sizes = Evaluation(
-        samples=count, manifold_samples=count, fid_samples=asked.fid_samples, fid_images=2_000
+        samples=count,
+        manifold_samples=count,
+        fid_samples=asked.fid_samples,
+        fid_images=2 * asked.fid_samples,
     )
     features = dpvae.FeatureOptions(dimensions=asked.fid)
     return dpvae.evaluate(

@@ -50,9 +50,9 @@ def networks(shape: tuple[int, ...], latent_dim: int) -> tuple[nn.Module, nn.Mod
 
 
 def train(
-    encoder: nn.Module, decoder: nn.Module, x: Tensor, *, scale: float, iterations: int
+    encoder: nn.Module, decoder: nn.Module, x: Tensor, *, scale: float, beta: float, iterations: int
 ) -> None:
-    """Minimise the negative ELBO: squared error over 2 scale^2, and KL to the standard normal."""
+    """Minimise squared error over 2 scale^2, plus beta times the KL to the standard normal."""
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
     for _ in range(iterations):
         batch = x[torch.randint(len(x), (BATCH,))]
@@ -61,20 +61,18 @@ def train(
         error = (batch - decoder(z)).square().sum() / (2 * scale**2)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
         optimizer.zero_grad()
-        ((error + kl) / BATCH).backward()
+        ((error + beta * kl) / BATCH).backward()
         optimizer.step()
 
 
 def through_files(mean: Tensor, log_variance: Tensor, asked: Namespace) -> Tensor:
     """Return codes of a prior that commands fit: nothing but arrays passes to and fro."""
     np.savez(asked.out / "codes.npz", mean=mean.numpy(), log_variance=log_variance.numpy())
-    fit = (
-        f"fit-prior --codes codes.npz --prior spline --out prior.pt fitting.iterations={asked.fit}"
-    )
-    for command in (fit, "sample prior.pt -n 1000 --out z.npz"):
-        subprocess.run(
-            [sys.executable, "-m", "dpvae_cli", *command.split()], cwd=asked.out, check=True
-        )
+    fit = "fit-prior --codes codes.npz --prior spline --out prior.pt --overwrite"
+    draw = "sample prior.pt -n 1000 --out z.npz"
+    for words in (f"{fit} fitting.iterations={asked.fit}", draw):
+        command = [sys.executable, "-m", "dpvae_cli", *words.split()]
+        subprocess.run(command, cwd=asked.out, check=True)
     return torch.from_numpy(np.load(asked.out / "z.npz")["z"])
 
 
@@ -85,7 +83,8 @@ def main() -> None:
     x = data.train.examples()
     torch.manual_seed(asked.seed)
     encoder, decoder = networks(data.example_shape, latent_dim)
-    train(encoder, decoder, x, scale=scale, iterations=asked.iterations)
+    beta = asked.beta or 1.0
+    train(encoder, decoder, x, scale=scale, beta=beta, iterations=asked.iterations)
 
     with torch.no_grad():
         mean, log_variance = encoder(x)

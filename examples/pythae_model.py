@@ -57,7 +57,9 @@ def trained(x: Tensor, asked: Namespace) -> BetaVAE:
     torch.manual_seed(asked.seed)
     own = [MoonsEncoder(), MoonsDecoder()] if asked.data == "moons" else []
     config = BetaVAEConfig(
-        input_dim=tuple(x.shape[1:]), latent_dim=LATENT_DIM[asked.data], beta=BETA[asked.data]
+        input_dim=tuple(x.shape[1:]),
+        latent_dim=LATENT_DIM[asked.data],
+        beta=asked.beta or BETA[asked.data],
     )
     settings = BaseTrainerConfig(
         output_dir=str(asked.out / "pythae"),
