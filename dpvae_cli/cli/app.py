@@ -9,6 +9,7 @@ from dpvae_cli.cli import (
     doctor,
     encode,
     evaluate,
+    fit_prior,
     plot,
     reconstruct,
     report,
@@ -55,7 +56,18 @@ def _options(
     """Train, sample, evaluate, traverse and plot VAEs with decoupled priors."""
 
 
-for module in (train, sample, reconstruct, encode, evaluate, traverse, reproduce, report, doctor):
+for module in (
+    train,
+    sample,
+    reconstruct,
+    encode,
+    evaluate,
+    fit_prior,
+    traverse,
+    reproduce,
+    report,
+    doctor,
+):
     module.register(app)
 app.add_typer(plot.plot, name="plot")
 app.add_typer(recipes, name="recipes")
