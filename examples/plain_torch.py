@@ -68,7 +68,7 @@ def train(
 def through_files(mean: Tensor, log_variance: Tensor, asked: Namespace) -> Tensor:
     """Return codes of a prior that commands fit: nothing but arrays passes to and fro."""
     np.savez(asked.out / "codes.npz", mean=mean.numpy(), log_variance=log_variance.numpy())
-    fit = "fit-prior --codes codes.npz --prior spline --out prior.pt --overwrite"
+    fit = f"fit-prior --codes codes.npz --prior {asked.priors[-1]} --out prior.pt --overwrite"
     draw = "sample prior.pt -n 1000 --out z.npz"
     for words in (f"{fit} fitting.iterations={asked.fit}", draw):
         command = [sys.executable, "-m", "dpvae_cli", *words.split()]
