@@ -6,6 +6,7 @@ import typer
 
 from dpvae_cli.cli import (
     console,
+    diagnose,
     doctor,
     encode,
     evaluate,
@@ -55,7 +56,10 @@ def _options(
     """Train, sample, evaluate, traverse and plot VAEs with decoupled priors."""
 
 
-for module in (train, sample, reconstruct, encode, evaluate, traverse, reproduce, report, doctor):
+for module in (
+    *(train, sample, reconstruct, encode, evaluate, diagnose, traverse),
+    *(reproduce, report, doctor),
+):
     module.register(app)
 app.add_typer(plot.plot, name="plot")
 app.add_typer(recipes, name="recipes")

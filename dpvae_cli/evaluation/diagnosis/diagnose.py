@@ -19,6 +19,7 @@ from dpvae_cli.recipe import Evaluation, Fitting
 from dpvae_cli.sampling.encodings import EncodedTraining
 
 TRIED = ("decoupled", "spline", "mixture")
+SHORT = Fitting(iterations=1_000, learning_rate=5e-3)
 
 
 @final
@@ -39,7 +40,7 @@ class Budget:
     samples: int = 4_000
     components: int = 10_000
     tried: tuple[str, ...] = TRIED
-    fitting: Fitting = Fitting(iterations=1_000, batch_size=1_000, learning_rate=5e-3)
+    fitting: Fitting = SHORT
     fitted_codes: int = 20_000
 
 
