@@ -17,6 +17,7 @@ from dpvae_cli.version import __version__
 if TYPE_CHECKING:
     from dpvae_cli.evaluation.evaluate import evaluate
     from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.fitting.fit import FittedPrior, fit_prior, load_prior
     from dpvae_cli.likelihoods import Bernoulli, Gaussian
     from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
     from dpvae_cli.mathematics.frechet import frechet_distance
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         StandardNormal,
         Vamp,
     )
-    from dpvae_cli.recipe import Recipe
+    from dpvae_cli.recipe import Fitting, Recipe
     from dpvae_cli.training.loop import load, train
 
 _PLACES = {
@@ -42,6 +43,8 @@ _PLACES = {
     "Decoupled": "dpvae_cli.priors",
     "DiagonalGaussian": "dpvae_cli.mathematics.gaussian",
     "FeatureOptions": "dpvae_cli.evaluation.features",
+    "FittedPrior": "dpvae_cli.fitting.fit",
+    "Fitting": "dpvae_cli.recipe",
     "Gaussian": "dpvae_cli.likelihoods",
     "Mixture": "dpvae_cli.priors",
     "Recipe": "dpvae_cli.recipe",
@@ -52,9 +55,11 @@ _PLACES = {
     "Vamp": "dpvae_cli.priors",
     "build": "dpvae_cli.model",
     "evaluate": "dpvae_cli.evaluation.evaluate",
+    "fit_prior": "dpvae_cli.fitting.fit",
     "frechet_distance": "dpvae_cli.mathematics.frechet",
     "kernel_distance": "dpvae_cli.mathematics.kernel_distance",
     "load": "dpvae_cli.training.loop",
+    "load_prior": "dpvae_cli.fitting.fit",
     "train": "dpvae_cli.training.loop",
 }
 
@@ -66,6 +71,8 @@ __all__ = [
     "Decoupled",
     "DiagonalGaussian",
     "FeatureOptions",
+    "FittedPrior",
+    "Fitting",
     "Gaussian",
     "Mixture",
     "Recipe",
@@ -76,9 +83,11 @@ __all__ = [
     "__version__",
     "build",
     "evaluate",
+    "fit_prior",
     "frechet_distance",
     "kernel_distance",
     "load",
+    "load_prior",
     "train",
 ]
 

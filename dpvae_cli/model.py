@@ -14,8 +14,7 @@ from dpvae_cli.likelihoods import Likelihood, LikelihoodSpec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.mistakes import did_you_mean
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.sections import of_word
 
 CHECKED = 16
 """Examples of the training data that a model is tried on before it is used with it."""
@@ -96,6 +95,21 @@ class VAE(nn.Module):
             )
         return self._example_shape
 
+    def with_prior(self, prior: Prior) -> "VAE":
+        """Return the same encoder, decoder and likelihood under another prior; they are shared.
+
+        Raises:
+            UsageError: the prior is of another number of dimensions.
+        """
+        return VAE(
+            encoder=self.encoder,
+            decoder=self.decoder,
+            likelihood=self.likelihood,
+            prior=prior,
+            latent_dim=self.latent_dim,
+            example_shape=self._example_shape,
+        )
+
     def encode(self, x: Examples) -> DiagonalGaussian:
         """Return q(z|x): `mean`, `log_variance`, `log_prob(z)`, `sample()`."""
         posterior = self.encoder(x)
@@ -148,7 +162,7 @@ def _likelihood(given: Likelihood | LikelihoodSpec | str) -> Likelihood:
     """Return the likelihood that a word or a spec stands for, or the one given."""
     if isinstance(given, Likelihood):
         return given
-    spec: LikelihoodSpec = _of_word("likelihood", given) if isinstance(given, str) else given
+    spec: LikelihoodSpec = of_word("likelihood", given) if isinstance(given, str) else given
     return spec.build()
 
 
@@ -165,7 +179,7 @@ def _prior(
                 f"latent_dim={latent_dim}, but the prior has {given.latent_dim} dimensions"
             )
         return given
-    spec: PriorSpec = _of_word("prior", given) if isinstance(given, str) else given
+    spec: PriorSpec = of_word("prior", given) if isinstance(given, str) else given
     if latent_dim is None:
         raise UsageError(
             "the prior has to be built and the number of latent dimensions is not known",
@@ -174,17 +188,6 @@ def _prior(
     if complaint := spec.complaint(latent_dim):
         raise UsageError(f"prior: {complaint}")
     return spec.build(latent_dim, encoder, example_shape)
-
-
-def _of_word(section: str, word: str) -> Any:
-    """Return the spec of a kind with its defaults."""
-    allowed = kinds(section)
-    if word not in allowed:
-        raise UsageError(
-            f"{section}={word!r} is no kind{did_you_mean(word, allowed)}",
-            hint=f"Words: {', '.join(allowed)}.",
-        )
-    return allowed[word]()
 
 
 def _moments(posterior: object) -> tuple[Tensor, Tensor]:

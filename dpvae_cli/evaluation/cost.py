@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import torch
 
-from dpvae_cli.evaluation.skl import mean_and_error
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.results import Result
+from dpvae_cli.mathematics.estimates import mean_and_error
 
 ROWS, REPEATS = 1_000, 20
 """Codes of each call, and calls that are timed, after one that is not."""

@@ -16,11 +16,11 @@ from torch import Tensor
 from dpvae_cli.data import Factor
 from dpvae_cli.evaluation import classifiers
 from dpvae_cli.evaluation.codes import in_both_spaces, training_means, varying_factors
-from dpvae_cli.evaluation.skl import mean_and_error
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, FactorValues, Indices
 from dpvae_cli.mathematics import disentanglement as scores
+from dpvae_cli.mathematics.estimates import mean_and_error
 
 BINS = 20
 VOTES, BATCH = 800, 100

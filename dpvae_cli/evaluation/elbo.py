@@ -6,12 +6,12 @@ import torch
 
 from dpvae_cli.data import Split
 from dpvae_cli.evaluation.kl_decomposition import decompose_kl
-from dpvae_cli.evaluation.skl import Estimate, mean_and_error
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.mathematics.estimates import Estimate, mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import encode, reconstruction

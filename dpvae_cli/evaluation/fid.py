@@ -12,11 +12,11 @@ from torch import Tensor
 
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics, feature_statistics
 from dpvae_cli.evaluation.features import Metric, are_images
-from dpvae_cli.evaluation.skl import mean_and_error
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes
+from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.frechet import frechet_distance
 from dpvae_cli.mathematics.kernel_distance import mean_over_subsets, mmd_of_subsets, subset_size
 from dpvae_cli.sampling.encodings import decode

@@ -9,10 +9,10 @@ from typing import NamedTuple, final
 
 import torch
 
-from dpvae_cli.evaluation.skl import Estimate, mean_and_error
 from dpvae_cli.evaluation.subject import Progress, no_progress
 from dpvae_cli.foundation.shapes import PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.mathematics.estimates import Estimate, mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.samples import from_codes

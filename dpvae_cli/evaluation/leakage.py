@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpvae_cli.evaluation.skl import mean_and_error
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.results import Result
+from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.sampling.samples import from_codes, prior_samples
 
 HEADLINE = 0.05

@@ -4,11 +4,11 @@ from typing import Any
 
 from torch import Tensor
 
-from dpvae_cli.evaluation.skl import mean_and_error
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.sampling.encodings import decode
 from dpvae_cli.sampling.samples import lowest, prior_samples
 

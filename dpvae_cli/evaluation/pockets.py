@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dpvae_cli.evaluation.skl import Estimate, mean_and_error
 from dpvae_cli.evaluation.subject import Progress, Subject, no_progress
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.mathematics.estimates import Estimate, mean_and_error
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import encode
 from dpvae_cli.sampling.paths import Space, straight

@@ -10,11 +10,11 @@ from torch import Tensor
 from dpvae_cli.data import Split
 from dpvae_cli.evaluation import classifiers
 from dpvae_cli.evaluation.codes import in_both_spaces, training_means
-from dpvae_cli.evaluation.skl import mean_and_error
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, OtherCodes
+from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.sampling.encodings import encode
 
 NEIGHBOURS = 5

@@ -14,15 +14,9 @@ from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.divergences import kl_nearest_neighbours
+from dpvae_cli.mathematics.estimates import Estimate, mean_and_error
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.samples import LatentSamples, from_codes, prior_samples
-
-
-class Estimate(NamedTuple):
-    """A mean and its standard error."""
-
-    value: float
-    standard_error: float
 
 
 class SymmetricKl(NamedTuple):
@@ -51,13 +45,6 @@ def _log_ratio(samples: LatentSamples) -> Tensor:
     """Return log q(z) - log p(z)."""
     assert samples.log_q is not None
     return samples.log_q - samples.log_p.double()
-
-
-def mean_and_error(values: Tensor) -> Estimate:
-    """Return the mean of independent values and its standard error, NaN for one value alone."""
-    values = values.double()
-    spread = float(values.std()) if len(values) > 1 else math.nan
-    return Estimate(float(values.mean()), spread / math.sqrt(len(values)))
 
 
 def skl(subject: Subject) -> list[Result]:

@@ -35,6 +35,14 @@ class CheckpointError(DpvaeError):
     exit_code = 4
 
 
+class OtherFileError(CheckpointError):
+    """The file is one of ours, but of another kind than was asked for."""
+
+    def __init__(self, message: str, *, format: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.format = format
+
+
 class DivergedError(DpvaeError):
     """Training met a value that is not finite (exit code 5)."""
 

@@ -18,12 +18,17 @@ AnyPrior = Annotated[
     StandardNormal | Decoupled | Spline | Autoregressive | Mixture | Vamp | Resampled,
     Field(discriminator="kind"),
 ]
+LearnedPrior = Annotated[
+    Decoupled | Spline | Autoregressive | Mixture | Vamp | Resampled, Field(discriminator="kind")
+]
+"""Priors that have something to learn, and so can be fitted to codes."""
 
 __all__ = [
     "AnyPrior",
     "Autoregressive",
     "Decoupled",
     "DecoupledPrior",
+    "LearnedPrior",
     "LogNormaliser",
     "Mixture",
     "MixturePrior",

@@ -134,6 +134,8 @@ class PriorSpec(Spec, ABC):
     kind: str
     has_generation: ClassVar[bool]
     """Whether the priors it builds have a generation space z0."""
+    needs_encoder: ClassVar[bool] = False
+    """Whether the priors it builds are made of the VAE's encoder."""
 
     @abstractmethod
     def complaint(self, latent_dim: int) -> str | None:

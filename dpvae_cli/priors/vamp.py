@@ -100,6 +100,7 @@ class Vamp(PriorSpec):
 
     kind: Literal["vamp"] = "vamp"
     has_generation: ClassVar[bool] = False
+    needs_encoder: ClassVar[bool] = True
     pseudo_inputs: Annotated[int, Field(ge=1, le=10_000)] = 500
     """K (paper: 500)."""
     range: Range | None = None

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from dpvae_cli.recipe.editor_schema import json_schema
     from dpvae_cli.recipe.loading import load
     from dpvae_cli.recipe.mistakes import Mistake, RecipeError
-    from dpvae_cli.recipe.schema import Evaluation, Recipe, Training
+    from dpvae_cli.recipe.schema import Evaluation, Fitting, Recipe, Training
 
 _PLACES = {
     "Evaluation": "schema",
+    "Fitting": "schema",
     "Mistake": "mistakes",
     "Recipe": "schema",
     "RecipeError": "mistakes",
@@ -29,6 +30,7 @@ _PLACES = {
 
 __all__ = [
     "Evaluation",
+    "Fitting",
     "Mistake",
     "Recipe",
     "RecipeError",

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from dpvae_cli.architectures import AnyArchitecture
-from dpvae_cli.priors import AnyPrior, Decoupled
+from dpvae_cli.priors import AnyPrior
 from dpvae_cli.recipe.mistakes import KeyPath, Mistake, did_you_mean, dotted, shown
 from dpvae_cli.recipe.reading import Tree
 from dpvae_cli.recipe.scalars import plain_scalar
@@ -32,6 +32,7 @@ PROBLEMS = {
 }
 WRONG_LENGTH = ("missing", "too_short", "too_long")
 WRONG_KIND = ("union_tag_invalid", "union_tag_not_found", "model_attributes_type")
+PRIORS = ("prior", "fit_prior")
 YES_AND_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -48,15 +49,16 @@ def complaints(error: ValidationError, tree: Tree) -> list[Mistake]:
         for path, details in grouped.items()
         if path not in shallow
     ]
-    misfit = _misfit_of_prior(values, {path[:1] for path in grouped})
-    if misfit is not None:
-        mistakes.append(Mistake(tree.place(("prior",)), "prior", misfit))
+    for section in PRIORS:
+        misfit = _misfit_of_prior(section, values, {path[:1] for path in grouped})
+        if misfit is not None:
+            mistakes.append(Mistake(tree.place((section,)), section, misfit))
     return mistakes
 
 
 def _path(detail: ErrorDetails) -> KeyPath:
     """Return where it is wrong, without union tags and names of union branches."""
-    section, *rest = detail["loc"] or ("prior",)
+    section, *rest = detail["loc"] or (detail["ctx"]["section"],)
     if section in SECTIONS_WITH_KIND:
         rest = rest[1:]
     indices = [part for part in rest[1:] if isinstance(part, int)]
@@ -65,12 +67,15 @@ def _path(detail: ErrorDetails) -> KeyPath:
     return (section, *rest[:1], *indices)
 
 
-def _misfit_of_prior(values: dict[str, Any], faulty: set[KeyPath]) -> str | None:
-    """Return the prior's complaint, which pydantic only asks for in an otherwise good recipe."""
-    if faulty & {("prior",), ("architecture",)} or "architecture" not in values:
+def _misfit_of_prior(section: str, values: dict[str, Any], faulty: set[KeyPath]) -> str | None:
+    """Return a prior's complaint, which pydantic only asks for in an otherwise good recipe."""
+    if faulty & {(section,), ("architecture",)} or "architecture" not in values:
         return None
     architecture = TypeAdapter[Any](AnyArchitecture).validate_python(values["architecture"])
-    prior = TypeAdapter[Any](AnyPrior).validate_python(values.get("prior", Decoupled()))
+    given = values.get(section, Recipe.model_fields[section].default)
+    if given is None:
+        return None
+    prior = TypeAdapter[Any](AnyPrior).validate_python(given)
     complaint: str | None = prior.complaint(architecture.latent_dim)
     return complaint
 

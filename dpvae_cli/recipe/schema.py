@@ -1,6 +1,6 @@
 """The recipe: one frozen object that says everything about a run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, final, get_args
 
@@ -11,7 +11,8 @@ from dpvae_cli.architectures import AnyArchitecture
 from dpvae_cli.data import AnyData
 from dpvae_cli.foundation.spec import DefaultsTo, Numbers, Spec
 from dpvae_cli.likelihoods import AnyLikelihood
-from dpvae_cli.priors import AnyPrior, Decoupled
+from dpvae_cli.priors import AnyPrior, Decoupled, LearnedPrior
+from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.regularizers import AnyRegularizer
 
 Positive = Annotated[int, Field(ge=1)]
@@ -48,6 +49,24 @@ class Training(Spec):
     """Iterations between two writes of checkpoint.pt."""
     tensorboard: bool = False
     """Also write the logged numbers for TensorBoard (extra: dpvae-cli[tensorboard])."""
+
+
+@final
+class Fitting(Spec):
+    """How a prior is fitted to the codes of a trained VAE: `fit_prior`, and `dpvae fit-prior`."""
+
+    iterations: Positive = 3_000
+    """Optimizer steps at most; each on a fresh batch of draws of q(z)."""
+    batch_size: Annotated[int, Field(ge=2, le=MOST)] = 512
+    """Draws of q(z) in one step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Adam's step size at first; it falls to nothing along a half cosine."""
+    held_out: Share = 0.1
+    """Share of the encoded training examples that the fit is judged by and does not see."""
+    validate_every: Positive = 100
+    """Iterations between two looks at the held-out codes; the best prior is kept."""
+    patience: Positive = 10
+    """Looks without a better one after which fitting ends early."""
 
 
 @final
@@ -99,6 +118,9 @@ class Recipe(Spec):
     prior: AnyPrior = Decoupled()
     regularizer: AnyRegularizer
     training: Training = Training()
+    fit_prior: LearnedPrior | None = None
+    """A prior to fit to the codes after training, in place of the one trained with; null: none."""
+    fitting: Fitting = Fitting()
     evaluation: Evaluation = Evaluation()
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of initial weights, data order and noise."""
@@ -127,6 +149,11 @@ class Recipe(Spec):
         return load(name_or_path, overrides)
 
     @property
+    def final_prior(self) -> PriorSpec:
+        """Return the prior that the finished model has: `fit_prior`, or else `prior`."""
+        return self.fit_prior or self.prior
+
+    @property
     def name(self) -> str:
         """Return the name it was loaded under; no part of what the recipe says."""
         return self._name
@@ -144,9 +171,11 @@ class Recipe(Spec):
 
     @model_validator(mode="after")
     def _prior_fits(self) -> "Recipe":
-        complaint = self.prior.complaint(self.architecture.latent_dim)
-        if complaint is not None:
-            raise PydanticCustomError("prior", "{complaint}", {"complaint": complaint})
+        for section, prior in (("prior", self.prior), ("fit_prior", self.final_prior)):
+            complaint = prior.complaint(self.architecture.latent_dim)
+            if complaint is not None:
+                where = {"complaint": complaint, "section": section}
+                raise PydanticCustomError("prior", "{complaint}", where)
         return self
 
     @model_validator(mode="after")
@@ -154,6 +183,8 @@ class Recipe(Spec):
         """Fill the fields whose default stands at another place of the recipe."""
         for section_name in SECTIONS_WITH_KIND:
             section = getattr(self, section_name)
+            if section is None:
+                continue
             found = {
                 field: _lookup(self, marker.path)
                 for field, info in type(section).model_fields.items()
@@ -164,7 +195,7 @@ class Recipe(Spec):
         return self
 
 
-SECTIONS_WITH_KIND = ("data", "architecture", "likelihood", "prior", "regularizer")
+SECTIONS_WITH_KIND = ("data", "architecture", "likelihood", "prior", "regularizer", "fit_prior")
 
 
 def expand_words(values: dict[str, Any]) -> dict[str, Any]:
@@ -196,11 +227,22 @@ def derived_fields() -> set[str]:
     return {
         f"{section}.{field}"
         for section in SECTIONS_WITH_KIND
-        for spec in _kinds(Recipe.model_fields[section].annotation)
+        for spec in specs(section)
         for field, info in spec.model_fields.items()
         if _marker(info.annotation)
     }
 
 
-def _kinds(union: Any) -> tuple[type[Spec], ...]:
-    return get_args(union) or (union,)
+def specs(section: str) -> tuple[type[Spec], ...]:
+    """Return the classes of a section with kinds, in the order of its union."""
+    return tuple(_leaves(Recipe.model_fields[section].annotation))
+
+
+def _leaves(annotation: Any) -> Iterator[type[Spec]]:
+    """Yield the classes inside unions and `Annotated`."""
+    if isinstance(annotation, type):
+        if issubclass(annotation, Spec):
+            yield annotation
+        return
+    for part in get_args(annotation):
+        yield from _leaves(part)

@@ -1,12 +1,13 @@
 """What the schema allows where: kinds, keys, and each field's values in plain words."""
 
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
-from dpvae_cli.recipe.mistakes import KeyPath
-from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.recipe.mistakes import KeyPath, did_you_mean
+from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe, specs
 
 WORDS = {
     "integer": "a whole number",
@@ -28,8 +29,22 @@ def kinds(section: str) -> dict[str, type[BaseModel]]:
     """Return the spec classes of a section by kind."""
     if section not in SECTIONS_WITH_KIND:
         return {}
-    union = Recipe.model_fields[section].annotation
-    return {spec.model_fields["kind"].default: spec for spec in get_args(union)}
+    return {spec.model_fields["kind"].default: spec for spec in specs(section)}
+
+
+def of_word(section: str, word: str) -> Any:
+    """Return the spec of a kind with its defaults.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    allowed = kinds(section)
+    if word not in allowed:
+        raise UsageError(
+            f"{section}={word!r} is no kind{did_you_mean(word, allowed)}",
+            hint=f"Words: {', '.join(allowed)}.",
+        )
+    return allowed[word]()
 
 
 def spec_class(section: str, kind: Any) -> type[BaseModel] | None:

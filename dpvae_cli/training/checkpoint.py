@@ -1,42 +1,43 @@
 """Checkpoints: tensors and one JSON text, written whole or not at all, loaded without executing.
 
-A checkpoint file is what `torch.save` makes of `{"json": str, "tensors": {name: tensor}}`. Names
-begin with `model.`, `ema.` (averaged weights, where the recipe has training.ema), `regularizer.`,
-`optimizer.` or `adversary_optimizer.`. There is no generator state: all randomness is a function of
+Names of tensors begin with `model.`, `ema.` (averaged weights, where the recipe has training.ema),
+`regularizer.`, `optimizer.`, `adversary_optimizer.` or `fitted.` (a prior fitted after training,
+where the recipe has fit_prior). There is no generator state: all randomness is a function of
 the recipe's seed and the iteration.
 """
 
 import hashlib
-import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from dpvae_cli.foundation import tensor_files
+from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
-from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.foundation.strangers import one_line, parse_json
+from dpvae_cli.foundation.strangers import one_line
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.recipe.mistakes import shortened
 from dpvae_cli.training.precision import Precision
-from dpvae_cli.version import __version__
 
-FORMAT = "dpvae-checkpoint"
-VERSION = 1
 CPU = torch.device("cpu")
 RETRAIN = "Train again, or name another checkpoint."
+KIND = FileKind(
+    format="dpvae-checkpoint",
+    version=1,
+    noun="checkpoint",
+    make="Train a model first: dpvae train RECIPE.",
+    again=RETRAIN,
+)
 CURRENT, PREVIOUS, BEST = "checkpoint.pt", "checkpoint.previous.pt", "best.pt"
 """The checkpoints of a run folder."""
-T = TypeVar("T")
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 MOST_AXES = 8
 
@@ -67,23 +68,14 @@ class Checkpoint:
 
     def write(self, path: Path, *, previous: Path | None = None) -> None:
         """Write the file atomically; what was there is kept as `previous`, where that is named."""
-        text = json.dumps(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "dpvae": __version__,
-                "torch": torch.__version__,
-                "recipe_name": self.recipe.name,
-                "recipe": to_dict(self.recipe),
-                "iteration": self.iteration,
-                "example_shape": list(self.example_shape),
-                "facts": dict(self.facts),
-            },
-            allow_nan=False,
-        )
-        tensors = {name: tensor.detach().cpu() for name, tensor in self.tensors.items()}
-        content = {"json": text, "tensors": tensors}
-        write_atomically(path, lambda file: torch.save(content, file), previous=previous)
+        meta = {
+            "recipe_name": self.recipe.name,
+            "recipe": to_dict(self.recipe),
+            "iteration": self.iteration,
+            "example_shape": list(self.example_shape),
+            "facts": dict(self.facts),
+        }
+        KIND.write(path, meta, self.tensors, previous=previous)
 
     def model(
         self, device: torch.device = CPU, *, networks: tuple[nn.Module, nn.Module] | None = None
@@ -118,77 +110,24 @@ def read(path: Path) -> Checkpoint:
 
 
 def _read(path: Path) -> Checkpoint:
-    content = _content(path)
+    meta, tensors = KIND.read(path)
     try:
-        meta = parse_json(content["json"])
-        _refuse_foreign(path, meta)
         return Checkpoint(
-            recipe=from_dict(meta["recipe"]).named(one_line(_of(str, meta["recipe_name"]))),
-            iteration=_counted(meta["iteration"]),
+            recipe=from_dict(meta["recipe"]).named(one_line(of_type(str, meta["recipe_name"]))),
+            iteration=counted(meta["iteration"]),
             example_shape=_shape(meta["example_shape"]),
-            tensors=_tensors(content["tensors"]),
-            facts=_of(dict, meta["facts"]),
+            tensors=tensors,
+            facts=of_type(dict, meta["facts"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
-        raise CheckpointError(
-            f"{path} is a PyTorch file but no dpvae checkpoint", hint=RETRAIN
-        ) from error
-
-
-def _of(kind: type[T], value: Any) -> T:
-    """Refuse a value of another type.
-
-    Raises:
-        TypeError: it is.
-    """
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"{type(value).__name__} where {kind.__name__} is expected")
-    return value
-
-
-def _counted(value: Any) -> int:
-    if not 0 <= _of(int, value) < 2**63:
-        raise ValueError(f"{value} counts nothing")
-    return int(value)
+    except (*STRANGE, UsageError) as error:
+        raise KIND.foreign(path) from error
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    shape = tuple(map(_counted, _of(list, value)))
+    shape = tuple(map(counted, of_type(list, value)))
     if len(shape) > MOST_AXES or 0 in shape:
         raise ValueError(f"{shape} is the shape of no example")
     return shape
-
-
-def _tensors(value: Any) -> dict[str, Tensor]:
-    """Refuse anything but named dense tensors on the CPU."""
-    for name, tensor in _of(dict, value).items():
-        _of(str, name)
-        if _of(Tensor, tensor).layout != torch.strided or tensor.device.type != "cpu":
-            raise TypeError(f"{name} is no dense tensor")
-    return dict(value)
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = tensor_files.load(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise CheckpointError(
-            f"there is no checkpoint at {path}", hint="Train a model first: dpvae train RECIPE."
-        ) from error
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error.strerror or error}", hint=RETRAIN
-        ) from error
-    except tensor_files.DamagedError as error:
-        raise CheckpointError(f"{path} {error}", hint=RETRAIN) from error
-    except tensor_files.CodeError as error:
-        raise CheckpointError(
-            f"{path} is no dpvae checkpoint: it holds something else than tensors and text",
-            hint=RETRAIN,
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is a PyTorch file but no dpvae checkpoint", hint=RETRAIN)
-    return content
 
 
 @contextmanager
@@ -231,18 +170,6 @@ def _told(path: Path, checkpoint: Checkpoint) -> str:
         word = " --from-previous" if is_previous else ""
         go_on = f"dpvae train --resume{word} --run-dir {shlex.quote(folder)}"
     return f"{named}{use}, or go on from it: {go_on}"
-
-
-def _refuse_foreign(path: Path, meta: Mapping[str, Any]) -> None:
-    if meta["format"] != FORMAT:
-        raise CheckpointError(f"{path} is no dpvae checkpoint", hint=RETRAIN)
-    version = meta["version"]
-    if version > VERSION:
-        raise CheckpointError(
-            f"{path} was written by a newer dpvae (checkpoint version {version}, "
-            f"this one reads up to {VERSION})",
-            hint="Upgrade: pip install --upgrade dpvae-cli.",
-        )
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:

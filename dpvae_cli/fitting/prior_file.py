@@ -1,0 +1,70 @@
+"""Prior files: a fitted prior by itself, for decoders that are not ours."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from dpvae_cli.fitting.record import FitRecord
+from dpvae_cli.foundation.allocation import refuse_networks
+from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
+from dpvae_cli.foundation.errors import CheckpointError, UsageError
+from dpvae_cli.priors import LearnedPrior, Prior
+from dpvae_cli.priors.base import PriorSpec
+
+KIND = FileKind(
+    format="dpvae-prior",
+    version=1,
+    noun="prior",
+    make="Fit one first: dpvae fit-prior --codes codes.npz.",
+    again="Fit it again, or name another prior file.",
+)
+
+
+def write(path: Path, prior: Prior, record: FitRecord) -> None:
+    """Write a prior with its record, whole or not at all.
+
+    Raises:
+        UsageError: it cannot be without its encoder, was put together by hand, or the file cannot
+            be written.
+    """
+    spec = prior.spec
+    if spec is None or spec.needs_encoder:
+        what = type(prior).__name__ if spec is None else f"{spec.kind} prior"
+        raise UsageError(
+            f"a {what} cannot be kept in a file of its own",
+            hint="Fit another kind, such as decoupled, spline or mixture.",
+        )
+    meta = {
+        "prior": spec.model_dump(mode="json", by_alias=True),
+        "latent_dim": prior.latent_dim,
+        "record": record.to_dict(),
+    }
+    KIND.write(path, meta, prior.state_dict())
+
+
+def read(path: Path) -> tuple[Prior, FitRecord]:
+    """Return the prior of a file, in evaluation mode, and its record; nothing in it can execute.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign, or of a newer version.
+    """
+    meta, tensors = KIND.read(path)
+    try:
+        spec: PriorSpec = TypeAdapter[Any](LearnedPrior).validate_python(meta["prior"])
+        record = FitRecord.from_dict(of_type(dict, meta["record"]))
+        latent_dim = counted(meta["latent_dim"])
+        refuse_networks("the prior", lambda: [spec.build(latent_dim)])
+        prior = spec.build(latent_dim)
+    except (*STRANGE, UsageError) as error:
+        raise KIND.foreign(path) from error
+    types = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    if len(types) == 1:
+        prior = prior.to(types.pop())
+    try:
+        prior.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path}: its weights are not those of its prior: {error}", hint=KIND.again
+        ) from error
+    return prior.eval(), record
