@@ -23,7 +23,7 @@ from dpvae_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from dpvae_cli.evaluation.diagnosis import Budget, Diagnosis
+    from dpvae_cli.evaluation.diagnosis import Diagnosis, DiagnosisBudget
     from dpvae_cli.evaluation.diagnosis.low_posterior import Compared
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.evaluation.subject import Progress, Subject
@@ -165,10 +165,10 @@ def _subject(
     )
 
 
-def _budget(*, quick: bool) -> "Budget":
-    from dpvae_cli.evaluation.diagnosis import Budget
+def _budget(*, quick: bool) -> "DiagnosisBudget":
+    from dpvae_cli.evaluation.diagnosis import DiagnosisBudget
 
-    return Budget(tried=()) if quick else Budget()
+    return DiagnosisBudget(tried={}) if quick else DiagnosisBudget()
 
 
 def _compared(run: "Opened", *, asks_fid: bool, quick: bool) -> "Compared | None":

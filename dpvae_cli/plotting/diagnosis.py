@@ -78,7 +78,7 @@ def plane(record: Record, prior: str) -> Figure:
     figure = style.new_figure(style.DOUBLE_COLUMN, 3.4, compressed=True)
     left, right = figure.subplots(1, 2)
     _cloud(left, record, "prior", on="log_q", colour=style.prior_colour(prior))
-    _cloud(right, record, "codes", on="log_p", colour=CODES)
+    _cloud(right, record, "codes", on="log_p", colour=style.LIGHT_GREY)
     left.set_title("samples on $\\log\\,q(z)$")
     right.set_title("codes on $\\log\\,p(z)$")
     panels.few_ticks([left, right])
@@ -86,7 +86,7 @@ def plane(record: Record, prior: str) -> Figure:
         figure,
         [
             panels.dot_handle(style.prior_colour(prior), "samples"),
-            panels.dot_handle(CODES, "codes"),
+            panels.dot_handle(style.LIGHT_GREY, "codes"),
             panels.dot_handle(style.BLACK, "below the 1 % quantile"),
         ],
     )
@@ -99,6 +99,7 @@ def _cloud(ax: Axes, record: Record, side: str, *, on: str, colour: str) -> None
     points = record[f"{side}_z"]
     is_low = record[f"{side}_{on}"][: len(points)] < float(record[f"tail_{on}"])
     limits = ax.get_xlim(), ax.get_ylim()
-    panels.cloud(ax, points[~is_low], colour=colour, size=3)
-    panels.cloud(ax, points[is_low], colour=style.BLACK, size=5)
+    for chosen, look in ((~is_low, colour), (is_low, style.BLACK)):
+        x, y = points[chosen].T
+        ax.scatter(x, y, s=3, color=look, alpha=0.6, linewidths=0)
     ax.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")

@@ -1,6 +1,6 @@
 """Whether a trained model's prior fits its codes, judged against the case that it does."""
 
-from dpvae_cli.evaluation.diagnosis.diagnose import Budget, diagnose
+from dpvae_cli.evaluation.diagnosis.diagnose import DiagnosisBudget, diagnose
 from dpvae_cli.evaluation.diagnosis.record import Diagnosis
 
-__all__ = ["Budget", "Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "DiagnosisBudget", "diagnose"]

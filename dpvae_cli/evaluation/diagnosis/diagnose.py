@@ -1,7 +1,7 @@
 """Diagnose a trained model: pockets, leaks, dimensions, and which prior would mend them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import final
 
 from dpvae_cli.data import Dataset
@@ -18,29 +18,31 @@ from dpvae_cli.model import CHECKED, VAE
 from dpvae_cli.recipe import Evaluation, Fitting
 from dpvae_cli.sampling.encodings import EncodedTraining
 
-TRIED = ("decoupled", "spline", "mixture")
-SHORT = Fitting(iterations=1_000, learning_rate=5e-3)
+TRIED = {
+    "decoupled": Fitting(iterations=800, learning_rate=5e-3),
+    "spline": Fitting(iterations=500, learning_rate=1e-2),
+    "mixture": Fitting(iterations=2_000, learning_rate=2e-2),
+}
+"""Kinds of priors to try, each for about as many seconds; a step of a spline takes longest."""
 
 
 @final
 @dataclass(frozen=True)
-class Budget:
+class DiagnosisBudget:
     """How much a diagnosis may cost.
 
     Args:
         splits: of the codes into halves, two at least; the null's spread comes from them.
         samples: draws of either side in each split.
         components: the most codes that go into a half.
-        tried: kinds of priors to try as a repair.
-        fitting: how long each is fitted.
+        tried: kinds of priors to try as a repair, and how long each is fitted.
         fitted_codes: the most codes to fit to.
     """
 
     splits: int = 8
     samples: int = 4_000
     components: int = 10_000
-    tried: tuple[str, ...] = TRIED
-    fitting: Fitting = SHORT
+    tried: Mapping[str, Fitting] = field(default_factory=lambda: TRIED)
     fitted_codes: int = 20_000
 
 
@@ -48,7 +50,7 @@ def diagnose(
     model: VAE,
     data: Dataset,
     *,
-    budget: Budget | None = None,
+    budget: DiagnosisBudget | None = None,
     evaluation: Evaluation | None = None,
     seed: int = 0,
 ) -> Diagnosis:
@@ -71,7 +73,7 @@ def diagnose(
         >>> import dpvae_cli as dpvae
         >>> recipe = dpvae.Recipe.load("vae_moons", ["data.train=500", "prior=standard_normal"])
         >>> data, model = recipe.data.load(), dpvae.build(recipe)
-        >>> budget = dpvae.Budget(splits=3, samples=500, tried=())
+        >>> budget = dpvae.DiagnosisBudget(splits=3, samples=500, tried={})
         >>> dpvae.diagnose(model, data, budget=budget).is_healthy
         False
     """
@@ -81,7 +83,7 @@ def diagnose(
     with evaluating(model):
         return examined(
             subject,
-            budget=budget or Budget(),
+            budget=budget or DiagnosisBudget(),
             compare=None if data.distance_to_manifold is None else "manifold",
         )
 
@@ -89,7 +91,7 @@ def diagnose(
 def examined(
     subject: Subject,
     *,
-    budget: Budget,
+    budget: DiagnosisBudget,
     compare: Compared | None = None,
     earlier: Sequence[Result] = (),
 ) -> Diagnosis:
@@ -114,11 +116,7 @@ def examined(
             components=budget.components,
         )
     )
-    attempts = list(
-        repairs.tried(
-            subject, prior, budget.tried, fitting=budget.fitting, codes=budget.fitted_codes
-        )
-    )
+    attempts = list(repairs.tried(subject, prior, budget.tried, codes=budget.fitted_codes))
     judged = quantities(found)
     return Diagnosis(
         prior=model.prior.spec.kind if model.prior.spec else type(model.prior).__name__,

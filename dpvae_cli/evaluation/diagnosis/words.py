@@ -6,12 +6,12 @@ from dpvae_cli.evaluation.diagnosis.record import Diagnosis, Dimension, Name, Qu
 from dpvae_cli.foundation.numbers import number, with_error
 
 TITLES: dict[Name, str] = {
-    "pocket_share": "samples where 1 % of the codes lie (pockets)",
+    "pocket_share": "samples where only 1 % of codes lie (pockets)",
     "kl_prior_to_posterior": "KL[p, q]",
-    "leak_share": "codes where 1 % of the samples lie (leaks)",
+    "leak_share": "codes where only 1 % of samples lie (leaks)",
     "kl_posterior_to_prior": "KL[q, p]",
     "leakage_score": "leakage score at the 5 % quantile",
-    "marginals": "largest distance of a dimension's marginals",
+    "marginals": "largest distance of marginals, by dimension",
 }
 NAMED = 12
 """Dimensions that a sentence names one by one."""
@@ -86,8 +86,8 @@ def about_dimensions(found: Diagnosis) -> list[str]:
             "examples by 0.01 at most."
         )
     return said or [
-        f"All of {found.latent_dim} are active, and in none do codes and samples differ more than "
-        "two halves of the codes do."
+        f"Of {listed_count(found.latent_dim)} all are active, and in none do codes and samples "
+        "differ by more than two halves of the codes may."
     ]
 
 
