@@ -134,7 +134,7 @@ def _diagnosed(
     quiet: bool,
 ) -> "Diagnosis":
     from dpvae_cli.cli.progress import metric_progress
-    from dpvae_cli.evaluation.diagnosis.diagnose import examined
+    from dpvae_cli.evaluation.diagnosis.examine import examined
     from dpvae_cli.foundation.results import result_in
     from dpvae_cli.training import results_file
 

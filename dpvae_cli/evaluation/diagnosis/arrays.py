@@ -28,5 +28,5 @@ def arrays(subject: Subject, found: Found) -> dict[str, np.ndarray]:
     if subject.model.latent_dim != 2:
         return both
     prior_z = drawn.z[:SHOWN].double().numpy()
-    plane = density_map(subject.aggregate, also=prior_z, model=subject.model)
+    plane = density_map(at.q, also=prior_z, model=subject.model)
     return both | {"prior_z": prior_z, "codes_z": at.fresh[:SHOWN].numpy()} | plane

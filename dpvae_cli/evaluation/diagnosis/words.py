@@ -126,7 +126,7 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
     if not found.repairs:
         return "No other prior was tried; without --quick some are.", None
     names = ", ".join(each.prior for each in found.repairs)
-    return f"None of the priors tried ({names}) gains on held-out codes: no prior mends that.", None
+    return f"None of the priors tried ({names}) gains on held-out codes.", None
 
 
 def gained(repair: Repair, before: tuple[float, float] | None = None) -> str:
