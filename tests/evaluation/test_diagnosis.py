@@ -53,7 +53,7 @@ def test_hardly_a_healthy_model_is_called_anything_else():
     prior = StandardNormalPrior(3)
     found = [
         diagnosed(prior, normal(300, 3, deviation=0.4, seed=seed), 0.4, seed=seed, samples=400)
-        for seed in range(25)
+        for seed in range(16)
     ]
     assert sum(not each.is_healthy for each in found) <= 1
     shares = [each["pocket_share"].null for each in found]
@@ -136,7 +136,7 @@ def test_shares_and_divergences_are_the_closed_forms():
     """q(z) = N(0, s^2 I) in the plane: the share is 0.01 to the power s^2, or its inverse."""
     narrow = AggregatePosterior(torch.zeros(10, 2), torch.full((10, 2), 2 * math.log(0.5)))
     generator = torch.Generator().manual_seed(0)
-    at = split((narrow, narrow), 40_000, generator=generator)
+    at = split((narrow, narrow), 20_000, generator=generator)
     prior = of_prior(StandardNormalPrior(2).double())
     found = measured(drawn(prior, at, generator=generator), at)
     assert found.pocket_share == pytest.approx(0.01**0.25, abs=0.02)
@@ -150,7 +150,7 @@ def test_shares_and_divergences_are_the_closed_forms():
         found.marginals, torch.full((2,), expected, dtype=torch.float64), atol=0.02, rtol=0
     )
     wide = AggregatePosterior(torch.zeros(10, 2), torch.full((10, 2), 2 * math.log(2.0)))
-    at = split((wide, wide), 40_000, generator=generator)
+    at = split((wide, wide), 20_000, generator=generator)
     found = measured(drawn(prior, at, generator=generator), at)
     assert found.leak_share == pytest.approx(0.01**0.25, abs=0.02)
 
