@@ -10,6 +10,7 @@ from dpvae_cli.cli import (
     doctor,
     encode,
     evaluate,
+    fit_prior,
     plot,
     reconstruct,
     report,
@@ -57,8 +58,17 @@ def _options(
 
 
 for module in (
-    *(train, sample, reconstruct, encode, evaluate, diagnose, traverse),
-    *(reproduce, report, doctor),
+    train,
+    sample,
+    reconstruct,
+    encode,
+    evaluate,
+    diagnose,
+    fit_prior,
+    traverse,
+    reproduce,
+    report,
+    doctor,
 ):
     module.register(app)
 app.add_typer(plot.plot, name="plot")

@@ -42,6 +42,14 @@ def report(
         str | None,
         typer.Option(help="Title (default: the study's, else made from it).", show_default=False),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare with this prior, by its name in the tables (default: the study's, else "
+            "standard_normal).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write one HTML page about runs, and its tables as Markdown, LaTeX, CSV and JSON.
 
@@ -61,6 +69,7 @@ def report(
         published=found.published,
         figures=found.figures,
         notes=found.notes,
+        baseline=baseline or found.baseline,
     )
     console.result("\n".join(map(str, written)))
 

@@ -33,6 +33,7 @@ EXAMPLES = examples(
     "dpvae sample --high-posterior --rank generation -n 100 --out leaks.png",
     "dpvae sample ckpt.pt --posterior --seed 3",
     "dpvae sample -n 10000 --format png --out samples",
+    "dpvae sample prior.pt -n 1000 --out z.npz",
 )
 
 
@@ -88,9 +89,10 @@ def sample(
     """Draw samples: z0 ~ N(0, I), z = g^-1(z0), decoded; priors without a z0 draw z itself.
 
     Writes a picture and an .npz with z, z0, log p(z), the decoded means, and log q(z) under
-    --low-posterior, --high-posterior or --posterior. With --format png it writes single images.
+    --low-posterior, --high-posterior or --posterior. With --format png it writes single images. Of
+    a prior file (dpvae fit-prior --codes) it writes z and log p(z), for a decoder of your own.
     """
-    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.foundation.errors import OtherFileError, UsageError
 
     if low_posterior and high_posterior:
         raise UsageError("--low-posterior and --high-posterior exclude each other")
@@ -100,9 +102,16 @@ def sample(
         raise UsageError("--pool is for --low-posterior and --high-posterior")
     if form is not None and posterior:
         raise UsageError("--posterior adds to the .npz, which --format png does not write")
-    found = opened(
-        checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
-    )
+    try:
+        found = opened(
+            checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
+        )
+    except OtherFileError:
+        assert checkpoint is not None
+        if low_posterior or high_posterior or posterior or form is not None:
+            raise
+        _sample_codes(checkpoint, n, out=out, seed=seed)
+        return
     kind = "low_posterior" if low_posterior else "high_posterior" if high_posterior else "prior"
     pool = found.recipe.evaluation.pool * n if pool is None else pool
     single = found.folder.path / "samples" / kind if out is None else out
@@ -116,6 +125,26 @@ def sample(
         drawn = drawn.with_log_q(found.encoded.aggregate_posterior())
     picture, arrays = outputs(out, default=found.folder.path / "samples", stem=kind)
     _write(found, drawn, picture, arrays)
+
+
+def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> None:
+    """Draw codes of a prior that was fitted to codes alone; their decoder is not ours."""
+    from dpvae_cli.fitting.fit import load_prior
+    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.foundation.files import write_npz
+
+    path = prior_file.with_suffix(".samples.npz") if out is None else out
+    if path.is_dir() or not path.suffix:
+        path = path / "prior.npz"
+    if path.suffix != ".npz":
+        raise UsageError(
+            f"--out {out}: a prior file has no decoder, so samples are codes, written as .npz",
+            hint=f"Name an .npz: --out {path.with_suffix('.npz')}.",
+        )
+    fitted = load_prior(prior_file)
+    z = fitted.sample(n, seed=seed)
+    write_npz(path, {"z": z.numpy(), "log_p": fitted.log_prob(z).numpy()})
+    console.result(str(path))
 
 
 def _draw(

@@ -40,10 +40,20 @@ class FittedPrior:
     prior: Prior
     record: FitRecord
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the prior's parameters, and so of its codes."""
+        return next(self.prior.parameters()).dtype
+
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
         """Draw n codes of p(z), `(n, latent)`, for a decoder; without gradients."""
         with torch.no_grad():
             return self.prior.sample(n, generator=stream(seed, "sample", "prior"))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log p(z) of codes, one a row, in nats; without gradients."""
+        with torch.no_grad():
+            return self.prior.log_prob(z)
 
     def save(self, path: Path | str) -> None:
         """Write a prior file, which `dpvae.load_prior` and `dpvae sample` read.

@@ -5,6 +5,7 @@ format and which version of it the file is of.
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,11 @@ class FileKind:
             message = f"{path} is no dpvae {self.noun}"
             if found.startswith("dpvae-"):
                 name = one_line(found).removeprefix("dpvae-")
-                raise OtherFileError(f"{message} but a {name} file", format=found, hint=self.again)
+                raise OtherFileError(
+                    f"{message} but a {name} file",
+                    format=found,
+                    hint=f"dpvae sample {shlex.quote(str(path))} draws from it.",
+                )
             raise CheckpointError(message, hint=self.again)
         version = meta["version"]
         if version > self.version:

@@ -154,6 +154,17 @@ class Recipe(Spec):
         return self.fit_prior or self.prior
 
     @property
+    def prior_name(self) -> str:
+        """Return the prior's kind, as in "standard_normal, then spline" where one is fitted."""
+        return ", then ".join(prior.kind for prior in (self.prior, self.fit_prior) if prior)
+
+    @property
+    def run_name(self) -> str:
+        """Return <recipe>-<prior>-seed<k>, with -fit_<prior> where one is fitted."""
+        fitted = "" if self.fit_prior is None else f"-fit_{self.fit_prior.kind}"
+        return f"{self.name}-{self.prior.kind}-seed{self.seed}{fitted}"
+
+    @property
     def name(self) -> str:
         """Return the name it was loaded under; no part of what the recipe says."""
         return self._name

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
@@ -23,7 +23,7 @@ HOW_MEASURED = ("images", "pool", "dimensions", "neighbours", "value_at_quantile
 @final
 @dataclass(frozen=True)
 class Setting:
-    """A recipe but for its prior and seed; `runs` by the prior's name, then by seed."""
+    """A recipe but for its priors and seed; `runs` by the priors' name, then by seed."""
 
     label: str
     recipe: Recipe
@@ -129,11 +129,11 @@ def arrange(records: Sequence[RunRecord]) -> tuple[list[Setting], list[str]]:
     """
     told: list[str] = []
     groups: dict[str, dict[str, dict[int, RunRecord]]] = {}
-    names = _prior_names([record.recipe for record in records if record.recipe])
+    name_of = _prior_names([record.recipe for record in records if record.recipe])
     for record in sorted(records, key=lambda each: not each.counts):
         if record.recipe is None:
             continue
-        prior = names[_spelled(to_dict(record.recipe)["prior"])]
+        prior = name_of(record.recipe)
         by_seed = groups.setdefault(_key(record.recipe), {}).setdefault(prior, {})
         first = by_seed.setdefault(record.recipe.seed, record)
         if first is not record:
@@ -143,7 +143,7 @@ def arrange(records: Sequence[RunRecord]) -> tuple[list[Setting], list[str]]:
 
 def _key(recipe: Recipe) -> str:
     plain = to_dict(recipe)
-    for key in ("prior", "seed", "evaluation"):
+    for key in ("prior", "fit_prior", "seed", "evaluation"):
         del plain[key]
     for key in BOOKKEEPING:
         plain["training"].pop(key, None)
@@ -154,9 +154,24 @@ def _spelled(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _prior_names(recipes: Iterable[Recipe]) -> dict[str, str]:
-    """Return a name for each prior: its kind, with its options where a kind has several."""
-    priors = {_spelled(to_dict(recipe)["prior"]): to_dict(recipe)["prior"] for recipe in recipes}
+def _prior_names(recipes: Sequence[Recipe]) -> Callable[[Recipe], str]:
+    """Return what names a recipe's prior, as in "standard_normal, then spline" where one is fitted.
+
+    A name is the prior's kind, with its options where a kind has several.
+    """
+    sections = ("prior", "fit_prior")
+    plain = [to_dict(recipe) for recipe in recipes]
+    names = {section: _section_names([each[section] for each in plain]) for section in sections}
+
+    def name(recipe: Recipe) -> str:
+        found = {section: to_dict(recipe)[section] for section in sections}
+        return ", then ".join(names[s][_spelled(prior)] for s, prior in found.items() if prior)
+
+    return name
+
+
+def _section_names(given: Iterable[Mapping[str, Any] | None]) -> dict[str, str]:
+    priors = {_spelled(prior): prior for prior in given if prior is not None}
     common = Counter(prior["kind"] for prior in priors.values())
     return {
         key: prior["kind"] if common[prior["kind"]] == 1 else _with_options(prior, priors.values())
@@ -199,7 +214,13 @@ def _some_recipe(priors: Mapping[str, Mapping[int, RunRecord]]) -> Recipe:
 def _apart(recipe: Recipe, same: Sequence[Recipe]) -> str:
     mine = flat(recipe)
     others = [flat(other) for other in same]
-    ignored = ("seed", "prior.", "evaluation.", *(f"training.{key}" for key in BOOKKEEPING))
+    ignored = (
+        "seed",
+        "prior.",
+        "fit_prior",
+        "evaluation.",
+        *(f"training.{key}" for key in BOOKKEEPING),
+    )
     keys = [key for key in mine if any(o.get(key) != mine[key] for o in others)]
     return ", ".join(f"{key}={mine[key]}" for key in keys if not key.startswith(ignored))
 

@@ -165,7 +165,7 @@ class Training(Figure):
     def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
         read = [
-            TrainingCurves.read(run.folder.metrics_log, label, prior=run.recipe.prior.kind)
+            TrainingCurves.read(run.folder.metrics_log, label, prior=run.recipe.prior_name)
             for run, label in labelled(runs)
         ]
         return _joint(curves(read), self, folder)
@@ -295,7 +295,7 @@ class TradeOff(Figure):
         records = [(run, _recorded(run)) for run in runs]
         methods: dict[tuple[str, str], dict[str, list[float]]] = {}
         for (run, found), label in zip(records, _names(runs), strict=True):
-            values = methods.setdefault((label, run.recipe.prior.kind), {})
+            values = methods.setdefault((label, run.recipe.prior_name), {})
             for metric in (*self.representation, self.sampling):
                 if found.get(metric, {}).get("value") is not None:
                     values.setdefault(metric, []).append(float(found[metric]["value"]))

@@ -81,4 +81,5 @@ def _reported(plan: Plan, figures: Sequence[Path]) -> list[Path]:
         published=study.published,
         figures=figures,
         notes=[*study.notes, *filter(None, [plan.left_out])],
+        baseline=study.baseline,
     )

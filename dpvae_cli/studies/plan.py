@@ -189,7 +189,7 @@ def _override(loaded: LoadedStudy, key: str, value: Any, *path: str | int) -> Ov
 
 
 def _cell(recipe: Recipe, candidate: _Candidate, study: Study, folder: Path) -> Cell:
-    name = f"{recipe.name}-{recipe.prior.kind}-seed{recipe.seed}-{digest(recipe)}"
+    name = f"{recipe.run_name}-{digest(recipe)}"
     return Cell(
         name=name,
         folder=str(folder / name),

@@ -67,5 +67,7 @@ class Study(Spec):
     """What is drawn of the cells."""
     published: Literal["table1"] | None = None
     """Published numbers to set beside the measured ones."""
+    baseline: Annotated[str, Field(min_length=1)] = "standard_normal"
+    """The prior that the others are compared with, by its name in the report's tables."""
     notes: Words = ()
     """What readers of the report should know."""

@@ -9,6 +9,7 @@ from dpvae_cli.foundation.strangers import one_line
 from dpvae_cli.recipe.mistakes import RecipeError
 from dpvae_cli.recipe.reading import read_file
 from dpvae_cli.studies import published
+from dpvae_cli.studies.arrangement import BASELINE
 from dpvae_cli.studies.records import RECIPE, discover
 
 STUDY = "study.yaml"
@@ -28,6 +29,7 @@ class Source:
     published: str | None
     figures: tuple[Path, ...]
     notes: tuple[str, ...]
+    baseline: str
 
 
 def source(places: Sequence[Path]) -> Source:
@@ -49,6 +51,7 @@ def source(places: Sequence[Path]) -> Source:
         published=_published(said.get("published", TABLE)),
         figures=tuple(figure for folder in studies for figure in _figures(folder)),
         notes=_listed(said.get("notes")),
+        baseline=_text(said.get("baseline")) or BASELINE,
     )
 
 

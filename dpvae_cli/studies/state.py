@@ -122,7 +122,7 @@ def applicable(
     left_out = out_of_reach(
         has_manifold=recipe.data.knows_manifold,
         has_images=are_images(example_shape),
-        has_generation=recipe.prior.has_generation,
+        has_generation=recipe.final_prior.has_generation,
         has_factors=recipe.data.may_have_factors,
         has_labels=recipe.data.may_have_labels,
     )

@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
-from dpvae_cli.foundation.errors import CheckpointError, UsageError
+from dpvae_cli.foundation.errors import CheckpointError, OtherFileError, UsageError
 from dpvae_cli.foundation.strangers import one_line
 from dpvae_cli.model import VAE, build
+from dpvae_cli.priors import Prior
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.recipe.mistakes import shortened
@@ -77,17 +78,34 @@ class Checkpoint:
         }
         KIND.write(path, meta, self.tensors, previous=previous)
 
+    @property
+    def is_fitted(self) -> bool:
+        """Tell whether it holds a prior fitted after training."""
+        return bool(self.part("fitted"))
+
+    def with_fitted(self, prior: Prior, record: Mapping[str, Any]) -> "Checkpoint":
+        """Return the same state with a prior fitted to its codes, and the record of the fit."""
+        others = {k: v for k, v in self.tensors.items() if not k.startswith("fitted.")}
+        fitted = {f"fitted.{name}": tensor for name, tensor in prior.state_dict().items()}
+        return replace(self, tensors=others | fitted, facts={**self.facts, "fit": dict(record)})
+
     def model(
-        self, device: torch.device = CPU, *, networks: tuple[nn.Module, nn.Module] | None = None
+        self,
+        device: torch.device = CPU,
+        *,
+        networks: tuple[nn.Module, nn.Module] | None = None,
+        as_trained: bool = False,
     ) -> VAE:
-        """Return the trained model, in evaluation mode: averaged weights where there are any.
+        """Return the model, in evaluation mode: averaged weights where there are any.
 
         Args:
             device: where to put it.
             networks: encoder and decoder to load into, where they are the caller's own.
+            as_trained: with the prior it was trained with, whether another was fitted or not.
 
         Raises:
-            CheckpointError: its tensors are not those of its recipe.
+            CheckpointError: its tensors are not those of its recipe, or its recipe fits a prior
+                after training and training had not come to that.
             UsageError: the device has no float64 and the run was of it.
         """
         training = self.recipe.training
@@ -95,7 +113,28 @@ class Checkpoint:
         built = build(self.recipe, example_shape=self.example_shape, networks=networks)
         model = precision.placed(built)
         load_tensors(model, self.part("model" if training.ema is None else "ema"), "model")
+        if self.recipe.fit_prior is not None and not as_trained:
+            model = model.with_prior(self.fitted_prior(model))
         return model.eval()
+
+    def fitted_prior(self, model: VAE) -> Prior:
+        """Return the prior that was fitted to the codes of this model.
+
+        Raises:
+            CheckpointError: none was.
+        """
+        spec = self.recipe.fit_prior
+        if spec is None or not self.is_fitted:
+            raise CheckpointError(
+                f"this is the state at iteration {self.iteration:,}, and the prior of its recipe's "
+                "fit_prior is fitted after the last",
+                hint="Finish the run (dpvae train --resume), or fit a prior to this state: "
+                "dpvae fit-prior CKPT.",
+            )
+        prior = spec.build(model.latent_dim, model.encoder, model.example_shape)
+        prior = prior.to(next(model.parameters()))
+        load_tensors(prior, self.part("fitted"), "fitted prior")
+        return prior.eval()
 
 
 def read(path: Path) -> Checkpoint:
@@ -139,6 +178,8 @@ def offering_another(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except OtherFileError:
+        raise
     except CheckpointError as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
         hints = filter(None, (_offer(path), error.hint))

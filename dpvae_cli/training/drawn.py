@@ -33,7 +33,7 @@ def portrait_of(run: Opened, label: str) -> Portrait:
         "portrait.npz",
         lambda: portrait(run.model, aggregate(), run.load_dataset(), seed=run.recipe.seed),
     )
-    return Portrait(label=label, prior=run.recipe.prior.kind, arrays=arrays)
+    return Portrait(label=label, prior=run.recipe.prior_name, arrays=arrays)
 
 
 def gallery_of(run: Opened, label: str) -> Gallery:
@@ -44,7 +44,7 @@ def gallery_of(run: Opened, label: str) -> Gallery:
         "gallery.npz",
         lambda: gallery(run.model, aggregate(), seed=run.recipe.seed, pool=pool),
     )
-    return Gallery(label=label, prior=run.recipe.prior.kind, arrays=arrays)
+    return Gallery(label=label, prior=run.recipe.prior_name, arrays=arrays)
 
 
 def leakage_curves_of(run: Opened, label: str) -> list[LeakageCurve]:
@@ -59,7 +59,7 @@ def leakage_curves_of(run: Opened, label: str) -> list[LeakageCurve]:
         if failed:
             raise failed["leak"]
         record = results_file.read(run)
-    return curves_from_metrics(record, label=label, prior=run.recipe.prior.kind)
+    return curves_from_metrics(record, label=label, prior=run.recipe.prior_name)
 
 
 def kept(

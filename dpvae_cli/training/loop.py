@@ -13,25 +13,24 @@ from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.foundation.joining import joined
 from dpvae_cli.foundation.memory import explained
 from dpvae_cli.foundation.processes import Agreement
-from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE
-from dpvae_cli.plotting import picture
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers import Term
-from dpvae_cli.sampling.encodings import decode
-from dpvae_cli.sampling.samples import prior_samples
+from dpvae_cli.sampling.encodings import EncodedTraining
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import own_model, threads
+from dpvae_cli.training.checkpoint import Checkpoint
 from dpvae_cli.training.listener import Listener, Silent
 from dpvae_cli.training.metrics_log import MetricsLog
 from dpvae_cli.training.precision import Precision, refuse_device
+from dpvae_cli.training.prior_fit import fit_to, keep
 from dpvae_cli.training.resume import Start, continued
 from dpvae_cli.training.run_folder import RunFolder, locate, point_latest
+from dpvae_cli.training.sample_picture import draw_samples
 from dpvae_cli.training.signals import stop_requests
 from dpvae_cli.training.tensorboard import Board, open_board
 from dpvae_cli.training.trainer import Trainer, total
 
-PICTURED = 64
 LOOKED_AT, PIECE = 10_000, 500
 """Training examples that must fit the likelihood, and how many of them are in memory at a time."""
 SHORTEST = 1e-9
@@ -131,9 +130,30 @@ def train(
             with Run(trainer, folder, heard) as run:
                 run.to_the_end()
         trained = trainer.trained().eval()
+        if recipe.fit_prior is not None:
+            trained = with_fitted_prior(trained, trainer, folder, start.checkpoint)
         if group.is_first:
-            draw_samples(trained, dataset, folder, seed=recipe.seed)
+            draw_samples(trained, lambda: dataset, folder, seed=recipe.seed)
         return trained
+
+
+def with_fitted_prior(
+    model: VAE, trainer: Trainer, folder: RunFolder, start: Checkpoint | None
+) -> VAE:
+    """Return the trained model with the recipe's `fit_prior`, fitted now and kept.
+
+    A run that had come to its end with a fitted prior before stays as it is.
+    """
+    if start is not None and start.iteration == trainer.iteration and start.is_fitted:
+        return model.with_prior(start.fitted_prior(model)).eval()
+    group = trainer.group
+    encoded = EncodedTraining(model, lambda: trainer.dataset, group=group)
+    aggregate = encoded.aggregate_posterior()
+    fitted = fit_to(model, aggregate, trainer.recipe)
+    state = trainer.checkpoint()
+    if group.is_first:
+        keep(folder, state, fitted, aggregate)
+    return model.with_prior(fitted.prior).eval()
 
 
 def refuse_misfits(recipe: Recipe, dataset: Dataset) -> None:
@@ -153,15 +173,6 @@ def refuse_misfits(recipe: Recipe, dataset: Dataset) -> None:
             f"{len(dataset.train)} training examples",
             hint=f"Add training.batch_size={len(dataset.train)} or less.",
         )
-
-
-def draw_samples(model: VAE, dataset: Dataset, folder: RunFolder, *, seed: int) -> None:
-    """Write the run's sample picture."""
-    drawn = prior_samples(model, PICTURED, generator=stream(seed, "picture"))
-    decoded = decode(model, drawn.z).numpy()
-    reference = dataset.test.examples(slice(0, 1_000)).numpy()
-    log_density = drawn.probability.numpy()
-    picture.save(folder.samples, decoded, log_density=log_density, reference=reference)
 
 
 @final

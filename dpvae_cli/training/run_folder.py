@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.files import point, remove_leftovers, write_json, write_text
+from dpvae_cli.foundation.strangers import read_text
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.training.checkpoint import BEST, CURRENT, PREVIOUS
@@ -23,6 +24,11 @@ from dpvae_cli.version import __version__
 
 RUNS = Path("runs")
 LATEST = "latest"
+
+
+OTHERWISE = (
+    "Add --resume to go on with it, --overwrite to start over, or --run-dir for another folder."
+)
 
 
 @final
@@ -38,9 +44,12 @@ class RunFolder:
         self.metrics_log = path / "metrics.jsonl"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.json"
+        self.fit = path / "fit.json"
         self.samples = path / "samples.png"
 
-    def prepare(self, *, resume: bool, overwrite: bool) -> None:
+    def prepare(
+        self, *, resume: bool = False, overwrite: bool = False, hint: str = OTHERWISE
+    ) -> None:
         """Make the folder; refuse one with files in it unless told to go on or to start over.
 
         Raises:
@@ -57,8 +66,7 @@ class RunFolder:
         if not resume and self._has_files():
             raise UsageError(
                 f"run folder {self.path} is not empty",
-                hint="Add --resume to go on with it, --overwrite to start over, "
-                "or --run-dir for another folder.",
+                hint=hint,
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -74,6 +82,7 @@ class RunFolder:
             self.previous,
             self.best,
             self.metrics_log,
+            self.fit,
             self.samples,
         ):
             remove_leftovers(path)
@@ -86,6 +95,11 @@ class RunFolder:
             elif path != self.recipe:
                 path.unlink()
         shutil.rmtree(self.path)
+
+    def copy_log(self, other: "RunFolder") -> None:
+        """Let another run begin with this one's metrics.jsonl, where there is one."""
+        with suppress(OSError, ValueError):
+            write_text(other.metrics_log, read_text(self.metrics_log, errors="replace"))
 
     def go_back(self) -> None:
         """Let checkpoint.pt be the one before it.
@@ -144,8 +158,8 @@ class RunFolder:
 
 
 def default_run_dir(recipe: Recipe) -> Path:
-    """Return runs/<recipe>-<prior>-seed<k>."""
-    return RUNS / f"{recipe.name}-{recipe.prior.kind}-seed{recipe.seed}"
+    """Return runs/<recipe>-<prior>-seed<k>, with -fit_<prior> where one is fitted afterwards."""
+    return RUNS / recipe.run_name
 
 
 def point_latest(run_dir: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpvae_cli.foundation.files import write_text
+from dpvae_cli.studies.arrangement import BASELINE
 from dpvae_cli.studies.records import read_run, refuse_nothing_measured
 from dpvae_cli.studies.report import html, plain
 from dpvae_cli.studies.report.content import compose
@@ -21,6 +22,7 @@ def write_report(
     published: str | None = None,
     figures: Sequence[Path] = (),
     notes: Sequence[str] = (),
+    baseline: str = BASELINE,
 ) -> list[Path]:
     """Write report.html, .md, .tex, .csv and .json of these runs into a folder.
 
@@ -33,6 +35,7 @@ def write_report(
         published: name of a published table whose numbers stand beside ours, such as `table1`.
         figures: pictures of several runs, each with its caption in a .txt of the same stem if any.
         notes: what was shortened or subsampled, beside what the run folders tell.
+        baseline: name of the prior that others are compared with.
 
     Returns:
         the files written, the page first.
@@ -50,6 +53,7 @@ def write_report(
         published=published,
         figures=figures,
         notes=notes,
+        baseline=baseline,
     )
     texts = {
         ".html": html.page(content),

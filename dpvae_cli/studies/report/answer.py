@@ -9,23 +9,23 @@ Found = tuple[str, str, str, Comparison]
 """Setting, metric, prior, comparison with the baseline."""
 
 
-def answer(found: Sequence[Found]) -> list[str]:
+def answer(found: Sequence[Found], baseline: str) -> list[str]:
     """Return the answer in sentences: for each prior what was compared, then a line a metric."""
     priors = list(dict.fromkeys(prior for _, _, prior, _ in found))
     if not priors:
         return [
             "No run has a twin: nothing is compared. A pair is the same recipe and seed with the "
-            "standard normal prior and with another."
+            f"{words(baseline)} prior and with another."
         ]
-    return [sentence for prior in priors for sentence in _of_prior(prior, found)]
+    return [sentence for prior in priors for sentence in _of_prior(prior, found, baseline)]
 
 
-def _of_prior(prior: str, found: Sequence[Found]) -> Iterator[str]:
+def _of_prior(prior: str, found: Sequence[Found], baseline: str) -> Iterator[str]:
     mine = [(setting, metric, each) for setting, metric, other, each in found if other == prior]
     settings = list(dict.fromkeys(setting for setting, _, _ in mine))
     pairs = {(setting, seed) for setting, _, each in mine for seed in each.differences}
     yield (
-        f"The {words(prior)} prior is compared with the standard normal one in "
+        f"The {words(prior)} prior is compared with the {words(baseline)} one in "
         f"{_count(len(pairs), 'pair')} of runs that differ in nothing else, "
         f"of {_count(len(settings), 'recipe')}."
     )

@@ -63,6 +63,7 @@ class Content:
 
     title: str
     question: str | None
+    baseline: str
     answer: tuple[str, ...]
     notices: tuple[str, ...]
     terms: tuple[str, ...]
@@ -115,6 +116,7 @@ def compose(
     published: str | None = None,
     figures: Sequence[Path] = (),
     notes: Sequence[str] = (),
+    baseline: str = BASELINE,
 ) -> Content:
     """Return what a report of these runs says.
 
@@ -126,16 +128,20 @@ def compose(
         published: name of the published table to put beside ours.
         figures: files of figures over several runs.
         notes: what was shortened or subsampled, beside what the runs tell themselves.
+        baseline: name of the prior that others are compared with.
     """
     settings, left_out = arrange(records)
     counted = [kept for setting in settings if (kept := _counted(setting)) is not None]
     table = published_tables.read(published) if published else None
     shown = _metrics(counted, metrics)
-    differences = tuple(_differences(counted, shown))
+    differences = tuple(_differences(counted, shown, baseline))
     return Content(
         title=one_line(title),
         question=one_line(question) if question else None,
-        answer=tuple(answer([(d.setting, d.metric, d.prior, d.found) for d in differences])),
+        baseline=baseline,
+        answer=tuple(
+            answer([(d.setting, d.metric, d.prior, d.found) for d in differences], baseline)
+        ),
         notices=tuple(dict.fromkeys([*map(one_line, notes), *notices(counted), *left_out])),
         terms=_terms(records),
         metrics=tuple(shown),
@@ -192,15 +198,19 @@ def _published(table: Published | None, metric: str, recipe: Recipe, prior: str)
     return table.value(metric, data=recipe.data.kind, regularizer=kind, prior=prior)
 
 
-def _differences(settings: Sequence[Setting], metrics: Sequence[str]) -> Iterator[Difference]:
+def _differences(
+    settings: Sequence[Setting], metrics: Sequence[str], baseline: str
+) -> Iterator[Difference]:
     for metric in metrics:
         for setting in settings:
-            if BASELINE not in setting.runs:
+            if baseline not in setting.runs:
                 continue
-            for prior in setting.priors[1:]:
-                found = setting.compare(metric, prior, baseline=BASELINE)
+            for prior in setting.priors:
+                if prior == baseline:
+                    continue
+                found = setting.compare(metric, prior, baseline=baseline)
                 if found is not None:
-                    yield Difference(setting.label, metric, prior, BASELINE, found)
+                    yield Difference(setting.label, metric, prior, baseline, found)
 
 
 def _terms(records: Sequence[RunRecord]) -> tuple[str, ...]:

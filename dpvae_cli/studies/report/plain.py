@@ -226,7 +226,7 @@ def json_text(content: Content) -> str:
                 "state": run.state.value,
                 "reason": run.reason or None,
                 "recipe": run.recipe.name if run.recipe else None,
-                "prior": run.recipe.prior.kind if run.recipe else None,
+                "prior": run.recipe.prior_name if run.recipe else None,
                 "seed": run.recipe.seed if run.recipe else None,
                 "iteration": run.iteration,
                 "environment": run.environment,

@@ -106,9 +106,9 @@ def differences(content: Content, chosen: Sequence[Difference]) -> Table:
         ]
         rows.append(tuple(entries))
     caption = (
-        "Paired differences, seed by seed: the prior minus the standard normal one, mean with the "
-        "half width of its 95 % interval (Student's t). Bold: better, and the interval excludes "
-        "zero."
+        f"Paired differences, seed by seed: the prior minus the {words(content.baseline)} one, "
+        "mean with the half width of its 95 % interval (Student's t). Bold: better, and the "
+        "interval excludes zero."
     )
     return Table(caption, tuple(heads), tuple(rows))
 
@@ -154,7 +154,7 @@ def runs(content: Content) -> Table:
             (
                 _words(run.label),
                 _words(recipe.name if recipe else "-"),
-                _words(words(recipe.prior.kind) if recipe else "-"),
+                _words(words(recipe.prior_name) if recipe else "-"),
                 Entry(str(recipe.seed) if recipe else "-"),
                 Entry("-" if run.iteration is None else f"{run.iteration:,}"),
                 _words(state),

@@ -1,0 +1,162 @@
+"""`dpvae fit-prior`: another prior for a VAE that is trained already, ours or anybody's."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, Quiet, examples
+
+if TYPE_CHECKING:
+    from dpvae_cli.fitting.record import FitRecord
+
+EXAMPLES = examples(
+    "dpvae fit-prior",
+    "dpvae fit-prior runs/beta_h_moons-standard_normal-seed0 --prior spline",
+    "dpvae fit-prior ckpt.pt --prior '{kind: mixture, components: 100}' fitting.iterations=6000",
+    "dpvae fit-prior --codes codes.npz --prior spline --out prior.pt",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("fit-prior", epilog=EXAMPLES)(fit_prior)
+
+
+@console.guarded
+def fit_prior(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CKPT|KEY=VALUE",
+            help="Checkpoint or run folder (default: runs/latest), and fitting.KEY=VALUE.",
+        ),
+    ] = None,
+    prior: Annotated[
+        str,
+        typer.Option(
+            help="decoupled, spline, autoregressive, mixture, vamp or resampled, or a section such "
+            "as '{kind: spline, blocks: 8}'."
+        ),
+    ] = "decoupled",
+    codes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Fit to these codes in place of a checkpoint's: an .npz with mean and, unless "
+            "codes are points, log_variance, as dpvae encode writes it.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The new run's folder (default: the old one's name and -fit_<prior>); with "
+            "--codes the prior file (default: prior.pt beside the codes).",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is at --out.")
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="With --codes: seed of the fit (default: 0).", show_default=False),
+    ] = None,
+    best: Best = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a prior to the codes of a trained VAE, which stays as it is.
+
+    Encoder and decoder are frozen; the prior maximises E[log p(z)] over z ~ q(z), and stops when
+    codes held out no longer gain. Prints the gain in nats and where the new run, or the prior file,
+    is: every command takes the run, dpvae sample the file.
+    """
+    from dpvae_cli.cli.progress import listener
+    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.foundation.strangers import is_there
+
+    words = words or []
+    overrides = [word for word in words if "=" in word and not is_there(word)]
+    paths = [Path(word) for word in words if word not in overrides]
+    if len(paths) > 1 or (paths and codes is not None):
+        raise UsageError(
+            "one model at a time: "
+            + ("--codes takes the place of a checkpoint" if codes else f"{len(paths)} are named")
+        )
+    if codes is None and seed is not None:
+        raise UsageError("--seed is for --codes; a run has the seed of its recipe")
+    with listener(quiet=quiet):
+        if codes is not None:
+            path, record = _of_codes(
+                codes, prior, overrides, out=out, overwrite=overwrite, seed=seed or 0, device=device
+            )
+        else:
+            from dpvae_cli.training.prior_fit import fit_run
+
+            folder, record = fit_run(
+                next(iter(paths), None),
+                prior,
+                overrides,
+                run_dir=out,
+                best=best,
+                overwrite=overwrite,
+                device=device,
+                data_root=data_root,
+                download=not no_download,
+                mark_latest=True,
+            )
+            path = folder.path
+    _print(record)
+    console.result(str(path))
+
+
+def _of_codes(
+    codes: Path,
+    prior: str,
+    overrides: list[str],
+    *,
+    out: Path | None,
+    overwrite: bool,
+    seed: int,
+    device: str,
+) -> "tuple[Path, FitRecord]":
+    """Fit a prior to codes from a file and write a prior file."""
+    import torch
+
+    from dpvae_cli.fitting.codes import checked, read_codes
+    from dpvae_cli.fitting.fit import fit_prior
+    from dpvae_cli.foundation import devices
+    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.recipe.fit_options import fit_options
+
+    path = codes.with_name("prior.pt") if out is None else out
+    if path.is_dir():
+        path = path / "prior.pt"
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is already there", hint="Add --overwrite, or name another --out.")
+    mean, log_variance = checked(*read_codes(codes))
+    spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
+    place = devices.resolve(device)
+    spread: torch.Tensor | None = None if log_variance is None else log_variance.to(place)
+    fitted = fit_prior(mean.to(place), spread, spec, fitting=fitting, seed=seed)
+    fitted.save(path)
+    return path, fitted.record
+
+
+def _print(record: "FitRecord") -> None:
+    from dpvae_cli.foundation.numbers import with_error
+
+    rows = [
+        ["prior", record.prior],
+        ["codes", f"{record.components:,}, {record.held_out:,} of them held out"],
+        ["iterations", f"{record.iterations:,}, the best after {record.best_iteration:,}"],
+        [f"-E[log p(z)], {record.baseline} [nats]", with_error(*record.baseline_nll)],
+        [f"-E[log p(z)], {record.prior} [nats]", with_error(*record.nll)],
+        ["gain [nats]", with_error(*record.gain)],
+        ["seconds", f"{record.seconds:.1f}"],
+    ]
+    console.table("On held-out codes", ["what", "value"], rows)

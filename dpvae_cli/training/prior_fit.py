@@ -1,0 +1,137 @@
+"""A prior fitted to the codes of a trained model, kept with it in one checkpoint."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from dpvae_cli.fitting.fit import FittedPrior, fit_prior
+from dpvae_cli.fitting.record import FitRecord
+from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.files import write_json, write_kept
+from dpvae_cli.foundation.once import once
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.model import VAE
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe.revision import revised
+from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.training import own_model
+from dpvae_cli.training.checkpoint import Checkpoint
+from dpvae_cli.training.metrics_log import MetricsLog
+from dpvae_cli.training.run_folder import RunFolder, locate, point_latest
+from dpvae_cli.training.sample_picture import draw_samples
+
+OTHERWISE = "Add --overwrite to replace it, or --out for another folder."
+SUFFIX = re.compile(r"-fit_[a-z_]+$")
+
+
+def fit_to(model: VAE, aggregate: AggregatePosterior, recipe: Recipe) -> FittedPrior:
+    """Return the recipe's `fit_prior`, fitted to the codes of a model trained with its `prior`."""
+    assert recipe.fit_prior is not None
+    like = next(model.parameters())
+    return fit_prior(
+        aggregate.mean.to(like),
+        aggregate.log_variance.to(like),
+        recipe.fit_prior,
+        fitting=recipe.fitting,
+        seed=recipe.seed,
+        baseline=model.prior,
+        encoder=model.encoder,
+        example_shape=model.example_shape,
+    )
+
+
+def keep(
+    folder: RunFolder, checkpoint: Checkpoint, fitted: FittedPrior, aggregate: AggregatePosterior
+) -> None:
+    """Write a trained state with its fitted prior to a run folder, beside it the record of the fit.
+
+    The codes are kept too, as the encodings of the checkpoint.
+    """
+    record = fitted.record
+    checkpoint.with_fitted(fitted.prior, record.to_dict()).write(folder.checkpoint)
+    write_json(folder.fit, record.to_dict())
+    log = MetricsLog(folder.metrics_log, keep_until=checkpoint.iteration)
+    gain = record.gain._asdict()
+    log.write(
+        {"iteration": checkpoint.iteration, "kind": "fit", "prior": record.prior, "gain": gain}
+    )
+    log.close()
+    names = ("mean", "log_variance")
+    arrays = {name: getattr(aggregate, name).to(fitted.dtype).cpu().numpy() for name in names}
+    with suppress(UsageError):  # a cache that cannot be written costs time, no result
+        cache = folder.checkpoint.with_suffix(".encodings.npz")
+        write_kept(cache, arrays, checkpoint=checkpoints.file_digest(folder.checkpoint))
+
+
+def fit_run(
+    path: Path | None,
+    prior: str,
+    overrides: Sequence[str] = (),
+    *,
+    run_dir: Path | None = None,
+    best: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    data_root: Path | None = None,
+    download: bool = True,
+    mark_latest: bool = False,
+) -> tuple[RunFolder, FitRecord]:
+    """Fit a prior to a trained model's codes and keep both as a run of its own.
+
+    What else the checkpoint holds stays as it is, so training can go on from the new run too.
+
+    Args:
+        path: a checkpoint, a run folder, or None for the latest run.
+        prior: a word or a section, as `fit_prior=` takes it.
+        overrides: `fitting.KEY=VALUE`.
+        run_dir: the new run's folder; by default the old one's name and `-fit_<kind>`.
+        best: of a run folder take best.pt.
+        overwrite: delete what is in the new folder first.
+        device: auto, cpu, cuda, cuda:N or mps.
+        data_root: folder to look for data in, where there are no encodings beside the checkpoint.
+        download: allow a download where the data has a source.
+        mark_latest: let runs/latest name the new run.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign, or of networks of the caller's own.
+        UsageError: a word is wrong, or the new folder is in use or not empty.
+        MissingError: the data is needed and not there.
+        DivergedError: the likelihood is no longer finite.
+    """
+    file = locate(path, best=best)
+    checkpoint = checkpoints.read(file)
+    own_model.networks_for(file, checkpoint, None, None)
+    recipe = revised(checkpoint.recipe, [f"fit_prior={prior}"])
+    recipe = revised(recipe, overrides, section="fitting")
+    with checkpoints.offering_another(file):
+        model = checkpoint.model(devices.resolve(device), as_trained=True)
+    folder = RunFolder(run_dir or fitted_dir(file, recipe.final_prior.kind))
+    if folder.path.resolve() == file.parent.resolve():
+        raise UsageError(
+            f"{folder.path} is the folder of the model itself", hint="Name another with --out."
+        )
+    load_dataset = once(lambda: recipe.data.load(data_root, download=download))
+    cache, key = file.with_suffix(".encodings.npz"), checkpoints.file_digest(file)
+    with folder.locked():
+        folder.prepare(overwrite=overwrite, hint=OTHERWISE)
+        encoded = EncodedTraining(model, load_dataset, path=cache, key=key)
+        aggregate = encoded.aggregate_posterior()
+        fitted = fit_to(model, aggregate, recipe)
+        folder.write_start(recipe, device=model.device)
+        RunFolder(file.parent).copy_log(folder)
+        keep(folder, replace(checkpoint, recipe=recipe), fitted, aggregate)
+        with suppress(MissingError):  # two moons are drawn behind samples, where they are there
+            draw_samples(model.with_prior(fitted.prior), load_dataset, folder, seed=recipe.seed)
+    if mark_latest:
+        point_latest(folder.path)
+    return folder, fitted.record
+
+
+def fitted_dir(checkpoint: Path, kind: str) -> Path:
+    """Return the folder beside a run's for the same run with a prior of this kind fitted."""
+    run = Path(checkpoint).resolve().parent
+    return run.with_name(f"{SUFFIX.sub('', run.name)}-fit_{kind}")
