@@ -203,8 +203,8 @@ def _print(found: "Diagnosis", about: "About") -> None:
     if (low := tables.low_posterior(found)) is not None:
         console.table(None, *low)
     else:
-        reason, hint = found.low_posterior.reason, found.low_posterior.hint
-        console.result(f"FID of random and of low-posterior samples: {reason}. {hint}".strip())
+        why = found.low_posterior
+        console.result(f"Random and low-posterior samples: {why.reason}. {why.hint}".strip())
     if found.repairs:
         console.table(None, *tables.repairs(found))
     console.result("\n".join(filter(None, [advice, command and f"  {command}", *found.notes])))

@@ -7,14 +7,19 @@ import pytest
 import torch
 
 import dpvae_cli as dpvae
+from dpvae_cli.evaluation.diagnosis.low_posterior import low_posterior
 from dpvae_cli.evaluation.diagnosis.null import over_splits
 from dpvae_cli.evaluation.diagnosis.quantities import drawn, measured, split
 from dpvae_cli.evaluation.diagnosis.sides import of_model, of_prior
 from dpvae_cli.evaluation.diagnosis.words import about_dimensions, headline, remedy
+from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.priors import StandardNormalPrior
+from dpvae_cli.sampling.encodings import EncodedTraining
 from tests.evaluation.planted import codes, normal, planted, prior_of, subject
+from tests.small import image_vae, random_images, small_recipe
 
 BOTH = pytest.mark.parametrize("kind", ["standard_normal", "decoupled"])
 COMMAND = "dpvae fit-prior RUN --prior {prior}"
@@ -233,7 +238,7 @@ def test_the_record_is_plain_json():
     names = {each["name"] for each in record["quantities"]}
     assert {"pocket_share", "leak_share", "marginals"} <= names
     assert all(each["limit"] >= each["null"] for each in record["quantities"])
-    assert record["low_posterior"]["reason"] == "not measured"
+    assert record["low_posterior"]["reason"].startswith("not measured: the examples are no images")
 
 
 def test_too_few_codes_are_refused():
@@ -248,3 +253,38 @@ def test_points_in_the_plane_have_arrays_for_both_figures():
     deep = diagnosed(StandardNormalPrior(3), normal(100, 3), samples=100)
     assert "grid_x" not in deep.arrays
     assert deep.arrays["prior_log_q"].shape == (100,)
+
+
+def result(metric, value=1.0):
+    return Result(metric, value, None, "squared feature units", 10, 0, "train", None, {})
+
+
+def test_fid_that_was_measured_before_is_taken_from_there():
+    model, data = planted(StandardNormalPrior(2), normal(20), 0.1)
+    earlier = [result("skl"), result("fid"), result("fid768", 3.0), result("fid768_lp", 5.0)]
+    found = low_posterior(subject(model, data), None, earlier)
+    assert (found.random, found.lowest) == (earlier[2], earlier[3])
+    alone = low_posterior(subject(model, data), None, earlier[:2])
+    assert alone.random is alone.lowest is None
+
+
+def test_decoded_samples_of_images_say_what_to_type_and_failures_cost_nothing_else():
+    data = random_images(1, 6, 6)
+    chosen = subject(image_vae(1, 6, 6), data)
+    assert "--inception-weights FILE" in low_posterior(chosen, None, []).hint
+    failed = low_posterior(chosen, "manifold", [])
+    assert failed.reason.startswith("not measured: data noise has no known manifold")
+
+
+def test_of_moons_random_and_low_posterior_samples_are_measured():
+    recipe = small_recipe("vae", "prior=standard_normal")
+    chosen = Subject(
+        dpvae.build(recipe),
+        recipe.data.load,
+        EncodedTraining(dpvae.build(recipe), recipe.data.load),
+        recipe.evaluation,
+        0,
+    )
+    found = low_posterior(chosen, "manifold", [])
+    assert (found.random.metric, found.lowest.metric) == ("manifold", "manifold_lp")
+    assert found.lowest.details["null"]["value"] > 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.diagnosis import repairs
@@ -18,10 +18,11 @@ from dpvae_cli.model import CHECKED, VAE
 from dpvae_cli.recipe import Evaluation, Fitting
 from dpvae_cli.sampling.encodings import EncodedTraining
 
+SOON: dict[str, Any] = {"validate_every": 50, "patience": 5}
 TRIED = {
-    "decoupled": Fitting(iterations=800, learning_rate=5e-3),
-    "spline": Fitting(iterations=500, learning_rate=1e-2),
-    "mixture": Fitting(iterations=2_000, learning_rate=2e-2),
+    "decoupled": Fitting(iterations=800, learning_rate=5e-3, **SOON),
+    "spline": Fitting(iterations=500, learning_rate=1e-2, **SOON),
+    "mixture": Fitting(iterations=2_000, learning_rate=2e-2, **SOON),
 }
 """Kinds of priors to try, each for about as many seconds; a step of a spline takes longest."""
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from dpvae_cli.evaluation.diagnosis.record import LowPosterior
+from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.evaluation.fid import fid, fid_lp
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
 from dpvae_cli.evaluation.subject import Subject
@@ -14,7 +15,8 @@ Compared = Literal["manifold", "fid"]
 METRICS = {"manifold": (manifold, manifold_lp), "fid": (fid, fid_lp)}
 LOWEST = "_lp"
 """What the name of a metric of low-posterior samples ends in."""
-ASK = "dpvae diagnose CKPT --inception-weights FILE measures it."
+ASK = "dpvae diagnose CKPT --inception-weights FILE measures it, in minutes to hours."
+NO_IMAGES = "the examples are no images; of moons it is, but with --quick"
 
 
 def low_posterior(
@@ -26,12 +28,18 @@ def low_posterior(
     """
     known = _known(earlier)
     if compare is None:
-        return known or LowPosterior(reason="not measured", hint=ASK)
+        return known or _unmeasured(subject)
     try:
         [random], [lowest] = (metric(subject) for metric in METRICS[compare])
     except DpvaeError as error:
         return LowPosterior(reason=f"not measured: {error}", hint=error.hint or "")
     return LowPosterior(random, lowest)
+
+
+def _unmeasured(subject: Subject) -> LowPosterior:
+    if are_images(subject.model.example_shape):
+        return LowPosterior(reason="not measured", hint=ASK)
+    return LowPosterior(reason=f"not measured: {NO_IMAGES}")
 
 
 def _known(earlier: Sequence[Result]) -> LowPosterior | None:

@@ -46,7 +46,7 @@ def headline(found: Diagnosis) -> str:
     if named:
         return f"This model {' and '.join(named)}: {', and '.join(proofs)}."
     return (
-        "This model has no pockets and does not leak, but its prior and its q(z) are not equal: "
+        "This model has no pockets and does not leak, yet its prior is not quite its q(z): "
         f"{_differences(found)}."
     )
 
