@@ -10,8 +10,9 @@ import dpvae_cli as dpvae
 from dpvae_cli.evaluation.diagnosis.low_posterior import low_posterior
 from dpvae_cli.evaluation.diagnosis.null import over_splits
 from dpvae_cli.evaluation.diagnosis.quantities import drawn, measured, split
+from dpvae_cli.evaluation.diagnosis.record import Quantity
 from dpvae_cli.evaluation.diagnosis.sides import of_model, of_prior
-from dpvae_cli.evaluation.diagnosis.words import about_dimensions, headline, remedy
+from dpvae_cli.evaluation.diagnosis.words import about_dimensions, amount, headline, percent, remedy
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.results import Result
@@ -238,7 +239,7 @@ def test_the_record_is_plain_json():
     names = {each["name"] for each in record["quantities"]}
     assert {"pocket_share", "leak_share", "marginals"} <= names
     assert all(each["limit"] >= each["null"] for each in record["quantities"])
-    assert record["low_posterior"]["reason"].startswith("not measured: the examples are no images")
+    assert record["low_posterior"]["reason"] == "not measured"
 
 
 def test_too_few_codes_are_refused():
@@ -288,3 +289,17 @@ def test_of_moons_random_and_low_posterior_samples_are_measured():
     found = low_posterior(chosen, "manifold", [])
     assert (found.random.metric, found.lowest.metric) == ("manifold", "manifold_lp")
     assert found.lowest.details["null"]["value"] > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(-1e-5, "0.000 nats"), (-0.25, "-0.250 nats"), (123.456, "123.5 nats")]
+)
+def test_amounts(value, shown):
+    assert amount(Quantity("leakage_score", value, 0, 1, "nats"), value) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.0123, "1.2 %"), (0.5, "50 %"), (1.0, "100 %"), (0.0, "0 %")]
+)
+def test_percentages(share, shown):
+    assert percent(share) == shown

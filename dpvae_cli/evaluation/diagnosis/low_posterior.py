@@ -16,7 +16,7 @@ METRICS = {"manifold": (manifold, manifold_lp), "fid": (fid, fid_lp)}
 LOWEST = "_lp"
 """What the name of a metric of low-posterior samples ends in."""
 ASK = "dpvae diagnose CKPT --inception-weights FILE measures it, in minutes to hours."
-NO_IMAGES = "the examples are no images; of moons it is, but with --quick"
+NO_IMAGES = "It is of images by FID, and of moons by the distance to them unless --quick."
 
 
 def low_posterior(
@@ -39,7 +39,7 @@ def low_posterior(
 def _unmeasured(subject: Subject) -> LowPosterior:
     if are_images(subject.model.example_shape):
         return LowPosterior(reason="not measured", hint=ASK)
-    return LowPosterior(reason=f"not measured: {NO_IMAGES}")
+    return LowPosterior(reason="not measured", hint=NO_IMAGES)
 
 
 def _known(earlier: Sequence[Result]) -> LowPosterior | None:

@@ -27,7 +27,8 @@ def amount(quantity: Quantity, value: float) -> str:
     if quantity.unit == "share":
         return percent(value)
     unit = f" {quantity.unit}" if quantity.unit == "nats" else ""
-    return f"{value:.3f}{unit}" if abs(value) < 10 else f"{number(value)}{unit}"
+    # a sum with zero is never minus zero
+    return f"{round(value, 3) + 0.0:.3f}{unit}" if abs(value) < 10 else f"{number(value)}{unit}"
 
 
 def headline(found: Diagnosis) -> str:
