@@ -295,7 +295,7 @@ def test_of_moons_random_and_low_posterior_samples_are_measured():
     ("value", "shown"), [(-1e-5, "0.000 nats"), (-0.25, "-0.250 nats"), (123.456, "123.5 nats")]
 )
 def test_amounts(value, shown):
-    assert amount(Quantity("leakage_score", value, 0, 1, "nats"), value) == shown
+    assert amount(Quantity("leakage_score", value, 0.0, 1.0, "nats"), value) == shown
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,8 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
         tail = "" if best is None else f" The best that was tried, {gained(best)}."
         return f"There is nothing to mend.{tail}", None
     if best is not None:
-        before = found["pocket_share"].value, found["leak_share"].value
+        shares = found["pocket_share"].value, found["leak_share"].value
+        before = shares if found.has_pockets or found.leaks else None
         return f"Tried on these codes, {gained(best, before)}.", command.format(prior=best.prior)
     if not found.repairs:
         return "No other prior was tried; without --quick some are.", None
