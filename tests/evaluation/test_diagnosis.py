@@ -247,6 +247,12 @@ def test_too_few_codes_are_refused():
         diagnosed(StandardNormalPrior(2), normal(7))
 
 
+@pytest.mark.parametrize("sizes", [{"splits": 1}, {"samples": 9}])
+def test_budgets_that_cannot_tell_anything_are_refused(sizes):
+    with pytest.raises(UsageError, match="at the least"):
+        dpvae.DiagnosisBudget(**sizes)
+
+
 def test_points_in_the_plane_have_arrays_for_both_figures():
     flat = diagnosed(StandardNormalPrior(2), clusters(100), samples=100)
     assert flat.arrays["prior_z"].shape == flat.arrays["codes_z"].shape == (100, 2)

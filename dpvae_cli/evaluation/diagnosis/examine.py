@@ -12,12 +12,14 @@ from dpvae_cli.evaluation.diagnosis.null import dimensions, over_splits, quantit
 from dpvae_cli.evaluation.diagnosis.record import Diagnosis, Quantity, Repair
 from dpvae_cli.evaluation.diagnosis.sides import of_model
 from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.model import CHECKED, VAE
 from dpvae_cli.recipe import Evaluation, Fitting
 from dpvae_cli.sampling.encodings import EncodedTraining
 
+LEAST_SAMPLES = 10
 SOON: dict[str, Any] = {"validate_every": 50, "patience": 5}
 TRIED = {
     "decoupled": Fitting(iterations=800, learning_rate=5e-3, **SOON),
@@ -38,6 +40,9 @@ class DiagnosisBudget:
         components: the most codes that go into a half.
         tried: kinds of priors to try as a repair, and how long each is fitted.
         fitted_codes: the most codes to fit to.
+
+    Raises:
+        UsageError: one split alone has no spread, or hardly anything is drawn.
     """
 
     splits: int = 8
@@ -45,6 +50,13 @@ class DiagnosisBudget:
     components: int = 10_000
     tried: Mapping[str, Fitting] = field(default_factory=lambda: TRIED)
     fitted_codes: int = 20_000
+
+    def __post_init__(self) -> None:
+        if self.splits < 2 or self.samples < LEAST_SAMPLES:
+            raise UsageError(
+                f"splits={self.splits}, samples={self.samples}: a diagnosis takes 2 splits and "
+                f"{LEAST_SAMPLES} samples at the least"
+            )
 
 
 def diagnose(
