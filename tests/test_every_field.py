@@ -2,7 +2,6 @@
 
 import gzip
 import struct
-import typing
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.spec import Spec
-from dpvae_cli.recipe import Evaluation, Recipe, Training
-from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
+from dpvae_cli.recipe import Evaluation, Fitting, Recipe, Training
+from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, specs
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import compilation
 from dpvae_cli.training.listener import Silent
@@ -26,19 +25,17 @@ SHORT = (*SMALL, "training.iterations=6", "evaluation.samples=20", "evaluation.n
 SMALL_ARRAYS = tuple(part for part in SHORT if not part.startswith("data."))
 
 
-def kinds(section):
-    union = Recipe.model_fields[section].annotation
-    return typing.get_args(union) or (union,)
+PLAIN = {"training": Training, "fitting": Fitting, "evaluation": Evaluation}
 
 
 def fields():
     """Yield (section, kind, field) of everything a recipe can say."""
     for section in SECTIONS_WITH_KIND:
-        for spec in kinds(section):
+        for spec in specs(section):
             for field in spec.model_fields:
                 if field != "kind":
                     yield section, spec.model_fields["kind"].default, field
-    for section, spec in (("training", Training), ("evaluation", Evaluation)):
+    for section, spec in PLAIN.items():
         for field in spec.model_fields:
             yield section, None, field
 
@@ -152,6 +149,12 @@ OTHER = {
     ("training", None, "validate_every"): "3",
     ("training", None, "checkpoint_every"): "2",
     ("training", None, "tensorboard"): "true",
+    ("fitting", None, "iterations"): "4",
+    ("fitting", None, "batch_size"): "17",
+    ("fitting", None, "learning_rate"): "0.5",
+    ("fitting", None, "held_out"): "0.5",
+    ("fitting", None, "validate_every"): "2",
+    ("fitting", None, "patience"): "1",
     ("evaluation", None, "split"): "validation",
     ("evaluation", None, "samples"): "21",
     ("evaluation", None, "neighbours"): "2",
@@ -166,6 +169,11 @@ OTHER = {
     ("evaluation", None, "factor_samples"): "21",
     ("evaluation", None, "factor_repeats"): "3",
     ("evaluation", None, "probe_samples"): "21",
+}
+OTHER |= {
+    ("fit_prior", kind, field): value
+    for (section, kind, field), value in OTHER.items()
+    if section == "prior"
 }
 IMAGES = {
     "digits": ("data=digits",),
@@ -189,9 +197,12 @@ ON_SPRITES = {("evaluation", None, "factor_samples"), ("evaluation", None, "fact
 NEEDS = {
     ("likelihood", "gaussian", "floor"): ("likelihood.learned=true",),
     ("prior", "decoupled", "base_components"): ("prior.base=mixture",),
+    ("fit_prior", "decoupled", "base_components"): ("fit_prior.base=mixture",),
+    ("fitting", None, "patience"): ("fitting.iterations=30", "fitting.learning_rate=3"),
 }
 
 
+QUICK_FIT = ("fitting.iterations=3", "fitting.batch_size=16", "fitting.validate_every=1")
 TINY_BATCH = ("training.batch_size=4", "training.iterations=3")
 
 
@@ -222,7 +233,9 @@ def base(section, kind):
         )
     if kind == "own":
         return "vae_moons", ("architecture=own", *(p for p in SHORT if "hidden" not in p))
-    chosen = (f"prior={SMALL_PRIORS.get(kind, kind)}",) if section == "prior" else ()
+    chosen = (f"{section}={SMALL_PRIORS.get(kind, kind)}",) if "prior" in section else ()
+    if section in ("fit_prior", "fitting"):
+        chosen = ("prior=standard_normal", "fit_prior=decoupled", *QUICK_FIT, *chosen)
     return f"{regularizer}_moons", (*chosen, *width, *SHORT)
 
 
@@ -312,6 +325,7 @@ def outcome(recipe, folder):
     return (
         {name: tensor.tolist() for name, tensor in saved.tensors.items()},
         saved.facts["compiled"],
+        {k: v for k, v in saved.facts.get("fit", {}).items() if k != "seconds"},
         heard.told,
         sorted(path.name for path in folder.iterdir()),
         [result.to_json() for result in results],
@@ -350,10 +364,10 @@ def test_every_field_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Spec, "__getattribute__", record)
     for index, recipe in enumerate(recipes):
         outcome(recipe, tmp_path / str(index))
-    specs = [spec for section in SECTIONS_WITH_KIND for spec in kinds(section)]
+    with_kind = [spec for section in SECTIONS_WITH_KIND for spec in specs(section)]
     wanted = {
         (spec, field)
-        for spec in (*specs, Training, Evaluation)
+        for spec in (*with_kind, *PLAIN.values())
         for field in spec.model_fields
         if field != "kind"
     }

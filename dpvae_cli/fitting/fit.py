@@ -137,7 +137,7 @@ def fit_prior(
         iterations=curve[-1][0],
         best_iteration=min(curve, key=lambda point: point[1])[0],
         nll=mean_and_error(after),
-        baseline="standard_normal" if compared.spec is None else compared.spec.kind,
+        baseline=_kind(compared),
         baseline_nll=mean_and_error(before),
         gain=mean_and_error(before - after),
         seconds=time.perf_counter() - start,
@@ -243,4 +243,7 @@ def _cosine(share: float) -> float:
 
 
 def _kind(prior: Prior) -> str:
-    return type(prior).__name__ if prior.spec is None else prior.spec.kind
+    if prior.spec is None:
+        is_plain = isinstance(prior, StandardNormalPrior)
+        return "standard_normal" if is_plain else type(prior).__name__
+    return prior.spec.kind

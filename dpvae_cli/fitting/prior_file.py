@@ -54,6 +54,8 @@ def read(path: Path) -> tuple[Prior, FitRecord]:
         spec: PriorSpec = TypeAdapter[Any](LearnedPrior).validate_python(meta["prior"])
         record = FitRecord.from_dict(of_type(dict, meta["record"]))
         latent_dim = counted(meta["latent_dim"])
+        if not 1 <= latent_dim <= sum(tensor.numel() for tensor in tensors.values()):
+            raise ValueError(f"a prior in {latent_dim} dimensions has other weights")
         refuse_networks("the prior", lambda: [spec.build(latent_dim)])
         prior = spec.build(latent_dim)
     except (*STRANGE, UsageError) as error:

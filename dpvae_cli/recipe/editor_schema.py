@@ -19,7 +19,8 @@ def json_schema() -> dict[str, Any]:
         schema["properties"][section] = _or_word(schema["properties"][section], section)
         for spec in kinds(section).values():
             definition = schema["$defs"][spec.__name__]
-            definition["required"] = ["kind", *definition.get("required", [])]
+            required = ["kind", *definition.get("required", [])]
+            definition["required"] = list(dict.fromkeys(required))  # two sections share some kinds
     return {"$schema": DIALECT, **schema, "title": "dpvae recipe"}
 
 

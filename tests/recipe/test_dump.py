@@ -123,6 +123,8 @@ def test_the_dump_spells_every_default_out_in_the_order_of_the_schema():
     values = yaml.safe_load(to_yaml(recipe))
     assert list(values) == list(Recipe.model_fields)
     for section in SECTIONS_WITH_KIND:
+        if values[section] is None:
+            continue
         spec = spec_class(section, values[section]["kind"])
         assert next(iter(values[section])) == "kind"
         assert set(values[section]) == set(keys(spec))

@@ -1,0 +1,133 @@
+"""Repair a beta-VAE that Pythae trained: fit a prior to its codes, then sample from that.
+
+  pip install tqdm cloudpickle && pip install --no-deps pythae
+  python examples/pythae_model.py
+  python examples/pythae_model.py --data mnist --fid 768 --out repaired_mnist
+
+Model, loss and trainer are Pythae's. So are the networks, but for moons: the decoder that Pythae
+makes by itself ends in a sigmoid, and moons lie outside the unit square.
+"""
+
+from argparse import Namespace
+from math import ceil
+
+import numpy as np
+import torch
+from before_after import AS_TRAINED, load, options, report
+from pythae.data.datasets import BaseDataset
+from pythae.models import BetaVAE, BetaVAEConfig
+from pythae.models.base.base_utils import ModelOutput
+from pythae.models.nn import BaseDecoder, BaseEncoder
+from pythae.trainers import BaseTrainer, BaseTrainerConfig
+from torch import Tensor, nn
+
+import dpvae_cli as dpvae
+
+BATCH = 256
+LATENT_DIM = {"moons": 2, "mnist": 8}
+BETA = {"moons": 0.008, "mnist": 0.5}
+"""Pythae's squared error has unit variance: beta 0.008 is beta 4 at a scale of 0.045."""
+
+
+class MoonsEncoder(BaseEncoder):
+    """Write Pythae's record of mean and log-variance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(2, 128), nn.ReLU(), nn.Linear(128, 4))
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        mean, log_variance = self.network(x).chunk(2, dim=1)
+        return ModelOutput(embedding=mean, log_covariance=log_variance)
+
+
+class MoonsDecoder(BaseDecoder):
+    """Write Pythae's record of a reconstruction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(2, 128), nn.ReLU(), nn.Linear(128, 2))
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        return ModelOutput(reconstruction=self.network(z))
+
+
+def trained(x: Tensor, asked: Namespace) -> BetaVAE:
+    """Return Pythae's beta-VAE after Pythae's training."""
+    torch.manual_seed(asked.seed)
+    own = [MoonsEncoder(), MoonsDecoder()] if asked.data == "moons" else []
+    config = BetaVAEConfig(
+        input_dim=tuple(x.shape[1:]),
+        latent_dim=LATENT_DIM[asked.data],
+        beta=asked.beta or BETA[asked.data],
+    )
+    settings = BaseTrainerConfig(
+        output_dir=str(asked.out / "pythae"),
+        num_epochs=ceil(asked.iterations * BATCH / len(x)),
+        per_device_train_batch_size=BATCH,
+        learning_rate=1e-3,
+        seed=asked.seed,
+        no_cuda=True,
+    )
+    model = BetaVAE(config, *own)
+    BaseTrainer(model, BaseDataset(x, torch.zeros(len(x))), training_config=settings).train()
+    return model.eval()
+
+
+class Encoder(nn.Module):
+    """Unpack Pythae's record into the pair that dpvae takes: mean and log-variance."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.encoder(x)
+        return found.embedding, found.log_covariance
+
+
+class Decoder(nn.Module):
+    """Unpack Pythae's record into the means that dpvae takes."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.decoder(z).reconstruction
+
+
+def main() -> None:
+    """Train, fit, sample and compare."""
+    asked = options(__doc__)
+    data = load(asked)
+    x = data.train.examples()
+    model = trained(x, asked)
+
+    with torch.no_grad():
+        codes = model.encoder(x)
+    before = dpvae.VAE(
+        encoder=Encoder(model.encoder),
+        decoder=Decoder(model.decoder),
+        likelihood=dpvae.Gaussian(scale=1.0),
+        prior=AS_TRAINED,
+        latent_dim=model.latent_dim,
+    )
+    models = {AS_TRAINED: before}
+    for kind in asked.priors:
+        fitted = dpvae.fit_prior(
+            codes.embedding,
+            codes.log_covariance,
+            kind,
+            fitting=dpvae.Fitting(iterations=asked.fit),
+            seed=asked.seed,
+        )
+        models[kind] = before.with_prior(fitted.prior)
+        with torch.no_grad():
+            samples = model.decoder(fitted.sample(1_000, seed=asked.seed)).reconstruction
+        np.save(asked.out / f"samples_{kind}.npy", samples.numpy())
+    report(models, data, asked)
+
+
+if __name__ == "__main__":
+    main()

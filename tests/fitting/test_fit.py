@@ -1,0 +1,296 @@
+"""Priors fitted to codes: against entropies, brute force and what must not change."""
+
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import dpvae_cli as dpvae
+from dpvae_cli.fitting.codes import Codes, HeldOut, read_codes
+from dpvae_cli.fitting.record import FitRecord
+from dpvae_cli.foundation.errors import (
+    CheckpointError,
+    DivergedError,
+    MissingError,
+    OtherFileError,
+    UsageError,
+)
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.priors import Mixture, MixturePrior, StandardNormalPrior
+
+QUICK = dpvae.Fitting(iterations=30, batch_size=64, validate_every=10)
+ALONE = ("decoupled", "spline", "autoregressive", "mixture", "resampled")
+
+
+def two_clusters(count=600, *, seed=0, dtype=torch.float32):
+    """Return codes of two clusters: half of them at (-2, 0), half at (2, 0)."""
+    generator = torch.Generator().manual_seed(seed)
+    side = torch.where(torch.arange(count) % 2 == 0, -2.0, 2.0)
+    mean = torch.stack([side, torch.zeros(count)], dim=1)
+    mean = mean + 0.3 * torch.randn(count, 2, generator=generator)
+    return mean.to(dtype), torch.full((count, 2), math.log(0.04), dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("prior", "slack"), [("decoupled", 0.12), ("spline", 0.06), ("mixture", 0.06)]
+)
+def test_a_fit_comes_near_the_entropy_of_q(prior, slack):
+    """-E[log p] of the best density is q's entropy; here q is in law a mixture of two Gaussians."""
+    mean, log_variance = two_clusters(4_000)
+    fitting = dpvae.Fitting(iterations=500, batch_size=256, learning_rate=1e-2, validate_every=50)
+    fitted = dpvae.fit_prior(mean, log_variance, prior, fitting=fitting)
+    deviation = math.sqrt(0.3**2 + 0.04)
+    # the clusters lie 11 deviations apart, so that the entropies add up
+    entropy = math.log(2) + 1 + math.log(2 * math.pi) + 2 * math.log(deviation)
+    nll = fitted.record.nll
+    assert entropy - 5 * nll.standard_error < nll.value < entropy + slack + 5 * nll.standard_error
+    assert fitted.record.gain.value > 10 * fitted.record.gain.standard_error
+
+
+@pytest.mark.parametrize("prior", ALONE)
+def test_the_record_is_what_can_be_measured_again(prior):
+    mean, log_variance = two_clusters(dtype=torch.float64)
+    spec = Mixture(components=5) if prior == "mixture" else prior
+    fitted = dpvae.fit_prior(mean, log_variance, spec, fitting=QUICK, seed=3)
+    held = Codes(mean, log_variance, held_out=QUICK.held_out, seed=3).held_out
+    after, before = held.nll(fitted.prior), held.nll(StandardNormalPrior(2).double())
+    record = fitted.record
+    assert record.nll.value == pytest.approx(float(after.mean()), rel=1e-12)
+    assert record.gain.value == pytest.approx(float((before - after).mean()), rel=1e-9)
+    error = float((before - after).std()) / math.sqrt(60)
+    assert record.gain.standard_error == pytest.approx(error, rel=1e-9)
+    assert (record.components, record.held_out, record.prior) == (600, 60, prior)
+    assert record.nll.value == pytest.approx(min(nll for _, nll in record.curve), rel=1e-12)
+    assert not fitted.prior.training
+    assert fitted.dtype == torch.float64
+
+
+def test_held_out_nll_is_the_cross_entropy():
+    """Under N(0, I) it has a closed form."""
+    torch.manual_seed(0)
+    mean, log_variance = torch.randn(50, 3).double(), torch.randn(50, 3).double() - 2
+    held = HeldOut(mean, log_variance, generator=torch.Generator().manual_seed(1))
+    exact = DiagonalGaussian(mean, log_variance).cross_entropy_to_standard_normal()
+    found = held.nll(StandardNormalPrior(3).double())
+    assert len(held.z) == 10_000
+    assert torch.allclose(found, exact, atol=0.35)
+    assert float((found - exact).mean().abs()) < 0.03
+
+
+def test_points_are_their_own_draws():
+    mean, _ = two_clusters()
+    codes = Codes(mean, None, held_out=0.25, seed=0)
+    known = {tuple(row) for row in mean.tolist()}
+    drawn = {tuple(row) for row in codes.batch(1, 500).tolist()}
+    held = {tuple(row) for row in codes.held_out.z.tolist()}
+    assert drawn <= known
+    assert held <= known
+    assert not drawn & held  # what is held out is never learned from
+    assert len(held) == 150
+
+
+def test_a_batch_is_fresh_and_follows_from_the_seed():
+    mean, log_variance = two_clusters()
+    one, same = (Codes(mean, log_variance, held_out=0.1, seed=5) for _ in range(2))
+    other = Codes(mean, log_variance, held_out=0.1, seed=6)
+    assert torch.equal(one.batch(3, 40), same.batch(3, 40))
+    assert not torch.equal(one.batch(3, 40), one.batch(4, 40))
+    assert not torch.equal(one.batch(3, 40), other.batch(3, 40))
+
+
+def test_a_fit_repeats_to_the_bit():
+    mean, log_variance = two_clusters()
+    one, same, other = (
+        dpvae.fit_prior(mean, log_variance, fitting=QUICK, seed=seed) for seed in (0, 0, 1)
+    )
+    assert torch.equal(one.sample(9), same.sample(9))
+    assert not torch.equal(one.sample(9), other.sample(9))
+    assert one.record.curve == same.record.curve
+
+
+def test_fitting_stops_early_and_keeps_the_best():
+    mean, _ = two_clusters(40)
+    fitting = dpvae.Fitting(
+        iterations=4_000, learning_rate=0.05, validate_every=20, patience=3, held_out=0.5
+    )
+    record = dpvae.fit_prior(mean, None, "spline", fitting=fitting).record
+    assert record.iterations < 4_000
+    assert record.best_iteration == record.iterations - 3 * 20
+    assert record.nll.value == pytest.approx(min(nll for _, nll in record.curve), rel=1e-5)
+    assert record.curve[-1][1] > record.nll.value  # 20 points are learned by heart
+
+
+def test_nothing_outside_changes():
+    """Neither the encoder, nor the baseline, nor torch's own generator."""
+    encoder = dpvae.build(dpvae.Recipe.load("vae_moons")).encoder.train()
+    with torch.no_grad():
+        posterior = encoder(torch.randn(80, 2))
+    baseline = MixturePrior(2, 3).double()
+    kept = copy.deepcopy([encoder.state_dict(), baseline.state_dict()])
+    before = torch.get_rng_state()
+    fitted = dpvae.fit_prior(
+        posterior.mean,
+        posterior.log_variance,
+        dpvae.Vamp(pseudo_inputs=4),
+        fitting=QUICK,
+        baseline=baseline,
+        encoder=encoder,
+        example_shape=(2,),
+    )
+    assert torch.equal(before, torch.get_rng_state())
+    for module, state in zip((encoder, baseline), kept, strict=True):
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, state[name])
+            assert value.dtype == state[name].dtype
+    assert encoder.training
+    assert all(p.requires_grad and p.grad is None for p in encoder.parameters())
+    assert fitted.record.baseline == "MixturePrior"
+
+
+def test_arrays_and_tensors_are_the_same():
+    mean, log_variance = two_clusters()
+    of_tensors = dpvae.fit_prior(mean, log_variance, fitting=QUICK)
+    of_arrays = dpvae.fit_prior(mean.numpy(), log_variance.numpy(), fitting=QUICK)
+    assert torch.equal(of_tensors.sample(5), of_arrays.sample(5))
+    assert of_tensors.sample(5).requires_grad is False
+
+
+BAD = [
+    (np.zeros((40, 2)), np.zeros((40, 3)), "log_variance has shape (40, 3), mean (40, 2)"),
+    (np.zeros(40), None, "mean has shape (40,)"),
+    (np.zeros((40, 0)), None, "mean has shape (40, 0)"),
+    (np.zeros((5, 2)), None, "5 codes are too few"),
+    (np.full((40, 2), np.nan), None, "40 of 40 rows of mean have values that are not finite"),
+    (np.zeros((40, 2)), np.full((40, 2), np.inf), "rows of log_variance"),
+    (np.array([["a", "b"]] * 40), None, "numbers are expected"),
+]
+
+
+@pytest.mark.parametrize(("mean", "log_variance", "words"), BAD, ids=lambda value: str(value)[:20])
+def test_bad_codes_are_named(mean, log_variance, words):
+    with pytest.raises(UsageError) as raised:
+        dpvae.fit_prior(mean, log_variance, fitting=QUICK)
+    assert words in str(raised.value)
+
+
+def test_priors_that_do_not_fit_are_refused():
+    mean, log_variance = two_clusters()
+    for prior, words in (
+        ("splin", "did you mean spline?"),
+        (dpvae.StandardNormal(), "has nothing to fit"),
+        ("vamp", "needs both the encoder"),
+        (dpvae.Decoupled(masks=((1, 0),), blocks=1), "no block transforms dimension 0"),
+    ):
+        with pytest.raises(UsageError) as raised:
+            dpvae.fit_prior(mean, log_variance, prior, fitting=QUICK)
+        assert words in str(raised.value)
+    with pytest.raises(UsageError, match="latent_dim >= 2"):
+        dpvae.fit_prior(mean[:, :1], log_variance[:, :1], fitting=QUICK)
+
+
+def test_a_fit_that_diverges_says_so(monkeypatch):
+    mean, log_variance = two_clusters()
+
+    def spoil(module, *_, **__):
+        with torch.no_grad():
+            next(iter(module.parameters())).fill_(math.nan)
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda p, _: spoil(nn.ParameterList(list(p))))
+    with pytest.raises(DivergedError, match=r"after \d+ iterations") as raised:
+        dpvae.fit_prior(mean, log_variance, "mixture", fitting=QUICK)
+    assert "fitting.learning_rate" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize("prior", ALONE)
+def test_a_prior_file_is_the_prior(prior, tmp_path):
+    mean, log_variance = two_clusters(dtype=torch.float64)
+    fitted = dpvae.fit_prior(mean, log_variance, prior, fitting=QUICK)
+    fitted.save(tmp_path / "prior.pt")
+    again = dpvae.load_prior(tmp_path / "prior.pt")
+    assert torch.equal(again.log_prob(mean), fitted.log_prob(mean))
+    assert torch.equal(again.sample(7, seed=2), fitted.sample(7, seed=2))
+    assert again.record == fitted.record
+
+
+def test_a_prior_file_is_none_of_the_others(tmp_path):
+    mean, log_variance = two_clusters()
+    path = tmp_path / "prior.pt"
+    dpvae.fit_prior(mean, log_variance, fitting=QUICK).save(path)
+    with pytest.raises(OtherFileError, match="no dpvae checkpoint but a prior file"):
+        dpvae.load(path)
+    with pytest.raises(CheckpointError, match="there is no prior at"):
+        dpvae.load_prior(tmp_path / "none.pt")
+    torch.save({"x": 1}, tmp_path / "foreign.pt")
+    with pytest.raises(CheckpointError, match="no dpvae prior"):
+        dpvae.load_prior(tmp_path / "foreign.pt")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("latent_dim", 10**15),
+        ("latent_dim", -1),
+        ("latent_dim", "2"),
+        ("prior", {"kind": "vamp"}),
+        ("prior", {"kind": "decoupled", "hidden": 2**60}),
+        ("prior", ["decoupled"]),
+        ("record", None),
+        ("record", {"nll": 3}),
+        ("version", 99),
+        ("format", "dpvae-nothing"),
+    ],
+)
+def test_changed_prior_files_are_refused(key, value, tmp_path):
+    mean, log_variance = two_clusters()
+    path = tmp_path / "prior.pt"
+    dpvae.fit_prior(mean, log_variance, fitting=QUICK).save(path)
+    content = torch.load(path, weights_only=True)
+    content["json"] = json.dumps(json.loads(content["json"]) | {key: value})
+    torch.save(content, path)
+    with pytest.raises(CheckpointError):
+        dpvae.load_prior(path)
+
+
+def test_a_prior_that_needs_its_encoder_is_not_written(tmp_path):
+    encoder = dpvae.build(dpvae.Recipe.load("vae_moons")).encoder
+    mean, log_variance = two_clusters(100)
+    fitted = dpvae.fit_prior(
+        mean,
+        log_variance,
+        dpvae.Vamp(pseudo_inputs=4),
+        fitting=QUICK,
+        encoder=encoder,
+        example_shape=(2,),
+    )
+    with pytest.raises(UsageError, match="cannot be kept in a file of its own"):
+        fitted.save(tmp_path / "prior.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_codes_are_read_as_encode_writes_them(tmp_path):
+    mean, log_variance = (part.numpy() for part in two_clusters())
+    np.savez(tmp_path / "codes.npz", mean=mean, log_variance=log_variance, label=np.zeros(600))
+    found = read_codes(tmp_path / "codes.npz")
+    assert np.array_equal(found[0], mean)
+    assert np.array_equal(found[1], log_variance)
+    np.savez(tmp_path / "points.npz", mean=mean)
+    assert read_codes(tmp_path / "points.npz")[1] is None
+    np.savez(tmp_path / "other.npz", z=mean)
+    with pytest.raises(UsageError, match="holds z, and no array `mean`"):
+        read_codes(tmp_path / "other.npz")
+    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(UsageError, match=r"cannot be read as \.npz"):
+        read_codes(tmp_path / "torn.npz")
+    with pytest.raises(MissingError):
+        read_codes(tmp_path / "none.npz")
+
+
+def test_a_record_survives_json_with_infinities():
+    mean, log_variance = two_clusters(60)
+    record = dpvae.fit_prior(mean, log_variance, fitting=QUICK).record
+    odd = FitRecord(**(vars(record) | {"curve": ((0, math.inf), (10, 2.0))}))
+    assert FitRecord.from_dict(json.loads(json.dumps(odd.to_dict(), allow_nan=False))) == odd
