@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dpvae_cli.evaluation.diagnosis.low_posterior import Compared
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.evaluation.subject import Progress, Subject
-    from dpvae_cli.studies.diagnosis.page import About
+    from dpvae_cli.studies.diagnosis.html import About
     from dpvae_cli.training.opened import Opened
 
 EXAMPLES = examples(
@@ -179,7 +179,7 @@ def _compared(run: "Opened", *, asks_fid: bool, quick: bool) -> "Compared | None
 
 
 def _about(run: "Opened", given: Path | None, *, best: bool) -> "About":
-    from dpvae_cli.studies.diagnosis.page import About
+    from dpvae_cli.studies.diagnosis.html import About
 
     place = shlex.quote(str(given or run.path.parent)).replace("{", "{{").replace("}", "}}")
     return About(

@@ -13,7 +13,7 @@ import pytest
 import dpvae_cli as dpvae
 from dpvae_cli.priors import StandardNormalPrior
 from dpvae_cli.studies.diagnosis import write_diagnosis
-from dpvae_cli.studies.diagnosis.page import About
+from dpvae_cli.studies.diagnosis.html import About
 from dpvae_cli.studies.records import discover
 from dpvae_cli.studies.report import write_report
 from tests.evaluation.planted import normal, planted

@@ -6,7 +6,7 @@ from typing import Any
 from dpvae_cli.evaluation.diagnosis import Diagnosis
 from dpvae_cli.evaluation.diagnosis.words import about_dimensions, headline, remedy
 from dpvae_cli.foundation.files import write_json, write_text
-from dpvae_cli.studies.diagnosis.page import About, page
+from dpvae_cli.studies.diagnosis.html import About, page
 
 STEM = "diagnosis"
 
