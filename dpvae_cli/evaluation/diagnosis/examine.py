@@ -144,21 +144,21 @@ def examined(
         low_posterior=low_posterior(subject, compare, earlier),
         repairs=tuple(each for each in attempts if isinstance(each, Repair)),
         notes=(
-            *_notes(judged, len(subject.aggregate), model.latent_dim),
+            *_notes(judged, len(found[0].at.q), model.latent_dim),
             *(each for each in attempts if isinstance(each, str)),
         ),
         arrays=arrays(subject, found[0]),
     )
 
 
-def _notes(judged: Sequence[Quantity], codes: int, latent_dim: int) -> list[str]:
+def _notes(judged: Sequence[Quantity], half: int, latent_dim: int) -> list[str]:
     """Say where the codes are so few for their dimensions that KL can tell little."""
     null = max(each.null for each in judged if each.name.startswith("kl_"))
     if null < 1:
         return []
     return [
-        f"Two halves of these {codes:,} codes in {latent_dim} dimensions are {null:.2g} nats "
-        "apart: as many codes do not fill the space, and the two KL divergences and the leakage "
+        f"Two halves of {half:,} codes each in {latent_dim} dimensions are up to {null:.2g} nats "
+        "apart: so many codes do not fill the space, and the two KL divergences and the leakage "
         "score can show large mismatches only. The shares, the marginals and the gain of a repair "
         "do not suffer from it."
     ]

@@ -47,7 +47,7 @@ def headline(found: Diagnosis) -> str:
     if named:
         return f"This model {' and '.join(named)}: {', and '.join(proofs)}."
     return (
-        "This model has no pockets and does not leak, yet its prior is not quite its q(z): "
+        "This model has no pockets and does not leak, yet its prior differs from its q(z): "
         f"{_differences(found)}."
     )
 
