@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.studies.pages.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import write_report
 from dpvae_cli.studies.report.content import compose
 from dpvae_cli.studies.report.html import page, plot
-from dpvae_cli.studies.report.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.studies.statistics import Better, compare
 from tests.studies.runs import leak, paint, pairs, result, write_run
 
