@@ -133,12 +133,12 @@ def _of_codes(
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe.fit_options import fit_options
 
+    mean, log_variance = checked(*read_codes(codes))
     path = codes.with_name("prior.pt") if out is None else out
     if path.is_dir():
         path = path / "prior.pt"
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is already there", hint="Add --overwrite, or name another --out.")
-    mean, log_variance = checked(*read_codes(codes))
     spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
     place = devices.resolve(device)
     spread: torch.Tensor | None = None if log_variance is None else log_variance.to(place)

@@ -176,7 +176,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         refuse_bomb(path)
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError(f"{path} holds something else than arrays")  # numpy hands out bytes
+        return arrays
     except DAMAGED as error:
         raise ValueError(f"{path} is no whole .npz") from error
 

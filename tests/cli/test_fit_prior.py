@@ -1,0 +1,137 @@
+"""`dpvae fit-prior` at its entry point, on runs and on codes of anybody's."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.test_commands import ok, run
+from tests.small import SMALL
+
+RUN = "runs/vae_moons-standard_normal-seed0"
+QUICK = ("fitting.iterations=6", "fitting.batch_size=16", "fitting.validate_every=2")
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        ok("train", "vae_moons", *SMALL, "prior=standard_normal")
+        ok("encode", RUN, "--split", "train", "--out", "codes.npz")
+        ok("fit-prior", "--prior", "mixture", *QUICK)
+        ok("fit-prior", "--codes", "codes.npz", "--prior", "spline", *QUICK)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def there(workshop, monkeypatch):
+    monkeypatch.chdir(workshop)
+
+
+def test_it_prints_the_gain_and_the_new_run():
+    done = ok("fit-prior", RUN, *QUICK, "--out", "elsewhere", "--overwrite")
+    assert done.stdout.splitlines()[-1] == "elsewhere"
+    for words in ("120, 12 of them held out", "gain [nats]", "decoupled", "standard_normal"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample"],
+        ["sample", "--low-posterior"],
+        ["sample", "--high-posterior"],
+        ["eval", "--metrics", "skl,skl_knn,nll,leak,elbo,active_units"],
+        ["encode"],
+        ["reconstruct"],
+        ["traverse", "--space", "z"],
+        ["train", "--resume"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_takes_the_latest_run_which_it_is(arguments):
+    ok("fit-prior", RUN, "--prior", "mixture", *QUICK, "--overwrite")
+    done = ok(*arguments)
+    assert "fit_mixture" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["leakage", "training"])
+def test_a_run_is_drawn_beside_the_one_it_was_fitted_to(kind, tmp_path):
+    for folder in (RUN, f"{RUN}-fit_mixture"):
+        ok("eval", folder, "--metrics", "leak", "evaluation.samples=50")
+    ok("plot", kind, RUN, f"{RUN}-fit_mixture", "--out", tmp_path / "x.png")
+    assert (tmp_path / "x.png").is_file()
+
+
+def test_codes_of_a_prior_file(tmp_path):
+    done = ok("sample", "prior.pt", "-n", 9, "--out", tmp_path / "z.npz")
+    assert done.stdout.strip() == str(tmp_path / "z.npz")
+    drawn = np.load(tmp_path / "z.npz")
+    assert drawn["z"].shape == (9, 2)
+    assert drawn["log_p"].shape == (9,)
+    ok("sample", "prior.pt", "-n", 9, "--out", tmp_path / "again")
+    assert np.array_equal(np.load(tmp_path / "again" / "prior.npz")["z"], drawn["z"])
+    ok("sample", "prior.pt", "-n", 9, "--seed", 1, "--out", tmp_path / "other.npz")
+    assert not np.array_equal(np.load(tmp_path / "other.npz")["z"], drawn["z"])
+
+
+def test_codes_alone_and_a_run_give_the_same_prior():
+    """`dpvae encode` writes what the run's own fit sees."""
+    ok("fit-prior", "--codes", "codes.npz", "--prior", "decoupled", *QUICK, "--out", "p.pt")
+    ok("fit-prior", RUN, *QUICK, "--out", "as_run", "--overwrite")
+    ok("sample", "p.pt", "-n", 50, "--out", "p.npz")
+    found = json.loads(Path("as_run/fit.json").read_text())
+    assert found["prior"] == "decoupled"
+    ok("sample", "as_run", "-n", 50, "--out", "q.png")
+    ours, theirs = np.load("p.npz")["z"], np.load("q.npz")["z"]
+    assert np.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--prior", "splin"], 2, "did you mean spline?"),
+        (["--prior", "standard_normal"], 2, "allowed kinds: decoupled"),
+        (["fitting.iterations=0"], 2, "0 is too small"),
+        (["training.iterations=5"], 2, "only fitting.KEY=VALUE may change"),
+        (["nowhere"], 4, "there is no checkpoint at nowhere"),
+        ([RUN, RUN], 2, "2 are named"),
+        ([RUN, "--codes", "codes.npz"], 2, "--codes takes the place of a checkpoint"),
+        ([RUN, "--seed", "1"], 2, "--seed is for --codes"),
+        (["--codes", "nowhere.npz"], 3, "there are no codes at nowhere.npz"),
+        (["--codes", "codes.npz"], 2, "prior.pt is already there"),
+        (["--codes", "codes.npz", "--out", "v.pt", "--prior", "vamp"], 2, "needs both the encoder"),
+        (["--codes", "prior.pt", "--out", "v.pt"], 2, "prior.pt cannot be read as .npz"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_says_so(arguments, status, words):
+    done = run("fit-prior", *arguments)
+    assert done.exit_code == status, done.output
+    assert words in " ".join(done.stderr.split())
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["eval", "prior.pt"],
+        ["sample", "prior.pt", "--low-posterior"],
+        ["traverse", "prior.pt"],
+        ["encode", "prior.pt"],
+    ],
+    ids=" ".join,
+)
+def test_a_prior_file_is_no_checkpoint(arguments):
+    done = run(*arguments)
+    assert done.exit_code == 4, done.output
+    assert "prior.pt is no dpvae checkpoint but a prior file" in done.stderr
+    assert "dpvae sample prior.pt draws from it" in done.stderr
+
+
+def test_a_prior_file_s_samples_are_no_pictures():
+    done = run("sample", "prior.pt", "--out", "x.png")
+    assert done.exit_code == 2, done.output
+    assert "has no decoder" in done.stderr
