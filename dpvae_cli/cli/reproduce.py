@@ -113,8 +113,8 @@ def reproduce(
 ) -> None:
     """Reproduce a table or a figure: train what is missing, measure, draw.
 
-    Packaged: figure1, figure3, figure4, figure5, figure6, figure7, figure8, moons_quick,
-    priors_moons, priors_mnist, representation_mnist, representation_sprites, table1.
+    Packaged: figure1, figure3, figure4, figure5, figure6, figure7, figure8, joint_or_posthoc,
+    moons_quick, priors_moons, priors_mnist, representation_mnist, representation_sprites, table1.
     Everything is kept in studies/<study>/; the same command goes on where the last one stopped.
     """
     if study is None:

@@ -177,11 +177,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         refuse_bomb(path)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-            raise ValueError(f"{path} holds something else than arrays")  # numpy hands out bytes
-        return arrays
     except DAMAGED as error:
         raise ValueError(f"{path} is no whole .npz") from error
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise ValueError(f"{path} holds something else than arrays")  # numpy hands out bytes
+    return arrays
 
 
 def refuse_bomb(path: Path) -> None:

@@ -14,6 +14,8 @@ GUESSED_CPU = {"mlp": 300.0, "mnist_conv": 25.0, "conv": 20.0, "svhn_conv": 5.0,
 GUESSED_GPU = {"mlp": 350.0, "mnist_conv": 250.0, "conv": 250.0, "svhn_conv": 150.0}
 """Steps a second of a worker, by architecture; no more than an order of magnitude."""
 OTHERS = {"cpu": 5.0, "gpu": 120.0}
+FITTED = 150.0
+"""Iterations a second of a prior that is fitted to codes."""
 FACTOR = 2.5
 """Times as long as others that a FactorVAE's step takes: a second batch and a discriminator."""
 
@@ -67,9 +69,15 @@ def estimate(cells: Sequence[Cell], states: Sequence[State], *, on_gpu: bool) ->
         pace = paces.of(cell)
         guessed += pace is None
         left = max(0, iterations(cell) - state.iteration)
-        spent_measuring = measuring.of(cell) or 0.0
-        seconds[cell.name] = left / (pace or _guess(cell, on_gpu=on_gpu)) + spent_measuring
+        afterwards = _fitting(cell) + (measuring.of(cell) or 0.0)
+        seconds[cell.name] = left / (pace or _guess(cell, on_gpu=on_gpu)) + afterwards
     return Estimate(seconds, paces.count, guessed)
+
+
+def _fitting(cell: Cell) -> float:
+    """Return the seconds that a guess gives the fit of a prior after training."""
+    is_fitted = cell.recipe["fit_prior"] is not None
+    return float(cell.recipe["fitting"]["iterations"]) / FITTED if is_fitted else 0.0
 
 
 def _guess(cell: Cell, *, on_gpu: bool) -> float:

@@ -9,7 +9,7 @@ from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import errors
 from tests.docs.pages import CLI_PAGE
 
-HEADING = re.compile(r"^#+ `(dpvae[\w ]*)`$", re.MULTILINE)
+HEADING = re.compile(r"^#+ `(dpvae[\w -]*)`$", re.MULTILINE)
 OPTION = re.compile(r"`(--?[a-z][a-z-]*)")
 
 

@@ -37,7 +37,8 @@ def test_all_mistakes_come_at_once_by_line(tmp_path):
     found = mistakes(path, "seed")
     assert [text.removeprefix(f"{tmp_path}/") for text in found] == [
         'mine.yaml:1: titel: unknown key (given "A study"); did you mean title?; allowed: title, '
-        "question, recipes, axes, overrides, overrides_for, metrics, figures, published, notes",
+        "question, recipes, axes, overrides, overrides_for, metrics, figures, published, "
+        "baseline, notes",
         "mine.yaml:1: title: is missing; What the report is called.",
         'mine.yaml:2: recipes: "vae_moons" is not a list; write [a, b]',
         "mine.yaml:3: axes.seed: [] has too few items; at least 1",
