@@ -6,6 +6,7 @@ import typer
 
 from dpvae_cli.cli import (
     console,
+    diagnose,
     doctor,
     encode,
     evaluate,
@@ -62,6 +63,7 @@ for module in (
     reconstruct,
     encode,
     evaluate,
+    diagnose,
     fit_prior,
     traverse,
     reproduce,

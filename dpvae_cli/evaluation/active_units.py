@@ -1,5 +1,8 @@
 """Active units: latent dimensions that depend on the example."""
 
+from jaxtyping import Bool
+from torch import Tensor
+
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes
@@ -11,12 +14,21 @@ THRESHOLD = 0.01
 def active_units(means: Codes) -> int:
     """Return the number of dimensions whose posterior mean varies over examples by more than 0.01.
 
+    Args:
+        means: posterior means, `(examples, latent)`.
+    """
+    return int(are_active(means).sum())
+
+
+def are_active(means: Codes) -> Bool[Tensor, " latent"]:
+    """Tell of each dimension whether its posterior mean varies over examples by more than 0.01.
+
     Source: Burda et al. 2016, section 5.2: A_l = Var_x(E_q(z_l|x)[z_l]) > 0.01.
 
     Args:
         means: posterior means, `(examples, latent)`.
     """
-    return int((means.var(dim=0, correction=0) > THRESHOLD).sum())
+    return means.var(dim=0, correction=0) > THRESHOLD
 
 
 def measure_active_units(subject: Subject) -> list[Result]:

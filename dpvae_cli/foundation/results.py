@@ -37,6 +37,30 @@ class Result:
         return {key: finite(value) for key, value in asdict(self).items()}
 
 
+def result_in(found: Any) -> Result | None:
+    """Return the result that a record of JSON, which may be anybody's, holds; None for others."""
+    if not isinstance(found, dict) or not isinstance(found.get("details", {}), dict):
+        return None
+    try:
+        return Result(
+            metric=str(found["metric"]),
+            value=_number(found["value"]),
+            standard_error=_number(found["standard_error"]),
+            unit=str(found["unit"]),
+            samples=int(found["samples"]),
+            seed=int(found["seed"]),
+            split=None if found["split"] is None else str(found["split"]),
+            weights=None if found["weights"] is None else str(found["weights"]),
+            details=found.get("details", {}),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
 @final
 @dataclass(frozen=True)
 class RunResults:

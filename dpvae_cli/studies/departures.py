@@ -61,7 +61,9 @@ def departures(recipe: Recipe) -> list[Departure] | None:
     return [
         Departure(key, theirs.get(key, MISSING), ours.get(key, MISSING))
         for key in dict.fromkeys([*ours, *theirs])
-        if ours.get(key, MISSING) != theirs.get(key, MISSING) and key not in ignored
+        if ours.get(key, MISSING) != theirs.get(key, MISSING)
+        and key not in ignored
+        and not key.startswith("fit_prior")  # a column of the tables, as the prior is
     ]
 
 

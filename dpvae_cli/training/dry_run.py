@@ -45,9 +45,17 @@ def describe(
         "batch size": f"{recipe.training.batch_size:,}",
         "precision": str(trainer.precision),
         "averaged weights": _averaging(recipe),
+        **_fitted(recipe),
         "device": str(chosen),
         "estimated time": duration(seconds),
     }
+
+
+def _fitted(recipe: Recipe) -> dict[str, str]:
+    if recipe.fit_prior is None:
+        return {}
+    most = f"{recipe.fit_prior.kind}, at most {recipe.fitting.iterations:,} iterations"
+    return {"prior fitted afterwards": most}
 
 
 def _averaging(recipe: Recipe) -> str:

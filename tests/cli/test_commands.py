@@ -136,6 +136,11 @@ def test_a_figure_is_of_the_checkpoint_it_names(tmp_path):
     assert same_checkpoint == np.array_equal(before["samples"], after["samples"])
 
 
+def test_dry_run_tells_of_a_fit_afterwards():
+    done = ok("train", "vae_moons", "--dry-run", "prior=standard_normal", "fit_prior=spline")
+    assert "spline, at most 3,000 iterations" in done.stdout
+
+
 def test_dry_run_prints_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = ok("train", "factor_moons", "--dry-run", "training.iterations=77", "regularizer.width=8")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dpvae_cli.foundation.results import Result, RunResults, document, finite
+from dpvae_cli.foundation.results import Result, RunResults, document, finite, result_in
 
 NAN, INF = float("nan"), float("inf")
 
@@ -62,3 +62,19 @@ def test_numbers_that_are_not_finite_become_null(bad):
 def test_finite_values_are_kept():
     value = {"a": [1, 2.5, "x", None, True]}
     assert finite(value) == value
+
+
+def test_a_result_is_read_back_from_its_json():
+    written = result(details={"null": {"value": 1.5}}, weights="w")
+    assert result_in(json.loads(json.dumps(written.to_json()))) == written
+    assert result_in(result(value=None, split=None).to_json()) == result(value=None, split=None)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"value": "x"}, {"samples": None}, {"samples": 1e400}, {"details": []}, {"value": [1]}],
+)
+def test_what_is_no_result_is_none(damage):
+    assert result_in(result().to_json() | damage) is None
+    assert result_in({"metric": "fid"}) is None
+    assert result_in([1]) is None

@@ -56,7 +56,8 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         (
             "iterations=5",
             "unknown key (given 5); did you mean training.iterations?; allowed: data, "
-            "architecture, likelihood, prior, regularizer, training, evaluation, seed",
+            "architecture, likelihood, prior, regularizer, training, fit_prior, fitting, "
+            "evaluation, seed",
         ),
         (
             "regularizer.lambda_=5",

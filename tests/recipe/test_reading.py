@@ -143,7 +143,8 @@ def test_a_key_given_twice_is_one_mistake_among_others(tmp_path):
     found = mistakes(written(tmp_path, MINIMAL + "seed: 1\nsede: 2\nseed: 3\n"))
     assert found == [
         "mine.yaml:6: sede: unknown key (given 2); did you mean seed?; allowed: data, "
-        "architecture, likelihood, prior, regularizer, training, evaluation, seed",
+        "architecture, likelihood, prior, regularizer, training, fit_prior, fitting, evaluation, "
+        "seed",
         "mine.yaml:7: seed: stands here a second time, first in line 5; keep one",
     ]
 

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.studies.pages.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import write_report
 from dpvae_cli.studies.report.content import compose
 from dpvae_cli.studies.report.html import page, plot
-from dpvae_cli.studies.report.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.studies.statistics import Better, compare
 from tests.studies.runs import leak, paint, pairs, result, write_run
 
@@ -349,3 +349,45 @@ def test_nothing_measured_is_refused(tmp_path):
     with pytest.raises(UsageError, match="none of 2 runs is measured"):
         write_report(tmp_path, [run, tmp_path / "never"], title="x")
     assert not list(tmp_path.glob("report.*"))
+
+
+def fitted_twins(place):
+    """Return runs trained jointly and fitted afterwards, of three seeds: 1.0 against 1.5, 1.6."""
+    joint, after = [], []
+    for seed in range(3):
+        joint.append(write_run(place, seed=seed, results=[result("skl", 1.0 + seed / 100)]))
+        after.append(
+            write_run(
+                place,
+                prior="standard_normal",
+                seed=seed,
+                name=f"fitted-{seed}",
+                overrides=("fit_prior=decoupled",),
+                results=[result("skl", 1.5 + seed / 50)],
+            )
+        )
+    return joint, after
+
+
+def test_a_prior_fitted_afterwards_is_a_prior_of_its_own(tmp_path):
+    """It stands beside the jointly trained one and is compared with it where that is asked for."""
+    joint, after = fitted_twins(tmp_path)
+    content = content_of(*joint, *after, baseline="decoupled")
+    assert [line.prior for line in content.lines] == [
+        "decoupled",
+        "standard_normal, then decoupled",
+    ]
+    [difference] = content.differences
+    assert (difference.prior, difference.baseline) == (content.lines[1].prior, "decoupled")
+    assert difference.found.mean == pytest.approx(0.5 + 0.01)
+    assert difference.found.is_worse
+    assert "compared with the decoupled one in 3 pairs" in content.answer[0]
+    assert not [notice for notice in content.notices if "fit_prior" in notice]
+
+
+def test_a_report_is_told_what_to_compare_with(tmp_path):
+    joint, after = fitted_twins(tmp_path)
+    write_report(tmp_path / "r", [*joint, *after], title="T", baseline="decoupled")
+    assert "the prior minus the decoupled one" in texts(tmp_path / "r")[".md"]
+    write_report(tmp_path / "s", [*joint, *after], title="T")
+    assert "No run has a twin" in texts(tmp_path / "s")[".md"]

@@ -10,8 +10,13 @@ import subprocess
 
 import pytest
 
+import dpvae_cli as dpvae
+from dpvae_cli.priors import StandardNormalPrior
+from dpvae_cli.studies.diagnosis import write_diagnosis
+from dpvae_cli.studies.diagnosis.html import About
 from dpvae_cli.studies.records import discover
 from dpvae_cli.studies.report import write_report
+from tests.evaluation.planted import normal, planted
 from tests.studies.runs import paint, pairs
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -93,6 +98,27 @@ def test_the_policy_lets_no_script_run(report, tmp_path):
     assert "it ran</body>" not in dom
     assert "</footer>" in dom
     assert errors, "a console error is seen"
+
+
+@pytest.fixture(scope="module")
+def diagnosis(tmp_path_factory):
+    model, data = planted(StandardNormalPrior(2), normal(60), 0.1)
+    brief = {"mixture": dpvae.Fitting(iterations=5)}
+    budget = dpvae.DiagnosisBudget(samples=100, splits=3, tried=brief)
+    found = dpvae.diagnose(model, data, budget=budget)
+    about = About("a-run-with-a-long-name-" * 5, "x", "y", 7, "mine", "type this {prior}", "note")
+    [page, _] = write_diagnosis(found, about, tmp_path_factory.mktemp("browser") / "x.html")
+    return page
+
+
+@pytest.mark.parametrize("width", [500, 1_400])
+def test_a_diagnosis_fits_the_window_too(diagnosis, tmp_path, width):
+    dom, errors = opened(diagnosis, tmp_path / "plain")
+    assert ("</footer>" in dom, errors) == (True, [])
+    found = probed(diagnosis, tmp_path, f"--window-size={width},900")
+    assert len(found["widths"]) == 2
+    assert all(found["widths"])
+    assert found["wide"] <= found["window"]
 
 
 @pytest.mark.parametrize("width", [500, 1_400])

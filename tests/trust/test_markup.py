@@ -1,6 +1,7 @@
 """Names with markup, script or formulas, from files to the finished report: shown as text."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,8 +9,15 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import dpvae_cli as dpvae
 from dpvae_cli.cli.app import app
+from dpvae_cli.evaluation.diagnosis.record import LowPosterior
+from dpvae_cli.foundation.results import Result
+from dpvae_cli.priors import StandardNormalPrior
 from dpvae_cli.studies import published
+from dpvae_cli.studies.diagnosis.html import About, page
+from dpvae_cli.studies.pages.pictures import Picture
+from tests.evaluation.planted import normal, planted
 from tests.small import SMALL
 from tests.studies.runs import paint, pairs
 from tests.studies.tiny import written
@@ -123,6 +131,34 @@ def test_what_files_are_called_is_text_on_the_page(name):
     done = invoke("report", Path("runs") / name)
     assert done.exit_code == 0, (done.output, done.exception)
     judged(Path("report/report.html"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_is_called_so_is_text_in_its_diagnosis(name):
+    run = Path("runs") / name
+    trained = invoke("train", "vae_moons", *SMALL, "training.iterations=1", "--run-dir", run)
+    assert trained.exit_code == 0, (trained.output, trained.exception)
+    done = invoke("diagnose", run, "--quick")
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "\u202e" not in done.stdout.partition("runs/")[0]
+    assert judged(run / "diagnosis.html")
+
+
+def test_words_in_a_diagnosis_are_text_on_its_page(monkeypatch):
+    """Names of a run, a recipe and a metric, reasons and notes: whatever a file may say."""
+    model, data = planted(StandardNormalPrior(2), normal(30), 0.1)
+    small = dpvae.DiagnosisBudget(samples=50, splits=2, tried={})
+    plain = dpvae.diagnose(model, data, budget=small)
+    drawn = "dpvae_cli.studies.diagnosis.html._pictures"
+    for text in TEXTS:
+        picture = Picture("data:image/png;base64,", 1, 1, text, text)
+        monkeypatch.setattr(drawn, lambda found, picture=picture: [picture])
+        about = About(text, text, text, 1, text, f"{text} {{prior}}".replace("{{", ""), text)
+        result = Result(text, 1.0, None, text, 1, 0, None, details={"null": {"value": text}})
+        for low in (LowPosterior(result, result), LowPosterior(reason=text, hint=text)):
+            found = replace(plain, low_posterior=low, notes=(text,), prior=text)
+            Path("diagnosis.html").write_text(page(found, about), encoding="utf-8")
+            judged(Path("diagnosis.html"))
 
 
 def test_a_recipe_and_a_study_called_so_go_all_the_way():

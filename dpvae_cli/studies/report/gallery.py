@@ -7,8 +7,8 @@ from typing import final
 
 from dpvae_cli.foundation.strangers import one_line
 from dpvae_cli.studies.arrangement import Setting
+from dpvae_cli.studies.pages.pictures import Picture, first, from_file
 from dpvae_cli.studies.report.answer import words
-from dpvae_cli.studies.report.pictures import Picture, first, from_file
 
 SAMPLES = (
     ("Prior samples", ("samples/prior.png", "samples.png")),

@@ -1,8 +1,5 @@
 """The report as one HTML file: nothing in it runs, nothing is fetched."""
 
-import base64
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,43 +7,27 @@ from itertools import groupby
 from pathlib import Path
 from typing import final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from dpvae_cli.foundation.strangers import one_line, read_text
 from dpvae_cli.recipe import to_yaml
 from dpvae_cli.studies.arrangement import Setting
 from dpvae_cli.studies.departures import Departure, departures
+from dpvae_cli.studies.pages import rendered
+from dpvae_cli.studies.pages.pictures import Picture, from_file
 from dpvae_cli.studies.report import curves, gallery, tables
 from dpvae_cli.studies.report.answer import words
 from dpvae_cli.studies.report.content import Content
-from dpvae_cli.studies.report.pictures import Picture, from_file
 from dpvae_cli.studies.report.tables import Entry, Table
 from dpvae_cli.studies.statistics import Comparison
-from dpvae_cli.version import __version__
 
 FOLDER = Path(__file__).parent
-NEGATIVE = re.compile(r"(?<![\w.)-])-(?=[\d.])")
-TOGETHER = re.compile(r"(?<=\d) (?=[%±])|(?<=±) ")
 VERSIONS = ("dpvae", "python", "torch", "numpy", "platform", "device", "threads")
 
 
 def page(content: Content) -> str:
     """Return the whole page."""
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["minus"] = _minus
-    style = (FOLDER / "report.css").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(
+    return rendered(
+        FOLDER / "report.html.j2",
         content=content,
-        style=Markup(style),  # noqa: S704 - our own file
-        style_digest=_digest(style),
-        version=__version__,
         days=_days(content),
         main=rows_of(tables.main(content)),
         further=_optional(tables.further(content)),
@@ -64,17 +45,6 @@ def page(content: Content) -> str:
         machines=_machines(content),
         versions=VERSIONS,
     )
-
-
-def _digest(style: str) -> str:
-    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-
-
-def _minus(text: str) -> str:
-    """Return text with minus signs before numbers, and numbers held together with what follows."""
-    if text == "-":
-        return "–"
-    return TOGETHER.sub("\u00a0", NEGATIVE.sub("−", text))
 
 
 @final

@@ -1,0 +1,210 @@
+"""`dpvae diagnose`: on one page, whether a model is well and what would mend it."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.opening import opened
+from dpvae_cli.cli.options import (
+    Best,
+    CheckpointPath,
+    DataRoot,
+    Device,
+    FidDimensions,
+    InceptionWeights,
+    NoDownload,
+    Quiet,
+    Seed,
+    examples,
+)
+
+if TYPE_CHECKING:
+    from dpvae_cli.evaluation.diagnosis import Diagnosis, DiagnosisBudget
+    from dpvae_cli.evaluation.diagnosis.low_posterior import Compared
+    from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.evaluation.subject import Progress, Subject
+    from dpvae_cli.studies.diagnosis.html import About
+    from dpvae_cli.training.opened import Opened
+
+EXAMPLES = examples(
+    "dpvae diagnose",
+    "dpvae diagnose runs/beta_h_moons-standard_normal-seed0",
+    "dpvae diagnose runs/vae_mnist-decoupled-seed0 --quick --json",
+    "dpvae diagnose runs/vae_mnist-decoupled-seed0 --inception-weights inception.pth",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=EXAMPLES)(diagnose)
+
+
+@console.guarded
+def diagnose(
+    checkpoint: CheckpointPath = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Try no other priors and decode nothing: the prior and the codes alone."
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The page (.html), its numbers beside it as .json; without a suffix a folder "
+            "(default: diagnosis.html in the run folder).",
+            show_default=False,
+        ),
+    ] = None,
+    fid_dimensions: FidDimensions = None,
+    inception_weights: InceptionWeights = None,
+    repeats: Annotated[
+        int,
+        typer.Option(min=1, max=1_000, help="Sample sets for FID; their spread is its error."),
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
+    seed: Seed = 0,
+    best: Best = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell whether a model has pockets, leaks or idle dimensions, and which prior would mend it.
+
+    Every number stands beside the same number where q(z) equals the prior. Prints a page and
+    writes diagnosis.html and diagnosis.json; the verdict does not change the exit code. FID is
+    measured only where --inception-weights or --fid-dimensions asks for it, and never downloads.
+    """
+    from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.studies.diagnosis import document, write_diagnosis
+
+    named = _target(out)
+    features = FeatureOptions(
+        dimensions=fid_dimensions, weights=inception_weights, repeats=repeats, download=False
+    )
+    run = opened(
+        checkpoint,
+        best=best,
+        device=device,
+        data_root=data_root,
+        no_download=no_download,
+        quiet=quiet,
+    )
+    asks_fid = fid_dimensions is not None or inception_weights is not None
+    found = _diagnosed(run, features, asks_fid=asks_fid, quick=quick, seed=seed, quiet=quiet)
+    about = _about(run, checkpoint, best=best)
+    written = write_diagnosis(found, about, named or run.folder.path / "diagnosis.html")
+    if as_json:
+        console.result(json.dumps(document(found, about), indent=2, allow_nan=False))
+        return
+    _print(found, about)
+    console.result("\n".join(map(str, written)))
+
+
+def _target(out: Path | None) -> Path | None:
+    """Return the page that --out names.
+
+    Raises:
+        UsageError: its suffix is another.
+    """
+    from dpvae_cli.foundation.errors import UsageError
+
+    if out is None or out.suffix == ".html":
+        return out
+    if out.suffix and not out.is_dir():
+        raise UsageError(
+            f"--out {out}: the page ends in .html, not {out.suffix}",
+            hint="Leave the suffix out to name a folder.",
+        )
+    return out / "diagnosis.html"
+
+
+def _diagnosed(
+    run: "Opened",
+    features: "FeatureOptions",
+    *,
+    asks_fid: bool,
+    quick: bool,
+    seed: int,
+    quiet: bool,
+) -> "Diagnosis":
+    from dpvae_cli.cli.progress import metric_progress
+    from dpvae_cli.evaluation.diagnosis.examine import examined
+    from dpvae_cli.foundation.results import result_in
+    from dpvae_cli.training import results_file
+
+    earlier = map(result_in, results_file.read(run).get("results", []))
+    with metric_progress(quiet=quiet) as progress:
+        return examined(
+            _subject(run, features, seed=seed, progress=progress),
+            budget=_budget(quick=quick),
+            compare=_compared(run, asks_fid=asks_fid, quick=quick),
+            earlier=[each for each in earlier if each is not None],
+        )
+
+
+def _subject(
+    run: "Opened", features: "FeatureOptions", *, seed: int, progress: "Progress"
+) -> "Subject":
+    from dpvae_cli.evaluation.subject import Subject
+
+    return Subject(
+        run.model,
+        run.load_dataset,
+        run.encoded,
+        run.recipe.evaluation,
+        seed,
+        progress,
+        features,
+        training_note=run.data_note,
+    )
+
+
+def _budget(*, quick: bool) -> "DiagnosisBudget":
+    from dpvae_cli.evaluation.diagnosis import DiagnosisBudget
+
+    return DiagnosisBudget(tried={}) if quick else DiagnosisBudget()
+
+
+def _compared(run: "Opened", *, asks_fid: bool, quick: bool) -> "Compared | None":
+    """Return how decoded samples are compared with the data, if at all."""
+    if asks_fid:
+        return "fid"
+    return "manifold" if run.recipe.data.knows_manifold and not quick else None
+
+
+def _about(run: "Opened", given: Path | None, *, best: bool) -> "About":
+    from dpvae_cli.studies.diagnosis.html import About
+
+    place = shlex.quote(str(given or run.path.parent)).replace("{", "{{").replace("}", "}}")
+    return About(
+        run=run.label,
+        checkpoint=str(run.path),
+        digest=run.digest,
+        iteration=run.iteration,
+        recipe=run.recipe.name,
+        command=f"dpvae fit-prior {place} --prior {{prior}}" + (" --best" if best else ""),
+        data_note=run.data_note,
+    )
+
+
+def _print(found: "Diagnosis", about: "About") -> None:
+    from dpvae_cli.evaluation.diagnosis.words import about_dimensions, headline, remedy
+    from dpvae_cli.studies.diagnosis import tables
+
+    advice, command = remedy(found, about.command)
+    console.result("\n".join([headline(found), *about_dimensions(found)]))
+    console.table(None, *tables.quantities(found))
+    if (low := tables.low_posterior(found)) is not None:
+        console.table(None, *low)
+    else:
+        why = found.low_posterior
+        console.result(f"Random and low-posterior samples: {why.reason}. {why.hint}".strip())
+    if found.repairs:
+        console.table(None, *tables.repairs(found))
+    console.result("\n".join(filter(None, [advice, command and f"  {command}", *found.notes])))

@@ -1,0 +1,105 @@
+"""Figures of a diagnosis: both log-densities under both sides, and the plane where L = 2."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from dpvae_cli.plotting import panels, style
+
+Record = Mapping[str, np.ndarray]
+BINS = 60
+REACH = 3.0
+"""How far below its tail a histogram goes, in widths of the codes' or samples' own; what is lower
+still stands in its first bin."""
+CODES = style.GREY
+TAIL: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (3, 2))}
+
+
+@style.house_style()
+def densities(record: Record, prior: str) -> Figure:
+    """Draw log q(z) of samples beside that of codes, and log p(z) of codes beside that of samples.
+
+    `record` holds prior_log_q, codes_log_q, prior_log_p and codes_log_p (n,), and the 1 % quantiles
+    tail_log_q, of codes, and tail_log_p, of samples; all in nats.
+    """
+    figure = style.new_figure(style.DOUBLE_COLUMN, 2.1)
+    left, right = figure.subplots(1, 2)
+    colour = style.prior_colour(prior)
+    for ax, which, own in ((left, "log_q", "codes"), (right, "log_p", "prior")):
+        _histograms(ax, record, which, own=own, colour=colour)
+    left.set(xlabel="$\\log\\,q(z)$, nats", ylabel="share of each")
+    right.set(xlabel="$\\log\\,p(z)$, nats")
+    left.set_title("pockets: samples where hardly a code lies")
+    right.set_title("leaks: codes where hardly a sample lies")
+    style.legend_below(figure, _handles(colour))
+    return figure
+
+
+def _histograms(ax: Axes, record: Record, which: str, *, own: str, colour: str) -> None:
+    """Draw one log-density under both sides; `own` is the side that its tail is of."""
+    edges = _edges(record[f"{own}_{which}"], float(record[f"tail_{which}"]))
+    for side, look in (("codes", CODES), ("prior", colour)):
+        values = np.clip(record[f"{side}_{which}"], edges[0], edges[-1])
+        heights = np.histogram(values, edges)[0] / max(len(values), 1)
+        ax.stairs(heights, edges, fill=True, color=look, alpha=0.3)
+        ax.stairs(heights, edges, color=look)
+    ax.axvline(float(record[f"tail_{which}"]), **TAIL)
+    panels.open_frame(ax)
+
+
+def _edges(own: np.ndarray, tail: float) -> np.ndarray:
+    """Return bins from well below the tail of one side to its largest value."""
+    high = float(own.max())
+    width = max(high - tail, 1e-3)
+    return np.linspace(tail - REACH * width, high + 0.02 * width, BINS + 1)
+
+
+def _handles(colour: str) -> list[Artist]:
+    return [
+        Patch(facecolor=CODES, alpha=0.6, label="codes"),
+        Patch(facecolor=colour, alpha=0.6, label="samples of the prior"),
+        Line2D([], [], **TAIL, label="1 % quantile; the first bin holds all that is lower"),
+    ]
+
+
+@style.house_style()
+def plane(record: Record, prior: str) -> Figure:
+    """Draw samples over log q(z), and codes over log p(z), what lies in the tails marked.
+
+    `record` holds prior_z and codes_z (m, 2) beside the densities' arrays, of which the first m
+    belong to them, and the maps grid_x (a,), grid_y (b,), log_q and log_p (b, a).
+    """
+    figure = style.new_figure(style.DOUBLE_COLUMN, 3.4, compressed=True)
+    left, right = figure.subplots(1, 2)
+    _cloud(left, record, "prior", on="log_q", colour=style.prior_colour(prior))
+    _cloud(right, record, "codes", on="log_p", colour=style.LIGHT_GREY)
+    left.set_title("samples on $\\log\\,q(z)$")
+    right.set_title("codes on $\\log\\,p(z)$")
+    panels.few_ticks([left, right])
+    style.legend_below(
+        figure,
+        [
+            panels.dot_handle(style.prior_colour(prior), "samples"),
+            panels.dot_handle(style.LIGHT_GREY, "codes"),
+            panels.dot_handle(style.BLACK, "below the 1 % quantile"),
+        ],
+    )
+    return figure
+
+
+def _cloud(ax: Axes, record: Record, side: str, *, on: str, colour: str) -> None:
+    """Draw one side's points over the other side's density."""
+    panels.density_map(ax, record["grid_x"], record["grid_y"], log_density=record[on])
+    points = record[f"{side}_z"]
+    is_low = record[f"{side}_{on}"][: len(points)] < float(record[f"tail_{on}"])
+    limits = ax.get_xlim(), ax.get_ylim()
+    for chosen, look in ((~is_low, colour), (is_low, style.BLACK)):
+        x, y = points[chosen].T
+        ax.scatter(x, y, s=3, color=look, alpha=0.6, linewidths=0)
+    ax.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")

@@ -1,0 +1,311 @@
+"""Planted models: healthy ones come out healthy, each fault is found and named."""
+
+import json
+import math
+
+import pytest
+import torch
+
+import dpvae_cli as dpvae
+from dpvae_cli.evaluation.diagnosis.low_posterior import low_posterior
+from dpvae_cli.evaluation.diagnosis.null import over_splits
+from dpvae_cli.evaluation.diagnosis.quantities import drawn, measured, split
+from dpvae_cli.evaluation.diagnosis.record import Quantity
+from dpvae_cli.evaluation.diagnosis.sides import of_model, of_prior
+from dpvae_cli.evaluation.diagnosis.words import about_dimensions, amount, headline, percent, remedy
+from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.results import Result
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.priors import StandardNormalPrior
+from dpvae_cli.sampling.encodings import EncodedTraining
+from tests.evaluation.planted import codes, normal, planted, prior_of, subject
+from tests.small import image_vae, random_images, small_recipe
+
+BOTH = pytest.mark.parametrize("kind", ["standard_normal", "decoupled"])
+COMMAND = "dpvae fit-prior RUN --prior {prior}"
+MIXTURE = {"mixture": dpvae.Fitting(iterations=150, learning_rate=5e-2)}
+
+
+def diagnosed(prior, means, deviation=0.05, *, seed=0, samples=1_000, tried=None):
+    budget = dpvae.DiagnosisBudget(samples=samples, tried=tried or {})
+    return dpvae.diagnose(*planted(prior, means, deviation), budget=budget, seed=seed)
+
+
+def clusters(n=2_000, *, apart=1.2, width=0.15):
+    """Return points of two narrow clusters, each where N(0, I) is dense."""
+    generator = torch.Generator().manual_seed(3)
+    side = torch.where(torch.rand(n, 1, generator=generator) < 0.5, apart, -apart)
+    return torch.cat([side, side], dim=1) + width * torch.randn(n, 2, generator=generator)
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(3))
+def test_a_model_whose_codes_are_its_prior_is_healthy(kind, seed):
+    prior = prior_of(kind)
+    deviation = 0.3 if kind == "standard_normal" else 0.02
+    z0 = normal(2_000, deviation=deviation if kind == "standard_normal" else 0.0, seed=seed)
+    found = diagnosed(prior, codes(prior, z0), deviation, seed=seed)
+    assert found.is_healthy, found.off
+    assert (found.has_pockets, found.leaks) == (False, False)
+    assert found.off_dimensions == found.inactive == ()
+    assert "is healthy" in headline(found)
+    assert found["pocket_share"].value == pytest.approx(0.01, abs=0.008)
+    assert found["leak_share"].value == pytest.approx(0.01, abs=0.008)
+
+
+def test_hardly_a_healthy_model_is_called_anything_else():
+    """Of data sets that are drawn from the prior at most one is judged off in anything."""
+    prior = StandardNormalPrior(3)
+    found = [
+        diagnosed(prior, normal(300, 3, deviation=0.4, seed=seed), 0.4, seed=seed, samples=400)
+        for seed in range(16)
+    ]
+    assert sum(not each.is_healthy for each in found) <= 1
+    shares = [each["pocket_share"].null for each in found]
+    # of 400 draws 1 + 0.01 * 399 lie below what their 1 % quantile is interpolated between
+    assert sum(shares) / len(shares) == pytest.approx(5 / 401, abs=0.002)
+
+
+@BOTH
+def test_pockets(kind):
+    prior = prior_of(kind)
+    found = diagnosed(prior, codes(prior, clusters()))
+    assert found.has_pockets
+    assert not found.leaks
+    assert not found.is_healthy
+    assert found["pocket_share"].value > 0.8
+    assert found["kl_prior_to_posterior"].is_off
+    assert headline(found).startswith("This model has pockets: 9")
+    assert "leaks" not in headline(found)
+
+
+@BOTH
+def test_leaks(kind):
+    """A twentieth of the codes lies at radius 6 of the generation space."""
+    prior = prior_of(kind)
+    z0 = normal(2_000)
+    z0[:100] = 6 * z0[:100] / z0[:100].norm(dim=1, keepdim=True)
+    found = diagnosed(prior, codes(prior, z0), 0.02, samples=2_000)
+    assert found.leaks
+    assert not found.has_pockets
+    assert found["leak_share"].value == pytest.approx(0.05 + 0.95 * 0.01, abs=0.01)
+    assert "% of its codes lie where only 1 % of its samples do" in headline(found)
+
+
+def test_leaks_cost_nats():
+    z0 = normal(2_000, deviation=0.5)
+    z0[:100] = 6 * z0[:100] / z0[:100].norm(dim=1, keepdim=True)
+    found = diagnosed(StandardNormalPrior(2), z0, 0.5)
+    assert found["leakage_score"].is_off
+    assert found["kl_posterior_to_prior"].is_off
+
+
+@BOTH
+def test_a_dimension_that_is_off_and_one_that_is_inactive_are_named(kind):
+    prior = prior_of(kind, 6)
+    z = codes(prior, normal(2_000, 6))
+    z[:, 3] = 0.4 * z[:, 3]
+    deviation = torch.full((6,), 0.05)
+    if kind == "standard_normal":
+        z[:, 5], deviation[5] = 0, 1
+    found = diagnosed(prior, z, deviation)
+    assert found.off_dimensions == (3,)
+    assert found.inactive == ((5,) if kind == "standard_normal" else ())
+    said = about_dimensions(found)
+    assert said[0].startswith("Dimension 3 of 6: the codes and the prior's samples")
+    if kind == "standard_normal":
+        assert said[1].startswith("Dimension 5 of 6 inactive")
+
+
+def test_an_inactive_dimension_of_a_decoupled_prior():
+    prior = prior_of("decoupled")
+    z = codes(prior, normal(500))
+    z[:, 0] = 0
+    found = diagnosed(prior, z, torch.tensor([0.5, 0.02]))
+    assert found.inactive == (0,)
+    assert not found.has_collapsed
+
+
+def test_collapse_is_said_and_no_prior_is_sold_for_it():
+    found = diagnosed(StandardNormalPrior(2), torch.zeros(300, 2), 1.0)
+    assert found.off == ()
+    assert found.has_collapsed
+    assert not found.is_healthy
+    assert headline(found).startswith("This model has collapsed: none of its 2 dimensions")
+    advice, command = remedy(found, COMMAND)
+    assert "No prior mends that" in advice
+    assert command is None
+
+
+def test_shares_and_divergences_are_the_closed_forms():
+    """q(z) = N(0, s^2 I) in the plane: the share is 0.01 to the power s^2, or its inverse."""
+    narrow = AggregatePosterior(torch.zeros(10, 2), torch.full((10, 2), 2 * math.log(0.5)))
+    generator = torch.Generator().manual_seed(0)
+    at = split((narrow, narrow), 20_000, generator=generator)
+    prior = of_prior(StandardNormalPrior(2).double())
+    found = measured(drawn(prior, at, generator=generator), at)
+    assert found.pocket_share == pytest.approx(0.01**0.25, abs=0.02)
+    assert found.leak_share == pytest.approx(0.01**4, abs=1e-4)
+    assert found.kl_posterior_to_prior == pytest.approx(0.25 - 1 - math.log(0.25), abs=0.02)
+    assert found.kl_prior_to_posterior == pytest.approx(4 - 1 + math.log(0.25), abs=0.1)
+    # sup over t of |Phi(t) - Phi(2 t)|, at t^2 = 2/3 log 2
+    t = math.sqrt(2 / 3 * math.log(2))
+    expected = 0.5 * (math.erf(2 * t / math.sqrt(2)) - math.erf(t / math.sqrt(2)))
+    torch.testing.assert_close(
+        found.marginals, torch.full((2,), expected, dtype=torch.float64), atol=0.02, rtol=0
+    )
+    wide = AggregatePosterior(torch.zeros(10, 2), torch.full((10, 2), 2 * math.log(2.0)))
+    at = split((wide, wide), 20_000, generator=generator)
+    found = measured(drawn(prior, at, generator=generator), at)
+    assert found.leak_share == pytest.approx(0.01**0.25, abs=0.02)
+
+
+def test_a_model_and_its_prior_alone_are_the_same_side():
+    prior = prior_of("decoupled")
+    model, _ = planted(prior, normal(20), 0.1)
+    z = normal(50, seed=5)
+    torch.testing.assert_close(of_model(model).log_prob(z), of_prior(prior).log_prob(z))
+    sides = (of_model(model), of_prior(prior))
+    first, second = (side.draw(7, torch.Generator().manual_seed(2)) for side in sides)
+    torch.testing.assert_close(first, second)
+
+
+def test_halves_are_disjoint_and_differ_from_split_to_split():
+    chosen = subject(*planted(StandardNormalPrior(2), normal(101), 0.1))
+    found = list(over_splits(chosen, of_model(chosen.model), splits=3, samples=50, components=40))
+    rows = []
+    for each in found:
+        unseen, q = (
+            {tuple(row) for row in half.mean.tolist()} for half in (each.at.unseen, each.at.q)
+        )
+        assert (len(unseen), len(q), unseen & q) == (40, 40, set())
+        rows.append(q)
+    assert rows[0] != rows[1] != rows[2]
+
+
+def test_the_same_seed_gives_the_same_diagnosis():
+    means = clusters(200)
+    first, again, other = (
+        diagnosed(StandardNormalPrior(2), means, seed=seed, samples=100) for seed in (4, 4, 5)
+    )
+    assert first.to_json() == again.to_json()
+    assert first.to_json() != other.to_json()
+
+
+def test_a_repair_gains_what_it_says_and_is_recommended():
+    """KL[q, N(0, I)] of two round clusters is known, and a mixture can take all of it."""
+    found = diagnosed(StandardNormalPrior(2), clusters(), 0.05, tried=MIXTURE)
+    [repair] = found.repairs
+    variance = 0.15**2 + 0.05**2
+    most = math.log(2) * -1 + 0.5 * 2 * (variance + 1.2**2 - 1 - math.log(variance))
+    assert repair.gain == pytest.approx(most, abs=0.15)
+    assert repair.gain < most + 4 * repair.standard_error
+    assert repair.pocket_share < 0.1 < found["pocket_share"].value
+    assert found.recommended is repair
+    advice, command = remedy(found, COMMAND)
+    assert command == "dpvae fit-prior RUN --prior mixture"
+    assert "a fitted mixture prior gives +" in advice
+
+
+def test_where_nothing_is_to_mend_nothing_is_recommended():
+    found = diagnosed(StandardNormalPrior(2), normal(1_000, deviation=0.3), 0.3, tried=MIXTURE)
+    assert len(found.repairs) == 1
+    assert found.recommended is None
+    advice, command = remedy(found, COMMAND)
+    assert advice.startswith("There is nothing to mend.")
+    assert command is None
+
+
+def test_a_prior_that_does_not_fit_is_told_and_the_others_are_tried():
+    tried = {"decoupled": dpvae.Fitting(iterations=5)} | MIXTURE
+    found = diagnosed(StandardNormalPrior(1), normal(200, 1) / 3, tried=tried, samples=200)
+    assert [each.prior for each in found.repairs] == ["mixture"]
+    assert any(note.startswith("decoupled was not tried") for note in found.notes)
+
+
+def test_many_dimensions_say_what_divergences_cannot_show():
+    found = diagnosed(StandardNormalPrior(12), normal(300, 12, deviation=0.2), 0.2)
+    assert found.is_healthy, found.off
+    assert any("do not fill the space" in note for note in found.notes)
+    narrow = diagnosed(StandardNormalPrior(12), 0.7 * normal(300, 12, deviation=0.2), 0.2)
+    assert narrow.has_pockets, "the shares still tell"
+
+
+def test_the_record_is_plain_json():
+    found = diagnosed(StandardNormalPrior(2), clusters(100), samples=100)
+    record = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert record["has_pockets"] is found.has_pockets is True
+    names = {each["name"] for each in record["quantities"]}
+    assert {"pocket_share", "leak_share", "marginals"} <= names
+    assert all(each["limit"] >= each["null"] for each in record["quantities"])
+    assert record["low_posterior"]["reason"] == "not measured"
+
+
+def test_too_few_codes_are_refused():
+    with pytest.raises(UsageError, match="there are 7"):
+        diagnosed(StandardNormalPrior(2), normal(7))
+
+
+@pytest.mark.parametrize("sizes", [{"splits": 1}, {"samples": 9}])
+def test_budgets_that_cannot_tell_anything_are_refused(sizes):
+    with pytest.raises(UsageError, match="at the least"):
+        dpvae.DiagnosisBudget(**sizes)
+
+
+def test_points_in_the_plane_have_arrays_for_both_figures():
+    flat = diagnosed(StandardNormalPrior(2), clusters(100), samples=100)
+    assert flat.arrays["prior_z"].shape == flat.arrays["codes_z"].shape == (100, 2)
+    assert flat.arrays["log_q"].shape == flat.arrays["log_p"].shape
+    deep = diagnosed(StandardNormalPrior(3), normal(100, 3), samples=100)
+    assert "grid_x" not in deep.arrays
+    assert deep.arrays["prior_log_q"].shape == (100,)
+
+
+def result(metric, value=1.0):
+    return Result(metric, value, None, "squared feature units", 10, 0, "train", None, {})
+
+
+def test_fid_that_was_measured_before_is_taken_from_there():
+    model, data = planted(StandardNormalPrior(2), normal(20), 0.1)
+    earlier = [result("skl"), result("fid"), result("fid768", 3.0), result("fid768_lp", 5.0)]
+    found = low_posterior(subject(model, data), None, earlier)
+    assert (found.random, found.lowest) == (earlier[2], earlier[3])
+    alone = low_posterior(subject(model, data), None, earlier[:2])
+    assert alone.random is alone.lowest is None
+
+
+def test_decoded_samples_of_images_say_what_to_type_and_failures_cost_nothing_else():
+    data = random_images(1, 6, 6)
+    chosen = subject(image_vae(1, 6, 6), data)
+    assert "--inception-weights FILE" in low_posterior(chosen, None, []).hint
+    failed = low_posterior(chosen, "manifold", [])
+    assert failed.reason.startswith("not measured: data noise has no known manifold")
+
+
+def test_of_moons_random_and_low_posterior_samples_are_measured():
+    recipe = small_recipe("vae", "prior=standard_normal")
+    chosen = Subject(
+        dpvae.build(recipe),
+        recipe.data.load,
+        EncodedTraining(dpvae.build(recipe), recipe.data.load),
+        recipe.evaluation,
+        0,
+    )
+    found = low_posterior(chosen, "manifold", [])
+    assert (found.random.metric, found.lowest.metric) == ("manifold", "manifold_lp")
+    assert found.lowest.details["null"]["value"] > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(-1e-5, "0.000 nats"), (-0.25, "-0.250 nats"), (123.456, "123.5 nats")]
+)
+def test_amounts(value, shown):
+    assert amount(Quantity("leakage_score", value, 0.0, 1.0, "nats"), value) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.0123, "1.2 %"), (0.5, "50 %"), (1.0, "100 %"), (0.0, "0 %")]
+)
+def test_percentages(share, shown):
+    assert percent(share) == shown
