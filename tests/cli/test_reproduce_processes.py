@@ -43,6 +43,7 @@ def checkpoints():
     return sorted(Path("studies/tiny").glob("*/checkpoint.pt"))
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(tmp_path):
     path = written(tmp_path, axes={"prior": ["decoupled"], "seed": [0, 1, 2]})
     both = [start(path, "--jobs", 1, "training.iterations=200") for _ in range(2)]

@@ -61,6 +61,7 @@ def test_two_processes_train_resume_and_evaluate_like_one(tmp_path):
     assert both == pytest.approx(one, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["diverges", "breaks", "is_killed"])
 def test_one_that_fails_ends_all_and_its_error_is_told_once(tmp_path, how):
     start = time.monotonic()
@@ -113,6 +114,7 @@ def test_a_signal_stops_all_at_one_iteration_and_saves(tmp_path):
     one_process("eval", run, "--metrics", "active_units")  # of a checkpoint that is whole
 
 
+@pytest.mark.slow
 def test_bad_input_is_told_once(tmp_path):
     done = train(3, tmp_path / "run")
     assert done.returncode != 0

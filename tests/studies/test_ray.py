@@ -76,6 +76,7 @@ def executor(cluster, **options):
     return RayExecutor(cluster.address, **{"device": "cpu", **options})
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_local_executor_though_a_worker_is_killed(
     cluster, tmp_path, reference
 ):
@@ -94,6 +95,7 @@ def test_numbers_are_those_of_the_local_executor_though_a_worker_is_killed(
         assert mine[-1].kind == "done"
 
 
+@pytest.mark.slow
 def test_a_node_that_goes_takes_no_cell_with_it(cluster, tmp_path, reference):
     cells, events = planned(tmp_path, *LONG).cells, []
     extra = cluster.add_node(**NODE)
@@ -149,6 +151,7 @@ def test_retries_are_bounded(cluster, tmp_path):
     assert ends["cell1"] == ("done", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_cells_save(number, cluster, tmp_path):
     [cell, *_] = planned(tmp_path, "training.iterations=1000000").cells

@@ -45,6 +45,7 @@ def test_losses_and_gradients_are_those_without(regularizer):
     torch.testing.assert_close(quick_gradient, plain_gradient, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["spline", "{kind: vamp, pseudo_inputs: 5}", "resampled"])
 def test_other_priors_compute_the_same_compiled(prior):
     seen = []
@@ -68,6 +69,7 @@ def test_the_decoupled_prior_is_compiled_too(monkeypatch):
     assert {"to_generation", "to_representation", "Encoder", "Sequential"} <= set(seen)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_the_same_names(tmp_path):
     names = {}
     for compile in ("on", "off"):

@@ -101,6 +101,7 @@ def test_a_log_that_lost_its_numbers_is_read_all_the_same(tmp_path):
     assert path.read_text() == '{"iteration": 4}\n'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [20_000])
 def test_a_real_file_size_limit_is_an_error_and_no_signal(limit, tmp_path):
     """The kernel would end the process with SIGXFSZ; Python asks it not to."""
@@ -283,6 +284,7 @@ def test_a_step_without_memory_names_the_batch_size(lack, tmp_path, monkeypatch)
     assert checkpoints.read(tmp_path / "run" / "checkpoint.pt").iteration == 10
 
 
+@pytest.mark.slow
 def test_a_real_limit_of_memory_names_the_batch_size(tmp_path):
     """Torch is there already when the limit comes: of the step alone it is too little."""
     code = (

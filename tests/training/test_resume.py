@@ -81,6 +81,7 @@ def test_dynamic_binarisation_resumes_to_the_bit(tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bf16", "float64"])
 @pytest.mark.parametrize("regularizer", ["factor", "info"])
 def test_every_precision_and_the_average_resume_to_the_bit(regularizer, precision, tmp_path):
@@ -222,6 +223,7 @@ def test_a_signal_saves_and_names_the_resuming_command(number, tmp_path):
     assert logged(tmp_path / "run")[-1]["iteration"] <= found.iteration
 
 
+@pytest.mark.slow
 def test_a_killed_process_resumes_to_the_bit(tmp_path):
     process = start(tmp_path / "killed")
     process.send_signal(signal.SIGKILL)
