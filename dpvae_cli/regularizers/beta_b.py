@@ -8,9 +8,9 @@ from dpvae_cli.foundation.spec import DefaultsTo
 from dpvae_cli.regularizers.base import Batch, Regularizer, RegularizerSpec, Term, Training
 
 
-def capacity(iteration: int, *, max_capacity: float, stop_step: int) -> float:
-    """Return C(step) in nats: linear from 0 to `max_capacity` until `stop_step`, then constant."""
-    return max_capacity * min(iteration / stop_step, 1.0)
+def capacity(step: int, *, max_capacity: float, stop_step: int) -> float:
+    """Return C(step) in nats: linear in `step` = 1, 2, ..., `max_capacity` from `stop_step` on."""
+    return max_capacity * min(step / stop_step, 1.0)
 
 
 @final
@@ -26,7 +26,8 @@ class BetaBRegularizer(Regularizer):
     def terms(self, batch: Batch) -> dict[str, Term]:
         """Return the distance of the batch's mean KL from the capacity; log both beside it."""
         kl = batch.kl()
-        target = capacity(batch.iteration, max_capacity=self.max_capacity, stop_step=self.stop_step)
+        step = batch.iteration + 1  # the first step is 1, so that the last one reaches C_max
+        target = capacity(step, max_capacity=self.max_capacity, stop_step=self.stop_step)
         return {
             "capacity_gap": Term((batch.group.mean(kl.mean()) - target).abs(), self.gamma),
             "kl": Term(kl),
