@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from dpvae_cli.cli import console
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dpvae_cli.training.opened import Opened
 
 
@@ -27,6 +29,14 @@ def opened(
     if path is None and not quiet:
         console.note(f"Using {found.path} (runs/latest).")
     return found
+
+
+def column_names(found: "Opened") -> "dict[str, np.ndarray]":
+    """Return the names of the entries of an example as an .npz holds them, where there are any."""
+    import numpy as np
+
+    columns = found.model.units.columns
+    return {"columns": np.array(columns)} if columns else {}
 
 
 def outputs(out: Path | None, *, default: Path, stem: str) -> tuple[Path, Path]:

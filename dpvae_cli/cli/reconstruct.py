@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dpvae_cli.cli import console
-from dpvae_cli.cli.opening import opened, outputs
+from dpvae_cli.cli.opening import column_names, opened, outputs
 from dpvae_cli.cli.options import (
     MOST,
     Best,
@@ -45,10 +45,11 @@ def reconstruct(
 ) -> None:
     """Draw examples above their reconstructions: E[x|z] at the mean z of q(z|x).
 
-    Writes the picture and an .npz with x, z and decoded.
+    Writes the picture and an .npz with x, z and decoded; x and decoded are in the data's units.
     """
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import reconstructions
+    from dpvae_cli.sampling.encodings import drawable
     from dpvae_cli.sampling.reconstructions import reconstructed
 
     found = opened(
@@ -57,6 +58,7 @@ def reconstruct(
     default = found.folder.path / "reconstructions"
     picture, arrays = outputs(out, default=default, stem=split.value)
     record = reconstructed(found.model, found.load_dataset().split(split.value), n)
-    write_npz(arrays, record)
-    reconstructions.save(picture, record["x"], decoded=record["decoded"])
+    write_npz(arrays, record | column_names(found))
+    x, decoded = (drawable(found.model, record[name]) for name in ("x", "decoded"))
+    reconstructions.save(picture, x, decoded=decoded)
     console.result(f"{picture}\n{arrays}")

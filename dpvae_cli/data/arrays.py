@@ -1,4 +1,4 @@
-"""The user's own arrays: one .npy, or an .npz with one array or one per split."""
+"""The user's own arrays: a .npy, an .npz with one array or one per split, or a .csv."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, final
@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from dpvae_cli.data import tables
 from dpvae_cli.data.base import (
     SPLITS,
     Binarize,
@@ -21,10 +22,12 @@ from dpvae_cli.data.base import (
 )
 from dpvae_cli.data.locations import VARIABLE, data_root
 from dpvae_cli.data.pictures import no_picture
+from dpvae_cli.data.units import Standardization
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.files import DAMAGED, refuse_bomb
 from dpvae_cli.foundation.strangers import expanded, is_there
 
+STANDARDIZED = "values are standardized: nats and distances are of these"
 UNREADABLE = (OSError, ValueError, *DAMAGED)
 """Damaged, foreign, encrypted and oddly packed archives."""
 
@@ -34,8 +37,9 @@ class Arrays(DataSpec):
     """Rows are examples of any shape an architecture fits.
 
     An .npz holds either `x` (or its only array) and is cut into splits, or `train`, `validation`
-    and `test`. `labels`, or `train_labels` and so on, may stand beside them; `factors` names a
-    second file.
+    and `test`. `labels`, or `train_labels` and so on, may stand beside them, and `columns`, the
+    names of the entries of a row; `factors` names a second file. A .csv holds numbers alone; its
+    first line may name the columns.
     """
 
     may_have_labels: ClassVar[bool] = True
@@ -43,7 +47,7 @@ class Arrays(DataSpec):
 
     kind: Literal["arrays"] = "arrays"
     path: str
-    """The .npy or .npz file, as given or under the data root."""
+    """The .npy, .npz or .csv file, as given or under the data root."""
     scale: Literal["unit", "standardize", "none"] | None = None
     """`unit`: 8-bit to [0, 1]; `standardize`: training mean 0, deviation 1; null: by type."""
     validation: Fraction = 0.1
@@ -67,7 +71,7 @@ class Arrays(DataSpec):
         arrays = self._read(root)
         if self.factors is not None:
             arrays |= _factors(_find(self.factors, root, "factors"), arrays)
-        splits = _scaled(_split(arrays, self), self.scale)
+        splits, standardization = _scaled(_split(arrays, self), self.scale)
         train, validation, test = (binarized(splits[name], self.binarize, name) for name in SPLITS)
         return Dataset(
             Path(self.path).stem,
@@ -75,7 +79,10 @@ class Arrays(DataSpec):
             validation=validation,
             test=test,
             eight_bit=train.stored.dtype == torch.uint8 and self.binarize is None,
+            note=None if standardization is None else STANDARDIZED,
             factors=_named_factors(train),
+            columns=tuple(map(str, arrays.get("columns", ()))),
+            standardization=standardization,
         )
 
     def picture(self, path: Path) -> Split:
@@ -94,12 +101,15 @@ def _readable(path: Path) -> dict[str, np.ndarray]:
     Raises:
         MissingError: it is damaged or something else.
     """
+    is_text = path.suffix.lower() == tables.SUFFIX
     try:
-        return _loaded(path)
+        return tables.read_csv(path) if is_text else _loaded(path)
     except UNREADABLE as error:
         raise MissingError(
-            f"{path} cannot be read as .npy or .npz: {error}",
-            hint="Save plain numeric arrays with numpy.save or numpy.savez.",
+            f"{path} cannot be read as {'.csv' if is_text else '.npy or .npz'}: {error}",
+            hint="Give numbers alone, separated by commas; the first line may name the columns."
+            if is_text
+            else "Save plain numeric arrays with numpy.save or numpy.savez.",
         ) from error
 
 
@@ -128,7 +138,11 @@ def _find(path: str, root: Path | None, key: str) -> Path:
 
 
 def _named(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return examples under `x` or the split names, labels under `labels` or `<split>_labels`."""
+    """Return examples under `x` or the split names, labels under `labels` or `<split>_labels`.
+
+    The names of the entries of an example stay under `columns`.
+    """
+    columns = {"columns": arrays.pop("columns")} if "columns" in arrays else {}
     if all(name in arrays for name in SPLITS):
         names: list[str] = list(SPLITS)
     elif "x" in arrays:
@@ -146,8 +160,18 @@ def _named(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if len({array.shape[1:] for array in examples.values()}) > 1:
         shapes = {name: array.shape for name, array in examples.items()}
         raise UsageError(f"{path}: the splits hold examples of different shapes: {shapes}")
+    if columns:
+        _check_columns(path, columns["columns"], next(iter(examples.values())).shape[1:])
     labels = {name: array for name, array in arrays.items() if name.endswith("labels")}
-    return examples | labels
+    return examples | labels | columns
+
+
+def _check_columns(path: Path, columns: np.ndarray, shape: tuple[int, ...]) -> None:
+    if columns.dtype.kind != "U" or columns.shape != shape:
+        raise UsageError(
+            f"{path}: columns has shape {columns.shape} and type {columns.dtype}; "
+            f"a text for each entry of an example of shape {shape} is expected"
+        )
 
 
 def _refuse_odd(what: str, array: np.ndarray) -> None:
@@ -231,7 +255,9 @@ def _labels(array: np.ndarray | None, examples: np.ndarray) -> Tensor | None:
     return torch.from_numpy(np.ascontiguousarray(plain))
 
 
-def _scaled(splits: dict[str, Split], scale: str | None) -> dict[str, Split]:
+def _scaled(
+    splits: dict[str, Split], scale: str | None
+) -> tuple[dict[str, Split], Standardization | None]:
     """Apply `data.scale`; constants of `standardize` come from the training split alone."""
     train = splits["train"].stored
     if scale == "unit" and train.dtype != torch.uint8:
@@ -240,13 +266,16 @@ def _scaled(splits: dict[str, Split], scale: str | None) -> dict[str, Split]:
             hint="Use data.scale=standardize or data.scale=none.",
         )
     if scale in (None, "unit"):
-        return splits
+        return splits, None
     values = {name: split.stored.float() for name, split in splits.items()}
+    standardization = None
     if scale == "standardize":
-        spread, mean = torch.std_mean(values["train"], dim=0, correction=0)
-        spread = torch.where(spread > 0, spread, torch.ones_like(spread))
-        values = {name: (value - mean) / spread for name, value in values.items()}
-    return {
+        deviation, mean = torch.std_mean(values["train"].double(), dim=0, correction=0)
+        deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+        standardization = Standardization(mean, deviation)
+        values = {name: standardization.transform(value) for name, value in values.items()}
+    scaled = {
         name: Split(values[name], split.labels, factors=split.factors)
         for name, split in splits.items()
     }
+    return scaled, standardization

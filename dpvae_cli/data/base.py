@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, final
 
@@ -12,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from dpvae_cli.data.units import Standardization, Units
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, FactorValues, Indices, PerExample, Stored
@@ -91,7 +93,8 @@ class Dataset:
     `eight_bit` tells that values are 8-bit intensities in [0, 1] (bits per dimension make sense);
     `distance_to_manifold` is there where the noiseless data manifold is known; `note` names a
     subset or any other reason why numbers do not compare with published ones, or says that they do;
-    `factors` names the columns of its splits' factors.
+    `factors` names the columns of its splits' factors, `columns` the entries of an example;
+    `standardization` is what was done to the values, where anything was.
     """
 
     name: str
@@ -102,6 +105,22 @@ class Dataset:
     distance_to_manifold: Callable[[Examples], PerExample] | None = None
     note: str | None = None
     factors: tuple[Factor, ...] = ()
+    columns: tuple[str, ...] = ()
+    standardization: Standardization | None = None
+
+    @cached_property
+    def units(self) -> Units:
+        """Return the units of the training data."""
+        return Units(self.standardization, self._value_range(), self.columns)
+
+    def _value_range(self) -> tuple[float, float]:
+        stored = self.train.stored
+        if stored.dtype == torch.uint8:
+            return 0.0, 1.0
+        ends = torch.stack([stored.amin(dim=0), stored.amax(dim=0)])
+        if self.standardization is not None:
+            ends = self.standardization.inverse_transform(ends)
+        return float(ends.min()), float(ends.max())
 
     @property
     def example_shape(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import final
 import torch
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.data.units import Units
 from dpvae_cli.evaluation import features, reference
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics
 from dpvae_cli.evaluation.features import Extractor, FeatureOptions
@@ -55,6 +56,12 @@ class Subject:
     def dataset(self) -> Dataset:
         """Return the data set."""
         return self.load_dataset()
+
+    @property
+    def units(self) -> Units:
+        """Return the units of the data the model was trained on; the model may not know them."""
+        known = self.model.units
+        return self.dataset.units if known.value_range is None else known
 
     @property
     def aggregate(self) -> AggregatePosterior:

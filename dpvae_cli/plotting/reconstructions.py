@@ -35,9 +35,9 @@ def alternating(x: np.ndarray, decoded: np.ndarray, columns: int) -> np.ndarray:
 
     White images fill a last row that is not full.
     """
-    missing = -len(x) % columns
+    missing, white = -len(x) % columns, 255 if x.dtype == np.uint8 else 1
     filled = [
-        np.concatenate([part, np.ones((missing, *part.shape[1:]), part.dtype)])
+        np.concatenate([part, np.full((missing, *part.shape[1:]), white, part.dtype)])
         for part in (x, decoded)
     ]
     rows = [part.reshape(-1, columns, *x.shape[1:]) for part in filled]

@@ -1,6 +1,7 @@
 """Everything Figures 1 and 3 show of a model with a two-dimensional latent space, as arrays."""
 
 import numpy as np
+import torch
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation.errors import UsageError
@@ -10,6 +11,9 @@ from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode
 from dpvae_cli.sampling.samples import from_codes, high_posterior, low_posterior, prior_samples
+
+IN_DATA_SPACE = ("train", "samples", "low_x", "high_x")
+"""Arrays that are given in data units."""
 
 
 def portrait(
@@ -65,5 +69,7 @@ def portrait(
         "high_x": decode(model, high.z),
     }
     arrays = {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
+    for name in IN_DATA_SPACE:
+        arrays[name] = model.units.inverse_transform(torch.from_numpy(arrays[name])).numpy()
     around = np.concatenate([arrays["codes"], arrays["low_z"], arrays["sample_z"]])
     return arrays | density_map(aggregate, also=around, model=model)

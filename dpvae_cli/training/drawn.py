@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dpvae_cli.foundation.files import read_kept, write_kept
-from dpvae_cli.plotting.gallery import Gallery
+from dpvae_cli.plotting.gallery import COLUMNS, Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
 from dpvae_cli.plotting.moons import Portrait
+from dpvae_cli.sampling.encodings import drawable
 from dpvae_cli.sampling.gallery import gallery
 from dpvae_cli.sampling.portrait import portrait
 from dpvae_cli.training import results_file
@@ -44,7 +45,8 @@ def gallery_of(run: Opened, label: str) -> Gallery:
         "gallery.npz",
         lambda: gallery(run.model, aggregate(), seed=run.recipe.seed, pool=pool),
     )
-    return Gallery(label=label, prior=run.recipe.prior_name, arrays=arrays)
+    images = {name: drawable(run.model, arrays[name]) for name in COLUMNS}
+    return Gallery(label=label, prior=run.recipe.prior_name, arrays=images)
 
 
 def leakage_curves_of(run: Opened, label: str) -> list[LeakageCurve]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
-from dpvae_cli.data import Dataset
+import numpy as np
+
+from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE
 from dpvae_cli.plotting import picture
-from dpvae_cli.sampling.encodings import decode
+from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 from dpvae_cli.sampling.samples import prior_samples
 from dpvae_cli.training.run_folder import RunFolder
 
@@ -22,8 +24,19 @@ def draw_samples(
         MissingError: these are wanted and the data is not there.
     """
     drawn = prior_samples(model, PICTURED, generator=stream(seed, "picture"))
-    decoded = decode(model, drawn.z).numpy()
+    decoded = decode_to_data_units(model, drawn.z)
     is_planar = model.example_shape == (2,)
-    reference = load_dataset().test.examples(slice(0, REFERENCE)).numpy() if is_planar else None
-    log_density = drawn.probability.numpy()
-    picture.save(folder.samples, decoded, log_density=log_density, reference=reference)
+    reference = reference_points(model, load_dataset().test) if is_planar else None
+    picture.save(
+        folder.samples,
+        drawable(model, decoded),
+        log_density=drawn.probability.numpy(),
+        reference=reference,
+    )
+
+
+def reference_points(model: VAE, split: Split) -> np.ndarray:
+    """Return data to show behind samples in the plane, in its own units."""
+    points = split.examples(slice(0, REFERENCE))
+    array: np.ndarray = model.units.inverse_transform(points).numpy()
+    return array
