@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dpvae_cli.cli import console
-from dpvae_cli.cli.opening import column_names, opened, outputs
+from dpvae_cli.cli.opening import column_names, note_units, opened, outputs
 from dpvae_cli.cli.options import (
     MOST,
     Best,
@@ -55,6 +55,7 @@ def reconstruct(
     found = opened(
         checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
     )
+    note_units(found)
     default = found.folder.path / "reconstructions"
     picture, arrays = outputs(out, default=default, stem=split.value)
     record = reconstructed(found.model, found.load_dataset().split(split.value), n)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
-from dpvae_cli.cli.opening import column_names, opened, outputs
+from dpvae_cli.cli.opening import column_names, note_units, opened, outputs
 from dpvae_cli.cli.options import (
     MOST,
     Best,
@@ -122,6 +122,7 @@ def sample(
             raise
         _sample_codes(checkpoint, n, out=out, seed=seed)
         return
+    note_units(found)
     kind = "low_posterior" if low_posterior else "high_posterior" if high_posterior else "prior"
     pool = found.recipe.evaluation.pool * n if pool is None else pool
     single = found.folder.path / "samples" / kind if out is None else out
@@ -279,14 +280,14 @@ def _write_single_images(
 
 def _reference(found: "Opened") -> "np.ndarray | None":
     """Return data to show behind samples in the plane; without the data there is none."""
-    from dpvae_cli.foundation.errors import MissingError
+    from dpvae_cli.foundation.errors import MissingError, UsageError
     from dpvae_cli.training.sample_picture import reference_points
 
     if found.model.example_shape != (2,):
         return None
     try:
         return reference_points(found.model, found.load_dataset().test)
-    except MissingError:
+    except (MissingError, UsageError):
         return None
 
 

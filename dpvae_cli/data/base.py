@@ -25,6 +25,8 @@ Binarize = Literal["threshold", "static", "dynamic"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 BINARIZATION_SEED = 0
 CHUNK = 1_000
+DIGESTED = 2**28
+"""Bytes of examples that a digest reads at most, about."""
 
 
 @final
@@ -66,6 +68,17 @@ class Split:
             return self.examples(index[rows])
         return torch.bernoulli(_as_float(self.redrawn_from[index]), generator=generator)[rows]
 
+    def digest(self) -> str:
+        """Return a digest of examples, labels and factors; of many, evenly spaced ones are read."""
+        every = 1 + self.stored.nbytes // DIGESTED
+        digest = hashlib.sha256(repr(tuple(self.stored.shape)).encode())
+        for tensor in (self.stored[::every], self.labels, self.factors):
+            if tensor is not None:
+                values = tensor.contiguous().cpu().numpy()
+                digest.update(repr((values.shape, values.dtype.str)).encode())
+                digest.update(values.data)
+        return digest.hexdigest()[:32]
+
     def part(self, rows: Indices | slice) -> "Split":
         """Return some of the examples, as they are here."""
         labels = None if self.labels is None else self.labels[rows]
@@ -94,7 +107,8 @@ class Dataset:
     `distance_to_manifold` is there where the noiseless data manifold is known; `note` names a
     subset or any other reason why numbers do not compare with published ones, or says that they do;
     `factors` names the columns of its splits' factors, `columns` the entries of an example;
-    `standardization` is what was done to the values, where anything was.
+    `standardization` is what was done to the values, where anything was; `is_changed` tells that
+    a model is used with other data than it was trained on.
     """
 
     name: str
@@ -107,6 +121,7 @@ class Dataset:
     factors: tuple[Factor, ...] = ()
     columns: tuple[str, ...] = ()
     standardization: Standardization | None = None
+    is_changed: bool = False
 
     @cached_property
     def units(self) -> Units:

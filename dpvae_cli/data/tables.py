@@ -21,14 +21,13 @@ def read_csv(path: Path) -> dict[str, np.ndarray]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = next(csv.reader(file), [])
         names = [] if any(map(_is_number, first)) else [name.strip() for name in first]
+        look = {"delimiter": ",", "ndmin": 2, "comments": None, "quotechar": '"'}
         file.seek(0)
         try:
-            x = np.loadtxt(
-                file, delimiter=",", skiprows=int(bool(names)), ndmin=2, comments=None, quotechar='"'
-            )
+            x = np.loadtxt(file, skiprows=int(bool(names)), **look)  # type: ignore[call-overload]
         except ValueError as error:
             file.seek(0)
-            raise ValueError(_first_mistake(file, len(first)) or str(error)) from error
+            raise ValueError(_first_mistake(file, first) or str(error)) from error
     if x.size and names and len(names) != x.shape[1]:
         raise ValueError(f"{len(names)} names stand above {x.shape[1]} columns")
     return {"x": x, "columns": np.array(names)} if names else {"x": x}
@@ -55,12 +54,14 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _first_mistake(file: io.TextIOWrapper, columns: int) -> str | None:
-    """Return what is wrong with the first line that is not `columns` numbers."""
+def _first_mistake(file: io.TextIOWrapper, first: Sequence[str]) -> str | None:
+    """Return what is wrong with the first line that is not numbers, as many as in the first."""
     rows = csv.reader(file)
+    if any(map(_is_number, first)) and not all(map(_is_number, first)):
+        return f"the first line has names and numbers: {', '.join(first)[:60]}"
     for row in rows:
-        if row and len(row) != columns:
-            return f"line {rows.line_num} has {len(row)} cells, the first line has {columns}"
+        if row and len(row) != len(first):
+            return f"line {rows.line_num} has {len(row)} cells, the first line has {len(first)}"
         odd = [(place, cell) for place, cell in enumerate(row, 1) if not _is_number(cell)]
         if odd and rows.line_num > 1:
             place, cell = odd[0]

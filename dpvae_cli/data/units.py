@@ -75,7 +75,7 @@ class Units:
         return images if (low, high) == (0, 1) else (images - low) / (high - low)
 
     def to_bytes(self, images: np.ndarray) -> np.ndarray:
-        """Return images in the data's own units as bytes; what is beyond black or white is clipped."""
+        """Return images in the data's own units as bytes, clipped at black and white."""
         low, high = self.pixel_range
         scaled = (np.nan_to_num(images, nan=low) - low) / (high - low)
         in_bytes: np.ndarray = np.rint(255 * np.clip(scaled, 0, 1)).astype(np.uint8)

@@ -72,7 +72,8 @@ class Subject:
     def data_note(self) -> str | None:
         """Return why results do not compare with published ones: of training data and this data."""
         read = self.dataset.note if "dataset" in self.__dict__ else None
-        return "; ".join(dict.fromkeys(filter(None, (self.training_note, read)))) or None
+        notes = [part for note in (self.training_note, read) if note for part in note.split("; ")]
+        return "; ".join(dict.fromkeys(notes)) or None
 
     @property
     def extractor(self) -> Extractor:

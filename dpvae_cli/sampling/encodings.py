@@ -165,12 +165,13 @@ class EncodedTraining:
         return torch.from_numpy(mean), torch.from_numpy(log_variance)
 
     def _computed(self) -> tuple[Tensor, Tensor]:
-        split = self._dataset().train
+        dataset = self._dataset()
+        split = dataset.train
         moments = self._group.spread(
             lambda rows: self._moments(split, rows), torch.arange(len(split))
         )
         mean, log_variance = (part.contiguous() for part in moments.unbind(1))
-        if self._path is not None and self._group.is_first:
+        if self._path is not None and self._group.is_first and not dataset.is_changed:
             arrays = {"mean": mean.numpy(), "log_variance": log_variance.numpy()}
             with suppress(UsageError):  # a cache that cannot be written costs time, no result
                 write_kept(self._path, arrays, checkpoint=self._key)

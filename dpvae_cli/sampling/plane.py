@@ -33,9 +33,9 @@ def plane(
 
     `plane_space` (S,), `plane_x` and `plane_y` (S, n) in their own space, `plane_z` and `plane_z0`
     (S, n, n, 2), a row for each y, `plane_log_q` (S, n, n) in nats, `plane_decoded`
-    (S, n, n, *example) in data units, `lowest_log_q` (S,), and a map of log q(z): `grid_x`, `grid_y`, `log_q`.
-    The rows and columns are curves in finer steps in `net_z` (S, 2 n, P, 2), which `net_decoded`
-    shows in data space where that is a plane too.
+    (S, n, n, *example) in data units, `lowest_log_q` (S,), and a map of log q(z): `grid_x`,
+    `grid_y`, `log_q`. The rows and columns are curves in finer steps in `net_z` (S, 2 n, P, 2),
+    which `net_decoded` shows in data space where that is a plane too.
 
     Args:
         model: a model with two latent dimensions.

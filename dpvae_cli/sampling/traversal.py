@@ -143,10 +143,10 @@ def record(
     """Return walks of equally many steps as arrays whose first axis counts them.
 
     `walk_space`, `walk_dimension`, `walk_standard_deviation` (W,), `walk_position` (W, T), `walk_z`
-    and `walk_z0` (W, T, L), `walk_log_q` (W, T), `walk_decoded` (W, T, *example) in data units; the path in
-    finer steps, `path_z`, `path_z0` (W, P, L) and `path_log_q` (W, P); `lowest_log_q` (W,). What
-    is of z0 is left out where the prior has none. For two latent dimensions a map of log q(z) over
-    codes and lines: `grid_x`, `grid_y`, `log_q`.
+    and `walk_z0` (W, T, L), `walk_log_q` (W, T), `walk_decoded` (W, T, *example) in data units; the
+    path in finer steps, `path_z`, `path_z0` (W, P, L) and `path_log_q` (W, P); `lowest_log_q` (W,).
+    What is of z0 is left out where the prior has none. For two latent dimensions a map of log q(z)
+    over codes and lines: `grid_x`, `grid_y`, `log_q`.
     """
     stride = walks[0].stride
     path_z, path_log_q = (

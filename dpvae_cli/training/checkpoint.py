@@ -1,9 +1,9 @@
 """Checkpoints: tensors and one JSON text, written whole or not at all, loaded without executing.
 
 Names of tensors begin with `model.`, `ema.` (averaged weights, where the recipe has training.ema),
-`regularizer.`, `optimizer.`, `adversary_optimizer.`, `data.` (mean and deviation, where the data was
-standardized) or `fitted.` (a prior fitted after training, where the recipe has fit_prior). There is no generator state: all randomness is a function of
-the recipe's seed and the iteration.
+`regularizer.`, `optimizer.`, `adversary_optimizer.`, `data.` (mean and deviation, where the data
+was standardized) or `fitted.` (a prior fitted after training, where the recipe has fit_prior).
+There is no generator state: all randomness is a function of the recipe's seed and the iteration.
 """
 
 import hashlib
@@ -50,8 +50,8 @@ MOST_AXES = 8
 class Checkpoint:
     """What a checkpoint holds.
 
-    `facts` is JSON: the data set's name, note and fingerprint, range of values and names of columns,
-    the best validation ELBO so far, and the classes of an encoder and a decoder of the caller's own.
+    `facts` is JSON: the data set's name, note, digests, range of values and names of columns, the
+    best validation ELBO so far, and the classes of an encoder and a decoder of the caller's own.
     """
 
     recipe: Recipe

@@ -80,5 +80,6 @@ def kept(
     arrays = read_kept(path, checkpoint=source)
     if arrays is None:
         arrays = make()
-        write_kept(path, arrays, checkpoint=source)
+        if not run.load_dataset.is_changed:
+            write_kept(path, arrays, checkpoint=source)
     return arrays

@@ -28,6 +28,7 @@ from dpvae_cli.training.checkpoint import (
     units_facts,
     units_tensors,
 )
+from dpvae_cli.training.data_check import data_facts
 from dpvae_cli.training.footprint import refuse_training
 from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
 from dpvae_cli.training.order import Order
@@ -87,6 +88,7 @@ class Trainer:
         watched = (self.model, self.regularizer)
         self.guard = FiniteGuard(self._optimizers(), device, watched=watched)
         self._fingerprint = dataset.fingerprint()
+        self._data_facts = data_facts(dataset)
         self._order = self._make_order("order")
         self._second_order = self._make_order("second order")
 
@@ -240,6 +242,7 @@ class Trainer:
                 "data": self.dataset.name,
                 "data_note": self.dataset.note,
                 "data_fingerprint": self._fingerprint,
+                **self._data_facts,
                 "training_examples": len(self.split),
                 "best_elbo": self.best_elbo,
                 "compiled": self.is_compiled,
