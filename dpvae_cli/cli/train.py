@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.completion import complete_recipe
 from dpvae_cli.cli.options import DataRoot, Device, NoDownload, Quiet, examples
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ def register(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(help="A recipe's name or file (with --resume: the run's own if left out)."),
+        typer.Argument(
+            help="A recipe's name or file (with --resume: the run's own if left out).",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
