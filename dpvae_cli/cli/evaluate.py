@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
-from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.completion import complete_metrics
+from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
     MOST,
     Best,
