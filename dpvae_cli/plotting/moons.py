@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -79,7 +79,7 @@ def figure1(portraits: Sequence[Portrait]) -> Figure:
     for top, bottom, title, space in zip(axes[0], axes[-1], _TITLES, _SPACES, strict=True):
         top.set_title(title)
         bottom.set_xlabel(space)
-    look = {"location": "bottom", "aspect": 16, "shrink": 0.85}
+    look: dict[str, Any] = {"location": "bottom", "aspect": 16, "shrink": 0.85}
     bar = figure.colorbar(points, ax=list(axes[:, 0]), extend="min", **look)
     bar.set_label("$\\log\\,p(z_0)$, nats")
     bar = figure.colorbar(image, ax=list(axes[:, 1]), **look)
