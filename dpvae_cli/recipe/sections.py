@@ -57,6 +57,20 @@ def spec_class(section: str, kind: Any) -> type[BaseModel] | None:
     return annotation if is_section else None
 
 
+def paths_of_key(name: str) -> list[str]:
+    """Return where a recipe has a key of that name: `iterations` is at `training.iterations`."""
+    classes = {
+        section: list(kinds(section).values()) or [spec_class(section, None)]
+        for section in Recipe.model_fields
+    }
+    sections = [
+        f"{section}.{name}"
+        for section, specs_of in classes.items()
+        if any(spec is not None and name in keys(spec) for spec in specs_of)
+    ]
+    return [*([name] if name in classes else []), *sections]
+
+
 def keys(spec: type[BaseModel]) -> list[str]:
     """Return the keys of a section as written in YAML."""
     return [info.alias or name for name, info in spec.model_fields.items()]
