@@ -92,12 +92,13 @@ def sample(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Draw samples: z0 ~ N(0, I), z = g^-1(z0), decoded; priors without a z0 draw z itself.
+    """Draw samples from the prior and decode them.
 
-    Writes a picture and an .npz with z, z0, log p(z), the decoded means, x under --noise, and
-    log q(z) under --low-posterior, --high-posterior or --posterior. Decoded samples are in the
-    data's units. With --format png it writes single images, with --format csv a table. Of a prior
-    file (dpvae fit-prior --codes) it writes z and log p(z), for a decoder of your own.
+    z0 ~ N(0, I), z = g^-1(z0), x = E[x|z]; priors without a z0 draw z itself. Writes a picture and
+    an .npz with z, z0, log p(z), the decoded means, x under --noise, and log q(z) under
+    --low-posterior, --high-posterior or --posterior; what is decoded is in the data's units. With
+    --format png it writes single images, with --format csv a table. Given a prior file (dpvae
+    fit-prior --codes) it writes z and log p(z), for a decoder of your own.
     """
     from dpvae_cli.foundation.errors import OtherFileError, UsageError
     from dpvae_cli.foundation.randomness import stream
