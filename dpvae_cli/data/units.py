@@ -11,6 +11,8 @@ from dpvae_cli.foundation.shapes import Examples
 PICTURE_RANGES = ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 255.0))
 """The usual values of black and white, the narrowest first."""
 HALF_OF_EIGHT_BITS = 127
+ROUND_OFF = 1e-5
+"""Share of a range by which values may lie outside: they were standardized in float32."""
 
 
 @final
@@ -60,7 +62,9 @@ class Units:
         """
         low, high = self.value_range or PICTURE_RANGES[0]
         for black, white in PICTURE_RANGES:
-            if black <= low and high <= white and (white <= 1 or high > HALF_OF_EIGHT_BITS):
+            slack = ROUND_OFF * (white - black)
+            is_within = black - slack <= low and high <= white + slack
+            if is_within and (white <= 1 or high > HALF_OF_EIGHT_BITS):
                 return black, white
         return (low, high) if low < high else PICTURE_RANGES[0]
 
