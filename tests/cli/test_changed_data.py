@@ -1,4 +1,4 @@
-"""A run's data that is no longer what it was trained on: refused by --resume, warned of elsewhere."""
+"""Data that is not what a run was trained on: refused by --resume, warned of elsewhere."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Data units: what is trained on standardized tables and on images of [-1, 1] comes back in them."""
+"""Data units: samples of standardized tables and of images of [-1, 1] come back in them."""
 
 import csv
 import json
@@ -59,7 +59,7 @@ def there(workshop, monkeypatch):
 
 
 def read_table(path):
-    with open(path, newline="") as file:
+    with Path(path).open(newline="") as file:
         names, *rows = csv.reader(file)
     return names, np.array(rows, dtype=float)
 
