@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,9 +156,7 @@ def test_a_checkpoint_without_constants_says_so(tmp_path):
     saved = checkpoints.read(path)
     tensors = {name: t for name, t in saved.tensors.items() if not name.startswith("data.")}
     facts = {k: v for k, v in saved.facts.items() if k not in ("data_range", "data_columns")}
-    checkpoints.Checkpoint(
-        saved.recipe, saved.iteration, saved.example_shape, tensors, facts
-    ).write(path)
+    replace(saved, tensors=tensors, facts=facts).write(path)
     done = ok("sample", path, "-n", 50, "--format", "csv")
     assert "did not keep the mean and deviation" in done.stderr
     names, rows = read_table(tmp_path / "old" / "samples" / "prior.csv")
