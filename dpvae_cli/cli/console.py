@@ -8,7 +8,8 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 
@@ -16,7 +17,7 @@ from dpvae_cli.cli.preparation import shown_on_demand
 from dpvae_cli.foundation import launch
 from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
 from dpvae_cli.foundation.memory import ran_out
-from dpvae_cli.foundation.strangers import visible
+from dpvae_cli.foundation.strangers import expanded, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,12 +117,14 @@ def fail(error: DpvaeError) -> None:
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
     """Turn errors meant for the user, and what goes wrong around us, into a message and exit code.
 
-    Others stay tracebacks.
+    Others stay tracebacks. `~` in paths is the home folder, also where the shell leaves it, as in
+    --out=~/x.
     """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         speak_plainly()
+        kwargs.update({name: _with_home(value) for name, value in kwargs.items()})
         try:
             with shown_on_demand():
                 if launch.launched():
@@ -149,6 +152,13 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         return done
 
     return run
+
+
+def _with_home(value: Any) -> Any:
+    """Expand `~` in a path or in each of a list of them; leave other values."""
+    if isinstance(value, list):
+        return [_with_home(item) for item in value]
+    return expanded(value) if isinstance(value, Path) else value
 
 
 def _together(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -122,7 +122,7 @@ def test_skipping_is_noted_and_refusing_is_the_default(tmp_path):
 
 def test_a_missing_folder_names_the_places(tmp_path):
     (tmp_path / "in").touch()
-    with pytest.raises(MissingError, match="in is no folder") as caught:
+    with pytest.raises(MissingError, match="in is not a folder") as caught:
         spec().load(tmp_path / "data")
     for place in (tmp_path / "data" / "folder" / "in", tmp_path / "data" / "in"):
         assert str(place) in str(caught.value)

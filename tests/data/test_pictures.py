@@ -9,12 +9,11 @@ import pytest
 import torchvision
 from PIL import Image, ImageCms
 
-from dpvae_cli.data import pictures
 from dpvae_cli.data.pictures import (
     CropError,
     Preparation,
     UnreadableError,
-    picture_names,
+    find_pictures,
     read_picture,
 )
 from dpvae_cli.foundation.errors import MissingError, UsageError
@@ -192,10 +191,9 @@ def test_a_changed_byte_raises_nothing_but_unreadable(tmp_path, suffix):
 
 def test_a_decompression_bomb_is_refused_unread(tmp_path, monkeypatch):
     path = draw(tmp_path / "a.png", 30, 30)
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 899)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
     with pytest.raises(UnreadableError, match="decompression bomb: 30x30"):
-        read_picture(path, WHOLE)
+        read_picture(path, Preparation(crop=None, size=8, colour="rgb", max_pixels=899))
 
 
 def test_a_bomb_beyond_pillow_s_own_limit_is_refused(tmp_path):
@@ -214,7 +212,7 @@ def test_names_are_sorted_pictures_of_all_folders(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "x.png").rename(tmp_path / name)
     (tmp_path / "empty.jpg").mkdir()
-    assert picture_names(tmp_path) == wanted
+    assert find_pictures(tmp_path).names == wanted
 
 
 def test_links_to_folders_are_followed_once(tmp_path):
@@ -226,14 +224,14 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (inside / "loop").symlink_to(inside)
     (outside / "back").symlink_to(inside)
     (inside / "self").symlink_to("self")
-    names = picture_names(inside)
+    names = find_pictures(inside).names
     assert sorted(name.rpartition("/")[2] for name in names) == ["a.png", "b.png"]
 
 
 def test_a_folder_without_pictures_says_how_they_end(tmp_path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(MissingError, match="holds no pictures") as caught:
-        picture_names(tmp_path)
+        find_pictures(tmp_path)
     assert ".jpg" in caught.value.hint
 
 
@@ -249,7 +247,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(MissingError, match=r"locked cannot be listed: Permission denied"):
-        picture_names(tmp_path)
+        find_pictures(tmp_path)
 
 
 def test_the_fixture_is_a_ramp():
