@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -27,6 +28,9 @@ R = TypeVar("R")
 UNBOUNDED = 10_000
 SHARED = ("train", "evaluate")
 """Commands that several processes may run together."""
+INSTANT = ("ls", "cp")
+"""Commands that do not need torch."""
+LOADING = "Loading ..."
 LESS_MEMORY = "Lower the batch size or the number of samples, or free some memory."
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|-")
 """A number, perhaps with its error, or a dash where there is none."""
@@ -126,6 +130,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         speak_plainly()
         kwargs.update({name: _with_home(value) for name, value in kwargs.items()})
         try:
+            if command.__name__ not in INSTANT and not kwargs.get("quiet"):
+                load_torch()
             with shown_on_demand():
                 if launch.launched():
                     done = _together(command, *args, **kwargs)
@@ -159,6 +165,16 @@ def _with_home(value: Any) -> Any:
     if isinstance(value, list):
         return [_with_home(item) for item in value]
     return expanded(value) if isinstance(value, Path) else value
+
+
+def load_torch() -> None:
+    """Import torch, which takes seconds; on a terminal say so meanwhile."""
+    if "torch" in sys.modules or not sys.stderr.isatty():
+        return
+    sys.stderr.write(LOADING)
+    sys.stderr.flush()
+    import_module("torch")
+    sys.stderr.write("\r" + " " * len(LOADING) + "\r")
 
 
 def _together(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
