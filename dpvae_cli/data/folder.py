@@ -192,12 +192,12 @@ def _check_no_splits(folder: Path, names: Sequence[str]) -> None:
     Raises:
         UsageError: there are folders of two splits or more.
     """
-    places: dict[SplitName, PurePosixPath] = {}
+    alike: dict[int, dict[SplitName, PurePosixPath]] = {}  # by depth
     for parent in sorted({parent for name in names for parent in PurePosixPath(name).parents}):
-        split = split_alike(parent.name)
-        if split is not None and split not in places:
-            places[split] = parent
-    if len(places) < 2:
+        if (split := split_alike(parent.name)) is not None:
+            alike.setdefault(len(parent.parts), {}).setdefault(split, parent)
+    places = next((places for places in alike.values() if len(places) > 1), {})
+    if not places:
         return
     above = {place.parent for place in places.values()}
     are_named = all(split_called(place.name) for place in places.values())
