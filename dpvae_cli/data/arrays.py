@@ -1,7 +1,9 @@
 """The user's own arrays: a .npy, an .npz with one array or one per split, or a .csv."""
 
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, final
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeVar, final
 
 import numpy as np
 import torch
@@ -10,36 +12,50 @@ from torch import Tensor
 
 from dpvae_cli.data import tables
 from dpvae_cli.data.base import (
+    CHUNK,
     SPLITS,
     Binarize,
+    Contents,
     Dataset,
     DataSpec,
     Factor,
     Fraction,
     Split,
+    SplitName,
     binarized,
     held_out_shares,
 )
-from dpvae_cli.data.locations import VARIABLE, data_root
+from dpvae_cli.data.locations import data_root, not_found
 from dpvae_cli.data.pictures import no_picture
+from dpvae_cli.data.split_names import likely_key
 from dpvae_cli.data.units import Standardization
+from dpvae_cli.foundation.array_files import OBJECTS, Header, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.files import DAMAGED, refuse_bomb
+from dpvae_cli.foundation.shapes import Stored
 from dpvae_cli.foundation.strangers import expanded, is_there
 
-STANDARDIZED = "values are standardized: nats and distances are of these"
-UNREADABLE = (OSError, ValueError, *DAMAGED)
-"""Damaged, foreign, encrypted and oddly packed archives."""
+R = TypeVar("R")
+COLUMNS = "columns"
+"""The array of an .npz that names the entries of an example."""
+STANDARDIZED = "values are standardized, so nats and distances are of these"
+Scale = Literal["unit", "standardize", "none"]
+HALF = 128
+"""8-bit images have values from here on; smaller ones alone are numbers of their own perhaps."""
+LOST = 0.01
+"""A column loses digits in float32 where it is off by more than this share of its deviation."""
+NOISE = 1e-12
+"""A column that varies by less than this share of its size is constant but for rounding."""
 
 
 @final
 class Arrays(DataSpec):
     """Rows are examples of any shape an architecture fits.
 
-    An .npz holds either `x` (or its only array) and is cut into splits, or `train`, `validation`
-    and `test`. `labels`, or `train_labels` and so on, may stand beside them, and `columns`, the
-    names of the entries of a row; `factors` names a second file. A .csv holds numbers alone; its
-    first line may name the columns.
+    An .npz holds either `x` (or its only array) and is cut into splits, or `train` with
+    `validation` and `test`; one of these that is missing is dealt from `train`. `labels`, or
+    `train_labels` and so on, may stand beside them, and `columns`, the names of the entries of a
+    row; `factors` names a second file. A .csv holds numbers alone; its first line may name the
+    columns.
     """
 
     may_have_labels: ClassVar[bool] = True
@@ -48,7 +64,7 @@ class Arrays(DataSpec):
     kind: Literal["arrays"] = "arrays"
     path: str
     """The .npy, .npz or .csv file, as given or under the data root."""
-    scale: Literal["unit", "standardize", "none"] | None = None
+    scale: Scale | None = None
     """`unit`: 8-bit to [0, 1]; `standardize`: training mean 0, deviation 1; null: by type."""
     validation: Fraction = 0.1
     """Share held out for validation where the file has no splits."""
@@ -62,68 +78,229 @@ class Arrays(DataSpec):
     """An .npy of integers, a row an example (train, validation, test), a column a known factor."""
 
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
-        """Read the arrays and return the shape of a row."""
-        arrays = self._read(root)
-        return tuple(next(iter(arrays.values())).shape[1:])
+        """Return the shape of a row, from the file's header."""
+        return self._layout(root).example_shape
+
+    def contents(self, root: Path | None = None) -> Contents:
+        """Count the rows by the file's header."""
+        layout = self._layout(root)
+        rows = self._rows(layout.counts)
+        sizes = {
+            split: layout.counts[name] if part is None else len(part)
+            for split, (name, part) in rows.items()
+        }
+        return Contents(sizes, layout.remarks)
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read, split, scale and binarise the arrays."""
-        arrays = self._read(root)
+        layout = self._layout(root)
+        arrays = layout.read()
         if self.factors is not None:
-            arrays |= _factors(_find(self.factors, root, "factors"), arrays)
-        splits, standardization = _scaled(_split(arrays, self), self.scale)
-        train, validation, test = (binarized(splits[name], self.binarize, name) for name in SPLITS)
+            arrays |= _factors(_find(self.factors, root, "factors"), layout.counts)
+        for name in layout.counts:
+            _check_finite(f"{layout.path}: {name}", arrays[name], self.scale)
+        values, labels, factors = {}, {}, {}
+        for split, (name, part) in self._rows(layout.counts).items():
+            rows = slice(None) if part is None else part
+            values[split] = arrays[name][rows]
+            labels[split] = _labels(arrays.get(_labels_key(name)), rows)
+            factors[split] = _integers(arrays.get(_factors_key(name)), rows)
+        scaled = _scaled(layout.path, values, self.scale)
+        train, validation, test = (
+            binarized(Split(scaled.stored[n], labels[n], factors=factors[n]), self.binarize, n)
+            for n in SPLITS
+        )
         return Dataset(
             Path(self.path).stem,
             train=train,
             validation=validation,
             test=test,
-            eight_bit=train.stored.dtype == torch.uint8 and self.binarize is None,
-            note=None if standardization is None else STANDARDIZED,
+            eight_bit=scaled.is_eight_bit and self.binarize is None,
+            note=None if scaled.standardization is None else STANDARDIZED,
             factors=_named_factors(train),
-            columns=tuple(map(str, arrays.get("columns", ()))),
-            standardization=standardization,
+            remarks=(*layout.remarks, *([] if scaled.remark is None else [scaled.remark])),
+            columns=tuple(map(str, arrays.get(COLUMNS, ()))),
+            standardization=scaled.standardization,
         )
 
     def picture(self, path: Path) -> Split:
         """Refuse: the file says nothing of how its rows were made."""
         raise no_picture(self.kind, path)
 
-    def _read(self, root: Path | None) -> dict[str, np.ndarray]:
-        """Return the arrays of examples (`x`, or the three splits) followed by the labels."""
+    def _layout(self, root: Path | None) -> "Layout":
         path = _find(self.path, root, "path")
-        return _named(path, _readable(path))
+        return _layout(path, _readable(path, read_any_headers))
+
+    def _rows(self, counts: Mapping[str, int]) -> dict[SplitName, tuple[str, np.ndarray | None]]:
+        """Return each split's array and its rows there, None for all of them.
+
+        Splits that the file does not have are dealt from `x`, or from `train`, in an order drawn
+        once.
+        """
+        missing = [name for name in SPLITS[1:] if name not in counts]
+        rows: dict[SplitName, tuple[str, np.ndarray | None]]
+        rows = {split: (split, None) for split in SPLITS if split in counts}
+        if not missing:
+            return rows
+        source = "x" if "x" in counts else "train"
+        order = np.random.default_rng(self.shuffle_seed).permutation(counts[source])
+        shares: dict[str, float] = {name: getattr(self, name) for name in missing}
+        cut = held_out_shares(len(order), **shares)
+        return rows | {split: (source, order[cut[split]]) for split in SPLITS if split in cut}
 
 
-def _readable(path: Path) -> dict[str, np.ndarray]:
-    """Return the file's arrays by name.
+@final
+@dataclass(frozen=True)
+class Layout:
+    """Which arrays of a file are read, and as what.
+
+    Args:
+        path: the file.
+        names: the array's name by key: `x`, or `train` and other splits, labels, and `columns`.
+        counts: rows of the arrays of examples by key.
+        example_shape: the shape of a row.
+        remarks: what is said of arrays that are not read.
+    """
+
+    path: Path
+    names: Mapping[str, str]
+    counts: Mapping[str, int]
+    example_shape: tuple[int, ...]
+    remarks: tuple[str, ...]
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Return the arrays by key."""
+        arrays = _readable(self.path, lambda path: read_any_arrays(path, self.names.values()))
+        return {key: arrays[name] for key, name in self.names.items()}
+
+
+def _layout(path: Path, headers: Mapping[str, Header]) -> Layout:
+    """Choose the arrays of examples and labels by their names.
+
+    Raises:
+        UsageError: the names do not say which, or shapes or types do not fit.
+    """
+    examples = _examples(path, headers)
+    for name in (*examples.values(), *map(_labels_key, examples)):
+        if name in headers and headers[name].dtype.hasobject:
+            raise _unreadable(path, OBJECTS.format(name))
+    for name in examples.values():
+        _check_examples(f"{path}: {name}", headers[name])
+    shapes = {name: headers[name].shape for name in examples.values()}
+    if len({shape[1:] for shape in shapes.values()}) > 1:
+        raise UsageError(f"{path}: the splits hold examples of different shapes: {shapes}")
+    counts = {key: headers[name].shape[0] for key, name in examples.items()}
+    labels = {_labels_key(key): count for key, count in counts.items()}
+    for name, count in labels.items():
+        if name in headers:
+            _check_labels(name, headers[name], count)
+    if COLUMNS in headers:
+        _check_columns(path, headers[COLUMNS], next(iter(shapes.values()))[1:])
+    names = examples | {name: name for name in (*labels, COLUMNS) if name in headers}
+    unused = [name for name in headers if name not in names.values()]
+    return Layout(
+        path, names, counts, next(iter(shapes.values()))[1:], _unused(path, unused, names)
+    )
+
+
+def _examples(path: Path, headers: Mapping[str, Header]) -> dict[str, str]:
+    """Return the names of the arrays of examples by key: `x`, or `train` and other splits."""
+    headers = {name: header for name, header in headers.items() if name != COLUMNS}
+    splits = [name for name in SPLITS if name in headers]
+    if "train" in splits and ("x" not in headers or len(splits) == len(SPLITS)):
+        return {name: name for name in splits}
+    if "x" in headers and not splits:
+        return {"x": "x"}
+    if len(headers) == 1:
+        return {"x": next(iter(headers))}
+    raise UsageError(
+        f"{path} holds the arrays {', '.join(headers)}: which are the examples?",
+        hint="Name them x, or train, validation and test; labels may be named labels, or "
+        "train_labels and so on." + _renaming(path, list(headers), ()),
+    )
+
+
+def _unused(path: Path, unused: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which arrays are not used, and what they are probably meant for.
+
+    Raises:
+        UsageError: one looks like a split.
+    """
+    meant = {name: key for name in unused if (key := likely_key(name)) and key not in names}
+    if splits := [name for name, key in meant.items() if key in SPLITS]:
+        raise UsageError(
+            f"{path}: {', '.join(splits)} looks like a split of the data, and is not read as one "
+            f"beside {', '.join(names.values())}",
+            hint="Splits are named train, validation and test."
+            + _renaming(path, [*names.values(), *meant], names.values()),
+        )
+    remarks = []
+    for name in unused:
+        key = meant.get(name)
+        suggestion = "" if key is None else f"; is it {key}? Then save it under that name"
+        remarks.append(f"array {name} of {path.name} is not used{suggestion}")
+    return tuple(remarks)
+
+
+def _renaming(path: Path, names: Sequence[str], kept: Collection[str]) -> str:
+    """Return the Python that saves the arrays under the names they are probably meant for."""
+    keys: dict[str, str] = {}
+    for name in names:
+        key = ("train" if name == "x" else name) if name in kept else likely_key(name)
+        if key is not None:
+            keys.setdefault(key, name)
+    if not keys:
+        return ""
+    parts = ", ".join(f'{key}=a["{name}"]' for key, name in keys.items())
+    return f' Python: a = numpy.load("{path}"); numpy.savez("renamed.npz", {parts})'
+
+
+def _labels_key(key: str) -> str:
+    return "labels" if key == "x" else f"{key}_labels"
+
+
+def _factors_key(key: str) -> str:
+    return "factors" if key == "x" else f"{key}_factors"
+
+
+def read_any_headers(path: Path) -> dict[str, Header]:
+    """Return the headers of the arrays of a .npy, an .npz or a .csv by name."""
+    if path.suffix.lower() != tables.SUFFIX:
+        return read_headers(path)
+    return {name: Header(a.shape, a.dtype) for name, a in tables.read_csv(path).items()}
+
+
+def read_any_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return some of the arrays that `read_any_headers` names."""
+    if path.suffix.lower() != tables.SUFFIX:
+        return read_arrays(path, names)
+    arrays = tables.read_csv(path)
+    return {name: arrays[name] for name in names}
+
+
+def _readable(path: Path, read: Callable[[Path], R]) -> R:
+    """Return what `read` finds in the file.
 
     Raises:
         MissingError: it is damaged or something else.
     """
-    is_text = path.suffix.lower() == tables.SUFFIX
     try:
-        return tables.read_csv(path) if is_text else _loaded(path)
-    except UNREADABLE as error:
-        raise MissingError(
-            f"{path} cannot be read as {'.csv' if is_text else '.npy or .npz'}: {error}",
-            hint="Give numbers alone, separated by commas; the first line may name the columns."
-            if is_text
-            else "Save plain numeric arrays with numpy.save or numpy.savez.",
-        ) from error
+        return read(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
 
 
-def _loaded(path: Path) -> dict[str, np.ndarray]:
-    """Return the file's arrays by name; numpy refuses pickled objects, so nothing can execute."""
-    refuse_bomb(path)
-    with path.open("rb") as file:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"x": loaded}
-        arrays = {name: loaded[name] for name in loaded.files}
-    if strange := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-        raise ValueError(f"{strange[0]} in it is no .npy")  # numpy hands out its bytes
-    return arrays
+def _unreadable(path: Path, problem: str) -> MissingError:
+    if path.suffix.lower() == tables.SUFFIX:
+        return MissingError(
+            f"{path} cannot be read as .csv: {problem}",
+            hint="Give numbers alone, separated by commas; the first line may name the columns.",
+        )
+    renamed = " A CSV is read where its name ends in .csv." if "CSV" in problem else ""
+    return MissingError(
+        f"{path} cannot be read as .npy or .npz: {problem}",
+        hint=f"Save plain numeric arrays with numpy.save or numpy.savez.{renamed}",
+    )
 
 
 def _find(path: str, root: Path | None, key: str) -> Path:
@@ -131,104 +308,81 @@ def _find(path: str, root: Path | None, key: str) -> Path:
     for candidate in tried:
         if is_there(candidate) and candidate.is_file():
             return candidate
-    raise MissingError(
-        f"data.{key} {path} was not found; looked at " + ", ".join(map(str, tried)),
-        hint=f"Give a full path, or name its folder with --data-root or {VARIABLE}.",
-    )
+    raise not_found(f"data.{key} {path} was not found", tried)
 
 
-def _named(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return examples under `x` or the split names, labels under `labels` or `<split>_labels`.
-
-    The names of the entries of an example stay under `columns`.
-    """
-    columns = {"columns": arrays.pop("columns")} if "columns" in arrays else {}
-    if all(name in arrays for name in SPLITS):
-        names: list[str] = list(SPLITS)
-    elif "x" in arrays:
-        names = ["x"]
-    elif len(arrays) == 1:
-        names = list(arrays)
-    else:
+def _check_examples(what: str, header: Header) -> None:
+    shape, dtype = header.shape, header.dtype
+    if len(shape) < 2 or shape[0] < 3 or 0 in shape or dtype.kind not in "buif":
         raise UsageError(
-            f"{path} holds the arrays {', '.join(arrays)}: which are the examples?",
-            hint="Name them x, or train, validation and test; labels may be named labels.",
+            f"{what} has shape {shape} and type {dtype}; "
+            "examples are numbers, one a row, at least 3 rows"
         )
-    examples = {("x" if len(names) == 1 else name): arrays[name] for name in names}
-    for name, array in examples.items():
-        _refuse_odd(f"{path}: {name}", array)
-    if len({array.shape[1:] for array in examples.values()}) > 1:
-        shapes = {name: array.shape for name, array in examples.items()}
-        raise UsageError(f"{path}: the splits hold examples of different shapes: {shapes}")
-    if columns:
-        _check_columns(path, columns["columns"], next(iter(examples.values())).shape[1:])
-    labels = {name: array for name, array in arrays.items() if name.endswith("labels")}
-    return examples | labels | columns
 
 
-def _check_columns(path: Path, columns: np.ndarray, shape: tuple[int, ...]) -> None:
-    if columns.dtype.kind != "U" or columns.shape != shape:
+def _check_columns(path: Path, header: Header, shape: tuple[int, ...]) -> None:
+    if header.dtype.kind != "U" or header.shape != shape:
         raise UsageError(
-            f"{path}: columns has shape {columns.shape} and type {columns.dtype}; "
+            f"{path}: {COLUMNS} has shape {header.shape} and type {header.dtype}; "
             f"a text for each entry of an example of shape {shape} is expected"
         )
 
 
-def _refuse_odd(what: str, array: np.ndarray) -> None:
-    if array.ndim < 2 or array.shape[0] < 3 or array.size == 0 or array.dtype.kind not in "uif":
+def _check_labels(name: str, header: Header, count: int) -> None:
+    if header.shape[:1] != (count,) or header.dtype.kind not in "buif":
         raise UsageError(
-            f"{what} has shape {array.shape} and type {array.dtype}; "
-            "examples are numbers, one a row, at least 3 rows"
+            f"{name} have shape {header.shape} and type {header.dtype}; "
+            f"{count} numbers are expected"
         )
+
+
+def _check_finite(what: str, array: np.ndarray, scale: Scale | None) -> None:
+    """Refuse values that are not finite in the type that they are scaled in."""
+    wide = np.float64 if scale == "standardize" else np.float32
     with np.errstate(over="ignore"):
-        finite = np.isfinite(array.astype(np.float32, copy=False)).all()
+        finite = np.isfinite(array.astype(wide, copy=False)).all()
     if not finite:
         raise UsageError(
-            f"{what} has values that are not finite (NaN, infinity, or too large for float32)"
+            f"{what} has values that are not finite (NaN, infinity, or too large for "
+            f"{np.dtype(wide).name})"
         )
 
 
-def _split(arrays: dict[str, np.ndarray], spec: Arrays) -> dict[str, Split]:
-    """Return the file's own splits, or deal the rows out in a fixed random order."""
-    if "x" not in arrays:
-        return {
-            name: Split(
-                _tensor(arrays[name]),
-                _labels(arrays.get(f"{name}_labels"), arrays[name]),
-                factors=_whole(arrays.get(f"{name}_factors")),
-            )
-            for name in SPLITS
-        }
-    x, labels = _tensor(arrays["x"]), _labels(arrays.get("labels"), arrays["x"])
-    factors = _whole(arrays.get("factors"))
-    order = torch.from_numpy(np.random.default_rng(spec.shuffle_seed).permutation(len(x)))
-    cut = held_out_shares(len(x), validation=spec.validation, test=spec.test)
-    parts = {name: order[part] for name, part in cut.items()}
-    return {name: Split(x, labels, factors=factors).part(rows) for name, rows in parts.items()}
-
-
-def _factors(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Return the factors of the examples, cut as these are.
 
     Raises:
         UsageError: they are no integers, or not a row an example.
     """
-    found = next(iter(_readable(path).values()))
-    names = [name for name in ("x", *SPLITS) if name in arrays]
-    count = sum(len(arrays[name]) for name in names)
-    if found.dtype.kind not in "ui" or found.ndim != 2 or len(found) != count or not found.size:
+    name = next(iter(_readable(path, read_any_headers)))
+    found = _readable(path, lambda file: read_any_arrays(file, [name]))[name]
+    count = sum(counts.values())
+    if not _is_whole(found) or found.ndim != 2 or len(found) != count or not found.size:
         raise UsageError(
             f"data.factors {path} has shape {found.shape} and type {found.dtype}; "
-            f"integers are expected, a row for each of {count} examples, a column a factor"
+            f"whole numbers are expected, a row for each of {count} examples, a column a factor"
         )
-    if names == ["x"]:
-        return {"factors": found}
-    cuts = np.cumsum([len(arrays[name]) for name in names])[:-1]
-    return {f"{n}_factors": part for n, part in zip(names, np.split(found, cuts), strict=True)}
+    cuts = np.cumsum(list(counts.values()))[:-1]
+    parts = np.split(found, cuts)
+    return {_factors_key(key): part for key, part in zip(counts, parts, strict=True)}
 
 
-def _whole(array: np.ndarray | None) -> Tensor | None:
-    return None if array is None else torch.from_numpy(array.astype(np.int64))
+def _is_whole(array: np.ndarray) -> bool:
+    """Tell whether all values are whole numbers, whatever their type."""
+    if array.dtype.kind != "f":
+        return array.dtype.kind in "bui"
+    return bool((np.isfinite(array) & (array == np.rint(array))).all())
+
+
+def _integers(array: np.ndarray | None, rows: np.ndarray | slice) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array[rows].astype(np.int64))
+
+
+def _labels(array: np.ndarray | None, rows: np.ndarray | slice) -> Tensor | None:
+    """Return labels as integers where they are whole, floating-point ones too."""
+    if array is None or _is_whole(array):
+        return _integers(array, rows)
+    return torch.from_numpy(array[rows].astype(np.float64))
 
 
 def _named_factors(split: Split) -> tuple[Factor, ...]:
@@ -237,45 +391,107 @@ def _named_factors(split: Split) -> tuple[Factor, ...]:
     return tuple(Factor(f"factor {column}", is_ordered=False) for column in range(columns))
 
 
-def _tensor(array: np.ndarray) -> Tensor:
-    """Return uint8 as it is and everything else as float32."""
-    kept = array if array.dtype == np.uint8 else array.astype(np.float32)
-    return torch.from_numpy(np.ascontiguousarray(kept))
+class Scaled(NamedTuple):
+    """What is stored, whether it is 8-bit images, a remark, and what `standardize` did."""
+
+    stored: dict[SplitName, Stored]
+    is_eight_bit: bool = False
+    remark: str | None = None
+    standardization: Standardization | None = None
 
 
-def _labels(array: np.ndarray | None, examples: np.ndarray) -> Tensor | None:
-    if array is None:
-        return None
-    if array.shape[:1] != examples.shape[:1] or array.dtype.kind not in "uif":
+def _scaled(path: Path, values: Mapping[SplitName, np.ndarray], scale: Scale | None) -> Scaled:
+    """Apply `data.scale`.
+
+    Zeros and ones in 8 bits or booleans stay zeros and ones; they are stored as 0 and 255.
+
+    Raises:
+        UsageError: the values do not fit the scale, or 8-bit ones may or may not be intensities.
+    """
+    lowest = min(array.min() for array in values.values())
+    highest = max(array.max() for array in values.values())
+    train = values["train"]
+    has_bytes = train.dtype == np.uint8
+    is_binary = train.dtype == np.bool_ or (has_bytes and highest <= 1 and scale is None)
+    if is_binary and scale in (None, "unit"):
+        stored = {n: _tensor(a.astype(np.uint8) * np.uint8(255)) for n, a in values.items()}
+        return Scaled(stored)
+    if has_bytes and scale is None and highest < HALF:
         raise UsageError(
-            f"labels have shape {array.shape} and type {array.dtype}; "
-            f"{examples.shape[0]} numbers are expected"
+            f"{path} has 8-bit values from {lowest} to {highest}: are they images of 256 levels, "
+            "or numbers of their own?",
+            hint="data.scale=unit divides images by 255, data.scale=none takes the numbers as "
+            "they are, data.scale=standardize gives them mean 0 and deviation 1.",
         )
-    plain = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
-    return torch.from_numpy(np.ascontiguousarray(plain))
-
-
-def _scaled(
-    splits: dict[str, Split], scale: str | None
-) -> tuple[dict[str, Split], Standardization | None]:
-    """Apply `data.scale`; constants of `standardize` come from the training split alone."""
-    train = splits["train"].stored
-    if scale == "unit" and train.dtype != torch.uint8:
-        raise UsageError(
-            "data.scale=unit is for 8-bit arrays (uint8)",
-            hint="Use data.scale=standardize or data.scale=none.",
-        )
-    if scale in (None, "unit"):
-        return splits, None
-    values = {name: split.stored.float() for name, split in splits.items()}
-    standardization = None
+    if scale == "unit" or (has_bytes and scale is None):
+        if not all(map(_is_whole, values.values())) or lowest < 0 or highest > 255:
+            raise UsageError(
+                "data.scale=unit is for 8-bit values, whole numbers from 0 to 255; "
+                f"{path} has {train.dtype} from {lowest:g} to {highest:g}",
+                hint="Use data.scale=standardize or data.scale=none.",
+            )
+        stored = {n: _tensor(a.astype(np.uint8)) for n, a in values.items()}
+        return Scaled(stored, is_eight_bit=True)
     if scale == "standardize":
-        deviation, mean = torch.std_mean(values["train"].double(), dim=0, correction=0)
-        deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
-        standardization = Standardization(mean, deviation)
-        values = {name: standardization.transform(value) for name, value in values.items()}
-    scaled = {
-        name: Split(values[name], split.labels, factors=split.factors)
-        for name, split in splits.items()
-    }
-    return scaled, standardization
+        mean, deviation = moments(train)
+        stored = {n: standardized(a, mean, deviation) for n, a in values.items()}
+        constants = Standardization(
+            *(torch.from_numpy(part.astype(np.float64)) for part in (mean, deviation))
+        )
+        return Scaled(stored, standardization=constants)
+    stored = {n: _tensor(a.astype(np.float32)) for n, a in values.items()}
+    return Scaled(stored, remark=_lost(train))
+
+
+def moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each column in float64; a constant one has deviation 1.
+
+    The mean comes off before anything is squared, so that large offsets lose nothing.
+    """
+    mean = train.mean(axis=0, dtype=np.float64)
+    largest = np.maximum(train.max(axis=0) - mean, mean - train.min(axis=0))
+    is_constant = (train.min(axis=0) == train.max(axis=0)) | (largest == 0)
+    largest = np.where(is_constant, 1.0, largest)
+    squares = np.zeros_like(mean)
+    for rows in _chunks(train):
+        squares += (((rows - mean) / largest) ** 2).sum(axis=0)  # at most 1, so none overflows
+    return mean, np.where(is_constant, 1.0, largest * np.sqrt(squares / len(train)))
+
+
+def standardized(array: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> Stored:
+    """Return (array - mean) / deviation, computed in float64 and kept as float32."""
+    values = np.empty(array.shape, np.float32)
+    start = 0
+    for rows in _chunks(array):
+        values[start : start + len(rows)] = (rows - mean) / deviation
+        start += len(rows)
+    return _tensor(values)
+
+
+def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield rows as float64, a few at a time."""
+    for start in range(0, len(array), CHUNK):
+        yield array[start : start + CHUNK].astype(np.float64)
+
+
+def _lost(train: np.ndarray) -> str | None:
+    """Name the columns whose variation float32 does not hold, such as times in seconds."""
+    if (train.dtype.itemsize <= 4 and train.dtype.kind == "f") or train.dtype.itemsize < 4:
+        return None
+    mean, deviation = moments(train)
+    error = np.zeros_like(mean)
+    for rows in _chunks(train):
+        error = np.maximum(error, np.abs(rows.astype(np.float32) - rows).max(axis=0))
+    is_lost = (error > LOST * deviation) & (deviation > NOISE * np.abs(mean))
+    is_lost &= train.min(axis=0) != train.max(axis=0)
+    if not is_lost.any():
+        return None
+    columns = ", ".join(map(str, np.flatnonzero(is_lost)[:5]))
+    return (
+        f"float32 does not hold the differences within column {columns} (from 0), which are small "
+        "beside the values; data.scale=standardize keeps them"
+    )
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

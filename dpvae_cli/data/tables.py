@@ -22,6 +22,8 @@ def read_csv(path: Path) -> dict[str, np.ndarray]:
         first = next(csv.reader(file), [])
         names = [] if any(map(_is_number, first)) else [name.strip() for name in first]
         look = {"delimiter": ",", "ndmin": 2, "comments": None, "quotechar": '"'}
+        if (names or not first) and not any(line.strip() for line in file):
+            raise ValueError("it holds no rows of numbers")
         file.seek(0)
         try:
             x = np.loadtxt(file, skiprows=int(bool(names)), **look)  # type: ignore[call-overload]
