@@ -59,16 +59,12 @@ def spec_class(section: str, kind: Any) -> type[BaseModel] | None:
 
 def paths_of_key(name: str) -> list[str]:
     """Return where a recipe has a key of that name: `iterations` is at `training.iterations`."""
-    classes = {
-        section: list(kinds(section).values()) or [spec_class(section, None)]
-        for section in Recipe.model_fields
-    }
-    sections = [
-        f"{section}.{name}"
-        for section, specs_of in classes.items()
-        if any(spec is not None and name in keys(spec) for spec in specs_of)
-    ]
-    return [*([name] if name in classes else []), *sections]
+    paths = [name] if name in Recipe.model_fields else []
+    for section in Recipe.model_fields:
+        classes = [*kinds(section).values(), spec_class(section, None)]
+        if any(spec is not None and name in keys(spec) for spec in classes):
+            paths.append(f"{section}.{name}")
+    return paths
 
 
 def keys(spec: type[BaseModel]) -> list[str]:
