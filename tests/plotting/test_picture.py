@@ -15,14 +15,6 @@ SHAPES = {
     "many": (30,),
     "odd": (2, 3),
 }
-    "grey": (1, 8, 8),
-    "colour": (3, 8, 8),
-    "plane": (2,),
-    "one": (1,),
-    "few": (5,),
-    "many": (30,),
-    "odd": (2, 3),
-}
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".PNG"])
