@@ -62,6 +62,7 @@ def reconstruct(
     picture, arrays = outputs(out, default=default, stem=split.value)
     record = reconstructed(found.model, found.load_dataset().split(split.value), n)
     write_npz(arrays, record | column_names(found))
+    title = f"{found.label}: {split.value} examples above their reconstructions"
     x, decoded = (drawable(found.model, record[name]) for name in ("x", "decoded"))
-    reconstructions.save(picture, x, decoded=decoded)
+    reconstructions.save(picture, x, decoded=decoded, title=title)
     console.result(f"{picture}\n{arrays}")

@@ -142,7 +142,7 @@ def sample(
     if posterior and drawn.log_q is None:
         drawn = drawn.with_log_q(found.encoded.aggregate_posterior())
     picture, arrays = outputs(out, default=found.folder.path / "samples", stem=kind)
-    _write(found, drawn, picture, arrays, generator)
+    _write(found, drawn, picture, arrays, kind, generator)
 
 
 def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> None:
@@ -192,12 +192,14 @@ def _write(
     drawn: "LatentSamples",
     picture: Path,
     arrays: Path,
+    kind: str,
     noise: "torch.Generator | None",
 ) -> None:
     """Write the .npz and the picture and print their paths."""
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import picture as pictures
     from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
+    from dpvae_cli.training.sample_picture import title
 
     examples = {"decoded": decode_to_data_units(found.model, drawn.z)}
     if noise is not None:
@@ -205,7 +207,13 @@ def _write(
     write_npz(arrays, _arrays(drawn) | examples | column_names(found))
     shown = drawable(found.model, examples.get("x", examples["decoded"]))
     log_density = drawn.probability.numpy()
-    pictures.save(picture, shown, log_density=log_density, reference=_reference(found))
+    pictures.save(
+        picture,
+        shown,
+        log_density=log_density,
+        title=title(found.label, len(drawn), kind),
+        reference=_reference(found),
+    )
     console.result(f"{picture}\n{arrays}")
 
 
@@ -280,14 +288,14 @@ def _write_single_images(
 
 
 def _reference(found: "Opened") -> "np.ndarray | None":
-    """Return data to show behind samples in the plane; without the data there is none."""
+    """Return data to show behind points and tables; without the data there is none."""
     from dpvae_cli.foundation.errors import MissingError, UsageError
-    from dpvae_cli.training.sample_picture import reference_points
+    from dpvae_cli.training.sample_picture import reference
 
-    if found.model.example_shape != (2,):
+    if len(found.model.example_shape) != 1:
         return None
     try:
-        return reference_points(found.model, found.load_dataset().test)
+        return reference(found.load_dataset())
     except (MissingError, UsageError):
         return None
 

@@ -12,7 +12,9 @@ from dpvae_cli.sampling.samples import high_posterior, low_posterior, prior_samp
 def gallery(
     model: VAE, aggregate: AggregatePosterior, *, seed: int, pool: int, samples: int = 36
 ) -> dict[str, np.ndarray]:
-    """Return decoded prior, low-posterior and high-posterior samples, in data units.
+    """Return decoded prior, low-posterior and high-posterior samples under the names of Figure 5.
+
+    They are in data units.
 
     Args:
         model: a trained model.
