@@ -213,6 +213,7 @@ def _write(
         log_density=log_density,
         title=title(found.label, len(drawn), kind),
         reference=_reference(found),
+        columns=found.model.units.columns,
     )
     console.result(f"{picture}\n{arrays}")
 

@@ -77,7 +77,7 @@ class Split:
                 values = tensor.contiguous().cpu().numpy()
                 digest.update(repr((values.shape, values.dtype.str)).encode())
                 digest.update(values.data)
-        return digest.hexdigest()[:32]
+        return digest.hexdigest()
 
     def part(self, rows: Indices | slice) -> "Split":
         """Return some of the examples, as they are here."""
@@ -152,6 +152,16 @@ class Dataset:
     def split(self, name: SplitName) -> Split:
         """Return the split of that name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+    def digest(self, name: SplitName) -> str:
+        """Return a digest of a split in the data's own units.
+
+        Standardized values alone do not change where all are shifted or scaled.
+        """
+        digest = hashlib.sha256(self.split(name).digest().encode())
+        for constants in self.standardization or ():
+            digest.update(constants.numpy().tobytes())
+        return digest.hexdigest()[:32]
 
     def fingerprint(self) -> str:
         """Return a digest of the training examples: what cached encodings belong to."""

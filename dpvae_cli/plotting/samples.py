@@ -142,7 +142,7 @@ def scatter(
         x, y, c=log_density[order], cmap=style.POINTS_MAP, s=3, linewidths=0, rasterized=True
     )
     xlabel, ylabel = map(partial(style.plain, width=30), columns) if columns else ("$x_1$", "$x_2$")
-    ax.set(aspect="equal", xlabel=xlabel, ylabel=ylabel)
+    ax.set(aspect=panels.aspect(left, right, bottom, top), xlabel=xlabel, ylabel=ylabel)
     panels.few_ticks([ax])
     figure.colorbar(dots, ax=ax).set_label("log-density, nats")
     return figure

@@ -79,7 +79,7 @@ def _data_sweeps(ax: Axes, record: Record) -> None:
 
 
 def _square(ax: Axes, curves: np.ndarray) -> None:
-    panels.square_limits(ax, *panels.bounds(curves.reshape(-1, 2)))
+    panels.data_limits(ax, *panels.bounds(curves.reshape(-1, 2)))
     panels.few_ticks([ax])
 
 

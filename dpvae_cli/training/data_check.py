@@ -30,8 +30,7 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def _facts_of(dataset: Dataset) -> dict[SplitName, SplitFacts]:
-    splits = {name: dataset.split(name) for name in SPLITS}
-    return {name: SplitFacts(len(split), split.digest()) for name, split in splits.items()}
+    return {name: SplitFacts(len(dataset.split(name)), dataset.digest(name)) for name in SPLITS}
 
 
 def differences(checkpoint: Checkpoint, dataset: Dataset) -> str | None:

@@ -34,6 +34,7 @@ def draw_samples(
         log_density=drawn.probability.numpy(),
         title=title(folder.path.resolve().name, count, "prior"),
         reference=reference(load_dataset()) if is_flat else None,
+        columns=model.units.columns,
     )
 
 
