@@ -77,5 +77,6 @@ app.add_typer(recipes, name="recipes")
 
 def main() -> None:
     """Run the command line."""
+    console.outlive_stderr()
     console.speak_plainly()
     app(prog_name="dpvae")
