@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import struct
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -19,10 +20,8 @@ import numpy as np
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.strangers import memory
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, AttributeError, TypeError),
@@ -94,7 +93,7 @@ def _make_temporary(folder: Path) -> tuple[int, Path]:
 
 def _lock(descriptor: int) -> bool | None:
     """Lock an open file; False where another process has, None where files cannot be locked."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
