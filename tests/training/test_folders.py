@@ -160,10 +160,22 @@ def test_a_fit_that_diverges_replaces_nothing(run, monkeypatch):
     assert content(fitted) == before
 
 
+WRITING = (
+    ["sample", "--low-posterior"],
+    ["encode"],
+    ["reconstruct"],
+    ["traverse"],
+    ["eval", "--metrics", "skl,nll"],
+    ["diagnose", "--quick"],
+    ["plot", "moons"],
+)
+"""Commands that write into a run folder."""
+
+
 def test_a_run_is_replaced_whole(run, tmp_path):
     """What belongs to the old run is gone, and the log of TensorBoard goes on in its new place."""
-    for command in (["sample"], ["encode"], ["eval", "--metrics", "skl"]):
-        assert dpvae(command[0], str(run), *command[1:]).exit_code == 0
+    for command, *options in WRITING:
+        assert dpvae(command, *options, str(run)).exit_code == 0
     (run / "tensorboard").mkdir()
     (run / "tensorboard" / "events.out.tfevents.1.here").write_text("old")
     done = retrain("--run-dir", str(run), "--overwrite", "training.tensorboard=true")
