@@ -10,7 +10,7 @@ from torch import Tensor
 from dpvae_cli.fitting.codes import Codes
 from dpvae_cli.foundation import progress
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.randomness import derive_seed, stream
+from dpvae_cli.foundation.randomness import derive_seed, seeded, stream
 from dpvae_cli.priors.mixture import Mixture
 from dpvae_cli.priors.standardized import StandardizedPrior
 
@@ -56,9 +56,9 @@ def fit_mixtures(
     Raises:
         UsageError: there are fewer codes than components.
     """
-    mean, deviation = codes.standardization()
+    mean, deviation = (part.cpu().double() for part in codes.standardization())
     z = codes.draws(DRAWS, stream(seed, "fit", "EM"))
-    standardized = ((z - mean.cpu().double()) / deviation.cpu().double()).numpy()
+    standardized = ((z - mean) / deviation).numpy()
     asked = (spec.components,) if spec.components else CANDIDATES
     if asked[0] > len(z):
         raise UsageError(f"prior: {len(z)} codes are too few for {asked[0]} components")
@@ -70,9 +70,7 @@ def fit_mixtures(
         weights, means, factors, done, has_converged = _maximise(
             standardized, exact, iterations=iterations, seed=derive_seed(seed, "fit", components)
         )
-        inner = exact.build(z.shape[1])
-        inner.set_components(weights, means, factors)
-        prior = StandardizedPrior(inner.to(mean), mean, deviation).eval()
+        prior = _mixture(exact, codes, weights, means, factors)
         nll = float(codes.choosing.nll(prior).mean())
         fits[components] = MixtureFit(prior, nll, done, has_converged)
         if index - list(fits).index(best_of(fits)) == WORSE:
@@ -86,11 +84,33 @@ def best_of(fits: dict[int, MixtureFit]) -> int:
     return min(fits, key=lambda components: fits[components].nll)
 
 
-def precision_factors(covariance: Tensor) -> Tensor:
-    """Return the lower triangular W with covariance^-1 = W^T W."""
-    factor = torch.linalg.cholesky(covariance)
-    identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype)
-    return torch.linalg.solve_triangular(factor, identity, upper=False)
+def gaussian(codes: Codes) -> StandardizedPrior:
+    """Return the Gaussian with the mean and covariance of q(z) over the codes to learn from."""
+    covariance = codes.learned_from.moments()[1]
+    size = len(covariance)
+    scale = codes.standardization()[1].cpu().double()
+    identity = torch.eye(size, dtype=torch.float64)
+    factor = torch.linalg.cholesky(
+        covariance / torch.outer(scale, scale) + LEAST_VARIANCE * identity
+    )
+    return _mixture(
+        Mixture(components=1, covariance="full"),
+        codes,
+        torch.ones(1),
+        torch.zeros(1, size),
+        torch.linalg.solve_triangular(factor, identity, upper=False)[None],
+    )
+
+
+def _mixture(
+    spec: Mixture, codes: Codes, weights: Tensor, means: Tensor, factors: Tensor
+) -> StandardizedPrior:
+    """Return a mixture of these components in standardised units."""
+    mean, deviation = codes.standardization()
+    with seeded(0, "fit", "mixture"):  # what it begins with is overwritten
+        prior = spec.build(len(mean)).to(mean)
+    prior.set_components(weights, means, factors)
+    return StandardizedPrior(prior, mean, deviation).eval()
 
 
 def _maximise(

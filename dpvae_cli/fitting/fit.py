@@ -14,12 +14,7 @@ from torch import Tensor, nn
 
 from dpvae_cli.fitting import prior_file
 from dpvae_cli.fitting.codes import Codes, checked
-from dpvae_cli.fitting.expectation_maximisation import (
-    LEAST_VARIANCE,
-    best_of,
-    fit_mixtures,
-    precision_factors,
-)
+from dpvae_cli.fitting.expectation_maximisation import best_of, fit_mixtures, gaussian
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import progress
 from dpvae_cli.foundation.allocation import refuse_networks
@@ -31,7 +26,6 @@ from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import (
     Mixture,
-    MixturePrior,
     Prior,
     StandardizedPrior,
     StandardNormal,
@@ -148,9 +142,7 @@ def fit_prior(
             facts = _by_gradient(learned, codes, fitting)
     assert learned.spec is not None
     compared = copy.deepcopy(baseline or StandardNormalPrior(mean.shape[1])).to(mean).eval()
-    before, by_moments, after = map(
-        codes.reported.nll, (compared, _gaussian(codes, mean), learned)
-    )
+    before, by_moments, after = map(codes.reported.nll, (compared, gaussian(codes), learned))
     record = FitRecord(
         prior=spec.kind,
         seed=seed,
@@ -257,18 +249,6 @@ def _by_gradient(prior: Prior, codes: Codes, fitting: Fitting) -> dict[str, Any]
         "curve": curve,
         "is_improving": best_iteration == curve[-1][0],
     }
-
-
-def _gaussian(codes: Codes, like: Tensor) -> Prior:
-    """Return the Gaussian with the mean and covariance of q(z) over the codes to learn from."""
-    mean, deviation = codes.standardization()
-    scale = deviation.cpu().double()
-    covariance = codes.learned_from.moments()[1] / torch.outer(scale, scale)
-    covariance.diagonal().add_(LEAST_VARIANCE)
-    gaussian = MixturePrior(like.shape[1], 1, full=True)
-    factors = precision_factors(covariance)[None]
-    gaussian.set_components(torch.ones(1), torch.zeros(1, like.shape[1]), factors)
-    return StandardizedPrior(gaussian.to(like), mean, deviation).eval()
 
 
 @contextmanager
