@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
@@ -26,6 +27,9 @@ R = TypeVar("R")
 UNBOUNDED = 10_000
 SHARED = ("train", "evaluate")
 """Commands that several processes may run together."""
+INSTANT = ("ls", "cp")
+"""Commands that do not need torch."""
+LOADING = "Loading ..."
 LESS_MEMORY = "Lower the batch size or the number of samples, or free some memory."
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|-")
 """A number, perhaps with its error, or a dash where there is none."""
@@ -123,6 +127,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         speak_plainly()
         try:
+            if command.__name__ not in INSTANT and not kwargs.get("quiet"):
+                load_torch()
             with shown_on_demand():
                 if launch.launched():
                     done = _together(command, *args, **kwargs)
@@ -149,6 +155,16 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         return done
 
     return run
+
+
+def load_torch() -> None:
+    """Import torch, which takes seconds; on a terminal say so meanwhile."""
+    if "torch" in sys.modules or not sys.stderr.isatty():
+        return
+    sys.stderr.write(LOADING)
+    sys.stderr.flush()
+    import_module("torch")
+    sys.stderr.write("\r" + " " * len(LOADING) + "\r")
 
 
 def _together(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

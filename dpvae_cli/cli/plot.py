@@ -49,7 +49,7 @@ def moons(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Draw Figure 1: samples, aggregate posterior, data and generation space, a column a run."""
+    """Draw Figure 1: samples, and the low-posterior ones in all three spaces, a row a run."""
     from dpvae_cli.plotting.moons import figure1
     from dpvae_cli.training.drawn import labelled, portrait_of
 

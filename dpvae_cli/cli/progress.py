@@ -12,10 +12,11 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from dpvae_cli.cli import console, preparation
 from dpvae_cli.evaluation.subject import Progress as MetricProgress
@@ -46,17 +47,25 @@ def listener(*, quiet: bool) -> Iterator[Listener]:
 
 
 def bar(out: Console) -> Progress:
-    """Return a progress bar with the pace, what is left and the numbers of the moment."""
+    """Return a progress bar: count, percentage, pace, time left and, where there is room, terms.
+
+    Where the terminal is narrow the terms are cut first; the count and the percentage always stay.
+    """
+    whole = Column(no_wrap=True, min_width=9)
     return Progress(
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[pace]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}", markup=False),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=15)),
+        TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
+        TextColumn("{task.fields[pace]}", table_column=whole),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
+        TextColumn(
+            "{task.fields[numbers]}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
         console=out,
         transient=False,
+        expand=True,
     )
 
 

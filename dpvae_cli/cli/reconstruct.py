@@ -43,7 +43,9 @@ def reconstruct(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Draw examples above their reconstructions: E[x|z] at the mean z of q(z|x).
+    """Show examples above their reconstructions.
+
+    A reconstruction is E[x|z] at the mean z of q(z|x).
 
     Writes the picture and an .npz with x, z and decoded.
     """

@@ -86,11 +86,12 @@ def sample(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Draw samples: z0 ~ N(0, I), z = g^-1(z0), decoded; priors without a z0 draw z itself.
+    """Draw samples from the prior and decode them.
 
-    Writes a picture and an .npz with z, z0, log p(z), the decoded means, and log q(z) under
-    --low-posterior, --high-posterior or --posterior. With --format png it writes single images. Of
-    a prior file (dpvae fit-prior --codes) it writes z and log p(z), for a decoder of your own.
+    z0 ~ N(0, I), z = g^-1(z0), x = E[x|z]; priors without a z0 draw z itself. Writes a picture and
+    an .npz with z, z0, log p(z), the decoded means, and log q(z) under --low-posterior,
+    --high-posterior or --posterior. With --format png it writes single images. Given a prior file
+    (dpvae fit-prior --codes) it writes z and log p(z), for a decoder of your own.
     """
     from dpvae_cli.foundation.errors import OtherFileError, UsageError
 

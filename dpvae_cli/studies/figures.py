@@ -91,7 +91,7 @@ def _joint(drawn: Picture, figure: Figure, folder: Path) -> list[Path]:
 
 @final
 class Moons(Figure):
-    """Figure 1: samples, aggregate posterior, data and generation space, a column a cell."""
+    """Figure 1: samples, and the low-posterior fifth in all three spaces, a row a cell."""
 
     kind: Literal["moons"] = "moons"
 

@@ -13,6 +13,9 @@ from dpvae_cli.training import results_file
 from dpvae_cli.training.measuring import measure_run
 from dpvae_cli.training.opened import Opened
 
+LAYOUT = "2"
+"""Of the arrays that figures read; another one is made anew."""
+
 
 def labelled(found: Sequence[Opened]) -> list[tuple[Opened, str]]:
     """Return runs with their recipe's name, and the seed where runs differ in it."""
@@ -74,7 +77,7 @@ def kept(
         key: what they follow from beside the checkpoint.
     """
     path = run.folder.path / name
-    source = run.digest + key
+    source = run.digest + LAYOUT + key
     arrays = read_kept(path, checkpoint=source)
     if arrays is None:
         arrays = make()

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -10,10 +11,14 @@ from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.progress import duration
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.training import threads
 from dpvae_cli.training.footprint import refuse_training
 from dpvae_cli.training.trainer import Trainer
 
-WARM_UP, TIMED = 2, 5
+WARM_UP, LEAST, MOST = 3, 5, 200
+"""Steps before the clock starts, and how many are timed at least and at most."""
+SECONDS = 1.0
+"""The clock stops after so long."""
 
 
 def describe(
@@ -76,10 +81,18 @@ def _count(module: torch.nn.Module) -> int:
 
 
 def _seconds_a_step(trainer: Trainer) -> float:
-    for _ in range(WARM_UP):
-        trainer.step()
+    """Return the median time of a step, with as many threads as training takes."""
+    times: list[float] = []
+    with threads.limited(trainer.model, trainer.next_examples()):
+        for _ in range(WARM_UP):
+            _timed_step(trainer)
+        while len(times) < LEAST or (sum(times) < SECONDS and len(times) < MOST):
+            times.append(_timed_step(trainer))
+    return median(times)
+
+
+def _timed_step(trainer: Trainer) -> float:
     start = time.perf_counter()
-    for _ in range(TIMED):
-        terms = trainer.step()
-    float(terms["reconstruction"].value.detach().sum())
-    return (time.perf_counter() - start) / TIMED
+    terms = trainer.step()
+    float(terms["reconstruction"].value.detach().sum())  # waits for a GPU
+    return time.perf_counter() - start
