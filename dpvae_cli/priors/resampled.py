@@ -31,8 +31,8 @@ class ResampledPrior(DirectPrior):
     Z has no closed form. While training it is the mean of a over `draws` fresh proposals, in value
     its exponential moving average, in gradient that of the fresh mean. Otherwise it is the mean
     over the same 65,536 proposals every time, computed anew when the weights have changed or want
-    gradients, and `log_normaliser` says how sure it is. Fresh proposals follow from how many estimates were made,
-    which is part of the state, so a resumed run repeats an uninterrupted one.
+    gradients, and `log_normaliser` says how sure it is. Fresh proposals follow from how many
+    estimates were made, which is part of the state, so a resumed run repeats an uninterrupted one.
 
     Source: Bauer and Mnih 2019, equations (2) and (6) and section 3; without the term by which
     their estimate of Z takes in the posterior's draw.

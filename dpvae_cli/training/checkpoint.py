@@ -138,7 +138,6 @@ class Checkpoint:
         load_tensors(prior, fitted, "fitted prior")
         return prior.eval()
 
-
     def _fitted_spec(self, asked: PriorSpec) -> PriorSpec:
         """Return the fitted prior's section: as the recipe asked, with what the fit has chosen.
 

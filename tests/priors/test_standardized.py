@@ -1,4 +1,4 @@
-"""Priors in units of their own: against the change of variables, torch's distributions and scale."""
+"""Priors in units of their own: against torch's distributions and a change of variables."""
 
 import math
 

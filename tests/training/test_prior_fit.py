@@ -89,7 +89,7 @@ def test_a_checkpoint_from_before_codes_were_standardised_is_read(trained):
 
 def test_another_prior_of_a_fitted_run_is_held_against_the_one_it_has(trained):
     folder, first = fit_run(trained, "{kind: mixture, components: 2}")
-    other, second = fit_run(folder.path, "{kind: mixture, components: 2}", run_dir=trained / "b")
+    _, second = fit_run(folder.path, "{kind: mixture, components: 2}", run_dir=trained / "b")
     assert (first.baseline, second.baseline) == ("standard_normal", "mixture")
     assert second.gain == (0.0, 0.0)
     assert second.nll == first.nll

@@ -43,7 +43,7 @@ class DiagnosisBudget:
     samples: int = 4_000
     components: int = 10_000
     tried: Mapping[str, Fitting] = field(default_factory=lambda: repairs.TRIED)
-    fitting: Fitting = Fitting()
+    fitting: Fitting = field(default_factory=Fitting)
     fit_seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -125,9 +125,7 @@ def examined(
         )
     )
     seed = subject.seed if budget.fit_seed is None else budget.fit_seed
-    attempts = list(
-        repairs.try_priors(subject, budget.tried, usual=budget.fitting, seed=seed)
-    )
+    attempts = list(repairs.try_priors(subject, budget.tried, usual=budget.fitting, seed=seed))
     judged = quantities(found)
     return Diagnosis(
         prior=model.prior.spec.kind if model.prior.spec else type(model.prior).__name__,

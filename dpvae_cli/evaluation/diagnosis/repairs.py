@@ -1,4 +1,4 @@
-"""Other priors, fitted to a model's codes as `dpvae fit-prior` does: what each of them would mend."""
+"""Other priors, fitted to a model's codes as `dpvae fit-prior` does: what each would mend."""
 
 import shlex
 import time
@@ -61,9 +61,7 @@ def _try(subject: Subject, prior: str, fitting: Fitting, *, usual: Fitting, seed
     fitted = fit_model_prior(subject.model, aggregate, spec, fitting=fitting, seed=seed)
     codes = Codes(aggregate.mean, aggregate.log_variance, held_out=fitting.held_out, seed=seed)
     learned_from = codes.learned_from
-    q = AggregatePosterior(
-        learned_from.mean[:COMPONENTS], learned_from.log_variance[:COMPONENTS]
-    )
+    q = AggregatePosterior(learned_from.mean[:COMPONENTS], learned_from.log_variance[:COMPONENTS])
     fresh = codes.reported.z[:DRAWS].cpu()
     side = of_prior(fitted.prior)
     z = side.draw(len(fresh), subject.generator("diagnosis", prior))
@@ -92,5 +90,5 @@ def _options(prior: str, fitting: Fitting, usual: Fitting) -> str:
 
 
 def _share_in_tail(values: PerExample, *, of: PerExample) -> float:
-    """Return which share of log-densities does not reach the 1 % quantile of others; NaN does not."""
+    """Return which share of log-densities lies below the 1 % quantile of others; NaN does."""
     return float((~(values >= torch.quantile(of, TAIL))).double().mean())
