@@ -9,7 +9,8 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, final
 
 import typer
 
@@ -17,7 +18,7 @@ from dpvae_cli.cli.preparation import shown_on_demand
 from dpvae_cli.foundation import launch
 from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
 from dpvae_cli.foundation.memory import ran_out
-from dpvae_cli.foundation.strangers import visible
+from dpvae_cli.foundation.strangers import expanded, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,12 +121,14 @@ def fail(error: DpvaeError) -> None:
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
     """Turn errors meant for the user, and what goes wrong around us, into a message and exit code.
 
-    Others stay tracebacks.
+    Others stay tracebacks. `~` in paths is the home folder, also where the shell leaves it, as in
+    --out=~/x.
     """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         speak_plainly()
+        kwargs.update({name: _with_home(value) for name, value in kwargs.items()})
         try:
             if command.__name__ not in INSTANT and not kwargs.get("quiet"):
                 load_torch()
@@ -155,6 +158,13 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         return done
 
     return run
+
+
+def _with_home(value: Any) -> Any:
+    """Expand `~` in a path or in each of a list of them; leave other values."""
+    if isinstance(value, list):
+        return [_with_home(item) for item in value]
+    return expanded(value) if isinstance(value, Path) else value
 
 
 def load_torch() -> None:
@@ -212,6 +222,30 @@ def speak_plainly() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="dpvae")
+
+
+def outlive_stderr() -> None:
+    """Go on when stderr takes nothing any more: its reader is gone, or its terminal closed."""
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.flush()
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Lossy(sys.stderr.fileno(), "wb", closefd=False)),
+            encoding=sys.stderr.encoding,
+            errors=sys.stderr.errors,
+            line_buffering=True,
+        )
+
+
+@final
+class _Lossy(io.FileIO):
+    """A file for remarks: what cannot be written is lost."""
+
+    def write(self, data: Any, /) -> int:
+        """Write, or not."""
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
 
 
 def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
