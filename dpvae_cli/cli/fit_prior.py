@@ -129,6 +129,7 @@ def _of_codes(
     """Fit a prior to codes from a file and write a prior file."""
     import torch
 
+    from dpvae_cli.fitting import prior_file
     from dpvae_cli.fitting.codes import checked, read_codes, unused_arrays
     from dpvae_cli.fitting.fit import fit_prior
     from dpvae_cli.foundation import devices
@@ -141,8 +142,11 @@ def _of_codes(
     path = codes.with_name("prior.pt") if out is None else out
     if path.is_dir():
         path = path / "prior.pt"
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is already there", hint="Add --overwrite, or name another --out.")
+    if path.exists():
+        if not overwrite:
+            hint = "Add --overwrite, or name another --out."
+            raise UsageError(f"{path} is already there", hint=hint)
+        prior_file.check_is_prior(path)
     spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
     place = devices.resolve(device)
     spread: torch.Tensor | None = None if log_variance is None else log_variance.to(place)
