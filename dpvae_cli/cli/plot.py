@@ -116,9 +116,10 @@ def leakage(
 
     names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
+    titles: list[str | None] = [*names] if names else [None] * len(found)
     curves = [
         replace(curve, title=name)
-        for (run, label), name in zip(labelled(found), names or [None] * len(found), strict=True)
+        for (run, label), name in zip(labelled(found), titles, strict=True)
         for curve in leakage_curves_of(run, label)
     ]
     _save(figure4(curves), out, "leakage")
