@@ -206,7 +206,7 @@ def _draw_walks(asked: Asked, found: "Opened", record: "Arrays", picture: Path) 
     record = record | {"walk_decoded": drawable(found.model, record["walk_decoded"])}
     paths = style.save(traversal.figure(record, found.label), picture)
     if asked.gif:
-        paths.append(animation.save(picture.with_suffix(".gif"), record))
+        paths.append(animation.save(picture.with_suffix(".gif"), record, found.label))
     return paths
 
 
