@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dpvae_cli.evaluation.subject import Progress
     from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
+    from dpvae_cli.recipe import Recipe
     from dpvae_cli.training.opened import Opened
 
 EXAMPLES = examples(
@@ -162,7 +163,7 @@ def evaluate(
     if as_json:
         console.result(json.dumps(document(measured), indent=2, allow_nan=False))
     else:
-        _print(measured)
+        _print(measured, [run.recipe for run in found])
     if failed:
         raise typer.Exit(1)
 
@@ -227,12 +228,21 @@ def _report(run: "Opened", failures: "dict[str, DpvaeError]", *, nothing_else: b
         raise typer.Exit(console.exit_code(next(iter(failures.values()))))
 
 
-def _print(measured: "list[RunResults]") -> None:
-    from dpvae_cli.cli.result_tables import compared, foot, single
+def _print(measured: "list[RunResults]", recipes: "list[Recipe]") -> None:
+    from dpvae_cli.cli.result_tables import (
+        check_comparable,
+        compared,
+        distinct_parts,
+        foot,
+        single,
+    )
 
+    cautions: list[str] = []
     if len(measured) == 1:
         console.table(measured[0].run, *single(measured[0]))
     else:
-        console.table(None, *compared(measured))
-    for line in foot(measured):
+        cautions, incomparable = check_comparable(measured, recipes)
+        shared = distinct_parts([run.run for run in measured])[0]
+        console.table(shared or None, *compared(measured, incomparable=incomparable))
+    for line in cautions + foot(measured):
         console.result(line)
