@@ -27,7 +27,7 @@ from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, FactorValues, Indices
 from dpvae_cli.mathematics import disentanglement as scores
-from dpvae_cli.mathematics.estimates import mean_and_error
+from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 
 BINS = 20
 ESTIMATOR = (
@@ -230,12 +230,12 @@ def _measured(
     found: dict[str, list[Tensor]] = {}
     present = torch.zeros(repeats, len(factors), dtype=torch.bool)
     for repeat in range(repeats):
+        subject.progress(metric, repeat, repeats)
         generator = subject.generator(metric, repeat)
         rows = torch.randperm(len(values), generator=generator)[:samples]
         seed = int(torch.randint(2**62, (), generator=generator))
         half = values[rows[: samples // 2]]
         present[repeat] = varies = (half != half[0]).any(dim=0)
-        subject.progress(metric, repeat + 1, repeats)
         if not varies.any():
             continue
         some = tuple(factor for factor, here in zip(factors, varies, strict=True) if here)
@@ -247,6 +247,7 @@ def _measured(
             for name, each in scored.items():
                 spread = each if each.ndim == 0 else _spread(each, varies)
                 found.setdefault(f"{name}{suffix}", []).append(spread)
+    subject.progress(metric, repeats, repeats)
     if not found:
         raise DpvaeError(
             f"no factor varies in any draw of {samples} examples",
@@ -320,4 +321,5 @@ def _result(
         seed=subject.seed,
         split="train",
         details={"repeats": repeats.tolist(), "factors": names, "by_factor": by_factor, **facts},
+        error_terms={"value": error_terms_of_mean(repeats)},
     )
