@@ -27,7 +27,7 @@ class Row(NamedTuple):
     value: float | None
     standard_error: float | None
     result: Result
-    error_terms: "Tensor | None"
+    error_terms: "Tensor | None" = None
 
 
 def single(run: RunResults) -> Table:

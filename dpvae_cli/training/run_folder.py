@@ -44,6 +44,7 @@ class RunFolder:
         self.metrics_log = path / "metrics.jsonl"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.json"
+        self.errors = path / "errors.log"
         self.fit = path / "fit.json"
         self.samples = path / "samples.png"
 
