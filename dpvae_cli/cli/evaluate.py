@@ -207,9 +207,12 @@ def _measure(
         progress=progress,
         features=features,
     )
+    notes: dict[str, list[str]] = {}
     for result in record.results:
-        if result.details.get("note"):
-            console.note(f"{run.label}: {result.metric}: {result.details['note']}")
+        if note := result.details.get("note"):
+            notes.setdefault(note, []).append(result.metric)
+    for note, metrics_with_it in notes.items():
+        console.note(f"{run.label}: {', '.join(metrics_with_it)}: {note}")
     _report(run, failures, nothing_else=not record.results)
     return record, not failures
 
