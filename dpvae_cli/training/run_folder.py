@@ -389,7 +389,7 @@ def locate(path: Path | None, *, best: bool = False) -> Path:
     place = latest() if path is None else path
     if place.is_dir():
         return follow_links(place) / (BEST if best else CURRENT)
-    return place
+    return follow_links(place.parent) / place.name
 
 
 def environment(device: torch.device) -> dict[str, Any]:
