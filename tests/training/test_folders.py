@@ -119,7 +119,7 @@ def test_fit_prior_replaces_a_run_only(run, tmp_path):
 
 
 def test_fit_prior_of_codes_replaces_a_prior_file_only(tmp_path):
-    np.savez("codes.npz", mean=np.random.default_rng(0).normal(size=(80, 2)))
+    np.savez("codes.npz", mean=np.random.default_rng(0).normal(size=(80, 2), scale=3))
     before = Path("codes.npz").read_bytes()
     arguments = ("fit-prior", "--codes", "codes.npz", *FIT[1:], "--overwrite", "--out")
     done = dpvae(*arguments, "codes.npz")
