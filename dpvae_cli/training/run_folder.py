@@ -162,14 +162,13 @@ class RunFolder:
 
     def _delete_old(self) -> None:
         """Delete the files of a run that is replaced; its recipe and checkpoint are moved over."""
-        folders = set()
         for name in self._names():
             if WRITTEN.fullmatch(name) and name not in (RECIPE, CURRENT):
                 (self.path / name).unlink()
-                folders |= set(Path(name).parents[:-1])
-        for folder in sorted(folders, reverse=True):
-            with suppress(OSError):
-                (self.path / folder).rmdir()
+        for place in (self.path / name for name in FOLDERS):
+            for folder in (*sorted(place.rglob("*/"), reverse=True), place):
+                with suppress(OSError):
+                    folder.rmdir()
 
     def _names(self) -> list[str]:
         """Return the files of the folder, relative to it; folders that are none of ours as one."""
@@ -391,7 +390,7 @@ def locate(path: Path | None, *, best: bool = False) -> Path:
     place = latest() if path is None else path
     if place.is_dir():
         return follow_links(place) / (BEST if best else CURRENT)
-    return place
+    return follow_links(place.parent) / place.name
 
 
 def environment(device: torch.device) -> dict[str, Any]:
