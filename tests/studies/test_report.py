@@ -299,8 +299,8 @@ def test_text_from_strangers_stays_text_in_the_other_formats(attacked):
 def test_what_is_no_picture_is_not_embedded(tmp_path):
     secret = tmp_path / "samples.png"
     secret.write_text("password: 1234")
-    assert from_file(secret, alt="a") is None
-    assert from_file(tmp_path / "missing.png", alt="a") is None
+    assert from_file(secret, within=tmp_path, alt="a") is None
+    assert from_file(tmp_path / "missing.png", within=tmp_path, alt="a") is None
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     assert from_bytes(svg, alt="a") is None
     bitmap = io.BytesIO()
@@ -318,7 +318,7 @@ def test_large_pictures_are_made_smaller_and_animations_kept(tmp_path):
     assert (found.width, found.height) == (LONGEST_SIDE, LONGEST_SIDE // 4)
     frames = [Image.new("P", (20, 20), i) for i in range(3)]
     frames[0].save(tmp_path / "z.gif", save_all=True, append_images=frames[1:])
-    moving = from_file(tmp_path / "z.gif", alt="a")
+    moving = from_file(tmp_path / "z.gif", within=tmp_path, alt="a")
     assert moving.uri.startswith("data:image/gif;base64,")
     content = base64.b64decode(moving.uri.partition(",")[2])
     assert content == (tmp_path / "z.gif").read_bytes()

@@ -1,4 +1,4 @@
-"""metrics.json when several processes measure one run, and digests when training goes on meanwhile."""
+"""metrics.json and digests when several processes work on one run."""
 
 import multiprocessing
 from dataclasses import replace
@@ -25,14 +25,16 @@ def run(tmp_path_factory):
     return opened.open_checkpoint(folder)
 
 
+def _keep_results(run, *names):
+    results = [Result(name, 1.0, None, "nats", samples=1, seed=0, split=None) for name in names]
+    results_file.keep(run, results_file.run_results(run, results))
+
+
 def _keep(run, writer, start):
     torch.set_num_threads(1)
     start.wait()
     for number in range(ROUNDS):
-        result = Result(
-            f"metric_{writer}_{number}", 1.0, None, unit="nats", samples=1, seed=0, split=None
-        )
-        results_file.keep(run, results_file.run_results(run, [result]))
+        _keep_results(run, f"metric_{writer}_{number}")
 
 
 def test_processes_that_measure_at_once_lose_no_result(run):
@@ -70,11 +72,7 @@ def test_a_checkpoint_that_is_replaced_while_it_is_opened_keeps_its_own_digest(
 
 def test_a_study_does_not_believe_in_results_that_are_not_in_the_file(run):
     folder = RunFolder(run.path.parent)
-    results = [
-        Result(name, 1.0, None, unit="nats", samples=1, seed=0, split=None)
-        for name in ("elbo", "kl", "skl")
-    ]
-    results_file.keep(run, results_file.run_results(run, results))
+    _keep_results(run, "elbo", "kl", "skl")
     names = {"elbo": ("elbo", "kl"), "skl": ("skl",), "nll": ("nll",)}
     measured = state.Measured(run.digest, 20, (2,), dict.fromkeys(names, ""), names)
     state.write_measured(folder, measured)

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.foundation.strangers import one_line, read_text
+from dpvae_cli.foundation.strangers import is_inside, one_line, read_text
 from dpvae_cli.recipe import to_yaml
 from dpvae_cli.studies.arrangement import Setting
 from dpvae_cli.studies.departures import Departure, departures
@@ -116,14 +116,16 @@ def _leakage(content: Content) -> list[Picture]:
 def _study_figures(paths: Sequence[Path]) -> list[Picture]:
     found = []
     for path in paths:
-        name = one_line(path.stem)
-        caption = _caption(path.with_suffix(".txt")) or name
-        picture = from_file(path, alt=f"Figure {name}. {caption}", caption=caption)
+        name, study = one_line(path.stem), path.parents[1]
+        caption = _caption(path.with_suffix(".txt"), study) or name
+        picture = from_file(path, within=study, alt=f"Figure {name}. {caption}", caption=caption)
         found += [] if picture is None else [picture]
     return found
 
 
-def _caption(path: Path) -> str:
+def _caption(path: Path, study: Path) -> str:
+    if not is_inside(path, study):
+        return ""
     try:
         return one_line(read_text(path, errors="replace"), longest=2_000)
     except (OSError, ValueError):
