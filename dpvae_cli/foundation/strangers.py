@@ -125,7 +125,7 @@ def one_line(text: str, *, longest: int = LONGEST_LINE) -> str:
 
 
 def escape_control_chars(text: str) -> str:
-    """Return text with what a terminal or a page would obey spelled out: ESC becomes \\x1b.
+    """Return text with what a terminal or a page would obey spelled out, ESC as its code.
 
     These are control characters other than newline and tab, and the marks that change the direction
     of text. Bytes of a path that are not UTF-8 stay, so that a printed path is that of the file.
