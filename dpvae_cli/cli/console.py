@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
@@ -17,7 +18,7 @@ from dpvae_cli.cli.preparation import shown_on_demand
 from dpvae_cli.foundation import launch
 from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
 from dpvae_cli.foundation.memory import ran_out
-from dpvae_cli.foundation.strangers import escape_control_chars
+from dpvae_cli.foundation.strangers import escape_control_chars, expanded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,12 +138,14 @@ def fail(error: DpvaeError) -> None:
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
     """Turn errors meant for the user, and what goes wrong around us, into a message and exit code.
 
-    Others stay tracebacks.
+    Others stay tracebacks. `~` in paths is the home folder, also where the shell leaves it, as in
+    --out=~/x.
     """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         speak_plainly()
+        kwargs.update({name: _with_home(value) for name, value in kwargs.items()})
         try:
             if command.__name__ not in INSTANT and not kwargs.get("quiet"):
                 load_torch()
@@ -172,6 +175,13 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         return done
 
     return run
+
+
+def _with_home(value: Any) -> Any:
+    """Expand `~` in a path or in each of a list of them; leave other values."""
+    if isinstance(value, list):
+        return [_with_home(item) for item in value]
+    return expanded(value) if isinstance(value, Path) else value
 
 
 def load_torch() -> None:

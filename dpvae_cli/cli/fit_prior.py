@@ -129,13 +129,15 @@ def _of_codes(
     """Fit a prior to codes from a file and write a prior file."""
     import torch
 
-    from dpvae_cli.fitting.codes import checked, read_codes
+    from dpvae_cli.fitting.codes import checked, read_codes, unused_arrays
     from dpvae_cli.fitting.fit import fit_prior
     from dpvae_cli.foundation import devices
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe.fit_options import fit_options
 
     mean, log_variance = checked(*read_codes(codes))
+    if unused := unused_arrays(codes):
+        console.note(f"Not used of {codes}: {', '.join(unused)}.")
     path = codes.with_name("prior.pt") if out is None else out
     if path.is_dir():
         path = path / "prior.pt"

@@ -107,7 +107,7 @@ def samples(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Draw Figure 5: images of prior, low-posterior and high-posterior samples, a row a run."""
+    """Draw Figure 5: prior, low-posterior and high-posterior samples, a row a run."""
     from dpvae_cli.plotting.gallery import figure5
     from dpvae_cli.training.drawn import gallery_of, labelled
 

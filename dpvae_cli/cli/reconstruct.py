@@ -60,5 +60,6 @@ def reconstruct(
     picture, arrays = outputs(out, default=default, stem=split.value)
     record = reconstructed(found.model, found.load_dataset().split(split.value), n)
     write_npz(arrays, record)
-    reconstructions.save(picture, record["x"], decoded=record["decoded"])
+    title = f"{found.label}: {split.value} examples above their reconstructions"
+    reconstructions.save(picture, record["x"], decoded=record["decoded"], title=title)
     console.result(f"{picture}\n{arrays}")

@@ -144,7 +144,12 @@ def around(*rectangles: tuple[float, ...]) -> tuple[float, ...]:
 def few_ticks(axes: Iterable[Axes]) -> None:
     """Leave a handful of round numbers on both axes."""
     for axis in (axis for ax in axes for axis in (ax.xaxis, ax.yaxis)):
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axis.set_major_locator(few())
+
+
+def few() -> MaxNLocator:
+    """Return what puts a handful of round numbers on an axis."""
+    return MaxNLocator(4, steps=[1, 2, 5, 10])
 
 
 def bare(ax: Axes) -> None:

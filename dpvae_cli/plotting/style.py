@@ -195,6 +195,11 @@ def name(label: str, prior: str | None, *, width: int = 26) -> str:
     return ", ".join(filter(None, (plain(family(label, prior), width), prior_name(prior))))
 
 
+def title(figure: Figure, text: str, **where: Any) -> None:
+    """Write over a figure whose it is."""
+    figure.suptitle(plain(text, 60), fontsize=8, color=GREY, **where)
+
+
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     """Put one legend under the panels, in as many columns as fit, and grow the figure for it."""
     width, height = figure.get_size_inches()

@@ -7,7 +7,9 @@ from statistics import median
 import torch
 
 from dpvae_cli.data import Dataset, Split
+from dpvae_cli.data.base import SPLITS
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import duration
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.recipe import Recipe
@@ -24,7 +26,7 @@ SECONDS = 1.0
 def describe(
     recipe: Recipe, *, device: str = "auto", data_root: Path | None = None
 ) -> dict[str, str]:
-    """Return readable facts about a run without reading its data or writing anything.
+    """Return readable facts about a run without reading its data's values or writing anything.
 
     The time comes from a few steps of a throwaway model on random zeros and ones; validation and
     checkpoints come on top.
@@ -41,6 +43,7 @@ def describe(
     adversary = trainer.regularizer.adversary
     seconds = _seconds_a_step(trainer) * recipe.training.iterations
     return {
+        **_contents(recipe, data_root),
         "example shape": " x ".join(map(str, shape)),
         "latent dimensions": str(recipe.architecture.latent_dim),
         **{f"parameters: {name}": f"{count:,}" for name, count in parts.items()},
@@ -54,6 +57,16 @@ def describe(
         "device": str(chosen),
         "estimated time": duration(seconds),
     }
+
+
+def _contents(recipe: Recipe, data_root: Path | None) -> dict[str, str]:
+    """Return the sizes of the splits and how they were found, or that the data is not there."""
+    try:
+        contents = recipe.data.contents(data_root)
+    except MissingError as error:
+        return {"data": f"not there: {error}"}
+    sizes = {f"{name} examples": f"{contents.sizes[name]:,}" for name in SPLITS}
+    return sizes | ({"data": "; ".join(contents.remarks)} if contents.remarks else {})
 
 
 def _fitted(recipe: Recipe) -> dict[str, str]:

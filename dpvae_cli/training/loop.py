@@ -15,6 +15,7 @@ from dpvae_cli.foundation.memory import explained
 from dpvae_cli.foundation.processes import Agreement
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe.schema import SMALLEST_BATCH
 from dpvae_cli.regularizers import Term
 from dpvae_cli.sampling.encodings import EncodedTraining
 from dpvae_cli.training import checkpoint as checkpoints
@@ -109,7 +110,9 @@ def train(
         group.refuse_uneven(recipe.training.batch_size)
         if dataset is None:
             dataset = recipe.data.load(data_root, download=download)
-        refuse_misfits(recipe, dataset)
+        heard = listener if listener and group.is_first else Silent()
+        heard.loaded(dataset)
+        refuse_misfits(recipe, dataset, processes=group.size)
         if model is not None:
             own_model.prepare(model, dataset, Precision(recipe.training.precision, chosen))
         trainer = Trainer(recipe, dataset, chosen, model, group=group)
@@ -121,7 +124,6 @@ def train(
         if from_previous and group.is_first:
             folder.go_back()
         trainer.settle()
-        heard = listener if listener and group.is_first else Silent()
         with threads.limited(trainer.model, trainer.next_examples()):
             if group.is_first:
                 folder.write_start(recipe, device=chosen, processes=group.size)
@@ -156,7 +158,7 @@ def with_fitted_prior(
     return model.with_prior(fitted.prior).eval()
 
 
-def refuse_misfits(recipe: Recipe, dataset: Dataset) -> None:
+def refuse_misfits(recipe: Recipe, dataset: Dataset, *, processes: int = 1) -> None:
     """Refuse data that the likelihood or the batch size does not fit.
 
     Raises:
@@ -171,8 +173,17 @@ def refuse_misfits(recipe: Recipe, dataset: Dataset) -> None:
         raise UsageError(
             f"training.batch_size {recipe.training.batch_size} is more than the "
             f"{len(dataset.train)} training examples",
-            hint=f"Add training.batch_size={len(dataset.train)} or less.",
+            hint=_fitting_batch(len(dataset.train), processes),
         )
+
+
+def _fitting_batch(examples: int, processes: int) -> str:
+    """Return the hint with a batch size that the recipe's schema and the processes accept."""
+    largest = examples // processes * processes
+    if largest < SMALLEST_BATCH:
+        needed = max(SMALLEST_BATCH, processes)
+        return f"Train on {needed} examples or more: that many make the smallest batch."
+    return f"Add training.batch_size={largest} or less."
 
 
 @final

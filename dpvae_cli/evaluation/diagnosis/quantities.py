@@ -96,7 +96,7 @@ def measured(found: Drawn, at: Split) -> Quantities:
         kl_prior_to_posterior=float((found.log_p - found.log_q).mean()),
         leak_share=_share(found.fresh_log_p, below=found.tail_of_samples),
         kl_posterior_to_prior=float((at.own_log_q - found.own_log_p).mean()),
-        leakage_score=0.0 if score is None else score[0],
+        leakage_score=score.value,
         marginals=kolmogorov_distance(found.z.double(), at.own.double()),
     )
 
