@@ -116,6 +116,11 @@ CONTROL = re.compile(
 """Control characters, the bytes of such as a path holds them, and marks of direction."""
 
 
+def escape_unprintable(text: str) -> str:
+    """Return text for a UTF-8 file: control characters and stray bytes of paths are spelled out."""
+    return escape_control_chars(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def one_line(text: str, *, longest: int = LONGEST_LINE) -> str:
     """Return text from outside on one line of bounded length, without control characters."""
     if not text.isprintable():

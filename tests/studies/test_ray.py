@@ -244,7 +244,7 @@ def listening_addresses():
     sockets = {}
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):
-            target = os.readlink(descriptor)
+            target = str(descriptor.readlink())
             command = Path("/proc", descriptor.parts[2], "cmdline").read_text()
             if "ray" in command or int(descriptor.parts[2]) == os.getpid():
                 sockets[target] = command
@@ -253,9 +253,8 @@ def listening_addresses():
         for table in ("tcp", "tcp6")
         for line in Path("/proc/net", table).read_text().splitlines()[1:]
     ]
-    return {
-        row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets
-    }
+    ours = [row for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+    return {row[1].split(":")[0] for row in ours}
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's /proc")
@@ -276,15 +275,13 @@ def test_a_cluster_that_dies_ends_the_study_and_does_not_hang(tmp_path, monkeypa
 
     def kill_raylet(event):
         if event.kind == "started" and not killed:
-            children = subprocess.run(
-                ["pgrep", "-P", str(os.getpid()), "raylet"], capture_output=True, text=True
-            )
-            killed.extend(map(int, children.stdout.split()))
+            children = subprocess.check_output(["pgrep", "-P", str(os.getpid()), "raylet"])
+            killed.extend(map(int, children.split()))
             for process in killed:
                 os.kill(process, signal.SIGKILL)
 
     start = time.monotonic()
-    with pytest.raises(UsageError, match="has not answered for 40 s"):
+    with pytest.raises(UsageError, match="has not answered for 30 s"):
         RayExecutor(device="cpu", jobs=1).run(fake_cells(tmp_path, 2), ray_tasks.hang, kill_raylet)
     assert killed
-    assert time.monotonic() - start < 120
+    assert time.monotonic() - start < 90

@@ -26,7 +26,7 @@ from dpvae_cli.studies.diagnosis.html import About, page
 from dpvae_cli.studies.pages.pictures import Picture
 from tests.evaluation.planted import normal, planted
 from tests.small import SMALL
-from tests.studies.runs import paint, pairs
+from tests.studies.runs import leak, paint, pairs
 from tests.studies.tiny import written
 
 ADDRESS = published.read("table1").source.address
@@ -192,7 +192,7 @@ def written_study():
     """Write a study folder with measured runs and return it."""
     study = Path("studies") / "mine"
     pairs(study, VALUES)
-    (study / "study.yaml").write_text("title: mine\nmetrics: [skl]\n", encoding="utf-8")
+    (study / "study.yaml").write_text("title: mine\nmetrics: [skl, leak]\n", encoding="utf-8")
     return study
 
 
@@ -282,9 +282,21 @@ def test_odd_numbers_of_a_stranger_end_in_no_traceback():
     odd = [-1.0, int("9" * 400), 1e308, -0.0, "1e999"]
     for run, number in zip(sorted(study.glob("*/metrics.json")), odd, strict=False):
         found = json.loads(run.read_text(encoding="utf-8"))
+        found["results"].append(leak())
+        found["results"][-1]["details"] |= {
+            "standard_errors": [number] * 3,
+            "quantile_standard_errors": [number] * 2,
+        }
         for result in found["results"]:
             result |= {"standard_error": number, "samples": number, "seed": number}
         run.write_text(json.dumps(found), encoding="utf-8")
     done = invoke("report", study)
     assert done.exit_code == 0, (done.output, done.exception)
     judged(study / "report.html")
+
+
+def test_a_folder_whose_name_is_not_utf8_is_reported_on():
+    pairs(Path(os.fsdecode(b"runs/caf\xe9")), VALUES)
+    done = invoke("report", Path(os.fsdecode(b"runs/caf\xe9")))
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "caf" in judged(Path("report/report.html"))
