@@ -13,7 +13,7 @@ from PIL import Image
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.studies.pages.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.studies.records import discover, read_run
-from dpvae_cli.studies.report import write_report
+from dpvae_cli.studies.report import html, write_report
 from dpvae_cli.studies.report.content import compose
 from dpvae_cli.studies.report.html import page, plot
 from dpvae_cli.studies.statistics import Better, compare
@@ -391,3 +391,25 @@ def test_a_report_is_told_what_to_compare_with(tmp_path):
     assert "the prior minus the decoupled one" in texts(tmp_path / "r")[".md"]
     write_report(tmp_path / "s", [*joint, *after], title="T")
     assert "No run has a twin" in texts(tmp_path / "s")[".md"]
+
+
+def test_a_report_of_many_settings_pictures_the_first_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(html, "MOST_PICTURED", 2)
+    runs = [
+        write_run(
+            tmp_path,
+            prior=prior,
+            results=[result("skl", 1.0), leak()],
+            overrides=[f"architecture.hidden=[{width}]"],
+            name=f"{width}-{prior}",
+            recipe_name=f"width_{width}",
+        )
+        for width in (4, 5, 6)
+        for prior in ("standard_normal", "decoupled")
+    ]
+    text = page(content_of(*runs))
+    assert "the first 2 settings; those of the other 1 lie" in text
+    samples = text.partition('<section id="samples">')[2].partition("</section>")[0]
+    assert "width_5" in samples
+    assert "width_6" not in samples
+    assert "width_6" in text.partition('<section id="samples">')[0]
