@@ -364,8 +364,15 @@ def _scaled(
     lowest = min(array.min() for array in values.values())
     highest = max(array.max() for array in values.values())
     train = values["train"]
+    types = {str(a.dtype) if a.dtype.itemsize == 1 else "numbers" for a in values.values()}
+    if scale is None and len(types) > 1:
+        raise UsageError(
+            f"{path} has splits of different types ({', '.join(sorted(types))}), which would be "
+            "scaled in different ways",
+            hint="Save them in one type.",
+        )
     has_bytes = train.dtype == np.uint8
-    is_binary = train.dtype == np.bool_ or (has_bytes and highest <= 1 and scale is None)
+    is_binary = types == {"bool"} or (has_bytes and highest <= 1 and scale is None)
     if is_binary and scale in (None, "unit"):
         stored = {n: _tensor(a.astype(np.uint8) * np.uint8(255)) for n, a in values.items()}
         return stored, False, None
