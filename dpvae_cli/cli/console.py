@@ -52,7 +52,7 @@ def _escaping(console: "type[Console]") -> "type[Console]":
     """Return a console that spells out control characters in all that it is given to print."""
     from rich.segment import Segment
 
-    class EscapingConsole(console):  # type: ignore[misc,valid-type]
+    class EscapingConsole(console):  # type: ignore[misc]
         def render(self, *args: Any, **kwargs: Any) -> Iterator[Segment]:
             for segment in super().render(*args, **kwargs):
                 text = segment.text if segment.control else escape_control_chars(segment.text)

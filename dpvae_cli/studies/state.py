@@ -163,7 +163,7 @@ def _measured(found: Mapping[str, Any], kept: Set[str]) -> Measured:
         metrics={
             str(metric): str(how)
             for metric, how in found["metrics"].items()
-            if results[metric] and kept.issuperset(results[metric])
+            if results[metric] and kept >= set(results[metric])
         },
         results=results,
         seconds=float(found["measuring_seconds"]),
