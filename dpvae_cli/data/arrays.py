@@ -338,6 +338,8 @@ def _check_labels(name: str, header: Header, count: int) -> None:
 
 def _check_finite(what: str, array: np.ndarray, scale: Scale | None) -> None:
     """Refuse values that are not finite in the type that they are scaled in."""
+    if array.dtype.kind != "f":
+        return
     wide = np.float64 if scale == "standardize" else np.float32
     with np.errstate(over="ignore"):
         finite = np.isfinite(array.astype(wide, copy=False)).all()
@@ -437,7 +439,7 @@ def _scaled(path: Path, values: Mapping[SplitName, np.ndarray], scale: Scale | N
                 f"{path} has {train.dtype} from {lowest:g} to {highest:g}",
                 hint="Use data.scale=standardize or data.scale=none.",
             )
-        stored = {n: _tensor(a.astype(np.uint8)) for n, a in values.items()}
+        stored = {n: _tensor(a.astype(np.uint8, copy=False)) for n, a in values.items()}
         return Scaled(stored, is_eight_bit=True)
     if scale == "standardize":
         mean, deviation = moments(train)
@@ -446,7 +448,7 @@ def _scaled(path: Path, values: Mapping[SplitName, np.ndarray], scale: Scale | N
             *(torch.from_numpy(part.astype(np.float64)) for part in (mean, deviation))
         )
         return Scaled(stored, standardization=constants)
-    stored = {n: _tensor(a.astype(np.float32)) for n, a in values.items()}
+    stored = {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()}
     return Scaled(stored, remark=_lost(train))
 
 

@@ -107,7 +107,6 @@ def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
     return model.units.to_bytes(examples) if is_image else examples
 
 
-@torch.no_grad()
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
     """Return -log p(x|z) of each pair in nats, chunk by chunk."""
     parts = in_parts(

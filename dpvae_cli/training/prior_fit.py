@@ -129,7 +129,7 @@ def fit_run(
             f"{folder.path} is the folder of the model itself", hint="Name another with --out."
         )
     load_dataset = RunData(checkpoint, lambda: recipe.data.load(data_root, download=download), warn)
-    cache, key = file.with_suffix(".encodings.npz"), checkpoints.file_digest(file)
+    cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
     with folder.locked():
         folder.prepare(overwrite=overwrite, hint=OTHERWISE)
         encoded = EncodedTraining(model, load_dataset, path=cache, key=key)

@@ -225,6 +225,21 @@ def test_latest_as_a_folder_is_the_run_it_names(option, run):
     assert checkpoints.read(run / "checkpoint.pt").iteration == 25
 
 
+def test_the_home_folder_is_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert retrain("--run-dir=~/run").stdout.strip() == str(tmp_path / "home" / "run")
+    done = dpvae("train", "--resume", "--run-dir=~/run", "training.iterations=25")
+    assert done.exit_code == 0, done.output
+    assert not Path("~").exists()
+
+
+def test_a_run_that_is_named_by_a_link_is_one_run_whatever_the_link_says_later(run):
+    """`eval runs/latest` keeps its results in the run whose checkpoint it read."""
+    found = run_folder.locate(Path("runs/latest/best.pt"))
+    assert found == run / "best.pt"
+    assert run_folder.locate(Path("runs/latest")) == run / "checkpoint.pt"
+
+
 def test_latest_never_becomes_a_folder():
     done = retrain("--run-dir", "runs/latest")
     assert done.exit_code == 2
@@ -235,9 +250,9 @@ def test_latest_never_becomes_a_folder():
 def test_latest_is_found_where_runs_is_a_link(whole, tmp_path):
     (tmp_path / "disk" / "deep").mkdir(parents=True)
     Path("runs").symlink_to("disk/deep")
-    done = retrain()
+    done = retrain("--run-dir", "elsewhere/run")
     assert done.exit_code == 0, done.output
-    assert Path("runs/latest/checkpoint.pt").is_file()
+    assert Path("runs/latest").samefile("elsewhere/run")
     assert dpvae("sample").exit_code == 0
 
 
