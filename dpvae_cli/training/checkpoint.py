@@ -132,15 +132,16 @@ class Checkpoint:
         return model.eval()
 
     def units(self) -> Units:
-        """Return the units of the training data; those of an old checkpoint are not known.
+        """Return the units of the training data; an old checkpoint knows none of arrays.
 
         Raises:
             CheckpointError: they are not of examples of this shape.
         """
+        known = None if self.recipe.data.kind == "arrays" else [0.0, 1.0]  # as all images are kept
         try:
             return Units(
                 _standardization(self.part("data"), self.example_shape),
-                _value_range(self.facts.get("data_range")),
+                _value_range(self.facts.get("data_range", known)),
                 tuple(one_line(of_type(str, name)) for name in self.facts.get("data_columns", ())),
             )
         except STRANGE as error:
