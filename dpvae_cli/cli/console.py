@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, final
 
 import typer
 
@@ -222,6 +222,30 @@ def speak_plainly() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="dpvae")
+
+
+def outlive_stderr() -> None:
+    """Go on when stderr takes nothing any more: its reader is gone, or its terminal closed."""
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.flush()
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Lossy(sys.stderr.fileno(), "wb", closefd=False)),
+            encoding=sys.stderr.encoding,
+            errors=sys.stderr.errors,
+            line_buffering=True,
+        )
+
+
+@final
+class _Lossy(io.FileIO):
+    """A file for remarks: what cannot be written is lost."""
+
+    def write(self, data: Any, /) -> int:
+        """Write, or not."""
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
 
 
 def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -53,7 +53,10 @@ def train(
         ),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete what is in the run folder first.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the run in the folder, once this one has a checkpoint."
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained; train nothing.")

@@ -11,10 +11,11 @@ from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
+from dpvae_cli.priors.standardized import like_saved
 
 KIND = FileKind(
     format="dpvae-prior",
-    version=1,
+    version=2,
     noun="prior",
     make="Fit one first: dpvae fit-prior --codes codes.npz.",
     again="Fit it again, or name another prior file.",
@@ -43,6 +44,21 @@ def write(path: Path, prior: Prior, record: FitRecord) -> None:
     KIND.write(path, meta, prior.state_dict())
 
 
+def check_is_prior(path: Path) -> None:
+    """Raise where a file is not a prior file, so that nothing else is ever replaced by one.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        KIND.read(path)
+    except CheckpointError as error:
+        raise UsageError(
+            f"{path} is not a prior file; --overwrite replaces only those",
+            hint="Move it away, or name another --out.",
+        ) from error
+
+
 def read(path: Path) -> tuple[Prior, FitRecord]:
     """Return the prior of a file, in evaluation mode, and its record; nothing in it can execute.
 
@@ -57,7 +73,7 @@ def read(path: Path) -> tuple[Prior, FitRecord]:
         if not 1 <= latent_dim <= sum(tensor.numel() for tensor in tensors.values()):
             raise ValueError(f"a prior in {latent_dim} dimensions has other weights")
         refuse_networks("the prior", lambda: [spec.build(latent_dim)])
-        prior = spec.build(latent_dim)
+        prior = like_saved(spec.build(latent_dim), tensors)
     except (*STRANGE, UsageError) as error:
         raise KIND.foreign(path) from error
     types = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}

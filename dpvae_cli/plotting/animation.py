@@ -117,7 +117,7 @@ def _scene(record: Record) -> tuple[Figure, list[Update]]:
     columns = min(count, _COLUMNS)
     rows = ceil(count / columns)
     row = _TILE + _ABOVE + _BELOW
-    wide = columns * (_TILE + _SPACE) if images else _PANEL + 0.35
+    wide = columns * (_TILE + _SPACE) if images else _PANEL + 0.45
     tall = max(rows * row if images else 0, (_PANEL + 0.5) * (mapped or not images))
     width = wide + _SPACE + (_PANEL + 0.35) * mapped
     figure = Figure(figsize=(width, tall + 0.1), dpi=DPI)
@@ -129,7 +129,7 @@ def _scene(record: Record) -> tuple[Figure, list[Update]]:
             bottom = top - (walk // columns + 1) * row + _BELOW
             updates.append(_tile(place(figure, left, bottom, _TILE, _TILE), record, walk))
     else:
-        updates.append(_points(place(figure, 0.35, 0.3, _PANEL, _PANEL), record))
+        updates.append(_points(place(figure, 0.45, 0.3, _PANEL, _PANEL), record))
     if mapped:
         ax = place(figure, width - _PANEL - 0.05, (tall + 0.1 - _PANEL) / 2, _PANEL, _PANEL)
         walks.draw_map(ax, record)
@@ -156,7 +156,7 @@ def _points(ax: Axes, record: Record) -> Update:
     """Draw all walks in data space."""
     for walk, points in enumerate(record["walk_decoded"]):
         ax.plot(*points.T, color=walks.colour(record, walk), linewidth=1, alpha=0.6)
-    ax.set_title("decoded")
+    ax.set(title="decoded", xlabel="$x_1$", ylabel="$x_2$")
     panels.square_limits(ax, *panels.bounds(record["walk_decoded"].reshape(-1, 2)))
     panels.few_ticks([ax])
     return _dots(ax, record, record["walk_decoded"])

@@ -96,6 +96,8 @@ class Repair:
         pocket_share: of the new prior's samples.
         leak_share: of held-out codes under the new prior.
         seconds: that the try took.
+        options: of `dpvae fit-prior`, which fits the same prior with them.
+        has_generation: whether it has a generation space z0.
     """
 
     prior: str
@@ -105,6 +107,8 @@ class Repair:
     pocket_share: float
     leak_share: float
     seconds: float
+    options: str
+    has_generation: bool
 
     @property
     def is_clear(self) -> bool:
@@ -212,7 +216,7 @@ class Diagnosis:
     @property
     def recommended(self) -> Repair | None:
         """Return the best repair where there is something to mend that a prior can."""
-        return self.best_repair if self.off else None
+        return self.best_repair if self.off and not self.has_collapsed else None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON: the content of diagnosis.json, but for the run's own lines."""

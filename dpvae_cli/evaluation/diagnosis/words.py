@@ -113,7 +113,7 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
 
     Args:
         found: the diagnosis.
-        command: fits a prior whose kind stands in the place of `{prior}`.
+        command: fits a prior; `{options}` stands for which, and how.
     """
     best = found.best_repair
     if found.has_collapsed:
@@ -124,11 +124,25 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
     if best is not None:
         shares = found["pocket_share"].value, found["leak_share"].value
         before = shares if found.has_pockets or found.leaks else None
-        return f"Tried on these codes, {gained(best, before)}.", command.format(prior=best.prior)
+        advice = f"Tried on these codes, {gained(best, before)}. {_without_z0(found, best)}"
+        return advice.strip(), command.format(options=best.options)
     if not found.repairs:
         return "No other prior was tried; without --quick some are.", None
     names = ", ".join(each.prior for each in found.repairs)
     return f"None of the priors tried ({names}) gains on held-out codes.", None
+
+
+def _without_z0(found: Diagnosis, best: Repair) -> str:
+    """Return what cannot be done with a prior that has no z0, and which one that has gains most."""
+    if best.has_generation:
+        return ""
+    with_z0 = [each for each in found.repairs if each.has_generation and each.is_clear]
+    text = "It has no z0: dpvae traverse takes --space z alone, and plot moons cannot draw it."
+    if not with_z0:
+        return text
+    other = max(with_z0, key=lambda each: each.gain)
+    gain = with_error(other.gain, other.standard_error, sign=True)
+    return f"{text} Of the priors with a z0, {other.prior} gives most: {gain} nats."
 
 
 def gained(repair: Repair, before: tuple[float, float] | None = None) -> str:
