@@ -17,6 +17,7 @@ from dpvae_cli.studies.pages.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import write_report
 from dpvae_cli.studies.report.content import compose
+from dpvae_cli.studies.report.curves import _mean as mean_curve
 from dpvae_cli.studies.report.html import page, plot
 from dpvae_cli.studies.report.tables import main
 from dpvae_cli.studies.statistics import Better, compare
@@ -140,6 +141,14 @@ def test_a_leak_that_no_draw_shows_is_zero_with_a_note(tmp_path):
     assert difference.found.n == 3
 
 
+def test_leakage_curves_count_a_seed_without_leak_as_zero():
+    levels = [0.01, 0.05]
+    curves = [(levels, [None, None], [None, None]), (levels, [None, 0.4], [None, 0.1])]
+    _, means, errors = mean_curve(curves)
+    assert means == [None, pytest.approx(0.2)]
+    assert errors == [None, pytest.approx(0.2)]
+
+
 def test_one_seed_keeps_the_error_that_was_measured(tmp_path):
     found = content_of(*pairs(tmp_path, {0: (2.0, 1.0)}))
     assert [line.cells["skl"].own_error for line in found.lines] == [0.01, 0.01]
@@ -149,6 +158,10 @@ def test_one_seed_keeps_the_error_that_was_measured(tmp_path):
     assert "Mean over n seeds" not in text
     several = page(content_of(*pairs(tmp_path / "more", LOWER)))
     assert "nothing of another training seed" not in several
+    assert "adjusted p" not in text
+    assert "stand by themselves" not in page(
+        content_of(*pairs(tmp_path / "p", LOWER), published="table1")
+    )
 
 
 def test_the_answer_comes_before_the_cautions(study):

@@ -94,7 +94,7 @@ def differences(content: Content, chosen: Sequence[Difference]) -> Table:
         Entry("difference"),
         Entry("better in"),
         Entry("sign test p"),
-        Entry("adjusted p"),
+        *([Entry("adjusted p")] if content.tested else []),
         _words("in words"),
     ]
     rows = []
@@ -107,18 +107,22 @@ def differences(content: Content, chosen: Sequence[Difference]) -> Table:
             Entry(with_error(found.mean, found.half_width, sign=True), is_best=found.is_better),
             Entry("-" if found.wins is None else f"{found.wins} of {found.n}"),
             Entry(p_text(found.p_value)),
-            Entry(p_text(each.adjusted_p)),
+            *([Entry(p_text(each.adjusted_p))] if content.tested else []),
             _words(sentence(found)),
         ]
         rows.append(tuple(entries))
     caption = (
         f"Paired differences, seed by seed: the prior minus the {words(content.baseline)} one, "
         "mean with the half width of its 95 % interval (Student's t). Bold: better, and the "
-        "interval excludes zero. Adjusted p: of Student's test, for all "
-        f"{content.tested} comparisons of this report (Benjamini and Hochberg); those at most "
-        f"{FALSE_DISCOVERY_RATE:g} hold at a false discovery rate of "
-        f"{100 * FALSE_DISCOVERY_RATE:g} %."
+        "interval excludes zero."
     )
+    if content.tested:
+        caption += (
+            " Adjusted p: of Student's test, for all "
+            f"{content.tested} comparisons of this report (Benjamini and Hochberg); those at most "
+            f"{FALSE_DISCOVERY_RATE:g} hold at a false discovery rate of "
+            f"{100 * FALSE_DISCOVERY_RATE:g} %."
+        )
     return Table(caption, tuple(heads), tuple(rows))
 
 
@@ -205,7 +209,7 @@ def _caption(content: Content, metrics: Sequence[str]) -> str:
     said.append("Arrows: ↓ lower is better, ↑ higher is better.")
     if any(metric in content.with_published for metric in metrics):
         said.append(f"Paper: the published number; {DAGGER} does not compare with ours.")
-    elif content.published is not None and metrics == content.headline:
+    elif paper(content) and metrics == content.headline:
         said.append("The paper's numbers stand by themselves below: no run here has its settings.")
     return " ".join(said)
 
