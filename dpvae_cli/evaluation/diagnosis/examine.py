@@ -136,7 +136,7 @@ def examined(
         splits=budget.splits,
         seed=subject.seed,
         quantities=judged,
-        dimensions=dimensions(found, subject.aggregate.mean.cpu()),
+        dimensions=dimensions(found, subject.aggregate),
         low_posterior=low_posterior(subject, compare, earlier),
         repairs=tuple(each for each in attempts if isinstance(each, Repair)),
         notes=(

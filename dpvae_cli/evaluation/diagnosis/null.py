@@ -20,7 +20,6 @@ from dpvae_cli.evaluation.diagnosis.record import Dimension, Name, Quantity
 from dpvae_cli.evaluation.diagnosis.sides import Side
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 
 LEAST = 8
@@ -110,12 +109,13 @@ def _judged(name: Name, values: Tensor, nulls: Tensor) -> Quantity:
     return Quantity(name, float(values.mean()), float(nulls.mean()), float(spread), unit)
 
 
-def dimensions(found: Sequence[Found], means: Codes) -> tuple[Dimension, ...]:
+def dimensions(found: Sequence[Found], codes: AggregatePosterior) -> tuple[Dimension, ...]:
     """Return every dimension, its marginals held against the largest distance in the null."""
     values = torch.stack([each.of_model.marginals for each in found], dim=1)
     nulls = torch.tensor([_largest(each.of_null.marginals) for each in found], dtype=torch.float64)
+    means, noise = codes.mean.cpu(), codes.log_variance.exp().cpu()
     variances = means.var(dim=0, correction=0).tolist()
-    active = are_active(means).tolist()
+    active = are_active(means, noise).tolist()
     return tuple(
         Dimension(index, _judged("marginals", row, nulls), variance, is_active)
         for index, (row, variance, is_active) in enumerate(
