@@ -271,7 +271,7 @@ def _again(sweep, place):
 
 
 def _fitted(sweep, place):
-    """A fit that was killed at its very end has left a whole run, which is only replaced if asked."""
+    """A fit that was killed at its very end left a whole run, which is replaced on request only."""
     return (*FIT, "--overwrite") if (place / "fitted" / "recipe.yaml").is_file() else FIT
 
 
