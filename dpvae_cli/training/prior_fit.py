@@ -122,7 +122,7 @@ def fit_run(
             f"{folder.path} is the folder of the model itself", hint="Name another with --out."
         )
     load_dataset = once(lambda: recipe.data.load(data_root, download=download))
-    cache, key = file.with_suffix(".encodings.npz"), checkpoints.file_digest(file)
+    cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
     with folder.locked():
         folder.prepare(overwrite=overwrite, hint=OTHERWISE)
         encoded = EncodedTraining(model, load_dataset, path=cache, key=key)
