@@ -142,9 +142,9 @@ def fit_run(
         RunFolder(file.parent).copy_log(folder)
         state = replace(checkpoint, recipe=recipe)
         keep(folder, state, fitted, None if load_dataset.is_changed else aggregate)
-        folder.commit()
         with suppress(MissingError):  # two moons are drawn behind samples, where they are there
             draw_samples(model.with_prior(fitted.prior), load_dataset, folder, seed=recipe.seed)
+        folder.commit()
     if mark_latest and not fitted.record.is_clear_loss:
         point_latest(folder.path)
     return folder, fitted.record
