@@ -56,7 +56,7 @@ def figure(
     found = names(count, columns)
     draw = _pairs if 1 < count <= PAIRED else _histograms
     drawn = draw(samples, reference, found)
-    handles = [panels.dot_handle(SAMPLES, "decoded samples")]
+    handles = [panels.dot_handle(SAMPLES, "samples")]
     if reference is not None:
         handles.insert(0, panels.dot_handle(DATA, "data"))
     style.legend_below(drawn, handles)
