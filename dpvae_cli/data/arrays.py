@@ -298,6 +298,8 @@ def _check_labels(name: str, header: Header, count: int) -> None:
 
 def _check_finite(what: str, array: np.ndarray, scale: Scale | None) -> None:
     """Refuse values that are not finite in the type that they are scaled in."""
+    if array.dtype.kind != "f":
+        return
     wide = np.float64 if scale == "standardize" else np.float32
     with np.errstate(over="ignore"):
         finite = np.isfinite(array.astype(wide, copy=False)).all()
@@ -390,11 +392,15 @@ def _scaled(
                 f"{path} has {train.dtype} from {lowest:g} to {highest:g}",
                 hint="Use data.scale=standardize or data.scale=none.",
             )
-        return {n: _tensor(a.astype(np.uint8)) for n, a in values.items()}, True, None
+        return {n: _tensor(a.astype(np.uint8, copy=False)) for n, a in values.items()}, True, None
     if scale == "standardize":
         mean, deviation = moments(train)
         return {n: standardized(a, mean, deviation) for n, a in values.items()}, False, None
-    return {n: _tensor(a.astype(np.float32)) for n, a in values.items()}, False, _lost(train)
+    return (
+        {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()},
+        False,
+        _lost(train),
+    )
 
 
 def moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
