@@ -38,6 +38,8 @@ class Gallery:
     arrays: dict[str, np.ndarray]
     title: str | None = None
     """The name in figures; None is the label with the prior in words."""
+    columns: Sequence[str] | None = None
+    """Names of a table's columns."""
 
     @property
     def name(self) -> str:
@@ -102,7 +104,7 @@ def _planes(galleries: Sequence[Gallery]) -> Figure:
         for ax, key in zip(row, COLUMNS, strict=True):
             panels.cloud(ax, gallery.arrays["data"], colour=tables.DATA)
             panels.dots(ax, gallery.arrays[key], colour=COLOURS[key], size=3.0)
-            ax.set(xlim=window[:2], ylim=window[2:], aspect="equal")
+            ax.set(xlim=window[:2], ylim=window[2:], aspect=panels.aspect(*window))
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)
@@ -121,10 +123,11 @@ def _columns(galleries: Sequence[Gallery]) -> Figure:
         for gallery in galleries
     ]
     count = flat[0]["prior"].shape[1]
+    names = tables.names(count, galleries[0].columns)
     shown = min(count, MOST_PANELS)
     figure = style.new_figure(style.DOUBLE_COLUMN, 1.2 * len(galleries) + 0.3)
     axes = figure.subplots(len(galleries), shown, squeeze=False, sharex="col")
-    for column, (line, name) in enumerate(zip(axes.T, tables.names(count), strict=False)):
+    for column, (line, name) in enumerate(zip(axes.T, names, strict=False)):
         edges = tables.bins(*(part[key][:, column] for part in flat for key in part))
         for ax, part in zip(line, flat, strict=True):
             tables.histogram(ax, part["data"][:, column], edges, colour=tables.DATA, filled=True)

@@ -182,7 +182,10 @@ def test_what_is_no_picture_says_why(tmp_path, spoil, reason):
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's own remarks on the damage
-@pytest.mark.parametrize("suffix", ["png", "tif", "gif", "bmp", "jpg", "webp"])
+@pytest.mark.parametrize(
+    "suffix",
+    ["png", "tif", "gif", "bmp", "jpg", "webp", "avif", "jp2", "tga", "pcx", "qoi", "dds", "sgi"],
+)
 def test_a_changed_byte_raises_nothing_but_unreadable(tmp_path, suffix):
     path = draw(tmp_path / f"a.{suffix}", 20, 20)
     content, refused = path.read_bytes(), []
@@ -233,6 +236,22 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (inside / "self").symlink_to("self")
     names = find_pictures(inside).names
     assert sorted(name.rpartition("/")[2] for name in names) == ["a.png", "b.png"]
+
+
+def test_pictures_in_folders_of_runs_are_not_data(tmp_path):
+    draw(tmp_path / "cat.png", 3, 3)
+    draw(tmp_path / "recipe.yaml" / "dog.png", 3, 3)
+    for run in ("runs/a", "deep/er/b"):
+        draw(tmp_path / run / "samples" / "prior.png", 3, 3)
+        draw(tmp_path / run / "samples.png", 3, 3)
+        (tmp_path / run / "recipe.yaml").touch()
+    (tmp_path / "runs/a/checkpoint.pt").touch()
+    (tmp_path / "deep/er/b/environment.json").touch()
+    draw(tmp_path / "study" / "figures" / "moons.png", 3, 3)
+    (tmp_path / "study" / "study.yaml").touch()
+    contents = find_pictures(tmp_path)
+    assert contents.names == ["cat.png", "recipe.yaml/dog.png"]
+    assert contents.remark == "folders of dpvae left out: deep/er/b, runs/a, study"
 
 
 def test_a_folder_without_pictures_says_how_they_end(tmp_path):
