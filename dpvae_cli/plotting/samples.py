@@ -148,7 +148,8 @@ def scatter(
         x, y, c=log_density[order], cmap=style.POINTS_MAP, s=3, linewidths=0, rasterized=True
     )
     xlabel, ylabel = map(partial(style.plain, width=30), columns) if columns else ("$x_1$", "$x_2$")
-    ax.set(aspect="equal", xlabel=xlabel, ylabel=ylabel, xlim=(left, right), ylim=(bottom, top))
+    aspect = panels.aspect(left, right, bottom, top)
+    ax.set(aspect=aspect, xlabel=xlabel, ylabel=ylabel, xlim=(left, right), ylim=(bottom, top))
     on_frame = np.clip(points, [left, bottom], [right, top])
     outside = np.isfinite(points).all(axis=1) & (on_frame != points).any(axis=1)
     if outside.any():

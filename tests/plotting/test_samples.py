@@ -121,3 +121,16 @@ def test_save_each_writes_a_lossless_png_of_its_own_kind(channels, mode, tmp_pat
             assert read.mode == mode
             pixels = np.asarray(read).reshape(5, 4, channels)
         np.testing.assert_array_equal(pixels, expected.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize(("scale", "aspect"), [((1, 1), 1.0), ((1, 5), 1.0), ((1e5, 1e-3), "auto")])
+def test_axes_of_different_units_are_not_forced_to_one_scale(scale, aspect):
+    points = np.random.default_rng(0).standard_normal((200, 2)) * scale
+    figure = samples.scatter(points, np.zeros(200), columns=("seconds", "volts"))
+    ax = figure.axes[0]
+    assert ax.get_aspect() == aspect
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("seconds", "volts")
+    figure.draw_without_rendering()
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    assert top - bottom < 20 * scale[1]
+    assert right - left < 20 * max(scale)
