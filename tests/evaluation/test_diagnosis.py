@@ -8,8 +8,9 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.evaluation.diagnosis.low_posterior import low_posterior
-from dpvae_cli.evaluation.diagnosis.null import over_splits
-from dpvae_cli.evaluation.diagnosis.quantities import drawn, measured, split
+from dpvae_cli.evaluation.diagnosis.draws import are_in
+from dpvae_cli.evaluation.diagnosis.null import draw_splits
+from dpvae_cli.evaluation.diagnosis.quantities import Points, divergences, share_in_tail
 from dpvae_cli.evaluation.diagnosis.record import Quantity
 from dpvae_cli.evaluation.diagnosis.sides import of_model, of_prior
 from dpvae_cli.evaluation.diagnosis.words import about_dimensions, amount, headline, percent, remedy
@@ -62,9 +63,11 @@ def test_hardly_a_healthy_model_is_called_anything_else():
         for seed in range(16)
     ]
     assert sum(not each.is_healthy for each in found) <= 1
-    shares = [each["pocket_share"].null for each in found]
-    # of 400 draws 1 + 0.01 * 399 lie below what their 1 % quantile is interpolated between
-    assert sum(shares) / len(shares) == pytest.approx(5 / 401, abs=0.002)
+    for name, count in (("pocket_share", 150), ("leak_share", 400)):
+        # of n draws 1 + 0.01 (n - 1) lie below what their 1 % quantile is interpolated between
+        assert found[0][name].null == pytest.approx((1 + 0.01 * (count - 1)) / (count + 1))
+        mean = sum(each[name].value for each in found) / len(found)
+        assert mean == pytest.approx(found[0][name].null, abs=0.006)
 
 
 @BOTH
@@ -139,26 +142,34 @@ def test_collapse_is_said_and_no_prior_is_sold_for_it():
 
 
 def test_shares_and_divergences_are_the_closed_forms():
-    """q(z) = N(0, s^2 I) in the plane: the share is 0.01 to the power s^2, or its inverse."""
-    narrow = AggregatePosterior(torch.zeros(10, 2), torch.full((10, 2), 2 * math.log(0.5)))
+    """q(z) = N(0, s^2 I) in the plane: shares are 0.01 to the power s^2, and to its inverse."""
     generator = torch.Generator().manual_seed(0)
-    at = split((narrow, narrow), 20_000, generator=generator)
-    prior = of_prior(StandardNormalPrior(2).double())
-    found = measured(drawn(prior, at, generator=generator), at)
-    assert found.pocket_share == pytest.approx(0.01**0.25, abs=0.02)
-    assert found.leak_share == pytest.approx(0.01**4, abs=1e-4)
-    assert found.kl_posterior_to_prior == pytest.approx(0.25 - 1 - math.log(0.25), abs=0.02)
-    assert found.kl_prior_to_posterior == pytest.approx(4 - 1 + math.log(0.25), abs=0.1)
-    # sup over t of |Phi(t) - Phi(2 t)|, at t^2 = 2/3 log 2
+    prior = StandardNormalPrior(2).double()
+    z = prior.sample(20_000, generator=generator)
+    for deviation in (0.5, 2.0):
+        log_variance = torch.full((10, 2), 2 * math.log(deviation))
+        q = AggregatePosterior(torch.zeros(10, 2), log_variance)
+        codes = q.sample(20_000, generator=generator)
+        samples = Points(prior.log_prob(z), q.log_prob(z))
+        own = Points(prior.log_prob(codes), q.log_prob(codes))
+        pockets = share_in_tail(samples.log_q, of=own.log_q)
+        assert pockets == pytest.approx(0.01 ** (deviation**2), abs=0.02)
+        leaked = share_in_tail(own.log_p, of=samples.log_p)
+        assert leaked == pytest.approx(0.01 ** (1 / deviation**2), abs=0.02)
+        found = divergences(samples, own, threshold=-torch.inf)
+        v = deviation**2
+        assert found.kl_posterior_to_prior == pytest.approx(v - 1 - math.log(v), abs=0.05)
+        assert found.kl_prior_to_posterior == pytest.approx(1 / v - 1 + math.log(v), abs=0.1)
+        assert found.leakage_score == 0
+
+
+def test_the_distance_of_marginals_is_the_closed_form():
+    """sup over t of |Phi(t) - Phi(2 t)|, at t^2 = 2/3 log 2."""
+    found = diagnosed(StandardNormalPrior(2), 0.5 * normal(8_000), 1e-3, samples=8_000)
     t = math.sqrt(2 / 3 * math.log(2))
     expected = 0.5 * (math.erf(2 * t / math.sqrt(2)) - math.erf(t / math.sqrt(2)))
-    torch.testing.assert_close(
-        found.marginals, torch.full((2,), expected, dtype=torch.float64), atol=0.02, rtol=0
-    )
-    wide = AggregatePosterior(torch.zeros(10, 2), torch.full((10, 2), 2 * math.log(2.0)))
-    at = split((wide, wide), 20_000, generator=generator)
-    found = measured(drawn(prior, at, generator=generator), at)
-    assert found.leak_share == pytest.approx(0.01**0.25, abs=0.02)
+    for each in found.dimensions:
+        assert each.mismatch.value == pytest.approx(expected, abs=0.025)
 
 
 def test_a_model_and_its_prior_alone_are_the_same_side():
@@ -171,17 +182,30 @@ def test_a_model_and_its_prior_alone_are_the_same_side():
     torch.testing.assert_close(first, second)
 
 
-def test_halves_are_disjoint_and_differ_from_split_to_split():
+def test_halves_are_disjoint_and_each_plays_both_parts():
     chosen = subject(*planted(StandardNormalPrior(2), normal(101), 0.1))
-    found = list(over_splits(chosen, of_model(chosen.model), splits=3, samples=50, components=40))
-    rows = []
-    for each in found:
-        unseen, q = (
-            {tuple(row) for row in half.mean.tolist()} for half in (each.at.unseen, each.at.q)
-        )
-        assert (len(unseen), len(q), unseen & q) == (40, 40, set())
-        rows.append(q)
-    assert rows[0] != rows[1] != rows[2]
+    prior = of_model(chosen.model)
+    at = draw_splits(chosen, prior, None, splits=3, samples=50, components=40)
+    for (a, b), (c, d) in zip(at.halves[::2], at.halves[1::2], strict=True):
+        assert (a, b) == (d, c)
+        halves = [{tuple(row) for row in at.groups.half(half).mean.tolist()} for half in (a, b)]
+        assert (len(halves[0]), len(halves[1]), halves[0] & halves[1]) == (40, 40, set())
+    assert at.halves[0] != at.halves[2] != at.halves[4]
+
+
+def test_densities_of_halves_are_those_of_their_codes():
+    chosen = subject(*planted(StandardNormalPrior(2), normal(101), 0.01))
+    at = draw_splits(chosen, of_model(chosen.model), None, splits=1, samples=60, components=99)
+    (a, b), _ = at.halves
+    half = at.log_q(at.prior, b)
+    z = at.prior.z.double()
+    torch.testing.assert_close(half.without(()), at.groups.half(b).log_prob(z))
+    fewer = at.groups.half([group for group in b if group not in (b[0], b[2])])
+    torch.testing.assert_close(half.without((b[0], b[2], a[0])), fewer.log_prob(z))
+    # the code that a draw is of is in the draw's group
+    own = are_in(at.codes.group, [a[1]])
+    nearest = torch.cdist(at.codes.z[own], at.groups.half([a[1]]).mean).amin(dim=1)
+    assert (nearest < 0.06).all()
 
 
 def test_the_same_seed_gives_the_same_diagnosis():
@@ -247,7 +271,7 @@ def test_too_few_codes_are_refused():
         diagnosed(StandardNormalPrior(2), normal(7))
 
 
-@pytest.mark.parametrize("sizes", [{"splits": 1}, {"samples": 9}])
+@pytest.mark.parametrize("sizes", [{"splits": 0}, {"samples": 9}])
 def test_budgets_that_cannot_tell_anything_are_refused(sizes):
     with pytest.raises(UsageError, match="at the least"):
         dpvae.DiagnosisBudget(**sizes)
@@ -301,7 +325,7 @@ def test_of_moons_random_and_low_posterior_samples_are_measured():
     ("value", "shown"), [(-1e-5, "0.000 nats"), (-0.25, "-0.250 nats"), (123.456, "123.5 nats")]
 )
 def test_amounts(value, shown):
-    assert amount(Quantity("leakage_score", value, 0.0, 1.0, "nats"), value) == shown
+    assert amount(Quantity("leakage_score", value, 0.0, 1.0, "nats", 3.0), value) == shown
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from dpvae_cli.evaluation.diagnosis.null import part
-from dpvae_cli.evaluation.diagnosis.quantities import Split, drawn, measured
+from dpvae_cli.evaluation.diagnosis.draws import part
+from dpvae_cli.evaluation.diagnosis.quantities import share_in_tail
 from dpvae_cli.evaluation.diagnosis.record import Repair
 from dpvae_cli.evaluation.diagnosis.sides import Side, of_prior
 from dpvae_cli.evaluation.subject import Subject
@@ -39,42 +39,40 @@ def tried(
     generator = subject.generator("diagnosis", "repairs")
     order = torch.randperm(len(aggregate), generator=generator)
     held = min(int(HELD_OUT * len(order)), codes // 4)
-    at = _held_out(part(aggregate, order[:held]), part(aggregate, order[held:][:codes]), generator)
-    log_p = old.log_prob(at.fresh)
+    unseen, q = part(aggregate, order[:held]), part(aggregate, order[held:][:codes])
+    noise = torch.randn(unseen.mean.shape, generator=generator, dtype=torch.float64)
+    fresh = unseen.mean.cpu() + torch.exp(0.5 * unseen.log_variance).cpu() * noise
     for index, (name, fitting) in enumerate(kinds.items()):
         subject.progress("diagnosis: priors tried", index, len(kinds))
         try:
-            yield _try(subject, name, at, log_p, fitting)
+            yield _try(subject, name, q, fresh, old.log_prob(fresh), fitting)
         except DpvaeError as error:
             yield f"{name} was not tried: {error}"
     subject.progress("diagnosis: priors tried", len(kinds), len(kinds))
 
 
-def _held_out(
-    unseen: AggregatePosterior, q: AggregatePosterior, generator: torch.Generator
-) -> Split:
-    """Return the codes to fit to as q(z), and one fresh code of each held-out example."""
-    noise = torch.randn(unseen.mean.shape, generator=generator, dtype=torch.float64)
-    scale = torch.exp(0.5 * unseen.log_variance).cpu()
-    fresh, own = unseen.mean.cpu() + scale * noise, q.sample(len(unseen), generator=generator)
-    return Split(unseen, q, fresh, q.log_prob(fresh), own, q.log_prob(own))
-
-
-def _try(subject: Subject, name: str, at: Split, log_p: Tensor, fitting: Fitting) -> Repair:
+def _try(
+    subject: Subject,
+    name: str,
+    q: AggregatePosterior,
+    fresh: Tensor,
+    log_p: Tensor,
+    fitting: Fitting,
+) -> Repair:
     """Fit one prior and measure what it gains on the held-out codes."""
     start = time.perf_counter()
     fitted = fit_prior(
-        at.q.mean.float(), at.q.log_variance.float(), name, fitting=fitting, seed=subject.seed
+        q.mean.float(), q.log_variance.float(), name, fitting=fitting, seed=subject.seed
     )
-    new = drawn(of_prior(fitted.prior), at, generator=subject.generator("diagnosis", name))
-    gain = mean_and_error(new.fresh_log_p - log_p)
-    found = measured(new, at)
+    side = of_prior(fitted.prior)
+    z = side.draw(len(fresh), subject.generator("diagnosis", name))
+    gain = mean_and_error(side.log_prob(fresh) - log_p)
     return Repair(
         prior=name,
         gain=gain.value,
         standard_error=gain.standard_error,
-        held_out=len(at.fresh),
-        pocket_share=found.pocket_share,
-        leak_share=found.leak_share,
+        held_out=len(fresh),
+        pocket_share=share_in_tail(q.log_prob(z), of=q.log_prob(fresh)),
+        leak_share=share_in_tail(side.log_prob(fresh), of=side.log_prob(z)),
         seconds=time.perf_counter() - start,
     )

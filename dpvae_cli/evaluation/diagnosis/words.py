@@ -11,7 +11,13 @@ TITLES: dict[Name, str] = {
     "leak_share": "codes where only 1 % of samples lie (leaks)",
     "kl_posterior_to_prior": "KL[q, p]",
     "leakage_score": "leakage score at the 5 % quantile",
+    "held_out_leak_share": "held-out codes where only 1 % of samples lie",
+    "held_out_outside_share": "held-out codes where only 1 % of training codes lie",
     "marginals": "largest distance of marginals, by dimension",
+}
+HELD_OUT: dict[Name, str] = {
+    "held_out_leak_share": "its samples",
+    "held_out_outside_share": "its training codes",
 }
 NAMED = 12
 """Dimensions that a sentence names one by one."""
@@ -43,16 +49,24 @@ def headline(found: Diagnosis) -> str:
             "This model is healthy: nothing that is measured here lies beyond what a prior equal "
             "to q(z) would give."
         )
-    named, proofs = _pockets_and_leaks(found)
+    if not found.off:
+        return (
+            f"This model cannot be told healthy or not: {found.codes:,} codes for "
+            f"{listed_count(found.latent_dim)}. Nothing that is measured here lies beyond what a "
+            "prior equal to q(z) would give, but so few codes would not show it if half of the "
+            "prior's mass were empty."
+        )
+    named, proofs = _faults(found)
     if named:
-        return f"This model {' and '.join(named)}: {', and '.join(proofs)}."
+        return f"This model {' and '.join(named)}: {', and '.join(proofs)}.{_since(found)}"
     return (
-        "This model has no pockets and does not leak, yet its prior differs from its q(z): "
+        "This model has no pockets, does not leak and does not overfit, yet its prior differs from its q(z): "
         f"{_differences(found)}."
     )
 
 
-def _pockets_and_leaks(found: Diagnosis) -> tuple[list[str], list[str]]:
+def _faults(found: Diagnosis) -> tuple[list[str], list[str]]:
+    """Return which faults a model has, and what shows each of them."""
     named, proofs = [], []
     if found.has_pockets:
         named.append("has pockets")
@@ -62,7 +76,24 @@ def _pockets_and_leaks(found: Diagnosis) -> tuple[list[str], list[str]]:
         named.append("leaks")
         share = percent(found["leak_share"].value)
         proofs.append(f"{share} of its codes lie where only 1 % of its samples do")
+    if found.overfits:
+        named.append("overfits")
+        proofs += [
+            f"{percent(found[name].value)} of its held-out codes lie where only 1 % of {others} do"
+            for name, others in HELD_OUT.items()
+            if found[name].is_off
+        ]
     return named, proofs
+
+
+def _since(found: Diagnosis) -> str:
+    """Return from when on the model overfits, where its log says so."""
+    if not found.overfits or found.overfits_since is None:
+        return ""
+    return (
+        f" Its validation ELBO was best at iteration {found.overfits_since:,} and fell from "
+        "there on: --best takes that checkpoint."
+    )
 
 
 def _differences(found: Diagnosis) -> str:
