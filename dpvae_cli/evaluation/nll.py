@@ -22,6 +22,7 @@ from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import at_once, encode, reconstruction
+from dpvae_cli.sampling.samples import check_log_density
 
 BITS_NOTE = "8-bit data in [0, 1] without dequantisation"
 DRAWN = 1_024
@@ -77,7 +78,7 @@ def _log_prior(model: VAE, z: Codes) -> PerExample:
     parts = in_parts(
         lambda rows: model.prior.log_prob(z[rows]), len(z), size=len(z), what="log p(z)"
     )
-    return torch.cat(list(parts))
+    return check_log_density(torch.cat(list(parts)), "log p(z)")
 
 
 def _repeated(posterior: DiagonalGaussian, count: int) -> DiagonalGaussian:

@@ -17,6 +17,7 @@ from torch import Tensor
 from dpvae_cli.evaluation.subject import Progress
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.sampling.samples import check_log_density
 
 GROUPS = 16
 """At most; standard errors are from leaving out one and two at a time."""
@@ -59,7 +60,8 @@ class Groups:
         columns = []
         for index, group in enumerate(self._each):
             progress(f"diagnosis: {what}", index, self.count)
-            columns.append(group.log_prob(z).cpu() + math.log(self.sizes[index]))
+            log_q = check_log_density(group.log_prob(z).cpu(), "log q(z)")
+            columns.append(log_q + math.log(self.sizes[index]))
         progress(f"diagnosis: {what}", self.count, self.count)
         return torch.stack(columns, dim=1)
 

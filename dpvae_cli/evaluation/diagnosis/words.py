@@ -152,6 +152,14 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
     if found.is_healthy:
         tail = "" if best is None else f" The best that was tried, {gained(best)}."
         return f"There is nothing to mend.{tail}", None
+    if not found.off:
+        return "More codes are needed, or fewer dimensions, to say whether the prior fits.", None
+    if set(found.off) <= {found[name] for name in HELD_OUT if found.held_out}:
+        return (
+            "No prior mends that: train on more data, stop earlier (--best), or take a smaller "
+            "encoder or a stronger pull on KL (beta).",
+            None,
+        )
     if best is not None:
         shares = found["pocket_share"].value, found["leak_share"].value
         before = shares if found.has_pockets or found.leaks else None
