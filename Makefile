@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# with what tests and checks need
+INSTALLED_DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO := demo
 
 .PHONY: demo test test-slow test-lowest check bench wheel clean
@@ -18,10 +21,10 @@ demo: $(INSTALLED)
 	  runs/beta_h_moons-decoupled-seed0 --out figure1
 	@echo "Figure 1 of the paper, from models trained just now: $(CURDIR)/$(DEMO)/figure1.png"
 
-test: $(INSTALLED)
+test: $(INSTALLED_DEV)
 	$(BIN)/pytest -n auto
 
-test-slow: $(INSTALLED)
+test-slow: $(INSTALLED_DEV)
 	$(BIN)/pytest -n auto -m slow -rP
 
 # The fast tests with the oldest versions of everything that pyproject.toml allows, in an environment of
@@ -29,7 +32,7 @@ test-slow: $(INSTALLED)
 test-lowest:
 	PYTHON=$(PYTHON) bash .ci/lowest -n auto
 
-check: $(INSTALLED)
+check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -39,22 +42,28 @@ check: $(INSTALLED)
 
 # Ratios to a floor and to other packages, on a quiet machine; NAME="training nll" measures a part.
 # Pythae comes without its requirements, one of which no current Python needs.
-bench: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'pythae>=0.1.2'
+bench: $(INSTALLED_DEV)
+	$(PIP) --editable '.[bench]'
+	$(PIP) --no-deps 'pythae>=0.1.2'
 	$(BIN)/python -m benchmarks $(NAME)
 	$(BIN)/python -m benchmarks.page
 
 # Build the wheel and run it in an empty environment, outside the repository.
-wheel: $(INSTALLED)
+wheel: $(INSTALLED_DEV)
 	PYTHON=$(PYTHON) bash .ci/wheel
 
-$(INSTALLED): pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "dpvae needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
 	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(INSTALLED)
 
 clean:
 	rm -rf $(VENV) .venv-lowest $(DEMO) build dist

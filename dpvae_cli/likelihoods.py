@@ -145,10 +145,11 @@ class Bernoulli(LikelihoodSpec):
         """Refuse data other than 0 and 1."""
         if bool(((x == 0) | (x == 1)).all()):
             return None
+        low, high = float(x.min()), float(x.max())
+        first = "add" if low >= 0 and high <= 1 else "scale it to [0, 1] and add"
         return (
-            f"bernoulli needs data of 0 and 1, this has values from {float(x.min()):g} to "
-            f"{float(x.max()):g}; add data.binarize=threshold, static or dynamic, "
-            "or use likelihood=gaussian"
+            f"bernoulli needs data of 0 and 1, this has values from {low:g} to {high:g}; "
+            f"{first} data.binarize=threshold, static or dynamic, or use likelihood=gaussian"
         )
 
 

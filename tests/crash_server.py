@@ -16,6 +16,8 @@ import torch._dynamo  # an optimizer imports it, for two seconds
 
 import dpvae_cli.cli.progress
 import dpvae_cli.cli.result_tables
+import dpvae_cli.studies.diagnosis
+import dpvae_cli.studies.report
 import dpvae_cli.training.measuring
 import dpvae_cli.training.opened
 import dpvae_cli.training.results_file  # noqa: F401 - all of these for what they import
@@ -25,6 +27,10 @@ from dpvae_cli.foundation import files
 from dpvae_cli.plotting import picture
 
 OPERATIONS = {"open", "os.rename", "os.link", "os.remove", "os.chmod", "os.mkdir", "os.truncate"}
+STEPS = {
+    *("os.rename", "os.link", "os.symlink", "os.remove", "os.mkdir", "os.rmdir"),
+}
+"""What changes the names in a folder; os.fsync, of which Python does not tell, is added."""
 POLL = 0.001
 
 
@@ -33,13 +39,17 @@ class Operations:
 
     def __init__(self, folder, death):
         self._folder, self._kind, self._at = str(folder), death["kind"], death["at"]
-        self.counts = {"file": 0, "write": 0}
+        self.counts = {"file": 0, "write": 0, "step": 0}
         sys.addaudithook(self._hear)
+        fsync = os.fsync
+        os.fsync = lambda descriptor: self._count("step") or fsync(descriptor)
         self._write = files._Noting.write
         hear = self._hear_of_write
         files._Noting.write = lambda file, data: hear(file, data)  # noqa: PLW0108 - a method
 
     def _hear(self, event, arguments):
+        if event in STEPS:
+            self._count("step")
         if event not in OPERATIONS or not arguments or not isinstance(arguments[0], (str, Path)):
             return
         if str(arguments[0]).startswith((self._folder, "run")):

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from dpvae_cli.training import checkpoint as checkpoints
-from tests.same import assert_same_run
+from tests.same import assert_same_run, logged
 from tests.small import SMALL
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +36,7 @@ SHORT = (
 )
 OF_PICTURES = tuple(part for part in SHORT if not part.startswith("data."))
 METRICS = "elbo,skl,nll,leak,active_units"
+QUIET = ("train", "eval", "fit-prior", "diagnose")
 
 
 def kills_wanted():
@@ -82,7 +83,7 @@ class Crashes:
         """Run a command in a folder of its own and return its exit code, negative for a signal."""
         order = {
             "folder": str(folder),
-            "arguments": [*arguments, "--quiet"],
+            "arguments": [*arguments, *(["--quiet"] if arguments[0] in QUIET else [])],
             "death": death,
             "environment": {"DPVAE_CACHE": str(folder / "cache")},
             "log": str(folder / "log.txt"),
@@ -230,3 +231,100 @@ def kill_evaluation(crashes, *, kills):
                 whole.folder / "run" / name
             ).read_bytes(), name
         shutil.rmtree(folder)
+
+
+QUICK = (
+    *(part for part in SHORT if not part.startswith("training.")),
+    "training.batch_size=16",
+    "training.iterations=8",
+    "training.log_every=4",
+    "training.validate_every=4",
+    "training.checkpoint_every=4",
+    *("prior=standard_normal", "fitting.iterations=4", "fitting.batch_size=16"),
+)
+TRAIN = ("train", "vae_moons", *QUICK, "--run-dir", "run")
+FITTED = (*TRAIN, "fit_prior=decoupled")
+NEW = (*FITTED, "seed=1")
+FIT = ("fit-prior", "run", "--out", "fitted", "fitting.iterations=4", "fitting.batch_size=16")
+OLD = (TRAIN, ("eval", "run", "--metrics", "skl"), ("encode", "run", "--split", "test"))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A command that is killed before everything it does to a folder's names, and at every sync.
+
+    Args:
+        before: commands that come before.
+        command: the one that is killed.
+        folder: which it writes into.
+        go_on: returns what is typed next, given the working folder.
+    """
+
+    before: tuple
+    command: tuple
+    folder: str
+    go_on: object
+
+
+def _again(sweep, place):
+    return sweep.command
+
+
+def _resumed(sweep, place):
+    return _going_on(place, sweep.command)
+
+
+def _replaced(sweep, place):
+    """The old run is whole, and the new one is begun again; or the new one is there and goes on."""
+    run = place / "run"
+    seed = checkpoints.read(run / checkpoints.CURRENT).recipe.seed
+    if "\nseed: 1\n" in (run / "recipe.yaml").read_text():
+        return ("train", "--resume", "--run-dir", "run")
+    assert seed == 0
+    assert (run / "metrics.json").is_file()
+    assert (run / "codes" / "test.npz").is_file()
+    return sweep.command
+
+
+SWEEPS = {
+    "train with fit_prior": Sweep((), FITTED, "run", _resumed),
+    "train --overwrite": Sweep(OLD, (*NEW, "--overwrite"), "run", _replaced),
+    "fit-prior": Sweep((TRAIN,), FIT, "fitted", _again),
+    "fit-prior --overwrite": Sweep((TRAIN, FIT), (*FIT, "--overwrite"), "fitted", _again),
+    "eval": Sweep((TRAIN,), ("eval", "run", "--metrics", "skl,elbo"), "run", _again),
+    "diagnose": Sweep((TRAIN,), ("diagnose", "run", "--quick"), "run", _again),
+    "report": Sweep(OLD, ("report", "run", "--out", "report"), "report", _again),
+}
+
+
+def kill_at_every_step(crashes, name, *, every=1):
+    """Kill a command before each step in turn; the next command brings it to the same end."""
+    sweep = SWEEPS[name]
+    whole = crashes.uninterrupted(f"{name}-whole", [*sweep.before, sweep.command])
+    start = crashes.fresh(f"{name}-start")
+    for command in sweep.before:
+        assert crashes.run(start, command) == 0
+    for step in range(1, whole.most["step"] + 1, every):
+        place = crashes.fresh("place")
+        shutil.copytree(start, place, symlinks=True, dirs_exist_ok=True)
+        assert crashes.dies(place, sweep.command, {"kind": "step", "at": step}), step
+        if (place / sweep.folder / checkpoints.CURRENT).is_file():
+            checkpoints.read(place / sweep.folder / checkpoints.CURRENT)
+        assert crashes.run(place, sweep.go_on(sweep, place)) == 0
+        _assert_same_end(whole.folder, place, sweep.folder)
+        shutil.rmtree(place)
+    return whole.most["step"]
+
+
+def _assert_same_end(whole, place, folder):
+    assert _all_names(place) == _all_names(whole)
+    if (place / folder / checkpoints.CURRENT).is_file():
+        if (place / folder / checkpoints.BEST).is_file():
+            assert_same_run(whole / folder, place / folder)
+        assert logged(whole / folder) == logged(place / folder)
+
+
+def _all_names(place):
+    """Return what lies in a folder; but encodings, a cache that the next command makes."""
+    names = (path.relative_to(place).as_posix() for path in place.rglob("*"))
+    return sorted(name for name in names if not name.endswith(".encodings.npz"))

@@ -63,6 +63,8 @@ OTHER = {
     ("data", "folder", "colour"): "grey",
     ("data", "folder", "validation"): "0.3",
     ("data", "folder", "test"): "0.3",
+    ("data", "folder", "splits"): "auto",
+    ("data", "folder", "max_pixels"): "1199",
     ("data", "folder", "on_error"): "refuse",
     ("data", "arrays", "path"): "other.npy",
     ("data", "arrays", "scale"): "standardize",
@@ -181,7 +183,7 @@ IMAGES = {
     "dsprites": ("data=dsprites",),
     "svhn": ("data=svhn",),
     "celeba": ("data={kind: celeba, crop: 30, size: 6, on_error: skip}",),
-    "folder": ("data={kind: folder, path: mine, size: 6, on_error: skip}",),
+    "folder": ("data={kind: folder, path: mine, size: 6, on_error: skip, splits: deal}",),
     "svhn_conv": ("data={kind: folder, path: mine, size: 32, on_error: skip}",),
     "celeba_conv": ("data={kind: folder, path: mine, size: 64, on_error: skip}",),
     "conv": ("data={kind: folder, path: mine, size: 8, on_error: skip}",),
@@ -284,12 +286,15 @@ def pictures(folder, generator, monkeypatch):
         path = folder / "data" / "svhn" / f"{name}_32x32.mat"
         path.parent.mkdir(exist_ok=True)
         savemat(path, {"X": images, "y": np.ones((20, 1), np.uint8)})
-    for place in ("data/celeba/img_align_celeba", "mine", "others"):
+    for place in ("data/celeba/img_align_celeba", "mine/train", "others"):
         for number in range(34):
             values = generator.integers(0, 256, (40, 30, 3), dtype=np.uint8)
             (folder / place).mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(folder / place / f"{number}.png")
         (folder / place / "spoiled.png").write_bytes(b"")
+    (folder / "mine" / "test").mkdir()
+    for number in range(28, 34):
+        (folder / "mine" / "train" / f"{number}.png").rename(folder / f"mine/test/{number}.png")
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,30 @@ from dpvae_cli.foundation.spec import Range, Spec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 
 LatentDim = Annotated[int, Field(ge=1, le=4096)]
+MOST_CHANNELS = 4
+"""Of an image: RGB and transparency."""
 LOG_VARIANCE_RANGE = (-20.0, 10.0)
+
+
+def layout_hint(example_shape: tuple[int, ...], otherwise: str) -> str:
+    """Return what to do about images whose axes stand in another order than convolutions want.
+
+    Args:
+        example_shape: of the data.
+        otherwise: the hint where the order is not what is wrong.
+    """
+    match example_shape:
+        case (height, width, channels) if channels <= MOST_CHANNELS < min(height, width):
+            return (
+                f"Put the channels first, {(channels, height, width)}: "
+                "x = numpy.moveaxis(x, -1, 1), or use architecture=mlp, which takes any shape."
+            )
+        case (height, width) if min(height, width) > MOST_CHANNELS:
+            return (
+                f"Give the images an axis of one channel, {(1, height, width)}: x = x[:, None], "
+                "or use architecture=mlp, which takes any shape."
+            )
+    return otherwise
 
 
 @final

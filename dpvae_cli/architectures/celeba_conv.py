@@ -6,7 +6,7 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim
+from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, layout_hint
 from dpvae_cli.architectures.layers import SLOPE, doubling, halving
 from dpvae_cli.foundation.errors import UsageError
 
@@ -36,7 +36,10 @@ class CelebaConv(ArchitectureSpec):
             raise UsageError(
                 f"architecture celeba_conv takes examples of shape {SHAPE}, "
                 f"the data has {example_shape}",
-                hint="Give data.size=64, or use architecture=conv for other square images.",
+                hint=layout_hint(
+                    example_shape,
+                    "Give data.size=64, or use architecture=conv for other square images.",
+                ),
             )
         network = _encoder(self.latent_dim, self.negative_slope)
         encoder = Encoder(network, log_variance_range=self.log_variance_range)

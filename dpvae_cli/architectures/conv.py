@@ -6,7 +6,7 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim
+from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, layout_hint
 from dpvae_cli.architectures.layers import doubling, halving
 from dpvae_cli.foundation.errors import UsageError
 
@@ -67,7 +67,7 @@ def _square(example_shape: tuple[int, ...]) -> tuple[int, int]:
         raise UsageError(
             "architecture conv takes square images, (channels, side, side); "
             f"the data has examples of shape {example_shape}",
-            hint="Use architecture=mlp, which takes any shape.",
+            hint=layout_hint(example_shape, "Use architecture=mlp, which takes any shape."),
         )
     return example_shape[0], example_shape[1]
 

@@ -44,7 +44,7 @@ def checks(data_root: Path | None = None) -> list[Row]:
         _files("celeba", "img_align_celeba", data_root),
         _files("dsprites", DSPRITES, data_root),
         _folder("cache", locations.cache_root(), f"${locations.CACHE_VARIABLE} or the user cache"),
-        _weights(),
+        inception_weights(),
     ]
 
 
@@ -52,7 +52,7 @@ def _package(name: str) -> Row:
     try:
         return (name, version(name), "ok")
     except PackageNotFoundError:
-        return (name, "-", "missing: pip install dpvae-cli")
+        return (name, "-", "missing: install dpvae again")
 
 
 def _data_root(root: Path | None) -> Row:
@@ -86,7 +86,7 @@ def _files(kind: str, needed: str, root: Path | None) -> Row:
     return (kind, str(found or " or ".join(map(str, places))), "there" if found else "not there")
 
 
-def _weights() -> Row:
+def inception_weights() -> Row:
     """Tell where the FID Inception weights are looked for: the variable, then torch's hub cache."""
     named = os.environ.get(inception.VARIABLE)
     path = Path(named) if named else inception.hub_file()

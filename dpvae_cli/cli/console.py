@@ -8,7 +8,9 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, final
 
 import typer
 
@@ -16,7 +18,7 @@ from dpvae_cli.cli.preparation import shown_on_demand
 from dpvae_cli.foundation import launch
 from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
 from dpvae_cli.foundation.memory import ran_out
-from dpvae_cli.foundation.strangers import visible
+from dpvae_cli.foundation.strangers import expanded, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +28,9 @@ R = TypeVar("R")
 UNBOUNDED = 10_000
 SHARED = ("train", "evaluate")
 """Commands that several processes may run together."""
+INSTANT = ("ls", "cp")
+"""Commands that do not need torch."""
+LOADING = "Loading ..."
 LESS_MEMORY = "Lower the batch size or the number of samples, or free some memory."
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|-")
 """A number, perhaps with its error, or a dash where there is none."""
@@ -116,13 +121,17 @@ def fail(error: DpvaeError) -> None:
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
     """Turn errors meant for the user, and what goes wrong around us, into a message and exit code.
 
-    Others stay tracebacks.
+    Others stay tracebacks. `~` in paths is the home folder, also where the shell leaves it, as in
+    --out=~/x.
     """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         speak_plainly()
+        kwargs.update({name: _with_home(value) for name, value in kwargs.items()})
         try:
+            if command.__name__ not in INSTANT and not kwargs.get("quiet"):
+                load_torch()
             with shown_on_demand():
                 if launch.launched():
                     done = _together(command, *args, **kwargs)
@@ -149,6 +158,23 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         return done
 
     return run
+
+
+def _with_home(value: Any) -> Any:
+    """Expand `~` in a path or in each of a list of them; leave other values."""
+    if isinstance(value, list):
+        return [_with_home(item) for item in value]
+    return expanded(value) if isinstance(value, Path) else value
+
+
+def load_torch() -> None:
+    """Import torch, which takes seconds; on a terminal say so meanwhile."""
+    if "torch" in sys.modules or not sys.stderr.isatty():
+        return
+    sys.stderr.write(LOADING)
+    sys.stderr.flush()
+    import_module("torch")
+    sys.stderr.write("\r" + " " * len(LOADING) + "\r")
 
 
 def _together(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -196,6 +222,30 @@ def speak_plainly() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="dpvae")
+
+
+def outlive_stderr() -> None:
+    """Go on when stderr takes nothing any more: its reader is gone, or its terminal closed."""
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.flush()
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Lossy(sys.stderr.fileno(), "wb", closefd=False)),
+            encoding=sys.stderr.encoding,
+            errors=sys.stderr.errors,
+            line_buffering=True,
+        )
+
+
+@final
+class _Lossy(io.FileIO):
+    """A file for remarks: what cannot be written is lost."""
+
+    def write(self, data: Any, /) -> int:
+        """Write, or not."""
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
 
 
 def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:

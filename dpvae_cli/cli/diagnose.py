@@ -74,7 +74,7 @@ def diagnose(
     no_download: NoDownload = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tell whether a model has pockets, leaks or idle dimensions, and which prior would mend it.
+    """Find pockets, leaks and inactive dimensions; recommend a prior.
 
     Every number stands beside the same number where q(z) equals the prior. Prints a page and
     writes diagnosis.html and diagnosis.json; the verdict does not change the exit code. FID is

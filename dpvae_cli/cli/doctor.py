@@ -13,7 +13,10 @@ def register(app: typer.Typer) -> None:
 
 @console.guarded
 def doctor(data_root: DataRoot = None) -> None:
-    """Show versions, devices, and where data, caches and Inception weights are looked for."""
+    """Show versions, devices, and where data and weights are.
+
+    Lists each folder and file that is looked for: data, caches, Inception weights.
+    """
     from dpvae_cli.cli.checks import checks
 
     console.table(

@@ -51,7 +51,9 @@ def encode(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Encode every example of a split: mean and log-variance of q(z|x), labels and factors.
+    """Write the codes of a split as .npz.
+
+    Codes are mean and log-variance of q(z|x), with labels and factors where the data has them.
 
     Writes an .npz with mean, log_variance and, where the data has them, label and factors; rows are
     in the order of the split.

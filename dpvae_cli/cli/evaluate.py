@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.completion import complete_metrics
 from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
     MOST,
@@ -64,6 +65,7 @@ def evaluate(
             "that data and prior allow, but cost "
             f"(default: {DEFAULT}, and the manifold ones on moons).",
             show_default=False,
+            autocompletion=complete_metrics,
         ),
     ] = None,
     limit: Annotated[
@@ -116,7 +118,7 @@ def evaluate(
     no_download: NoDownload = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how well a model generates and what its codes tell, with standard errors.
+    """Compute metrics of samples and codes, with standard errors.
 
     Prints a table (several runs side by side, two with their difference) and keeps metrics.json
     in each run folder. Exit code 1 if a metric failed; the others are kept.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.completion import complete_prior
 from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, Quiet, examples
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def fit_prior(
         str,
         typer.Option(
             help="decoupled, spline, autoregressive, mixture, vamp or resampled, or a section such "
-            "as '{kind: spline, blocks: 8}'."
+            "as '{kind: spline, blocks: 8}'.",
+            autocompletion=complete_prior,
         ),
     ] = "decoupled",
     codes: Annotated[
@@ -69,7 +71,7 @@ def fit_prior(
     no_download: NoDownload = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit a prior to the codes of a trained VAE, which stays as it is.
+    """Fit a better prior to the codes of a trained VAE.
 
     Encoder and decoder are frozen; the prior maximises E[log p(z)] over z ~ q(z), and stops when
     codes held out no longer gain. Prints the gain in nats and where the new run, or the prior file,
@@ -127,18 +129,24 @@ def _of_codes(
     """Fit a prior to codes from a file and write a prior file."""
     import torch
 
-    from dpvae_cli.fitting.codes import checked, read_codes
+    from dpvae_cli.fitting import prior_file
+    from dpvae_cli.fitting.codes import checked, read_codes, unused_arrays
     from dpvae_cli.fitting.fit import fit_prior
     from dpvae_cli.foundation import devices
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe.fit_options import fit_options
 
     mean, log_variance = checked(*read_codes(codes))
+    if unused := unused_arrays(codes):
+        console.note(f"Not used of {codes}: {', '.join(unused)}.")
     path = codes.with_name("prior.pt") if out is None else out
     if path.is_dir():
         path = path / "prior.pt"
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is already there", hint="Add --overwrite, or name another --out.")
+    if path.exists():
+        if not overwrite:
+            hint = "Add --overwrite, or name another --out."
+            raise UsageError(f"{path} is already there", hint=hint)
+        prior_file.check_is_prior(path)
     spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
     place = devices.resolve(device)
     spread: torch.Tensor | None = None if log_variance is None else log_variance.to(place)

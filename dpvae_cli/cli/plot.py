@@ -49,7 +49,7 @@ def moons(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Draw Figure 1: samples, aggregate posterior, data and generation space, a column a run."""
+    """Draw Figure 1: samples, and the low-posterior ones in all three spaces, a row a run."""
     from dpvae_cli.plotting.moons import figure1
     from dpvae_cli.training.drawn import labelled, portrait_of
 
@@ -107,7 +107,7 @@ def samples(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Draw Figure 5: images of prior, low-posterior and high-posterior samples, a row a run."""
+    """Draw Figure 5: prior, low-posterior and high-posterior samples, a row a run."""
     from dpvae_cli.plotting.gallery import figure5
     from dpvae_cli.training.drawn import gallery_of, labelled
 

@@ -12,15 +12,18 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from dpvae_cli.cli import console, preparation
+from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.subject import Progress as MetricProgress
 from dpvae_cli.evaluation.subject import no_progress
 from dpvae_cli.foundation.progress import duration, heard_by, silent
+from dpvae_cli.foundation.strangers import visible
 from dpvae_cli.training.listener import Listener, Silent
 
 REFRESH, LINE_EVERY = 0.1, 2.0
@@ -46,17 +49,25 @@ def listener(*, quiet: bool) -> Iterator[Listener]:
 
 
 def bar(out: Console) -> Progress:
-    """Return a progress bar with the pace, what is left and the numbers of the moment."""
+    """Return a progress bar: count, percentage, pace, time left and, where there is room, terms.
+
+    Where the terminal is narrow the terms are cut first; the count and the percentage always stay.
+    """
+    whole = Column(no_wrap=True, min_width=9)
     return Progress(
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[pace]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}", markup=False),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=15)),
+        TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
+        TextColumn("{task.fields[pace]}", table_column=whole),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
+        TextColumn(
+            "{task.fields[numbers]}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
         console=out,
         transient=False,
+        expand=True,
     )
 
 
@@ -68,6 +79,10 @@ class Bar:
         self._progress = progress
         self._task: TaskID | None = None
         self._shown = 0.0
+
+    def loaded(self, dataset: Dataset) -> None:
+        """Show the sizes of the splits."""
+        self._progress.console.print(data_lines(dataset), markup=False)
 
     def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Show the folder and start the bar."""
@@ -107,6 +122,10 @@ class Lines:
         self._out = out
         self._shown = 0.0
 
+    def loaded(self, dataset: Dataset) -> None:
+        """Say the sizes of the splits."""
+        self._print(data_lines(dataset))
+
     def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Say where and how far."""
         self._print(announcement(run_dir, iteration, iterations))
@@ -126,6 +145,15 @@ class Lines:
 
     def _print(self, text: str) -> None:
         self._out.print(text, markup=False)
+
+
+def data_lines(dataset: Dataset) -> str:
+    """Return how many examples each split has, and what is to be said of them, a line each."""
+    contents = dataset.contents
+    remarks = [*contents.remarks, *([] if dataset.note is None else [dataset.note])]
+    return "\n".join(
+        [f"Data {visible(dataset.name)}: {contents}", *(f"  {visible(text)}" for text in remarks)]
+    )
 
 
 def announcement(run_dir: Path, iteration: int, iterations: int) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.completion import complete_recipe
 from dpvae_cli.cli.options import examples
 
 OVERRIDE = re.compile(r"[\w.]+\s*=")
@@ -19,6 +20,12 @@ recipes = typer.Typer(
     epilog=examples("dpvae recipes ls", "dpvae recipes show beta_h_moons"),
 )
 
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="A recipe's name or file.", autocompletion=complete_recipe
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="e.g. prior=standard_normal seed=1"),
@@ -44,7 +51,7 @@ def ls() -> None:
 )
 @console.guarded
 def show(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or file.")],
+    recipe: RecipeName,
     overrides: Overrides = None,
 ) -> None:
     """Print a recipe as it would run: overrides applied, every default spelled out."""
@@ -61,7 +68,7 @@ def show(
 )
 @console.guarded
 def cp(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or file.")],
+    recipe: RecipeName,
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new file, or a folder.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
@@ -95,7 +102,9 @@ def validate(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE|KEY=VALUE", help="Recipes, and overrides to check with each of them."
+            metavar="FILE|KEY=VALUE",
+            help="Recipes, and overrides to check with each of them.",
+            autocompletion=complete_recipe,
         ),
     ],
 ) -> None:

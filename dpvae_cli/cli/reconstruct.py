@@ -43,7 +43,9 @@ def reconstruct(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Draw examples above their reconstructions: E[x|z] at the mean z of q(z|x).
+    """Show examples above their reconstructions.
+
+    A reconstruction is E[x|z] at the mean z of q(z|x).
 
     Writes the picture and an .npz with x, z and decoded.
     """
@@ -58,5 +60,6 @@ def reconstruct(
     picture, arrays = outputs(out, default=default, stem=split.value)
     record = reconstructed(found.model, found.load_dataset().split(split.value), n)
     write_npz(arrays, record)
-    reconstructions.save(picture, record["x"], decoded=record["decoded"])
+    title = f"{found.label}: {split.value} examples above their reconstructions"
+    reconstructions.save(picture, record["x"], decoded=record["decoded"], title=title)
     console.result(f"{picture}\n{arrays}")

@@ -51,7 +51,9 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write one HTML page about runs, and its tables as Markdown, LaTeX, CSV and JSON.
+    """Compare runs on one HTML page.
+
+    The tables are also written as Markdown, LaTeX, CSV and JSON.
 
     Runs that are not finished or not measured are listed as such. The page holds its pictures and
     fetches nothing.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.completion import complete_study
 from dpvae_cli.cli.options import (
     DataRoot,
     Device,
@@ -46,7 +47,10 @@ def register(app: typer.Typer) -> None:
 def reproduce(
     study: Annotated[
         str | None,
-        typer.Argument(help="A study's name or file (without one: list the packaged studies)."),
+        typer.Argument(
+            help="A study's name or file (without one: list the packaged studies).",
+            autocompletion=complete_study,
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -111,7 +115,7 @@ def reproduce(
     no_download: NoDownload = False,
     quiet: Quiet = False,
 ) -> None:
-    """Reproduce a table or a figure: train what is missing, measure, draw.
+    """Train and measure the runs of a table or figure, and draw it.
 
     Packaged: figure1, figure3, figure4, figure5, figure6, figure7, figure8, joint_or_posthoc,
     moons_quick, priors_moons, priors_mnist, representation_mnist, representation_sprites, table1.

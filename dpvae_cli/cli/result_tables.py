@@ -2,21 +2,25 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dpvae_cli.foundation.numbers import number, with_error
 from dpvae_cli.foundation.results import Result, RunResults
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Table = tuple[list[str], list[list[str]]]
 
 
 class Row(NamedTuple):
-    """One line of a table: a name, a value and its standard error."""
+    """One line of a table: a name, a value, its standard error, and what the draws add to it."""
 
     name: str
     value: float | None
     standard_error: float | None
     result: Result
+    error_terms: "Tensor | None"
 
 
 def single(run: RunResults) -> Table:
@@ -72,7 +76,8 @@ def _rows(run: RunResults) -> Iterator[Row]:
         if result.metric == "leak":
             yield from _curve_rows(result)
         else:
-            yield Row(result.metric, result.value, result.standard_error, result)
+            terms = result.error_terms.get("value")
+            yield Row(result.metric, result.value, result.standard_error, result, terms)
 
 
 def _curve_rows(result: Result) -> Iterator[Row]:
@@ -83,9 +88,10 @@ def _curve_rows(result: Result) -> Iterator[Row]:
         ("", [f"leak at tau {tau:g}" for tau in details["thresholds"]]),
     ):
         values, errors = details[f"{kind}values"], details[f"{kind}standard_errors"]
-        for name, value, error in zip(names, values, errors, strict=True):
+        terms = result.error_terms.get(f"{kind}values")
+        for i, (name, value, error) in enumerate(zip(names, values, errors, strict=True)):
             if value is not None:
-                yield Row(name, value, error, result)
+                yield Row(name, value, error, result, None if terms is None else terms[:, i])
 
 
 def _unit(rows: Sequence[Row | None]) -> str:
@@ -95,6 +101,15 @@ def _unit(rows: Sequence[Row | None]) -> str:
 def _difference(first: Row | None, second: Row | None) -> str:
     if first is None or second is None or first.value is None or second.value is None:
         return "-"
-    errors = (first.standard_error, second.standard_error)
-    error = None if None in errors else math.hypot(*(e for e in errors if e is not None))
-    return with_error(second.value - first.value, error, sign=True)
+    return with_error(second.value - first.value, _error_of_difference(first, second), sign=True)
+
+
+def _error_of_difference(first: Row, second: Row) -> float | None:
+    """Return the error of a difference, paired by draws and examples where both have as many."""
+    from dpvae_cli.mathematics.estimates import error_of_difference
+
+    if first.error_terms is not None and second.error_terms is not None:
+        return error_of_difference(first.error_terms, second.error_terms)
+    if first.standard_error is None or second.standard_error is None:
+        return None
+    return math.hypot(first.standard_error, second.standard_error)

@@ -86,11 +86,12 @@ def sample(
     data_root: DataRoot = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Draw samples: z0 ~ N(0, I), z = g^-1(z0), decoded; priors without a z0 draw z itself.
+    """Draw samples from the prior and decode them.
 
-    Writes a picture and an .npz with z, z0, log p(z), the decoded means, and log q(z) under
-    --low-posterior, --high-posterior or --posterior. With --format png it writes single images. Of
-    a prior file (dpvae fit-prior --codes) it writes z and log p(z), for a decoder of your own.
+    z0 ~ N(0, I), z = g^-1(z0), x = E[x|z]; priors without a z0 draw z itself. Writes a picture and
+    an .npz with z, z0, log p(z), the decoded means, and log q(z) under --low-posterior,
+    --high-posterior or --posterior. With --format png it writes single images. Given a prior file
+    (dpvae fit-prior --codes) it writes z and log p(z), for a decoder of your own.
     """
     from dpvae_cli.foundation.errors import OtherFileError, UsageError
 
@@ -124,7 +125,7 @@ def sample(
     if posterior and drawn.log_q is None:
         drawn = drawn.with_log_q(found.encoded.aggregate_posterior())
     picture, arrays = outputs(out, default=found.folder.path / "samples", stem=kind)
-    _write(found, drawn, picture, arrays)
+    _write(found, drawn, picture, arrays, kind)
 
 
 def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> None:
@@ -169,16 +170,23 @@ def _draw(
     )
 
 
-def _write(found: "Opened", drawn: "LatentSamples", picture: Path, arrays: Path) -> None:
+def _write(found: "Opened", drawn: "LatentSamples", picture: Path, arrays: Path, kind: str) -> None:
     """Write the .npz and the picture and print their paths."""
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import picture as pictures
     from dpvae_cli.sampling.encodings import decode
+    from dpvae_cli.training.sample_picture import title
 
     decoded = decode(found.model, drawn.z).numpy()
     write_npz(arrays, _arrays(drawn) | {"decoded": decoded})
     log_density = drawn.probability.numpy()
-    pictures.save(picture, decoded, log_density=log_density, reference=_reference(found))
+    pictures.save(
+        picture,
+        decoded,
+        log_density=log_density,
+        title=title(found.label, len(drawn), kind),
+        reference=_reference(found),
+    )
     console.result(f"{picture}\n{arrays}")
 
 
@@ -219,13 +227,14 @@ def _write_single_images(found: "Opened", drawn: "LatentSamples", folder: Path) 
 
 
 def _reference(found: "Opened") -> "np.ndarray | None":
-    """Return data to show behind samples in the plane; without the data there is none."""
+    """Return data to show behind points and tables; without the data there is none."""
     from dpvae_cli.foundation.errors import MissingError
+    from dpvae_cli.training.sample_picture import reference
 
-    if found.model.example_shape != (2,):
+    if len(found.model.example_shape) != 1:
         return None
     try:
-        return found.load_dataset().test.examples(slice(0, 1_000)).numpy()
+        return reference(found.load_dataset())
     except MissingError:
         return None
 

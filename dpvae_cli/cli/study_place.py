@@ -66,7 +66,7 @@ class Place:
                 raise
             raise UsageError(
                 "--executor ray: Ray is not installed",
-                hint="Install it: pip install 'dpvae-cli[ray]'.",
+                hint="Install it: pip install ray.",
             ) from error
         return RayExecutor(
             self.address,

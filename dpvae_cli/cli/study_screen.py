@@ -11,9 +11,11 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from dpvae_cli.cli import console
 from dpvae_cli.studies.cells import Event, Tell, silent
@@ -33,13 +35,18 @@ def study_screen(cells: int, *, quiet: bool) -> Iterator[Tell]:
         yield Lines(out, cells)
     else:
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn(
+                "{task.fields[text]}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
         )
-        with Progress(*columns, console=out) as progress:
+        with Progress(*columns, console=out, expand=True) as progress:
             yield Screen(progress, cells)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.completion import complete_recipe
 from dpvae_cli.cli.options import DataRoot, Device, NoDownload, Quiet, examples
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ def register(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(help="A recipe's name or file (with --resume: the run's own if left out)."),
+        typer.Argument(
+            help="A recipe's name or file (with --resume: the run's own if left out).",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -49,7 +53,10 @@ def train(
         ),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete what is in the run folder first.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the run in the folder, once this one has a checkpoint."
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained; train nothing.")
@@ -72,10 +79,10 @@ def train(
     chosen, run_dir = _chosen(
         recipe, overrides or [], run_dir=run_dir, resume=resume, from_previous=from_previous
     )
-    if dry_run:
-        _describe(chosen, device=device, data_root=data_root)
-        return
     folder = run_dir or default_run_dir(chosen)
+    if dry_run:
+        _describe(chosen, folder, device=device, data_root=data_root)
+        return
     with listener(quiet=quiet) as heard:
         train_recipe(
             chosen,
@@ -140,11 +147,18 @@ def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) ->
     return saved.named(name)
 
 
-def _describe(recipe: "Recipe", *, device: str, data_root: Path | None) -> None:
-    """Print the resolved recipe, sizes and an estimated time."""
+def _describe(recipe: "Recipe", folder: Path, *, device: str, data_root: Path | None) -> None:
+    """Print the resolved recipe, where the run goes, sizes, weights and an estimated time."""
+    from dpvae_cli.cli.checks import inception_weights
+    from dpvae_cli.evaluation.features import are_images
     from dpvae_cli.recipe.dump import to_yaml
     from dpvae_cli.training.dry_run import describe
 
-    facts = describe(recipe, device=device, data_root=data_root)
+    state = "exists: add --resume or --overwrite" if folder.exists() else "new"
+    facts = {"run folder": f"{folder} ({state})"}
+    facts |= describe(recipe, device=device, data_root=data_root)
+    if are_images(recipe.data.example_shape(data_root)):
+        what, path, there = inception_weights()
+        facts[f"{what}, for fid and kid"] = f"{path}, {there}"
     console.result(to_yaml(recipe))
     console.table(None, ["what", "value"], [[key, value] for key, value in facts.items()])

@@ -1,7 +1,9 @@
 """The user's own arrays: one .npy, or an .npz with one array or one per split."""
 
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, final
+from typing import Annotated, ClassVar, Literal, TypeVar, final
 
 import numpy as np
 import torch
@@ -9,33 +11,44 @@ from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.data.base import (
+    CHUNK,
     SPLITS,
     Binarize,
+    Contents,
     Dataset,
     DataSpec,
     Factor,
     Fraction,
     Split,
+    SplitName,
     binarized,
     held_out_shares,
 )
-from dpvae_cli.data.locations import VARIABLE, data_root
+from dpvae_cli.data.locations import data_root, not_found
 from dpvae_cli.data.pictures import no_picture
+from dpvae_cli.data.split_names import likely_key
+from dpvae_cli.foundation.array_files import OBJECTS, Header, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.files import DAMAGED, refuse_bomb
+from dpvae_cli.foundation.shapes import Stored
 from dpvae_cli.foundation.strangers import expanded, is_there
 
-UNREADABLE = (OSError, ValueError, *DAMAGED)
-"""Damaged, foreign, encrypted and oddly packed archives."""
+R = TypeVar("R")
+Scale = Literal["unit", "standardize", "none"]
+HALF = 128
+"""8-bit images have values from here on; smaller ones alone are numbers of their own perhaps."""
+LOST = 0.01
+"""A column loses digits in float32 where it is off by more than this share of its deviation."""
+NOISE = 1e-12
+"""A column that varies by less than this share of its size is constant but for rounding."""
 
 
 @final
 class Arrays(DataSpec):
     """Rows are examples of any shape an architecture fits.
 
-    An .npz holds either `x` (or its only array) and is cut into splits, or `train`, `validation`
-    and `test`. `labels`, or `train_labels` and so on, may stand beside them; `factors` names a
-    second file.
+    An .npz holds either `x` (or its only array) and is cut into splits, or `train` with
+    `validation` and `test`; one of these that is missing is dealt from `train`. `labels`, or
+    `train_labels` and so on, may stand beside them; `factors` names a second file.
     """
 
     may_have_labels: ClassVar[bool] = True
@@ -44,7 +57,7 @@ class Arrays(DataSpec):
     kind: Literal["arrays"] = "arrays"
     path: str
     """The .npy or .npz file, as given or under the data root."""
-    scale: Literal["unit", "standardize", "none"] | None = None
+    scale: Scale | None = None
     """`unit`: 8-bit to [0, 1]; `standardize`: training mean 0, deviation 1; null: by type."""
     validation: Fraction = 0.1
     """Share held out for validation where the file has no splits."""
@@ -58,62 +71,204 @@ class Arrays(DataSpec):
     """An .npy of integers, a row an example (train, validation, test), a column a known factor."""
 
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
-        """Read the arrays and return the shape of a row."""
-        arrays = self._read(root)
-        return tuple(next(iter(arrays.values())).shape[1:])
+        """Return the shape of a row, from the file's header."""
+        return self._layout(root).example_shape
+
+    def contents(self, root: Path | None = None) -> Contents:
+        """Count the rows by the file's header."""
+        layout = self._layout(root)
+        rows = self._rows(layout.counts)
+        sizes = {
+            split: layout.counts[name] if part is None else len(part)
+            for split, (name, part) in rows.items()
+        }
+        return Contents(sizes, layout.remarks)
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read, split, scale and binarise the arrays."""
-        arrays = self._read(root)
+        layout = self._layout(root)
+        arrays = layout.read()
         if self.factors is not None:
-            arrays |= _factors(_find(self.factors, root, "factors"), arrays)
-        splits = _scaled(_split(arrays, self), self.scale)
-        train, validation, test = (binarized(splits[name], self.binarize, name) for name in SPLITS)
+            arrays |= _factors(_find(self.factors, root, "factors"), layout.counts)
+        for name in layout.counts:
+            _check_finite(f"{layout.path}: {name}", arrays[name], self.scale)
+        values, labels, factors = {}, {}, {}
+        for split, (name, part) in self._rows(layout.counts).items():
+            rows = slice(None) if part is None else part
+            values[split] = arrays[name][rows]
+            labels[split] = _labels(arrays.get(_labels_key(name)), rows)
+            factors[split] = _integers(arrays.get(_factors_key(name)), rows)
+        stored, is_eight_bit, remark = _scaled(layout.path, values, self.scale)
+        train, validation, test = (
+            binarized(Split(stored[n], labels[n], factors=factors[n]), self.binarize, n)
+            for n in SPLITS
+        )
         return Dataset(
             Path(self.path).stem,
             train=train,
             validation=validation,
             test=test,
-            eight_bit=train.stored.dtype == torch.uint8 and self.binarize is None,
+            eight_bit=is_eight_bit and self.binarize is None,
             factors=_named_factors(train),
+            remarks=(*layout.remarks, *([] if remark is None else [remark])),
         )
 
     def picture(self, path: Path) -> Split:
         """Refuse: the file says nothing of how its rows were made."""
         raise no_picture(self.kind, path)
 
-    def _read(self, root: Path | None) -> dict[str, np.ndarray]:
-        """Return the arrays of examples (`x`, or the three splits) followed by the labels."""
+    def _layout(self, root: Path | None) -> "Layout":
         path = _find(self.path, root, "path")
-        return _named(path, _readable(path))
+        return _layout(path, _readable(path, read_headers))
+
+    def _rows(self, counts: Mapping[str, int]) -> dict[SplitName, tuple[str, np.ndarray | None]]:
+        """Return each split's array and its rows there, None for all of them.
+
+        Splits that the file does not have are dealt from `x`, or from `train`, in an order drawn
+        once.
+        """
+        missing = [name for name in SPLITS[1:] if name not in counts]
+        rows: dict[SplitName, tuple[str, np.ndarray | None]]
+        rows = {split: (split, None) for split in SPLITS if split in counts}
+        if not missing:
+            return rows
+        source = "x" if "x" in counts else "train"
+        order = np.random.default_rng(self.shuffle_seed).permutation(counts[source])
+        shares: dict[str, float] = {name: getattr(self, name) for name in missing}
+        cut = held_out_shares(len(order), **shares)
+        return rows | {split: (source, order[cut[split]]) for split in SPLITS if split in cut}
 
 
-def _readable(path: Path) -> dict[str, np.ndarray]:
-    """Return the file's arrays by name.
+@final
+@dataclass(frozen=True)
+class Layout:
+    """Which arrays of a file are read, and as what.
+
+    Args:
+        path: the file.
+        names: the array's name by key: `x`, or `train` and other splits, and labels.
+        counts: rows of the arrays of examples by key.
+        example_shape: the shape of a row.
+        remarks: what is said of arrays that are not read.
+    """
+
+    path: Path
+    names: Mapping[str, str]
+    counts: Mapping[str, int]
+    example_shape: tuple[int, ...]
+    remarks: tuple[str, ...]
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Return the arrays by key."""
+        arrays = _readable(self.path, lambda path: read_arrays(path, self.names.values()))
+        return {key: arrays[name] for key, name in self.names.items()}
+
+
+def _layout(path: Path, headers: Mapping[str, Header]) -> Layout:
+    """Choose the arrays of examples and labels by their names.
+
+    Raises:
+        UsageError: the names do not say which, or shapes or types do not fit.
+    """
+    examples = _examples(path, headers)
+    for name in (*examples.values(), *map(_labels_key, examples)):
+        if name in headers and headers[name].dtype.hasobject:
+            raise _unreadable(path, OBJECTS.format(name))
+    for name in examples.values():
+        _check_examples(f"{path}: {name}", headers[name])
+    shapes = {name: headers[name].shape for name in examples.values()}
+    if len({shape[1:] for shape in shapes.values()}) > 1:
+        raise UsageError(f"{path}: the splits hold examples of different shapes: {shapes}")
+    counts = {key: headers[name].shape[0] for key, name in examples.items()}
+    labels = {_labels_key(key): count for key, count in counts.items()}
+    for name, count in labels.items():
+        if name in headers:
+            _check_labels(name, headers[name], count)
+    names = examples | {name: name for name in labels if name in headers}
+    unused = [name for name in headers if name not in names.values()]
+    return Layout(
+        path, names, counts, next(iter(shapes.values()))[1:], _unused(path, unused, names)
+    )
+
+
+def _examples(path: Path, headers: Mapping[str, Header]) -> dict[str, str]:
+    """Return the names of the arrays of examples by key: `x`, or `train` and other splits."""
+    splits = [name for name in SPLITS if name in headers]
+    if "train" in splits and ("x" not in headers or len(splits) == len(SPLITS)):
+        return {name: name for name in splits}
+    if "x" in headers and not splits:
+        return {"x": "x"}
+    if len(headers) == 1:
+        return {"x": next(iter(headers))}
+    raise UsageError(
+        f"{path} holds the arrays {', '.join(headers)}: which are the examples?",
+        hint="Name them x, or train, validation and test; labels may be named labels, or "
+        "train_labels and so on." + _renaming(path, list(headers), ()),
+    )
+
+
+def _unused(path: Path, unused: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which arrays are not used, and what they are probably meant for.
+
+    Raises:
+        UsageError: one looks like a split.
+    """
+    meant = {name: key for name in unused if (key := likely_key(name)) and key not in names}
+    if splits := [name for name, key in meant.items() if key in SPLITS]:
+        raise UsageError(
+            f"{path}: {', '.join(splits)} looks like a split of the data, and is not read as one "
+            f"beside {', '.join(names.values())}",
+            hint="Splits are named train, validation and test."
+            + _renaming(path, [*names.values(), *meant], names.values()),
+        )
+    remarks = []
+    for name in unused:
+        key = meant.get(name)
+        suggestion = "" if key is None else f"; is it {key}? Then save it under that name"
+        remarks.append(f"array {name} of {path.name} is not used{suggestion}")
+    return tuple(remarks)
+
+
+def _renaming(path: Path, names: Sequence[str], kept: Collection[str]) -> str:
+    """Return the Python that saves the arrays under the names they are probably meant for."""
+    keys: dict[str, str] = {}
+    for name in names:
+        key = ("train" if name == "x" else name) if name in kept else likely_key(name)
+        if key is not None:
+            keys.setdefault(key, name)
+    if not keys:
+        return ""
+    parts = ", ".join(f'{key}=a["{name}"]' for key, name in keys.items())
+    return f' Python: a = numpy.load("{path}"); numpy.savez("renamed.npz", {parts})'
+
+
+def _labels_key(key: str) -> str:
+    return "labels" if key == "x" else f"{key}_labels"
+
+
+def _factors_key(key: str) -> str:
+    return "factors" if key == "x" else f"{key}_factors"
+
+
+def _readable(path: Path, read: Callable[[Path], R]) -> R:
+    """Return what `read` finds in the file.
 
     Raises:
         MissingError: it is damaged or something else.
     """
     try:
-        return _loaded(path)
-    except UNREADABLE as error:
-        raise MissingError(
-            f"{path} cannot be read as .npy or .npz: {error}",
-            hint="Save plain numeric arrays with numpy.save or numpy.savez.",
-        ) from error
+        return read(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
 
 
-def _loaded(path: Path) -> dict[str, np.ndarray]:
-    """Return the file's arrays by name; numpy refuses pickled objects, so nothing can execute."""
-    refuse_bomb(path)
-    with path.open("rb") as file:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"x": loaded}
-        arrays = {name: loaded[name] for name in loaded.files}
-    if strange := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-        raise ValueError(f"{strange[0]} in it is no .npy")  # numpy hands out its bytes
-    return arrays
+def _unreadable(path: Path, problem: str) -> MissingError:
+    converted = f': numpy.save("x.npy", numpy.genfromtxt("{path}", delimiter=",", skip_header=1))'
+    return MissingError(
+        f"{path} cannot be read as .npy or .npz: {problem}",
+        hint="Save plain numeric arrays with numpy.save or numpy.savez"
+        + (converted if "CSV" in problem else "."),
+    )
 
 
 def _find(path: str, root: Path | None, key: str) -> Path:
@@ -121,90 +276,73 @@ def _find(path: str, root: Path | None, key: str) -> Path:
     for candidate in tried:
         if is_there(candidate) and candidate.is_file():
             return candidate
-    raise MissingError(
-        f"data.{key} {path} was not found; looked at " + ", ".join(map(str, tried)),
-        hint=f"Give a full path, or name its folder with --data-root or {VARIABLE}.",
-    )
+    raise not_found(f"data.{key} {path} was not found", tried)
 
 
-def _named(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return examples under `x` or the split names, labels under `labels` or `<split>_labels`."""
-    if all(name in arrays for name in SPLITS):
-        names: list[str] = list(SPLITS)
-    elif "x" in arrays:
-        names = ["x"]
-    elif len(arrays) == 1:
-        names = list(arrays)
-    else:
+def _check_examples(what: str, header: Header) -> None:
+    shape, dtype = header.shape, header.dtype
+    if len(shape) < 2 or shape[0] < 3 or 0 in shape or dtype.kind not in "buif":
         raise UsageError(
-            f"{path} holds the arrays {', '.join(arrays)}: which are the examples?",
-            hint="Name them x, or train, validation and test; labels may be named labels.",
-        )
-    examples = {("x" if len(names) == 1 else name): arrays[name] for name in names}
-    for name, array in examples.items():
-        _refuse_odd(f"{path}: {name}", array)
-    if len({array.shape[1:] for array in examples.values()}) > 1:
-        shapes = {name: array.shape for name, array in examples.items()}
-        raise UsageError(f"{path}: the splits hold examples of different shapes: {shapes}")
-    labels = {name: array for name, array in arrays.items() if name.endswith("labels")}
-    return examples | labels
-
-
-def _refuse_odd(what: str, array: np.ndarray) -> None:
-    if array.ndim < 2 or array.shape[0] < 3 or array.size == 0 or array.dtype.kind not in "uif":
-        raise UsageError(
-            f"{what} has shape {array.shape} and type {array.dtype}; "
+            f"{what} has shape {shape} and type {dtype}; "
             "examples are numbers, one a row, at least 3 rows"
         )
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(array.astype(np.float32, copy=False)).all()
-    if not finite:
+
+
+def _check_labels(name: str, header: Header, count: int) -> None:
+    if header.shape[:1] != (count,) or header.dtype.kind not in "buif":
         raise UsageError(
-            f"{what} has values that are not finite (NaN, infinity, or too large for float32)"
+            f"{name} have shape {header.shape} and type {header.dtype}; "
+            f"{count} numbers are expected"
         )
 
 
-def _split(arrays: dict[str, np.ndarray], spec: Arrays) -> dict[str, Split]:
-    """Return the file's own splits, or deal the rows out in a fixed random order."""
-    if "x" not in arrays:
-        return {
-            name: Split(
-                _tensor(arrays[name]),
-                _labels(arrays.get(f"{name}_labels"), arrays[name]),
-                factors=_whole(arrays.get(f"{name}_factors")),
-            )
-            for name in SPLITS
-        }
-    x, labels = _tensor(arrays["x"]), _labels(arrays.get("labels"), arrays["x"])
-    factors = _whole(arrays.get("factors"))
-    order = torch.from_numpy(np.random.default_rng(spec.shuffle_seed).permutation(len(x)))
-    cut = held_out_shares(len(x), validation=spec.validation, test=spec.test)
-    parts = {name: order[part] for name, part in cut.items()}
-    return {name: Split(x, labels, factors=factors).part(rows) for name, rows in parts.items()}
+def _check_finite(what: str, array: np.ndarray, scale: Scale | None) -> None:
+    """Refuse values that are not finite in the type that they are scaled in."""
+    wide = np.float64 if scale == "standardize" else np.float32
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(array.astype(wide, copy=False)).all()
+    if not finite:
+        raise UsageError(
+            f"{what} has values that are not finite (NaN, infinity, or too large for "
+            f"{np.dtype(wide).name})"
+        )
 
 
-def _factors(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Return the factors of the examples, cut as these are.
 
     Raises:
         UsageError: they are no integers, or not a row an example.
     """
-    found = next(iter(_readable(path).values()))
-    names = [name for name in ("x", *SPLITS) if name in arrays]
-    count = sum(len(arrays[name]) for name in names)
-    if found.dtype.kind not in "ui" or found.ndim != 2 or len(found) != count or not found.size:
+    name = next(iter(_readable(path, read_headers)))
+    found = _readable(path, lambda file: read_arrays(file, [name]))[name]
+    count = sum(counts.values())
+    if not _is_whole(found) or found.ndim != 2 or len(found) != count or not found.size:
         raise UsageError(
             f"data.factors {path} has shape {found.shape} and type {found.dtype}; "
-            f"integers are expected, a row for each of {count} examples, a column a factor"
+            f"whole numbers are expected, a row for each of {count} examples, a column a factor"
         )
-    if names == ["x"]:
-        return {"factors": found}
-    cuts = np.cumsum([len(arrays[name]) for name in names])[:-1]
-    return {f"{n}_factors": part for n, part in zip(names, np.split(found, cuts), strict=True)}
+    cuts = np.cumsum(list(counts.values()))[:-1]
+    parts = np.split(found, cuts)
+    return {_factors_key(key): part for key, part in zip(counts, parts, strict=True)}
 
 
-def _whole(array: np.ndarray | None) -> Tensor | None:
-    return None if array is None else torch.from_numpy(array.astype(np.int64))
+def _is_whole(array: np.ndarray) -> bool:
+    """Tell whether all values are whole numbers, whatever their type."""
+    if array.dtype.kind != "f":
+        return array.dtype.kind in "bui"
+    return bool((np.isfinite(array) & (array == np.rint(array))).all())
+
+
+def _integers(array: np.ndarray | None, rows: np.ndarray | slice) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array[rows].astype(np.int64))
+
+
+def _labels(array: np.ndarray | None, rows: np.ndarray | slice) -> Tensor | None:
+    """Return labels as integers where they are whole, floating-point ones too."""
+    if array is None or _is_whole(array):
+        return _integers(array, rows)
+    return torch.from_numpy(array[rows].astype(np.float64))
 
 
 def _named_factors(split: Split) -> tuple[Factor, ...]:
@@ -213,40 +351,94 @@ def _named_factors(split: Split) -> tuple[Factor, ...]:
     return tuple(Factor(f"factor {column}", is_ordered=False) for column in range(columns))
 
 
-def _tensor(array: np.ndarray) -> Tensor:
-    """Return uint8 as it is and everything else as float32."""
-    kept = array if array.dtype == np.uint8 else array.astype(np.float32)
-    return torch.from_numpy(np.ascontiguousarray(kept))
+def _scaled(
+    path: Path, values: Mapping[SplitName, np.ndarray], scale: Scale | None
+) -> tuple[dict[SplitName, Stored], bool, str | None]:
+    """Apply `data.scale`: return what is stored, whether it is 8-bit images, and a remark.
 
+    Zeros and ones in 8 bits or booleans stay zeros and ones; they are stored as 0 and 255.
 
-def _labels(array: np.ndarray | None, examples: np.ndarray) -> Tensor | None:
-    if array is None:
-        return None
-    if array.shape[:1] != examples.shape[:1] or array.dtype.kind not in "uif":
+    Raises:
+        UsageError: the values do not fit the scale, or 8-bit ones may or may not be intensities.
+    """
+    lowest = min(array.min() for array in values.values())
+    highest = max(array.max() for array in values.values())
+    train = values["train"]
+    has_bytes = train.dtype == np.uint8
+    is_binary = train.dtype == np.bool_ or (has_bytes and highest <= 1 and scale is None)
+    if is_binary and scale in (None, "unit"):
+        stored = {n: _tensor(a.astype(np.uint8) * np.uint8(255)) for n, a in values.items()}
+        return stored, False, None
+    if has_bytes and scale is None and highest < HALF:
         raise UsageError(
-            f"labels have shape {array.shape} and type {array.dtype}; "
-            f"{examples.shape[0]} numbers are expected"
+            f"{path} has 8-bit values from {lowest} to {highest}: are they images of 256 levels, "
+            "or numbers of their own?",
+            hint="data.scale=unit divides images by 255, data.scale=none takes the numbers as "
+            "they are, data.scale=standardize gives them mean 0 and deviation 1.",
         )
-    plain = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
-    return torch.from_numpy(np.ascontiguousarray(plain))
-
-
-def _scaled(splits: dict[str, Split], scale: str | None) -> dict[str, Split]:
-    """Apply `data.scale`; constants of `standardize` come from the training split alone."""
-    train = splits["train"].stored
-    if scale == "unit" and train.dtype != torch.uint8:
-        raise UsageError(
-            "data.scale=unit is for 8-bit arrays (uint8)",
-            hint="Use data.scale=standardize or data.scale=none.",
-        )
-    if scale in (None, "unit"):
-        return splits
-    values = {name: split.stored.float() for name, split in splits.items()}
+    if scale == "unit" or (has_bytes and scale is None):
+        if not all(map(_is_whole, values.values())) or lowest < 0 or highest > 255:
+            raise UsageError(
+                "data.scale=unit is for 8-bit values, whole numbers from 0 to 255; "
+                f"{path} has {train.dtype} from {lowest:g} to {highest:g}",
+                hint="Use data.scale=standardize or data.scale=none.",
+            )
+        return {n: _tensor(a.astype(np.uint8)) for n, a in values.items()}, True, None
     if scale == "standardize":
-        spread, mean = torch.std_mean(values["train"], dim=0, correction=0)
-        spread = torch.where(spread > 0, spread, torch.ones_like(spread))
-        values = {name: (value - mean) / spread for name, value in values.items()}
-    return {
-        name: Split(values[name], split.labels, factors=split.factors)
-        for name, split in splits.items()
-    }
+        mean, deviation = moments(train)
+        return {n: standardized(a, mean, deviation) for n, a in values.items()}, False, None
+    return {n: _tensor(a.astype(np.float32)) for n, a in values.items()}, False, _lost(train)
+
+
+def moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each column in float64; a constant one has deviation 1.
+
+    The mean comes off before anything is squared, so that large offsets lose nothing.
+    """
+    mean = train.mean(axis=0, dtype=np.float64)
+    largest = np.maximum(train.max(axis=0) - mean, mean - train.min(axis=0))
+    is_constant = (train.min(axis=0) == train.max(axis=0)) | (largest == 0)
+    largest = np.where(is_constant, 1.0, largest)
+    squares = np.zeros_like(mean)
+    for rows in _chunks(train):
+        squares += (((rows - mean) / largest) ** 2).sum(axis=0)  # at most 1, so none overflows
+    return mean, np.where(is_constant, 1.0, largest * np.sqrt(squares / len(train)))
+
+
+def standardized(array: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> Stored:
+    """Return (array - mean) / deviation, computed in float64 and kept as float32."""
+    values = np.empty(array.shape, np.float32)
+    start = 0
+    for rows in _chunks(array):
+        values[start : start + len(rows)] = (rows - mean) / deviation
+        start += len(rows)
+    return _tensor(values)
+
+
+def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield rows as float64, a few at a time."""
+    for start in range(0, len(array), CHUNK):
+        yield array[start : start + CHUNK].astype(np.float64)
+
+
+def _lost(train: np.ndarray) -> str | None:
+    """Name the columns whose variation float32 does not hold, such as times in seconds."""
+    if (train.dtype.itemsize <= 4 and train.dtype.kind == "f") or train.dtype.itemsize < 4:
+        return None
+    mean, deviation = moments(train)
+    error = np.zeros_like(mean)
+    for rows in _chunks(train):
+        error = np.maximum(error, np.abs(rows.astype(np.float32) - rows).max(axis=0))
+    is_lost = (error > LOST * deviation) & (deviation > NOISE * np.abs(mean))
+    is_lost &= train.min(axis=0) != train.max(axis=0)
+    if not is_lost.any():
+        return None
+    columns = ", ".join(map(str, np.flatnonzero(is_lost)[:5]))
+    return (
+        f"float32 does not hold the differences within column {columns} (from 0), which are small "
+        "beside the values; data.scale=standardize keeps them"
+    )
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

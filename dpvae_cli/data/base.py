@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, final
@@ -91,7 +91,8 @@ class Dataset:
     `eight_bit` tells that values are 8-bit intensities in [0, 1] (bits per dimension make sense);
     `distance_to_manifold` is there where the noiseless data manifold is known; `note` names a
     subset or any other reason why numbers do not compare with published ones, or says that they do;
-    `factors` names the columns of its splits' factors.
+    `factors` names the columns of its splits' factors; `remarks` are said when training starts:
+    how splits were found, what was left out.
     """
 
     name: str
@@ -102,6 +103,12 @@ class Dataset:
     distance_to_manifold: Callable[[Examples], PerExample] | None = None
     note: str | None = None
     factors: tuple[Factor, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def contents(self) -> "Contents":
+        """Return the sizes of the splits, and the remarks."""
+        return Contents({name: len(self.split(name)) for name in SPLITS}, self.remarks)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -120,6 +127,25 @@ class Dataset:
         return digest.hexdigest()
 
 
+@final
+@dataclass(frozen=True)
+class Contents:
+    """How many examples each split has, and what is to be said of how they were found."""
+
+    sizes: Mapping[SplitName, int]
+    remarks: tuple[str, ...] = ()
+
+    @staticmethod
+    def of_slices(parts: Mapping[str, slice]) -> "Contents":
+        """Count what `hold_out` gives to each split."""
+        return Contents({name: parts[name].stop - parts[name].start for name in SPLITS})
+
+    def __str__(self) -> str:
+        """Return the counts, as in "80 training, 10 validation and 10 test examples"."""
+        train, validation, test = (f"{self.sizes[name]:,}" for name in SPLITS)
+        return f"{train} training, {validation} validation and {test} test examples"
+
+
 class DataSpec(Spec, ABC):
     """A recipe's `data` section; `knows_manifold` tells that distances to it can be measured.
 
@@ -133,6 +159,14 @@ class DataSpec(Spec, ABC):
     @abstractmethod
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Return the shape of one example, reading as little as possible."""
+
+    @abstractmethod
+    def contents(self, root: Path | None = None) -> Contents:
+        """Return the sizes of the splits, reading as little as possible and downloading nothing.
+
+        Raises:
+            MissingError: the data is not there.
+        """
 
     @abstractmethod
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
@@ -185,12 +219,17 @@ def binarized(split: Split, how: Binarize | None, name: SplitName) -> Split:
 
     The fixed draws are a function of the example, its place and `name` alone: every run, machine
     and version has the same ones.
+
+    Raises:
+        UsageError: values lie outside [0, 1], or all training values would be the same.
     """
     if how is None:
         return split
     values = _as_float(split.stored)
     _refuse_outside_unit_interval(values)
     zeros_and_ones = values > 0.5 if how == "threshold" else _drawn_once(split.stored, name)
+    if name == "train":
+        _check_varies(values, zeros_and_ones, how)
     fixed = zeros_and_ones.to(torch.uint8) * 255
     grey = split.stored if how == "dynamic" else None
     return Split(fixed, split.labels, grey, split.factors)
@@ -217,5 +256,18 @@ def _refuse_outside_unit_interval(values: Tensor) -> None:
     if low < 0 or high > 1:
         raise UsageError(
             f"data.binarize needs values in [0, 1], the data has {low:g} to {high:g}",
-            hint="Scale the data first (data.scale=unit for 8-bit images).",
+            hint="Scale the data first: data.scale=unit divides 8-bit images by 255; divide others "
+            "by their largest value.",
         )
+
+
+def _check_varies(values: Tensor, zeros_and_ones: Tensor, how: Binarize) -> None:
+    """Refuse binarised training data of one value only."""
+    ones = int(zeros_and_ones.sum())
+    if 0 < ones < zeros_and_ones.numel():
+        return
+    raise UsageError(
+        f"data.binarize={how} makes every training value {1 if ones else 0}: the data has values "
+        f"from {float(values.min()):g} to {float(values.max()):g}",
+        hint="Scale the data to [0, 1] first. Arrays of 0 and 1 need no data.binarize.",
+    )

@@ -6,7 +6,7 @@ from typing import Literal, final
 import numpy as np
 import torch
 
-from dpvae_cli.data.base import Dataset, DataSpec, Split, SplitName, binarized
+from dpvae_cli.data.base import Contents, Dataset, DataSpec, Split, SplitName, binarized
 from dpvae_cli.data.locations import VARIABLE, candidates, first_with
 from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation.errors import MissingError
@@ -39,6 +39,11 @@ class BinarizedMnist(DataSpec):
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Return (1, 28, 28)."""
         return (1, 28, 28)
+
+    def contents(self, root: Path | None = None) -> Contents:
+        """Return 50,000, 10,000 and 10,000, where the files are there."""
+        _find(root)
+        return Contents(IMAGES)
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the three files from one folder."""

@@ -9,10 +9,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import SPLITS, Dataset, DataSpec, Split, SplitName, held_out_shares
+from dpvae_cli.data.base import (
+    SPLITS,
+    Contents,
+    Dataset,
+    DataSpec,
+    Split,
+    SplitName,
+    held_out_shares,
+)
 from dpvae_cli.data.locations import VARIABLE, candidates
 from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
-from dpvae_cli.data.pictures import CropError, Preparation, picture_names, single_picture
+from dpvae_cli.data.pictures import CropError, Preparation, find_pictures, single_picture
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.strangers import read_text
 
@@ -48,10 +56,19 @@ class Celeba(DataSpec):
         """Return (3, size, size)."""
         return (3, self.size, self.size)
 
+    def contents(self, root: Path | None = None) -> Contents:
+        """Count the files; none is opened."""
+        base = _find(root)
+        found = find_pictures(base / IMAGES)
+        parts, notes = _split(base, found.names)
+        remarks = notes if found.remark is None else [*notes, found.remark]
+        return Contents({name: len(part) for name, part in parts.items()}, tuple(remarks))
+
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the faces, decoded once into the cache; nothing is ever downloaded."""
         base = _find(root)
-        names = picture_names(base / IMAGES)
+        found = find_pictures(base / IMAGES)
+        names = found.names
         chosen, notes = _split(base, names)
         source = Source("celeba", base / IMAGES, chosen, self._preparation())
         try:
@@ -75,6 +92,7 @@ class Celeba(DataSpec):
             test=splits["test"],
             eight_bit=True,
             note=note,
+            remarks=() if found.remark is None else (found.remark,),
         )
 
     def picture(self, path: Path) -> Split:

@@ -8,6 +8,7 @@ import torch
 
 from dpvae_cli.data.base import (
     Binarize,
+    Contents,
     Dataset,
     DataSpec,
     Fraction,
@@ -18,7 +19,7 @@ from dpvae_cli.data.base import (
 from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation.randomness import stream
 
-LEVELS = 16
+COUNT, LEVELS = 1_797, 16
 
 
 @final
@@ -42,6 +43,12 @@ class Digits(DataSpec):
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Return (1, 8, 8)."""
         return (1, 8, 8)
+
+    def contents(self, root: Path | None = None) -> Contents:
+        """Return the shares of 1,797."""
+        return Contents.of_slices(
+            held_out_shares(COUNT, validation=self.validation, test=self.test)
+        )
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the digits that come with scikit-learn."""

@@ -11,10 +11,20 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dpvae_cli.data.base import Dataset, DataSpec, Factor, Fraction, Split, binarized
+from dpvae_cli.data.base import (
+    Contents,
+    Dataset,
+    DataSpec,
+    Factor,
+    Fraction,
+    Split,
+    binarized,
+    held_out_shares,
+)
 from dpvae_cli.data.factors import dealing_order, dealt
 from dpvae_cli.data.locations import VARIABLE, candidates, first_with
 from dpvae_cli.data.pictures import Preparation, single_picture
+from dpvae_cli.foundation.array_files import read_headers
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.files import DAMAGED
 from dpvae_cli.foundation.progress import tell
@@ -59,16 +69,25 @@ class Dsprites(DataSpec):
         """Return (1, 64, 64)."""
         return (1, SIDE, SIDE)
 
+    def contents(self, root: Path | None = None) -> Contents:
+        """Return the shares of the pictures that are drawn from the file."""
+        path = _find(root)
+        try:
+            shape = read_headers(path)["latents_classes"].shape
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        count = min(self.images or shape[0], shape[0])
+        return Contents.of_slices(
+            held_out_shares(count, validation=self.validation, test=self.test)
+        )
+
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Unpack the file block by block and keep what was drawn; nothing in it can execute."""
         path = _find(root)
         try:
             images, factors, count = _read(path, self.images)
         except UNREADABLE as error:
-            raise MissingError(
-                f"{path} cannot be read as dSprites: {error}",
-                hint=f"Fetch {FILE} again from its authors.",
-            ) from error
+            raise _unreadable(path, error) from error
         splits = dealt(images, factors, validation=self.validation, test=self.test, label=SHAPE)
         return Dataset(
             "dsprites",
@@ -83,6 +102,13 @@ class Dsprites(DataSpec):
         """Return the picture's centre square in grey, resized to 64x64, cut at 1/2."""
         grey = single_picture(path, Preparation(None, SIDE, "grey"))
         return binarized(grey, "threshold", "test")
+
+
+def _unreadable(path: Path, error: Exception) -> MissingError:
+    return MissingError(
+        f"{path} cannot be read as dSprites: {error}",
+        hint=f"Fetch {FILE} again from its authors.",
+    )
 
 
 def _find(root: Path | None) -> Path:

@@ -2,14 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, final
 
 from pydantic import Field
 
 from dpvae_cli.data.base import (
     SPLITS,
+    Contents,
     Dataset,
     DataSpec,
     Fraction,
@@ -17,19 +18,34 @@ from dpvae_cli.data.base import (
     SplitName,
     held_out_shares,
 )
-from dpvae_cli.data.locations import VARIABLE, data_root
+from dpvae_cli.data.locations import data_root, not_found
 from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
-from dpvae_cli.data.pictures import Colour, Preparation, picture_names, single_picture
+from dpvae_cli.data.pictures import (
+    MAX_PIXELS,
+    Colour,
+    Preparation,
+    find_pictures,
+    single_picture,
+)
+from dpvae_cli.data.split_names import split_alike, split_called
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.strangers import expanded, is_there
+
+Parts = dict[SplitName, list[str]]
+HINT = (
+    "Repair or remove them, or leave them out with data.on_error=skip. "
+    "data.max_pixels=N allows larger pictures."
+)
+WAY_OUT = "If they are not splits: data.splits=deal deals all pictures to the splits anew."
 
 
 @final
 class Folder(DataSpec):
     """Pictures of any sizes, cut to a centre square and resized.
 
-    The folders train, validation and test in it, where there are all three, are the splits. Else
-    the pictures are dealt out in an order drawn from their names, the same everywhere.
+    Folders in it that are called train, validation (val, valid, dev) and test, in any case, are
+    the splits; of these, validation or test may be missing and is dealt from train. Else all the
+    pictures are dealt out. The order is drawn from their names, the same everywhere.
     """
 
     kind: Literal["folder"] = "folder"
@@ -45,6 +61,10 @@ class Folder(DataSpec):
     """Share held out for validation where the folder has no splits."""
     test: Fraction = 0.1
     """Share held out for testing where the folder has no splits."""
+    splits: Literal["auto", "deal"] = "auto"
+    """`auto` takes folders called like splits as such; `deal` takes all pictures as one heap."""
+    max_pixels: Annotated[int, Field(ge=1, le=2**31 - 1)] = MAX_PIXELS
+    """Pixels of a picture beyond which it is taken for a decompression bomb."""
     on_error: OnError = "refuse"
     """What files that cannot be read do: `refuse` names them and stops, `skip` leaves them out."""
 
@@ -52,24 +72,27 @@ class Folder(DataSpec):
         """Return (3, size, size), or (1, size, size) for grey."""
         return self._preparation().shape
 
+    def contents(self, root: Path | None = None) -> Contents:
+        """Count the files; none is opened."""
+        parts, remarks = self._parts(_find(self.path, root))
+        return Contents({name: len(part) for name, part in parts.items()}, remarks)
+
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the pictures, decoded once into the cache."""
         folder = _find(self.path, root)
-        source = Source(
-            folder.name or "folder",
-            folder,
-            self._split(folder, picture_names(folder)),
-            self._preparation(),
-        )
+        chosen, remarks = self._parts(folder)
+        name = folder.name or "folder"
+        source = Source(name, folder, chosen, self._preparation(), hint=HINT)
         parts, skipped = load_parts(source, on_error=self.on_error)
         splits = {name: Split(part.stored) for name, part in parts.items()}
         return Dataset(
-            source.name,
+            name,
             train=splits["train"],
             validation=splits["validation"],
             test=splits["test"],
             eight_bit=True,
             note=left_out(skipped),
+            remarks=remarks,
         )
 
     def picture(self, path: Path) -> Split:
@@ -77,14 +100,26 @@ class Folder(DataSpec):
         return single_picture(path, self._preparation())
 
     def _preparation(self) -> Preparation:
-        return Preparation(self.crop, self.size, self.colour)
+        return Preparation(self.crop, self.size, self.colour, self.max_pixels)
 
-    def _split(self, folder: Path, names: Sequence[str]) -> dict[SplitName, list[str]]:
-        if all((folder / split).is_dir() for split in SPLITS):
-            return _own_splits(folder, names)
-        dealt = sorted(names, key=_draw)
-        cut = held_out_shares(len(names), validation=self.validation, test=self.test)
-        return {split: dealt[cut[split]] for split in SPLITS}
+    def _parts(self, folder: Path) -> tuple[Parts, tuple[str, ...]]:
+        """Return the names of each split's pictures, and what is to be said about it."""
+        found = find_pictures(folder)
+        remarks = [] if found.remark is None else [found.remark]
+        shares = {"validation": self.validation, "test": self.test}
+        if self.splits == "deal":
+            return _dealt(found.names, shares), tuple(remarks)
+        splits = _split_folders(folder)
+        if not splits:
+            _check_no_splits(folder, found.names)
+            return _dealt(found.names, shares), tuple(remarks)
+        parts = _own_splits(folder, splits, found.names)
+        remarks.append(f"splits are the folders {', '.join(splits.values())}")
+        missing = {split: share for split, share in shares.items() if split not in splits}
+        if missing:
+            parts |= _dealt(parts["train"], missing)
+            remarks.append(f"{' and '.join(missing)} is dealt from {splits['train']}")
+        return {split: parts[split] for split in SPLITS}, tuple(remarks)
 
 
 def _find(path: str, root: Path | None) -> Path:
@@ -92,10 +127,7 @@ def _find(path: str, root: Path | None) -> Path:
     for candidate in tried:
         if is_there(candidate) and candidate.is_dir():
             return candidate.resolve()
-    raise MissingError(
-        f"data.path {path} is no folder; looked at " + ", ".join(map(str, tried)),
-        hint=f"Give a full path, or name the folder above it with --data-root or {VARIABLE}.",
-    )
+    raise not_found(f"data.path {path} is not a folder", tried)
 
 
 def _draw(name: str) -> tuple[bytes, str]:
@@ -103,14 +135,77 @@ def _draw(name: str) -> tuple[bytes, str]:
     return (hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), name)
 
 
-def _own_splits(folder: Path, names: Sequence[str]) -> dict[SplitName, list[str]]:
-    parts = {split: [n for n in names if n.startswith(f"{split}/")] for split in SPLITS}
+def _dealt(names: Sequence[str], shares: Mapping[str, float]) -> Parts:
+    """Return the names dealt to splits of these shares; the others are for training."""
+    order = sorted(names, key=_draw)
+    cut = held_out_shares(len(order), **shares)
+    return {split: order[cut[split]] for split in SPLITS if split in cut}
+
+
+def _split_folders(folder: Path) -> dict[SplitName, str]:
+    """Return the folders that are called like splits, by split.
+
+    Raises:
+        UsageError: two are of the same split, or there is none to train on.
+    """
+    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    splits: dict[SplitName, str] = {}
+    for name in folders:
+        if (split := split_called(name)) is None:
+            continue
+        if split in splits:
+            raise UsageError(
+                f"{folder} has two folders for the {split} split, {splits[split]} and {name}",
+                hint=f"Join them, or rename one. {WAY_OUT}",
+            )
+        splits[split] = name
+    if splits and "train" not in splits:
+        raise UsageError(
+            f"{folder} has a folder {next(iter(splits.values()))}, and none called train",
+            hint=f"Name the folder of training pictures train. {WAY_OUT}",
+        )
+    return {split: splits[split] for split in SPLITS if split in splits}
+
+
+def _own_splits(folder: Path, splits: Mapping[SplitName, str], names: Sequence[str]) -> Parts:
+    parts = {
+        split: [name for name in names if name.startswith(f"{own}/")]
+        for split, own in splits.items()
+    }
     if empty := [split for split, part in parts.items() if not part]:
-        raise MissingError(f"{folder / empty[0]} holds no pictures")
+        raise MissingError(
+            f"{folder / splits[empty[0]]} holds no pictures",
+            hint=f"Without that folder {empty[0]} pictures are dealt from the training ones.",
+        )
     if outside := sorted(set(names) - {name for part in parts.values() for name in part}):
         raise UsageError(
-            f"{folder} has folders train, validation and test, but {len(outside):,} pictures lie "
-            f"outside of them, {outside[0]} for one",
-            hint="Move them into one of the three, or the three into a folder of their own.",
+            f"{folder} has the folders {', '.join(splits.values())}, which are called like splits, "
+            f"but {len(outside):,} pictures lie outside of them, {outside[0]} for one",
+            hint=f"Move them. {WAY_OUT}",
         )
     return parts
+
+
+def _check_no_splits(folder: Path, names: Sequence[str]) -> None:
+    """Refuse folders that look like splits and are not taken: images/train, val2017.
+
+    Raises:
+        UsageError: there are folders of two splits or more.
+    """
+    alike: dict[int, dict[SplitName, PurePosixPath]] = {}  # by depth
+    for parent in sorted({parent for name in names for parent in PurePosixPath(name).parents}):
+        if (split := split_alike(parent.name)) is not None:
+            alike.setdefault(len(parent.parts), {}).setdefault(split, parent)
+    places = next((places for places in alike.values() if len(places) > 1), {})
+    if not places:
+        return
+    above = {place.parent for place in places.values()}
+    are_named = all(split_called(place.name) for place in places.values())
+    hint = "Rename them train, validation and test."
+    if len(above) == 1 and are_named:
+        hint = f"Give data.path={folder / above.pop()}."
+    raise UsageError(
+        f"{folder}: the folders {', '.join(map(str, places.values()))} look like splits, and "
+        "would not be taken as such",
+        hint=f"{hint} {WAY_OUT}",
+    )

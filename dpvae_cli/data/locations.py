@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.strangers import expanded
 
 VARIABLE = "DPVAE_DATA"
@@ -37,3 +38,13 @@ def first_with(folders: Sequence[Path], files: Iterable[str]) -> Path | None:
     """Return the first folder that has any of the files."""
     names = tuple(files)
     return next((f for f in folders if any((f / name).is_file() for name in names)), None)
+
+
+def not_found(problem: str, tried: Sequence[Path]) -> MissingError:
+    """Return the error for a path of the recipe's that names nothing, with the places in full."""
+    places = ", ".join(str(path.absolute()) for path in tried)
+    return MissingError(
+        f"{problem}; looked at {places}",
+        hint=f"A relative path starts from the working folder, {Path.cwd()}, wherever the recipe "
+        f"lies. Give a full path, or name the data's folder with --data-root or {VARIABLE}.",
+    )

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import Binarize, Dataset, DataSpec, Split, binarized, hold_out
+from dpvae_cli.data.base import Binarize, Contents, Dataset, DataSpec, Split, binarized, hold_out
 from dpvae_cli.data.locations import VARIABLE, candidates, first_with
 from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation import download as downloads
@@ -49,6 +49,13 @@ class Mnist(DataSpec):
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Return (1, 28, 28)."""
         return (1, 28, 28)
+
+    def contents(self, root: Path | None = None) -> Contents:
+        """Count the labels."""
+        folder = _find(root, download=False)
+        count, test = (len(_read_idx(folder / FILES[name][1])) for name in ("train", "test"))
+        parts = hold_out(count, validation=self.validation)
+        return Contents.of_slices(parts | {"test": slice(0, test)})
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the four files; those that are missing are downloaded where it is allowed."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import Dataset, DataSpec, Split
+from dpvae_cli.data.base import Contents, Dataset, DataSpec, Split
 from dpvae_cli.data.pictures import no_picture
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, PerExample
@@ -58,6 +58,10 @@ class Moons(DataSpec):
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Return (2,)."""
         return (2,)
+
+    def contents(self, root: Path | None = None) -> Contents:
+        """Return the numbers of points."""
+        return Contents({"train": self.train, "validation": self.validation, "test": self.test})
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Draw the three splits; nothing is read."""

@@ -20,7 +20,13 @@ from filelock import FileLock
 
 from dpvae_cli.data.base import SplitName
 from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
-from dpvae_cli.data.pictures import Preparation, Square, UnreadableError, read_picture
+from dpvae_cli.data.pictures import (
+    Preparation,
+    Square,
+    UnreadableError,
+    pixel_limit,
+    read_picture,
+)
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.files import remove_leftovers, write_atomically, write_json
 from dpvae_cli.foundation.progress import tell
@@ -54,12 +60,14 @@ class Source:
         parts: their names, relative to the folder, by split; the cache keeps this order, so that
             each split is one piece of it.
         preparation: what is done to each.
+        hint: what to do about pictures that cannot be read.
     """
 
     name: str
     folder: Path
     parts: Mapping[SplitName, Sequence[str]]
     preparation: Preparation
+    hint: str = "Repair or remove them, or leave them out with data.on_error=skip."
 
     @property
     def names(self) -> list[str]:
@@ -102,7 +110,8 @@ def load_parts(
         found = _cached(path, source)
         if found is None:
             remove_leftovers(path)  # of one who was killed at it: gigabytes perhaps
-            _decode(path, source, on_error)
+            with pixel_limit(source.preparation.max_pixels):
+                _decode(path, source, on_error)
             found = _cached(path, source)
     assert found is not None
     stored, skipped = found
@@ -203,7 +212,7 @@ def _refuse(source: Source, skipped: Mapping[str, str], on_error: OnError) -> No
     raise MissingError(
         f"{len(skipped):,} of {len(source.names):,} pictures in {source.folder} cannot be read:\n"
         + "\n".join(listed),
-        hint="Repair or remove them, or leave them out with data.on_error=skip.",
+        hint=source.hint,
     )
 
 

@@ -1,8 +1,13 @@
 """Pictures in a folder: find them, and read one as a square of bytes."""
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Literal, final
 
@@ -17,13 +22,19 @@ from dpvae_cli.foundation.errors import MissingError, UsageError
 Colour = Literal["rgb", "grey"]
 Square = UInt8[np.ndarray, "channels size size"]
 
-# named one by one: Pillow would also start other programs for some formats (EPS: Ghostscript)
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
+# Named one by one: Pillow would also start other programs for some formats (EPS: Ghostscript).
+# Icons are left out. TGA has no mark at its beginning, so it is tried last.
+FORMATS = (
+    *("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000"),
+    *("HEIF", "JXL", "DDS", "IM", "MSP", "PCX", "PSD", "QOI", "SGI", "SUN", "XBM", "XPM", "TGA"),
 )
+"""Formats that are read where this Pillow has a decoder for them, or a plugin registered one."""
+PLUGIN = "pillow_heif"
+HEIC = frozenset((".heic", ".heif", ".hif"))
 MAX_PIXELS = 89_478_485
 """A picture with more pixels is taken for a decompression bomb (Pillow warns from here on)."""
+LISTED = 8
+"""So many kinds of files that are no pictures are named."""
 MODES = {"rgb": "RGB", "grey": "L"}
 
 
@@ -36,11 +47,13 @@ class Preparation:
         crop: pixels; None takes the largest square that fits.
         size: side of the result, pixels.
         colour: rgb or grey.
+        max_pixels: of a picture; a larger one is taken for a decompression bomb.
     """
 
     crop: int | None
     size: int
     colour: Colour
+    max_pixels: int = MAX_PIXELS
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,29 +78,77 @@ class CropError(UsageError):
         self.name, self.crop, self.width, self.height = name, crop, width, height
 
 
-def picture_names(folder: Path) -> list[str]:
-    """Return the sorted names, relative to `folder`, of all files in it that end like pictures.
+@final
+@dataclass(frozen=True)
+class FolderContents:
+    """The pictures of a folder, by sorted names relative to it, and the endings of other files."""
+
+    names: list[str]
+    others: Mapping[str, int]
+
+    @property
+    def remark(self) -> str | None:
+        """Return how many files are left out, and of which endings."""
+        if not self.others:
+            return None
+        ranked = sorted(self.others.items(), key=lambda pair: (-pair[1], pair[0]))
+        counts = [f"{count:,} {suffix or 'without an ending'}" for suffix, count in ranked[:LISTED]]
+        if len(ranked) > LISTED:
+            counts.append(f"{sum(count for _, count in ranked[LISTED:]):,} others")
+        needed = ""
+        if HEIC & set(self.others):
+            needed = " (HEIC pictures are read where the package pillow-heif is installed)"
+        return f"files left out, which do not end like pictures: {', '.join(counts)}{needed}"
+
+
+@cache
+def formats() -> frozenset[str]:
+    """Return the formats that are read here, after Pillow and its plugin have registered theirs."""
+    with suppress(ImportError):
+        import_module(PLUGIN).register_heif_opener()
+    Image.init()
+    return frozenset(format for format in FORMATS if format in Image.OPEN)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Return the endings of files that are read, in lower case."""
+    known = formats() | {"MPO"}  # which the decoder of JPEG reads
+    return frozenset(suffix for suffix, format in Image.EXTENSION.items() if format in known)
+
+
+def find_pictures(folder: Path) -> FolderContents:
+    """Find the files in a folder that end like pictures, and count the others by their endings.
 
     Subfolders are searched; links to folders are followed, each folder once. Names that begin with
-    a dot are no pictures.
+    a dot are neither.
 
     Raises:
-        MissingError: there are none, or a folder cannot be listed.
+        MissingError: there are no pictures, or a folder cannot be listed.
     """
+    names, others = [], Counter[str]()
     try:
-        names = sorted(path.relative_to(folder).as_posix() for path in _walk(folder, set()))
+        for path in _walk(folder, set()):
+            if path.suffix.lower() in suffixes():
+                names.append(path.relative_to(folder).as_posix())
+            elif path.is_file():
+                others[path.suffix.lower()] += 1
     except OSError as error:
         raise MissingError(
             f"{error.filename or folder} cannot be listed: {error.strerror or error}"
         ) from error
+    contents = FolderContents(sorted(names), others)
     if not names:
+        remark = "" if contents.remark is None else f"; {contents.remark}"
         raise MissingError(
-            f"{folder} holds no pictures", hint=f"They end in {', '.join(sorted(SUFFIXES))}."
+            f"{folder} holds no pictures{remark}",
+            hint=f"They end in {', '.join(sorted(suffixes()))}.",
         )
-    return names
+    return contents
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Yield all files."""
     status = folder.stat()
     if (status.st_dev, status.st_ino) in seen:  # a link back to where we are
         return
@@ -100,8 +161,21 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         path = Path(entry.path)
         if path.is_dir():
             yield from _walk(path, seen)
-        elif path.suffix.lower() in SUFFIXES:
+        else:
             yield path
+
+
+@contextmanager
+def pixel_limit(limit: int) -> Iterator[None]:
+    """Let Pillow, whose own limit is one for all threads, open pictures of so many pixels."""
+    before = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by name
+        Image.MAX_IMAGE_PIXELS = limit
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def read_picture(path: Path, preparation: Preparation) -> Square:
@@ -114,7 +188,7 @@ def read_picture(path: Path, preparation: Preparation) -> Square:
         CropError: it is smaller than the crop.
     """
     try:
-        with _opened(path) as image:
+        with _opened(path, preparation.max_pixels) as image:
             square = _squared(ImageOps.exif_transpose(image), path.name, preparation)
     except (UnreadableError, CropError):
         raise
@@ -130,7 +204,8 @@ def single_picture(path: Path, preparation: Preparation) -> Split:
         UsageError: it cannot be read, or is smaller than the crop.
     """
     try:
-        square = read_picture(path, preparation)
+        with pixel_limit(preparation.max_pixels):
+            square = read_picture(path, preparation)
     except UnreadableError as error:
         raise UsageError(f"{path} cannot be read as a picture: {error}") from error
     except CropError as error:
@@ -150,22 +225,26 @@ def no_picture(kind: str, path: Path) -> UsageError:
     )
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(path: Path, max_pixels: int) -> Image.Image:
     """Open a picture without reading its pixels; refuse what is none and what is too large."""
     if not path.is_file():
         raise UnreadableError("no file, or a broken link")
     if path.stat().st_size == 0:
         raise UnreadableError("the file is empty")
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(path, formats=[f for f in FORMATS if f in formats()])
     except UnidentifiedImageError as error:
         raise UnreadableError("no picture in a known format") from error
     except Image.DecompressionBombError as error:
-        raise UnreadableError("a decompression bomb: far too many pixels") from error
-    if image.width * image.height > MAX_PIXELS:
+        raise UnreadableError(
+            f"a decompression bomb: more than twice {max_pixels:,} pixels, the limit"
+        ) from error
+    if (pixels := image.width * image.height) > max_pixels:
         size = f"{image.width}x{image.height}"
         image.close()
-        raise UnreadableError(f"a decompression bomb: {size} pixels, {MAX_PIXELS:,} is the limit")
+        raise UnreadableError(
+            f"a decompression bomb: {size} = {pixels:,} pixels, {max_pixels:,} is the limit"
+        )
     return image
 
 

@@ -5,7 +5,7 @@ are our own.
 """
 
 from collections.abc import Callable
-from math import pi
+from math import pi, prod
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, final
 
@@ -13,7 +13,16 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dpvae_cli.data.base import Dataset, DataSpec, Factor, Fraction, Split, binarized
+from dpvae_cli.data.base import (
+    Contents,
+    Dataset,
+    DataSpec,
+    Factor,
+    Fraction,
+    Split,
+    binarized,
+    held_out_shares,
+)
 from dpvae_cli.data.factors import combinations, dealing_order, dealt
 from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation.shapes import Stored
@@ -70,6 +79,13 @@ class Sprites(DataSpec):
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Return (1, 64, 64)."""
         return (1, SIDE, SIDE)
+
+    def contents(self, root: Path | None = None) -> Contents:
+        """Return the shares of all combinations."""
+        count = prod(self.sizes().values())
+        return Contents.of_slices(
+            held_out_shares(count, validation=self.validation, test=self.test)
+        )
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Draw every combination; nothing is read."""

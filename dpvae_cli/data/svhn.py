@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpvae_cli.data.base import Dataset, DataSpec, Fraction, Split, held_out_shares
+from dpvae_cli.data.base import Contents, Dataset, DataSpec, Fraction, Split, held_out_shares
 from dpvae_cli.data.locations import VARIABLE, candidates, first_with
 from dpvae_cli.data.pictures import Preparation, single_picture
 from dpvae_cli.foundation import download as downloads
@@ -35,11 +35,18 @@ class Svhn(DataSpec):
         """Return (3, 32, 32)."""
         return (3, 32, 32)
 
+    def contents(self, root: Path | None = None) -> Contents:
+        """Count the images by the files' headers."""
+        folder = _find(root, self._needed(), download=False)
+        counts = {name: _count(folder / _file(name)) for name in self._needed()}
+        parts = held_out_shares(counts["train"], validation=self.validation)
+        train = slice(0, parts["train"].stop + counts.get("extra", 0))
+        return Contents.of_slices(parts | {"train": train, "test": slice(0, counts["test"])})
+
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the files; those that are missing are downloaded where it is allowed."""
-        needed = ("train", "test", "extra") if self.extra else ("train", "test")
-        folder = _find(root, needed, download=download)
-        read = {name: _read(folder / _file(name)) for name in needed}
+        folder = _find(root, self._needed(), download=download)
+        read = {name: _read(folder / _file(name)) for name in self._needed()}
         images, labels = read["train"]
         parts = held_out_shares(len(images), validation=self.validation)
         splits = {name: Split(images[part], labels[part]) for name, part in parts.items()}
@@ -58,6 +65,9 @@ class Svhn(DataSpec):
     def picture(self, path: Path) -> Split:
         """Return the picture's centre square in colour, resized to 32x32."""
         return single_picture(path, Preparation(None, 32, "rgb"))
+
+    def _needed(self) -> tuple[str, ...]:
+        return ("train", "test", "extra") if self.extra else ("train", "test")
 
 
 def _file(name: str) -> str:
@@ -114,6 +124,16 @@ def _download(folder: Path, name: str) -> None:
             hint="Start again to go on with what has arrived, or "
             f"put {url} there, or name another folder with --data-root or {VARIABLE}.",
         ) from error
+
+
+def _count(path: Path) -> int:
+    """Return how many images a file holds, by its header."""
+    from scipy.io import whosmat  # noqa: PLC0415 - slow, and only SVHN needs it
+
+    try:
+        return int({name: shape for name, shape, _ in whosmat(path)}["X"][-1])
+    except Exception as error:  # scipy met with a damaged file raises all kinds of errors
+        raise MissingError(f"{path} cannot be read as SVHN's .mat file: {error}") from error
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:

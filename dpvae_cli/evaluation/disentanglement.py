@@ -20,7 +20,7 @@ from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, FactorValues, Indices
 from dpvae_cli.mathematics import disentanglement as scores
-from dpvae_cli.mathematics.estimates import mean_and_error
+from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 
 BINS = 20
 VOTES, BATCH = 800, 100
@@ -245,4 +245,5 @@ def _result(
         seed=subject.seed,
         split="train",
         details={"repeats": repeats.tolist(), "factors": names, "by_factor": by_factor},
+        error_terms={"value": error_terms_of_mean(repeats)},
     )

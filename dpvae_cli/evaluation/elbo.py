@@ -11,7 +11,7 @@ from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.estimates import Estimate, mean_and_error
+from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import encode, reconstruction
@@ -73,44 +73,41 @@ def elbo(subject: Subject) -> list[Result]:
         "kl": parts.kl,
     }
     return [
-        _result(subject, name, mean_and_error(values), len(values), evaluation.split)
-        for name, values in held_out.items()
+        _result(subject, name, values, evaluation.split) for name, values in held_out.items()
     ] + _decomposition(subject)
 
 
 def _decomposition(subject: Subject) -> list[Result]:
-    samples = subject.evaluation.samples
     found = decompose_kl(
         subject.model,
         subject.aggregate,
-        samples=samples,
+        samples=subject.evaluation.samples,
         generator=subject.generator("elbo"),
         progress=subject.progress,
-    ).means()
-    details = {"components": len(subject.aggregate), "training_kl": found.pop("kl")._asdict()}
+    ).terms()
+    training_kl = mean_and_error(found.pop("kl"))
+    details = {"components": len(subject.aggregate), "training_kl": training_kl._asdict()}
     if not subject.model.prior.factorises:
         del found["dimension_wise_kl"]
-    return [
-        _result(subject, name, estimate, samples, "train", details)
-        for name, estimate in found.items()
-    ]
+    return [_result(subject, name, values, "train", details) for name, values in found.items()]
 
 
 def _result(
     subject: Subject,
     metric: str,
-    estimate: Estimate,
-    samples: int,
+    values: PerExample,
     split: str,
     details: dict[str, Any] | None = None,
 ) -> Result:
+    estimate = mean_and_error(values)
     return Result(
         metric=metric,
         value=estimate.value,
         standard_error=estimate.standard_error,
         unit="nats per example",
-        samples=samples,
+        samples=len(values),
         seed=subject.seed,
         split=split,
         details=details or {},
+        error_terms={"value": error_terms_of_mean(values)},
     )

@@ -8,6 +8,7 @@ unbiased at any number of samples. `fid_lp` asks it of samples where q(z) has po
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics, feature_statistics
@@ -16,7 +17,7 @@ from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes
-from dpvae_cli.mathematics.estimates import mean_and_error
+from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 from dpvae_cli.mathematics.frechet import frechet_distance
 from dpvae_cli.mathematics.kernel_distance import mean_over_subsets, mmd_of_subsets, subset_size
 from dpvae_cli.sampling.encodings import decode
@@ -74,9 +75,12 @@ def kid(subject: Subject) -> list[Result]:
     drawn = [_rows(statistics) for statistics in _prior_sets(subject, "kid")]
     size = subset_size(min(len(drawn[0]), len(reference)))
     values = [mmd_of_subsets(rows, reference, size=size) for rows in drawn]
-    found = mean_over_subsets(torch.stack(values).mean(dim=0), size=size)
+    by_subset = torch.stack(values).mean(dim=0)
+    found = mean_over_subsets(by_subset, size=size)
     details = {"subset_size": found.subset_size, "subsets": found.subsets}
-    return [_result(subject, "kid", found.value, found.standard_error, "no unit", details)]
+    return [
+        _result(subject, "kid", found.value, found.standard_error, by_subset, "no unit", details)
+    ]
 
 
 def _prepare(subject: Subject, metric: Metric) -> None:
@@ -145,7 +149,8 @@ def _frechet_result(
     subject: Subject, metric: Metric, distances: list[float], details: dict[str, Any]
 ) -> Result:
     details = {"repeats": distances, "note": _bias(subject), **details}
-    return _result(subject, metric, *_mean(distances), "squared feature units", details)
+    values = torch.tensor(distances, dtype=torch.float64)
+    return _result(subject, metric, *_mean(distances), values, "squared feature units", details)
 
 
 def _bias(subject: Subject) -> str | None:
@@ -165,6 +170,7 @@ def _result(
     metric: Metric,
     value: float,
     error: float | None,
+    repeated: Float[Tensor, " terms"],
     unit: str,
     details: dict[str, Any],
 ) -> Result:
@@ -185,4 +191,5 @@ def _result(
         split="train" if from_training else None,
         weights=subject.extractor.label,
         details=common | details,
+        error_terms={} if error is None else {"value": error_terms_of_mean(repeated)},
     )

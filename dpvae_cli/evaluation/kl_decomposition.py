@@ -12,7 +12,6 @@ import torch
 from dpvae_cli.evaluation.subject import Progress, no_progress
 from dpvae_cli.foundation.shapes import PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.mathematics.estimates import Estimate, mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.samples import from_codes
@@ -38,10 +37,9 @@ class KlDecomposition(NamedTuple):
         """Return log q(z) - log p(z)."""
         return self.total_correlation + self.dimension_wise_kl
 
-    def means(self) -> dict[str, Estimate]:
-        """Return the mean of every term with its standard error."""
-        terms = {**self._asdict(), "marginal_kl": self.marginal_kl}
-        return {name: mean_and_error(term) for name, term in terms.items()}
+    def terms(self) -> dict[str, PerExample]:
+        """Return every term by name, `marginal_kl` too."""
+        return {**self._asdict(), "marginal_kl": self.marginal_kl}
 
 
 def decompose_kl(

@@ -8,24 +8,43 @@ has the ratio as printed. log p(z) shifts with the free scale of z under a learn
 comparisons between priors quote the thresholds at quantiles of log p(z) under z ~ p.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.mathematics.estimates import mean_and_error
+from dpvae_cli.mathematics.estimates import ErrorTerms, error_terms_of_mean, standard_error
 from dpvae_cli.sampling.samples import from_codes, prior_samples
 
 HEADLINE = 0.05
 
 
+@final
+@dataclass(frozen=True)
+class LeakageScore:
+    """LS(threshold) in nats with what each draw contributes to its error."""
+
+    threshold: float
+    value: float
+    error_terms: ErrorTerms
+    share_below: float
+
+    @property
+    def standard_error(self) -> float:
+        """Return the standard error, at a quantile with that of the quantile itself."""
+        return standard_error(self.error_terms)
+
+
 def leakage_score(
     log_q: Tensor, log_p: Tensor, *, threshold: float, log_p_ratio: Tensor | None = None
-) -> tuple[float, float] | None:
-    """Return LS(threshold) in nats with its standard error, or None where no sample lies below.
+) -> LeakageScore:
+    """Return LS(threshold) at a fixed threshold; zero with an error of zero if no sample is below.
 
     Args:
         log_q: log q(z) of samples of q(z).
@@ -34,10 +53,46 @@ def leakage_score(
         log_p_ratio: log-density in the ratio; None takes `log_p`.
     """
     below = log_p < threshold
-    if not bool(below.any()):
-        return None
     ratio = log_q - (log_p if log_p_ratio is None else log_p_ratio)
-    return mean_and_error(torch.where(below, ratio, torch.zeros_like(ratio)))
+    terms = torch.where(below, ratio, torch.zeros_like(ratio)).double()
+    share = float(below.double().mean())
+    return LeakageScore(threshold, float(terms.mean()), error_terms_of_mean(terms), share)
+
+
+def leakage_score_at_quantile(
+    log_q: Tensor,
+    log_p: Tensor,
+    prior_log_p: Tensor,
+    *,
+    level: float,
+    log_p_ratio: Tensor | None = None,
+) -> LeakageScore:
+    """Return LS at a quantile of log p(z), itself estimated from samples of p(z).
+
+    The error has two independent parts: that of the mean at this threshold, and that of the
+    threshold. m draws of p(z) put a quantile of level a as far off as its level is,
+    d = sqrt(a (1 - a) / m); the score moves by half of LS(a + d) - LS(a - d) over it.
+
+    Source: Woodruff 1952, for the interval of a quantile.
+
+    Args:
+        log_q: log q(z) of samples of q(z).
+        log_p: log p(z) of the same samples, for the condition.
+        prior_log_p: log p(z) of samples of p(z).
+        level: of the quantile, between 0 and 1.
+        log_p_ratio: log-density in the ratio; None takes `log_p`.
+    """
+    m = len(prior_log_p)
+    spread = math.sqrt(level * (1 - level) / m)
+    levels = torch.tensor([level, level - spread, level + spread], dtype=torch.float64).clamp(0, 1)
+    found, lower, upper = (
+        leakage_score(log_q, log_p, threshold=threshold, log_p_ratio=log_p_ratio)
+        for threshold in torch.quantile(prior_log_p.double(), levels).tolist()
+    )
+    is_below = (prior_log_p < found.threshold).double()
+    # scaled to a norm of half the difference, with opposite signs below and above the quantile
+    of_quantile = -error_terms_of_mean(is_below) * (upper.value - lower.value) / (2 * spread)
+    return replace(found, error_terms=torch.cat([found.error_terms, of_quantile]))
 
 
 def leak(subject: Subject) -> list[Result]:
@@ -47,52 +102,65 @@ def leak(subject: Subject) -> list[Result]:
     codes = subject.aggregate.sample(evaluation.samples, generator=generator)
     drawn = from_codes(model, codes).with_log_q(subject.aggregate)
     prior = prior_samples(model, evaluation.samples, generator=generator)
-    levels = torch.tensor(evaluation.quantiles, dtype=torch.float64)
-    quantiles = torch.quantile(prior.log_p.double(), levels).tolist()
     assert drawn.log_q is not None
     densities = {"log_q": drawn.log_q, "log_p": drawn.log_p.double()}
-    results = [_result(subject, "leak", densities, quantiles)]
+    results = [_result(subject, "leak", densities, prior.log_p)]
     if drawn.log_p_generation is not None:
         printed = densities | {"log_p_ratio": drawn.log_p_generation.double()}
-        results.append(_result(subject, "leak_printed", printed, quantiles))
+        results.append(_result(subject, "leak_printed", printed, prior.log_p))
     return results
 
 
 def _result(
-    subject: Subject, metric: str, densities: dict[str, Tensor], quantiles: list[float]
+    subject: Subject, metric: str, densities: dict[str, Tensor], prior_log_p: Tensor
 ) -> Result:
     evaluation = subject.evaluation
-    by_threshold = _curve(densities, evaluation.thresholds)
-    by_quantile = _curve(densities, quantiles)
-    at = min(
-        range(len(quantiles)), key=lambda i: abs(evaluation.quantiles[i] - HEADLINE), default=None
-    )
+    fixed = [leakage_score(**densities, threshold=tau) for tau in evaluation.thresholds]
+    at_quantiles = [
+        leakage_score_at_quantile(**densities, prior_log_p=prior_log_p, level=level)
+        for level in evaluation.quantiles
+    ]
+    by_level = dict(zip(evaluation.quantiles, at_quantiles, strict=True))
+    level = min(by_level, key=lambda level: abs(level - HEADLINE), default=None)
+    headline = None if level is None else by_level[level]
+    by_quantile = _curve(at_quantiles)
     details = {
-        "value_at_quantile": None if at is None else evaluation.quantiles[at],
+        "value_at_quantile": level,
         "thresholds": list(evaluation.thresholds),
-        **by_threshold,
+        **_curve(fixed),
         "quantiles": list(evaluation.quantiles),
-        "quantile_thresholds": quantiles,
+        "quantile_thresholds": [score.threshold for score in at_quantiles],
         **{f"quantile_{name}": column for name, column in by_quantile.items()},
     }
+    shown = headline if headline and headline.share_below > 0 else None
     return Result(
         metric=metric,
-        value=None if at is None else by_quantile["values"][at],
-        standard_error=None if at is None else by_quantile["standard_errors"][at],
+        value=shown and shown.value,
+        standard_error=shown and shown.standard_error,
         unit="nats",
         samples=evaluation.samples,
         seed=subject.seed,
         split="train",
         details=details,
+        error_terms={
+            "values": _columns(fixed),
+            "quantile_values": _columns(at_quantiles),
+            **({} if headline is None else {"value": headline.error_terms}),
+        },
     )
 
 
-def _curve(densities: dict[str, Tensor], thresholds: Sequence[float]) -> dict[str, list[Any]]:
+def _curve(scores: Sequence[LeakageScore]) -> dict[str, list[Any]]:
     """Return values, standard errors and the share of samples below each threshold."""
-    found = [leakage_score(**densities, threshold=threshold) for threshold in thresholds]
-    log_p = densities["log_p"]
+    shown = [score if score.share_below > 0 else None for score in scores]
     return {
-        "values": [None if score is None else score[0] for score in found],
-        "standard_errors": [None if score is None else score[1] for score in found],
-        "shares_below": [float((log_p < t).double().mean()) for t in thresholds],
+        "values": [score and score.value for score in shown],
+        "standard_errors": [score and score.standard_error for score in shown],
+        "shares_below": [score.share_below for score in scores],
     }
+
+
+def _columns(scores: Sequence[LeakageScore]) -> Float[Tensor, "terms scores"]:
+    if not scores:
+        return torch.zeros(0, 0)
+    return torch.stack([score.error_terms for score in scores], dim=1)

@@ -1,14 +1,15 @@
 """Distance of decoded samples to the noiseless data manifold, where the data knows one (moons)."""
 
+import math
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.estimates import mean_and_error
+from dpvae_cli.mathematics.estimates import ErrorTerms, error_terms_of_mean, standard_error
 from dpvae_cli.sampling.encodings import decode
 from dpvae_cli.sampling.samples import lowest, prior_samples
 
@@ -17,7 +18,9 @@ def manifold(subject: Subject) -> list[Result]:
     """Measure the mean distance of prior samples' decoded means to the manifold, in units of x."""
     count = subject.evaluation.manifold_samples
     drawn = prior_samples(subject.model, count, generator=subject.generator("manifold"))
-    return [_result(subject, "manifold", _distances(subject, drawn.z), {})]
+    distances = _distances(subject, drawn.z)
+    terms = error_terms_of_mean(distances)
+    return [_result(subject, "manifold", float(distances.double().mean()), terms, {})]
 
 
 def manifold_lp(subject: Subject) -> list[Result]:
@@ -30,10 +33,37 @@ def manifold_lp(subject: Subject) -> list[Result]:
     count, pool = evaluation.manifold_samples, evaluation.pool * evaluation.manifold_samples
     drawn = prior_samples(subject.model, pool, generator=subject.generator("manifold_lp"))
     log_q = subject.aggregate.log_prob(drawn.z)
-    null = mean_and_error(_distances(subject, drawn.z[lowest(drawn.log_p, count)]))
-    details = {"pool": pool, "null": null._asdict()}
-    distances = _distances(subject, drawn.z[lowest(log_q, count)])
-    return [_result(subject, "manifold_lp", distances, details)]
+    null, null_terms = _mean_of_lowest(subject, drawn.z, drawn.log_p, count)
+    null_error = standard_error(null_terms)
+    details = {"pool": pool, "null": {"value": null, "standard_error": null_error}}
+    return [
+        _result(
+            subject,
+            "manifold_lp",
+            *_mean_of_lowest(subject, drawn.z, log_q, count),
+            details,
+        )
+    ]
+
+
+def _mean_of_lowest(
+    subject: Subject, z: Codes, score: PerExample, count: int
+) -> tuple[float, ErrorTerms]:
+    """Return the mean distance of the `count` samples with the lowest score, and its error terms.
+
+    Another pool has its edge elsewhere, which swaps samples for others near the edge. To first
+    order a pool of N samples estimates mean(1{kept} (d - e)) N / count + e with the mean distance e
+    at the edge, taken from the ranks that the edge of another pool may have.
+    """
+    pool = len(z)
+    reach = math.ceil(math.sqrt(count * (1 - count / pool)))
+    near = lowest(score, count + reach)
+    distances = _distances(subject, z[near]).double()
+    kept = distances[:count]
+    edge = distances[max(0, count - reach) :].mean()
+    contributions = torch.zeros(pool, dtype=torch.float64)
+    contributions[near[:count]] = (kept - edge) * pool / count
+    return float(kept.mean()), error_terms_of_mean(contributions)
 
 
 def _distances(subject: Subject, z: Codes) -> PerExample:
@@ -46,15 +76,21 @@ def _distances(subject: Subject, z: Codes) -> PerExample:
     return distance(decode(subject.model, z))
 
 
-def _result(subject: Subject, metric: str, distances: Tensor, details: dict[str, Any]) -> Result:
-    mean = mean_and_error(distances)
+def _result(
+    subject: Subject,
+    metric: str,
+    value: float,
+    error_terms: ErrorTerms,
+    details: dict[str, Any],
+) -> Result:
     return Result(
         metric=metric,
-        value=mean.value,
-        standard_error=mean.standard_error,
+        value=value,
+        standard_error=standard_error(error_terms),
         unit="units of x",
-        samples=len(distances),
+        samples=subject.evaluation.manifold_samples,
         seed=subject.seed,
         split=None,
         details=details,
+        error_terms={"value": error_terms},
     )

@@ -19,6 +19,7 @@ from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
+from dpvae_cli.mathematics.estimates import error_terms_of_mean
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import at_once, encode, reconstruction
@@ -179,4 +180,5 @@ def _result(subject: Subject, found: list[ImportanceEstimate]) -> Result:
         seed=subject.seed,
         split=evaluation.split,
         details=details,
+        error_terms={"value": error_terms_of_mean(values)},
     )

@@ -13,7 +13,7 @@ from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.mathematics.estimates import Estimate, mean_and_error
+from dpvae_cli.mathematics.estimates import Estimate, error_terms_of_mean, mean_and_error
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import encode
 from dpvae_cli.sampling.paths import Space, straight
@@ -170,17 +170,21 @@ def path(subject: Subject) -> list[Result]:
 def results(found: PocketStatistics, *, seed: int, split: str) -> list[Result]:
     """Return `path_z`, `path_z0` and their difference `path` as records that share details."""
     details = {**found.details(), "points": POINTS}
-    estimates = {"path": found.difference, "path_z": found.z, "path_z0": found.z0}
+    lowest = {
+        "path": found.lowest_z0 - found.lowest_z,
+        "path_z": found.lowest_z,
+        "path_z0": found.lowest_z0,
+    }
     return [
         Result(
             metric=metric,
-            value=estimate.value,
-            standard_error=estimate.standard_error,
+            **mean_and_error(values)._asdict(),
             unit="nats",
             samples=len(found.pairs),
             seed=seed,
             split=split,
             details=details,
+            error_terms={"value": error_terms_of_mean(values)},
         )
-        for metric, estimate in estimates.items()
+        for metric, values in lowest.items()
     ]

@@ -14,7 +14,7 @@ from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, OtherCodes
-from dpvae_cli.mathematics.estimates import mean_and_error
+from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 from dpvae_cli.sampling.encodings import encode
 
 NEIGHBOURS = 5
@@ -110,4 +110,5 @@ def _result(
         seed=subject.seed,
         split=subject.evaluation.split,
         details=details,
+        error_terms={"value": error_terms_of_mean(right)},
     )

@@ -1,46 +1,98 @@
 """The codes of a VAE as a prior is fitted to them: some to learn from, some to be judged by."""
 
 import math
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dpvae_cli.foundation.array_files import read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.files import read_npz
 from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Components, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.priors import Prior
 
+R = TypeVar("R")
 FEWEST = 20
 """Codes below which there is nothing to fit and to hold out."""
 POINTS = 10_000
 """Draws that a prior is judged by, about so many: more of each code where codes are few."""
 AT_ONCE = 8_192
+CODES = ("mean", "log_variance")
+SPREADS = ("var", "variance", "variances", "std", "stddev", "sigma", "scale")
+"""Ends of the names that people give to variances, deviations and their logarithms."""
 LAYOUT = "An .npz as dpvae encode writes it: mean and log_variance, (examples, latent) each."
 
 
 def read_codes(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Return mean and log-variance from an .npz; without log_variance codes are points.
 
+    No other arrays are read.
+
     Raises:
         MissingError: the file is not there.
-        UsageError: it is no .npz of numbers, or has no `mean`.
+        UsageError: it is not an .npz of numbers, has no `mean`, or has log-variances under another
+            name.
     """
+    headers = _readable(path, read_headers)
+    meant = {
+        key: name for name in headers if (key := _meant(name)) is not None and key not in headers
+    }
+    if "mean" not in headers:
+        raise UsageError(
+            f"{path} holds {', '.join(headers)}, and no array `mean`" + _renamed("mean", meant),
+            hint=LAYOUT,
+        )
+    if other := meant.get("log_variance"):
+        raise UsageError(
+            f"{path} has no log_variance; the array {other} would not be used",
+            hint=f"Save it as log_variance={_log_variance(other)}, or leave it out: codes without "
+            "log_variance are points.",
+        )
+    names = [name for name in CODES if name in headers]
+    arrays = _readable(path, lambda file: read_arrays(file, names))
+    return arrays["mean"], arrays.get("log_variance")
+
+
+def unused_arrays(path: Path) -> list[str]:
+    """Return the arrays of a file of codes that `read_codes` does not read."""
+    return [name for name in _readable(path, read_headers) if name not in CODES]
+
+
+def _readable(path: Path, read: Callable[[Path], R]) -> R:
     try:
-        arrays = read_npz(path)
+        return read(path)
     except FileNotFoundError as error:
         raise MissingError(f"there are no codes at {path}", hint=LAYOUT) from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as .npz: {error}", hint=LAYOUT) from error
-    if "mean" not in arrays:
-        named = ", ".join(arrays) or "nothing"
-        raise UsageError(f"{path} holds {named}, and no array `mean`", hint=LAYOUT)
-    return arrays["mean"], arrays.get("log_variance")
+
+
+def _meant(name: str) -> str | None:
+    """Return which array of codes one of another name probably is."""
+    letters = re.sub("[^a-z]", "", name.lower())
+    if letters.endswith(("mu", "mean", "means", "loc")) or letters in ("x", "z", "codes"):
+        return "mean"
+    return "log_variance" if letters.endswith(SPREADS) else None
+
+
+def _renamed(key: str, meant: Mapping[str, str]) -> str:
+    return f"; is {meant[key]} meant? Then save it as {key}" if key in meant else ""
+
+
+def _log_variance(name: str) -> str:
+    """Return how the log-variance follows from an array of this name."""
+    letters = re.sub("[^a-z]", "", name.lower())
+    is_log = "log" in letters
+    if letters.endswith(("std", "sigma", "scale", "stddev")):
+        return f"2 * {name}" if is_log else f"2 * numpy.log({name})"
+    return name if is_log else f"numpy.log({name})"
 
 
 def checked(mean: Any, log_variance: Any | None) -> tuple[Components, Components | None]:

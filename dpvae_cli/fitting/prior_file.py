@@ -43,6 +43,21 @@ def write(path: Path, prior: Prior, record: FitRecord) -> None:
     KIND.write(path, meta, prior.state_dict())
 
 
+def check_is_prior(path: Path) -> None:
+    """Raise where a file is not a prior file, so that nothing else is ever replaced by one.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        KIND.read(path)
+    except CheckpointError as error:
+        raise UsageError(
+            f"{path} is not a prior file; --overwrite replaces only those",
+            hint="Move it away, or name another --out.",
+        ) from error
+
+
 def read(path: Path) -> tuple[Prior, FitRecord]:
     """Return the prior of a file, in evaluation mode, and its record; nothing in it can execute.
 

@@ -1,10 +1,33 @@
 """Every error a user can meet: what went wrong, where, and what to type next.
 
 The command line prints `str(error)` and its `hint`, then exits with `exit_code`; the library
-raises and never prints. Exit codes are documented in `docs/cli.md`.
+raises and never prints. Exit codes are documented in `docs/cli.md`. In Python the hint is a note of
+the exception, with the options of the command line as keyword arguments.
 """
 
+import re
 from typing import Any, ClassVar
+
+FLAGS = "best|from-previous|overwrite|resume|trust-features"
+OPTION = re.compile(rf"--(?:(?P<flag>{FLAGS})|no-(?P<off>[a-z-]+)|(?P<name>[a-z][a-z-]*[a-z]))\b")
+
+
+def in_python(hint: str) -> str:
+    """Return a hint with keyword arguments for options: `--overwrite` becomes `overwrite=True`.
+
+    A hint that names a whole command stays as it is.
+    """
+    return hint if "dpvae " in hint else OPTION.sub(_keyword, hint)
+
+
+def _keyword(option: re.Match[str]) -> str:
+    if option["flag"]:
+        keyword = f"{option['flag']}=True"
+    elif option["off"]:
+        keyword = f"{option['off']}=False"
+    else:
+        keyword = option["name"]
+    return keyword.replace("-", "_")
 
 
 class DpvaeError(Exception):
@@ -15,6 +38,8 @@ class DpvaeError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(in_python(hint))
 
 
 class UsageError(DpvaeError):

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import struct
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -19,13 +20,18 @@ import numpy as np
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.strangers import memory
 
+if sys.platform != "win32":
+    import fcntl
+
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, AttributeError, TypeError),
     *(KeyError, MemoryError, OverflowError, SyntaxError, struct.error),
 )
 """What numpy raises at an .npz that is torn, encrypted or none at all, beside ValueError."""
-RANDOM = 8
-"""Characters at the end of a temporary file's name."""
+OURS = ".dpvae-"
+"""How the names of hidden files begin that nobody but dpvae makes."""
+TEMPORARY = f"{OURS}tmp-"
+"""How the name of a file begins that is being written."""
 
 
 def write_atomically(
@@ -52,10 +58,11 @@ def write_atomically(
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if durable:
+            remove_leftovers(path.parent)
+        descriptor, temporary = _make_temporary(path.parent)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    temporary = Path(name)
     try:
         _fill(descriptor, write, durable=durable)
         temporary.chmod(0o666 & ~_umask())
@@ -70,13 +77,48 @@ def write_atomically(
     finally:
         with suppress(OSError):  # a folder that can no longer be written to keeps it
             temporary.unlink(missing_ok=True)
+        os.close(descriptor)
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
+
+
+def _make_temporary(folder: Path) -> tuple[int, Path]:
+    """Open a new file, locked as long as it is open, so that `remove_leftovers` leaves it alone."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=TEMPORARY)
+        if _lock(descriptor) is not False and Path(name).exists():
+            return descriptor, Path(name)
+        os.close(descriptor)  # another process took it for a leftover before it was locked
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Lock an open file; False where another process has, None where files cannot be locked."""
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # not on this file system
+        return None
+    return True
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed; those of writers at work are locked.
+
+    What cannot be locked stays, and so does everything that is not named as only dpvae names it.
+    """
+    with suppress(OSError):
+        for path in list(folder.glob(f"{TEMPORARY}*")):
+            with suppress(OSError), path.open("rb") as file:
+                if _lock(file.fileno()):
+                    path.unlink()
 
 
 def _fill(descriptor: int, write: Callable[[BinaryIO], object], *, durable: bool) -> None:
     """Fill the file; what the disk refused is raised, whatever `write` makes of it."""
-    raw = _Noting(descriptor, "wb")
+    raw = _Noting(descriptor, "wb", closefd=False)
     try:
         with io.BufferedWriter(raw) as file:
             write(file)
@@ -109,28 +151,26 @@ def point(name: Path, *, to: Path) -> None:
 
     Raises:
         OSError: the folder cannot be written to; what was at `name` is untouched.
+        UsageError: the same, where the file system has no second names and a copy is made.
     """
     if name.exists() and name.samefile(to):
         return
-    second = name.with_name(f".{name.name}.{secrets.token_hex(RANDOM // 2)}")
-    try:
+    second = name.with_name(f"{TEMPORARY}{secrets.token_hex(4)}")
+    with to.open("rb") as file:
+        _lock(file.fileno())  # both names are of one file, so this holds for the temporary one
         try:
             os.link(to, second)
-        except OSError:  # some file systems have no second names
-            shutil.copyfile(to, second)
-        second.replace(name)
-    finally:
-        with suppress(OSError):
-            second.unlink(missing_ok=True)
+            second.replace(name)
+        except OSError:
+            with suppress(OSError):
+                second.unlink(missing_ok=True)
+            copy(to, name)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what writers of `path` that were killed left beside it; none may be at work."""
-    start = f".{path.name}."
-    with suppress(OSError):
-        for beside in list(path.parent.iterdir()):
-            if beside.name.startswith(start) and len(beside.name) == len(start) + RANDOM:
-                beside.unlink(missing_ok=True)
+def copy(source: Path, target: Path) -> None:
+    """Write a copy of a file atomically."""
+    with source.open("rb") as file:
+        write_atomically(target, lambda written: shutil.copyfileobj(file, written))
 
 
 def _umask() -> int:
@@ -139,7 +179,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder survive a power cut."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

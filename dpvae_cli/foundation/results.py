@@ -6,9 +6,12 @@ one element of `runs`.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, final
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SCHEMA = 1
 
@@ -20,6 +23,10 @@ class Result:
 
     `value` and `standard_error` are None where they are not defined (a curve without samples, a
     quantity without repeats); a curve stands in `details.thresholds` and `details.values`.
+
+    `error_terms` are what the draws contribute to the standard error (`mathematics.estimates`),
+    under `value`, and of a curve under the name of its values with a column a point. They serve the
+    error of a difference while results are in memory, and are in no file.
     """
 
     metric: str
@@ -31,10 +38,12 @@ class Result:
     split: str | None
     weights: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    error_terms: "Mapping[str, Tensor]" = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; numbers that are not finite become null."""
-        return {key: finite(value) for key, value in asdict(self).items()}
+        written = [each.name for each in fields(self) if each.name != "error_terms"]
+        return {name: finite(getattr(self, name)) for name in written}
 
 
 def result_in(found: Any) -> Result | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from dpvae_cli.foundation.errors import UsageError
 
 LARGEST_TEXT = 256 * 2**20
 """Bytes of a text file of ours beyond which it is none."""
+LONGEST_RECORD = 2**20
+"""Bytes of a line of a log; what is longer is none of ours and is read in pieces."""
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 GIGABYTE = 2**30
 LONGEST_LINE = 200
@@ -44,6 +47,19 @@ def read_text(path: Path, *, errors: str = "strict", limit: int = LARGEST_TEXT) 
     if (size := path.stat().st_size) > limit:
         raise ValueError(f"{path} has {size:,} bytes, {limit:,} is the most")
     return path.read_text(encoding="utf-8", errors=errors)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a plain file of any size, one at a time, without their ends.
+
+    Raises:
+        OSError: it is no plain file (a pipe would wait for ever), or cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST_RECORD):
+            yield line.decode("utf-8", errors="replace").rstrip("\r\n")
 
 
 def parse_json(text: str) -> Any:

@@ -1,25 +1,39 @@
-"""Figure 1: samples, aggregate posterior, marked samples and generation space on two moons."""
+"""Figure 1: samples, and the low-posterior ones in all three spaces, on two moons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import panels, style
 
 DATA_COLOUR = style.LIGHT_GREY
-_ROWS = (
-    "generated\nsamples",
-    "aggregate posterior\n$\\log\\,q(z)$",
-    "marks over\ntraining data",
-    "generation space\n$z_0 = g(z)$",
+SIZE = 3.0
+"""Of a low-posterior sample's dot, in points squared."""
+THREE_SIGMA = -4.5
+"""log p(z) below its peak at three deviations of a normal, nats."""
+LOW_SHARE = 5
+"""One in so many samples is a low-posterior one, as by `evaluation.pool`."""
+_TITLES = (
+    "generated samples",
+    "low-posterior samples\non $\\log\\,q(z)$",
+    "low-posterior samples\ndecoded, over the data",
+    "low-posterior samples\nover the codes",
+)
+_SPACES = (
+    "data space $x$",
+    "representation space $z$",
+    "data space $x$",
+    "generation space $z_0$",
 )
 
 
@@ -28,44 +42,49 @@ _ROWS = (
 class Portrait:
     """What a two-dimensional model looks like, as arrays read from an .npz.
 
-    `arrays` holds train (n, 2); samples (m, 2), sample_log_density (m,), sample_z and sample_z0
-    (m, 2); codes and codes_z0 (c, 2); grid_x (a,), grid_y (b,), log_q and log_p (b, a); low_z,
-    low_z0, low_x, high_z, high_z0 and high_x (k, 2). Log-densities are in nats.
+    `arrays` holds train (n, 2); samples (m, 2), sample_log_density and sample_log_q (m,), sample_z
+    and sample_z0 (m, 2); codes and codes_z0 (c, 2); grid_x (a,), grid_y (b,), log_q and log_p
+    (b, a); high_z, high_z0 and high_x (k, 2). Log-densities are in nats.
     """
 
     label: str
     prior: str
     arrays: dict[str, np.ndarray]
 
+    def low(self, key: str) -> np.ndarray:
+        """Return the fifth of the samples whose log q(z) is lowest: the rows of `arrays[key]`."""
+        log_q = self.arrays["sample_log_q"]
+        return self.arrays[key][np.argsort(log_q)[: len(log_q) // LOW_SHARE]]
+
 
 @style.house_style()
 def figure1(portraits: Sequence[Portrait]) -> Figure:
-    """Draw one column a run, as Figure 1 does: where samples fall and which pockets they come from.
+    """Draw one row a run: its samples, and in each space where the low-posterior fifth lies.
 
-    Two runs fill a single column of a page, four a double one.
+    All runs share the axes of each space and the colours.
 
     Source: Figure 1.
 
     Raises:
         UsageError: there is no portrait.
     """
-    columns = len(require(portraits))
-    width = max(2.6, 0.9 + 1.25 * columns)
-    limits = data_limits(portraits)
-    tall = (limits[3] - limits[2]) / (limits[1] - limits[0])
-    panel = (width - 1.2 - 0.27 * (columns - 1)) / columns
-    figure = style.new_figure(width, panel * (2 + 2 * tall) + 1.35, compressed=True)
-    axes = figure.subplots(4, columns, squeeze=False, height_ratios=[tall, 1, tall, 1])
-    points, image = _draw_columns(axes, portraits, limits)
-    for row, text in zip(axes, _ROWS, strict=True):
-        row[0].set_ylabel(text)
-    bar = figure.colorbar(points, ax=list(axes[0]), aspect=12, extend="min")
-    bar.set_label("$\\log\\,p(z_0)$")
-    bar = figure.colorbar(image, ax=list(axes[1]), aspect=16, ticks=[-12, -8, -4, 0])
-    bar.set_label("nats below peak")
-    style.legend_below(
-        figure, [*panels.mark_handles(), panels.dot_handle(DATA_COLOUR, "training data")]
-    )
+    rows = len(require(portraits))
+    window = data_limits(portraits)
+    wide = (window[1] - window[0]) / (window[3] - window[2])
+    panel = (style.DOUBLE_COLUMN - 1.7) / (2 * wide + 2)
+    height = rows * (panel + 0.1) + 1.25
+    figure = style.new_figure(style.DOUBLE_COLUMN, height, compressed=True)
+    axes = figure.subplots(rows, 4, squeeze=False, width_ratios=[wide, 1, wide, 1])
+    points, image = _draw_rows(axes, portraits, window)
+    for top, bottom, title, space in zip(axes[0], axes[-1], _TITLES, _SPACES, strict=True):
+        top.set_title(title)
+        bottom.set_xlabel(space)
+    look: dict[str, Any] = {"location": "bottom", "aspect": 16, "shrink": 0.85}
+    bar = figure.colorbar(points, ax=list(axes[:, 0]), extend="min", **look)
+    bar.set_label("$\\log\\,p(z_0)$, nats")
+    bar = figure.colorbar(image, ax=list(axes[:, 1]), **look)
+    bar.set_label("nats below the peak")
+    style.legend_below(figure, handles())
     return figure
 
 
@@ -80,29 +99,27 @@ def require(portraits: Sequence[Portrait]) -> Sequence[Portrait]:
     return portraits
 
 
-def _draw_columns(
-    axes: np.ndarray, portraits: Sequence[Portrait], limits: tuple[float, ...]
+def _draw_rows(
+    axes: np.ndarray, portraits: Sequence[Portrait], window: tuple[float, ...]
 ) -> tuple[PathCollection, AxesImage]:
     norm = density_norm(portraits)
-    for column, portrait in zip(axes.T, portraits, strict=True):
-        points = draw_samples(column[0], portrait, norm=norm)
-        image = draw_posterior(column[1], portrait)
-        draw_prior_contours(column[1], portrait)
-        draw_data(column[2], portrait)
-        draw_generation(column[3], portrait)
-        column[0].set_title(
-            _title(portrait),
-            color=style.prior_colour(portrait.prior),
-        )
-        for ax in (column[0], column[2]):
-            show_data(ax, limits)
+    for row, portrait in zip(axes, portraits, strict=True):
+        points = draw_samples(row[0], portrait, norm=norm)
+        image = draw_posterior(row[1], portrait)
+        draw_data(row[2], portrait)
+        draw_generation(row[3], portrait)
+        row[0].set_ylabel(_name(portrait), color=style.prior_colour(portrait.prior))
+        for ax in row[[0, 2]]:
+            show_data(ax, window)
+    panels.share_square(axes[:, 1])
+    panels.share_square(axes[:, 3])
     panels.few_ticks(axes.flat)
-    for ax in axes[[0, 2], 1:].flat:
-        ax.tick_params(labelleft=False)
+    for ax in axes[:-1].flat:
+        ax.tick_params(labelbottom=False)
     return points, image
 
 
-def _title(portrait: Portrait) -> str:
+def _name(portrait: Portrait) -> str:
     name = style.plain(style.family(portrait.label, portrait.prior), 15)
     return f"{name}\n{style.prior_name(portrait.prior)}".strip()
 
@@ -112,13 +129,10 @@ def data_limits(portraits: Sequence[Portrait]) -> tuple[float, ...]:
 
     A stray sample does not widen it.
     """
-    clouds = [
-        portrait.arrays[key] for portrait in portraits for key in ("train", "low_x", "high_x")
-    ]
+    clouds = [portrait.arrays[key] for portrait in portraits for key in ("train", "high_x")]
     samples = [portrait.arrays["samples"] for portrait in portraits]
     whole, trimmed = panels.bounds(*clouds), panels.bounds(*samples, trim=0.3)
-    left, bottom = (min(whole[side], trimmed[side]) for side in (0, 2))
-    right, top = (max(whole[side], trimmed[side]) for side in (1, 3))
+    left, right, bottom, top = panels.around(whole, trimmed)
     room = max(0.0, 0.7 * (right - left) - (top - bottom)) / 2
     return left, right, bottom - room, top + room
 
@@ -153,42 +167,46 @@ def draw_samples(ax: Axes, portrait: Portrait, *, norm: Normalize) -> PathCollec
     )
 
 
-def draw_posterior(ax: Axes, portrait: Portrait, *, size: float = 26.0) -> AxesImage:
-    """Draw log q(z) with the low- and high-posterior samples."""
+def draw_posterior(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> AxesImage:
+    """Draw log q(z) with the low-posterior samples and the outline of the prior."""
     arrays = portrait.arrays
     image = panels.density_map(ax, arrays["grid_x"], arrays["grid_y"], log_density=arrays["log_q"])
-    panels.marks(ax, arrays["low_z"], arrays["high_z"], size=size)
-    panels.widen(ax, arrays["low_z"], arrays["high_z"])
-    return image
-
-
-def draw_prior_contours(ax: Axes, portrait: Portrait) -> None:
-    """Draw where log p(z) lies 1/2, 2 and 9/2 nats below its peak: a normal's 1, 2 and 3 sigma."""
-    arrays = portrait.arrays
+    panels.dots(ax, portrait.low("sample_z"), colour=panels.LOW, size=size)
     ax.contour(
         arrays["grid_x"],
         arrays["grid_y"],
         panels.below_peak(arrays["log_p"]),
-        levels=[-4.5, -2.0, -0.5],
-        colors=style.prior_colour(portrait.prior),
-        linewidths=0.5,
+        levels=[THREE_SIGMA],
+        colors=panels.OUTLINE,
+        linewidths=0.6,
         linestyles="solid",
-        alpha=0.8,
     )
+    limits = panels.bounds(arrays["codes"], arrays["high_z"], margin=0.12)
+    trimmed = panels.bounds(arrays["sample_z"], trim=0.1)
+    panels.square_limits(ax, *panels.around(limits, trimmed))
+    return image
 
 
-def draw_data(ax: Axes, portrait: Portrait, *, size: float = 26.0) -> None:
-    """Draw the training data with the decoded low- and high-posterior samples."""
+def draw_data(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> None:
+    """Draw the training data with the decoded low-posterior samples."""
+    panels.cloud(ax, portrait.arrays["train"], colour=style.GREY)
+    panels.dots(ax, portrait.low("samples"), colour=panels.LOW, size=size)
+
+
+def draw_generation(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> None:
+    """Draw codes and low-posterior samples in the generation space on the circles of N(0, I)."""
     arrays = portrait.arrays
-    panels.cloud(ax, arrays["train"], colour=style.GREY)
-    panels.marks(ax, arrays["low_x"], arrays["high_x"], size=size)
-
-
-def draw_generation(ax: Axes, portrait: Portrait, *, size: float = 26.0) -> None:
-    """Draw the codes in the generation space against the circles of N(0, I)."""
-    arrays = portrait.arrays
-    panels.cloud(ax, arrays["codes_z0"], colour=style.prior_colour(portrait.prior))
+    panels.cloud(ax, arrays["codes_z0"], colour=style.GREY)
     panels.sigma_circles(ax)
-    panels.marks(ax, arrays["low_z0"], arrays["high_z0"], size=size)
-    panels.square_limits(ax, -3.3, 3.3, -3.3, 3.3)
-    panels.widen(ax, arrays["low_z0"], arrays["high_z0"])
+    panels.dots(ax, portrait.low("sample_z0"), colour=panels.LOW, size=size)
+    reach = max(3.4, float(np.quantile(np.abs(arrays["codes_z0"]), 0.999)))
+    panels.square_limits(ax, -reach, reach, -reach, reach)
+
+
+def handles() -> list[Artist]:
+    """Return legend entries for what is drawn."""
+    return [
+        panels.dot_handle(panels.LOW, "fifth of the samples with the lowest $q(z)$"),
+        panels.dot_handle(style.GREY, "training data and their codes"),
+        Line2D([], [], color=panels.OUTLINE, linewidth=0.8, label="prior, out to $3\\sigma$"),
+    ]

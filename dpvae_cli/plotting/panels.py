@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from dpvae_cli.plotting import style
@@ -17,8 +16,11 @@ from dpvae_cli.plotting import style
 DEPTH = 12.0
 """Nats below its peak at which a density map ends; deeper is as good as empty."""
 
-LOW_MARK: dict[str, Any] = {"marker": "X", "facecolor": style.ORANGE}
-HIGH_MARK: dict[str, Any] = {"marker": "^", "facecolor": style.PURPLE}
+OUTLINE = "#404040"
+"""The colour of a prior's outline."""
+LOW, HIGH = style.ORANGE, style.PURPLE
+"""The colours of low- and high-posterior samples."""
+HIGH_MARK = "^"
 
 
 def density_map(ax: Axes, x: np.ndarray, y: np.ndarray, *, log_density: np.ndarray) -> AxesImage:
@@ -72,6 +74,20 @@ def widen(ax: Axes, *clouds: np.ndarray) -> None:
     square_limits(ax, *(centre[0] - half, centre[0] + half), *(centre[1] - half, centre[1] + half))
 
 
+def share_square(axes: Iterable[Axes]) -> None:
+    """Show one square, around what each of these panels shows, in all of them."""
+    shown = list(axes)
+    square = around(*((*ax.get_xlim(), *ax.get_ylim()) for ax in shown))
+    for ax in shown:
+        square_limits(ax, *square)
+
+
+def dots(ax: Axes, points: np.ndarray, *, colour: str, size: float) -> None:
+    """Draw points that are to be seen one by one."""
+    x, y = points.T
+    ax.scatter(x, y, s=size, color=colour, linewidths=0, zorder=3, rasterized=True)
+
+
 def cloud(ax: Axes, points: np.ndarray, *, colour: str, size: float = 1.2) -> None:
     """Draw many points as a faint texture; the fewer they are, the stronger each is."""
     alpha = float(np.clip(600 / max(len(points), 1), 0.15, 0.7))
@@ -80,21 +96,19 @@ def cloud(ax: Axes, points: np.ndarray, *, colour: str, size: float = 1.2) -> No
     ax.scatter(x, y, s=size, c=colour, alpha=alpha, linewidths=0, rasterized=True)
 
 
-def marks(ax: Axes, low: np.ndarray, high: np.ndarray, *, size: float = 26.0) -> None:
-    """Mark low- and high-posterior samples, each by its own shape and colour."""
-    halo = [withStroke(linewidth=1.6, foreground="white")]
-    for points, mark in ((low, LOW_MARK), (high, HIGH_MARK)):
-        look = {"s": size, "edgecolor": "black", "linewidths": 0.5, "zorder": 4, **mark}
-        ax.scatter(points[:, 0], points[:, 1], path_effects=halo, **look)
+def marks(ax: Axes, points: np.ndarray, *, size: float = 15.0) -> None:
+    """Mark high-posterior samples; the halos lie below all marks, so that none cuts another."""
+    x, y = points.T
+    ax.scatter(x, y, s=2.5 * size, marker=HIGH_MARK, color="white", linewidths=0, zorder=3.5)
+    look: dict[str, Any] = {"marker": HIGH_MARK, "facecolor": HIGH, "edgecolor": "black"}
+    ax.scatter(x, y, s=size, linewidths=0.5, zorder=4, **look)
 
 
-def mark_handles() -> list[Artist]:
-    """Return legend entries for `marks`."""
-    return [
-        Line2D([], [], linestyle="", marker=mark["marker"], markersize=5.5, label=f"{name} samples",
-               markerfacecolor=mark["facecolor"], markeredgecolor="black", markeredgewidth=0.5)
-        for mark, name in ((LOW_MARK, "low-posterior"), (HIGH_MARK, "high-posterior"))
-    ]  # fmt: skip
+def mark_handle() -> Artist:
+    """Return the legend entry for `marks`."""
+    look: dict[str, Any] = {"markerfacecolor": HIGH, "markeredgecolor": "black"}
+    return Line2D([], [], linestyle="", marker=HIGH_MARK, markersize=5, markeredgewidth=0.5,
+                  label="high-posterior samples", **look)  # fmt: skip
 
 
 def dot_handle(colour: str, label: str) -> Artist:
@@ -105,7 +119,7 @@ def dot_handle(colour: str, label: str) -> Artist:
 def sigma_circles(ax: Axes) -> None:
     """Draw the circles of N(0, I) at one, two and three standard deviations."""
     for radius in (1, 2, 3):
-        ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor="#404040", linewidth=0.6))
+        ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor=OUTLINE, linewidth=0.6))
 
 
 def bounds(*clouds: np.ndarray, trim: float = 0.0, margin: float = 0.07) -> tuple[float, ...]:
@@ -121,10 +135,21 @@ def bounds(*clouds: np.ndarray, trim: float = 0.0, margin: float = 0.07) -> tupl
     return float(low[0]), float(high[0]), float(low[1]), float(high[1])
 
 
+def around(*rectangles: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the (left, right, bottom, top) that holds all these."""
+    left, right, bottom, top = zip(*rectangles, strict=True)
+    return min(left), max(right), min(bottom), max(top)
+
+
 def few_ticks(axes: Iterable[Axes]) -> None:
     """Leave a handful of round numbers on both axes."""
     for axis in (axis for ax in axes for axis in (ax.xaxis, ax.yaxis)):
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axis.set_major_locator(few())
+
+
+def few() -> MaxNLocator:
+    """Return what puts a handful of round numbers on an axis."""
+    return MaxNLocator(4, steps=[1, 2, 5, 10])
 
 
 def bare(ax: Axes) -> None:

@@ -1,11 +1,12 @@
 """The picture of a set of decoded samples, whatever their shape."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from dpvae_cli.plotting import panels, samples, style
+from dpvae_cli.plotting import panels, samples, style, tables
 
 CHANNELS = (1, 3)
 
@@ -16,38 +17,50 @@ def are_images(examples: np.ndarray) -> bool:
 
 
 def save(
-    path: Path, decoded: np.ndarray, *, log_density: np.ndarray, reference: np.ndarray | None = None
+    path: Path,
+    decoded: np.ndarray,
+    *,
+    log_density: np.ndarray,
+    title: str,
+    reference: np.ndarray | None = None,
+    columns: Sequence[str] | None = None,
 ) -> Path:
-    """Write samples as an image grid, a scatter of points in the plane, or a heat map.
+    """Write samples as an image grid, over data as points or tables, or as a heat map.
 
     Args:
         path: ends in .png or .pdf.
         decoded: `(n, *example)`.
         log_density: of each sample in the generation space, nats; colours points in the plane.
-        reference: data points `(m, 2)` to show behind samples in the plane.
+        title: whose samples these are, and of which kind.
+        reference: data `(m, *example)` to show behind points and tables.
+        columns: names of a table's columns.
     """
     if are_images(decoded):
-        return save_images(path, decoded)
+        return save_images(path, decoded, title=title)
     if decoded.shape[1:] == (2,):
-        figure = samples.scatter(decoded, log_density, reference=reference)
+        figure = samples.scatter(decoded, log_density, reference=reference, columns=columns)
+    elif decoded.ndim == 2:
+        figure = tables.figure(decoded, reference=reference, columns=columns)
     else:
         figure = samples.rows(decoded)
+    style.title(figure, title)
     return style.save(figure, path)[0]
 
 
-def save_images(path: Path, images: np.ndarray, *, columns: int | None = None) -> Path:
-    """Write an image grid: pixel for pixel as .png, on a page as .pdf."""
+def save_images(path: Path, images: np.ndarray, *, title: str, columns: int | None = None) -> Path:
+    """Write an image grid with a title: enlarged as .png, on a page as .pdf."""
     if path.suffix.lower() == ".png":
-        return samples.save_grid(images, path, columns=columns)
-    return style.save(_page(samples.grid(images, columns)), path)[0]
+        return samples.save_grid(images, path, columns=columns, title=title)
+    return style.save(_page(samples.grid(images, columns), title), path)[0]
 
 
 @style.house_style()
-def _page(grid: np.ndarray) -> Figure:
-    figure = style.new_figure(
-        style.SINGLE_COLUMN, style.SINGLE_COLUMN * grid.shape[0] / grid.shape[1]
-    )
+def _page(grid: np.ndarray, title: str) -> Figure:
+    wide = style.SINGLE_COLUMN
+    figure = style.new_figure(wide, wide * grid.shape[0] / grid.shape[1] + 0.2)
     axes = figure.subplots()
-    axes.imshow(grid)
+    axes.imshow(grid, interpolation="none")
+    axes.spines[:].set_visible(False)
     panels.bare(axes)
+    style.title(figure, title)
     return figure

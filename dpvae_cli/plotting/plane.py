@@ -6,7 +6,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from dpvae_cli.plotting import panels, picture, samples, style
-from dpvae_cli.plotting.strips import name
 from dpvae_cli.plotting.walks import COLOURS, SYMBOLS, Record, signed
 
 _TITLES = {"z0": "$z_0$ at quantiles of $N(0, 1)$", "z": "$z$ over the box of $q(z)$"}
@@ -26,7 +25,7 @@ def figure(record: Record, label: str) -> Figure:
     for index, (left, right) in enumerate(drawn.subplots(count, 2, squeeze=False)):
         _decoded(left, record, index)
         _net(right, record, index)
-    name(drawn, label)
+    style.title(drawn, label)
     return drawn
 
 

@@ -12,7 +12,7 @@ from dpvae_cli.plotting import panels, picture, samples, style
 COLUMNS = 8
 
 
-def save(path: Path, x: np.ndarray, *, decoded: np.ndarray) -> Path:
+def save(path: Path, x: np.ndarray, *, decoded: np.ndarray, title: str) -> Path:
     """Write examples `(n, *example)` and their reconstructions as one picture.
 
     Images become rows of examples, each above the row of its reconstructions; points in the plane
@@ -22,11 +22,14 @@ def save(path: Path, x: np.ndarray, *, decoded: np.ndarray) -> Path:
         path: ends in .png or .pdf.
         x: the examples.
         decoded: their reconstructions, in the same order.
+        title: whose reconstructions these are.
     """
     if picture.are_images(x):
         columns = min(len(x), max(COLUMNS, ceil(sqrt(2 * len(x)))))
-        return picture.save_images(path, alternating(x, decoded, columns), columns=columns)
+        rows = alternating(x, decoded, columns)
+        return picture.save_images(path, rows, title=title, columns=columns)
     figure = pairs(x, decoded) if x.shape[1:] == (2,) else tables(x, decoded)
+    style.title(figure, title)
     return style.save(figure, path)[0]
 
 

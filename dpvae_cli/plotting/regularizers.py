@@ -11,7 +11,7 @@ from dpvae_cli.plotting import moons, panels, style
 from dpvae_cli.plotting.moons import Portrait
 
 Pair = tuple[Portrait | None, Portrait | None]
-_MARK_SIZE = 15.0
+_SIZE = 1.5
 _WIDE = 1 / 0.7  # data panels, width over height
 
 
@@ -19,7 +19,7 @@ _WIDE = 1 / 0.7  # data panels, width over height
 def figure3(portraits: Sequence[Portrait]) -> Figure:
     """Draw (a) samples, (b) log q(z), (c) generation space and data with marks, a block each run.
 
-    Twins stand side by side and share one window of the data space; pairs have their own.
+    Twins stand side by side and share the axes of the data space and of z; pairs have their own.
     The generation space of a standard normal prior is its representation space and is not shown
     twice.
 
@@ -40,11 +40,13 @@ def figure3(portraits: Sequence[Portrait]) -> Figure:
     norm = moons.density_norm(portraits)
     for row, pair in zip(blocks, pairs, strict=True):
         limits = _window([portrait for portrait in pair if portrait is not None])
-        for block, side, ratios in zip(row, sides, units, strict=True):
-            _draw_block(block, pair[side], ratios=ratios, norm=norm, limits=limits)
-    style.legend_below(
-        figure, [*panels.mark_handles(), panels.dot_handle(style.GREY, "training data")]
-    )
+        drawn = [
+            _draw_block(block, portrait, ratios=_units(side), norm=norm, limits=limits)
+            for block, side in zip(row, sides, strict=True)
+            if (portrait := pair[side]) is not None
+        ]
+        panels.share_square(axes[1] for axes in drawn)
+    style.legend_below(figure, [*moons.handles(), panels.mark_handle()])
     return figure
 
 
@@ -72,26 +74,29 @@ def _window(portraits: Sequence[Portrait]) -> tuple[float, ...]:
 
 def _draw_block(
     block: SubFigure,
-    portrait: Portrait | None,
+    portrait: Portrait,
     *,
     ratios: list[float],
     norm: Normalize,
     limits: tuple[float, ...],
-) -> None:
-    if portrait is None:
-        return
-    axes = block.subplots(1, len(ratios), width_ratios=ratios)
+) -> list[Axes]:
+    axes = list(block.subplots(1, len(ratios), width_ratios=ratios))
     moons.draw_samples(axes[0], portrait, norm=norm)
-    moons.draw_posterior(axes[1], portrait, size=_MARK_SIZE)
+    moons.draw_posterior(axes[1], portrait, size=_SIZE)
+    panels.marks(axes[1], portrait.arrays["high_z"])
     if len(axes) == 4:
-        moons.draw_generation(axes[2], portrait, size=_MARK_SIZE)
-    moons.draw_data(axes[-1], portrait, size=_MARK_SIZE)
+        moons.draw_generation(axes[2], portrait, size=_SIZE)
+        panels.marks(axes[2], portrait.arrays["high_z0"])
+        panels.widen(axes[2], portrait.arrays["high_z0"])
+    moons.draw_data(axes[-1], portrait, size=_SIZE)
+    panels.marks(axes[-1], portrait.arrays["high_x"])
     for ax in (axes[0], axes[-1]):
         moons.show_data(ax, limits)
-    _name_panels(list(axes))
+    _name_panels(axes)
     title = style.name(portrait.label, portrait.prior)
     colour = style.prior_colour(portrait.prior)
     block.suptitle(title, x=0.01, ha="left", color=colour, fontsize=8)
+    return axes
 
 
 def _name_panels(axes: list[Axes]) -> None:

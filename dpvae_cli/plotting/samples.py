@@ -1,5 +1,6 @@
 """Samples as pictures: image grids, point clouds, and heat maps for everything else."""
 
+from collections.abc import Sequence
 from functools import partial
 from math import ceil, sqrt
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -18,6 +20,9 @@ from dpvae_cli.plotting import panels, style
 
 GAP = 2
 """White pixels between the images of a grid."""
+WIDTH, HEIGHT = 1_000, 4_000
+"""Pixels that a grid has at least from left to right, and that enlarging it never exceeds."""
+DPI = 200
 
 
 def to_bytes(images: np.ndarray) -> np.ndarray:
@@ -62,8 +67,28 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     return canvas[:-GAP, :-GAP]
 
 
-def save_grid(images: np.ndarray, path: Path, *, columns: int | None = None) -> Path:
-    """Write `grid` as a PNG, pixel for pixel; a path without a suffix gets .png.
+def enlarge(picture: np.ndarray) -> np.ndarray:
+    """Return a picture (h, w, 3) at least `WIDTH` wide, each pixel a square of equal ones."""
+    tall, wide, _ = picture.shape
+    factor = max(1, min(ceil(WIDTH / wide), HEIGHT // tall))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+@style.house_style()
+def title_strip(text: str, width: int) -> np.ndarray:
+    """Return a line of text as a picture (h, `width`, 3) of bytes."""
+    size = float(np.clip(9 * width / WIDTH, 4.5, 27))
+    figure = Figure(figsize=(width / DPI, 2 * size / 72), dpi=DPI)
+    figure.text(0, 0.55, style.plain(text, 80), fontsize=size, va="center", color=style.GREY)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+
+
+def save_grid(
+    images: np.ndarray, path: Path, *, columns: int | None = None, title: str = ""
+) -> Path:
+    """Write `grid`, enlarged and with a title above it, as a PNG; without a suffix `path` gets one.
 
     Raises:
         UsageError: the suffix is not .png, or the folder cannot be written to.
@@ -71,8 +96,10 @@ def save_grid(images: np.ndarray, path: Path, *, columns: int | None = None) -> 
     path = path if path.suffix else path.with_name(f"{path.name}.png")
     if path.suffix.lower() != ".png":
         raise UsageError(f"cannot write the image grid {path}", hint="Its suffix must be .png.")
-    picture = grid(images, columns)
-    write_atomically(path, lambda file: matplotlib.image.imsave(file, picture, format="png"))
+    picture = enlarge(grid(images, columns))
+    if title:
+        picture = np.concatenate([title_strip(title, picture.shape[1]), picture])
+    write_atomically(path, partial(Image.fromarray(picture).save, format="PNG"))
     return path
 
 
@@ -95,10 +122,15 @@ def file_name(index: int) -> str:
 
 @style.house_style()
 def scatter(
-    points: np.ndarray, log_density: np.ndarray, *, reference: np.ndarray | None = None
+    points: np.ndarray,
+    log_density: np.ndarray,
+    *,
+    reference: np.ndarray | None = None,
+    columns: Sequence[str] | None = None,
 ) -> Figure:
     """Draw decoded samples (n, 2), probable ones dark, over a trace of reference points (m, 2)."""
-    left, right, bottom, top = panels.bounds(points)
+    shown = [points] if reference is None else [points, reference]
+    left, right, bottom, top = panels.bounds(*shown)
     tall = float(np.clip((top - bottom) / (right - left), 0.3, 1.5))
     figure = style.new_figure(style.SINGLE_COLUMN, 2.2 * tall + 0.6, compressed=True)
     ax = figure.subplots()
@@ -109,7 +141,8 @@ def scatter(
     dots = ax.scatter(
         x, y, c=log_density[order], cmap=style.POINTS_MAP, s=3, linewidths=0, rasterized=True
     )
-    ax.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    xlabel, ylabel = map(partial(style.plain, width=30), columns) if columns else ("$x_1$", "$x_2$")
+    ax.set(aspect="equal", xlabel=xlabel, ylabel=ylabel)
     panels.few_ticks([ax])
     figure.colorbar(dots, ax=ax).set_label("log-density, nats")
     return figure

@@ -30,13 +30,8 @@ def strips(record: Record, label: str) -> Figure:
     _fill(axes, record, star=0.055 / sizes[0][2])
     if mapped:
         walks.draw_map(place(picture, width - 1.6, (height - 1.7) / 2, 1.5, 1.5), record)
-    name(picture, label, y=1 - 0.05 / height, va="top")
+    style.title(picture, label, y=1 - 0.05 / height, va="top")
     return picture
-
-
-def name(picture: Figure, label: str, **where: Any) -> None:
-    """Write the run's name over a figure."""
-    picture.suptitle(style.plain(label, 60), fontsize=8, color=style.GREY, **where)
 
 
 def place(picture: Figure, left: float, bottom: float, wide: float, tall: float) -> Axes:

@@ -195,11 +195,20 @@ def name(label: str, prior: str | None, *, width: int = 26) -> str:
     return ", ".join(filter(None, (plain(family(label, prior), width), prior_name(prior))))
 
 
+def title(figure: Figure, text: str, **where: Any) -> None:
+    """Write over a figure whose it is."""
+    figure.suptitle(plain(text, 60), fontsize=8, color=GREY, **where)
+
+
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     """Put one legend under the panels, in as many columns as fit, and grow the figure for it."""
     width, height = figure.get_size_inches()
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = int(np.clip(width // (0.056 * longest + 0.45), 1, len(handles)))
+    needed = [0.056 * len(str(handle.get_label())) + 0.45 for handle in handles]
+    columns = next(
+        count
+        for count in range(len(handles), 0, -1)
+        if count == 1 or sum(max(part) for part in np.array_split(needed, count)) <= width
+    )
     figure.set_size_inches(width, height + 0.16 * ceil(len(handles) / columns) + 0.1)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.strangers import parse_json, read_text
+from dpvae_cli.foundation.strangers import parse_json, read_lines
 from dpvae_cli.plotting import panels, style
 
 LARGEST = 1e300
@@ -60,21 +60,22 @@ class TrainingCurves:
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
+    broken: UsageError | None = None
     try:
-        lines = read_text(path, errors="replace").splitlines()
-    except (OSError, ValueError) as error:
+        for number, line in enumerate(read_lines(path), start=1):
+            if broken is not None:
+                raise broken
+            try:
+                record = _record(parse_json(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                broken = UsageError(f"{path}:{number}: not a training record: {line[:60]!r}")
+            else:
+                yield record
+    except OSError as error:
         raise UsageError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or error}",
+            f"cannot read {path}: {error.strerror or error}",
             hint="Name a run folder that training has written to.",
         ) from error
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = _record(parse_json(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if number == len(lines):
-                return
-            raise UsageError(f"{path}:{number}: not a training record: {line[:60]!r}") from error
-        yield record
 
 
 def _record(found: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import panels, picture, samples, style, walks
-from dpvae_cli.plotting.strips import name, strips
+from dpvae_cli.plotting.strips import strips
 from dpvae_cli.plotting.walks import Record
 
 
@@ -33,7 +33,7 @@ def figure(record: Record, label: str) -> Figure:
     if picture.are_images(decoded[0]):
         return strips(record, label)
     drawn = _plane(record) if decoded.shape[2:] == (2,) else _tables(record)
-    name(drawn, label)
+    style.title(drawn, label)
     return drawn
 
 

@@ -1,5 +1,6 @@
 """Pydantic's errors as mistakes of a recipe: the place they were written at, in plain words."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ PROBLEMS = {
 WRONG_LENGTH = ("missing", "too_short", "too_long")
 WRONG_KIND = ("union_tag_invalid", "union_tag_not_found", "model_attributes_type")
 PRIORS = ("prior", "fit_prior")
+DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 YES_AND_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -163,7 +166,15 @@ def _right_value(given: Any, schema: dict[str, Any]) -> str:
         return ""
     if "true" in wanted and given.lower() in YES_AND_NO:
         return f"; did you mean {YES_AND_NO[given.lower()]}?"
-    number = plain_scalar(given.replace("_", "").replace(",", "").strip())
-    if "number" in wanted and isinstance(number, (int, float)):
+    if "number" in wanted and (number := _number_meant(given)) is not None:
         return f"; did you mean {number}?"
     return did_you_mean(given, words(schema))
+
+
+def _number_meant(text: str) -> int | float | None:
+    """Return the number that a text is probably meant for: 0,05 is 0.05, 10,000 is 10000."""
+    text = text.replace("_", "").strip()
+    if DECIMAL_COMMA.fullmatch(text) and not THOUSANDS.fullmatch(text):
+        text = text.replace(",", ".")
+    number = plain_scalar(text.replace(",", ""))
+    return number if isinstance(number, (int, float)) else None

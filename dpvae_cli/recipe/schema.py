@@ -18,6 +18,8 @@ from dpvae_cli.regularizers import AnyRegularizer
 Positive = Annotated[int, Field(ge=1)]
 MOST = 10_000_000
 """Draws and examples of one estimate; memory is asked for before that."""
+SMALLEST_BATCH = 2
+"""Examples; some regularizers compare the examples of a batch with each other."""
 Share = Annotated[float, Field(gt=0, lt=1)]
 PrecisionName = Literal["float32", "bf16", "float64"]
 CompileName = Literal["off", "auto", "on"]
@@ -29,7 +31,7 @@ class Training(Spec):
 
     iterations: Positive = 100_000
     """Optimizer steps (paper: 100,000)."""
-    batch_size: Annotated[int, Field(ge=2)] = 100
+    batch_size: Annotated[int, Field(ge=SMALLEST_BATCH)] = 100
     """Examples in one step (paper: 100 on MNIST, 50 on SVHN and CelebA)."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Adam's step size for the VAE and its prior (paper: 1e-4)."""

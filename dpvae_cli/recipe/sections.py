@@ -57,6 +57,16 @@ def spec_class(section: str, kind: Any) -> type[BaseModel] | None:
     return annotation if is_section else None
 
 
+def paths_of_key(name: str) -> list[str]:
+    """Return where a recipe has a key of that name: `iterations` is at `training.iterations`."""
+    paths = [name] if name in Recipe.model_fields else []
+    for section in Recipe.model_fields:
+        classes = [*kinds(section).values(), spec_class(section, None)]
+        if any(spec is not None and name in keys(spec) for spec in classes):
+            paths.append(f"{section}.{name}")
+    return paths
+
+
 def keys(spec: type[BaseModel]) -> list[str]:
     """Return the keys of a section as written in YAML."""
     return [info.alias or name for name, info in spec.model_fields.items()]

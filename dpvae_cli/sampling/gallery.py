@@ -12,7 +12,7 @@ from dpvae_cli.sampling.samples import high_posterior, low_posterior, prior_samp
 def gallery(
     model: VAE, aggregate: AggregatePosterior, *, seed: int, pool: int, samples: int = 36
 ) -> dict[str, np.ndarray]:
-    """Return decoded prior, low-posterior and high-posterior samples.
+    """Return decoded prior, low-posterior and high-posterior samples under the names of Figure 5.
 
     Args:
         model: a trained model.

@@ -9,7 +9,10 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode
-from dpvae_cli.sampling.samples import from_codes, high_posterior, low_posterior, prior_samples
+from dpvae_cli.sampling.samples import from_codes, high_posterior, prior_samples
+
+STRAY = 0.001
+"""Share of the samples at either end of a dimension that the map need not show."""
 
 
 def portrait(
@@ -22,7 +25,7 @@ def portrait(
     extremes: int = 5,
     pool: int = 5_000,
 ) -> dict[str, np.ndarray]:
-    """Return samples, codes, both latent spaces, the density map and the most extreme samples.
+    """Return samples, codes, both latent spaces, the density map and high-posterior samples.
 
     Args:
         model: a model with L = 2 on two-dimensional data.
@@ -30,8 +33,8 @@ def portrait(
         dataset: the data it was trained on.
         seed: of all draws.
         samples: prior samples, codes and training points each.
-        extremes: low- and high-posterior samples each (paper, Figure 3: five).
-        pool: how many the extremes are chosen from.
+        extremes: high-posterior samples (paper, Figure 3: five).
+        pool: how many these are chosen from.
 
     Raises:
         UsageError: the latent space or the data is not two-dimensional, or there is no z0 to draw.
@@ -42,28 +45,28 @@ def portrait(
             f"{model.example_shape} and latent_dim {model.latent_dim}"
         )
     model.prior.require_generation()
-    drawn = prior_samples(model, samples, generator=stream(seed, "portrait", "prior"))
+    generator = stream(seed, "portrait", "prior")
+    drawn = prior_samples(model, samples, generator=generator).with_log_q(aggregate)
     codes = from_codes(
         model, aggregate.sample(samples, generator=stream(seed, "portrait", "codes"))
     )
-    choose = {"pool": pool, "generator": stream(seed, "portrait", "extremes")}
-    low = low_posterior(model, aggregate, extremes, **choose)  # type: ignore[arg-type]
-    high = high_posterior(model, aggregate, extremes, **choose)  # type: ignore[arg-type]
+    generator = stream(seed, "portrait", "extremes")
+    high = high_posterior(model, aggregate, extremes, pool=pool, generator=generator)
     tensors = {
         "train": dataset.train.examples(slice(0, samples)),
         "samples": decode(model, drawn.z),
         "sample_log_density": drawn.probability,
+        "sample_log_q": drawn.log_q,
         "sample_z": drawn.z,
         "sample_z0": drawn.z0,
         "codes": codes.z,
         "codes_z0": codes.z0,
-        "low_z": low.z,
-        "low_z0": low.z0,
-        "low_x": decode(model, low.z),
         "high_z": high.z,
         "high_z0": high.z0,
         "high_x": decode(model, high.z),
     }
     arrays = {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
-    around = np.concatenate([arrays["codes"], arrays["low_z"], arrays["sample_z"]])
+    # A single sample far out does not shrink everything else.
+    inner = np.quantile(arrays["sample_z"], [STRAY, 1 - STRAY], axis=0)
+    around = np.concatenate([arrays["codes"], arrays["high_z"], inner])
     return arrays | density_map(aggregate, also=around, model=model)

@@ -239,6 +239,9 @@ class _Listener:
         self._cell, self._tell = cell, tell
         self._total, self._told, self._pace = iterations(cell), 0.0, ""
 
+    def loaded(self, dataset: Dataset) -> None:
+        """Say nothing."""
+
     def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Tell where training begins."""
         self._progress(iteration)

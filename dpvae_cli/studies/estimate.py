@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import final
 
-from dpvae_cli.foundation.strangers import parse_json, read_text
+from dpvae_cli.foundation.strangers import parse_json, read_lines
 from dpvae_cli.studies.cells import Cell
 from dpvae_cli.studies.state import State, iterations, read_measured, run_folder
 
@@ -90,10 +90,10 @@ def _guess(cell: Cell, *, on_gpu: bool) -> float:
 def _pace(cell: Cell) -> float | None:
     """Return the median steps a second that the cell's log has."""
     try:
-        text = read_text(run_folder(cell).metrics_log, errors="replace")
-    except (OSError, ValueError):
+        paces = [*map(_logged_pace, read_lines(run_folder(cell).metrics_log))]
+    except OSError:
         return None
-    found = [pace for line in text.splitlines() if (pace := _logged_pace(line)) is not None]
+    found = [pace for pace in paces if pace is not None]
     return median(found) if found else None
 
 

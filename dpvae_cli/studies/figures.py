@@ -91,7 +91,7 @@ def _joint(drawn: Picture, figure: Figure, folder: Path) -> list[Path]:
 
 @final
 class Moons(Figure):
-    """Figure 1: samples, aggregate posterior, data and generation space, a column a cell."""
+    """Figure 1: samples, and the low-posterior fifth in all three spaces, a row a cell."""
 
     kind: Literal["moons"] = "moons"
 
@@ -139,7 +139,7 @@ class Leakage(Figure):
 
 @final
 class Samples(Figure):
-    """Figure 5: images of prior, low-posterior and high-posterior samples, a row a cell."""
+    """Figure 5: prior, low-posterior and high-posterior samples, a row a cell."""
 
     kind: Literal["samples"] = "samples"
 
@@ -213,7 +213,9 @@ class Traversal(Figure):
         records = self._records(run)
         if len(records) > 1 and picture.are_images(records[0]["walk_decoded"][0]):
             rows = [images for found in records for images in found["walk_decoded"]]
-            return [picture.save_images(path, np.concatenate(rows), columns=self.steps)]
+            title = f"{run.label}: lines between test examples"
+            images = np.concatenate(rows)
+            return [picture.save_images(path, images, title=title, columns=self.steps)]
         drawn = [path] if len(records) == 1 else _numbered(path, len(records))
         return [
             saved

@@ -5,6 +5,7 @@ that is none of ours is a reason, not a traceback.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.foundation.results import Result, finite
-from dpvae_cli.foundation.strangers import is_there, one_line, parse_json, read_json, read_text
+from dpvae_cli.foundation.strangers import is_there, one_line, parse_json, read_json, read_lines
 from dpvae_cli.recipe import Recipe, RecipeError
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.run_folder import RunFolder
@@ -143,16 +144,12 @@ def _state(
 
 def _last_iteration(path: Path) -> int | None:
     """Return the last iteration that metrics.jsonl records; a torn last line is passed over."""
-    try:
-        lines = read_text(path, errors="replace").splitlines()
-    except (OSError, ValueError):
-        return None
-    for line in reversed(lines):
-        try:
-            return int(parse_json(line)["iteration"])
-        except (ValueError, TypeError, KeyError, OverflowError):
-            continue
-    return None
+    last: int | None = None
+    with suppress(OSError):
+        for line in read_lines(path):
+            with suppress(ValueError, TypeError, KeyError, OverflowError):
+                last = int(parse_json(line)["iteration"])
+    return last
 
 
 def _results(measured: Mapping[str, Any]) -> tuple[Result, ...]:

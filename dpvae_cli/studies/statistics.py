@@ -15,6 +15,7 @@ from dpvae_cli.studies.metrics import Better
 LEAST_SEEDS = 3
 """With fewer there is no verdict: the interval of two is a statement about nothing."""
 LEVEL = 0.95
+FALSE_DISCOVERY_RATE = 0.05
 
 
 class Verdict(StrEnum):
@@ -74,7 +75,8 @@ class Comparison:
     """A metric with one prior minus the same with another, seed by seed.
 
     `lower` and `higher` count the seeds; equal values are in neither. `p_value` is that of the
-    exact two-sided sign test, None where all are equal.
+    exact two-sided sign test, None where all are equal. `t_test_p` belongs to the interval, which
+    excludes zero where it is below 0.05; None where there is no verdict.
     """
 
     differences: Mapping[int, float]
@@ -83,6 +85,7 @@ class Comparison:
     lower: int
     higher: int
     p_value: float | None
+    t_test_p: float | None
     verdict: Verdict
     better: Better
     unit: str
@@ -125,6 +128,7 @@ class Comparison:
             "lower": self.lower,
             "higher": self.higher,
             "p_value": self.p_value,
+            "t_test_p": self.t_test_p,
             "verdict": self.verdict.value,
             "better": self.better.value,
             "sentence": sentence(self),
@@ -159,6 +163,7 @@ def compare(
         lower=lower,
         higher=higher,
         p_value=sign_test(lower, higher),
+        t_test_p=_t_test(found),
         verdict=_verdict(found),
         better=better,
         unit=unit,
@@ -170,6 +175,33 @@ def sign_test(lower: int, higher: int) -> float | None:
     if lower + higher == 0:
         return None
     return float(stats.binomtest(lower, lower + higher, 0.5).pvalue)
+
+
+def _t_test(found: Summary) -> float | None:
+    """Return the two-sided p-value of Student's test of a mean of zero."""
+    if found.n < LEAST_SEEDS or found.standard_deviation is None:
+        return None
+    if found.standard_deviation == 0:
+        return 1.0 if found.mean == 0 else 0.0
+    t = found.mean / (found.standard_deviation / math.sqrt(found.n))
+    return float(2 * stats.t.sf(abs(t), found.n - 1))
+
+
+def adjust(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return p-values adjusted for how many comparisons there are; None stays None.
+
+    Those at most 0.05 are found at a false discovery rate of 5 %: of all that are found, one in
+    twenty is expected to be none. Holds for comparisons that are independent or go together.
+
+    Source: Benjamini and Hochberg 1995.
+
+    Example:
+        >>> adjust([0.01, None, 0.04, 0.5])
+        [0.03, None, 0.06, 0.5]
+    """
+    known = [p for p in p_values if p is not None]
+    adjusted = iter(stats.false_discovery_control(known).tolist() if known else [])
+    return [None if p is None else next(adjusted) for p in p_values]
 
 
 def _verdict(found: Summary) -> Verdict:

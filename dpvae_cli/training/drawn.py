@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from dpvae_cli.foundation.files import read_kept, write_kept
 from dpvae_cli.plotting.gallery import Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
@@ -12,6 +14,12 @@ from dpvae_cli.sampling.portrait import portrait
 from dpvae_cli.training import results_file
 from dpvae_cli.training.measuring import measure_run
 from dpvae_cli.training.opened import Opened
+from dpvae_cli.training.sample_picture import reference
+
+IMAGES, ROWS = 36, 1_000
+"""Samples of each kind that Figure 5 shows: of images, and of everything else."""
+LAYOUT = "2"
+"""Of the arrays that figures read; another one is made anew."""
 
 
 def labelled(found: Sequence[Opened]) -> list[tuple[Opened, str]]:
@@ -38,13 +46,21 @@ def portrait_of(run: Opened, label: str) -> Portrait:
 
 def gallery_of(run: Opened, label: str) -> Gallery:
     """Return the samples Figure 5 shows of a run, from gallery.npz or made and kept there."""
-    aggregate, pool = run.encoded.aggregate_posterior, run.recipe.evaluation.pool
-    arrays = kept(
-        run,
-        "gallery.npz",
-        lambda: gallery(run.model, aggregate(), seed=run.recipe.seed, pool=pool),
-    )
+    arrays = kept(run, "gallery.npz", lambda: _gallery(run))
     return Gallery(label=label, prior=run.recipe.prior_name, arrays=arrays)
+
+
+def _gallery(run: Opened) -> dict[str, np.ndarray]:
+    """Return 36 images of each kind, or 1,000 rows and points of each kind and of the data."""
+    is_image = len(run.model.example_shape) == 3
+    arrays = gallery(
+        run.model,
+        run.encoded.aggregate_posterior(),
+        seed=run.recipe.seed,
+        pool=run.recipe.evaluation.pool,
+        samples=IMAGES if is_image else ROWS,
+    )
+    return arrays if is_image else arrays | {"data": reference(run.load_dataset())}
 
 
 def leakage_curves_of(run: Opened, label: str) -> list[LeakageCurve]:
@@ -74,7 +90,7 @@ def kept(
         key: what they follow from beside the checkpoint.
     """
     path = run.folder.path / name
-    source = run.digest + key
+    source = run.digest + LAYOUT + key
     arrays = read_kept(path, checkpoint=source)
     if arrays is None:
         arrays = make()

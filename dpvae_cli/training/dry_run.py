@@ -2,24 +2,31 @@
 
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
 
 from dpvae_cli.data import Dataset, Split
+from dpvae_cli.data.base import SPLITS
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import duration
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.training import threads
 from dpvae_cli.training.footprint import refuse_training
 from dpvae_cli.training.trainer import Trainer
 
-WARM_UP, TIMED = 2, 5
+WARM_UP, LEAST, MOST = 3, 5, 200
+"""Steps before the clock starts, and how many are timed at least and at most."""
+SECONDS = 1.0
+"""The clock stops after so long."""
 
 
 def describe(
     recipe: Recipe, *, device: str = "auto", data_root: Path | None = None
 ) -> dict[str, str]:
-    """Return readable facts about a run without reading its data or writing anything.
+    """Return readable facts about a run without reading its data's values or writing anything.
 
     The time comes from a few steps of a throwaway model on random zeros and ones; validation and
     checkpoints come on top.
@@ -36,6 +43,7 @@ def describe(
     adversary = trainer.regularizer.adversary
     seconds = _seconds_a_step(trainer) * recipe.training.iterations
     return {
+        **_contents(recipe, data_root),
         "example shape": " x ".join(map(str, shape)),
         "latent dimensions": str(recipe.architecture.latent_dim),
         **{f"parameters: {name}": f"{count:,}" for name, count in parts.items()},
@@ -49,6 +57,16 @@ def describe(
         "device": str(chosen),
         "estimated time": duration(seconds),
     }
+
+
+def _contents(recipe: Recipe, data_root: Path | None) -> dict[str, str]:
+    """Return the sizes of the splits and how they were found, or that the data is not there."""
+    try:
+        contents = recipe.data.contents(data_root)
+    except MissingError as error:
+        return {"data": f"not there: {error}"}
+    sizes = {f"{name} examples": f"{contents.sizes[name]:,}" for name in SPLITS}
+    return sizes | ({"data": "; ".join(contents.remarks)} if contents.remarks else {})
 
 
 def _fitted(recipe: Recipe) -> dict[str, str]:
@@ -76,10 +94,18 @@ def _count(module: torch.nn.Module) -> int:
 
 
 def _seconds_a_step(trainer: Trainer) -> float:
-    for _ in range(WARM_UP):
-        trainer.step()
+    """Return the median time of a step, with as many threads as training takes."""
+    times: list[float] = []
+    with threads.limited(trainer.model, trainer.next_examples()):
+        for _ in range(WARM_UP):
+            _timed_step(trainer)
+        while len(times) < LEAST or (sum(times) < SECONDS and len(times) < MOST):
+            times.append(_timed_step(trainer))
+    return median(times)
+
+
+def _timed_step(trainer: Trainer) -> float:
     start = time.perf_counter()
-    for _ in range(TIMED):
-        terms = trainer.step()
-    float(terms["reconstruction"].value.detach().sum())
-    return (time.perf_counter() - start) / TIMED
+    terms = trainer.step()
+    float(terms["reconstruction"].value.detach().sum())  # waits for a GPU
+    return time.perf_counter() - start

@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
+from dpvae_cli.data import Dataset
+
 
 @runtime_checkable
 class Listener(Protocol):
     """Hears of a run's progress."""
+
+    def loaded(self, dataset: Dataset) -> None:
+        """Hear which data a run trains on."""
 
     def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Hear that training begins, or goes on, at `iteration` of `iterations`."""
@@ -25,6 +30,9 @@ class Listener(Protocol):
 @final
 class Silent:
     """Hears everything and says nothing."""
+
+    def loaded(self, dataset: Dataset) -> None:
+        """Say nothing."""
 
     def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Say nothing."""

@@ -15,6 +15,7 @@ from dpvae_cli.foundation.memory import explained
 from dpvae_cli.foundation.processes import Agreement
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe.schema import SMALLEST_BATCH
 from dpvae_cli.regularizers import Term
 from dpvae_cli.sampling.encodings import EncodedTraining
 from dpvae_cli.training import checkpoint as checkpoints
@@ -23,9 +24,9 @@ from dpvae_cli.training.checkpoint import Checkpoint
 from dpvae_cli.training.listener import Listener, Silent
 from dpvae_cli.training.metrics_log import MetricsLog
 from dpvae_cli.training.precision import Precision, refuse_device
-from dpvae_cli.training.prior_fit import fit_to, keep
+from dpvae_cli.training.prior_fit import fit_to, keep, keep_record
 from dpvae_cli.training.resume import Start, continued
-from dpvae_cli.training.run_folder import RunFolder, locate, point_latest
+from dpvae_cli.training.run_folder import RunFolder, folder_to_write, locate, point_latest
 from dpvae_cli.training.sample_picture import draw_samples
 from dpvae_cli.training.signals import stop_requests
 from dpvae_cli.training.tensorboard import Board, open_board
@@ -63,7 +64,7 @@ def train(
             one made the same way; the saved weights go into it.
         resume: go on from `checkpoint.pt`, with the very numbers of an uninterrupted run.
         from_previous: resume from `checkpoint.previous.pt` and drop `checkpoint.pt`.
-        overwrite: delete what is in the folder first.
+        overwrite: replace the run in the folder, once this one has its first checkpoint.
         device: auto, cpu, cuda, cuda:N or mps.
         data_root: folder to look for data in.
         download: allow a download where the data has a source.
@@ -76,12 +77,13 @@ def train(
         weights, while a model that was given keeps its own.
 
     Raises:
-        UsageError: the folder is in use or not empty, or recipe or model do not fit the data.
+        UsageError: the folder is in use, not empty, or was moved or deleted meanwhile; or recipe
+            or model do not fit the data.
         CheckpointError: a run to resume is of networks of the caller's own and no model is given,
             or the other way round.
         MissingError: the data is not there.
         DivergedError: a loss or a weight is not finite.
-        InterruptedRun: SIGINT or SIGTERM arrived; the state was saved.
+        InterruptedRun: a signal asked for a stop; the state was saved.
 
     Example:
         >>> import dpvae_cli as dpvae
@@ -90,7 +92,7 @@ def train(
     """
     if from_previous and not resume:
         raise UsageError("--from-previous is for --resume", hint="Add --resume.")
-    folder = RunFolder(Path(run_dir))
+    folder = RunFolder(folder_to_write(run_dir))
     chosen = devices.resolve(device)
     refuse_device(recipe.training.precision, chosen)
     recipe = own_model.recipe_of(recipe, model, resume=resume)
@@ -109,7 +111,9 @@ def train(
         group.refuse_uneven(recipe.training.batch_size)
         if dataset is None:
             dataset = recipe.data.load(data_root, download=download)
-        refuse_misfits(recipe, dataset)
+        heard = listener if listener and group.is_first else Silent()
+        heard.loaded(dataset)
+        refuse_misfits(recipe, dataset, processes=group.size)
         if model is not None:
             own_model.prepare(model, dataset, Precision(recipe.training.precision, chosen))
         trainer = Trainer(recipe, dataset, chosen, model, group=group)
@@ -121,18 +125,16 @@ def train(
         if from_previous and group.is_first:
             folder.go_back()
         trainer.settle()
-        heard = listener if listener and group.is_first else Silent()
         with threads.limited(trainer.model, trainer.next_examples()):
             if group.is_first:
                 folder.write_start(recipe, device=chosen, processes=group.size)
-            if mark_latest and group.is_first:
-                point_latest(folder.path)
-            with Run(trainer, folder, heard) as run:
+            with Run(trainer, folder, heard, mark_latest=mark_latest) as run:
                 run.to_the_end()
         trained = trainer.trained().eval()
         if recipe.fit_prior is not None:
             trained = with_fitted_prior(trained, trainer, folder, start.checkpoint)
         if group.is_first:
+            folder.check_held()
             draw_samples(trained, lambda: dataset, folder, seed=recipe.seed)
         return trained
 
@@ -142,21 +144,25 @@ def with_fitted_prior(
 ) -> VAE:
     """Return the trained model with the recipe's `fit_prior`, fitted now and kept.
 
-    A run that had come to its end with a fitted prior before stays as it is.
+    A run that had come to its end with a fitted prior before stays as it is; what it had not come
+    to write is written.
     """
-    if start is not None and start.iteration == trainer.iteration and start.is_fitted:
-        return model.with_prior(start.fitted_prior(model)).eval()
     group = trainer.group
+    if start is not None and start.iteration == trainer.iteration and start.is_fitted:
+        if group.is_first:
+            keep_record(folder, start)
+        return model.with_prior(start.fitted_prior(model)).eval()
     encoded = EncodedTraining(model, lambda: trainer.dataset, group=group)
     aggregate = encoded.aggregate_posterior()
     fitted = fit_to(model, aggregate, trainer.recipe)
     state = trainer.checkpoint()
     if group.is_first:
+        folder.check_held()
         keep(folder, state, fitted, aggregate)
     return model.with_prior(fitted.prior).eval()
 
 
-def refuse_misfits(recipe: Recipe, dataset: Dataset) -> None:
+def refuse_misfits(recipe: Recipe, dataset: Dataset, *, processes: int = 1) -> None:
     """Refuse data that the likelihood or the batch size does not fit.
 
     Raises:
@@ -171,8 +177,17 @@ def refuse_misfits(recipe: Recipe, dataset: Dataset) -> None:
         raise UsageError(
             f"training.batch_size {recipe.training.batch_size} is more than the "
             f"{len(dataset.train)} training examples",
-            hint=f"Add training.batch_size={len(dataset.train)} or less.",
+            hint=_fitting_batch(len(dataset.train), processes),
         )
+
+
+def _fitting_batch(examples: int, processes: int) -> str:
+    """Return the hint with a batch size that the recipe's schema and the processes accept."""
+    largest = examples // processes * processes
+    if largest < SMALLEST_BATCH:
+        needed = max(SMALLEST_BATCH, processes)
+        return f"Train on {needed} examples or more: that many make the smallest batch."
+    return f"Add training.batch_size={largest} or less."
 
 
 @final
@@ -182,19 +197,23 @@ class Run:
     Of processes that share a run every one has its own; the first alone writes and validates.
     """
 
-    def __init__(self, trainer: Trainer, folder: RunFolder, listener: Listener) -> None:
+    def __init__(
+        self, trainer: Trainer, folder: RunFolder, listener: Listener, *, mark_latest: bool = False
+    ) -> None:
         self._trainer, self._folder, self._listener = trainer, folder, listener
         self._schedule, self._group = trainer.recipe.training, trainer.group
         first = self._group.is_first
         done = trainer.iteration
         self._log = MetricsLog(folder.metrics_log, keep_until=done) if first else None
         wants_board = self._schedule.tensorboard and first
-        self._board: Board = open_board(folder.path, wanted=wants_board)
+        self._mark_latest = mark_latest and first
+        self._board: Board = open_board(folder.files, wanted=wants_board)
         self._clock, self._steps_timed = time.perf_counter(), 0
         self._saved: int | None = None
 
     def __enter__(self) -> "Run":
         """Announce the run."""
+        self._point_latest()
         self._listener.started(
             self._folder.path,
             iteration=self._trainer.iteration,
@@ -258,6 +277,7 @@ class Run:
     def _record(self, record: dict[str, Any]) -> None:
         if self._log is None:
             return
+        self._folder.check_held()
         record = {"iteration": self._trainer.iteration, **record}
         self._log.write(record)
         self._board.write(record)
@@ -280,8 +300,23 @@ class Run:
         self._group.wait()
         self._saved = iteration
         if self._group.is_first:
+            folder.check_held()
             state.write(folder.checkpoint, previous=folder.previous)
+            if folder.is_staged:
+                self._replace_old_run()
             self._listener.saved(folder.checkpoint, iteration=iteration)
+
+    def _replace_old_run(self) -> None:
+        """Let the run take the place of the one before it, now that it has a checkpoint."""
+        self._board.close()  # it opens its file by name each time
+        self._folder.commit()
+        wants_board = self._schedule.tensorboard
+        self._board = open_board(self._folder.files, wanted=wants_board)
+        self._point_latest()
+
+    def _point_latest(self) -> None:
+        if self._mark_latest and not self._folder.is_staged:
+            point_latest(self._folder.path)
 
     def _stop(self, signal_number: int) -> None:
         self._save()

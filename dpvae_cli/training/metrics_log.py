@@ -2,15 +2,16 @@
 
 import json
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import write_text
+from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.foundation.results import finite
-from dpvae_cli.foundation.strangers import parse_json, read_text
+from dpvae_cli.foundation.strangers import parse_json, read_lines
 
 
 @final
@@ -26,8 +27,9 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, *, keep_until: int) -> None:
-        kept = [line for line in _lines(path) if line["iteration"] <= keep_until]
-        write_text(path, "".join(json.dumps(finite(line)) + "\n" for line in kept if keep_until))
+        kept = read_records(path) if keep_until else iter(())
+        lines = (_line(record) for record in kept if record["iteration"] <= keep_until)
+        write_atomically(path, lambda file: file.writelines(lines))
         self._path = path
         try:
             self._file = FileIO(path, "a")  # unbuffered: what failed is not tried again at the end
@@ -40,7 +42,7 @@ class MetricsLog:
         Raises:
             UsageError: the file cannot be written.
         """
-        left = (json.dumps(finite(record)) + "\n").encode()
+        left = _line(record)
         size = os.fstat(self._file.fileno()).st_size
         try:
             while left:
@@ -61,17 +63,18 @@ class MetricsLog:
         )
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of the file; a line cut short by a crash is left out."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in read_text(path, errors="replace").splitlines():
-        try:
-            records.append(parse_json(line))
-        except ValueError:
-            continue
-    return [record for record in records if _is_record(record)]
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of the file; a line cut short by a crash is left out."""
+    with suppress(FileNotFoundError):
+        for line in read_lines(path):
+            with suppress(ValueError):
+                record = parse_json(line)
+                if _is_record(record):
+                    yield record
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return (json.dumps(finite(record)) + "\n").encode()
 
 
 def _is_record(found: Any) -> bool:

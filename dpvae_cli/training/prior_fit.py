@@ -12,6 +12,7 @@ from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.files import write_json, write_kept
 from dpvae_cli.foundation.once import once
+from dpvae_cli.foundation.strangers import read_json
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
@@ -20,8 +21,8 @@ from dpvae_cli.sampling.encodings import EncodedTraining
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import own_model
 from dpvae_cli.training.checkpoint import Checkpoint
-from dpvae_cli.training.metrics_log import MetricsLog
-from dpvae_cli.training.run_folder import RunFolder, locate, point_latest
+from dpvae_cli.training.metrics_log import MetricsLog, read_records
+from dpvae_cli.training.run_folder import RunFolder, folder_to_write, locate, point_latest
 from dpvae_cli.training.sample_picture import draw_samples
 
 OTHERWISE = "Add --overwrite to replace it, or --out for another folder."
@@ -51,20 +52,32 @@ def keep(
 
     The codes are kept too, as the encodings of the checkpoint.
     """
-    record = fitted.record
-    checkpoint.with_fitted(fitted.prior, record.to_dict()).write(folder.checkpoint)
-    write_json(folder.fit, record.to_dict())
-    log = MetricsLog(folder.metrics_log, keep_until=checkpoint.iteration)
-    gain = record.gain._asdict()
-    log.write(
-        {"iteration": checkpoint.iteration, "kind": "fit", "prior": record.prior, "gain": gain}
-    )
-    log.close()
+    checkpoint = checkpoint.with_fitted(fitted.prior, fitted.record.to_dict())
+    checkpoint.write(folder.checkpoint)
+    keep_record(folder, checkpoint)
     names = ("mean", "log_variance")
     arrays = {name: getattr(aggregate, name).to(fitted.dtype).cpu().numpy() for name in names}
     with suppress(UsageError):  # a cache that cannot be written costs time, no result
         cache = folder.checkpoint.with_suffix(".encodings.npz")
         write_kept(cache, arrays, checkpoint=checkpoints.file_digest(folder.checkpoint))
+
+
+def keep_record(folder: RunFolder, checkpoint: Checkpoint) -> None:
+    """Write the record of the fit that a checkpoint holds: fit.json and a line of metrics.jsonl.
+
+    What is there already stays, so that a run that was killed before this is completed.
+    """
+    record = checkpoint.facts.get("fit")
+    if not isinstance(record, dict):
+        return
+    if read_json(folder.fit) != record:
+        write_json(folder.fit, record)
+    line = {"iteration": checkpoint.iteration, "kind": "fit"}
+    line |= {name: record.get(name) for name in ("prior", "gain")}
+    if line not in read_records(folder.metrics_log):
+        log = MetricsLog(folder.metrics_log, keep_until=checkpoint.iteration)
+        log.write(line)
+        log.close()
 
 
 def fit_run(
@@ -90,7 +103,7 @@ def fit_run(
         overrides: `fitting.KEY=VALUE`.
         run_dir: the new run's folder; by default the old one's name and `-fit_<kind>`.
         best: of a run folder take best.pt.
-        overwrite: delete what is in the new folder first.
+        overwrite: replace the run in the new folder, once the prior is fitted.
         device: auto, cpu, cuda, cuda:N or mps.
         data_root: folder to look for data in, where there are no encodings beside the checkpoint.
         download: allow a download where the data has a source.
@@ -109,7 +122,8 @@ def fit_run(
     recipe = revised(recipe, overrides, section="fitting")
     with checkpoints.offering_another(file):
         model = checkpoint.model(devices.resolve(device), as_trained=True)
-    folder = RunFolder(run_dir or fitted_dir(file, recipe.final_prior.kind))
+    new = run_dir or fitted_dir(file, recipe.final_prior.kind)
+    folder = RunFolder(folder_to_write(new))
     if folder.path.resolve() == file.parent.resolve():
         raise UsageError(
             f"{folder.path} is the folder of the model itself", hint="Name another with --out."
@@ -121,9 +135,13 @@ def fit_run(
         encoded = EncodedTraining(model, load_dataset, path=cache, key=key)
         aggregate = encoded.aggregate_posterior()
         fitted = fit_to(model, aggregate, recipe)
+        folder.check_held()
+        if not folder.is_staged:
+            folder.stage()  # a fit that is killed leaves no half of a run
         folder.write_start(recipe, device=model.device)
         RunFolder(file.parent).copy_log(folder)
         keep(folder, replace(checkpoint, recipe=recipe), fitted, aggregate)
+        folder.commit()
         with suppress(MissingError):  # two moons are drawn behind samples, where they are there
             draw_samples(model.with_prior(fitted.prior), load_dataset, folder, seed=recipe.seed)
     if mark_latest:

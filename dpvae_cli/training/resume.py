@@ -38,12 +38,13 @@ def continued(
         UsageError: nothing to resume, or the recipe asks for something else than the run.
         CheckpointError: the checkpoint cannot be read, or is not of the networks given.
     """
-    if not folder.recipe.is_file():
+    path = folder.previous if from_previous else folder.checkpoint
+    has_checkpoint = folder.checkpoint.is_file() or folder.previous.is_file()
+    if not (folder.recipe.is_file() if has_checkpoint else folder.holds_run()):
         raise UsageError(
             f"--resume: {folder.path} holds no run", hint="Leave out --resume to start it."
         )
-    path = folder.previous if from_previous else folder.checkpoint
-    if not (folder.checkpoint.is_file() or folder.previous.is_file() or from_previous):
+    if not (has_checkpoint or from_previous):
         saved = Recipe.load(folder.recipe).named(recipe.name)
         own_model.refuse_wrong_resume(saved, folder.path, has_model=model is not None)
         return Start(_extended(saved, recipe, done=0), None)

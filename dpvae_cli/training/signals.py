@@ -1,4 +1,8 @@
-"""SIGINT and SIGTERM ask for a stop; the loop finishes its step and saves first."""
+"""Signals ask for a stop; the loop finishes its step and saves first.
+
+SIGINT is Ctrl-C, SIGTERM comes from job schedulers and `kill`, SIGHUP from a terminal that closes,
+and SIGUSR1 from Slurm before the time limit (`sbatch --signal=USR1@120`).
+"""
 
 import signal
 import threading
@@ -8,7 +12,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, final
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+URGENT = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end the process when they come a second time."""
+OTHERS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name))
+"""Windows has none of them."""
 
 
 @final
@@ -19,11 +26,20 @@ class StopRequest:
     signal_number: int | None = None
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that ask for a stop, without what the process was started to ignore.
+
+    That is SIGHUP under `nohup`.
+    """
+    return (*URGENT, *(n for n in OTHERS if signal.getsignal(n) != signal.SIG_IGN))
+
+
 @contextmanager
 def stop_requests(*, patient: bool = False) -> Iterator[StopRequest]:
-    """Note the first SIGINT or SIGTERM instead of dying of it; a second one acts as usual.
+    """Note a signal instead of dying of it; SIGINT and SIGTERM act as usual the second time.
 
-    Signals can be handled in the main thread only; elsewhere the request stays empty.
+    A closing terminal may send SIGHUP twice, so that is only noted, as SIGUSR1 is. Signals can be
+    handled in the main thread only; elsewhere the request stays empty.
 
     Args:
         patient: further signals are noted alike: torchrun hands on what a terminal has sent to
@@ -33,14 +49,14 @@ def stop_requests(*, patient: bool = False) -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in stop_signals()}
 
     def note(number: int, _frame: FrameType | None) -> None:
         request.signal_number = number
-        if not patient:
-            _restore(before)
+        if number in URGENT and not patient:
+            _restore({urgent: before[urgent] for urgent in URGENT})
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, note)
     try:
         yield request

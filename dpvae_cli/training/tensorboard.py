@@ -40,7 +40,7 @@ class TensorBoard:
         except ImportError as error:
             raise MissingError(
                 "training.tensorboard is true but TensorBoard is not installed",
-                hint="Install it: pip install 'dpvae-cli[tensorboard]'.",
+                hint="Install it: pip install tensorboard.",
             ) from error
         self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
 

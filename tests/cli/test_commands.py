@@ -1,12 +1,18 @@
 """Every command through Typer's runner: what it prints, what it leaves, how it fails."""
 
 import json
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
+from dpvae_cli.evaluation.elbo import elbo_parts
+from dpvae_cli.foundation.numbers import with_error
+from dpvae_cli.mathematics.estimates import mean_and_error
+from dpvae_cli.training.opened import open_checkpoint
 from tests.small import SMALL, tiny_extractor
 
 FOLDER = "runs/vae_moons-decoupled-seed0"
@@ -100,6 +106,29 @@ def test_eval_sets_two_runs_side_by_side():
     twin = FOLDER.replace("decoupled", "standard_normal")
     done = ok("eval", twin, FOLDER, "--metrics", "skl,manifold_lp")
     assert "difference" in done.stdout
+
+
+def test_the_difference_of_two_runs_is_paired_by_example():
+    """Both see the same held-out examples with the same noise."""
+    twin = FOLDER.replace("decoupled", "standard_normal")
+    done = ok("eval", twin, FOLDER, "--metrics", "elbo,skl,leak,nll,manifold_lp")
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if "±" in line}
+    terms = []
+    for path in (twin, FOLDER):
+        run = open_checkpoint(Path(path))
+        test = run.load_dataset().test
+        parts = elbo_parts(run.model, test, seed=0, purpose="evaluation")
+        terms.append(-(parts.reconstruction + parts.kl))
+    paired = mean_and_error(terms[1] - terms[0])
+    assert rows["elbo"].rstrip().split("  ")[-1].strip() == with_error(*paired, sign=True)
+    independent = math.hypot(*(mean_and_error(each).standard_error for each in terms))
+    assert paired.standard_error < 0.8 * independent
+    same = ok("eval", FOLDER, FOLDER, "--metrics", "elbo,skl,leak,nll,manifold_lp,skl_knn")
+    differences = [
+        line.rstrip().split("  ")[-1] for line in same.stdout.splitlines() if "±" in line
+    ]
+    assert len(differences) > 10
+    assert all(float(each.split("±")[1]) == 0 for each in differences)
     assert "skl [nats]" in done.stdout
 
 

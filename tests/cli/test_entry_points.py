@@ -1,10 +1,17 @@
 """The command line as processes: entry points, speed of help, completion."""
 
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from dpvae_cli.cli import completion
+from dpvae_cli.cli.app import SECTIONS
+from dpvae_cli.evaluation.evaluate import METRICS
+from dpvae_cli.recipe.sections import kinds
 
 COMMANDS = [
     [],
@@ -13,6 +20,8 @@ COMMANDS = [
     ["reconstruct"],
     ["encode"],
     ["eval"],
+    ["diagnose"],
+    ["fit-prior"],
     ["traverse"],
     ["reproduce"],
     ["report"],
@@ -41,8 +50,10 @@ sys.exit(f"imported {heavy}" if heavy else done.exit_code)
 """
 
 
-def run(*command):
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def run(*command, **environment):
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | environment
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -80,3 +91,89 @@ def test_an_unknown_option_is_no_traceback():
     assert done.returncode == 2
     assert "No such option" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["--iterations", "5"], "training.iterations=5"),
+        (["--beta=8"], "regularizer.beta=8"),
+        (["--latent-dim", "4"], "architecture.latent_dim=4"),
+        (["--seed"], "seed=..."),
+    ],
+)
+def test_a_key_typed_as_an_option_is_answered_with_the_key(typed, meant):
+    done = run(sys.executable, "-m", "dpvae_cli", "train", "beta_h_moons", *typed)
+    assert done.returncode == 2
+    assert f"A recipe's keys are set without dashes: {meant}" in done.stderr
+
+
+def test_the_help_has_every_command_in_a_section():
+    done = run(sys.executable, "-m", "dpvae_cli", "--help", COLUMNS="80")
+    names = [name for section in SECTIONS.values() for name in section]
+    assert sorted(names) == sorted(command[0] for command in COMMANDS[1:] if len(command) == 1)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [words[0] for words in lines if words and words[0] in names] == names
+    assert "..." not in done.stdout.split("Train:")[1].split("Examples:")[0], "a summary is cut"
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def complete(*words):
+    done = run(
+        *(sys.executable, "-c", "from dpvae_cli.__main__ import main; main()"),
+        _DPVAE_COMPLETE="complete_bash",
+        COMP_WORDS=" ".join(["dpvae", *words]),
+        COMP_CWORD=str(len(words)),
+    )
+    return done.stdout.split()
+
+
+def test_names_are_completed():
+    assert "beta_h_moons" in complete("train", "beta_h")
+    assert complete("recipes", "show", "vae_moo") == ["vae_moons"]
+    assert complete("reproduce", "moons_q") == ["moons_quick"]
+    assert complete("fit-prior", "--prior", "sp") == ["spline"]
+    assert complete("eval", "--metrics", "skl,nl") == ["skl,nll"]
+
+
+def test_completion_knows_every_prior_and_metric():
+    assert set(completion.PRIORS) == set(kinds("fit_prior"))
+    assert set(completion.METRICS) == set(METRICS)
+
+
+def test_a_backend_of_matplotlib_from_elsewhere_does_no_harm(tmp_path):
+    """Jupyter gives its own to every command that is started from a cell."""
+    code = (
+        "import sys\n"
+        "from dpvae_cli.cli.app import main\n"
+        "for words in ('train vae_moons training.iterations=2 data.train=300', 'plot training'):\n"
+        "    sys.argv = ['dpvae', *words.split()]\n"
+        "    try: main()\n"
+        "    except SystemExit as error: assert not error.code\n"
+    )
+    environment = os.environ | {"MPLBACKEND": "inline"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("training*.png"))
+
+
+def test_a_terminal_hears_that_torch_is_loaded_and_the_words_go_again():
+    """On a terminal the first words come before torch does; nothing is left of them."""
+    ours, theirs = pty.openpty()
+    code = (
+        "import sys, builtins\n"
+        "from dpvae_cli.cli import console\n"
+        "assert 'torch' not in sys.modules\n"
+        "console.load_torch()\n"
+        "assert 'torch' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stderr=theirs, check=False)
+    os.close(theirs)
+    assert done.returncode == 0
+    loading = f"\r{' ' * 11}\r"
+    assert os.read(ours, 1_000).decode() == f"Loading ...{loading}"
+    os.close(ours)
+    assert run(sys.executable, "-c", code.replace("assert 'torch' in", "'torch' in")).stderr == ""

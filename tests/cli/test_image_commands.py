@@ -40,6 +40,8 @@ def test_sample_writes_a_png_each(name, mode, tmp_path):
     assert done.stdout == f"{out}\n"
     assert sorted(path.name for path in out.iterdir()) == [f"{i:06d}.png" for i in range(5)]
     ok("sample", name, "-n", 5, "--out", tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as read:
+        assert read.width >= 1_000
     decoded = np.load(tmp_path / "x.npz")["decoded"]
     for index, expected in enumerate(np.rint(255 * decoded.clip(0, 1))):
         with Image.open(out / f"{index:06d}.png") as read:
@@ -125,9 +127,25 @@ def test_plot_samples_keeps_what_it_shows(tmp_path):
     ok("plot", "samples", "grey", "--out", tmp_path / "figure5.png")
     again = np.load("grey/gallery.npz")
     assert all(np.array_equal(first[key], again[key]) for key in first.files)
-    done = run("plot", "samples", "points", "--out", tmp_path / "x")
+    ok("plot", "samples", "points", "--out", tmp_path / "points.png")
+    assert np.load("points/gallery.npz")["data"].shape[1:] == (2,)
+    done = run("plot", "samples", "points", "grey", "--out", tmp_path / "x")
     assert done.exit_code == 2
-    assert "as images" in done.stderr
+    assert "do not go into one figure" in done.stderr
+
+
+@pytest.mark.parametrize("columns", [1, 3, 8])
+def test_tables_are_drawn_over_their_data(columns, workshop, tmp_path):
+    rows = np.random.default_rng(0).random((60, columns), dtype=np.float32)
+    np.save(workshop / f"table{columns}.npy", rows)
+    small = [part for part in SMALL if not part.startswith("data.")]
+    data = f"data={{kind: arrays, path: table{columns}.npy}}"
+    ok("train", "vae_moons", data, *small, "--run-dir", f"table{columns}")
+    ok("sample", f"table{columns}", "-n", 9, "--out", tmp_path / "x.png")
+    ok("plot", "samples", f"table{columns}", "--out", tmp_path / "y.png")
+    for path in (tmp_path / "x.png", tmp_path / "y.png", workshop / f"table{columns}/samples.png"):
+        with Image.open(path) as read:
+            assert read.width >= 600
 
 
 def test_eval_limits_nll_and_goes_on(tmp_path):

@@ -1,6 +1,8 @@
 """Slow preparation shows on a terminal, in plain lines when training elsewhere, else nowhere."""
 
 import io
+import re
+from pathlib import Path
 
 import pytest
 import typer
@@ -125,3 +127,21 @@ def test_a_short_nll_is_not_told_of(screen, monkeypatch):
             clock[0] += 50
     assert "takes" not in text.getvalue()
     assert "nll: 10 of 10" in text.getvalue()
+
+
+def test_a_narrow_terminal_keeps_count_and_percentage_and_cuts_the_terms(monkeypatch):
+    for width in (60, 80, 120):
+        text = io.StringIO()
+        out = Console(file=text, force_terminal=True, width=width, color_system=None)
+        with progress.bar(out) as shown:
+            bar = progress.Bar(shown)
+            bar.started(Path("runs/x"), iteration=0, iterations=100_000)
+            terms = dict.fromkeys(("reconstruction", "kl", "total_correlation"), -1.234)
+            record = {"kind": "train", "iteration": 50_000, "steps_per_second": 154.2}
+            bar.logged({**record, "terms": terms})
+        last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue()).rstrip("\n").split("\r")[-1]
+        assert " 50000/100000 " in last, last
+        assert " 50%" in last
+        assert "154 steps/s" in last
+        assert len(last) <= width
+        assert ("total_correlation -1.234" in last) == (width == 120)

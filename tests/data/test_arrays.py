@@ -166,6 +166,208 @@ def test_unit_is_for_bytes(tmp_path):
         load(saved(tmp_path, FLOATS), scale="unit")
 
 
+# --- few levels, whole numbers, large offsets
+
+BITS = (RANDOM.random((40, 6)) < 0.3).astype(np.uint8)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, bool])
+@pytest.mark.parametrize("binarize", [None, "threshold", "static", "dynamic"])
+def test_zeros_and_ones_in_bytes_stay_zeros_and_ones(tmp_path, dtype, binarize):
+    data = load(saved(tmp_path, BITS.astype(dtype)), binarize=binarize)
+    assert not data.eight_bit
+    assert sorted(map(tuple, rows(data).tolist())) == sorted(map(tuple, BITS.tolist()))
+
+
+@pytest.mark.parametrize("top", [2, 16, 127])
+def test_few_levels_in_bytes_are_asked_about_and_every_answer_works(tmp_path, top):
+    levels = (np.arange(40 * 4) % (top + 1)).astype(np.uint8).reshape(40, 4)
+    path = saved(tmp_path, levels)
+    with pytest.raises(UsageError, match=f"8-bit values from 0 to {top}") as caught:
+        load(path)
+    for scale, highest in (("unit", top / 255), ("none", top)):
+        assert f"data.scale={scale}" in caught.value.hint
+        assert float(rows(load(path, scale=scale)).max()) == pytest.approx(highest)
+    assert_close(load(path, scale="standardize").train.examples().mean(), torch.tensor(0.0))
+
+
+def test_dark_images_with_one_bright_value_are_images(tmp_path):
+    assert load(saved(tmp_path, np.minimum(BYTES, 128))).eight_bit
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint16", "float64"])
+def test_unit_takes_8_bit_values_of_any_type(tmp_path, dtype):
+    wide = load(saved(tmp_path, BYTES.astype(dtype)), scale="unit")
+    assert torch.equal(rows(wide), rows(load(saved(tmp_path, BYTES))))
+    assert wide.eight_bit
+    assert set(
+        rows(load(saved(tmp_path, BYTES.astype(dtype)), scale="unit", binarize="threshold"))
+        .unique()
+        .tolist()
+    ) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("binarize", ["threshold", "static", "dynamic"])
+def test_binarised_data_of_one_value_are_refused(tmp_path, binarize):
+    with pytest.raises(UsageError, match=f"binarize={binarize} makes every training value 0"):
+        load(saved(tmp_path, np.zeros((40, 2))), binarize=binarize)
+    with pytest.raises(UsageError, match="makes every training value 1"):
+        load(saved(tmp_path, np.ones((40, 2))), binarize=binarize)
+
+
+TIMES = 1_700_000_000 + np.arange(2_000)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint32", "longdouble"])
+def test_standardize_keeps_every_unix_time(tmp_path, dtype):
+    table = np.stack([TIMES.astype(dtype), np.arange(2_000).astype(dtype)], axis=1)
+    data = load(saved(tmp_path, table), scale="standardize")
+    values = rows(data)
+    assert len(values[:, 0].unique()) == 2_000
+    assert_close(values[:, 0], values[:, 1], rtol=0, atol=1e-6)  # the same numbers plus a constant
+    assert data.remarks == ()
+
+
+def test_standardize_takes_what_float32_cannot_hold(tmp_path):
+    data = load(saved(tmp_path, FLOATS * 1e200), scale="standardize")
+    assert_close(rows(data), rows(load(saved(tmp_path, FLOATS), scale="standardize")))
+    with pytest.raises(UsageError, match="not finite"):
+        load(saved(tmp_path, FLOATS * 1e200))
+
+
+def test_a_constant_that_float64_cannot_hold_is_zero(tmp_path):
+    values = rows(load(saved(tmp_path, np.full((40, 1), 0.1)), scale="standardize"))
+    assert float(values.abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_a_column_that_float32_blurs_is_named(tmp_path, dtype):
+    table = np.stack([np.arange(2_000), TIMES, np.full(2_000, 1e9 + 1)], axis=1).astype(dtype)
+    (remark,) = load(saved(tmp_path, table)).remarks
+    assert "column 1 (from 0)" in remark
+    assert "data.scale=standardize" in remark
+    assert load(saved(tmp_path, FLOATS)).remarks == ()
+    assert load(saved(tmp_path, 0.1 + 1e-17 * FLOATS)).remarks == ()
+
+
+def test_whole_numbers_in_floats_are_labels_and_factors(tmp_path):
+    np.save(tmp_path / "f.npy", FACTORS.astype(float))
+    path = saved(tmp_path, x=FLOATS, labels=(np.arange(40) % 3).astype(float))
+    data = load(path, factors="f.npy")
+    assert data.train.labels.dtype == torch.int64
+    assert set(data.train.labels.tolist()) == {0, 1, 2}
+    assert data.train.factors.dtype == torch.int64
+    times = load(saved(tmp_path, x=FLOATS, labels=TIMES[:40] + 0.25)).train.labels
+    assert len(times.unique()) == 32
+
+
+# --- arrays by name
+
+
+def test_arrays_that_are_not_used_are_named_with_what_they_may_be(tmp_path):
+    path = saved(tmp_path, x=FLOATS, y=np.arange(40), ids=np.arange(40), info=np.array([{}]))
+    spec = Arrays(path=str(path))
+    remarks = spec.load().remarks
+    assert remarks == spec.contents().remarks
+    assert remarks[0].startswith("array y of data.npz is not used; is it labels?")
+    assert [remark.split()[1] for remark in remarks] == ["y", "ids", "info"]
+    assert load(saved(tmp_path, x=FLOATS, labels=np.arange(40))).remarks == ()
+
+
+def test_names_that_are_not_ours_come_with_the_python_that_mends_them(tmp_path, monkeypatch):
+    path = saved(
+        tmp_path, x_train=FLOATS, y_train=np.arange(40), x_test=FLOATS, y_test=np.arange(40)
+    )
+    with pytest.raises(UsageError, match="which are the examples") as caught:
+        load(path)
+    monkeypatch.chdir(tmp_path)
+    exec(caught.value.hint.partition("Python: ")[2], {"numpy": np})
+    data = load(tmp_path / "renamed.npz")
+    assert sizes(data) == [36, 4, 40]
+    assert sorted(data.test.labels.tolist()) == list(range(40))
+
+
+@pytest.mark.parametrize("name", ["x_test", "val", "X_valid", "testing"])
+def test_a_split_that_would_not_be_taken_is_refused(tmp_path, name):
+    with pytest.raises(UsageError, match=f"{name} looks like a split") as caught:
+        load(saved(tmp_path, **{"x": FLOATS, name: FLOATS}))
+    assert 'train=a["x"]' in caught.value.hint
+    with pytest.raises(UsageError, match=f"{name} looks like a split"):
+        load(saved(tmp_path, **{"train": FLOATS, name: FLOATS}))
+
+
+def test_a_split_that_is_missing_is_dealt_from_the_training_one(tmp_path):
+    numbered = np.arange(80.0).reshape(40, 2)
+    path = saved(tmp_path, train=numbered, test=numbered[:7] + 1_000, train_labels=numbered[:, 0])
+    np.save(tmp_path / "f.npy", np.arange(47).reshape(47, 1))
+    data = load(path, validation=0.25, factors="f.npy")
+    assert sizes(data) == [30, 10, 7]
+    assert dict(Arrays(path=str(path), validation=0.25).contents().sizes) == {
+        "train": 30,
+        "validation": 10,
+        "test": 7,
+    }
+    own = torch.cat([data.train.stored, data.validation.stored])
+    assert torch.equal(own[:, 0].sort().values, torch.from_numpy(numbered[:, 0]).float())
+    assert torch.equal(data.test.stored, torch.from_numpy(numbered[:7] + 1_000).float())
+    assert torch.equal(data.validation.labels.float(), data.validation.stored[:, 0])
+    assert torch.equal(2 * data.validation.factors[:, 0].float(), data.validation.stored[:, 0])
+    assert data.test.factors[:, 0].tolist() == list(range(40, 47))
+
+
+def test_only_the_arrays_that_are_needed_are_read(tmp_path, monkeypatch):
+    path = saved(tmp_path, x=FLOATS, extra=np.zeros((1_000, 1_000)), labels=np.arange(40))
+    read = []
+    original = np.lib.format.read_array
+
+    def read_array(file, **options):
+        array = original(file, **options)
+        read.append(array.shape)
+        return array
+
+    monkeypatch.setattr(np.lib.format, "read_array", read_array)
+    assert Arrays(path=str(path)).example_shape() == (3,)
+    assert sum(Arrays(path=str(path)).contents().sizes.values()) == 40
+    assert read == []
+    monkeypatch.setattr("dpvae_cli.foundation.array_files.memory", lambda: 2**20)
+    load(path)
+    assert sorted(read) == [(40,), (40, 3)]
+
+
+def test_a_csv_under_another_name_is_called_one(tmp_path, monkeypatch):
+    path = tmp_path / "x.npy"
+    path.write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b, _ in FLOATS))
+    with pytest.raises(MissingError, match="it is a CSV") as caught:
+        load(path)
+    monkeypatch.chdir(tmp_path)
+    exec(caught.value.hint.partition("numpy.savez: ")[2], {"numpy": np})
+    assert_close(rows(load(path)).sum(), torch.tensor(FLOATS[:, :2].sum()).float())
+
+
+@pytest.mark.parametrize("form", ["raw pickle", "object array", "object npz"])
+def test_no_message_recommends_pickles(tmp_path, form):
+    path = tmp_path / "x.npz"
+    if form == "raw pickle":
+        path.write_bytes(pickle.dumps([1, 2]))
+    elif form == "object array":
+        path = saved(tmp_path, np.array([[{}, 1]] * 3, dtype=object))
+    else:
+        path = saved(tmp_path, x=np.array([[{}, 1]] * 3, dtype=object))
+    with pytest.raises(MissingError) as caught:
+        load(path)
+    said = f"{caught.value} {caught.value.hint}"
+    assert "allow_pickle" not in said
+    assert "pickle.load" not in said
+    assert "is not" in said or "Python objects" in said
+
+
+def test_a_file_that_is_cut_short_says_so(tmp_path):
+    path = saved(tmp_path, FLOATS)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(MissingError, match="cut short"):
+        load(path)
+
+
 def test_binarised_arrays(tmp_path):
     data = load(saved(tmp_path, BYTES), binarize="dynamic")
     assert not data.eight_bit
@@ -334,7 +536,7 @@ def test_factors_survive_binarisation(tmp_path):
     [
         (FACTORS[:-1], r"\(39, 2\)"),
         (FACTORS[:, 0], r"\(40,\)"),
-        (FACTORS.astype(float), "float64"),
+        (FACTORS + 0.5, "float64"),
         (FACTORS[:, :0], r"\(40, 0\)"),
     ],
 )

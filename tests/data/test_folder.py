@@ -79,6 +79,101 @@ def test_an_empty_own_split_is_named(tmp_path):
         spec().load()
 
 
+NAMES = [
+    ("train", "val", "test"),
+    ("Training", "Valid", "TESTING"),
+    ("TRAIN", "dev", "Test"),
+    ("training", "Validation", "test"),
+]
+
+
+@pytest.mark.parametrize("names", NAMES, ids=lambda names: names[0] + names[1])
+def test_common_names_of_splits_are_taken(tmp_path, names):
+    for number, name in enumerate(names):
+        draw_all(tmp_path / "in" / name / "class", 3 + number, width=9, height=9)
+    data = spec(validation=0.4).load()
+    assert [len(data.split(split)) for split in SPLITS] == [3, 4, 5]
+    assert spec().contents() == data.contents
+    assert data.remarks == (f"splits are the folders {', '.join(names)}",)
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes"),
+    [
+        (("train", "test"), [15, 5, 20]),
+        (("train", "val"), [15, 20, 5]),
+        (("train",), [10, 5, 5]),
+    ],
+    ids=str,
+)
+def test_a_missing_split_is_dealt_from_the_training_pictures_alone(tmp_path, names, sizes):
+    for seed, name in enumerate(names):
+        for number in range(20):
+            draw(tmp_path / "in" / name / f"{number}.png", 9, 9, seed=100 * seed + number)
+    data = spec(validation=0.25, test=0.25).load()
+    assert [len(data.split(split)) for split in SPLITS] == sizes
+    own = {tmp_path / "in" / names[-1] / f"{number}.png" for number in range(20)}
+    held = {read_picture(path, Preparation(None, 8, "rgb")).tobytes() for path in own}
+    if len(names) > 1:
+        assert not held & set(rows(data)["train"])
+        assert held == set(rows(data)["test" if names[-1] == "test" else "validation"])
+    assert "dealt from train" in data.remarks[-1]
+
+
+OTHER = {
+    "two of one split": (("train", "val", "valid", "test"), "two folders for the validation"),
+    "none to train on": (("val", "test"), "none called train"),
+    "years": (("train2017", "val2017"), "look like splits"),
+    "words around": (("images_train", "images-test"), "look like splits"),
+    "inside of classes": (("cat/train", "cat/test", "dog/train", "dog/test"), "look like splits"),
+    "below": (("images/train", "images/val"), "look like splits"),
+    "beside another": (("train", "test", "unlabeled"), "lie outside"),
+    "a class": (("car", "train", "bus"), "lie outside"),
+}
+
+
+@pytest.mark.parametrize(("names", "said"), OTHER.values(), ids=OTHER)
+def test_what_looks_like_splits_and_is_not_taken_is_refused(tmp_path, names, said):
+    for name in names:
+        draw_all(tmp_path / "in" / name, 3, width=9, height=9)
+    with pytest.raises(UsageError, match=said) as caught:
+        spec().load()
+    assert "data.splits=deal" in caught.value.hint
+    assert sum(spec(splits="deal").contents().sizes.values()) == 3 * len(names)
+    if names[0] == "images/train":
+        assert f"data.path={tmp_path / 'in' / 'images'}" in caught.value.hint
+        draw_all(tmp_path / "in" / "images" / "train", 9, width=9, height=9)
+        assert len(spec(tmp_path / "in" / "images").load().validation) == 3
+
+
+def test_one_class_with_a_word_of_splits_is_a_class(tmp_path):
+    for name in ("test_tube", "bottle", "glass/train"):
+        draw_all(tmp_path / "in" / name, 3, width=9, height=9)
+    assert [len(spec().load().split(split)) for split in SPLITS] == [7, 1, 1]
+
+
+def test_files_of_other_endings_are_counted(tmp_path):
+    draw_all(tmp_path / "in", 5, width=9, height=9)
+    for number in range(18):
+        (tmp_path / "in" / f"{number}.HEIC").touch()
+    for name in ("a.txt", "b/c.txt", "LICENSE", ".hidden.xyz"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    (remark,) = spec().load().remarks
+    assert "18 .heic, 2 .txt, 1 without an ending (" in remark
+    assert "pillow-heif" in remark
+    assert spec().contents().remarks == (remark,)
+
+
+def test_a_large_picture_can_be_allowed(tmp_path):
+    draw_all(tmp_path / "in", 4, width=9, height=9)
+    draw(tmp_path / "in" / "large.png", 30, 30)
+    with pytest.raises(MissingError, match=r"30x30 = 900 pixels, 899 is the limit") as caught:
+        spec(max_pixels=899).load()
+    assert "data.max_pixels" in caught.value.hint
+    assert len(spec(max_pixels=900).load().train) == 3
+
+
 @pytest.mark.parametrize(("colour", "channels"), [("rgb", 3), ("grey", 1)])
 def test_shapes(tmp_path, colour, channels):
     draw_all(tmp_path / "in", 10, width=40, height=30)
@@ -122,7 +217,7 @@ def test_skipping_is_noted_and_refusing_is_the_default(tmp_path):
 
 def test_a_missing_folder_names_the_places(tmp_path):
     (tmp_path / "in").touch()
-    with pytest.raises(MissingError, match="in is no folder") as caught:
+    with pytest.raises(MissingError, match="in is not a folder") as caught:
         spec().load(tmp_path / "data")
     for place in (tmp_path / "data" / "folder" / "in", tmp_path / "data" / "in"):
         assert str(place) in str(caught.value)

@@ -1,8 +1,12 @@
 """Finding pictures, and reading one whatever its colours, size and damage."""
 
+import io
 import os
 import struct
+import sys
+import types
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +18,10 @@ from dpvae_cli.data.pictures import (
     CropError,
     Preparation,
     UnreadableError,
-    picture_names,
+    find_pictures,
     read_picture,
+    single_picture,
+    suffixes,
 )
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from tests.data.drawn import draw, pixels
@@ -192,10 +198,9 @@ def test_a_changed_byte_raises_nothing_but_unreadable(tmp_path, suffix):
 
 def test_a_decompression_bomb_is_refused_unread(tmp_path, monkeypatch):
     path = draw(tmp_path / "a.png", 30, 30)
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 899)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
     with pytest.raises(UnreadableError, match="decompression bomb: 30x30"):
-        read_picture(path, WHOLE)
+        read_picture(path, Preparation(crop=None, size=8, colour="rgb", max_pixels=899))
 
 
 def test_a_bomb_beyond_pillow_s_own_limit_is_refused(tmp_path):
@@ -214,7 +219,7 @@ def test_names_are_sorted_pictures_of_all_folders(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "x.png").rename(tmp_path / name)
     (tmp_path / "empty.jpg").mkdir()
-    assert picture_names(tmp_path) == wanted
+    assert find_pictures(tmp_path).names == wanted
 
 
 def test_links_to_folders_are_followed_once(tmp_path):
@@ -226,14 +231,14 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (inside / "loop").symlink_to(inside)
     (outside / "back").symlink_to(inside)
     (inside / "self").symlink_to("self")
-    names = picture_names(inside)
+    names = find_pictures(inside).names
     assert sorted(name.rpartition("/")[2] for name in names) == ["a.png", "b.png"]
 
 
 def test_a_folder_without_pictures_says_how_they_end(tmp_path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(MissingError, match="holds no pictures") as caught:
-        picture_names(tmp_path)
+        find_pictures(tmp_path)
     assert ".jpg" in caught.value.hint
 
 
@@ -249,7 +254,66 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(MissingError, match=r"locked cannot be listed: Permission denied"):
-        picture_names(tmp_path)
+        find_pictures(tmp_path)
+
+
+WRITTEN = ("jpe", "jfif", "avif", "jp2", "apng", "dib", "tga", "pcx", "qoi", "mpo", "PnM", "xbm")
+
+
+@pytest.mark.parametrize("suffix", WRITTEN)
+def test_what_pillow_reads_is_found_and_read(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    mode = {"PnM": "L", "xbm": "1"}.get(suffix, "RGB")
+    draw(tmp_path / "x.png", 20, 20)
+    Image.open(tmp_path / "x.png").convert(mode).save(path)
+    assert find_pictures(tmp_path).names == [path.name, "x.png"]
+    assert read_picture(path, WHOLE).shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("suffix", [".eps", ".ps", ".wmf", ".emf", ".pdf", ".h5", ".mpg", ".ico"])
+def test_formats_that_start_programs_or_are_no_pictures_stay_out(suffix):
+    assert suffix not in suffixes()
+
+
+def test_a_registered_plugin_is_used(tmp_path, monkeypatch):
+    """Stand in for pillow-heif with a format that reads the PNG inside."""
+    plugin = types.ModuleType("pillow_heif")
+
+    def open_heif(file, filename):
+        assert file.read(4) == b"HEIF"
+        image = Image.open(io.BytesIO(file.read()))
+        image.format = "HEIF"
+        return image
+
+    def register_heif_opener():
+        Image.register_open("HEIF", open_heif, lambda start: start.startswith(b"HEIF"))
+        Image.register_extension("HEIF", ".heic")
+
+    plugin.register_heif_opener = register_heif_opener
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    for known in (Image.OPEN, Image.EXTENSION):
+        monkeypatch.setattr(Image, "OPEN" if known is Image.OPEN else "EXTENSION", dict(known))
+    for function in (pictures.formats, pictures.suffixes):
+        function.cache_clear()
+    draw(tmp_path / "x.png", 20, 20)
+    path = tmp_path / "a.HEIC"
+    path.write_bytes(b"HEIF" + (tmp_path / "x.png").read_bytes())
+    try:
+        assert find_pictures(tmp_path).names == ["a.HEIC", "x.png"]
+        assert np.array_equal(read_picture(path, WHOLE), read_picture(tmp_path / "x.png", WHOLE))
+    finally:
+        for function in (pictures.formats, pictures.suffixes):
+            function.cache_clear()
+
+
+def test_a_picture_beyond_pillow_s_own_limit_can_be_allowed(tmp_path, monkeypatch):
+    path = draw(tmp_path / "a.png", 30, 30)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses more than twice as many
+    allowed = Preparation(crop=None, size=8, colour="rgb", max_pixels=900)
+    assert single_picture(path, allowed).stored.shape == (1, 3, 8, 8)
+    assert Image.MAX_IMAGE_PIXELS == 100
+    with pytest.raises(UsageError, match="30x30 = 900 pixels, 899 is the limit"):
+        single_picture(path, replace(allowed, max_pixels=899))
 
 
 def test_the_fixture_is_a_ramp():

@@ -1,7 +1,10 @@
 """Every page's code runs, its names exist, and its links lead somewhere."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,25 @@ def test_code_runs(page):
     listed = CLI_PAGE.read_text(encoding="utf-8")
     left = {path.name for path in Path().glob("runs/*/*") if not path.is_symlink()}
     assert not {name for name in left if f"`{name}`" not in listed}, "docs/cli.md lists them all"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_the_commands_of_the_readme_work_as_they_are_typed():
+    """All of the first `sh` block that follows "Use", in a shell, in an empty folder."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"^## Use$.*?^```sh\n(.*?)^```$", readme, re.M | re.S)[1]
+    assert block.count("\ndpvae ") > 10
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", block],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path("codes.npz").is_file()
 
 
 @each_page

@@ -193,8 +193,8 @@ def test_shares_and_divergences_are_the_closed_forms():
         v = deviation**2
         for name, expected, margin in (
             ("pocket_share", 0.01**v, 0.05),
-            ("leak_share", 0.01 ** (1 / v), 0.02),
-            ("held_out_leak_share", 0.01 ** (1 / v), 0.02),
+            ("leak_share", 0.01 ** (1 / v), 0.05),
+            ("held_out_leak_share", 0.01 ** (1 / v), 0.05),
             ("held_out_outside_share", 0.01, 0.008),
             ("kl_posterior_to_prior", v - 1 - math.log(v), 0.05),
             ("kl_prior_to_posterior", 1 / v - 1 + math.log(v), 0.1),

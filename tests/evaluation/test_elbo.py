@@ -16,6 +16,7 @@ from dpvae_cli.evaluation.elbo import elbo_parts
 from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.evaluation.kl_decomposition import decompose_kl
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
 from dpvae_cli.recipe import Evaluation
@@ -77,7 +78,8 @@ def test_a_linear_gaussian_encoder_has_the_closed_forms():
     x, variance = normal(8_000, 2), torch.tensor(0.2, dtype=torch.float64)
     x = x - x.mean(dim=0)
     x = x @ torch.linalg.inv(torch.linalg.cholesky(x.T @ x / len(x))).T  # moments exactly 0 and I
-    found = decomposed(x @ weight.T, variance.log().expand(8_000, 2)).means()
+    found = decomposed(x @ weight.T, variance.log().expand(8_000, 2)).terms()
+    found = {name: mean_and_error(terms) for name, terms in found.items()}
     eye = torch.eye(2, dtype=torch.float64)
     covariance = weight @ weight.T + variance * eye
     total = torch.logdet(covariance)
@@ -109,9 +111,11 @@ def test_the_standard_error_is_the_spread_over_seeds():
     model = gaussian_posterior_vae(mean[0], log_variance[0], StandardNormalPrior(2)).double()
     q = AggregatePosterior(mean, log_variance)
     found = [
-        decompose_kl(model, q, samples=200, generator=torch.Generator().manual_seed(seed)).means()[
-            "total_correlation"
-        ]
+        mean_and_error(
+            decompose_kl(
+                model, q, samples=200, generator=torch.Generator().manual_seed(seed)
+            ).total_correlation
+        )
         for seed in range(60)
     ]
     spread = float(torch.tensor([estimate.value for estimate in found]).std())

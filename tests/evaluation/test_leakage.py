@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from dpvae_cli.evaluation.evaluate import evaluate
-from dpvae_cli.evaluation.leakage import leakage_score
+from dpvae_cli.evaluation.leakage import leakage_score, leakage_score_at_quantile
+from dpvae_cli.mathematics.estimates import error_of_difference
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
 from dpvae_cli.recipe import Evaluation
 from tests.small import gaussian_posterior_vae, random_dataset
@@ -14,20 +15,44 @@ LOG_P = torch.tensor([-0.5, -5.0, -6.0, -20.0])
 
 
 def test_by_hand():
-    value, error = leakage_score(LOG_Q, LOG_P, threshold=-5.5)
+    score = leakage_score(LOG_Q, LOG_P, threshold=-5.5)
     terms = [0.0, 0.0, 3.0, 16.0]
     mean = sum(terms) / 4
-    assert value == pytest.approx(mean), "over all samples, not only those below"
+    assert score.value == pytest.approx(mean), "over all samples, not only those below"
     variance = sum((term - mean) ** 2 for term in terms) / 3
-    assert error == pytest.approx(math.sqrt(variance / 4))
-    assert leakage_score(LOG_Q, LOG_P, threshold=-5.0)[0] == pytest.approx(mean), "strictly below"
-    assert leakage_score(LOG_Q, LOG_P, threshold=-30.0) is None
+    assert score.standard_error == pytest.approx(math.sqrt(variance / 4))
+    assert score.share_below == 0.5
+    assert leakage_score(LOG_Q, LOG_P, threshold=-5.0).value == pytest.approx(mean), "strictly"
+    below_all = leakage_score(LOG_Q, LOG_P, threshold=-30.0)
+    assert (below_all.value, below_all.standard_error, below_all.share_below) == (0, 0, 0)
 
 
 def test_the_printed_ratio_changes_the_ratio_alone():
     in_ratio = LOG_P + 1
-    value, _ = leakage_score(LOG_Q, LOG_P, threshold=-5.5, log_p_ratio=in_ratio)
-    assert value == pytest.approx((2.0 + 15.0) / 4)
+    score = leakage_score(LOG_Q, LOG_P, threshold=-5.5, log_p_ratio=in_ratio)
+    assert score.value == pytest.approx((2.0 + 15.0) / 4)
+
+
+@pytest.mark.parametrize("level", [0.001, 0.01, 0.05, 0.25])
+def test_the_error_at_a_quantile_holds_that_of_the_quantile(level):
+    """q(z) = N(0, 1.2^2 I) in 8 dimensions: the quantile of 5,000 draws moves the score most."""
+    generator = torch.Generator().manual_seed(0)
+
+    def squared_norm() -> torch.Tensor:
+        return torch.randn(5_000, 8, generator=generator).double().square().sum(dim=1)
+
+    found = []
+    for _ in range(200):
+        base, prior = squared_norm(), squared_norm()
+        log_q = -base / 2 - 8 * math.log(1.2)
+        found.append(leakage_score_at_quantile(log_q, -0.72 * base, -prior / 2, level=level))
+    spread = float(torch.tensor([score.value for score in found]).std())
+    stated = float(torch.tensor([score.standard_error for score in found]).mean())
+    # 200 draws tell a spread to 5 %; without the quantile's error 0.1 % has a ratio of 2.6
+    assert 0.85 < spread / stated < 1.2
+    pairs = zip(found[::2], found[1::2], strict=True)
+    independent = [error_of_difference(a.error_terms, b.error_terms) for a, b in pairs]
+    assert float(torch.tensor(independent).mean()) == pytest.approx(stated * 2**0.5, rel=0.1)
 
 
 def test_of_a_wide_posterior_by_quadrature():

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 import dpvae_cli as dpvae
+from dpvae_cli.cli.app import app
 from dpvae_cli.fitting.codes import Codes, HeldOut, read_codes
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation.errors import (
@@ -287,6 +289,32 @@ def test_codes_are_read_as_encode_writes_them(tmp_path):
         read_codes(tmp_path / "torn.npz")
     with pytest.raises(MissingError):
         read_codes(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "saved_as"),
+    [("logvar", "logvar"), ("z_log_var", "z_log_var"), ("std", "2 * numpy.log(std)")],
+)
+def test_log_variances_under_another_name_are_not_passed_over(tmp_path, name, saved_as):
+    mean, log_variance = (part.numpy() for part in two_clusters())
+    np.savez(tmp_path / "codes.npz", **{"mean": mean, name: log_variance})
+    done = CliRunner().invoke(app, ["fit-prior", "--codes", str(tmp_path / "codes.npz")])
+    assert done.exit_code == 2
+    assert f"the array {name} would not be used" in done.stderr
+    assert f"log_variance={saved_as}" in done.stderr
+    np.savez(tmp_path / "other.npz", mu=mean, ids=mean)
+    with pytest.raises(UsageError, match="is mu meant"):
+        read_codes(tmp_path / "other.npz")
+
+
+def test_only_codes_are_read_and_the_rest_is_named(tmp_path):
+    mean, log_variance = (part.numpy() for part in two_clusters())
+    objects = np.array([{}, 1], dtype=object)
+    np.savez(tmp_path / "codes.npz", mean=mean, log_variance=log_variance, notes=objects)
+    assert np.array_equal(read_codes(tmp_path / "codes.npz")[1], log_variance)
+    asked = ["fit-prior", "--codes", str(tmp_path / "codes.npz"), "--prior", "student_t"]
+    done = CliRunner().invoke(app, [*asked, "fitting.iterations=2"])
+    assert "codes.npz: notes." in done.stderr
 
 
 def test_a_record_survives_json_with_infinities():

@@ -1,5 +1,8 @@
 """Every error has a message, a hint and an exit code of its own."""
 
+import pickle
+import traceback
+
 import pytest
 
 from dpvae_cli.foundation import errors
@@ -24,3 +27,38 @@ def test_interrupts_know_their_signal():
     error = errors.InterruptedRun("stopped", signal_number=15)
     assert error.signal_number == 15
     assert isinstance(error, errors.DpvaeError)
+
+
+@pytest.mark.parametrize(
+    ("hint", "note"),
+    [
+        (
+            "Add --overwrite to replace it, or --out for another folder.",
+            "Add overwrite=True to replace it, or out for another folder.",
+        ),
+        ("Leave out --no-download.", "Leave out download=False."),
+        ("Name another folder with --run-dir.", "Name another folder with run_dir."),
+        (
+            "Go on with: dpvae train --resume --run-dir runs/x",
+            "Go on with: dpvae train --resume --run-dir runs/x",
+        ),
+        ("Two values -- no option.", "Two values -- no option."),
+    ],
+)
+def test_options_become_keyword_arguments(hint, note):
+    assert errors.in_python(hint) == note
+
+
+def test_the_note_is_in_the_traceback_once_and_survives_pickling():
+    error = errors.UsageError("full", hint="Add --overwrite.")
+    for each in (error, pickle.loads(pickle.dumps(error))):
+        assert "".join(traceback.format_exception(each)).count("Add overwrite=True.") == 1
+        assert each.hint == "Add --overwrite."
+    stopped = pickle.loads(
+        pickle.dumps(errors.InterruptedRun("stopped", signal_number=15, hint="Add --resume."))
+    )
+    assert stopped.__notes__ == ["Add resume=True."]
+
+
+def test_an_error_without_a_hint_has_no_note():
+    assert not hasattr(errors.UsageError("no"), "__notes__")

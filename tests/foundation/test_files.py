@@ -4,6 +4,8 @@ import io
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -245,30 +247,32 @@ def test_an_error_of_the_disk_is_told_whatever_the_writer_makes_of_it(tmp_path, 
 
 
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
-    write_text(tmp_path / "file", "whole")
-    for name in (".file.abcd1234", ".file.x", ".other.abcd1234", "file.abcd1234", ".file.lock"):
+    others = [".file.abcd1234", ".checkpoint.pt.20261128", ".dpvae", "dpvae-tmp-x", ".dpvae-lock"]
+    for name in (*others, ".dpvae-tmp-abcd1234"):
         (tmp_path / name).write_text("half")
-    remove_leftovers(tmp_path / "file")
-    assert set(names(tmp_path)) == {
-        "file",
-        ".file.x",
-        ".other.abcd1234",
-        "file.abcd1234",
-        ".file.lock",
+    remove_leftovers(tmp_path)
+    assert set(names(tmp_path)) == set(others)
+    remove_leftovers(tmp_path / "nowhere")
+
+
+def test_every_writer_removes_what_killed_ones_left_beside_its_file(tmp_path):
+    (tmp_path / ".dpvae-tmp-abcd1234").write_text("half")
+    write_text(tmp_path / "report.md", "whole")
+    assert names(tmp_path) == ["report.md"]
+
+
+def test_the_file_of_a_writer_at_work_is_left_alone(tmp_path):
+    """`train` and `eval` may write into one folder at the same time."""
+    code = "import sys; from pathlib import Path; from dpvae_cli.foundation.files import write_text"
+    other = [sys.executable, "-c", f"{code}; write_text(Path(sys.argv[1]), 'theirs')"]
+
+    def write(file):
+        file.write(b"our")
+        subprocess.run([*other, str(tmp_path / "theirs")], check=True)
+        file.write(b"s")
+
+    write_atomically(tmp_path / "ours", write)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "ours": "ours",
+        "theirs": "theirs",
     }
-    remove_leftovers(tmp_path / "nowhere" / "file")
-
-
-def test_leftovers_are_named_as_writers_name_them(tmp_path):
-    with pytest.raises(PowerCut):
-        write_atomically(tmp_path / "file", lambda file: look_at(tmp_path))
-    assert names(tmp_path) == []
-
-
-def look_at(folder):
-    """Remove the temporary file of a writer at work, which only a test may do."""
-    [name] = names(folder)
-    assert name.startswith(".file.")
-    remove_leftovers(folder / "file")
-    assert names(folder) == []
-    raise PowerCut

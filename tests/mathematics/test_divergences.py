@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.mathematics.divergences import kl_nearest_neighbours, mmd_squared
+from dpvae_cli.mathematics.divergences import _halvings, kl_nearest_neighbours, mmd_squared
+from dpvae_cli.mathematics.estimates import standard_error
 from tests.mathematics.random_models import assert_near, normal
 
 
@@ -94,7 +95,37 @@ def test_nearest_neighbours_equal_the_formula_by_brute_force():
         terms = 2 * np.log(nu / rho)
         estimate = kl_nearest_neighbours(p, q, k=k)
         assert estimate.value == pytest.approx(terms.mean() + math.log(30 / 39))
-        assert estimate.standard_error == pytest.approx(terms.std(ddof=1) / math.sqrt(40))
+
+
+def test_the_error_of_nearest_neighbours_compares_halves_by_brute_force():
+    p, q, _ = gaussians(41, 31)
+    estimate = kl_nearest_neighbours(p, q, k=2)
+    squared = []
+    for first_p, first_q in zip(_halvings(41), _halvings(31), strict=True):
+        assert (first_p.sum(), first_q.sum()) == (20, 15)
+        halves = [
+            kl_nearest_neighbours(p[a], q[b], k=2).value
+            for a, b in ((first_p, first_q), (~first_p, ~first_q))
+        ]
+        squared.append((halves[0] - halves[1]) ** 2 / 4)
+    assert estimate.standard_error == pytest.approx(math.sqrt(np.mean(squared)))
+
+
+def test_the_error_of_nearest_neighbours_is_their_spread():
+    """Both directions together; terms taken as independent give a ratio of 1.8."""
+    random = np.random.default_rng(0)
+    values, errors = [], []
+    for _ in range(60):
+        p, q = random.normal(size=(200, 2)), 0.6 * random.normal(size=(200, 2))
+        forward, reverse = kl_nearest_neighbours(p, q), kl_nearest_neighbours(q, p)
+        values.append(forward.value + reverse.value)
+        errors.append(standard_error(forward.error_terms + reverse.error_terms))
+    assert 0.85 < np.std(values, ddof=1) / np.mean(errors) < 1.2
+
+
+def test_halves_without_a_neighbour_give_no_error():
+    p, q, _ = gaussians(5, 5)
+    assert math.isnan(kl_nearest_neighbours(p, q, k=2).standard_error)
 
 
 def test_coinciding_points_are_counted_and_left_out():

@@ -54,12 +54,12 @@ def make_portrait(label: str, prior: str, seed: int = 0) -> Portrait:
     mesh = np.stack(np.meshgrid(grid_x, grid_y), -1).reshape(-1, 2)
     log_q = log_mixture(mesh, centres, 0.12)
     log_p = -(mesh**2).sum(1) / 2 if prior == "standard_normal" else log_mixture(mesh, centres, 0.3)
-    low = np.argsort(log_mixture(z, centres, 0.12))[:5]
     high = np.argsort(-(codes_z0**2).sum(1))[:5]
     arrays = {
         "train": train,
         "samples": decode(z),
         "sample_log_density": -(z0**2).sum(1) / 2 - math.log(2 * math.pi),
+        "sample_log_q": log_mixture(z, centres, 0.12),
         "sample_z": z,
         "sample_z0": z0,
         "codes": codes,
@@ -68,9 +68,6 @@ def make_portrait(label: str, prior: str, seed: int = 0) -> Portrait:
         "grid_y": grid_y,
         "log_q": log_q.reshape(50, 60),
         "log_p": log_p.reshape(50, 60),
-        "low_z": z[low],
-        "low_z0": z0[low],
-        "low_x": decode(z[low]),
         "high_z": codes[high],
         "high_z0": codes_z0[high],
         "high_x": decode(codes[high]),

@@ -31,12 +31,49 @@ def test_figure5_draws_a_row_a_run(tmp_path):
         assert path.stat().st_size > 5_000
 
 
-def test_figure5_refuses_nothing_and_what_is_no_image():
+def test_figure5_refuses_nothing_and_different_shapes():
     with pytest.raises(UsageError, match="nothing to draw"):
         figure5([])
-    points = Gallery("vae_moons", "decoupled", dict.fromkeys(COLUMNS, np.zeros((4, 2))))
-    with pytest.raises(UsageError, match="as images"):
-        figure5([points])
+    points = [make_table("a", 2), make_table("b", 3)]
+    with pytest.raises(UsageError, match="shapes 2 and 3"):
+        figure5(points)
+
+
+def make_table(label, *shape, seed=0):
+    random = np.random.default_rng(seed)
+    arrays = {key: random.normal(size=(50, *shape)) for key in (*COLUMNS, "data")}
+    return Gallery(label, "decoupled", arrays)
+
+
+def test_figure5_of_points_draws_each_kind_over_the_data_on_the_same_axes(tmp_path):
+    galleries = [make_table("a", 2), make_table("b", 2, seed=1)]
+    figure = figure5(galleries)
+    axes = np.array(figure.axes).reshape(2, 3)
+    assert len({(ax.get_xlim(), ax.get_ylim()) for ax in axes.flat}) == 1
+    for row, gallery in zip(axes, galleries, strict=True):
+        for ax, key in zip(row, COLUMNS, strict=True):
+            data, drawn = (c.get_offsets() for c in ax.collections)
+            np.testing.assert_array_equal(data, gallery.arrays["data"])
+            np.testing.assert_array_equal(drawn, gallery.arrays[key])
+    assert style.save(figure, tmp_path / "points.png")[0].stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(("shape", "panels"), [((1,), 1), ((5,), 5), ((4, 2), 6)])
+def test_figure5_of_tables_draws_histograms_with_the_same_bins(shape, panels, tmp_path):
+    figure = figure5([make_table("a", *shape), make_table("b", *shape, seed=1)])
+    axes = np.array(figure.axes).reshape(2, panels)
+    for one, other in axes.T:
+        edges = [tuple(patch.get_data().edges) for ax in (one, other) for patch in ax.patches]
+        assert len(edges) == 8, "data and three kinds of samples, twice"
+        assert len(set(edges)) == 1
+        assert one.get_xlim() == other.get_xlim()
+        for patch in (*one.patches, *other.patches):
+            values, edges, _ = patch.get_data()
+            assert (values * np.diff(edges)).sum() == pytest.approx(1), "nothing is cut off"
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts[:4] == ["data", *COLUMNS.values()]
+    assert ("first 6 of 8 columns" in texts) == (shape == (4, 2))
+    assert style.save(figure, tmp_path / "tables.png")[0].stat().st_size > 5_000
 
 
 @pytest.mark.parametrize("side", [2, 8, 28, 64])

@@ -1,6 +1,6 @@
-import matplotlib.image
 import numpy as np
 import pytest
+from PIL import Image
 
 from dpvae_cli.plotting import reconstructions, samples
 from tests.plotting.conftest import blob_images
@@ -10,14 +10,14 @@ from tests.plotting.conftest import blob_images
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (2,), (5,), (2, 3)])
 def test_every_shape_has_a_picture(shape, suffix, tmp_path):
     x, decoded = np.random.default_rng(0).random((2, 3, *shape), dtype=np.float32)
-    path = reconstructions.save(tmp_path / f"x{suffix}", x, decoded=decoded)
+    path = reconstructions.save(tmp_path / f"x{suffix}", x, decoded=decoded, title="a run")
     assert path.read_bytes()[:4] == (b"%PDF" if suffix == ".pdf" else b"\x89PNG")
 
 
 def test_images_stand_above_their_reconstructions(tmp_path):
     x, decoded = blob_images(10), blob_images(10, seed=1)
-    path = reconstructions.save(tmp_path / "x.png", x, decoded=decoded)
-    read = np.rint(255 * matplotlib.image.imread(path)[..., :3]).astype(np.uint8)
+    path = reconstructions.save(tmp_path / "x.png", x, decoded=decoded, title="a run")
+    read = np.asarray(Image.open(path))
     white = np.ones((6, *x.shape[1:]))
     rows = [
         x[:8],
@@ -25,7 +25,8 @@ def test_images_stand_above_their_reconstructions(tmp_path):
         np.concatenate([x[8:], white]),
         np.concatenate([decoded[8:], white]),
     ]
-    np.testing.assert_array_equal(read, samples.grid(np.concatenate(rows), 8))
+    expected = samples.enlarge(samples.grid(np.concatenate(rows), 8))
+    np.testing.assert_array_equal(read[-len(expected) :], expected)
 
 
 def test_points_are_tied_to_their_reconstructions():

@@ -1,6 +1,5 @@
 """Image grids, point clouds and heat maps."""
 
-import matplotlib.image
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,12 +41,25 @@ def test_grid_refuses_what_is_no_image(shape):
         samples.grid(np.zeros(shape))
 
 
-def test_save_grid_writes_exactly_the_grid(tmp_path):
-    images = blob_images(7, 3)
-    path = samples.save_grid(images, tmp_path / "grid")
+@pytest.mark.parametrize(("side", "factor"), [(1, 143), (8, 36), (28, 12), (64, 6), (400, 1)])
+def test_save_grid_enlarges_by_whole_pixels_below_a_title(side, factor, tmp_path):
+    images = blob_images(7, 3, size=side)
+    path = samples.save_grid(images, tmp_path / "grid", title="a run: 7 prior samples")
     assert path.name == "grid.png"
-    read = np.rint(255 * matplotlib.image.imread(path)[..., :3]).astype(np.uint8)
-    np.testing.assert_array_equal(read, samples.grid(images))
+    read = np.asarray(Image.open(path))
+    expected = samples.grid(images)
+    assert factor == max(1, -(-1_000 // expected.shape[1]))
+    assert read.shape[1] == factor * expected.shape[1] >= 1_000
+    strip, picture = np.split(read, [len(read) - factor * len(expected)])
+    np.testing.assert_array_equal(picture, np.kron(expected, np.ones((factor, factor, 1), int)))
+    assert (strip < 200).any(), "a title"
+    plain = samples.save_grid(images, tmp_path / "plain")
+    np.testing.assert_array_equal(np.asarray(Image.open(plain)), picture)
+
+
+def test_a_column_of_images_is_not_enlarged_without_end(tmp_path):
+    path = samples.save_grid(blob_images(100), tmp_path / "tall.png", columns=1)
+    assert Image.open(path).size == (28, 2998)
 
 
 def test_save_grid_refuses_other_formats(tmp_path):

@@ -175,10 +175,18 @@ def test_two_runs_of_one_name_and_prior_look_different():
 def test_marks_and_priors_never_share_a_colour():
     from dpvae_cli.plotting import panels
 
-    marks = [panels.LOW_MARK, panels.HIGH_MARK]
-    colours = [mark["facecolor"] for mark in marks] + list(style.PRIOR_COLOURS.values())
+    colours = [panels.LOW, panels.HIGH, *style.PRIOR_COLOURS.values()]
     assert len(set(colours)) == 2 + len(kinds("prior")) == len(colours)
-    assert marks[0]["marker"] != marks[1]["marker"]
+
+
+def test_a_legend_takes_one_line_where_all_names_fit():
+    with style.house_style():
+        picture = style.new_figure(7.0, 2.0)
+        style.legend_below(picture, [Line2D([], [], label="x" * n) for n in (40, 28, 14)])
+        assert picture.legends[0]._ncols == 3
+        short = style.new_figure(3.4, 2.0)
+        style.legend_below(short, [Line2D([], [], label="x" * n) for n in (40, 28, 14)])
+        assert short.legends[0]._ncols == 1
 
 
 @pytest.mark.parametrize("count", [1, 4, 20])

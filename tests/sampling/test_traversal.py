@@ -155,8 +155,10 @@ def test_a_portrait_holds_what_the_figures_show(setting):
     model, data, aggregate = setting
     model = copy.deepcopy(model).float()
     arrays = portrait(model, aggregate, data, seed=0, samples=50, extremes=3, pool=40)
-    assert arrays["low_x"].shape == arrays["high_z0"].shape == (3, 2)
+    assert arrays["high_x"].shape == arrays["high_z0"].shape == (3, 2)
     assert arrays["samples"].shape == arrays["codes_z0"].shape == (50, 2)
+    log_q = aggregate.log_prob(torch.from_numpy(arrays["sample_z"]))
+    np.testing.assert_allclose(arrays["sample_log_q"], log_q, rtol=1e-5)
     assert arrays["log_q"].shape == arrays["log_p"].shape
     with torch.no_grad():
         z0 = model.prior.to_generation(torch.from_numpy(arrays["codes"]))[0]

@@ -3,7 +3,9 @@
 import pytest
 
 from tests.crashes import (
+    SWEEPS,
     Crashes,
+    kill_at_every_step,
     kill_cache_building,
     kill_evaluation,
     kill_training,
@@ -41,3 +43,10 @@ def test_cache_building(crashes):
 def test_evaluation(crashes):
     kill_evaluation(crashes, kills=kills_wanted())
     survived("evaluation", crashes)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_step(name, crashes):
+    steps = kill_at_every_step(crashes, name)
+    print(f"{name}: {crashes.kills} kills survived, one before each of {steps} steps")  # noqa: T201
+    assert crashes.kills == steps

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'dpvae-cli[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
 
 import ray
 from ray.cluster_utils import Cluster

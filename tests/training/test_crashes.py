@@ -2,7 +2,14 @@
 
 import pytest
 
-from tests.crashes import Crashes, kill_cache_building, kill_evaluation, kill_training
+from tests.crashes import (
+    SWEEPS,
+    Crashes,
+    kill_at_every_step,
+    kill_cache_building,
+    kill_evaluation,
+    kill_training,
+)
 from tests.small import REGULARIZERS
 
 
@@ -23,3 +30,8 @@ def test_killed_cache_building_leaves_no_half_cache(crashes):
 
 def test_a_killed_evaluation_measures_the_same(crashes):
     kill_evaluation(crashes, kills=2)
+
+
+@pytest.mark.parametrize("name", [name for name in SWEEPS if "train" in name])
+def test_a_command_killed_between_two_files_is_completed_by_the_next(name, crashes):
+    kill_at_every_step(crashes, name, every=25)

@@ -33,7 +33,8 @@ def whole(tmp_path_factory):
 
 
 def no_half_files(folder):
-    return [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    """Tell whether nothing hidden is in a folder but the lock of a run; there may be no folder."""
+    return {path.name for path in folder.glob(".*")} <= {".dpvae-lock"}
 
 
 class FullAfter(io.FileIO):
@@ -201,30 +202,33 @@ def test_data_that_vanished_is_named(tmp_path, monkeypatch):
     assert CliRunner().invoke(app, ["sample", "run"]).exit_code == 0, "needs the checkpoint alone"
 
 
-def test_overwriting_that_is_cut_short_can_be_repeated(whole, tmp_path, monkeypatch):
+def test_overwriting_that_is_cut_short_is_completed_by_the_next_command(
+    whole, tmp_path, monkeypatch
+):
     run = shutil.copytree(whole, tmp_path / "run")
-    original, count = Path.unlink, 0
+    original, count = Path.replace, 0
 
-    def cut(path, **options):
+    def cut(path, target):
         nonlocal count
-        count += 1
-        if count > 3:
+        count += path.parent.name == ".dpvae-new" and target.parent == run
+        if count > 2:
             raise OSError(5, "Input/output error")
-        original(path, **options)
+        return original(path, target)
 
-    monkeypatch.setattr(Path, "unlink", cut)
+    monkeypatch.setattr(Path, "replace", cut)
     with pytest.raises(OSError, match="Input/output"):
-        train(small_recipe(), run, overwrite=True)
-    assert (run / "recipe.yaml").is_file()
-    assert count == 4
-    monkeypatch.setattr(Path, "unlink", original)
-    train(small_recipe(), run, overwrite=True)
-    assert_same_run(whole, run)
+        train(small_recipe("vae", "seed=1"), run, overwrite=True)
+    assert (run / ".dpvae-new" / "checkpoint.pt").is_file()
+    assert checkpoints.read(run / "checkpoint.pt").recipe.seed == 0, "moved last"
+    monkeypatch.setattr(Path, "replace", original)
+    train(small_recipe("vae", "seed=1"), run, resume=True)
+    assert checkpoints.read(run / "checkpoint.pt").recipe.seed == 1
+    assert no_half_files(run)
 
 
 def test_a_start_that_was_killed_at_its_first_file_can_be_repeated(whole, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".recipe.yaml.k2_x81ab").write_text("data: mo")
+    (tmp_path / "run" / ".dpvae-tmp-k2_x81ab").write_text("data: mo")
     train(small_recipe(), tmp_path / "run")
     assert_same_run(whole, tmp_path / "run")
     assert no_half_files(tmp_path / "run")

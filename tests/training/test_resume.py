@@ -14,6 +14,7 @@ from dpvae_cli.recipe.revision import revised
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import train
+from dpvae_cli.training.signals import stop_requests
 from tests.same import assert_same_run, logged
 from tests.small import OTHER_PRIORS, PRIORS, REGULARIZERS, SMALL, small_recipe
 
@@ -210,7 +211,9 @@ def finish(folder):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], ids=str
+)
 def test_a_signal_saves_and_names_the_resuming_command(number, tmp_path):
     process = start(tmp_path / "run", ENDLESS)
     process.send_signal(number)
@@ -221,6 +224,35 @@ def test_a_signal_saves_and_names_the_resuming_command(number, tmp_path):
     found = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
     assert f"stopped at iteration {found.iteration} of 1000000" in stderr
     assert logged(tmp_path / "run")[-1]["iteration"] <= found.iteration
+
+
+def test_a_closing_terminal_may_hang_up_twice():
+    with stop_requests() as request:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert request.signal_number == signal.SIGHUP
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_requests() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert request.signal_number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_training_goes_on_when_nobody_reads_its_progress(tmp_path):
+    """As with `2>&1 | tee log` whose tee is killed: the run comes to its end all the same."""
+    process = start(tmp_path / "run", "training.iterations=300", "training.validate_every=5")
+    process.stderr.close()
+    result = process.stdout.read()
+    assert process.wait(timeout=60) == 0
+    assert result.strip() == str(tmp_path / "run")
+    assert checkpoints.read(tmp_path / "run" / "checkpoint.pt").iteration == 300
+    assert (tmp_path / "run" / "samples.png").is_file()
 
 
 @pytest.mark.slow

@@ -20,8 +20,8 @@ PACKAGE = Path(__file__).parents[2] / "dpvae_cli"
 SMALL_ARRAYS = tuple(part for part in SMALL if not part.startswith("data."))
 OPENERS = {
     "torch.load": {"foundation/tensor_files.py"},
-    "np.load": {"foundation/files.py", "data/arrays.py", "data/picture_cache.py"},
-    "np.lib.format.read_array": {"data/dsprites.py"},
+    "np.load": {"foundation/files.py", "data/picture_cache.py"},
+    "np.lib.format.read_array": {"data/dsprites.py", "foundation/array_files.py"},
     "loadmat": {"data/svhn.py"},
     "export.load": {"evaluation/exported.py"},
     "jit.load": {"evaluation/exported.py"},

@@ -47,7 +47,7 @@ class Executor(ABC):
             on_event: hears what happens.
 
         Raises:
-            InterruptedRun: SIGINT or SIGTERM arrived; the cells at work have saved.
+            InterruptedRun: a signal asked for a stop; the cells at work have saved.
             UsageError: cells cannot run where they should.
         """
 

@@ -42,7 +42,7 @@ def see_through(team: Team, schedule: Schedule, on_event: Tell, *, cells: int) -
     """Let a team do a schedule of so many cells and return how each ended.
 
     Raises:
-        InterruptedRun: SIGINT or SIGTERM arrived; the cells at work have saved.
+        InterruptedRun: a signal asked for a stop; the cells at work have saved.
         DpvaeError: the schedule was refused.
     """
     with stop_requests() as request:

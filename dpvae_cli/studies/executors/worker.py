@@ -10,13 +10,12 @@ from typing import Any
 
 from dpvae_cli.studies.cells import Cell, Event, Outcome
 from dpvae_cli.studies.executors.base import Task, attempt
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from dpvae_cli.training.signals import stop_signals
 
 
 def serve(pipe: Connection, task: Task, device: str, environment: dict[str, str]) -> None:
     """Do cells until the pipe closes; a signal lets the cell at work save and ends the worker."""
-    for number in SIGNALS:
+    for number in stop_signals():
         signal.signal(number, _stop)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # Ctrl-C is the parent's, which passes it on once
@@ -77,7 +76,7 @@ def _signals_held(*, how: Any) -> Iterator[None]:
     if how is None:  # no such thing on this platform
         yield
         return
-    before = signal.pthread_sigmask(how, SIGNALS)
+    before = signal.pthread_sigmask(how, stop_signals())
     try:
         yield
     finally:

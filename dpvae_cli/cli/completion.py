@@ -1,0 +1,58 @@
+"""What the shell completes, and keys of a recipe that were typed as options; no torch is imported.
+
+The words of priors and metrics are kept here by hand, since their classes take seconds to import;
+a test compares them with the classes.
+"""
+
+from collections.abc import Sequence
+
+PRIORS = ("decoupled", "spline", "autoregressive", "mixture", "vamp", "resampled")
+"""Kinds of priors that can be fitted."""
+METRICS = (
+    *("skl", "skl_knn", "nll", "leak", "elbo", "active_units", "path", "cost"),
+    *("fid", "fid_lp", "kid", "manifold", "manifold_lp"),
+    *("mig", "dci", "sap", "factor_score", "beta_score", "probe"),
+)
+
+
+def recipe_key_hint(option: str, words: Sequence[str]) -> str:
+    """Return what to type in place of an option that is a recipe's key, or nothing.
+
+    Args:
+        option: as it was typed, `--iterations`.
+        words: all that was typed after the command's name.
+    """
+    from dpvae_cli.recipe.sections import paths_of_key
+
+    paths = paths_of_key(option.lstrip("-").replace("-", "_"))
+    if not paths:
+        return ""
+    given = "=".join(words).partition(f"{option}=")[2]
+    value = given.partition("=")[0] or "..."
+    typed = " or ".join(f"{path}={value}" for path in paths)
+    return f"\nA recipe's keys are set without dashes: {typed}"
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Return the packaged recipes that begin so."""
+    from dpvae_cli.recipe import catalogue
+
+    return [name for name in catalogue.names() if name.startswith(incomplete)]
+
+
+def complete_study(incomplete: str) -> list[str]:
+    """Return the packaged studies that begin so."""
+    from dpvae_cli.studies import catalogue
+
+    return [name for name in catalogue.names() if name.startswith(incomplete)]
+
+
+def complete_prior(incomplete: str) -> list[str]:
+    """Return the kinds of priors that begin so."""
+    return [name for name in PRIORS if name.startswith(incomplete)]
+
+
+def complete_metrics(incomplete: str) -> list[str]:
+    """Return the lists of metrics that go on so: `skl,n` becomes `skl,nll`."""
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in METRICS if name.startswith(last)]

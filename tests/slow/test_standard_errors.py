@@ -1,0 +1,185 @@
+"""Whether reported standard errors are as large as the spread that they stand for.
+
+Of every metric with a standard error: the deviation of its value over repeated measurements of one
+model, divided by the root mean square of the errors that were reported; their mean where many draws
+carry the value, while for a leak that few draws show the squares alone are right on average. `-rP`
+shows the table. What differs between two measurements is said in each test: the draws alone, or
+held-out examples or images too, where the error is over these. The training seed never does: no
+reported error is about that. `cost` is left out, for the machine's clock is what varies there, and
+`active_units` has no error.
+
+The spread of n values is itself uncertain: its 95 % interval under a normal distribution widens the
+limits of 0.85 and 1.2. Seeds are fixed, so that the outcome is.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy import stats
+
+from dpvae_cli.data import Dataset, Factor, Split
+from dpvae_cli.data.moons import Moons
+from dpvae_cli.evaluation.evaluate import METRICS, measure
+from dpvae_cli.evaluation.features import FeatureOptions
+from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.results import Result
+from dpvae_cli.model import VAE
+from dpvae_cli.recipe import Evaluation
+from dpvae_cli.sampling.encodings import EncodedTraining
+from tests.evaluation.planted import normal, planted, prior_of
+from tests.small import image_vae, tiny_extractor
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
+
+LOWEST, HIGHEST = 0.85, 1.2
+SIZES = Evaluation(
+    samples=1_000,
+    nll_samples=200,
+    nll_images=200,
+    manifold_samples=500,
+    fid_samples=200,
+    factor_samples=200,
+    factor_repeats=10,
+)
+Row = tuple[str, float, float]
+COVERED: set[str] = set()
+
+
+def rows_of(result: Result) -> Iterable[Row]:
+    """Yield (name, value, reported error), of a leakage curve a row for each point of it."""
+    details = result.details
+    if not result.metric.startswith("leak"):
+        yield result.metric, result.value, result.standard_error
+    for kind, name in (("quantile_", "quantiles"), ("", "thresholds")):
+        if name in details:
+            columns = details[name], details[f"{kind}values"], details[f"{kind}standard_errors"]
+            for at, value, error in zip(*columns, strict=True):
+                where = f"{100 * at:g} %" if kind else f"tau {at:g}"
+                yield f"{result.metric} at {where}", value or 0.0, error or 0.0
+    if "null" in details:
+        yield f"{result.metric}, null", *details["null"].values()
+
+
+def check(repeat: Callable[[int], list[Result]], *, seeds: int, varies: str) -> None:
+    """Print and check the ratio of every row over so many measurements."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for seed in range(seeds):
+        for result in repeat(seed):
+            COVERED.add(result.metric)
+            for name, value, error in rows_of(result):
+                found.setdefault(name, []).append((value, error))
+    ends = [math.sqrt(stats.chi2.ppf(level, seeds - 1) / (seeds - 1)) for level in (0.025, 0.975)]
+    wrong = []
+    for name, pairs in found.items():
+        values, errors = torch.tensor(pairs, dtype=torch.float64).T
+        if float(values.std()) == float(errors.mean()) == 0:
+            continue
+        ratio = float(values.std() / errors.square().mean().sqrt())
+        mean, spread = f"{values.mean():.4g}", f"{values.std():.2g}"
+        print(f"| `{name}` | {varies} | {seeds} | {mean} | {spread} | {ratio:.2f} |")  # noqa: T201
+        if not LOWEST * ends[0] < ratio < HIGHEST * ends[1]:
+            wrong.append((name, ratio))
+    assert not wrong
+
+
+def measured(model, data, names, seed, **options) -> list[Result]:
+    encoded = EncodedTraining(model, lambda: data)
+    results, failed = measure(Subject(model, lambda: data, encoded, SIZES, seed, **options), names)
+    assert not failed, failed
+    return results
+
+
+@torch.no_grad()
+def moons() -> tuple[VAE, Dataset]:
+    """Return two moons, and a model whose codes are the points themselves with noise added."""
+    data = Moons(train=500, test=400).load()
+    model, _ = planted(prior_of("decoupled"), data.train.examples(), 0.3)
+    model.decoder.weight.copy_(torch.eye(2))
+    model.decoder.bias.zero_()
+    return model, data
+
+
+def test_of_draws_alone():
+    """Draws of p(z), of q(z) and of pairs of held-out examples; model and data stay."""
+    model, data = moons()
+    metrics = ["skl", "leak", "manifold", "manifold_lp", "path"]
+    check(lambda seed: measured(model, data, metrics, seed), seeds=150, varies="draws")
+
+
+def test_of_nearest_neighbours():
+    """Draws of p(z) and q(z), with k = 1; model and data stay."""
+    model, data = moons()
+    check(lambda seed: measured(model, data, ["skl_knn"], seed), seeds=100, varies="draws")
+
+
+def test_of_held_out_examples():
+    """Held-out examples and draws; the model and its training data stay.
+
+    Errors of the parts of the KL of the training data are over draws alone, and so is what varies.
+    """
+    model, data = moons()
+
+    def repeat(seed):
+        test = Moons(seed=1_000 + seed, train=2, test=400).load().test
+        return measured(model, replace(data, test=test), ["elbo", "nll", "probe"], seed)
+
+    check(repeat, seeds=100, varies="draws, held-out examples")
+
+
+def test_of_repeated_sample_sets(tmp_path, monkeypatch):
+    """Ten sample sets each; model and training images stay."""
+    monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "cache"))
+    features = FeatureOptions(features=tiny_extractor(tmp_path / "f.pt"), trust=True, repeats=10)
+    model, data = image_vae(1, 6, 6), images(0)
+    check(
+        lambda seed: measured(model, data, ["fid", "fid_lp"], seed, features=features),
+        seeds=100,
+        varies="draws",
+    )
+
+
+def test_of_kernel_distances(tmp_path, monkeypatch):
+    """Samples and training images; the model stays."""
+    monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "cache"))
+    features = FeatureOptions(features=tiny_extractor(tmp_path / "f.pt"), trust=True)
+    model = image_vae(1, 6, 6)
+    check(
+        lambda seed: measured(model, images(seed), ["kid"], seed, features=features),
+        seeds=150,
+        varies="draws, training images",
+    )
+
+
+def images(seed: int) -> Dataset:
+    generator = torch.Generator().manual_seed(seed)
+    split = Split(torch.randint(0, 256, (300, 1, 6, 6), generator=generator, dtype=torch.uint8))
+    return Dataset("noise", train=split, validation=split, test=split, eight_bit=True)
+
+
+@pytest.mark.parametrize(
+    ("metric", "seeds"),
+    [("mig", 100), ("sap", 60), ("factor_score", 60), ("beta_score", 30), ("dci", 30)],
+)
+def test_of_codes_and_factors(metric, seeds):
+    """Which examples a repeat draws, ten repeats each; model and examples stay."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randint(0, 4, (2_000, 2), generator=generator)
+    means = values.double() @ torch.tensor([[0.6, 0.2], [0.1, 0.5]]).double()
+    means = means + 0.3 * normal(2_000)
+    model, data = planted(prior_of("decoupled"), means - means.mean(dim=0), 0.1)
+    train = replace(data.train, factors=values)
+    data = replace(
+        data, train=train, factors=(Factor("a", is_ordered=True), Factor("b", is_ordered=False))
+    )
+    check(lambda seed: measured(model, data, [metric], seed), seeds=seeds, varies="draws")
+
+
+def test_no_metric_is_left_out():
+    """Runs last: every metric with an error is in one of the tables above."""
+    named = {name.removeprefix("frechet_f").removeprefix("kernel_f") for name in COVERED}
+    assert {"", "_lp"} <= named, "fid, fid_lp and kid of the small features"
+    left_out = {"cost", "active_units", "fid", "fid_lp", "kid"}
+    assert set(METRICS) - left_out <= COVERED
