@@ -116,6 +116,7 @@ OTHER = {
     ("prior", "autoregressive", "blocks"): "3",
     ("prior", "autoregressive", "hidden"): "8",
     ("prior", "mixture", "components"): "3",
+    ("prior", "mixture", "covariance"): "full",
     ("prior", "vamp", "pseudo_inputs"): "9",
     ("prior", "vamp", "range"): "[-1.0, 1.0]",
     ("prior", "resampled", "truncation"): "3",

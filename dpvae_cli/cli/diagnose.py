@@ -142,7 +142,7 @@ def _diagnosed(
     with metric_progress(quiet=quiet) as progress:
         return examined(
             _subject(run, features, seed=seed, progress=progress),
-            budget=_budget(quick=quick),
+            budget=_budget(run, quick=quick),
             compare=_compared(run, asks_fid=asks_fid, quick=quick),
             earlier=[each for each in earlier if each is not None],
         )
@@ -165,10 +165,13 @@ def _subject(
     )
 
 
-def _budget(*, quick: bool) -> "DiagnosisBudget":
+def _budget(run: "Opened", *, quick: bool) -> "DiagnosisBudget":
     from dpvae_cli.evaluation.diagnosis import DiagnosisBudget
+    from dpvae_cli.evaluation.diagnosis.repairs import TRIED
 
-    return DiagnosisBudget(tried={}) if quick else DiagnosisBudget()
+    return DiagnosisBudget(
+        tried={} if quick else TRIED, fitting=run.recipe.fitting, fit_seed=run.recipe.seed
+    )
 
 
 def _compared(run: "Opened", *, asks_fid: bool, quick: bool) -> "Compared | None":
@@ -188,7 +191,7 @@ def _about(run: "Opened", given: Path | None, *, best: bool) -> "About":
         digest=run.digest,
         iteration=run.iteration,
         recipe=run.recipe.name,
-        command=f"dpvae fit-prior {place} --prior {{prior}}" + (" --best" if best else ""),
+        command=f"dpvae fit-prior {place} {{options}}" + (" --best" if best else ""),
         data_note=run.data_note,
     )
 

@@ -75,10 +75,12 @@ def fit_prior(
 
     Encoder and decoder are frozen; the prior maximises E[log p(z)] over z ~ q(z), and stops when
     codes held out no longer gain. Prints the gain in nats and where the new run, or the prior file,
-    is: every command takes the run, dpvae sample the file.
+    is: every command takes the run, dpvae sample the file. Where the prior is clearly worse than
+    the one it is compared with, runs/latest stays what it was and the exit code is 1.
     """
     from dpvae_cli.cli.progress import listener
-    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.foundation.errors import DpvaeError, UsageError
+    from dpvae_cli.foundation.numbers import with_error
     from dpvae_cli.foundation.strangers import is_there
 
     words = words or []
@@ -114,6 +116,14 @@ def fit_prior(
             path = folder.path
     _print(record)
     console.result(str(path))
+    if record.is_clear_loss:
+        raise DpvaeError(
+            f"the fitted {record.prior} prior is worse than {record.baseline} on held-out codes: "
+            f"gain {with_error(*record.gain, sign=True)} nats",
+            hint=f"{path} is kept"
+            + (", and runs/latest is what it was. " if codes is None else ". ")
+            + "Try another --prior, or more fitting.iterations.",
+        )
 
 
 def _of_codes(
@@ -158,13 +168,35 @@ def _of_codes(
 def _print(record: "FitRecord") -> None:
     from dpvae_cli.foundation.numbers import with_error
 
+    assert record.reported is not None
+    assert record.gaussian_nll is not None
+    assert record.gaussian_gain is not None
+    chose = record.held_out - record.reported
     rows = [
         ["prior", record.prior],
-        ["codes", f"{record.components:,}, {record.held_out:,} of them held out"],
-        ["iterations", f"{record.iterations:,}, the best after {record.best_iteration:,}"],
+        ["codes", f"{record.components:,}; {chose:,} choose, {record.reported:,} are reported on"],
+        ["iterations", _iterations(record)],
         [f"-E[log p(z)], {record.baseline} [nats]", with_error(*record.baseline_nll)],
+        ["-E[log p(z)], Gaussian of the codes' moments [nats]", with_error(*record.gaussian_nll)],
         [f"-E[log p(z)], {record.prior} [nats]", with_error(*record.nll)],
-        ["gain [nats]", with_error(*record.gain)],
+        [f"gain over {record.baseline} [nats]", with_error(*record.gain, sign=True)],
+        ["gain over the Gaussian [nats]", with_error(*record.gaussian_gain, sign=True)],
         ["seconds", f"{record.seconds:.1f}"],
     ]
     console.table("On held-out codes", ["what", "value"], rows)
+    if record.is_improving:
+        console.note(
+            f"The last of {record.iterations:,} iterations is the best so far: more "
+            f"fitting.iterations may gain more."
+        )
+
+
+def _iterations(record: "FitRecord") -> str:
+    """Return how many iterations the fit took, and how it came to its components."""
+    if record.spec is not None and record.spec["kind"] == "mixture":
+        tried = ", ".join(str(components) for components, _ in record.curve)
+        chosen = f"{record.spec['components']} components"
+        return f"{record.iterations:,} of EM, {chosen}" + (
+            f" of {tried}" if len(record.curve) > 1 else ""
+        )
+    return f"{record.iterations:,}, the best after {record.best_iteration:,}"

@@ -1,13 +1,14 @@
-"""The codes of a VAE as a prior is fitted to them: some to learn from, some to be judged by."""
+"""The codes of a VAE as a prior is fitted to them: to learn from, to choose by, to report on."""
 
 import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from dpvae_cli.foundation.array_files import read_arrays, read_headers
@@ -154,6 +155,10 @@ class HeldOut:
             deviation = torch.exp(0.5 * log_variance)
             self.z = (mean + deviation * noise.to(mean)).flatten(0, 1)
 
+    def __len__(self) -> int:
+        """Return how many examples there are."""
+        return len(self.z) // self._draws
+
     @torch.no_grad()
     def nll(self, prior: Prior) -> PerExample:
         """Return -E[log p(z)] under q(z|x) of each held-out example, in nats, float64."""
@@ -167,35 +172,78 @@ class HeldOut:
 
 
 @final
+class Deal(NamedTuple):
+    """Which codes a prior learns from, is chosen by, and is reported on."""
+
+    learn: Tensor
+    choose: Tensor
+    report: Tensor
+
+
+def deal(count: int, *, held_out: float, seed: int) -> Deal:
+    """Deal codes at random; half of those held out choose, the other half report.
+
+    What chose the prior among many would report too well of it.
+    """
+    held = min(max(4, round(held_out * count)), count - 2)
+    order = torch.randperm(count, generator=stream(seed, "fit", "deal"))
+    return Deal(order[held:], order[held // 2 : held], order[: held // 2])
+
+
+@final
 class Codes:
-    """Codes dealt at random into those that a prior learns from and those it is judged by.
+    """Codes dealt at random: to learn a prior from, to choose it by, to report on.
 
     Args:
         mean: encoder means, `(components, latent)`.
         log_variance: None for codes that are points.
-        held_out: share of the codes that is held out.
+        held_out: share of the codes that nothing is learned from.
         seed: of the deal and of all draws.
     """
 
     def __init__(
         self, mean: Components, log_variance: Components | None, *, held_out: float, seed: int
     ) -> None:
-        count = min(max(2, round(held_out * len(mean))), len(mean) - 2)
-        order = torch.randperm(len(mean), generator=stream(seed, "fit", "deal")).to(mean.device)
-        held, kept = order[:count], order[count:]
-        self._seed, self._like = seed, mean
+        self._seed, self._like, self._are_points = seed, mean, log_variance is None
+        dealt = deal(len(mean), held_out=held_out, seed=seed)
         # a point is drawn without noise: exp(-inf / 2) = 0
         points = torch.full_like(mean, -math.inf)
         spread = points if log_variance is None else log_variance
-        self._learned_from = AggregatePosterior(mean[kept].cpu(), spread[kept].cpu())
-        self.held_out_examples = count
-        self.held_out = HeldOut(
-            mean[held],
-            None if log_variance is None else log_variance[held],
-            generator=stream(seed, "fit", "held out"),
+        learn = dealt.learn.to(mean.device)
+        self.learned_from = AggregatePosterior(mean[learn].cpu(), spread[learn].cpu())
+        self.choosing, self.reported = (
+            HeldOut(
+                mean[rows.to(mean.device)],
+                None if log_variance is None else log_variance[rows.to(mean.device)],
+                generator=stream(seed, "fit", name),
+            )
+            for name, rows in (("choose", dealt.choose), ("report", dealt.report))
         )
 
     def batch(self, iteration: int, size: int) -> Tensor:
         """Return fresh draws of q(z) over the codes to learn from, `(size, latent)`."""
         generator = stream(self._seed, "fit", iteration)
-        return self._learned_from.sample(size, generator=generator).to(self._like)
+        return self.learned_from.sample(size, generator=generator).to(self._like)
+
+    def draws(self, count: int, generator: torch.Generator) -> Float[Tensor, "draws latent"]:
+        """Return so many draws of q(z) over the codes to learn from; of points every one, once."""
+        if self._are_points:
+            return self.learned_from.mean
+        return self.learned_from.sample(count, generator=generator)
+
+    def standardization(self) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of q(z) over the codes to learn from, `(latent,)` each.
+
+        A dimension that does not vary has the largest deviation of all, or 1.
+
+        Raises:
+            UsageError: a deviation is not finite.
+        """
+        mean, covariance = self.learned_from.moments()
+        deviation = covariance.diagonal().sqrt()
+        rounding = torch.finfo(self._like.dtype).eps * mean.abs()
+        largest = deviation.max() if bool((deviation > rounding).any()) else deviation.new_ones(())
+        deviation = torch.where(deviation > rounding, deviation, largest).to(self._like)
+        if not bool(torch.isfinite(deviation).all()):
+            raise UsageError("the variances exp(log_variance) are too large to be numbers")
+        return mean.to(self._like), deviation

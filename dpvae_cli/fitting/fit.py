@@ -14,16 +14,24 @@ from torch import Tensor, nn
 
 from dpvae_cli.fitting import prior_file
 from dpvae_cli.fitting.codes import Codes, checked
+from dpvae_cli.fitting.expectation_maximisation import best_of, fit_mixtures, gaussian
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import progress
 from dpvae_cli.foundation.allocation import refuse_networks
 from dpvae_cli.foundation.errors import DivergedError, UsageError
 from dpvae_cli.foundation.memory import explained
 from dpvae_cli.foundation.randomness import seeded, stream
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import mean_and_error
-from dpvae_cli.priors import Prior
+from dpvae_cli.model import VAE
+from dpvae_cli.priors import (
+    Mixture,
+    Prior,
+    StandardizedPrior,
+    StandardNormal,
+    StandardNormalPrior,
+)
 from dpvae_cli.priors.base import PriorSpec
-from dpvae_cli.priors.standard_normal import StandardNormalPrior
 from dpvae_cli.recipe import Fitting
 from dpvae_cli.recipe.sections import of_word
 
@@ -87,8 +95,10 @@ def fit_prior(
     """Fit a prior to the codes of a trained VAE by maximum likelihood; the VAE stays as it is.
 
     Maximises E_{q(z)}[log p(z)] over the prior's parameters, q(z) = 1/N sum over n of q(z|x_n),
-    which minimises KL[q(z), p(z)]. Every step is on fresh draws of q(z). A share of the codes is
-    held out: the prior with the lowest -E[log p(z)] on them is the one that is returned.
+    which minimises KL[q(z), p(z)]. Codes are standardised first, so the fit does not depend on
+    their units; a vamp prior alone lives in those of its encoder. Every step of Adam is on fresh
+    draws of q(z), a mixture is fitted by EM. A share of the codes is held out: the prior with the
+    lowest -E[log p(z)] on one half of them is returned, the other half is what is reported.
 
     Source: the objective is the prior's part of the ELBO (paper, equation (12)), with q(z|x) fixed.
 
@@ -122,54 +132,123 @@ def fit_prior(
     fitting = fitting or Fitting()
     mean, log_variance = checked(mean, log_variance)
     spec = of_word("fit_prior", prior) if isinstance(prior, str) else prior
-    learned = _built(spec, mean, encoder, example_shape, seed=seed)
+    _check(spec, mean.shape[1], encoder, example_shape)
     codes = Codes(mean, log_variance, held_out=fitting.held_out, seed=seed)
-    compared = copy.deepcopy(baseline or StandardNormalPrior(mean.shape[1])).to(mean).eval()
-    before = codes.held_out.nll(compared)
     with _frozen(encoder), explained("while fitting", hint="Lower fitting.batch_size."):
-        curve = _maximise(learned, codes, fitting)
-    after = codes.held_out.nll(learned)
+        if isinstance(spec, Mixture):
+            learned, facts = _by_expectation_maximisation(spec, codes, fitting, seed=seed)
+        else:
+            learned = _untrained(spec, codes, mean, encoder, example_shape, seed=seed)
+            facts = _by_gradient(learned, codes, fitting)
+    assert learned.spec is not None
+    compared = copy.deepcopy(baseline or StandardNormalPrior(mean.shape[1])).to(mean).eval()
+    before, by_moments, after = map(codes.reported.nll, (compared, gaussian(codes), learned))
     record = FitRecord(
         prior=spec.kind,
         seed=seed,
         components=len(mean),
-        held_out=codes.held_out_examples,
-        iterations=curve[-1][0],
-        best_iteration=min(curve, key=lambda point: point[1])[0],
+        held_out=len(codes.choosing) + len(codes.reported),
         nll=mean_and_error(after),
         baseline=_kind(compared),
         baseline_nll=mean_and_error(before),
         gain=mean_and_error(before - after),
         seconds=time.perf_counter() - start,
-        curve=curve,
+        spec=learned.spec.model_dump(mode="json", by_alias=True),
+        reported=len(codes.reported),
+        gaussian_nll=mean_and_error(by_moments),
+        gaussian_gain=mean_and_error(by_moments - after),
+        **facts,
     )
     return FittedPrior(learned, record)
 
 
-def _built(
+def fit_model_prior(
+    model: VAE, aggregate: AggregatePosterior, spec: PriorSpec, *, fitting: Fitting, seed: int
+) -> FittedPrior:
+    """Fit a prior to a model's codes and compare it with the one that the model has.
+
+    Args:
+        model: it stays as it is.
+        aggregate: q(z) over the codes of its training examples.
+        spec: of the prior to fit.
+        fitting: how long, how fast, what is held out.
+        seed: of the fit.
+    """
+    like = next(model.parameters())
+    return fit_prior(
+        aggregate.mean.to(like),
+        aggregate.log_variance.to(like),
+        spec,
+        fitting=fitting,
+        seed=seed,
+        baseline=model.prior,
+        encoder=model.encoder,
+        example_shape=model.example_shape,
+    )
+
+
+def _check(
     spec: PriorSpec,
-    mean: Tensor,
+    latent_dim: int,
+    encoder: nn.Module | None,
+    example_shape: tuple[int, ...] | None,
+) -> None:
+    """Refuse a prior that cannot be built, or has nothing to fit.
+
+    Raises:
+        UsageError: it is such.
+    """
+    if complaint := spec.complaint(latent_dim):
+        raise UsageError(f"prior: {complaint}")
+
+    if isinstance(spec, StandardNormal):
+        raise UsageError(
+            f"a {spec.kind} prior has nothing to fit", hint="Name another: --prior decoupled."
+        )
+    refuse_networks(
+        f"the {spec.kind} prior", lambda: [spec.build(latent_dim, encoder, example_shape)]
+    )
+
+
+def _untrained(
+    spec: PriorSpec,
+    codes: Codes,
+    like: Tensor,
     encoder: nn.Module | None,
     example_shape: tuple[int, ...] | None,
     *,
     seed: int,
 ) -> Prior:
-    """Return the untrained prior, of the codes' type and on their device."""
-    latent_dim = mean.shape[1]
-    if complaint := spec.complaint(latent_dim):
-        raise UsageError(f"prior: {complaint}")
-
-    def build() -> Prior:
-        return spec.build(latent_dim, encoder, example_shape)
-
-    refuse_networks(f"the {spec.kind} prior", lambda: [build()])
+    """Return the untrained prior, standardised, of the codes' type and on their device."""
     with seeded(seed, "fit", "weights"):
-        built = build().to(mean)
-    if not list(built.parameters()):
-        raise UsageError(
-            f"a {spec.kind} prior has nothing to fit", hint="Name another: --prior decoupled."
-        )
-    return built
+        built = spec.build(like.shape[1], encoder, example_shape).to(like)
+    return built if spec.needs_encoder else StandardizedPrior(built, *codes.standardization())
+
+
+def _by_expectation_maximisation(
+    spec: Mixture, codes: Codes, fitting: Fitting, *, seed: int
+) -> tuple[Prior, dict[str, Any]]:
+    """Return the mixture that the codes which choose like best, and what the record says of it."""
+    fits = fit_mixtures(spec, codes, iterations=fitting.iterations, seed=seed)
+    best = fits[best_of(fits)]
+    return best.prior, {
+        "iterations": best.iterations,
+        "best_iteration": best.iterations,
+        "curve": tuple((components, fit.nll) for components, fit in fits.items()),
+        "is_improving": not best.has_converged,
+    }
+
+
+def _by_gradient(prior: Prior, codes: Codes, fitting: Fitting) -> dict[str, Any]:
+    """Train the prior; leave it as it was at its best, and return what the record says of it."""
+    curve = _maximise(prior, codes, fitting)
+    best_iteration = min(curve, key=lambda point: point[1])[0]
+    return {
+        "iterations": curve[-1][0],
+        "best_iteration": best_iteration,
+        "curve": curve,
+        "is_improving": best_iteration == curve[-1][0],
+    }
 
 
 @contextmanager
@@ -227,7 +306,7 @@ def _step(prior: Prior, optimizer: torch.optim.Optimizer, z: Tensor) -> None:
 
 def _judged(prior: Prior, codes: Codes, iteration: int) -> float:
     """Return the held-out -E[log p(z)] in nats; before the first step it may be infinite."""
-    nll = float(codes.held_out.nll(prior.eval()).mean())
+    nll = float(codes.choosing.nll(prior.eval()).mean())
     if not math.isfinite(nll) and (iteration or math.isnan(nll)):
         raise DivergedError(
             f"the fit of the {_kind(prior)} prior diverged: after {iteration} iterations the "

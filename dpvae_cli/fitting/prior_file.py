@@ -11,10 +11,11 @@ from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
+from dpvae_cli.priors.standardized import like_saved
 
 KIND = FileKind(
     format="dpvae-prior",
-    version=1,
+    version=2,
     noun="prior",
     make="Fit one first: dpvae fit-prior --codes codes.npz.",
     again="Fit it again, or name another prior file.",
@@ -72,7 +73,7 @@ def read(path: Path) -> tuple[Prior, FitRecord]:
         if not 1 <= latent_dim <= sum(tensor.numel() for tensor in tensors.values()):
             raise ValueError(f"a prior in {latent_dim} dimensions has other weights")
         refuse_networks("the prior", lambda: [spec.build(latent_dim)])
-        prior = spec.build(latent_dim)
+        prior = like_saved(spec.build(latent_dim), tensors)
     except (*STRANGE, UsageError) as error:
         raise KIND.foreign(path) from error
     types = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}

@@ -63,6 +63,15 @@ class AggregatePosterior:
         """Return N, the number of components."""
         return self.mean.shape[0]
 
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return E[z] `(latent,)` and Cov[z] `(latent, latent)` in closed form, float64.
+
+        Cov[z] is the covariance of the encoder means plus the mean of the posterior variances.
+        """
+        centred = self.mean - self._centre
+        variances = torch.exp(self.log_variance).mean(dim=0)
+        return self._centre, centred.T @ centred / len(self) + torch.diag(variances)
+
     def log_prob(self, z: Codes) -> PerExample:
         """Return log q(z) of each row in nats, float64, on the device and in the order of `z`.
 

@@ -1,4 +1,4 @@
-"""Mixtures of diagonal Gaussians that gradients pass through: learned ones, and the VampPrior's.
+"""Mixtures of Gaussians that gradients pass through: learned ones, and the VampPrior's.
 
 `aggregate_posterior` has the exact mixture over all training examples, without gradients.
 """
@@ -21,12 +21,19 @@ AT_ONCE = 2**22
 @final
 @dataclass(frozen=True)
 class GaussianMixture:
-    """p(z) = sum over k of w_k N(z; mean_k, diag(exp(log_variance_k))).
+    """p(z) = sum over k of w_k N(z; mean_k, covariance_k).
+
+    Without `lower` covariance_k = diag(v_k), v_k = exp(log_variance_k). With it
+    covariance_k^-1 = (I + lower_k)^T diag(1 / v_k) (I + lower_k): v_kl is the variance of z_l
+    given the dimensions before it, and no covariance is other than positive definite.
+
+    Source: the modified Cholesky decomposition of Pourahmadi 1999.
 
     Args:
         log_weights: log w_k, whose exponentials sum to one, `(components,)`.
         mean: `(components, latent)`.
         log_variance: `(components, latent)`.
+        lower: strictly lower triangular, `(components, latent, latent)`; None is all zeros.
 
     Example:
         >>> import torch
@@ -39,6 +46,7 @@ class GaussianMixture:
     log_weights: Float[Tensor, " components"]
     mean: Components
     log_variance: Components
+    lower: Float[Tensor, "components latent latent"] | None = None
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return log p(z) of each row in nats; gradients reach z and all parameters."""
@@ -57,10 +65,18 @@ class GaussianMixture:
         last = len(cumulative) - 1
         chosen = torch.searchsorted(cumulative, uniform, right=True).clamp(max=last)
         noise = normal_noise(n, self.mean.shape[1], like=self.mean, generator=generator)
-        return self.mean[chosen] + torch.exp(0.5 * self.log_variance[chosen]) * noise
+        deviations = torch.exp(0.5 * self.log_variance[chosen]) * noise
+        if self.lower is not None:
+            deviations = torch.linalg.solve_triangular(
+                self.lower[chosen], deviations.unsqueeze(-1), upper=False, unitriangular=True
+            ).squeeze(-1)
+        return self.mean[chosen] + deviations
 
     def _log_prob(self, z: Codes) -> PerExample:
         # Differences, not products: those cancel in float32 where components are narrow.
-        squared = (z.unsqueeze(1) - self.mean).square() * torch.exp(-self.log_variance)
+        deviations = z.unsqueeze(1) - self.mean
+        if self.lower is not None:
+            deviations = deviations + torch.einsum("kij,bkj->bki", self.lower, deviations)
+        squared = deviations.square() * torch.exp(-self.log_variance)
         exponents = -0.5 * (squared + self.log_variance + LOG_2PI).sum(dim=-1)
         return torch.logsumexp(exponents + self.log_weights, dim=1)

@@ -11,6 +11,7 @@ from dpvae_cli.priors.mixture import Mixture, MixturePrior
 from dpvae_cli.priors.resampled import Resampled, ResampledPrior
 from dpvae_cli.priors.spline import Spline
 from dpvae_cli.priors.standard_normal import StandardNormal, StandardNormalPrior
+from dpvae_cli.priors.standardized import StandardizedPrior
 from dpvae_cli.priors.student_t import StudentTPrior
 from dpvae_cli.priors.vamp import Vamp, VampPrior
 
@@ -38,6 +39,7 @@ __all__ = [
     "Spline",
     "StandardNormal",
     "StandardNormalPrior",
+    "StandardizedPrior",
     "StudentTPrior",
     "Vamp",
     "VampPrior",

@@ -1,26 +1,33 @@
-"""A learned mixture of diagonal Gaussians."""
+"""A learned mixture of Gaussians."""
 
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.mixture import GaussianMixture
 from dpvae_cli.priors.base import DirectPrior, PriorSpec
 
+JOINT_COMPONENTS = 50
+"""K of a mixture that learns with its VAE, where the recipe does not say."""
+
 
 @final
 class MixturePrior(DirectPrior):
-    """p(z) = sum over k of w_k N(z; mean_k, diag(exp(log_variance_k))), all of it learned.
+    """p(z) = sum over k of w_k N(z; mean_k, covariance_k), all of it learned.
 
-    Weights are the softmax of `logits`, equal at first; means begin as draws of N(0, I), variances
-    as one. Source: the baseline of Tomczak and Welling 2018, section 3.
+    Weights are the softmax of `logits`, equal at first; means begin as draws of N(0, I),
+    covariances as the identity. A full covariance has the entries below the diagonal of its unit
+    triangular factor (`GaussianMixture`) in `below`, row by row. Source: the baseline of Tomczak
+    and Welling 2018, section 3.
 
     Args:
         latent_dim: L.
         components: K.
+        full: whether covariances have more than a diagonal.
 
     Example:
         >>> MixturePrior(2, 5).sample(4).shape
@@ -30,11 +37,13 @@ class MixturePrior(DirectPrior):
     factorises = False
     log_normaliser = None
 
-    def __init__(self, latent_dim: int, components: int) -> None:
+    def __init__(self, latent_dim: int, components: int, *, full: bool = False) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(components))
         self.mean = nn.Parameter(torch.randn(components, latent_dim))
         self.log_variance = nn.Parameter(torch.zeros(components, latent_dim))
+        entries = latent_dim * (latent_dim - 1) // 2
+        self.below = nn.Parameter(torch.zeros(components, entries)) if full and entries else None
 
     @property
     def latent_dim(self) -> int:
@@ -46,21 +55,57 @@ class MixturePrior(DirectPrior):
         return self._mixture().log_prob(z)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
-        """Draw n points; gradients reach means and variances, weights learn by `log_prob`."""
+        """Draw n points; gradients reach means and covariances, weights learn by `log_prob`."""
         return self._mixture().sample(n, generator=generator)
 
+    @torch.no_grad()
+    def set_components(
+        self,
+        weights: Float[Tensor, " components"],
+        mean: Float[Tensor, "components latent"],
+        factors: Float[Tensor, "components latent latent"],
+    ) -> None:
+        """Set every component; the dtype and the device stay.
+
+        Args:
+            weights: w_k, positive, of sum one.
+            mean: of each component.
+            factors: lower triangular W_k with covariance_k^-1 = W_k^T W_k; diagonal ones where
+                the prior's covariances are.
+        """
+        scale = factors.diagonal(dim1=-2, dim2=-1)
+        self.logits.copy_(weights.log())
+        self.mean.copy_(mean)
+        self.log_variance.copy_(-2 * scale.log())
+        if self.below is not None:
+            rows, columns = self._below_diagonal()
+            self.below.copy_((factors / scale.unsqueeze(-1))[:, rows, columns])
+
     def _mixture(self) -> GaussianMixture:
-        return GaussianMixture(torch.log_softmax(self.logits, dim=0), self.mean, self.log_variance)
+        log_weights = torch.log_softmax(self.logits, dim=0)
+        lower = None
+        if self.below is not None:
+            rows, columns = self._below_diagonal()
+            lower = self.mean.new_zeros(*self.mean.shape, self.latent_dim)
+            lower[:, rows, columns] = self.below
+        return GaussianMixture(log_weights, self.mean, self.log_variance, lower)
+
+    def _below_diagonal(self) -> Tensor:
+        """Return rows and columns of the entries below the diagonal."""
+        size = self.latent_dim
+        return torch.tril_indices(size, size, offset=-1, device=self.mean.device)
 
 
 @final
 class Mixture(PriorSpec):
-    """A mixture of diagonal Gaussians: weights, means and variances learned with the VAE."""
+    """A mixture of Gaussians: learned with the VAE, or fitted by expectation maximisation."""
 
     kind: Literal["mixture"] = "mixture"
     has_generation: ClassVar[bool] = False
-    components: Annotated[int, Field(ge=1, le=10_000)] = 50
-    """K, the number of Gaussians."""
+    components: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """K; null: 50 where it learns with the VAE, chosen on held-out codes where it is fitted."""
+    covariance: Literal["diagonal", "full"] = "diagonal"
+    """Covariances of the components: `diagonal`, or `full` with L (L - 1) / 2 more numbers each."""
 
     def complaint(self, latent_dim: int) -> str | None:
         """Fit every number of dimensions."""
@@ -73,6 +118,7 @@ class Mixture(PriorSpec):
         example_shape: tuple[int, ...] | None = None,
     ) -> MixturePrior:
         """Return an untrained mixture in `latent_dim` dimensions."""
-        prior = MixturePrior(latent_dim, self.components)
+        components = self.components or JOINT_COMPONENTS
+        prior = MixturePrior(latent_dim, components, full=self.covariance == "full")
         prior.spec = self
         return prior

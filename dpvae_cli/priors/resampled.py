@@ -30,9 +30,9 @@ class ResampledPrior(DirectPrior):
 
     Z has no closed form. While training it is the mean of a over `draws` fresh proposals, in value
     its exponential moving average, in gradient that of the fresh mean. Otherwise it is the mean
-    over the same 65,536 proposals every time, computed anew when the weights have changed, and
-    `log_normaliser` says how sure it is. Fresh proposals follow from how many estimates were made,
-    which is part of the state, so a resumed run repeats an uninterrupted one.
+    over the same 65,536 proposals every time, computed anew when the weights have changed or want
+    gradients, and `log_normaliser` says how sure it is. Fresh proposals follow from how many
+    estimates were made, which is part of the state, so a resumed run repeats an uninterrupted one.
 
     Source: Bauer and Mnih 2019, equations (2) and (6) and section 3; without the term by which
     their estimate of Z takes in the posterior's draw.
@@ -80,8 +80,13 @@ class ResampledPrior(DirectPrior):
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return log p(z) of each row, in nats; it contains an estimate of log Z."""
-        is_training = self.training and torch.is_grad_enabled()
-        mean = self._trained() if is_training else self._evaluated()[0]
+        wants_gradients = torch.is_grad_enabled() and any(
+            weight.requires_grad for weight in self.acceptance.parameters()
+        )
+        if wants_gradients:
+            mean = self._trained() if self.training else self._acceptances().mean()
+        else:
+            mean = self._evaluated()[0]
         mean = mean.clamp(SMALLEST, 1 - SMALLEST)
         log_rejected = (self.truncation - 1) * torch.log1p(-mean)
         log_share = torch.log(-torch.expm1(log_rejected)) - torch.log(mean)
@@ -117,13 +122,17 @@ class ResampledPrior(DirectPrior):
             self.estimates += 1
         return fresh + (self.smoothed - fresh).detach()
 
+    def _acceptances(self) -> PerExample:
+        """Return a of every proposal that Z is estimated from outside training."""
+        proposals = self._proposals(EVALUATED, stream(0, "resampled", "evaluation"))
+        return torch.cat([torch.sigmoid(self._logit(z)) for z in proposals.split(AT_ONCE)])
+
     @torch.no_grad()
     def _evaluated(self) -> tuple[Scalar, LogNormaliser]:
         """Return Z from many proposals; kept as long as the weights stay what they are."""
         weights = torch.cat([weight.flatten() for weight in self.acceptance.parameters()])
         if self._kept is None or not _are_same(self._kept[0], weights):
-            proposals = self._proposals(EVALUATED, stream(0, "resampled", "evaluation"))
-            a = torch.cat([torch.sigmoid(self._logit(z)) for z in proposals.split(AT_ONCE)])
+            a = self._acceptances()
             mean = a.mean()
             error = float(a.std() / mean) / math.sqrt(EVALUATED)
             known = LogNormaliser(math.log(max(float(mean), SMALLEST)), error, EVALUATED)

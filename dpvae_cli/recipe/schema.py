@@ -58,13 +58,13 @@ class Fitting(Spec):
     """How a prior is fitted to the codes of a trained VAE: `fit_prior`, and `dpvae fit-prior`."""
 
     iterations: Positive = 3_000
-    """Optimizer steps at most; each on a fresh batch of draws of q(z)."""
+    """Optimizer steps at most, each on a fresh batch of draws of q(z); of EM for a mixture."""
     batch_size: Annotated[int, Field(ge=2, le=MOST)] = 512
     """Draws of q(z) in one step."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     """Adam's step size at first; it falls to nothing along a half cosine."""
-    held_out: Share = 0.1
-    """Share of the encoded training examples that the fit is judged by and does not see."""
+    held_out: Share = 0.2
+    """Share of the codes that nothing is learned from: half chooses the best, half is reported."""
     validate_every: Positive = 100
     """Iterations between two looks at the held-out codes; the best prior is kept."""
     patience: Positive = 10

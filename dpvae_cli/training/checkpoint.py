@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
 from dpvae_cli.foundation.errors import CheckpointError, OtherFileError, UsageError
 from dpvae_cli.foundation.strangers import one_line
 from dpvae_cli.model import VAE, build
-from dpvae_cli.priors import Prior
+from dpvae_cli.priors import LearnedPrior, Prior
+from dpvae_cli.priors.base import PriorSpec
+from dpvae_cli.priors.standardized import like_saved
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.recipe.mistakes import shortened
@@ -60,12 +63,7 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors whose names begin with `prefix` and a dot, without it."""
-        start = prefix + "."
-        return {
-            name.removeprefix(start): tensor
-            for name, tensor in self.tensors.items()
-            if name.startswith(start)
-        }
+        return below(prefix, self.tensors)
 
     def write(self, path: Path, *, previous: Path | None = None) -> None:
         """Write the file atomically; what was there is kept as `previous`, where that is named."""
@@ -112,7 +110,10 @@ class Checkpoint:
         precision = Precision(training.precision, device)
         built = build(self.recipe, example_shape=self.example_shape, networks=networks)
         model = precision.placed(built)
-        load_tensors(model, self.part("model" if training.ema is None else "ema"), "model")
+        weights = self.part("model" if training.ema is None else "ema")
+        # a prior that was fitted to codes of the caller's and then trained on is standardised
+        model.prior = like_saved(model.prior, below("prior", weights))
+        load_tensors(model, weights, "model")
         if self.recipe.fit_prior is not None and not as_trained:
             model = model.with_prior(self.fitted_prior(model))
         return model.eval()
@@ -123,18 +124,45 @@ class Checkpoint:
         Raises:
             CheckpointError: none was.
         """
-        spec = self.recipe.fit_prior
-        if spec is None or not self.is_fitted:
+        asked, fitted = self.recipe.fit_prior, self.part("fitted")
+        if asked is None or not fitted:
             raise CheckpointError(
                 f"this is the state at iteration {self.iteration:,}, and the prior of its recipe's "
                 "fit_prior is fitted after the last",
                 hint="Finish the run (dpvae train --resume), or fit a prior to this state: "
                 "dpvae fit-prior CKPT.",
             )
-        prior = spec.build(model.latent_dim, model.encoder, model.example_shape)
-        prior = prior.to(next(model.parameters()))
-        load_tensors(prior, self.part("fitted"), "fitted prior")
+        spec = self._fitted_spec(asked)
+        built = spec.build(model.latent_dim, model.encoder, model.example_shape)
+        prior = like_saved(built, fitted).to(next(model.parameters()))
+        load_tensors(prior, fitted, "fitted prior")
         return prior.eval()
+
+    def _fitted_spec(self, asked: PriorSpec) -> PriorSpec:
+        """Return the fitted prior's section: as the recipe asked, with what the fit has chosen.
+
+        Raises:
+            CheckpointError: the record of the fit is none.
+        """
+        try:
+            chosen = self.facts["fit"].get("spec") or asked
+            spec: PriorSpec = TypeAdapter[Any](LearnedPrior).validate_python(chosen)
+        except STRANGE as error:
+            raise CheckpointError(
+                "the checkpoint's record of the fit does not say which prior was fitted",
+                hint=RETRAIN,
+            ) from error
+        return spec
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix` and a dot, without it."""
+    start = prefix + "."
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }
 
 
 def read(path: Path) -> Checkpoint:

@@ -5,13 +5,18 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.foundation.results import finite
 from dpvae_cli.foundation.strangers import parse_json, read_lines
+
+FEWEST, CHANGES = 4, 3
+"""Validations from the best one on, and typical changes, without which no ELBO is said to fall."""
 
 
 @final

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dpvae_cli.fitting.fit import FittedPrior, fit_prior
+from dpvae_cli.fitting.fit import FittedPrior, fit_model_prior
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import MissingError, UsageError
@@ -30,18 +30,10 @@ SUFFIX = re.compile(r"-fit_[a-z_]+$")
 
 
 def fit_to(model: VAE, aggregate: AggregatePosterior, recipe: Recipe) -> FittedPrior:
-    """Return the recipe's `fit_prior`, fitted to the codes of a model trained with its `prior`."""
+    """Return the recipe's `fit_prior`, fitted to the codes of a model and held against its own."""
     assert recipe.fit_prior is not None
-    like = next(model.parameters())
-    return fit_prior(
-        aggregate.mean.to(like),
-        aggregate.log_variance.to(like),
-        recipe.fit_prior,
-        fitting=recipe.fitting,
-        seed=recipe.seed,
-        baseline=model.prior,
-        encoder=model.encoder,
-        example_shape=model.example_shape,
+    return fit_model_prior(
+        model, aggregate, recipe.fit_prior, fitting=recipe.fitting, seed=recipe.seed
     )
 
 
@@ -95,7 +87,8 @@ def fit_run(
 ) -> tuple[RunFolder, FitRecord]:
     """Fit a prior to a trained model's codes and keep both as a run of its own.
 
-    What else the checkpoint holds stays as it is, so training can go on from the new run too.
+    What else the checkpoint holds stays as it is, so training can go on from the new run too. The
+    gain is over the prior that the named run has, be it trained or fitted.
 
     Args:
         path: a checkpoint, a run folder, or None for the latest run.
@@ -107,7 +100,7 @@ def fit_run(
         device: auto, cpu, cuda, cuda:N or mps.
         data_root: folder to look for data in, where there are no encodings beside the checkpoint.
         download: allow a download where the data has a source.
-        mark_latest: let runs/latest name the new run.
+        mark_latest: let runs/latest name the new run, unless its prior is clearly worse.
 
     Raises:
         CheckpointError: missing, damaged, foreign, or of networks of the caller's own.
@@ -121,7 +114,7 @@ def fit_run(
     recipe = revised(checkpoint.recipe, [f"fit_prior={prior}"])
     recipe = revised(recipe, overrides, section="fitting")
     with checkpoints.offering_another(file):
-        model = checkpoint.model(devices.resolve(device), as_trained=True)
+        model = checkpoint.model(devices.resolve(device), as_trained=not checkpoint.is_fitted)
     new = run_dir or fitted_dir(file, recipe.final_prior.kind)
     folder = RunFolder(folder_to_write(new))
     if folder.path.resolve() == file.parent.resolve():
@@ -144,7 +137,7 @@ def fit_run(
         folder.commit()
         with suppress(MissingError):  # two moons are drawn behind samples, where they are there
             draw_samples(model.with_prior(fitted.prior), load_dataset, folder, seed=recipe.seed)
-    if mark_latest:
+    if mark_latest and not fitted.record.is_clear_loss:
         point_latest(folder.path)
     return folder, fitted.record
 

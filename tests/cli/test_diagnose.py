@@ -1,13 +1,14 @@
 """`dpvae diagnose` through its entry point."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dpvae_cli.evaluation.diagnosis import examine
+from dpvae_cli.evaluation.diagnosis import repairs
 from dpvae_cli.recipe import Fitting
 from tests.cli.test_commands import ok, run
 from tests.small import SMALL
@@ -59,20 +60,49 @@ def test_without_a_path_it_takes_the_latest_run():
 
 def test_priors_are_tried_and_samples_decoded(tmp_path, monkeypatch):
     """The whole of it: the try that gains most is recommended with the command to type."""
-    brief = dict.fromkeys(examine.TRIED, Fitting(iterations=20))
-    monkeypatch.setattr(examine, "TRIED", brief)
+    brief = dict.fromkeys(repairs.TRIED, Fitting(iterations=20))
+    monkeypatch.setattr(repairs, "TRIED", brief)
     done = ok("diagnose", "standard_normal", "--json", "--out", tmp_path / "x.html", "--quiet")
     said = json.loads(done.stdout)
     assert said == json.loads((tmp_path / "x.json").read_text())
     assert {each["prior"] for each in said["repairs"]} == {"decoupled", "spline", "mixture"}
     assert said["low_posterior"]["random"]["metric"] == "manifold"
     assert said["recommended"] in (None, "decoupled", "spline", "mixture")
+    assert (said["recommended"] is None) == (said["command"] is None)
     if said["recommended"]:
-        command = f"dpvae fit-prior standard_normal --prior {said['recommended']}"
-        assert said["command"] == command
+        assert said["command"].startswith("dpvae fit-prior standard_normal --prior ")
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
     assert "standard_normal (as it is)" in page
     assert "manifold [units of x]" in page
+
+
+@pytest.mark.parametrize(
+    ("prior", "fitting"),
+    [
+        ("spline", Fitting(iterations=30, learning_rate=2e-2, validate_every=10)),
+        ("{kind: mixture, covariance: full}", Fitting(held_out=0.3)),
+    ],
+)
+def test_the_command_gives_the_very_gain_that_was_promised(prior, fitting, tmp_path, monkeypatch):
+    """Whatever the seed of the diagnosis, and though the run has a `fitting` of its own."""
+    own = ["fitting.learning_rate=0.5", "fitting.held_out=0.4", "prior=standard_normal", "seed=7"]
+    longer = ["data.train=600", "training.iterations=300", "training.learning_rate=1e-2"]
+    folder = tmp_path / "a run"
+    ok("train", "vae_moons", *SMALL, *longer, *own, "--run-dir", folder)
+    monkeypatch.setattr(repairs, "TRIED", {prior: fitting})
+    done = ok("diagnose", folder, "--seed", 3)
+    said = json.loads((folder / "diagnosis.json").read_text())
+    assert said["command"] in done.stdout
+    assert ("has no z0" in said["remedy"]) == ("mixture" in prior)
+    _, *words = shlex.split(said["command"])
+    ok(*words, "--out", tmp_path / "fitted")
+    fit = json.loads((tmp_path / "fitted" / "fit.json").read_text())
+    [repair] = said["repairs"]
+    assert (fit["gain"]["value"], fit["gain"]["standard_error"], fit["reported"]) == (
+        repair["gain"],
+        repair["standard_error"],
+        repair["held_out"],
+    )
 
 
 def test_images_say_how_to_measure_fid():

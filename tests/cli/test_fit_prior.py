@@ -33,8 +33,42 @@ def there(workshop, monkeypatch):
 def test_it_prints_the_gain_and_the_new_run():
     done = ok("fit-prior", RUN, *QUICK, "--out", "elsewhere", "--overwrite")
     assert done.stdout.splitlines()[-1] == "elsewhere"
-    for words in ("120, 12 of them held out", "gain [nats]", "decoupled", "standard_normal"):
+    for words in (
+        "120; 12 choose, 12 are reported on",
+        "gain over standard_normal [nats]",
+        "gain over the Gaussian [nats]",
+        "decoupled",
+    ):
         assert words in done.stdout
+    again = ("--out", "elsewhere", "--overwrite")
+    done = ok("fit-prior", RUN, "--prior", "mixture", *again)
+    assert "of EM" in done.stdout
+    assert "components of 1, 2, 4" in done.stdout
+    assert "fitting.iterations" not in done.stderr
+    hasty = ("--prior", "{kind: mixture, components: 20}", "fitting.iterations=1")
+    assert "more fitting.iterations may gain more" in ok("fit-prior", RUN, *hasty, *again).stderr
+
+
+def test_a_clear_loss_is_an_error_and_not_the_latest_run(tmp_path):
+    """One Gaussian in place of eight clusters that a mixture has."""
+    angles = np.arange(800) % 8 * np.pi / 4
+    noise = 0.1 * np.random.default_rng(0).standard_normal((800, 2))
+    np.savez(tmp_path / "x.npz", x=2 * np.stack([np.cos(angles), np.sin(angles)], 1) + noise)
+    data = f"data={{kind: arrays, path: {tmp_path / 'x.npz'}}}"
+    longer = ["training.iterations=120", "training.learning_rate=1e-2", "prior=standard_normal"]
+    small = [part for part in SMALL if not part.startswith("data.")]
+    ok("train", "vae_moons", data, *small, *longer, "--run-dir", tmp_path / "ring")
+    ok("fit-prior", tmp_path / "ring", "--prior", "mixture", "--out", tmp_path / "good")
+    latest = Path("runs/latest").resolve()
+    assert latest == tmp_path / "good"
+    one = "{kind: mixture, components: 1}"
+    done = run("fit-prior", tmp_path / "good", "--prior", one, "--out", tmp_path / "worse")
+    assert done.exit_code == 1, done.output
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "worse")
+    assert "the fitted mixture prior is worse than mixture on held-out codes: gain -" in done.stderr
+    assert "worse is kept, and runs/latest is what it was" in " ".join(done.stderr.split())
+    assert Path("runs/latest").resolve() == latest
+    ok("sample", tmp_path / "worse")
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ from tests.evaluation.planted import codes, normal, planted, prior_of, subject
 from tests.small import image_vae, random_images, small_recipe
 
 BOTH = pytest.mark.parametrize("kind", ["standard_normal", "decoupled"])
-COMMAND = "dpvae fit-prior RUN --prior {prior}"
-MIXTURE = {"mixture": dpvae.Fitting(iterations=150, learning_rate=5e-2)}
+COMMAND = "dpvae fit-prior RUN {options}"
+MIXTURE = {"mixture": dpvae.Fitting()}
 
 
 def diagnosed(prior, means, deviation=0.05, *, seed=0, samples=1_000, tried=None):

@@ -3,16 +3,19 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributions import MultivariateNormal
 from typer.testing import CliRunner
 
 import dpvae_cli as dpvae
 from dpvae_cli.cli.app import app
 from dpvae_cli.fitting.codes import Codes, HeldOut, read_codes
+from dpvae_cli.fitting.prior_file import KIND
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation.errors import (
     CheckpointError,
@@ -21,8 +24,10 @@ from dpvae_cli.foundation.errors import (
     OtherFileError,
     UsageError,
 )
+from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
-from dpvae_cli.priors import Mixture, MixturePrior, StandardNormalPrior
+from dpvae_cli.priors import LearnedPrior, Mixture, MixturePrior, StandardNormalPrior
+from tests.mathematics.random_models import members
 
 QUICK = dpvae.Fitting(iterations=30, batch_size=64, validate_every=10)
 ALONE = ("decoupled", "spline", "autoregressive", "mixture", "resampled")
@@ -53,20 +58,132 @@ def test_a_fit_comes_near_the_entropy_of_q(prior, slack):
     assert fitted.record.gain.value > 10 * fitted.record.gain.standard_error
 
 
+@pytest.mark.parametrize("kind", [each for each in members(LearnedPrior) if not each.needs_encoder])
+def test_no_unit_of_the_codes_matters(kind):
+    """In other units the density is that of the same codes, times the Jacobian of the change."""
+    mean, log_variance = two_clusters(300)
+    fitting = dpvae.Fitting(iterations=8, batch_size=128, learning_rate=1e-2, validate_every=4)
+    reference = dpvae.fit_prior(mean, log_variance, kind(), fitting=fitting)
+    expected, samples = reference.record, reference.sample(1_000)
+    for scale, offset in ((0.01, 0.0), (100.0, 0.0), (1.0, 1_000.0)):
+        log_scale = math.log(scale)
+        other = scale * mean + offset, log_variance + 2 * log_scale
+        found = dpvae.fit_prior(*other, kind(), fitting=fitting)
+        nll = found.record.nll.value - 2 * log_scale
+        assert nll == pytest.approx(expected.nll.value, abs=0.1)
+        gain = found.record.gaussian_gain.value
+        assert gain == pytest.approx(expected.gaussian_gain.value, abs=0.1)
+        drawn = (found.sample(1_000) - offset) / scale
+        assert torch.allclose(drawn.mean(dim=0), samples.mean(dim=0), atol=0.1)
+        assert torch.allclose(drawn.std(dim=0), samples.std(dim=0), atol=0.1)
+        if expected.prior == "mixture":
+            assert found.record.spec == expected.spec
+
+
+def test_a_dimension_that_does_not_vary_is_no_division_by_zero():
+    mean, _ = two_clusters(300)
+    mean = torch.cat([1e-3 * mean, torch.full((300, 1), 7.0)], dim=1)
+    for prior in ("spline", Mixture(components=2, covariance="full")):
+        fitted = dpvae.fit_prior(mean, None, prior, fitting=QUICK)
+        assert math.isfinite(fitted.record.nll.value)
+        assert torch.isfinite(fitted.sample(9)).all()
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_a_mixture_is_fitted_by_em_and_finds_its_components(covariance):
+    """Two clusters that lean: one full covariance each, which diagonal ones cannot follow."""
+    generator = torch.Generator().manual_seed(0)
+    lean = torch.tensor([[1.0, 0.95], [0.95, 1.0]])
+    within = MultivariateNormal(torch.zeros(2), lean)
+    torch.manual_seed(0)
+    z = within.sample((3_000,)) + 10 * torch.randint(2, (3_000, 1), generator=generator)
+    record = dpvae.fit_prior(z, None, Mixture(covariance=covariance)).record
+    entropy = math.log(2) + float(within.entropy())
+    if covariance == "full":
+        assert record.spec == {"kind": "mixture", "components": 2, "covariance": "full"}
+        assert record.nll.value == pytest.approx(entropy, abs=4 * record.nll.standard_error)
+    else:
+        assert record.spec["components"] > 2
+    assert [components for components, _ in record.curve][:3] == [1, 2, 4]
+    assert record.is_improving is False
+    asked = dpvae.fit_prior(z, None, Mixture(components=3, covariance=covariance)).record
+    assert [components for components, _ in asked.curve] == [3]
+    hasty = dpvae.fit_prior(z, None, Mixture(components=20), fitting=dpvae.Fitting(iterations=1))
+    assert hasty.record.is_improving
+
+
+def test_a_mixture_learns_from_posteriors_and_not_from_their_means():
+    """q(z) is wider than the means by the posteriors' variance."""
+    mean, log_variance = torch.randn(400, 2, generator=torch.Generator().manual_seed(1)), 1.0
+    log_variance = torch.full((400, 2), math.log(8.0))
+    fitted = dpvae.fit_prior(mean, log_variance, Mixture(components=1))
+    assert fitted.sample(20_000).std(dim=0) == pytest.approx(torch.tensor([3.0, 3.0]), abs=0.2)
+
+
+def test_more_components_than_codes_are_refused():
+    mean, _ = two_clusters(40)
+    with pytest.raises(UsageError, match="32 codes are too few for 50 components"):
+        dpvae.fit_prior(mean, None, Mixture(components=50))
+
+
+def test_what_is_reported_of_few_codes_is_not_too_good():
+    """Codes that chose the best of 60 states like it better than fresh ones; reported ones do not.
+
+    The excess over the true density, on the same codes, is KL[q, p] with little noise.
+    """
+    truth = MultivariateNormal(torch.zeros(4), torch.eye(4))
+    fitting = dpvae.Fitting(
+        iterations=60, batch_size=32, learning_rate=0.1, validate_every=1, patience=1_000
+    )
+    reported, choosing = [], []
+    for seed in range(8):
+        draw = torch.Generator().manual_seed(seed)
+        z, fresh = torch.randn(200, 4, generator=draw), torch.randn(20_000, 4, generator=draw)
+        prior = dpvae.Decoupled(blocks=2, hidden=16)
+        fitted = dpvae.fit_prior(z, None, prior, fitting=fitting, seed=seed)
+        codes = Codes(z, None, held_out=fitting.held_out, seed=seed)
+        on_reported, on_choosing, on_fresh = (
+            float((truth.log_prob(part) - fitted.log_prob(part)).mean())
+            for part in (codes.reported.z, codes.choosing.z, fresh)
+        )
+        own = -float(truth.log_prob(codes.reported.z).mean())
+        assert fitted.record.nll.value - own == pytest.approx(on_reported, abs=1e-4)
+        reported.append(on_reported - on_fresh)
+        choosing.append(on_choosing - on_fresh)
+    bias, error = mean_and_error(torch.tensor(reported))
+    assert abs(bias) < 3 * error
+    too_good, error = mean_and_error(torch.tensor(choosing))
+    assert too_good < -3 * error
+
+
+def test_a_fit_that_was_cut_short_says_so():
+    mean, log_variance = two_clusters()
+    short = dpvae.Fitting(iterations=20, learning_rate=1e-2, validate_every=10)
+    assert dpvae.fit_prior(mean, log_variance, fitting=short).record.is_improving
+
+
 @pytest.mark.parametrize("prior", ALONE)
 def test_the_record_is_what_can_be_measured_again(prior):
     mean, log_variance = two_clusters(dtype=torch.float64)
     spec = Mixture(components=5) if prior == "mixture" else prior
     fitted = dpvae.fit_prior(mean, log_variance, spec, fitting=QUICK, seed=3)
-    held = Codes(mean, log_variance, held_out=QUICK.held_out, seed=3).held_out
+    codes = Codes(mean, log_variance, held_out=QUICK.held_out, seed=3)
+    held = codes.reported
     after, before = held.nll(fitted.prior), held.nll(StandardNormalPrior(2).double())
     record = fitted.record
     assert record.nll.value == pytest.approx(float(after.mean()), rel=1e-12)
     assert record.gain.value == pytest.approx(float((before - after).mean()), rel=1e-9)
     error = float((before - after).std()) / math.sqrt(60)
     assert record.gain.standard_error == pytest.approx(error, rel=1e-9)
-    assert (record.components, record.held_out, record.prior) == (600, 60, prior)
-    assert record.nll.value == pytest.approx(min(nll for _, nll in record.curve), rel=1e-12)
+    assert (record.components, record.held_out, record.reported) == (600, 120, 60)
+    assert record.prior == prior
+    chosen = float(codes.choosing.nll(fitted.prior).mean())
+    assert chosen == pytest.approx(min(nll for _, nll in record.curve), rel=1e-12)
+    mean_of_q, covariance = codes.learned_from.moments()
+    gaussian = MultivariateNormal(mean_of_q, covariance)
+    by_moments = -gaussian.log_prob(held.z).view(-1, 60).mean(dim=0)
+    assert record.gaussian_nll.value == pytest.approx(float(by_moments.mean()), abs=1e-5)
+    assert record.gaussian_gain.value == pytest.approx(float((by_moments - after).mean()), abs=1e-5)
     assert not fitted.prior.training
     assert fitted.dtype == torch.float64
 
@@ -88,11 +205,14 @@ def test_points_are_their_own_draws():
     codes = Codes(mean, None, held_out=0.25, seed=0)
     known = {tuple(row) for row in mean.tolist()}
     drawn = {tuple(row) for row in codes.batch(1, 500).tolist()}
-    held = {tuple(row) for row in codes.held_out.z.tolist()}
-    assert drawn <= known
-    assert held <= known
-    assert not drawn & held  # what is held out is never learned from
-    assert len(held) == 150
+    choosing, reported = (
+        {tuple(row) for row in part.z.tolist()} for part in (codes.choosing, codes.reported)
+    )
+    assert drawn | choosing | reported <= known
+    assert not drawn & choosing  # what is held out is never learned from
+    assert not drawn & reported
+    assert not choosing & reported  # what chose is never reported on
+    assert (len(choosing), len(reported)) == (75, 75)
 
 
 def test_a_batch_is_fresh_and_follows_from_the_seed():
@@ -122,8 +242,8 @@ def test_fitting_stops_early_and_keeps_the_best():
     record = dpvae.fit_prior(mean, None, "spline", fitting=fitting).record
     assert record.iterations < 4_000
     assert record.best_iteration == record.iterations - 3 * 20
-    assert record.nll.value == pytest.approx(min(nll for _, nll in record.curve), rel=1e-5)
-    assert record.curve[-1][1] > record.nll.value  # 20 points are learned by heart
+    assert record.curve[-1][1] > min(nll for _, nll in record.curve)  # 20 points by heart
+    assert not record.is_improving
 
 
 def test_nothing_outside_changes():
@@ -203,7 +323,7 @@ def test_a_fit_that_diverges_says_so(monkeypatch):
 
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda p, _: spoil(nn.ParameterList(list(p))))
     with pytest.raises(DivergedError, match=r"after \d+ iterations") as raised:
-        dpvae.fit_prior(mean, log_variance, "mixture", fitting=QUICK)
+        dpvae.fit_prior(mean, log_variance, "decoupled", fitting=QUICK)
     assert "fitting.learning_rate" in str(raised.value.hint)
 
 
@@ -216,6 +336,26 @@ def test_a_prior_file_is_the_prior(prior, tmp_path):
     assert torch.equal(again.log_prob(mean), fitted.log_prob(mean))
     assert torch.equal(again.sample(7, seed=2), fitted.sample(7, seed=2))
     assert again.record == fitted.record
+
+
+def test_a_prior_file_from_before_codes_were_standardised_is_read(tmp_path):
+    """Version 1: no layer of mean and deviation, no Gaussian, 50 components that no file says."""
+    prior = Mixture().build(2)
+    estimate = {"value": 1.0, "standard_error": 0.1}
+    record = {
+        **{"prior": "mixture", "seed": 0, "components": 60, "held_out": 6, "iterations": 30},
+        **{"best_iteration": 20, "nll": estimate, "baseline": "standard_normal", "seconds": 1.0},
+        **{"baseline_nll": estimate, "gain": estimate, "curve": [[0, None], [20, 1.0]]},
+    }
+    meta = {"prior": {"kind": "mixture", "components": 50}, "latent_dim": 2, "record": record}
+    replace(KIND, version=1).write(tmp_path / "prior.pt", meta, prior.state_dict())
+    again = dpvae.load_prior(tmp_path / "prior.pt")
+    z = torch.randn(5, 2)
+    assert torch.equal(again.log_prob(z), prior.log_prob(z))
+    assert again.record.gain == (1.0, 0.1)
+    assert again.record.gaussian_gain is None
+    again.save(tmp_path / "again.pt")
+    assert dpvae.load_prior(tmp_path / "again.pt").record == again.record
 
 
 def test_a_prior_file_is_none_of_the_others(tmp_path):

@@ -48,6 +48,7 @@ SPECS = [
     Decoupled(blocks=2, masks=((0, 1), (1, 0)), scale_bound=None, translate_bound=None, hidden=8),
     Decoupled(base="student_t", hidden=8),
     Decoupled(base="mixture", base_components=3, hidden=8),
+    Mixture(components=3, covariance="full"),
     Vamp(pseudo_inputs=4, range=(-1.0, 1.0)),
     Resampled(hidden=8, truncation=2),
 ]

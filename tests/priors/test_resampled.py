@@ -96,6 +96,24 @@ def test_evaluation_leaves_the_state_alone_and_follows_the_weights():
     assert int(prior.estimates) == 0, "no step is no estimate"
 
 
+def test_the_gradient_in_evaluation_mode_has_that_of_log_z():
+    """By finite differences in the last bias, in which a is monotonic and the density is not."""
+    prior, z = built(truncation=10).eval(), normal(20, 2)
+    value = prior.log_prob(z).mean()
+    with torch.no_grad():
+        assert torch.equal(prior.log_prob(z).mean(), value)
+    [gradient] = torch.autograd.grad(value, [prior.acceptance[-1].bias])
+    step, differences = 1e-5, []
+    for sign in (1, -1):
+        with torch.no_grad():
+            prior.acceptance[-1].bias += sign * step
+            differences.append(prior.log_prob(z).mean())
+            prior.acceptance[-1].bias -= sign * step
+    expected = (differences[0] - differences[1]) / (2 * step)
+    assert float(gradient) == pytest.approx(float(expected), rel=1e-5)
+    assert all(weight.grad is None for weight in prior.parameters())
+
+
 def test_it_learns_a_ring():
     """What N(0, I) cannot be: the density inside falls, the normaliser with it."""
     torch.manual_seed(0)

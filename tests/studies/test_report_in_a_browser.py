@@ -106,7 +106,7 @@ def diagnosis(tmp_path_factory):
     brief = {"mixture": dpvae.Fitting(iterations=5)}
     budget = dpvae.DiagnosisBudget(samples=100, splits=3, tried=brief)
     found = dpvae.diagnose(model, data, budget=budget)
-    about = About("a-run-with-a-long-name-" * 5, "x", "y", 7, "mine", "type this {prior}", "note")
+    about = About("a-run-with-a-long-name-" * 5, "x", "y", 7, "mine", "type this {options}", "note")
     [page, _] = write_diagnosis(found, about, tmp_path_factory.mktemp("browser") / "x.html")
     return page
 

@@ -65,6 +65,49 @@ def test_the_new_run_says_what_it_is(trained):
     assert {"checkpoint.pt", "fit.json", "samples.png"} <= {p.name for p in folder.path.iterdir()}
 
 
+def test_the_components_that_a_fit_has_chosen_are_loaded_again(trained, tmp_path):
+    folder, record = fit_run(trained, "{kind: mixture, covariance: full}")
+    assert record.spec["components"] != 50
+    prior = load(folder.path).prior
+    assert len(prior.prior.logits) == record.spec["components"]
+    assert open_checkpoint(folder.path).recipe.fit_prior == dpvae.Mixture(covariance="full")
+    again = train(open_checkpoint(folder.path).recipe, folder.path, resume=True)
+    z = torch.randn(4, 2)
+    assert torch.equal(again.prior.log_prob(z), prior.log_prob(z))
+
+
+def test_a_checkpoint_from_before_codes_were_standardised_is_read(trained):
+    """Its fitted prior has no layer of mean and deviation, and its record no section."""
+    folder, record = fit_run(trained, "decoupled")
+    found = checkpoints.read(folder.checkpoint)
+    inner = load(folder.path).prior.prior
+    old = {name: v for name, v in record.to_dict().items() if name not in ("spec", "reported")}
+    found.with_fitted(inner, old).write(folder.checkpoint)
+    z = torch.randn(4, 2)
+    assert torch.equal(load(folder.path).prior.log_prob(z), inner.log_prob(z))
+
+
+def test_another_prior_of_a_fitted_run_is_held_against_the_one_it_has(trained):
+    folder, first = fit_run(trained, "{kind: mixture, components: 2}")
+    _, second = fit_run(folder.path, "{kind: mixture, components: 2}", run_dir=trained / "b")
+    assert (first.baseline, second.baseline) == ("standard_normal", "mixture")
+    assert second.gain == (0.0, 0.0)
+    assert second.nll == first.nll
+
+
+def test_a_model_with_a_fitted_prior_trains_on_and_is_loaded_again(tmp_path):
+    """The layer of mean and deviation goes along, as what it is: no parameter."""
+    mine = own_vae(prior="standard_normal")
+    mean, log_variance = torch.randn(200, 2) * 30, torch.zeros(200, 2)
+    fitted = dpvae.fit_prior(mean, log_variance, fitting=dpvae.Fitting(iterations=2))
+    recipe = small_recipe("vae", "prior=standard_normal")
+    model = train(recipe, tmp_path / "run", model=mine.with_prior(fitted.prior))
+    again = load(tmp_path / "run", **{k: getattr(mine, k) for k in ("encoder", "decoder")})
+    z = torch.randn(4, 2)
+    assert torch.equal(again.prior.log_prob(z), model.prior.log_prob(z))
+    assert torch.equal(again.prior.deviation, fitted.prior.deviation)
+
+
 def test_its_codes_are_kept_and_need_no_data(trained, monkeypatch):
     folder, _ = fit_run(trained, "decoupled")
 

@@ -153,7 +153,7 @@ def test_words_in_a_diagnosis_are_text_on_its_page(monkeypatch):
     for text in TEXTS:
         picture = Picture("data:image/png;base64,", 1, 1, text, text)
         monkeypatch.setattr(drawn, lambda found, picture=picture: [picture])
-        about = About(text, text, text, 1, text, f"{text} {{prior}}".replace("{{", ""), text)
+        about = About(text, text, text, 1, text, f"{text} {{options}}".replace("{{", ""), text)
         result = Result(text, 1.0, None, text, 1, 0, None, details={"null": {"value": text}})
         for low in (LowPosterior(result, result), LowPosterior(reason=text, hint=text)):
             found = replace(plain, low_posterior=low, notes=(text,), prior=text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.diagnosis import null, repairs
@@ -20,13 +20,6 @@ from dpvae_cli.recipe import Evaluation, Fitting
 from dpvae_cli.sampling.encodings import EncodedTraining, encode
 
 LEAST_SAMPLES = 10
-SOON: dict[str, Any] = {"validate_every": 50, "patience": 5}
-TRIED = {
-    "decoupled": Fitting(iterations=800, learning_rate=5e-3, **SOON),
-    "spline": Fitting(iterations=500, learning_rate=1e-2, **SOON),
-    "mixture": Fitting(iterations=2_000, learning_rate=2e-2, **SOON),
-}
-"""Kinds of priors to try, each for about as many seconds; a step of a spline takes longest."""
 
 
 @final
@@ -38,8 +31,9 @@ class DiagnosisBudget:
         splits: how often the codes are split into halves, each of which plays both parts.
         samples: draws of the prior, and the most of codes.
         components: the most codes that go into a half.
-        tried: kinds of priors to try as a repair, and how long each is fitted.
-        fitted_codes: the most codes to fit to.
+        tried: priors to try as a repair, as `--prior` takes them, and how each is fitted.
+        fitting: how `dpvae fit-prior` fits that says nothing of it: the run's own section.
+        fit_seed: of the fits, as the run's recipe has it; None takes that of the diagnosis.
 
     Raises:
         UsageError: there is no split, or hardly anything is drawn.
@@ -48,8 +42,9 @@ class DiagnosisBudget:
     splits: int = 4
     samples: int = 8_000
     components: int = 10_000
-    tried: Mapping[str, Fitting] = field(default_factory=lambda: TRIED)
-    fitted_codes: int = 20_000
+    tried: Mapping[str, Fitting] = field(default_factory=lambda: repairs.TRIED)
+    fitting: Fitting = field(default_factory=Fitting)
+    fit_seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.splits < 1 or self.samples < LEAST_SAMPLES:
@@ -132,7 +127,8 @@ def examined(
     mismatch, dimensions = null.marginals(at, subject.aggregate.mean.cpu())
     judged = (*null.shares(at), *null.nats(at), mismatch)
     half = len(at.groups.codes) // 2
-    attempts = list(repairs.tried(subject, prior, budget.tried, codes=budget.fitted_codes))
+    seed = subject.seed if budget.fit_seed is None else budget.fit_seed
+    attempts = list(repairs.try_priors(subject, budget.tried, usual=budget.fitting, seed=seed))
     return Diagnosis(
         prior=model.prior.spec.kind if model.prior.spec else type(model.prior).__name__,
         latent_dim=model.latent_dim,

@@ -1,5 +1,6 @@
 """What a diagnosis found, as numbers."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, final, get_args
 
@@ -24,6 +25,8 @@ Name = Literal[
     "marginals",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
+HELD_OUT: tuple[Name, ...] = ("held_out_leak_share", "held_out_outside_share")
+"""What no prior mends."""
 
 
 @final
@@ -96,6 +99,8 @@ class Repair:
         pocket_share: of the new prior's samples.
         leak_share: of held-out codes under the new prior.
         seconds: that the try took.
+        options: of `dpvae fit-prior`, which fits the same prior with them.
+        has_generation: whether it has a generation space z0.
     """
 
     prior: str
@@ -105,11 +110,13 @@ class Repair:
     pocket_share: float
     leak_share: float
     seconds: float
+    options: str
+    has_generation: bool
 
     @property
     def is_clear(self) -> bool:
         """Tell whether the gain is no accident of the held-out codes."""
-        return self.gain > max(LEVEL * self.standard_error, ROUNDING)
+        return self.gain == math.inf or self.gain > max(LEVEL * self.standard_error, ROUNDING)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -195,7 +202,7 @@ class Diagnosis:
     @property
     def is_healthy(self) -> bool:
         """Tell whether nothing is off, there are codes enough to show it, and they are in use."""
-        return not self.off and not self.has_collapsed and self.can_tell
+        return not (self.off or self.overfits or self.has_collapsed) and self.can_tell
 
     @property
     def has_pockets(self) -> bool:
@@ -211,10 +218,12 @@ class Diagnosis:
     def overfits(self) -> bool:
         """Tell whether held-out codes lie where hardly any training code or sample does.
 
-        Where training codes leak as well, held-out codes that leak too are no sign of it.
+        Or the validation ELBO fell. Where training codes leak as well, held-out codes that leak
+        too are no sign of it.
         """
         off = {each.name for each in self.off}
-        return "held_out_outside_share" in off or ("held_out_leak_share" in off and not self.leaks)
+        leaks_more = "held_out_leak_share" in off and not self.leaks
+        return "held_out_outside_share" in off or leaks_more or self.overfits_since is not None
 
     @property
     def off_dimensions(self) -> tuple[int, ...]:
@@ -240,8 +249,9 @@ class Diagnosis:
     @property
     def recommended(self) -> Repair | None:
         """Return the best repair where there is something to mend that a prior can."""
-        held_out = ("held_out_leak_share", "held_out_outside_share")
-        return self.best_repair if any(each.name not in held_out for each in self.off) else None
+        if self.has_collapsed or not any(each.name not in HELD_OUT for each in self.off):
+            return None
+        return self.best_repair
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON: the content of diagnosis.json, but for the run's own lines."""

@@ -2,7 +2,14 @@
 
 from collections.abc import Sequence
 
-from dpvae_cli.evaluation.diagnosis.record import Diagnosis, Dimension, Name, Quantity, Repair
+from dpvae_cli.evaluation.diagnosis.record import (
+    HELD_OUT,
+    Diagnosis,
+    Dimension,
+    Name,
+    Quantity,
+    Repair,
+)
 from dpvae_cli.foundation.numbers import number, with_error
 
 TITLES: dict[Name, str] = {
@@ -15,10 +22,8 @@ TITLES: dict[Name, str] = {
     "held_out_outside_share": "held-out codes where only 1 % of training codes lie",
     "marginals": "largest distance of marginals, by dimension",
 }
-HELD_OUT: dict[Name, str] = {
-    "held_out_leak_share": "its samples",
-    "held_out_outside_share": "its training codes",
-}
+OTHERS: dict[Name, str] = dict(zip(HELD_OUT, ("its samples", "its training codes"), strict=True))
+"""Where held-out codes lie when they should not."""
 NAMED = 12
 """Dimensions that a sentence names one by one."""
 
@@ -49,7 +54,7 @@ def headline(found: Diagnosis) -> str:
             "This model is healthy: nothing that is measured here lies beyond what a prior equal "
             "to q(z) would give."
         )
-    if not found.off:
+    if not found.off and not found.overfits:
         return (
             f"This model cannot be told healthy or not: {found.codes:,} codes for "
             f"{listed_count(found.latent_dim)}. Nothing that is measured here lies beyond what a "
@@ -58,7 +63,8 @@ def headline(found: Diagnosis) -> str:
         )
     named, proofs = _faults(found)
     if named:
-        return f"This model {' and '.join(named)}: {', and '.join(proofs)}.{_since(found)}"
+        best = "" if found.overfits_since is None else " --best takes the checkpoint from before."
+        return f"This model {' and '.join(named)}: {', and '.join(proofs)}.{best}"
     return (
         "This model has no pockets, does not leak and does not overfit, yet its prior differs from its q(z): "
         f"{_differences(found)}."
@@ -80,20 +86,13 @@ def _faults(found: Diagnosis) -> tuple[list[str], list[str]]:
         named.append("overfits")
         proofs += [
             f"{percent(found[name].value)} of its held-out codes lie where only 1 % of {others} do"
-            for name, others in HELD_OUT.items()
-            if found[name].is_off
+            for name, others in OTHERS.items()
+            if found.held_out and found[name].is_off
         ]
+        if found.overfits_since is not None:
+            since = f"{found.overfits_since:,}"
+            proofs.append(f"its validation ELBO fell ever since iteration {since}")
     return named, proofs
-
-
-def _since(found: Diagnosis) -> str:
-    """Return from when on the model overfits, where its log says so."""
-    if not found.overfits or found.overfits_since is None:
-        return ""
-    return (
-        f" Its validation ELBO was best at iteration {found.overfits_since:,} and fell from "
-        "there on: --best takes that checkpoint."
-    )
 
 
 def _differences(found: Diagnosis) -> str:
@@ -119,7 +118,7 @@ def about_dimensions(found: Diagnosis) -> list[str]:
         )
     return said or [
         f"Of {listed_count(found.latent_dim)} all are active, and in none do codes and samples "
-        "differ by more than two halves of the codes may."
+        "differ by more than draws of one density may."
     ]
 
 
@@ -144,7 +143,7 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
 
     Args:
         found: the diagnosis.
-        command: fits a prior whose kind stands in the place of `{prior}`.
+        command: fits a prior; `{options}` stands for which, and how.
     """
     best = found.best_repair
     if found.has_collapsed:
@@ -152,9 +151,9 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
     if found.is_healthy:
         tail = "" if best is None else f" The best that was tried, {gained(best)}."
         return f"There is nothing to mend.{tail}", None
-    if not found.off:
+    if not found.off and not found.overfits:
         return "More codes are needed, or fewer dimensions, to say whether the prior fits.", None
-    if set(found.off) <= {found[name] for name in HELD_OUT if found.held_out}:
+    if all(each.name in HELD_OUT for each in found.off):
         return (
             "No prior mends that: train on more data, stop earlier (--best), or take a smaller "
             "encoder or a stronger pull on KL (beta).",
@@ -163,11 +162,25 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
     if best is not None:
         shares = found["pocket_share"].value, found["leak_share"].value
         before = shares if found.has_pockets or found.leaks else None
-        return f"Tried on these codes, {gained(best, before)}.", command.format(prior=best.prior)
+        advice = f"Tried on these codes, {gained(best, before)}. {_without_z0(found, best)}"
+        return advice.strip(), command.format(options=best.options)
     if not found.repairs:
         return "No other prior was tried; without --quick some are.", None
     names = ", ".join(each.prior for each in found.repairs)
     return f"None of the priors tried ({names}) gains on held-out codes.", None
+
+
+def _without_z0(found: Diagnosis, best: Repair) -> str:
+    """Return what cannot be done with a prior that has no z0, and which one that has gains most."""
+    if best.has_generation:
+        return ""
+    with_z0 = [each for each in found.repairs if each.has_generation and each.is_clear]
+    text = "It has no z0: dpvae traverse takes --space z alone, and plot moons cannot draw it."
+    if not with_z0:
+        return text
+    other = max(with_z0, key=lambda each: each.gain)
+    gain = with_error(other.gain, other.standard_error, sign=True)
+    return f"{text} Of the priors with a z0, {other.prior} gives most: {gain} nats."
 
 
 def gained(repair: Repair, before: tuple[float, float] | None = None) -> str:

@@ -37,7 +37,7 @@ class About:
         digest: of that file.
         iteration: of the checkpoint.
         recipe: its name.
-        command: fits a prior whose kind stands for `{prior}`.
+        command: fits a prior; `{options}` stands for which, and how.
         data_note: why numbers do not compare with published ones.
     """
 

@@ -1,0 +1,136 @@
+"""Mixtures of Gaussians fitted to codes by expectation maximisation (EM)."""
+
+import warnings
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpvae_cli.fitting.codes import Codes
+from dpvae_cli.foundation import progress
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.randomness import derive_seed, seeded, stream
+from dpvae_cli.priors.mixture import Mixture
+from dpvae_cli.priors.standardized import StandardizedPrior
+
+CANDIDATES = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Numbers of components to choose from."""
+DRAWS = 20_000
+"""Draws of q(z) that EM sees, where codes are not points."""
+DRAWS_EACH = 20
+"""Draws for each component at least, or a candidate is not tried."""
+WORSE = 2
+"""So many candidates in a row without a gain end the search."""
+LEAST_VARIANCE = 1e-6
+"""Added to variances of standardised codes, so that no component shrinks to a point."""
+
+
+@final
+class MixtureFit(NamedTuple):
+    """A mixture fitted by EM.
+
+    Args:
+        prior: the mixture, standardised.
+        nll: -E[log p(z)] on the codes that choose.
+        iterations: of EM.
+        has_converged: whether EM ended before its last iteration.
+    """
+
+    prior: StandardizedPrior
+    nll: float
+    iterations: int
+    has_converged: bool
+
+
+def fit_mixtures(
+    spec: Mixture, codes: Codes, *, iterations: int, seed: int
+) -> dict[int, MixtureFit]:
+    """Return mixtures fitted to draws of q(z) by EM in standardised units, by their components.
+
+    Without `spec.components` numbers of components are tried one after the other, until the codes
+    that choose gain no more.
+
+    Source: Dempster, Laird and Rubin 1977; scikit-learn's GaussianMixture.
+
+    Raises:
+        UsageError: there are fewer codes than components.
+    """
+    mean, deviation = (part.cpu().double() for part in codes.standardization())
+    z = codes.draws(DRAWS, stream(seed, "fit", "EM"))
+    standardized = ((z - mean) / deviation).numpy()
+    asked = (spec.components,) if spec.components else CANDIDATES
+    if asked[0] > len(z):
+        raise UsageError(f"prior: {len(z)} codes are too few for {asked[0]} components")
+    candidates = [k for k in asked if k == asked[0] or k * DRAWS_EACH <= len(z)]
+    fits: dict[int, MixtureFit] = {}
+    for index, components in enumerate(candidates):
+        progress.tell("fitting the mixture prior", index, len(candidates))
+        exact = spec.model_copy(update={"components": components})
+        weights, means, factors, done, has_converged = _maximise(
+            standardized, exact, iterations=iterations, seed=derive_seed(seed, "fit", components)
+        )
+        prior = _mixture(exact, codes, weights, means, factors)
+        nll = float(codes.choosing.nll(prior).mean())
+        fits[components] = MixtureFit(prior, nll, done, has_converged)
+        if index - list(fits).index(best_of(fits)) == WORSE:
+            break
+    progress.tell("fitting the mixture prior", len(candidates), len(candidates))
+    return fits
+
+
+def best_of(fits: dict[int, MixtureFit]) -> int:
+    """Return the number of components with the lowest -E[log p(z)] on the codes that choose."""
+    return min(fits, key=lambda components: fits[components].nll)
+
+
+def gaussian(codes: Codes) -> StandardizedPrior:
+    """Return the Gaussian with the mean and covariance of q(z) over the codes to learn from."""
+    covariance = codes.learned_from.moments()[1]
+    size = len(covariance)
+    scale = codes.standardization()[1].cpu().double()
+    identity = torch.eye(size, dtype=torch.float64)
+    factor = torch.linalg.cholesky(
+        covariance / torch.outer(scale, scale) + LEAST_VARIANCE * identity
+    )
+    return _mixture(
+        Mixture(components=1, covariance="full"),
+        codes,
+        torch.ones(1),
+        torch.zeros(1, size),
+        torch.linalg.solve_triangular(factor, identity, upper=False)[None],
+    )
+
+
+def _mixture(
+    spec: Mixture, codes: Codes, weights: Tensor, means: Tensor, factors: Tensor
+) -> StandardizedPrior:
+    """Return a mixture of these components in standardised units."""
+    mean, deviation = codes.standardization()
+    with seeded(0, "fit", "mixture"):  # what it begins with is overwritten
+        prior = spec.build(len(mean)).to(mean)
+    prior.set_components(weights, means, factors)
+    return StandardizedPrior(prior, mean, deviation).eval()
+
+
+def _maximise(
+    z: np.ndarray, spec: Mixture, *, iterations: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor, int, bool]:
+    """Return weights, means and factors after EM, its iterations, and whether it converged."""
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import
+    from sklearn.mixture import GaussianMixture  # noqa: PLC0415
+
+    em = GaussianMixture(
+        spec.components,
+        covariance_type="full" if spec.covariance == "full" else "diag",
+        reg_covar=LEAST_VARIANCE,
+        max_iter=iterations,
+        random_state=seed % 2**32,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the record says so
+        em.fit(z)
+    cholesky = torch.from_numpy(em.precisions_cholesky_)
+    factors = cholesky.mT if spec.covariance == "full" else torch.diag_embed(cholesky)
+    weights, means = torch.from_numpy(em.weights_), torch.from_numpy(em.means_)
+    return weights, means, factors, em.n_iter_, em.converged_

@@ -1,0 +1,105 @@
+"""A prior in units of its own: a fixed affine layer between it and the codes."""
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.priors.base import LogNormaliser, Prior
+
+
+@final
+class StandardizedPrior(Prior):
+    """p(z) = p_s((z - mean) / deviation) / prod over l of deviation_l, p_s another prior.
+
+    `mean` and `deviation` are those of the codes that p_s is fitted to. They are buffers: part of
+    the state, and never learned. Sizes of initial weights, bounds and learning rates are those of
+    codes with mean 0 and deviation 1, so a fit in these units is the same whatever unit the codes
+    come in.
+
+    Args:
+        prior: p_s, the density of standardised codes.
+        mean: `(latent,)`; by default 0.
+        deviation: `(latent,)`, positive; by default 1.
+
+    Example:
+        >>> from dpvae_cli.priors.mixture import MixturePrior
+        >>> inner = MixturePrior(2, 5)
+        >>> prior = StandardizedPrior(inner, torch.tensor([50.0, 0.0]), torch.tensor([0.1, 1.0]))
+        >>> prior.sample(4).shape
+        torch.Size([4, 2])
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        prior: Prior,
+        mean: Float[Tensor, " latent"] | None = None,
+        deviation: Float[Tensor, " latent"] | None = None,
+    ) -> None:
+        super().__init__()
+        self.prior, self.spec = prior, prior.spec
+        self.register_buffer("mean", torch.zeros(prior.latent_dim) if mean is None else mean)
+        self.register_buffer(
+            "deviation", torch.ones(prior.latent_dim) if deviation is None else deviation
+        )
+
+    @property
+    def latent_dim(self) -> int:
+        """Return L."""
+        return self.prior.latent_dim
+
+    @property
+    def factorises(self) -> bool:
+        """Tell whether p_s does."""
+        return self.prior.factorises
+
+    @property
+    def generation(self) -> Prior | None:
+        """Return the density of p_s's z0."""
+        return self.prior.generation
+
+    @property
+    def log_normaliser(self) -> LogNormaliser | None:
+        """Return p_s's."""
+        return self.prior.log_normaliser
+
+    def log_prob(self, z: Codes) -> PerExample:
+        """Return log p(z) of each row, in nats."""
+        return self.prior.log_prob(self._standardized(z)) - self._log_deviation()
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
+        """Draw n points of p_s and take them to the units of codes."""
+        return self.mean + self.deviation * self.prior.sample(n, generator=generator)
+
+    def kl(self, posterior: DiagonalGaussian, z: Codes) -> PerExample:
+        """Return -H[q(z|x)] - log p(z) at the one draw `z`, in nats."""
+        return -posterior.entropy() - self.log_prob(z)
+
+    def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
+        """Return z0 = g((z - mean) / deviation) and log|det dz0/dz| in nats."""
+        z0, log_abs_det = self.prior.to_generation(self._standardized(z))
+        return z0, log_abs_det - self._log_deviation()
+
+    def to_representation(self, z0: Codes) -> tuple[Codes, PerExample]:
+        """Return z = mean + deviation g^-1(z0) and log|det dz/dz0| in nats."""
+        standardized, log_abs_det = self.prior.to_representation(z0)
+        return self.mean + self.deviation * standardized, log_abs_det + self._log_deviation()
+
+    def _standardized(self, z: Codes) -> Codes:
+        # in floating point the difference of numbers within a factor of two is exact
+        return (z - self.mean) / self.deviation
+
+    def _log_deviation(self) -> Tensor:
+        return self.deviation.log().sum()
+
+
+def like_saved(prior: Prior, tensors: Mapping[str, Tensor]) -> Prior:
+    """Return a prior that saved tensors can be loaded into: standardised where theirs was."""
+    return StandardizedPrior(prior) if "deviation" in tensors else prior
