@@ -57,7 +57,10 @@ def diagnosed(
     train, other = Split(means.float()), Split(held_out.float())
     budget = DiagnosisBudget(splits=SPLITS, samples=SAMPLES, tried={})
     return diagnose(
-        model, Dataset("planted", train=train, validation=other, test=other), budget=budget, seed=seed
+        model,
+        Dataset("planted", train=train, validation=other, test=other),
+        budget=budget,
+        seed=seed,
     )
 
 
@@ -143,16 +146,17 @@ def ratios(seeds: int) -> Iterator[str]:
 
 def power(seeds: int) -> Iterator[str]:
     """Give a row for each size: the share of planted faults that are found."""
-    faults = (*HOLES, 0.5)
-    yield "| L | codes | " + " | ".join(f"hole of {100 * m:.0f} %" for m in HOLES) + " | half space |"
+    faults = {**{mass: f"hole of {100 * mass:.0f} %" for mass in HOLES}, 0.5: "half space"}
+    yield f"| L | codes | {' | '.join(faults.values())} |"
     yield "|---:|---:|" + "---:|" * len(faults)
     for latent_dim in DIMENSIONS[:2]:
         for n in SIZES:
-            shares = [
-                sum(bool(with_hole(latent_dim, n, m, seed=seed).off) for seed in range(seeds)) / seeds
-                for m in faults
+            counts = [
+                sum(bool(with_hole(latent_dim, n, mass, seed=seed).off) for seed in range(seeds))
+                for mass in faults
             ]
-            yield f"| {latent_dim} | {n:,} | " + " | ".join(f"{100 * s:.0f} %" for s in shares) + " |"
+            shares = " | ".join(f"{100 * count / seeds:.0f} %" for count in counts)
+            yield f"| {latent_dim} | {n:,} | {shares} |"
 
 
 def main() -> None:
@@ -169,8 +173,8 @@ def main() -> None:
     for name, (table, seeds) in tables.items():
         if options.only in (None, name):
             for row in table(max(2, seeds // options.divide)):
-                print(row, flush=True)  # noqa: T201
-            print(flush=True)  # noqa: T201
+                print(row, flush=True)
+            print(flush=True)
 
 
 if __name__ == "__main__":

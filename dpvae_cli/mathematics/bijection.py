@@ -34,8 +34,11 @@ def overflow_to_infinity(
     gradient is wanted.
     """
     is_lost = torch.isfinite(z).all(dim=1) & ~torch.isfinite(z0.sum(dim=1) + log_abs_det)
-    if not torch.is_grad_enabled() and bool(is_lost.any()):
-        if not all(bool(torch.isfinite(weight).all()) for weight in g.parameters()):
-            return z0, log_abs_det
+    if not torch.is_grad_enabled() and bool(is_lost.any()) and not _has_finite_weights(g):
+        return z0, log_abs_det
     z0 = z0.masked_fill(is_lost.unsqueeze(1), torch.inf)
     return z0, log_abs_det.masked_fill(is_lost, 0.0)
+
+
+def _has_finite_weights(module: nn.Module) -> bool:
+    return all(bool(torch.isfinite(weight).all()) for weight in module.parameters())

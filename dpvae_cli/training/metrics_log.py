@@ -78,6 +78,33 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
                     yield record
 
 
+def overfits_since(path: Path, *, until: int) -> int | None:
+    """Return the iteration of the best validation ELBO where it fell ever since, else None.
+
+    It fell where all of the validations that follow are lower, three at least, and the last one by
+    more than three times what it changes by from one to the next.
+
+    Args:
+        path: the .jsonl file.
+        until: the iteration to read up to.
+    """
+    elbos = [
+        (record["iteration"], float(record["elbo"]))
+        for record in read_records(path)
+        if record.get("kind") == "validation"
+        and record["iteration"] <= until
+        and isinstance(record.get("elbo"), int | float)
+    ]
+    if not elbos:
+        return None
+    best = max(range(len(elbos)), key=lambda index: elbos[index][1])
+    later = [elbo for _, elbo in elbos[best:]]
+    if len(later) < FEWEST:
+        return None
+    change = median(abs(a - b) for a, b in pairwise(later))
+    return elbos[best][0] if later[0] - later[-1] > CHANGES * change else None
+
+
 def _line(record: dict[str, Any]) -> bytes:
     return (json.dumps(finite(record)) + "\n").encode()
 

@@ -10,8 +10,8 @@ from scipy import stats
 
 import dpvae_cli as dpvae
 from dpvae_cli.data import Split
-from dpvae_cli.evaluation.diagnosis.low_posterior import low_posterior
 from dpvae_cli.evaluation.diagnosis.draws import are_in
+from dpvae_cli.evaluation.diagnosis.low_posterior import low_posterior
 from dpvae_cli.evaluation.diagnosis.null import draw_splits
 from dpvae_cli.evaluation.diagnosis.record import Quantity
 from dpvae_cli.evaluation.diagnosis.sides import of_model, of_prior
@@ -23,14 +23,13 @@ from dpvae_cli.evaluation.diagnosis.words import (
     percent,
     remedy,
 )
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.evaluation.elbo import elbo
 from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.nll import nll
 from dpvae_cli.evaluation.skl import skl
+from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
 from dpvae_cli.sampling.encodings import EncodedTraining
 from tests.evaluation.planted import codes, normal, planted, prior_of, subject
@@ -131,11 +130,13 @@ def test_a_density_that_is_nan_is_an_error():
     next(prior.parameters()).data[0] = torch.nan
     chosen = subject(*planted(prior, normal(100), 0.1))
     for metric in (leak, skl, nll, elbo):
-        with pytest.raises(DpvaeError, match="NaN|not finite"):
+        with pytest.raises(DpvaeError, match=r"NaN|not finite"):
             metric(chosen)
 
 
-@pytest.mark.parametrize("value, limit", [(math.nan, 1.0), (0.5, math.nan), (math.inf, math.nan)])
+@pytest.mark.parametrize(
+    ("value", "limit"), [(math.nan, 1.0), (0.5, math.nan), (math.inf, math.nan)]
+)
 def test_nan_is_off(value, limit):
     assert Quantity("leak_share", value, 0.0, math.nan, "share", limit).is_off
 

@@ -6,11 +6,17 @@ import torch
 from dpvae_cli.evaluation.diagnosis.draws import are_in
 from dpvae_cli.evaluation.diagnosis.null import Splits
 from dpvae_cli.evaluation.diagnosis.quantities import TAIL
+from dpvae_cli.evaluation.diagnosis.record import Repair
+from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.sampling.density_map import density_map
+from dpvae_cli.sampling.encodings import decode
+from dpvae_cli.sampling.samples import lowest
 
 SHOWN = 2_000
 """Codes of either side that the plane shows."""
+IMAGES, POOL = 36, 5
+"""Images of a grid; those with the lowest log q(z) are of so many times as many samples."""
 
 
 def arrays(subject: Subject, at: Splits) -> dict[str, np.ndarray]:
@@ -35,3 +41,20 @@ def arrays(subject: Subject, at: Splits) -> dict[str, np.ndarray]:
     prior_z = at.prior.z[:SHOWN].double().numpy()
     plane = density_map(at.groups.half(b), also=prior_z, model=subject.model)
     return both | {"prior_z": prior_z, "codes_z": at.codes.z[fresh][:SHOWN].numpy()} | plane
+
+
+def images(subject: Subject, at: Splits, repair: Repair | None) -> dict[str, np.ndarray]:
+    """Return decoded samples (n, c, h, w) of an image model; nothing of any other.
+
+    `samples` of its prior, `lowest` the fifth of a pool with the lowest log q(z), `repaired` of the
+    prior that is recommended.
+    """
+    model = subject.model
+    if not are_images(model.example_shape):
+        return {}
+    _, b = at.halves[0]
+    log_q = at.log_q(at.prior, b)[0][: POOL * IMAGES]
+    codes = {"samples": at.prior.z[:IMAGES], "lowest": at.prior.z[lowest(log_q, IMAGES)]}
+    if repair is not None and repair.samples is not None:
+        codes["repaired"] = torch.from_numpy(repair.samples)
+    return {name: decode(model, z).numpy() for name, z in codes.items()}

@@ -53,9 +53,7 @@ class Groups:
         """Return the groups of so many points, dealt in turn."""
         return torch.arange(count) % self.count
 
-    def log_sums(
-        self, z: Codes, progress: Progress, what: str
-    ) -> Float[Tensor, "batch groups"]:
+    def log_sums(self, z: Codes, progress: Progress, what: str) -> Float[Tensor, "batch groups"]:
         """Return each group's log sum over n of q(z|x_n), in nats."""
         columns = []
         for index, group in enumerate(self._each):
@@ -94,9 +92,7 @@ def log_density(
     return torch.stack([rows[groups] for groups in kept])
 
 
-def are_in(
-    group: Int[Tensor, " batch"], members: Collection[int]
-) -> Bool[Tensor, " batch"]:
+def are_in(group: Int[Tensor, " batch"], members: Collection[int]) -> Bool[Tensor, " batch"]:
     """Tell of each point whether its group is one of these."""
     return torch.isin(group, torch.tensor(list(members), dtype=group.dtype))
 

@@ -6,7 +6,7 @@ from typing import final
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.diagnosis import null, repairs
-from dpvae_cli.evaluation.diagnosis.arrays import arrays
+from dpvae_cli.evaluation.diagnosis.arrays import arrays, images
 from dpvae_cli.evaluation.diagnosis.low_posterior import Compared, low_posterior
 from dpvae_cli.evaluation.diagnosis.record import NAMES, Diagnosis, Quantity, Repair
 from dpvae_cli.evaluation.diagnosis.sides import of_model
@@ -102,6 +102,7 @@ def examined(
     budget: DiagnosisBudget,
     compare: Compared | None = None,
     earlier: Sequence[Result] = (),
+    overfits_since: int | None = None,
 ) -> Diagnosis:
     """Return what is found of a subject.
 
@@ -110,6 +111,7 @@ def examined(
         budget: how much it may cost.
         compare: measure decoded samples so; None takes what `earlier` has.
         earlier: results of this very model.
+        overfits_since: iteration of the best validation ELBO, where it fell ever since.
 
     Raises:
         UsageError: there are too few examples.
@@ -129,7 +131,7 @@ def examined(
     half = len(at.groups.codes) // 2
     seed = subject.seed if budget.fit_seed is None else budget.fit_seed
     attempts = list(repairs.try_priors(subject, budget.tried, usual=budget.fitting, seed=seed))
-    return Diagnosis(
+    found = Diagnosis(
         prior=model.prior.spec.kind if model.prior.spec else type(model.prior).__name__,
         latent_dim=model.latent_dim,
         codes=len(subject.aggregate),
@@ -148,8 +150,11 @@ def examined(
             *_notes(judged, half, model.latent_dim),
             *(each for each in attempts if isinstance(each, str)),
         ),
+        overfits_since=overfits_since,
         arrays=arrays(subject, at),
     )
+    found.arrays.update(images(subject, at, found.recommended))
+    return found
 
 
 def _held_out(subject: Subject, most: int) -> tuple[AggregatePosterior | None, list[str]]:

@@ -201,7 +201,8 @@ def _divergences(
     null_forward = _means((log_null - log_q)[:, is_fresh], fresh, left_out)
     found = [[forward], [null_forward]]
     samples_log_p = at.prior.log_p, log_null[0, is_fresh]
-    for row, density, samples in zip(found, (log_p.expand_as(log_q), log_null), samples_log_p):
+    densities = log_p.expand_as(log_q), log_null
+    for row, density, samples in zip(found, densities, samples_log_p, strict=True):
         ratio = (log_q - density)[:, ~is_fresh]
         leaked = ~(density[:, ~is_fresh] >= torch.quantile(samples, HEADLINE))
         row.append(_means(ratio, own, left_out))

@@ -101,6 +101,7 @@ class Repair:
         seconds: that the try took.
         options: of `dpvae fit-prior`, which fits the same prior with them.
         has_generation: whether it has a generation space z0.
+        samples: of it, to be decoded; not part of the JSON.
     """
 
     prior: str
@@ -112,6 +113,7 @@ class Repair:
     seconds: float
     options: str
     has_generation: bool
+    samples: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_clear(self) -> bool:
@@ -120,9 +122,8 @@ class Repair:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        return {key: finite(value) for key, value in asdict(self).items()} | {
-            "is_clear": self.is_clear
-        }
+        numbers = {key: value for key, value in asdict(self).items() if key != "samples"}
+        return {key: finite(value) for key, value in numbers.items()} | {"is_clear": self.is_clear}
 
 
 @final

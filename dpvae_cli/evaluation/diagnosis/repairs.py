@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dpvae_cli.evaluation.diagnosis.arrays import IMAGES
 from dpvae_cli.evaluation.diagnosis.quantities import share_in_tail
 from dpvae_cli.evaluation.diagnosis.record import Repair
 from dpvae_cli.evaluation.diagnosis.sides import of_prior
@@ -73,6 +74,7 @@ def _try(subject: Subject, prior: str, fitting: Fitting, *, usual: Fitting, seed
         seconds=time.perf_counter() - start,
         options=_options(prior, fitting, usual),
         has_generation=spec.has_generation,
+        samples=z[:IMAGES].double().numpy(),
     )
 
 

@@ -66,7 +66,8 @@ def headline(found: Diagnosis) -> str:
         best = "" if found.overfits_since is None else " --best takes the checkpoint from before."
         return f"This model {' and '.join(named)}: {', and '.join(proofs)}.{best}"
     return (
-        "This model has no pockets, does not leak and does not overfit, yet its prior differs from its q(z): "
+        "This model has no pockets, does not leak and does not overfit, yet its prior differs from "
+        "its q(z): "
         f"{_differences(found)}."
     )
 
@@ -146,19 +147,11 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
         command: fits a prior; `{options}` stands for which, and how.
     """
     best = found.best_repair
-    if found.has_collapsed:
-        return "No prior mends that: weaken the pull on KL (beta, gamma) and train again.", None
+    if (beyond := _beyond_priors(found)) is not None:
+        return beyond, None
     if found.is_healthy:
         tail = "" if best is None else f" The best that was tried, {gained(best)}."
         return f"There is nothing to mend.{tail}", None
-    if not found.off and not found.overfits:
-        return "More codes are needed, or fewer dimensions, to say whether the prior fits.", None
-    if all(each.name in HELD_OUT for each in found.off):
-        return (
-            "No prior mends that: train on more data, stop earlier (--best), or take a smaller "
-            "encoder or a stronger pull on KL (beta).",
-            None,
-        )
     if best is not None:
         shares = found["pocket_share"].value, found["leak_share"].value
         before = shares if found.has_pockets or found.leaks else None
@@ -168,6 +161,20 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
         return "No other prior was tried; without --quick some are.", None
     names = ", ".join(each.prior for each in found.repairs)
     return f"None of the priors tried ({names}) gains on held-out codes.", None
+
+
+def _beyond_priors(found: Diagnosis) -> str | None:
+    """Return what to do where no prior is at fault, or nothing can be told; else None."""
+    if found.has_collapsed:
+        return "No prior mends that: weaken the pull on KL (beta, gamma) and train again."
+    if found.is_healthy or any(each.name not in HELD_OUT for each in found.off):
+        return None
+    if found.overfits:
+        return (
+            "No prior mends that: train on more data, stop earlier (--best), or take a smaller "
+            "encoder or a stronger pull on KL (beta)."
+        )
+    return "More codes are needed, or fewer dimensions, to say whether the prior fits."
 
 
 def _without_z0(found: Diagnosis, best: Repair) -> str:
