@@ -1,7 +1,8 @@
 """`dpvae plot`: the paper's figures from runs' result files; what is missing is made first."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -12,7 +13,13 @@ from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, examples
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dpvae_cli.plotting.gallery import Gallery
+    from dpvae_cli.plotting.leakage import LeakageCurve
+    from dpvae_cli.plotting.moons import Portrait
+    from dpvae_cli.plotting.training import TrainingCurves
     from dpvae_cli.training.opened import Opened
+
+Record = TypeVar("Record", "Portrait", "Gallery", "LeakageCurve", "TrainingCurves")
 
 plot = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +39,14 @@ OutStem = Annotated[
         show_default=False,
     ),
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME",
+        help="Names of the runs in the figure, in their order, separated by commas.",
+        show_default=False,
+    ),
+]
 FIGURES = Path("figures")
 
 
@@ -44,6 +59,7 @@ FIGURES = Path("figures")
 def moons(
     runs: Runs = None,
     out: OutStem = None,
+    labels: Labels = None,
     best: Best = False,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -53,8 +69,10 @@ def moons(
     from dpvae_cli.plotting.moons import figure1
     from dpvae_cli.training.drawn import labelled, portrait_of
 
+    names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    _save(figure1([portrait_of(run, label) for run, label in labelled(found)]), out, "moons")
+    portraits = [portrait_of(run, label) for run, label in labelled(found)]
+    _save(figure1(_titled(portraits, names)), out, "moons")
 
 
 @plot.command(epilog=examples("dpvae plot regularizers runs/*_moons-*-seed0 --out figure3"))
@@ -62,6 +80,7 @@ def moons(
 def regularizers(
     runs: Runs = None,
     out: OutStem = None,
+    labels: Labels = None,
     best: Best = False,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -71,8 +90,10 @@ def regularizers(
     from dpvae_cli.plotting.regularizers import figure3
     from dpvae_cli.training.drawn import labelled, portrait_of
 
+    names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    _save(figure3([portrait_of(run, label) for run, label in labelled(found)]), out, "regularizers")
+    portraits = [portrait_of(run, label) for run, label in labelled(found)]
+    _save(figure3(_titled(portraits, names)), out, "regularizers")
 
 
 @plot.command(epilog=examples("dpvae plot leakage runs/*_mnist-*-seed0 --out figure4.pdf"))
@@ -80,6 +101,7 @@ def regularizers(
 def leakage(
     runs: Runs = None,
     out: OutStem = None,
+    labels: Labels = None,
     best: Best = False,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -92,8 +114,14 @@ def leakage(
     from dpvae_cli.plotting.leakage import figure4
     from dpvae_cli.training.drawn import labelled, leakage_curves_of
 
+    names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    curves = [c for run, label in labelled(found) for c in leakage_curves_of(run, label)]
+    titles: list[str | None] = [*names] if names else [None] * len(found)
+    curves = [
+        replace(curve, title=name)
+        for (run, label), name in zip(labelled(found), titles, strict=True)
+        for curve in leakage_curves_of(run, label)
+    ]
     _save(figure4(curves), out, "leakage")
 
 
@@ -102,6 +130,7 @@ def leakage(
 def samples(
     runs: Runs = None,
     out: OutStem = None,
+    labels: Labels = None,
     best: Best = False,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -111,25 +140,27 @@ def samples(
     from dpvae_cli.plotting.gallery import figure5
     from dpvae_cli.training.drawn import gallery_of, labelled
 
+    names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    _save(figure5([gallery_of(run, label) for run, label in labelled(found)]), out, "samples")
+    galleries = [gallery_of(run, label) for run, label in labelled(found)]
+    _save(figure5(_titled(galleries, names)), out, "samples")
 
 
 @plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
 @console.guarded
-def training(runs: Runs = None, out: OutStem = None) -> None:
+def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> None:
     """Draw training curves from metrics.jsonl: ELBO, terms, sKL and active units."""
     from dpvae_cli.foundation.errors import MissingError
     from dpvae_cli.plotting import training as curves
     from dpvae_cli.training.run_folder import RunFolder, locate
 
-    read = []
+    read, names = [], _names(labels, runs)
     for run in _places(runs):
         folder = RunFolder(locate(run).parent)
         if not folder.metrics_log.is_file():
             raise MissingError(f"{folder.path} has no metrics.jsonl")
         read.append(curves.TrainingCurves.read(folder.metrics_log, folder.path.resolve().name))
-    _save(curves.figure(read), out, "training")
+    _save(curves.figure(_titled(read, names)), out, "training")
 
 
 def _open(runs: list[Path] | None, **options: Any) -> "list[Opened]":
@@ -139,6 +170,32 @@ def _open(runs: list[Path] | None, **options: Any) -> "list[Opened]":
 def _places(runs: list[Path] | None) -> list[Path | None]:
     """Return the runs named, or the one None that stands for the latest."""
     return [*runs] if runs else [None]
+
+
+def _names(labels: str | None, runs: list[Path] | None) -> list[str] | None:
+    """Return a name for each run; None where none were given.
+
+    Raises:
+        UsageError: there are more or fewer names than runs.
+    """
+    from dpvae_cli.foundation.errors import UsageError
+
+    if labels is None:
+        return None
+    names, count = [name.strip() for name in labels.split(",")], len(_places(runs))
+    if len(names) != count:
+        raise UsageError(
+            f"--labels has {len(names)} names for {count} run{'s' * (count > 1)}: {labels}",
+            hint="Give one name a run, in their order, separated by commas.",
+        )
+    return names
+
+
+def _titled(records: "list[Record]", names: list[str] | None) -> "list[Record]":
+    """Return what a figure shows of the runs, under these names."""
+    if names is None:
+        return records
+    return [replace(record, title=name) for record, name in zip(records, names, strict=True)]
 
 
 def _save(figure: "Figure", out: Path | None, name: str) -> None:

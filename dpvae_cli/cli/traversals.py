@@ -204,7 +204,7 @@ def _draw_walks(asked: Asked, found: "Opened", record: "Arrays", picture: Path) 
 
     paths = style.save(traversal.figure(record, found.label), picture)
     if asked.gif:
-        paths.append(animation.save(picture.with_suffix(".gif"), record))
+        paths.append(animation.save(picture.with_suffix(".gif"), record, found.label))
     return paths
 
 

@@ -24,9 +24,8 @@ from dpvae_cli.data.base import (
 from dpvae_cli.data.factors import dealing_order, dealt
 from dpvae_cli.data.locations import VARIABLE, candidates, first_with
 from dpvae_cli.data.pictures import Preparation, single_picture
-from dpvae_cli.foundation.array_files import read_headers
+from dpvae_cli.foundation.array_files import DAMAGED, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.files import DAMAGED
 from dpvae_cli.foundation.progress import tell
 from dpvae_cli.foundation.shapes import FactorValues, Stored
 
@@ -41,6 +40,7 @@ FACTORS = (
     Factor("y", is_ordered=True),
 )
 SHAPE = 1
+CLASSES = "latents_classes"
 BLOCK = 4_096
 """Images that are unpacked together."""
 UNREADABLE = (OSError, ValueError, *DAMAGED)
@@ -73,7 +73,7 @@ class Dsprites(DataSpec):
         """Return the shares of the pictures that are drawn from the file."""
         path = _find(root)
         try:
-            shape = read_headers(path)["latents_classes"].shape
+            shape = read_headers(path)[CLASSES].shape
         except UNREADABLE as error:
             raise _unreadable(path, error) from error
         count = min(self.images or shape[0], shape[0])
@@ -126,17 +126,16 @@ def _find(root: Path | None) -> Path:
 
 def _read(path: Path, wanted: int | None) -> tuple[Stored, FactorValues, int]:
     """Return images and factors in dealing order, and how many the file has."""
-    with zipfile.ZipFile(path) as archive:  # np.load would offer the pickled `metadata` too
-        factors = _factors(archive)
-        count = len(factors)
-        order = dealing_order(count)[: wanted or count]
+    factors = _factors(path)  # the pickled `metadata` in the file is not read
+    count = len(factors)
+    order = dealing_order(count)[: wanted or count]
+    with zipfile.ZipFile(path) as archive:
         images = _images(archive, count, order)
     return images, torch.from_numpy(factors[order].astype(np.int64)), count
 
 
-def _factors(archive: zipfile.ZipFile) -> np.ndarray:
-    with archive.open("latents_classes.npy") as member:
-        found = np.lib.format.read_array(member, allow_pickle=False)
+def _factors(path: Path) -> np.ndarray:
+    found = read_arrays(path, [CLASSES])[CLASSES]
     if found.ndim != 2 or found.shape[1] != len(FACTORS) or found.dtype.kind not in "ui":
         raise ValueError(f"latents_classes has shape {found.shape} and type {found.dtype}")
     if len(found) < 3:

@@ -11,8 +11,9 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.data.locations import cache_root
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics, feature_statistics
 from dpvae_cli.evaluation.features import Extractor
+from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
-from dpvae_cli.foundation.files import read_npz, write_npz
+from dpvae_cli.foundation.files import write_npz
 from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Examples, Indices

@@ -114,14 +114,15 @@ def checked(mean: Any, log_variance: Any | None) -> tuple[Components, Components
 
 
 def _numbers(name: str, given: Any) -> Tensor:
-    """Return a matrix of floating-point numbers; float32 where it was of no such type."""
+    """Return a matrix of floating-point numbers; float64 where it was of no such type."""
     if not isinstance(given, Tensor):
         array = np.asarray(given)
         if array.dtype.kind not in "uif":
             raise UsageError(f"{name} has type {array.dtype}, numbers are expected", hint=LAYOUT)
-        given = torch.from_numpy(array.astype(np.float64 if array.itemsize > 4 else np.float32))
+        is_single = array.dtype.kind == "f" and array.itemsize <= 4
+        given = torch.from_numpy(array.astype(np.float32 if is_single else np.float64))
     values: Tensor = given.detach()
-    values = values if values.is_floating_point() else values.float()
+    values = values if values.is_floating_point() else values.double()
     if values.ndim != 2 or 0 in values.shape:
         raise UsageError(
             f"{name} has shape {tuple(values.shape)}, (examples, latent) is expected", hint=LAYOUT

@@ -1,7 +1,9 @@
 """Read .npy and .npz files of anybody's: what they hold by their headers, then what is needed."""
 
 import math
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +11,13 @@ from typing import IO, final
 
 import numpy as np
 
-from dpvae_cli.foundation.files import DAMAGED
 from dpvae_cli.foundation.strangers import memory
 
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, AttributeError, TypeError),
+    *(KeyError, MemoryError, OverflowError, SyntaxError, struct.error),
+)
+"""What numpy raises at an .npz that is torn, encrypted or none at all, beside ValueError."""
 ONLY = "x"
 """The name of the array in a .npy."""
 SUFFIX = ".npy"
@@ -78,6 +84,26 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
                     arrays[name] = _array(name, member, size)
     except DAMAGED as error:
         raise ValueError(f"it is damaged ({_reason(error)})") from error
+    return arrays
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Return all arrays of an .npz with nothing else in it, as `write_npz` leaves it.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is damaged, or holds something else than arrays of numbers or text.
+    """
+    try:
+        arrays = read_arrays(path, read_headers(path))
+        with zipfile.ZipFile(path) as archive:
+            others = [name for name in archive.namelist() if not name.endswith(SUFFIX)]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is an .npy, not an .npz") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if others:
+        raise ValueError(f"{path} holds something else than arrays: {others[0]}")
     return arrays
 
 

@@ -5,11 +5,8 @@ import json
 import os
 import secrets
 import shutil
-import struct
 import sys
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,17 +14,12 @@ from typing import Any, BinaryIO, final
 
 import numpy as np
 
+from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.strangers import memory
 
 if sys.platform != "win32":
     import fcntl
 
-DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, AttributeError, TypeError),
-    *(KeyError, MemoryError, OverflowError, SyntaxError, struct.error),
-)
-"""What numpy raises at an .npz that is torn, encrypted or none at all, beside ValueError."""
 OURS = ".dpvae-"
 """How the names of hidden files begin that nobody but dpvae makes."""
 TEMPORARY = f"{OURS}tmp-"
@@ -206,37 +198,6 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"array {name!r} holds Python objects")
     write_atomically(path, lambda file: np.savez(file, **dict(arrays)))  # type: ignore[arg-type]
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz; pickled objects are refused by numpy, so nothing can execute.
-
-    Raises:
-        ValueError: the file is damaged or holds something else.
-    """
-    try:
-        refuse_bomb(path)
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except DAMAGED as error:
-        raise ValueError(f"{path} is no whole .npz") from error
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise ValueError(f"{path} holds something else than arrays")  # numpy hands out bytes
-    return arrays
-
-
-def refuse_bomb(path: Path) -> None:
-    """Refuse a zip, which an .npz is, that would unpack into more than all memory.
-
-    Raises:
-        ValueError: it would.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    if size > memory():
-        raise ValueError(f"{path} would unpack into {size:,} bytes, more than all memory")
 
 
 def write_kept(path: Path, arrays: Mapping[str, np.ndarray], *, checkpoint: str) -> None:

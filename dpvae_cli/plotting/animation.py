@@ -29,7 +29,7 @@ DPI = 120
 _KEPT = ("#ffffff", style.GREY, *walks.COLOURS.values(), *walks.SWEEPS, *walks.ENDS)
 _COLUMNS = 5
 _TILE, _SPACE, _ABOVE, _BELOW = 1.25, 0.12, 0.22, 0.2  # inches
-_PANEL = 2.3
+_PANEL, _HEAD = 2.3, 0.2
 
 
 def refuse_other(example_shape: tuple[int, ...]) -> None:
@@ -46,13 +46,13 @@ def refuse_other(example_shape: tuple[int, ...]) -> None:
         )
 
 
-def save(path: Path, record: Record) -> Path:
+def save(path: Path, record: Record, label: str) -> Path:
     """Write walks (as `plotting.traversal.figure` takes them) as a GIF that loops.
 
-    A frame shows one step of every walk: the decoded images with their log q(z), or the points; and
-    for two latent dimensions where each of them is on the map of log q(z).
+    A frame shows one step of every walk under `label`: the decoded images with their log q(z), or
+    the points; and for two latent dimensions where each of them is on the map of log q(z).
     """
-    there = _with_one_palette(frames(record))
+    there = _with_one_palette(frames(record, label))
     images = there + there[-2:0:-1]
     times = durations(len(there))
     write = partial(
@@ -97,9 +97,9 @@ def durations(steps: int) -> list[int]:
 
 
 @style.house_style()
-def frames(record: Record) -> list[np.ndarray]:
+def frames(record: Record, label: str) -> list[np.ndarray]:
     """Return the pictures of all steps, from the first to the last, each (h, w, 3) bytes."""
-    figure, updates = _scene(record)
+    figure, updates = _scene(record, label)
     canvas = FigureCanvasAgg(figure)
     shots = []
     for step in range(record["walk_decoded"].shape[1]):
@@ -110,17 +110,19 @@ def frames(record: Record) -> list[np.ndarray]:
     return shots
 
 
-def _scene(record: Record) -> tuple[Figure, list[Update]]:
+def _scene(record: Record, label: str) -> tuple[Figure, list[Update]]:
     """Return a figure, laid out by hand so that nothing moves but the walks, and its updates."""
     count, mapped = len(record["walk_space"]), "log_q" in record
     images = picture.are_images(record["walk_decoded"][0])
     columns = min(count, _COLUMNS)
     rows = ceil(count / columns)
     row = _TILE + _ABOVE + _BELOW
-    wide = columns * (_TILE + _SPACE) if images else _PANEL + 0.35
+    wide = columns * (_TILE + _SPACE) if images else _PANEL + 0.45
     tall = max(rows * row if images else 0, (_PANEL + 0.5) * (mapped or not images))
     width = wide + _SPACE + (_PANEL + 0.35) * mapped
-    figure = Figure(figsize=(width, tall + 0.1), dpi=DPI)
+    height = tall + 0.1 + _HEAD
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    style.title(figure, label, y=1 - 0.04 / height, va="top")
     top = tall / 2 + rows * row / 2 + 0.05
     updates = []
     if images:
@@ -129,7 +131,7 @@ def _scene(record: Record) -> tuple[Figure, list[Update]]:
             bottom = top - (walk // columns + 1) * row + _BELOW
             updates.append(_tile(place(figure, left, bottom, _TILE, _TILE), record, walk))
     else:
-        updates.append(_points(place(figure, 0.35, 0.3, _PANEL, _PANEL), record))
+        updates.append(_points(place(figure, 0.45, 0.3, _PANEL, _PANEL), record))
     if mapped:
         ax = place(figure, width - _PANEL - 0.05, (tall + 0.1 - _PANEL) / 2, _PANEL, _PANEL)
         walks.draw_map(ax, record)
@@ -156,7 +158,7 @@ def _points(ax: Axes, record: Record) -> Update:
     """Draw all walks in data space."""
     for walk, points in enumerate(record["walk_decoded"]):
         ax.plot(*points.T, color=walks.colour(record, walk), linewidth=1, alpha=0.6)
-    ax.set_title("decoded")
+    ax.set(title="decoded", xlabel="$x_1$", ylabel="$x_2$")
     panels.square_limits(ax, *panels.bounds(record["walk_decoded"].reshape(-1, 2)))
     panels.few_ticks([ax])
     return _dots(ax, record, record["walk_decoded"])

@@ -36,12 +36,13 @@ class Gallery:
     label: str
     prior: str
     arrays: dict[str, np.ndarray]
+    title: str | None = None
+    """The name in figures; None is the label with the prior in words."""
 
     @property
     def name(self) -> str:
-        """Return the run's name on two lines."""
-        family = style.plain(style.family(self.label, self.prior), 24)
-        return f"{family}\n{style.prior_name(self.prior)}".strip()
+        """Return the run's name at the side of its row."""
+        return style.name_on_lines(self.label, self.prior, title=self.title, width=24)
 
 
 def figure5(galleries: Sequence[Gallery]) -> Figure:

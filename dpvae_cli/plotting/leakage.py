@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,6 +15,10 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import panels, style
 
 Numbers = Sequence[float | None]
+NO_LEAK = "no sample below the threshold: no leak"
+CROSS: dict[str, Any] = {
+    "linestyle": "", "marker": "x", "markersize": 3.5, "markeredgewidth": 1.0,
+}  # fmt: skip
 
 
 @final
@@ -33,6 +38,8 @@ class LeakageCurve:
     quantile_levels: Sequence[float] | None = None
     quantile_values: Numbers | None = None
     quantile_standard_errors: Numbers | None = None
+    title: str | None = None
+    """The name in figures; None is the label with the prior in words."""
 
 
 def curves_from_metrics(
@@ -75,8 +82,8 @@ def _numbers(values: Sequence[float | None]) -> Numbers:
 def figure4(curves: Sequence[LeakageCurve]) -> Figure:
     """Draw LS(tau) against tau and, where recorded, against quantiles of each model's log p(z).
 
-    Twins share a colour; the standard normal prior is dashed. A missing value leaves a gap: no
-    sample lies below that threshold.
+    Twins share a colour; the standard normal prior is dashed. Where no sample lies below a
+    threshold, and so none leaks, the curve has a gap and a cross in its colour stands below.
 
     Source: Figure 4.
 
@@ -96,7 +103,10 @@ def figure4(curves: Sequence[LeakageCurve]) -> Figure:
     axes[0].set(xlabel="threshold $\\tau$ on $\\log\\,p(z)$, nats", ylabel="leakage score, nats")
     if quantiles:
         _level_axis(axes[1], curves)
-    style.legend_below(figure, [_handle(*pair) for pair in zip(curves, styles, strict=True)])
+    handles: list[Artist] = [_handle(*pair) for pair in zip(curves, styles, strict=True)]
+    if _mark_none(axes, curves, styles):
+        handles.append(Line2D([], [], label=NO_LEAK, color=style.GREY, **CROSS))
+    style.legend_below(figure, handles)
     return figure
 
 
@@ -112,6 +122,7 @@ def _draw(
     known = np.array([value for value in every if value is not None])
     if len(known) and known.min() > 0 and known.max() > 50 * known.min():
         axes[0].set_yscale("log", nonpositive="clip")
+        axes[0].set_ylim(known.min() / 4, known.max() * 2)  # an error bar may reach down to 0
     for ax in axes:
         panels.open_frame(ax)
 
@@ -131,6 +142,39 @@ def _line(
     )
 
 
+def _mark_none(
+    axes: np.ndarray, curves: Sequence[LeakageCurve], styles: Sequence[dict[str, Any]]
+) -> bool:
+    """Mark thresholds that no sample lies below, a line of crosses a curve; tell if there are any.
+
+    They stand in a strip below the smallest value.
+    """
+    where = [(axes[0], [(c.thresholds, c.values) for c in curves])]
+    if len(axes) > 1:
+        where.append(
+            (axes[1], [(c.quantile_levels or (), c.quantile_values or ()) for c in curves])
+        )
+    gaps = [
+        (ax, [[x for x, y in zip(*line, strict=True) if y is None] for line in lines])
+        for ax, lines in where
+    ]
+    lines = [index for index in range(len(curves)) if any(found[index] for _, found in gaps)]
+    if not lines:
+        return False
+    share = 0.05 * len(lines) + 0.04
+    scale = axes[0].yaxis.get_transform()
+    low, high = scale.transform(np.array(axes[0].get_ylim()))
+    bottom = scale.inverted().transform(np.array([low - share / (1 - share) * (high - low)]))
+    axes[0].set_ylim(bottom=float(bottom[0]))
+    for ax, found in gaps:
+        for place, index in enumerate(lines):
+            height = [0.05 * (place + 0.8)] * len(found[index])
+            transform = ax.get_xaxis_transform()
+            look = {"color": styles[index]["color"], "transform": transform, **CROSS}
+            ax.plot(found[index], height, **look)
+    return True
+
+
 def _marker(look: dict[str, Any]) -> dict[str, Any]:
     if look["linestyle"] == "-":
         return {"marker": "o", "markersize": 3.2}
@@ -147,4 +191,5 @@ def _level_axis(ax: Axes, curves: Sequence[LeakageCurve]) -> None:
 
 
 def _handle(curve: LeakageCurve, look: dict[str, Any]) -> Line2D:
-    return Line2D([], [], label=style.name(curve.label, curve.prior), **look, **_marker(look))
+    name = style.name(curve.label, curve.prior, title=curve.title)
+    return Line2D([], [], label=name, **look, **_marker(look))

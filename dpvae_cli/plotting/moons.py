@@ -50,6 +50,8 @@ class Portrait:
     label: str
     prior: str
     arrays: dict[str, np.ndarray]
+    title: str | None = None
+    """The name in figures; None is the label with the prior in words."""
 
     def low(self, key: str) -> np.ndarray:
         """Return the fifth of the samples whose log q(z) is lowest: the rows of `arrays[key]`."""
@@ -108,7 +110,8 @@ def _draw_rows(
         image = draw_posterior(row[1], portrait)
         draw_data(row[2], portrait)
         draw_generation(row[3], portrait)
-        row[0].set_ylabel(_name(portrait), color=style.prior_colour(portrait.prior))
+        name = style.name_on_lines(portrait.label, portrait.prior, title=portrait.title, width=15)
+        row[0].set_ylabel(name, color=style.prior_colour(portrait.prior))
         for ax in row[[0, 2]]:
             show_data(ax, window)
     panels.share_square(axes[:, 1])
@@ -117,11 +120,6 @@ def _draw_rows(
     for ax in axes[:-1].flat:
         ax.tick_params(labelbottom=False)
     return points, image
-
-
-def _name(portrait: Portrait) -> str:
-    name = style.plain(style.family(portrait.label, portrait.prior), 15)
-    return f"{name}\n{style.prior_name(portrait.prior)}".strip()
 
 
 def data_limits(portraits: Sequence[Portrait]) -> tuple[float, ...]:

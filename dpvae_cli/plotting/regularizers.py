@@ -93,7 +93,7 @@ def _draw_block(
     for ax in (axes[0], axes[-1]):
         moons.show_data(ax, limits)
     _name_panels(axes)
-    title = style.name(portrait.label, portrait.prior)
+    title = style.name(portrait.label, portrait.prior, title=portrait.title)
     colour = style.prior_colour(portrait.prior)
     block.suptitle(title, x=0.01, ha="left", color=colour, fontsize=8)
     return axes

@@ -11,7 +11,9 @@ from dpvae_cli.plotting import panels, samples, style, walks
 from dpvae_cli.plotting.walks import Record
 
 _LEFT = 0.95  # inches for the names of strips
-_WIDEST, _BESIDE_MAP = 5.95, 4.1
+_WIDEST, _BESIDE_MAP, _MAP = 5.95, 4.0, 2.05
+LEAST_HEIGHT = 0.1
+"""Nats that a profile shows at least."""
 
 
 def strips(record: Record, label: str) -> Figure:
@@ -21,7 +23,7 @@ def strips(record: Record, label: str) -> Figure:
     needed = sum(gap + tall for gap, _, tall in sizes) + 0.22
     needed += 0.4 if walks.sweeps(record) else 0.1
     height = max(needed, 2.2 * mapped)
-    width = _LEFT + max(wide for _, wide, _ in sizes) + (1.95 if mapped else 0.1)
+    width = _LEFT + max(wide for _, wide, _ in sizes) + (_MAP if mapped else 0.1)
     picture = Figure(figsize=(max(width, style.SINGLE_COLUMN), height))
     axes, edge = [], height - 0.22 - (height - needed) / 2
     for gap, wide, tall in sizes:  # laid out by hand, so that all strips stay aligned
@@ -75,8 +77,13 @@ def _fill(axes: list[Axes], record: Record, *, star: float) -> None:
 def _share_height(profiles: list[Axes]) -> None:
     """Give all profiles the same range, so that lines compare at a glance."""
     limits = [ax.get_ylim() for ax in profiles]
+    low, high = (
+        min((low for low, _ in limits), default=0),
+        max((high for _, high in limits), default=0),
+    )
+    room = max(0.0, LEAST_HEIGHT - (high - low)) / 2
     for ax in profiles:
-        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        ax.set_ylim(low - room, high + room)
 
 
 def _strip(ax: Axes, images: np.ndarray) -> np.ndarray:
@@ -95,8 +102,14 @@ def _line(ax: Axes, below: Axes, record: Record, *, walk: int, star: float) -> N
     decoded, colour = record["walk_decoded"][walk], walks.colour(record, walk)
     tiles = walks.shown(len(decoded))
     centres = _strip(ax, decoded[tiles])
-    for centre, mark in zip(centres[[0, -1]], walks.ENDS, strict=True):
-        walks.star(ax, centre, 1 + star, mark, transform=ax.get_xaxis_transform())
+    where = ax.get_xaxis_transform()
+    for centre, mark, word, side in zip(
+        centres[[0, -1]].tolist(), walks.ENDS, walks.WORDS, (1, -1), strict=True
+    ):
+        walks.star(ax, centre, 1 + star, mark, transform=where)
+        look: dict[str, Any] = {"ha": "left" if side > 0 else "right", "va": "center"}
+        offset: dict[str, Any] = {"xytext": (5 * side, 0), "textcoords": "offset points"}
+        ax.annotate(word, (centre, 1 + star), xycoords=where, fontsize=7, **offset, **look)
     ax.set_title(walks.line_title(record, walk), pad=9, color=colour)
     path = record["path_log_q"][walk]
     below.plot(np.linspace(centres[0], centres[-1], len(path)), path, color=colour)

@@ -188,8 +188,10 @@ def plain(text: str, width: int) -> str:
     return f" {text}" if text.startswith("_") else text  # legends leave such labels out
 
 
-def name(label: str, prior: str | None, *, width: int = 26) -> str:
-    """Return a run's name for titles and legends: its family and the words for its prior."""
+def name(label: str, prior: str | None, *, title: str | None = None, width: int = 26) -> str:
+    """Return a run's name for titles and legends: its own, or its family and prior in words."""
+    if title is not None:
+        return plain(title, width + 20)
     if prior is None:
         return plain(label, width + 10)
     return ", ".join(filter(None, (plain(family(label, prior), width), prior_name(prior))))
@@ -198,6 +200,13 @@ def name(label: str, prior: str | None, *, width: int = 26) -> str:
 def title(figure: Figure, text: str, **where: Any) -> None:
     """Write over a figure whose it is."""
     figure.suptitle(plain(text, 60), fontsize=8, color=GREY, **where)
+
+
+def name_on_lines(label: str, prior: str, *, title: str | None, width: int) -> str:
+    """Return `name` for the side of a row: family and prior stand below each other."""
+    if title is not None:
+        return plain(title, width)
+    return f"{plain(family(label, prior), width)}\n{prior_name(prior)}".strip()
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:

@@ -22,13 +22,17 @@ LARGEST = 1e300
 Series = tuple[np.ndarray, np.ndarray]
 """Iterations and the values recorded there."""
 
-_VALIDATION = {
-    "validation/elbo": "validation ELBO, nats",
-    "validation/reconstruction": "validation reconstruction, nats",
-    "validation/kl": "validation KL, nats",
-    "validation/skl": "sKL on 1,000 codes, nats",
-    "validation/active_units": "active units",
+_TITLES = {
+    "elbo": "ELBO, nats",
+    "reconstruction": "reconstruction, nats",
+    "kl": "KL, nats",
+    "skl": "sKL on 1,000 codes, nats",
+    "active_units": "active units",
+    "loss": "loss",
 }
+"""Of panels, in their order; terms of the loss follow."""
+TRAINING: dict[str, Any] = {"linewidth": 0.9, "alpha": 0.65}
+VALIDATION: dict[str, Any] = {"marker": "o", "markersize": 2.2}
 
 
 @final
@@ -36,12 +40,15 @@ _VALIDATION = {
 class TrainingCurves:
     """The curves of one run.
 
-    `series` maps "train/loss", "train/<term>" and "validation/<quantity>" to iterations and values.
+    `series` maps "train/loss", "train/elbo", "train/<term>" and "validation/<quantity>" to
+    iterations and values.
     """
 
     label: str
     series: Mapping[str, Series]
     prior: str | None = None
+    title: str | None = None
+    """The name in figures; None is the label with the prior in words."""
 
     @classmethod
     def read(cls, path: Path, label: str, *, prior: str | None = None) -> "TrainingCurves":
@@ -95,14 +102,17 @@ def _record(found: Any) -> dict[str, Any]:
 
 def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
     if record["kind"] == "train":
+        terms = record.get("terms", {})
         yield "train/loss", record.get("loss")
-        for name, value in record.get("terms", {}).items():
+        if {"reconstruction", "kl"} <= terms.keys():
+            parts = terms["reconstruction"], terms["kl"]
+            yield "train/elbo", None if None in parts else -sum(parts)
+        for name, value in terms.items():
             yield f"train/{name}", value
     if record["kind"] == "validation":
-        for name in _VALIDATION:
-            key = name.removeprefix("validation/")
-            if key in record:
-                yield name, record[key]
+        for name in _TITLES:
+            if name in record:
+                yield f"validation/{name}", record[name]
 
 
 def _series(values: Mapping[int, float]) -> Series:
@@ -112,10 +122,11 @@ def _series(values: Mapping[int, float]) -> Series:
 
 @style.house_style()
 def figure(runs: Sequence[TrainingCurves]) -> Figure:
-    """Draw validation first, then sKL and active units, then the loss and each of its terms.
+    """Draw a panel a quantity: ELBO and its parts, sKL, active units, the loss and its terms.
 
-    Training values are faint with their running mean over them. The vertical window fits the last
-    nine tenths of training, since the first steps are orders of magnitude away.
+    Training and validation of one quantity share its panel. Training values are faint with their
+    running mean over them, validation has dots. The vertical window fits the last nine tenths of
+    training, since the first steps are orders of magnitude away.
 
     Raises:
         UsageError: no run has recorded anything.
@@ -135,18 +146,29 @@ def figure(runs: Sequence[TrainingCurves]) -> Figure:
     for ax, name in zip(axes, names, strict=False):
         _draw_panel(ax, name, runs=runs, looks=looks)
     _share_iterations(axes, shown=len(names), columns=columns)
-    style.legend_below(picture, [_handle(*pair) for pair in zip(runs, looks, strict=True)])
+    handles = [_handle(*pair) for pair in zip(runs, looks, strict=True)]
+    style.legend_below(picture, handles + _kinds(runs))
     return picture
 
 
 def _handle(run: TrainingCurves, look: dict[str, Any]) -> Line2D:
-    return Line2D([], [], label=style.name(run.label, run.prior), **look)
+    return Line2D([], [], label=style.name(run.label, run.prior, title=run.title), **look)
+
+
+def _kinds(runs: Sequence[TrainingCurves]) -> list[Line2D]:
+    """Return legend entries that tell training from validation, where both were recorded."""
+    recorded = {name.partition("/")[0] for run in runs for name in run.series}
+    looks = (("train", "training, running mean", TRAINING), ("validation",) * 2 + (VALIDATION,))
+    if len(recorded) < len(looks):
+        return []
+    return [Line2D([], [], color=style.GREY, label=label, **look) for _, label, look in looks]
 
 
 def _panel_names(runs: Sequence[TrainingCurves]) -> list[str]:
-    recorded = dict.fromkeys(name for run in runs for name in run.series)
-    validation = [name for name in _VALIDATION if name in recorded]
-    return validation + [name for name in recorded if name.startswith("train/")]
+    """Return the quantities that were recorded, those of `_TITLES` first."""
+    recorded = dict.fromkeys(name.partition("/")[2] for run in runs for name in run.series)
+    first = [name for name in _TITLES if name in recorded]
+    return first + [name for name in recorded if name not in _TITLES]
 
 
 def _draw_panel(
@@ -154,21 +176,28 @@ def _draw_panel(
 ) -> None:
     late = []
     for run, look in zip(runs, looks, strict=True):
-        if name not in run.series:
-            continue
-        iterations, values = run.series[name]
-        if name.startswith("train/"):
-            ax.plot(iterations, values, color=look["color"], linewidth=0.5, alpha=0.25)
+        if f"train/{name}" in run.series:
+            iterations, values = run.series[f"train/{name}"]
+            ax.plot(iterations, values, color=look["color"], linewidth=0.5, alpha=0.2)
             values = running_mean(values)
-        ax.plot(iterations, values, marker="o" if len(values) == 1 else None, **look)
-        late.append(values[len(values) // 10 :])
+            ax.plot(iterations, values, **_one(values), **look | TRAINING)
+            late.append(values[len(values) // 10 :])
+        if f"validation/{name}" in run.series:
+            iterations, values = run.series[f"validation/{name}"]
+            ax.plot(iterations, values, **look | VALIDATION)
+            late.append(values[len(values) // 10 :])
     _fit(ax, np.concatenate(late))
-    counted = name == "validation/active_units"
+    counted = name == "active_units"
     if counted:
         ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
     ax.yaxis.set_major_locator(MaxNLocator(4, integer=counted))
-    ax.set_title(_title(name), loc="left")
+    ax.set_title(_TITLES.get(name, name.replace("_", " ")), loc="left")
     panels.open_frame(ax)
+
+
+def _one(values: np.ndarray) -> dict[str, Any]:
+    """Return a marker for a value that has no neighbour to draw a line to."""
+    return {"marker": "o"} if len(values) == 1 else {}
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:
@@ -187,11 +216,6 @@ def _fit(ax: Axes, values: np.ndarray) -> None:
         low, high = np.percentile(values, [0.5, 99.5])
         room = 0.12 * (high - low) or max(0.05 * abs(high), 1e-3)
         ax.set_ylim(low - room, high + room)
-
-
-def _title(name: str) -> str:
-    term = name.removeprefix("train/").replace("_", " ")
-    return _VALIDATION.get(name) or f"training {'KL' if term == 'kl' else term}"
 
 
 def _share_iterations(axes: Sequence[Axes], *, shown: int, columns: int) -> None:

@@ -55,7 +55,7 @@ def _data_paths(ax: Axes, record: Record) -> None:
         dots = walks.shown(len(points)).tolist()
         label = walks.line_title(record, walk)
         ax.plot(*points.T, color=colour, marker="o", markersize=2.5, markevery=dots, label=label)
-        walks.stars(ax, points)
+        walks.stars(ax, points, named=walk == found[0])
     where: dict[str, Any] = {
         "loc": "lower center",
         "bbox_to_anchor": (0.5, 1.0),
@@ -74,12 +74,14 @@ def _data_sweeps(ax: Axes, record: Record) -> None:
         ax.plot(*points.T, color=colour, marker="o", markersize=2, markevery=dots, label=label)
         ax.plot(*points[-1:].T, color=colour, marker="o", markersize=5)
     ax.set_title("sweeps, large dot at\nthe positive end")
-    ax.legend(fontsize=6.5)
+    where: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25), "ncols": 2}
+    ax.legend(fontsize=6.5, handlelength=1.2, **where)
     _square(ax, record["walk_decoded"][found])
 
 
 def _square(ax: Axes, curves: np.ndarray) -> None:
     panels.square_limits(ax, *panels.bounds(curves.reshape(-1, 2)))
+    ax.set(xlabel="$x_1$", ylabel="$x_2$")
     panels.few_ticks([ax])
 
 

@@ -15,12 +15,14 @@ COLOURS = {"z0": style.VERMILLION, "z": style.BLACK}
 """Of lines that are straight in z0, or in z."""
 SWEEPS = (style.BLUE, style.ORANGE, style.PURPLE, style.GREEN, style.SKY)
 SYMBOLS = {"z0": "$z_0$", "z": "$z$"}
-ENDS = (style.GREEN, style.YELLOW)
+ENDS, WORDS = (style.GREEN, style.YELLOW), ("start", "end")
 _STAR: dict[str, Any] = {
     "marker": "*", "s": 75, "edgecolor": "black", "linewidths": 0.5, "zorder": 5, "clip_on": False,
 }  # fmt: skip
 _MOST_TILES, _FEWEST_TILES = 13, 9
-_HALO = [withStroke(linewidth=2.2, foreground="white")]
+_HALO: dict[str, Any] = {"color": "white", "linewidth": 2.6, "zorder": 1.9}
+"""Below all lines, so that none cuts another."""
+_OUTLINE = [withStroke(linewidth=2, foreground="white")]
 
 
 def lines(record: Record) -> list[int]:
@@ -83,24 +85,30 @@ def draw_map(ax: Axes, record: Record) -> None:
     panels.density_map(ax, record["grid_x"], record["grid_y"], log_density=record["log_q"])
     ax.set_title("$\\log\\,q(z)$")
     found = lines(record)
-    if found:
-        panels.widen(ax, *record["path_z"][found])
     limits = ax.get_xlim(), ax.get_ylim()
     for walk in found or sweeps(record):
-        look: dict[str, Any] = {"color": colour(record, walk), "path_effects": _HALO}
-        ax.plot(*record["path_z"][walk].T, linewidth=1.1, **look)
+        ax.plot(*record["path_z"][walk].T, **_HALO)
+        ax.plot(*record["path_z"][walk].T, linewidth=1.1, color=colour(record, walk))
     for walk in found:
         points = record["walk_z"][walk]
         ax.plot(*points[shown(len(points))].T, ".", markersize=3, color=colour(record, walk))
-        stars(ax, points)
-    ax.set(xlim=limits[0], ylim=limits[1])  # a sweep goes far out
+        stars(ax, points, named=walk == found[0])
+    # A sweep goes far out.
+    ax.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")
     panels.few_ticks([ax])
 
 
-def stars(ax: Axes, points: np.ndarray) -> None:
-    """Mark the first of these points in the plane and the last."""
-    for (x, y), mark in zip(points[[0, -1]].tolist(), ENDS, strict=True):
+def stars(ax: Axes, points: np.ndarray, *, named: bool) -> None:
+    """Mark the first of these points in the plane and the last, `named` with their words."""
+    ends = points[[0, -1]].tolist()
+    to_the_right = ends[0][0] > ends[1][0]
+    for (x, y), mark, word in zip(ends, ENDS, WORDS, strict=True):
         star(ax, x, y, mark)
+        if named:
+            side = 1 if (word == WORDS[0]) == to_the_right else -1
+            look: dict[str, Any] = {"ha": "left" if side > 0 else "right", "va": "center"}
+            place: dict[str, Any] = {"xytext": (6 * side, 0), "textcoords": "offset points"}
+            ax.annotate(word, (x, y), fontsize=7, zorder=6, path_effects=_OUTLINE, **place, **look)
 
 
 def star(ax: Axes, x: float, y: float, mark: str, **place: Any) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
 from dpvae_cli.evaluation.elbo import elbo_parts
 from dpvae_cli.foundation.numbers import with_error
 from dpvae_cli.mathematics.estimates import mean_and_error
+from dpvae_cli.plotting import style
 from dpvae_cli.training.opened import open_checkpoint
 from tests.small import SMALL, tiny_extractor
 
@@ -153,6 +155,18 @@ def test_plot(figure, tmp_path):
     done = ok("plot", figure, twin, FOLDER, "--out", tmp_path / "figure")
     assert done.stdout.split() == [f"{tmp_path}/figure.png", f"{tmp_path}/figure.pdf"]
     assert all(path.stat().st_size > 1_000 for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("figure", ["moons", "regularizers", "leakage", "samples", "training"])
+def test_plot_takes_names(figure, tmp_path, monkeypatch):
+    twin, drawn = FOLDER.replace("decoupled", "standard_normal"), []
+    monkeypatch.setattr(style, "save", lambda picture, path: drawn.append(picture) or [path])
+    ok("plot", figure, twin, FOLDER, "--labels", "$one, the other")
+    texts = [text.get_text() for text in drawn[0].findobj(Text)]
+    assert {r"\$one", "the other"} <= set(texts)
+    done = run("plot", figure, twin, FOLDER, "--labels", "one")
+    assert done.exit_code == 2
+    assert "1 names for 2 runs" in done.stderr
 
 
 def test_a_figure_is_of_the_checkpoint_it_names(tmp_path):

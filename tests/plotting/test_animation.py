@@ -25,7 +25,7 @@ def read(path):
 @pytest.mark.parametrize("kind", ["digits", "faces", "moons"])
 def test_a_gif_goes_there_and_back_for_ever(kind, tmp_path):
     record = make_traversal(kind, "z0", "z", steps=6)
-    frames, durations, loop = read(animation.save(tmp_path / "x.gif", record))
+    frames, durations, loop = read(animation.save(tmp_path / "x.gif", record, "a run"))
     assert loop == 0
     assert durations == [700, 200, 200, 200, 200, 700, 200, 200, 200, 200]
     for index in range(1, 5):
@@ -36,7 +36,7 @@ def test_a_gif_goes_there_and_back_for_ever(kind, tmp_path):
 def test_frames_show_every_step_of_every_walk():
     record = make_traversal("digits", steps=4)
     still = {**record, "walk_decoded": record["walk_decoded"][:, :1].repeat(4, axis=1)}
-    moving, fixed = animation.frames(record), animation.frames(still)
+    moving, fixed = animation.frames(record, "a run"), animation.frames(still, "a run")
     assert len(moving) == 4
     changed = [(one != other).any(axis=2) for one, other in zip(moving[1:], fixed[1:], strict=True)]
     columns = [np.flatnonzero(part.any(axis=0)) for part in changed]
@@ -44,6 +44,15 @@ def test_frames_show_every_step_of_every_walk():
     third = (width - 2.65 * animation.DPI) / 3
     for part in columns:
         assert len(set((part // third).astype(int))) == 3, "three tiles, the map apart"
+
+
+def test_every_frame_has_the_name_of_the_run():
+    record = make_traversal("digits", steps=2)
+    named, other = animation.frames(record, "a run"), animation.frames(record, "another run")
+    for one, two in zip(named, other, strict=True):
+        rows = np.flatnonzero((one != two).any(axis=(1, 2)))
+        assert len(rows)
+        assert rows.max() < 0.2 * animation.DPI, "above everything else"
 
 
 def test_long_walks_are_not_longer_to_watch():
@@ -56,7 +65,7 @@ def test_long_walks_are_not_longer_to_watch():
 
 def test_white_and_the_colours_of_lines_survive(tmp_path):
     record = make_traversal("faces", "z0", "z", steps=5)
-    frames, _, _ = read(animation.save(tmp_path / "x.gif", record))
+    frames, _, _ = read(animation.save(tmp_path / "x.gif", record, "a run"))
     assert (frames[2][0, 0] == 255).all()
     colours = {tuple(colour) for colour in frames[2].reshape(-1, 3)}
     assert (213, 94, 0) in colours

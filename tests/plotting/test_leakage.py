@@ -54,6 +54,45 @@ def test_missing_values_leave_gaps(tmp_path):
     assert style.save(figure, tmp_path / "gaps.png")[0].stat().st_size > 5_000
 
 
+def crosses(ax):
+    """Return the abscissas of each curve's crosses, and check that they stand below all values."""
+    found = [line for line in ax.get_lines() if line.get_marker() == "x"]
+    lowest = min((np.nanmin(values) for values in heights(ax)), default=np.inf)
+    for line in found:
+        place = line.get_transform().transform(line.get_xydata())
+        assert (ax.transData.inverted().transform(place)[:, 1] < lowest).all()
+    return [line.get_xdata().tolist() for line in found]
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_cross_stands_where_there_is_no_leak(scale):
+    one, other = pair()
+    other = dataclasses.replace(
+        other,
+        values=[None, None, 0.1, 0.2, 0.2, 0.3, 90.0 if scale == "log" else 0.3],
+        quantile_values=[None, 0.1, 0.2, 0.3],
+    )
+    one = dataclasses.replace(one, values=[0.2] * 7)
+    figure = leakage.figure4([one, other])
+    figure.draw_without_rendering()
+    left, right = figure.axes
+    assert left.get_yscale() == scale
+    assert [line for line in crosses(left) if line] == [[-90.0, -70.0]]
+    assert [line for line in crosses(right) if line] == [[0.001]]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts[2:] == ["no sample below the threshold: no leak"]
+    assert len(leakage.figure4([one]).legends[0].get_texts()) == 1
+
+
+def test_an_error_bar_down_to_zero_leaves_a_logarithmic_axis_alone():
+    curve = leakage.LeakageCurve(
+        "a", "decoupled", [-5.0, -3.0, -1.0], [0.001, 0.1, 0.3], [0.001, 0.01, 0.01]
+    )
+    ax = leakage.figure4([curve]).axes[0]
+    assert ax.get_yscale() == "log"
+    assert 1e-4 < ax.get_ylim()[0] < 0.001
+
+
 def test_a_curve_without_any_value_is_drawn_empty(tmp_path):
     curve = leakage.LeakageCurve("a", "decoupled", [-9.0, -5.0], [None, None], [None, None])
     assert style.save(leakage.figure4([curve]), tmp_path / "empty.png")

@@ -138,6 +138,12 @@ def test_family_is_what_twins_share(label, prior, expected):
     assert style.family(label, prior) == expected
 
 
+def test_a_title_is_a_name_of_its_own():
+    assert style.name("beta_h decoupled", "decoupled") == "beta_h, decoupled"
+    assert style.name("beta_h decoupled", "decoupled", title="ours") == "ours"
+    assert style.name_on_lines("beta_h decoupled", "decoupled", title="ours", width=9) == "ours"
+
+
 def test_prior_in_reads_the_names_of_run_folders():
     assert style.prior_in("beta_h_moons-decoupled-seed0") == "decoupled"
     assert style.prior_in("beta_h_moons-standard_normal-seed0") == "standard_normal"

@@ -1,5 +1,6 @@
 """Training curves from metrics.jsonl."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -23,6 +24,7 @@ def test_read_survives_a_truncated_last_line(metrics_file):
     assert np.isfinite(values).all()
     assert set(curves.series) == {
         "train/loss",
+        "train/elbo",
         "train/reconstruction",
         "train/kl",
         "train/total_correlation",
@@ -67,18 +69,32 @@ def test_figure_has_a_panel_for_each_quantity(metrics_file, tmp_path):
     picture = training.figure([TrainingCurves.read(metrics_file, "a run")])
     titles = [ax.get_title(loc="left") for ax in picture.axes if ax.get_visible()]
     assert titles == [
-        "validation ELBO, nats",
-        "validation reconstruction, nats",
-        "validation KL, nats",
+        "ELBO, nats",
+        "reconstruction, nats",
+        "KL, nats",
         "sKL on 1,000 codes, nats",
         "active units",
-        "training loss",
-        "training reconstruction",
-        "training KL",
-        "training total correlation",
+        "loss",
+        "total correlation",
     ]
     for path in style.save(picture, tmp_path / "training"):
         assert path.stat().st_size > 5_000
+
+
+def test_training_and_validation_of_a_quantity_share_its_panel(metrics_file):
+    run = TrainingCurves.read(metrics_file, "a run")
+    picture = training.figure([run])
+    for ax, name in zip(picture.axes, ("elbo", "reconstruction", "kl"), strict=False):
+        raw, smooth, validation = ax.get_lines()
+        values = run.series[f"train/{name}"][1]
+        np.testing.assert_array_equal(raw.get_ydata(), values)
+        np.testing.assert_array_equal(smooth.get_ydata(), training.running_mean(values))
+        np.testing.assert_array_equal(validation.get_ydata(), run.series[f"validation/{name}"][1])
+        assert (smooth.get_marker(), validation.get_marker()) == ("None", "o")
+    parts = (run.series[f"train/{name}"][1] for name in ("reconstruction", "kl"))
+    np.testing.assert_allclose(run.series["train/elbo"][1], -sum(parts))
+    texts = [text.get_text() for text in picture.legends[0].get_texts()]
+    assert texts == ["a run", "training, running mean", "validation"]
 
 
 def test_figure_of_several_runs_draws_a_line_each_and_tells_twins(tmp_path):
@@ -88,17 +104,19 @@ def test_figure_of_several_runs_draws_a_line_each_and_tells_twins(tmp_path):
         path.write_text("\n".join(map(json.dumps, training_lines(70.0 + number, number, 1000))))
         runs.append(TrainingCurves.read(path, f"beta_h-{prior}-seed0"))
     picture = training.figure(runs)
-    colours = [line.get_color() for line in picture.axes[0].get_lines()]
+    colours = [line.get_color() for line in picture.axes[3].get_lines()]
     assert colours == [style.VERMILLION, style.BLUE]
     texts = [text.get_text() for text in picture.legends[0].get_texts()]
-    assert texts == ["beta_h-standard_normal-seed0", "beta_h-decoupled-seed0"]
+    assert texts[:2] == ["beta_h-standard_normal-seed0", "beta_h-decoupled-seed0"]
+    runs[0] = dataclasses.replace(runs[0], title="beta-VAE")
+    assert training.figure(runs).legends[0].get_texts()[0].get_text() == "beta-VAE"
 
 
 def test_figure_shows_what_one_of_the_runs_lacks(tmp_path):
     full = write(tmp_path / "a.jsonl", training_lines(80.0, iterations=400))
     short = write(tmp_path / "b.jsonl", training_lines(80.0, iterations=20))
     picture = training.figure([short, full])
-    assert len(picture.axes[0].get_lines()) == 1
+    assert len(picture.axes[3].get_lines()) == 1, "sKL of the longer run"
     assert style.save(picture, tmp_path / "picture.png")
 
 

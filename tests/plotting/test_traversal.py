@@ -51,6 +51,7 @@ def test_strips_show_the_decoded_images_in_order():
     np.testing.assert_array_equal(
         line.images[0].get_array(), samples.grid(record["walk_decoded"][0], 11)
     )
+    assert [text.get_text() for text in line.texts] == ["start", "end"]
     np.testing.assert_allclose(profile.get_lines()[0].get_ydata(), record["path_log_q"][0])
     np.testing.assert_allclose(profile.get_lines()[1].get_ydata(), record["walk_log_q"][0])
     assert [ax.get_ylabel() for ax in sweeps[:2]] == ["$z_0$[4], sd 1.10", "$z_0$[3], sd 0.93"]
@@ -66,6 +67,13 @@ def test_profiles_of_two_lines_share_their_height():
     _, one, _, other, *_ = traversal.figure(record, "a run").axes
     assert one.get_ylim() == other.get_ylim()
     assert one.get_ylim()[0] < record["path_log_q"][1].min()
+
+
+def test_a_flat_profile_is_flat():
+    record = make_traversal("digits")
+    record["path_log_q"] = record["path_log_q"] * 1e-6
+    low, high = traversal.figure(record, "a run").axes[1].get_ylim()
+    assert high - low >= 0.1
 
 
 def test_strips_line_up():
@@ -100,11 +108,16 @@ def test_tiles_are_evenly_spaced_where_they_can_be(steps, tiles):
 def test_two_latent_dimensions_show_both_paths_between_two_stars(kind, place):
     record = make_traversal(kind, "z0", "z")
     ax = traversal.figure(record, "a run").axes[place]
-    for line, path, colour in zip(
-        ax.get_lines()[:2], record["path_z"][:2], walks.COLOURS.values(), strict=True
+    halos, lines = ax.get_lines()[:4:2], ax.get_lines()[1:4:2]
+    for halo, line, path, colour in zip(
+        halos, lines, record["path_z"][:2], walks.COLOURS.values(), strict=True
     ):
         np.testing.assert_array_equal(line.get_xydata(), path)
-        assert line.get_color() == colour
+        np.testing.assert_array_equal(halo.get_xydata(), path)
+        assert (line.get_color(), halo.get_color()) == (colour, "white")
+        assert halo.get_zorder() < min(line.get_zorder() for line in lines), "no line is cut"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$z$[0]", "$z$[1]")
+    assert [text.get_text() for text in ax.texts] == ["start", "end"]
     stars = [collection.get_offsets()[0] for collection in ax.collections]
     np.testing.assert_array_equal(stars, record["walk_z"][:2][:, [0, -1]].reshape(-1, 2))
     assert len(ax.images) == 1
@@ -115,7 +128,7 @@ def test_sweeps_alone_are_on_the_map_without_widening_it():
     alone = only(record, walks.sweeps(record))
     alone["path_z"] *= 100
     ax = traversal.figure(alone, "a run").axes[-1]
-    assert len(ax.get_lines()) == 2
+    assert len(ax.get_lines()) == 4, "two sweeps with their halos"
     assert max(ax.get_xlim()) < 10
 
 
@@ -123,6 +136,7 @@ def test_points_are_drawn_in_data_space():
     record = make_traversal("moons", "z")
     _, path, sweeps = traversal.figure(record, "a run").axes
     np.testing.assert_array_equal(path.get_lines()[0].get_xydata(), record["walk_decoded"][0])
+    assert {(ax.get_xlabel(), ax.get_ylabel()) for ax in (path, sweeps)} == {("$x_1$", "$x_2$")}
     labels = [text.get_text() for text in sweeps.get_legend().get_texts()]
     assert labels == ["$z$[1], sd 1.10", "$z$[0], sd 0.40"]
 

@@ -22,8 +22,8 @@ from dpvae_cli.data import mnist as mnist_module
 from dpvae_cli.data.dsprites import FILE as DSPRITES
 from dpvae_cli.evaluation import inception, reference
 from dpvae_cli.foundation import strangers
+from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageError
-from dpvae_cli.foundation.files import read_npz
 from dpvae_cli.recipe import Recipe, RecipeError
 from dpvae_cli.studies.loading import load as load_study
 from dpvae_cli.studies.plan import plan
@@ -192,7 +192,7 @@ def npz_bomb(path, *names, gigabytes=8):
 
 @pytest.mark.parametrize("read", [read_npz, reference.read, Arrays(path="x.npz").load])
 def test_an_archive_that_would_fill_memory_is_not_unpacked(read, monkeypatch):
-    monkeypatch.setattr("dpvae_cli.foundation.files.memory", lambda: GIGABYTE)
+    monkeypatch.setattr("dpvae_cli.foundation.array_files.memory", lambda: GIGABYTE)
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was opened"))
     npz_bomb(Path("x.npz"), "x")
     argument = () if getattr(read, "__name__", "") == "load" else (Path("x.npz"),)
