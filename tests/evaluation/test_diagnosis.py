@@ -32,6 +32,7 @@ from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
 from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.training.metrics_log import overfits_since
 from tests.evaluation.planted import codes, normal, planted, prior_of, subject
 from tests.small import image_vae, random_images, small_recipe
 
@@ -329,7 +330,29 @@ def test_held_out_codes_of_an_overfit_model_are_no_healthy_ones():
         assert found.recommended is None
         assert "No prior mends" in remedy(found, COMMAND)[0]
     since = dataclasses.replace(found, overfits_since=300)
-    assert "best at iteration 300 and fell from there on: --best" in headline(since)
+    assert "its validation ELBO fell ever since iteration 300. --best takes" in headline(since)
+
+
+@pytest.mark.parametrize(
+    ("elbos", "since"),
+    [
+        ([-9, -5, -6, -7, -8, -9], 200),
+        ([-9, -5, -5.4, -5.1, -5.3, -5.2], None),
+        ([-9, -8, -7, -6, -5, -4], None),
+        ([-9, -5, -6, -7], None),
+        ([-9, -5, None, -6, -7, -8, -9], 200),
+        ([], None),
+    ],
+)
+def test_since_when_a_validation_elbo_falls(elbos, since, tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    records = [
+        {"iteration": 100 * (place + 1), "kind": "validation", "elbo": elbo}
+        for place, elbo in enumerate(elbos)
+    ]
+    log.write_text("".join(json.dumps(each) + "\n" for each in records))
+    assert overfits_since(log, until=10_000) == since
+    assert overfits_since(log, until=300) is None
 
 
 def test_without_held_out_examples_the_rest_is_diagnosed():
