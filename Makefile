@@ -18,7 +18,7 @@ demo: $(INSTALLED)
 	cd $(DEMO) && ../$(BIN)/dpvae eval runs/beta_h_moons-standard_normal-seed0 \
 	  runs/beta_h_moons-decoupled-seed0 --metrics skl,leak,manifold,manifold_lp
 	cd $(DEMO) && ../$(BIN)/dpvae plot moons runs/beta_h_moons-standard_normal-seed0 \
-	  runs/beta_h_moons-decoupled-seed0 --out figure1
+	  runs/beta_h_moons-decoupled-seed0 --labels "standard normal prior,decoupled prior" --out figure1
 	@echo "Figure 1 of the paper, from models trained just now: $(CURDIR)/$(DEMO)/figure1.png"
 
 test: $(INSTALLED_DEV)

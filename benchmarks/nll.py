@@ -1,7 +1,7 @@
 """The likelihood of a picture from 21,000 importance samples, beside its decoding alone.
 
 The decoder's own throughput is that of `decoder(z)` on as many codes, in the same batches, drawn
-beforehand: no draws, no densities, no sum.
+beforehand: no draws, no densities, no sum, and no fit of the proposal.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ RATIOS = {
         Ratio(
             "nll, 21,000 samples an MNIST picture: share of the decoder's throughput",
             over("decoder alone", "ours"),
-            at_least=0.85,
+            at_least=0.7,
         ),
     )
 }

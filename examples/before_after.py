@@ -18,6 +18,9 @@ from dpvae_cli.sampling.gallery import gallery
 from dpvae_cli.sampling.portrait import portrait
 
 AS_TRAINED = "standard_normal"
+PRIORS = ["decoupled", "spline", "mixture"]
+SPECS = {"mixture": dpvae.Mixture(covariance="full")}
+"""What stands for a word of --priors; other words are a recipe's."""
 
 
 def options(description: str) -> Namespace:
@@ -28,7 +31,7 @@ def options(description: str) -> Namespace:
     parser.add_argument("--iterations", type=int, default=4_000, help="steps of the VAE's training")
     parser.add_argument("--beta", type=float, help="weight of the KL in the VAE's training")
     parser.add_argument("--fit", type=int, default=5_000, help="steps of a prior's fit, at most")
-    parser.add_argument("--priors", nargs="+", default=["decoupled", "spline"], metavar="KIND")
+    parser.add_argument("--priors", nargs="+", default=PRIORS, metavar="KIND")
     parser.add_argument("--samples", type=int, default=2_000, help="samples of each measurement")
     parser.add_argument("--fid", type=int, metavar="DIMENSIONS", help="also fid, fid_lp: 2048, 768")
     parser.add_argument("--fid-samples", type=int, default=1_000, help="samples that it compares")
@@ -94,10 +97,11 @@ def shown(result: Result) -> str:
 
 
 def draw(models: dict[str, dpvae.VAE], data: Dataset, seed: int) -> Figure:
-    """Draw random and low-posterior samples of every model: as Figure 1, or images as Figure 5."""
+    """Draw random and low-posterior samples: as Figure 1 of models with a z0, or as Figure 5."""
     aggregate = EncodedTraining(models[AS_TRAINED], lambda: data).aggregate_posterior()
     if data.distance_to_manifold:
-        found = {name: portrait(each, aggregate, data, seed=seed) for name, each in models.items()}
+        flows = {name: each for name, each in models.items() if each.prior.generation is not None}
+        found = {name: portrait(each, aggregate, data, seed=seed) for name, each in flows.items()}
         return figure1([Portrait(label(name), name, arrays) for name, arrays in found.items()])
     found = {name: gallery(each, aggregate, seed=seed, pool=5) for name, each in models.items()}
     return figure5([Gallery(label(name), name, arrays) for name, arrays in found.items()])

@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 import torch
-from before_after import AS_TRAINED, load, options, report
+from before_after import AS_TRAINED, SPECS, load, options, report
 from torch import Tensor, nn
 
 import dpvae_cli as dpvae
@@ -100,7 +100,7 @@ def main() -> None:
         fitted = dpvae.fit_prior(
             mean,
             log_variance,
-            kind,
+            SPECS.get(kind, kind),
             fitting=dpvae.Fitting(iterations=asked.fit),
             seed=asked.seed,
         )

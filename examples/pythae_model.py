@@ -13,7 +13,7 @@ from math import ceil
 
 import numpy as np
 import torch
-from before_after import AS_TRAINED, load, options, report
+from before_after import AS_TRAINED, SPECS, load, options, report
 from pythae.data.datasets import BaseDataset
 from pythae.models import BetaVAE, BetaVAEConfig
 from pythae.models.base.base_utils import ModelOutput
@@ -118,7 +118,7 @@ def main() -> None:
         fitted = dpvae.fit_prior(
             codes.embedding,
             codes.log_covariance,
-            kind,
+            SPECS.get(kind, kind),
             fitting=dpvae.Fitting(iterations=asked.fit),
             seed=asked.seed,
         )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dpvae_cli.evaluation.subject import Progress
     from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
+    from dpvae_cli.recipe import Recipe
     from dpvae_cli.training.opened import Opened
 
 EXAMPLES = examples(
@@ -164,7 +165,7 @@ def evaluate(
     if as_json:
         console.result(json.dumps(document(measured), indent=2, allow_nan=False))
     else:
-        _print(measured)
+        _print(measured, [run.recipe for run in found])
     if failed:
         raise typer.Exit(1)
 
@@ -206,9 +207,12 @@ def _measure(
         progress=progress,
         features=features,
     )
+    notes: dict[str, list[str]] = {}
     for result in record.results:
-        if result.details.get("note"):
-            console.note(f"{run.label}: {result.metric}: {result.details['note']}")
+        if note := result.details.get("note"):
+            notes.setdefault(note, []).append(result.metric)
+    for note, metrics_with_it in notes.items():
+        console.note(f"{run.label}: {', '.join(metrics_with_it)}: {note}")
     _report(run, failures, nothing_else=not record.results)
     return record, not failures
 
@@ -229,12 +233,21 @@ def _report(run: "Opened", failures: "dict[str, DpvaeError]", *, nothing_else: b
         raise typer.Exit(console.exit_code(next(iter(failures.values()))))
 
 
-def _print(measured: "list[RunResults]") -> None:
-    from dpvae_cli.cli.result_tables import compared, foot, single
+def _print(measured: "list[RunResults]", recipes: "list[Recipe]") -> None:
+    from dpvae_cli.cli.result_tables import (
+        check_comparable,
+        compared,
+        distinct_parts,
+        foot,
+        single,
+    )
 
+    cautions: list[str] = []
     if len(measured) == 1:
         console.table(measured[0].run, *single(measured[0]))
     else:
-        console.table(None, *compared(measured))
-    for line in foot(measured):
+        cautions, incomparable = check_comparable(measured, recipes)
+        shared = distinct_parts([run.run for run in measured])[0]
+        console.table(shared or None, *compared(measured, incomparable=incomparable))
+    for line in cautions + foot(measured):
         console.result(line)

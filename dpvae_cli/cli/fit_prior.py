@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "dpvae fit-prior",
     "dpvae fit-prior runs/beta_h_moons-standard_normal-seed0 --prior spline",
-    "dpvae fit-prior ckpt.pt --prior '{kind: mixture, components: 100}' fitting.iterations=6000",
+    "dpvae fit-prior ckpt.pt --prior '{kind: mixture, covariance: full}'",
+    "dpvae fit-prior ckpt.pt --prior '{kind: spline, blocks: 8}' fitting.iterations=6000",
     "dpvae fit-prior --codes codes.npz --prior spline --out prior.pt",
 )
 

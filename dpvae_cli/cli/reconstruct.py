@@ -34,7 +34,10 @@ def register(app: typer.Typer) -> None:
 def reconstruct(
     checkpoint: CheckpointPath = None,
     n: Annotated[
-        int, typer.Option("-n", min=1, max=MOST, help="How many, from the split's start.")
+        int,
+        typer.Option(
+            "-n", min=1, max=MOST, help="How many, from the split's start, or all there are."
+        ),
     ] = 16,
     split: SplitChoice = SplitName.test,
     out: Out = None,
@@ -59,6 +62,8 @@ def reconstruct(
     default = found.folder.path / "reconstructions"
     picture, arrays = outputs(out, default=default, stem=split.value)
     record = reconstructed(found.model, found.load_dataset().split(split.value), n)
+    if (count := len(record["x"])) < n:
+        console.note(f"The {split.value} split has {count} examples: here are all of them.")
     write_npz(arrays, record)
     title = f"{found.label}: {split.value} examples above their reconstructions"
     reconstructions.save(picture, record["x"], decoded=record["decoded"], title=title)

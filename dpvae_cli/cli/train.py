@@ -74,8 +74,9 @@ def train(
     """
     from dpvae_cli.cli.progress import listener
     from dpvae_cli.training.loop import train as train_recipe
-    from dpvae_cli.training.run_folder import default_run_dir
+    from dpvae_cli.training.run_folder import default_run_dir, folder_to_write
 
+    run_dir = None if run_dir is None else folder_to_write(run_dir)
     chosen, run_dir = _chosen(
         recipe, overrides or [], run_dir=run_dir, resume=resume, from_previous=from_previous
     )

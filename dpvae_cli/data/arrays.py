@@ -298,6 +298,8 @@ def _check_labels(name: str, header: Header, count: int) -> None:
 
 def _check_finite(what: str, array: np.ndarray, scale: Scale | None) -> None:
     """Refuse values that are not finite in the type that they are scaled in."""
+    if array.dtype.kind != "f":
+        return
     wide = np.float64 if scale == "standardize" else np.float32
     with np.errstate(over="ignore"):
         finite = np.isfinite(array.astype(wide, copy=False)).all()
@@ -364,8 +366,15 @@ def _scaled(
     lowest = min(array.min() for array in values.values())
     highest = max(array.max() for array in values.values())
     train = values["train"]
+    types = {str(a.dtype) if a.dtype.itemsize == 1 else "numbers" for a in values.values()}
+    if scale is None and len(types) > 1:
+        raise UsageError(
+            f"{path} has splits of different types ({', '.join(sorted(types))}), which would be "
+            "scaled in different ways",
+            hint="Save them in one type.",
+        )
     has_bytes = train.dtype == np.uint8
-    is_binary = train.dtype == np.bool_ or (has_bytes and highest <= 1 and scale is None)
+    is_binary = types == {"bool"} or (has_bytes and highest <= 1 and scale is None)
     if is_binary and scale in (None, "unit"):
         stored = {n: _tensor(a.astype(np.uint8) * np.uint8(255)) for n, a in values.items()}
         return stored, False, None
@@ -383,11 +392,11 @@ def _scaled(
                 f"{path} has {train.dtype} from {lowest:g} to {highest:g}",
                 hint="Use data.scale=standardize or data.scale=none.",
             )
-        return {n: _tensor(a.astype(np.uint8)) for n, a in values.items()}, True, None
+        return {n: _tensor(a.astype(np.uint8, copy=False)) for n, a in values.items()}, True, None
     if scale == "standardize":
         mean, deviation = moments(train)
         return {n: standardized(a, mean, deviation) for n, a in values.items()}, False, None
-    return {n: _tensor(a.astype(np.float32)) for n, a in values.items()}, False, _lost(train)
+    return {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()}, False, _lost(train)
 
 
 def moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

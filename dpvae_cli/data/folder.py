@@ -36,6 +36,8 @@ HINT = (
     "Repair or remove them, or leave them out with data.on_error=skip. "
     "data.max_pixels=N allows larger pictures."
 )
+LOOKED_AT, DARK = 1_000, 32
+"""So many training pictures with no brighter value are hardly photographs."""
 WAY_OUT = "If they are not splits: data.splits=deal deals all pictures to the splits anew."
 
 
@@ -85,6 +87,9 @@ class Folder(DataSpec):
         source = Source(name, folder, chosen, self._preparation(), hint=HINT)
         parts, skipped = load_parts(source, on_error=self.on_error)
         splits = {name: Split(part.stored) for name, part in parts.items()}
+        brightest = int(parts["train"].stored[:LOOKED_AT].max())
+        if brightest < DARK:
+            remarks += (f"no picture is brighter than {brightest} of 255: are these label maps?",)
         return Dataset(
             name,
             train=splits["train"],

@@ -9,37 +9,45 @@ from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.sampling.encodings import encode
 
 THRESHOLD = 0.01
+"""Burda's 0.01 where q(z) has variance 1; a Gaussian of this share tells 0.005 nats of x."""
 
 
-def active_units(means: Codes) -> int:
-    """Return the number of dimensions whose posterior mean varies over examples by more than 0.01.
-
-    Args:
-        means: posterior means, `(examples, latent)`.
-    """
-    return int(are_active(means).sum())
-
-
-def are_active(means: Codes) -> Bool[Tensor, " latent"]:
-    """Tell of each dimension whether its posterior mean varies over examples by more than 0.01.
-
-    Source: Burda et al. 2016, section 5.2: A_l = Var_x(E_q(z_l|x)[z_l]) > 0.01.
+def active_units(means: Codes, variances: Codes) -> int:
+    """Return the number of active dimensions, as `are_active` tells them.
 
     Args:
         means: posterior means, `(examples, latent)`.
+        variances: posterior variances, `(examples, latent)`.
     """
-    return means.var(dim=0, correction=0) > THRESHOLD
+    return int(are_active(means, variances).sum())
+
+
+def are_active(means: Codes, variances: Codes) -> Bool[Tensor, " latent"]:
+    """Tell of each dimension whether a hundredth of q(z)'s variance comes from the example.
+
+    Var_x[mean_l] / (Var_x[mean_l] + E_x[variance_l]) > 0.01, the same at any scale of a dimension.
+    The denominator is the variance of q(z_l): where it is that of the standard normal prior, the
+    criterion is Burda's. Codes that are points, of variance 0, are active where they vary.
+
+    Source: Burda et al. 2016, section 5.2: Var_x[mean_l] > 0.01.
+
+    Args:
+        means: posterior means, `(examples, latent)`.
+        variances: posterior variances, `(examples, latent)`.
+    """
+    signal, noise = means.double().var(dim=0, correction=0), variances.double().mean(dim=0)
+    return signal > THRESHOLD * (signal + noise)
 
 
 def measure_active_units(subject: Subject) -> list[Result]:
     """Count the active units over all held-out examples; nothing is drawn."""
-    means = encode(subject.model, subject.dataset.split(subject.evaluation.split)).mean
+    posterior = encode(subject.model, subject.dataset.split(subject.evaluation.split))
     result = Result(
         metric="active_units",
-        value=float(active_units(means)),
+        value=float(active_units(posterior.mean, posterior.log_variance.exp())),
         standard_error=None,
         unit="dimensions",
-        samples=len(means),
+        samples=len(posterior.mean),
         seed=subject.seed,
         split=subject.evaluation.split,
         details={"latent_dim": subject.model.latent_dim},

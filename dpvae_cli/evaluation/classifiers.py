@@ -12,6 +12,9 @@ from dpvae_cli.foundation.shapes import Codes, OtherCodes
 
 TREES = 10
 """Of a forest, as many as in Eastwood and Williams's code."""
+DEPTHS = [12, 8, 6, 4, 3, 2]
+"""Of trees, of which cross-validation takes the best, of equal ones the first."""
+FOLDS = 3
 STEPS = 1_000
 
 Values = Int[Tensor, " batch"]
@@ -32,12 +35,24 @@ def forest(
     expected: Int[Tensor, " others"],
     seed: int,
 ) -> Forest:
-    """Fit a random forest that tells a factor's value from codes, all dimensions at every split."""
-    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415 - slow to import
+    """Fit a random forest that tells a factor's value from codes, all dimensions at every split.
 
-    fitted = RandomForestClassifier(TREES, max_features=None, random_state=seed)
-    fitted.fit(codes.numpy(), values.numpy())
-    right = fitted.predict(held_out.numpy()) == expected.numpy()
+    The depth is the one at which a single tree has the best accuracy in cross-validation on
+    `codes`: nearly that of forests, in a fifth of the time. Trees grown in full put noise into the
+    importances.
+
+    Source: Eastwood and Williams 2018, section 4.
+    """
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415 - slow to import
+    from sklearn.model_selection import GridSearchCV, KFold  # noqa: PLC0415
+    from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415
+
+    x, y = _standardised(codes, held_out)
+    tree = DecisionTreeClassifier(random_state=seed)
+    search = GridSearchCV(tree, {"max_depth": DEPTHS}, cv=KFold(FOLDS), refit=False)
+    depth = search.fit(x, values.numpy()).best_params_["max_depth"]
+    fitted = RandomForestClassifier(TREES, max_features=None, max_depth=depth, random_state=seed)
+    right = fitted.fit(x, values.numpy()).predict(y) == expected.numpy()
     return Forest(torch.from_numpy(fitted.feature_importances_), float(right.mean()))
 
 
@@ -52,7 +67,7 @@ def thresholds_accuracy(code: Float[Tensor, " batch"], values: Values) -> float:
 
     parts = len(torch.unique(values))
     tree = DecisionTreeClassifier(max_leaf_nodes=parts, class_weight="balanced", random_state=0)
-    x, y = code.unsqueeze(1).numpy(), values.numpy()
+    (x, _), y = _standardised(code.unsqueeze(1), code.unsqueeze(1)), values.numpy()
     right = tree.fit(x, y).predict(x) == y
     return float(np.mean([right[y == value].mean() for value in np.unique(y)]))
 

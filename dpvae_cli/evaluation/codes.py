@@ -6,6 +6,7 @@ from dpvae_cli.data import Factor
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.shapes import Codes, FactorValues
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.sampling.samples import from_codes
 
 GENERATION = "_generation"
@@ -23,6 +24,24 @@ def in_both_spaces(subject: Subject, z: Codes) -> dict[str, Codes]:
         return {"": z}
     z0 = z0.double()
     return {"": z, GENERATION: z if torch.equal(z, z0) else z0}
+
+
+def variances_in_both_spaces(subject: Subject) -> dict[str, Codes]:
+    """Return the variance of each training example's code, named as by `in_both_spaces`; float64.
+
+    In z it is that of q(z|x); of g(z), z ~ q(z|x), it is estimated from two draws, without bias.
+    """
+    codes = subject.aggregate
+    found = {"": codes.log_variance.cpu().double().exp()}
+    if subject.model.prior.generation is not None:
+        posterior = DiagonalGaussian(codes.mean.cpu(), codes.log_variance.cpu())
+        generator = subject.generator("variances")
+        first, second = (
+            in_both_spaces(subject, posterior.sample(generator=generator))[GENERATION]
+            for _ in range(2)
+        )
+        found[GENERATION] = (first - second).square() / 2
+    return found
 
 
 def training_means(subject: Subject) -> Codes:

@@ -10,19 +10,31 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dpvae_cli.data import Factor
 from dpvae_cli.evaluation import classifiers
-from dpvae_cli.evaluation.codes import in_both_spaces, training_means, varying_factors
+from dpvae_cli.evaluation.active_units import are_active
+from dpvae_cli.evaluation.codes import (
+    in_both_spaces,
+    training_means,
+    variances_in_both_spaces,
+    varying_factors,
+)
 from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, FactorValues, Indices
 from dpvae_cli.mathematics import disentanglement as scores
 from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 
 BINS = 20
+ESTIMATOR = (
+    f"random forest of {classifiers.TREES} trees, depth of {classifiers.DEPTHS} by cross-validation"
+)
+LEAST = 10
+"""Examples that a repeat has to draw."""
 VOTES, BATCH = 800, 100
 """Points that factor_score and beta_score are fitted to and tried on; examples of each point."""
 
@@ -35,6 +47,7 @@ class Drawn:
     codes: Codes
     values: FactorValues
     factors: tuple[Factor, ...]
+    active: Bool[Tensor, " latent"]
     seed: int
 
     def generator(self) -> torch.Generator:
@@ -78,8 +91,7 @@ def _sap(drawn: Drawn) -> Scores:
         else _accuracies(drawn.codes, values)
         for factor, values in zip(drawn.factors, drawn.values.T, strict=True)
     ]
-    is_active = scores.is_active(drawn.codes).unsqueeze(1)
-    return {"sap": scores.gap(torch.stack(columns, dim=1) * is_active)}
+    return {"sap": scores.gap(torch.stack(columns, dim=1) * drawn.active.unsqueeze(1))}
 
 
 def _accuracies(codes: Codes, values: Indices) -> Float[Tensor, " latent"]:
@@ -91,11 +103,11 @@ def dci(subject: Subject) -> list[Result]:
     """Measure disentanglement, completeness and informativeness by a random forest for each factor.
 
     Informativeness is the share of held-out examples whose value the forest tells, where the paper
-    has an error; a half of the examples is held out.
+    has an error; a half of the examples is held out. The depth of trees is cross-validated.
 
     Source: Eastwood and Williams 2018, section 2.
     """
-    return _measured(subject, "dci", _dci)
+    return _measured(subject, "dci", _dci, estimator=ESTIMATOR)
 
 
 def _dci(drawn: Drawn) -> Scores:
@@ -134,10 +146,10 @@ def factor_score(subject: Subject) -> list[Result]:
 
 def _factor_score(drawn: Drawn) -> Scores:
     generator = drawn.generator()
-    active = scores.is_active(drawn.codes)
-    if not active.any():
+    codes = drawn.codes[:, drawn.active & (drawn.codes.std(dim=0) > 0)]
+    if codes.shape[1] == 0:
         return {"factor_score": torch.zeros((), dtype=torch.float64)}
-    codes = drawn.codes[:, active] / drawn.codes[:, active].std(dim=0)
+    codes = codes / codes.std(dim=0)
     votes, others = (_votes(codes, drawn.values, generator) for _ in range(2))
     count = drawn.values.shape[1]
     accuracy = scores.majority_vote_accuracy(votes, others, factors=count)
@@ -196,31 +208,94 @@ def _points(
     return torch.cat(points), torch.arange(len(points)).repeat_interleave(each)
 
 
-def _measured(subject: Subject, metric: str, score: Callable[[Drawn], Scores]) -> list[Result]:
+def _measured(
+    subject: Subject,
+    metric: str,
+    score: Callable[[Drawn], Scores],
+    *,
+    estimator: str | None = None,
+) -> list[Result]:
     """Score several draws of examples in each space; the value is their mean.
 
     No repeat takes more than half of the examples there are, so that repeats differ; their spread
-    is too small an error where they overlap much.
+    is too small an error where they overlap much. A factor takes part in a repeat where it varies
+    among the first half of the draw, which dci fits to.
     """
     factors, values = varying_factors(subject)
     spaces = in_both_spaces(subject, training_means(subject))
-    repeats, samples = subject.evaluation.factor_repeats, subject.evaluation.factor_samples
-    samples = min(samples, len(values) // 2)
+    noise = variances_in_both_spaces(subject)
+    active = {suffix: are_active(codes, noise[suffix]) for suffix, codes in spaces.items()}
+    repeats = subject.evaluation.factor_repeats
+    samples = _samples(subject, len(values))
     found: dict[str, list[Tensor]] = {}
+    present = torch.zeros(repeats, len(factors), dtype=torch.bool)
     for repeat in range(repeats):
+        subject.progress(metric, repeat, repeats)
         generator = subject.generator(metric, repeat)
         rows = torch.randperm(len(values), generator=generator)[:samples]
         seed = int(torch.randint(2**62, (), generator=generator))
+        half = values[rows[: samples // 2]]
+        present[repeat] = varies = (half != half[0]).any(dim=0)
+        if not varies.any():
+            continue
+        some = tuple(factor for factor, here in zip(factors, varies, strict=True) if here)
         scored: Scores = {}
         for suffix, codes in spaces.items():
             if not scored or codes is not spaces[""]:
-                scored = score(Drawn(codes[rows], values[rows], factors, seed))
+                drawn = Drawn(codes[rows], values[rows][:, varies], some, active[suffix], seed)
+                scored = score(drawn)
             for name, each in scored.items():
-                found.setdefault(f"{name}{suffix}", []).append(each)
-        subject.progress(metric, repeat + 1, repeats)
+                spread = each if each.ndim == 0 else _spread(each, varies)
+                found.setdefault(f"{name}{suffix}", []).append(spread)
+    subject.progress(metric, repeats, repeats)
+    if not found:
+        raise DpvaeError(
+            f"no factor varies in any draw of {samples} examples",
+            hint="Raise evaluation.factor_samples, or give more training examples.",
+        )
+    facts = {"note": _note_absent(subject, factors, present), "estimator": estimator}
     return [
-        _result(subject, name, torch.stack(each), factors, samples) for name, each in found.items()
+        _result(subject, name, torch.stack(each), factors, samples, facts)
+        for name, each in found.items()
     ]
+
+
+def _samples(subject: Subject, count: int) -> int:
+    """Return how many examples a repeat draws.
+
+    Raises:
+        DpvaeError: there are too few.
+    """
+    samples = min(subject.evaluation.factor_samples, count // 2)
+    if samples < LEAST:
+        raise DpvaeError(
+            f"scores of factors draw half of the training examples, {count} here; "
+            f"{2 * LEAST} are needed"
+        )
+    return samples
+
+
+def _spread(scored: Tensor, varies: Bool[Tensor, " factors"]) -> Tensor:
+    """Return scores of the factors that vary in the places of all, nan in the others'."""
+    every = torch.full(varies.shape, torch.nan, dtype=torch.float64)
+    every[varies] = scored
+    return every
+
+
+def _note_absent(
+    subject: Subject, factors: tuple[Factor, ...], present: Bool[Tensor, "repeats factors"]
+) -> str | None:
+    """Return which factors are left out, and where."""
+    constant = [factor.name for factor in subject.dataset.factors if factor not in factors]
+    notes = [f"{name} does not vary and is left out" for name in constant]
+    for factor, count in zip(factors, present.sum(dim=0).tolist(), strict=True):
+        if count < len(present):
+            missed = len(present) - count
+            notes.append(
+                f"{factor.name} has one value in {missed} of {len(present)} draws and is left out "
+                "there"
+            )
+    return "; ".join(notes) or None
 
 
 def _result(
@@ -229,12 +304,13 @@ def _result(
     found: Tensor,
     factors: tuple[Factor, ...],
     samples: int,
+    facts: Mapping[str, str | None],
 ) -> Result:
     names = [factor.name for factor in factors]
     by_factor = (
-        None if found.ndim == 1 else dict(zip(names, found.mean(dim=0).tolist(), strict=True))
+        None if found.ndim == 1 else dict(zip(names, found.nanmean(dim=0).tolist(), strict=True))
     )
-    repeats = found if found.ndim == 1 else found.mean(dim=1)
+    repeats = found if found.ndim == 1 else found.nanmean(dim=1)
     mean = mean_and_error(repeats)
     return Result(
         metric=metric,
@@ -244,6 +320,6 @@ def _result(
         samples=samples,
         seed=subject.seed,
         split="train",
-        details={"repeats": repeats.tolist(), "factors": names, "by_factor": by_factor},
+        details={"repeats": repeats.tolist(), "factors": names, "by_factor": by_factor, **facts},
         error_terms={"value": error_terms_of_mean(repeats)},
     )

@@ -23,11 +23,12 @@ BLOCK = 1_000
 
 @final
 class ElboParts(NamedTuple):
-    """Each example's terms in nats, and the means of its posterior."""
+    """Each example's terms in nats, and its posterior."""
 
     reconstruction: PerExample
     kl: PerExample
     means: Codes
+    variances: Codes
 
 
 @torch.no_grad()
@@ -47,8 +48,9 @@ def elbo_parts(model: VAE, split: Split, *, seed: int, purpose: str) -> ElboPart
         x = x.to(model.device, model.dtype)
         generator = stream(seed, purpose, "elbo", start, device=model.device)
         z = posterior.sample(generator=generator)
+        variances = posterior.log_variance.exp()
         terms = reconstruction(model, x, z), _kl(model, posterior, z)
-        parts.append((*(term.cpu().double() for term in terms), posterior.mean))
+        parts.append((*(term.cpu().double() for term in terms), posterior.mean, variances))
     return ElboParts(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 

@@ -1,8 +1,12 @@
 """Measure several metrics of one model; one that fails does not lose the others."""
 
 import difflib
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from dpvae_cli.data import Dataset
@@ -28,6 +32,7 @@ from dpvae_cli.foundation.results import Result
 from dpvae_cli.model import CHECKED, VAE
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.version import __version__
 
 METRICS: dict[str, Callable[[Subject], list[Result]]] = {
     "skl": skl,
@@ -114,8 +119,19 @@ def metric_names(asked: str, **has: bool) -> list[str]:
     return names
 
 
-def measure(subject: Subject, names: Sequence[str]) -> tuple[list[Result], dict[str, DpvaeError]]:
-    """Return the results in order, and the metrics that failed with their errors."""
+def measure(
+    subject: Subject, names: Sequence[str], *, log: Path | None = None
+) -> tuple[list[Result], dict[str, DpvaeError]]:
+    """Return the results in order, and the metrics that failed with their errors.
+
+    An exception of any kind fails one metric alone. Of several processes it ends all, since the
+    others may wait for this one.
+
+    Args:
+        subject: what is measured.
+        names: metrics, as `METRICS` has them.
+        log: file that tracebacks are added to.
+    """
     results: list[Result] = []
     failed: dict[str, DpvaeError] = {}
     for name in names:
@@ -123,7 +139,24 @@ def measure(subject: Subject, names: Sequence[str]) -> tuple[list[Result], dict[
             results += _noted(subject, name)
         except DpvaeError as error:
             failed[name] = error
+        except Exception as error:
+            if subject.group.size > 1:
+                raise
+            failed[name] = _unexpected(name, error, log)
     return results, failed
+
+
+def _unexpected(name: str, error: Exception, log: Path | None) -> DpvaeError:
+    """Return what to say of an exception that no metric should raise; log its traceback."""
+    trace = "".join(traceback.format_exception(error))
+    hint = trace
+    if log is not None:
+        with suppress(OSError), log.open("a", encoding="utf-8") as file:
+            when = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            file.write(f"{when}, dpvae {__version__}, {name}\n{trace}\n")
+            hint = f"The traceback is in {log}."
+    reason = " ".join(str(error).split()) or "no message"
+    return DpvaeError(f"{type(error).__name__}: {reason}", hint=hint)
 
 
 def _noted(subject: Subject, name: str) -> list[Result]:

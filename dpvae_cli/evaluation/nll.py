@@ -1,6 +1,11 @@
 """Negative log-likelihood of held-out examples by importance sampling (paper, section 5.1).
 
-log p(x) ~ log 1/S sum_s w_s,  w_s = p(x|z_s) p(z_s) / q(z_s|x),  z_s ~ q(z|x).
+log p(x) ~ log 1/S sum_s w_s,  w_s = p(x|z_s) p(z_s) / r(z_s|x),  z_s ~ r(z|x).
+
+The proposal r is an even mixture of the encoder's q(z|x), which the paper draws from alone, and a
+Gaussian fitted to this example: an encoder that is too narrow or off the true posterior would
+otherwise miss most of p(x) without showing it in the standard error. Any r that is positive
+everywhere gives p(x) in expectation.
 
 The paper prints the formula without its minus sign. -log of a mean overestimates: the value is an
 upper bound in expectation, and the tighter the more samples.
@@ -14,18 +19,18 @@ from torch import Tensor
 
 from dpvae_cli.data import Split
 from dpvae_cli.evaluation.finished import ImportanceEstimate, key_of
+from dpvae_cli.evaluation.proposal import PROPOSAL, Proposal, fit_posteriors, log_prior
 from dpvae_cli.evaluation.subject import Subject
-from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
+from dpvae_cli.foundation.shapes import Examples, PerExample
 from dpvae_cli.mathematics.estimates import error_terms_of_mean
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import at_once, encode, reconstruction
-from dpvae_cli.sampling.samples import check_log_density
 
 BITS_NOTE = "8-bit data in [0, 1] without dequantisation"
+FEW = 50
+"""A median effective sample size below it is warned of."""
 DRAWN = 1_024
 """Importance samples of an example that are drawn together, however many are decoded together."""
 
@@ -56,37 +61,18 @@ def negative_log_likelihoods(
     Their samples are decoded together, so x should be few where samples are many.
     """
     posterior = encode(model, Split(x), size=len(x))
+    fitted = fit_posteriors(model, x, posterior, samples=samples, generators=generators)
+    proposal = Proposal(posterior, fitted)
     blocks = []
     for start in range(0, samples, DRAWN):
         count = min(DRAWN, samples - start)
-        z = _drawn(posterior, count, generators)
+        draws = proposal.sample(count, generators=generators)
+        z = draws.flatten(0, 1)
         # a view where x is one example, its copies otherwise
         repeated = x.unsqueeze(1).expand(-1, count, *x.shape[1:]).flatten(0, 1)
-        log_joint = _log_prior(model, z) - reconstruction(model, repeated, z)
-        log_q = _repeated(posterior, count).log_prob(z)
-        blocks.append((log_joint - log_q).double().view(len(x), count))
+        log_joint = (log_prior(model, z) - reconstruction(model, repeated, z)).double()
+        blocks.append(log_joint.view(len(x), count) - proposal.log_prob(draws).double())
     return [_summarise(log_weights) for log_weights in torch.cat(blocks, dim=1)]
-
-
-def _drawn(posterior: DiagonalGaussian, count: int, generators: Sequence[torch.Generator]) -> Codes:
-    """Draw `count` codes of every example's posterior, those of one example after another."""
-    rows = zip(posterior.mean.split(1), posterior.log_variance.split(1), generators, strict=True)
-    drawn = [DiagonalGaussian(m, v).sample(count, generator=each) for m, v, each in rows]
-    return torch.cat(drawn).squeeze(1)
-
-
-def _log_prior(model: VAE, z: Codes) -> PerExample:
-    parts = in_parts(
-        lambda rows: model.prior.log_prob(z[rows]), len(z), size=len(z), what="log p(z)"
-    )
-    return check_log_density(torch.cat(list(parts)), "log p(z)")
-
-
-def _repeated(posterior: DiagonalGaussian, count: int) -> DiagonalGaussian:
-    mean, log_variance = posterior.mean, posterior.log_variance
-    return DiagonalGaussian(
-        mean.repeat_interleave(count, dim=0), log_variance.repeat_interleave(count, dim=0)
-    )
 
 
 def _summarise(log_weights: PerExample) -> ImportanceEstimate:
@@ -126,7 +112,7 @@ def _estimates(subject: Subject, positions: range) -> list[ImportanceEstimate]:
     x = subject.dataset.split(evaluation.split).examples(slice(positions.start, positions.stop))
     samples, seed = evaluation.nll_samples, subject.seed
     keys = [
-        key_of(example, evaluation.split, index, samples, seed, model.device.type)
+        key_of(example, PROPOSAL, evaluation.split, index, samples, seed, model.device.type)
         for index, example in zip(positions, x.split(1), strict=True)
     ]
     kept = [subject.finished.get(key) for key in keys]
@@ -168,6 +154,8 @@ def _result(subject: Subject, found: list[ImportanceEstimate]) -> Result:
         "standard_error_over_importance_samples": over_samples,
         "effective_samples_median": effective[count // 2],
         "effective_samples_minimum": effective[0],
+        "effective_samples_note": _note_few(effective, evaluation.nll_samples),
+        "proposal": PROPOSAL,
         "bits_per_dimension": bits,
         "bits_per_dimension_note": BITS_NOTE if subject.dataset.eight_bit and bits else None,
     }
@@ -181,4 +169,14 @@ def _result(subject: Subject, found: list[ImportanceEstimate]) -> Result:
         split=evaluation.split,
         details=details,
         error_terms={"value": error_terms_of_mean(values)},
+    )
+
+
+def _note_few(effective: Sequence[float], samples: int) -> str | None:
+    """Return a warning where few draws carry the estimates; `effective` in ascending order."""
+    if (median := effective[len(effective) // 2]) >= FEW:
+        return None
+    return (
+        f"half of the examples have {median:.2g} effective samples or fewer of {samples:,}: nll is "
+        f"too high by more than its standard error says. Raise evaluation.nll_samples"
     )

@@ -5,7 +5,7 @@ each latent dimension and a column for each factor.
 """
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dpvae_cli.foundation.shapes import Codes, FactorValues, Indices
@@ -14,9 +14,6 @@ Matrix = Float[Tensor, "latent factors"]
 PerFactor = Float[Tensor, " factors"]
 PerLatent = Float[Tensor, " latent"]
 Bins = Int[Tensor, "count latent"]
-
-ACTIVE_SHARE = 0.05
-"""A dimension whose variance is a smaller share of the largest one's counts as inactive."""
 
 
 def equal_width_bins(codes: Codes, *, bins: int) -> Int[Tensor, "batch latent"]:
@@ -86,15 +83,6 @@ def squared_correlation(codes: Codes, values: Float[Tensor, " batch"]) -> PerLat
     product = a.square().sum(dim=0) * b.square().sum()
     covered = (a * b.unsqueeze(1)).sum(dim=0).square()
     return torch.where(product > 0, covered / product.clamp(min=1e-300), torch.zeros_like(covered))
-
-
-def is_active(codes: Codes) -> Bool[Tensor, " latent"]:
-    """Tell which dimensions vary, by 5 % of the variance of the one that varies most.
-
-    The share has no unit: under a learned prior the scale of z is free.
-    """
-    variance = codes.var(dim=0, correction=0)
-    return variance > ACTIVE_SHARE * variance.max()
 
 
 def disentanglement(importance: Matrix) -> Float[Tensor, ""]:

@@ -205,7 +205,7 @@ def title(figure: Figure, text: str, **where: Any) -> None:
 def name_on_lines(label: str, prior: str, *, title: str | None, width: int) -> str:
     """Return `name` for the side of a row: family and prior stand below each other."""
     if title is not None:
-        return plain(title, width)
+        return plain(title, width + 7)
     return f"{plain(family(label, prior), width)}\n{prior_name(prior)}".strip()
 
 

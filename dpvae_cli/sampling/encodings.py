@@ -68,7 +68,6 @@ def decode(model: VAE, z: Codes) -> Examples:
     return torch.cat(list(parts))
 
 
-@torch.no_grad()
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
     """Return -log p(x|z) of each pair in nats, chunk by chunk."""
     parts = in_parts(

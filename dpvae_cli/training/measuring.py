@@ -25,7 +25,8 @@ def measure_run(
 ) -> tuple[RunResults, dict[str, DpvaeError]]:
     """Return a run's results, kept in metrics.json too, and the metrics that failed.
 
-    A metrics.json that cannot be written is named among these.
+    A metrics.json that cannot be written is named among these. The tracebacks of exceptions that no
+    metric should raise are added to errors.log.
 
     Args:
         run: the opened checkpoint.
@@ -49,7 +50,7 @@ def measure_run(
         training_note=run.data_note,
         group=current(),
     )
-    results, failed = measure(subject, names)
+    results, failed = measure(subject, names, log=run.folder.errors)
     record = run_results(run, results)
     if results and subject.group.is_first:
         try:

@@ -41,7 +41,7 @@ LOCK, STAGED = f"{OURS}lock", f"{OURS}new"
 """What a run folder holds beside the run: its lock, and a new run until that has a checkpoint."""
 WRITTEN = re.compile(
     r"""recipe\.yaml | environment\.json | metrics\.jsonl? | fit\.json | cell\.json | error\.txt
-    | samples\.png | (portrait|gallery)\.npz | diagnosis\.(html|json)
+    | errors\.log | samples\.png | (portrait|gallery)\.npz | diagnosis\.(html|json)
     | (checkpoint(\.previous)?|best)\.(pt|encodings\.npz|nll\.npz)
     | tensorboard/events\.out\.tfevents\.[^/]+
     | samples/(prior|low_posterior|high_posterior)(\.png|\.npz|/\d{6}\.png)
@@ -83,6 +83,7 @@ class RunFolder:
         self.metrics_log = folder / "metrics.jsonl"
         self.environment = folder / ENVIRONMENT
         self.metrics = folder / "metrics.json"
+        self.errors = folder / "errors.log"
         self.fit = folder / "fit.json"
         self.samples = folder / "samples.png"
 
@@ -161,14 +162,13 @@ class RunFolder:
 
     def _delete_old(self) -> None:
         """Delete the files of a run that is replaced; its recipe and checkpoint are moved over."""
-        folders = set()
         for name in self._names():
             if WRITTEN.fullmatch(name) and name not in (RECIPE, CURRENT):
                 (self.path / name).unlink()
-                folders |= set(Path(name).parents[:-1])
-        for folder in sorted(folders, reverse=True):
-            with suppress(OSError):
-                (self.path / folder).rmdir()
+        for place in (self.path / name for name in FOLDERS):
+            for folder in (*sorted(place.rglob("*/"), reverse=True), place):
+                with suppress(OSError):
+                    folder.rmdir()
 
     def _names(self) -> list[str]:
         """Return the files of the folder, relative to it; folders that are none of ours as one."""
@@ -390,7 +390,7 @@ def locate(path: Path | None, *, best: bool = False) -> Path:
     place = latest() if path is None else path
     if place.is_dir():
         return follow_links(place) / (BEST if best else CURRENT)
-    return place
+    return follow_links(place.parent) / place.name
 
 
 def environment(device: torch.device) -> dict[str, Any]:

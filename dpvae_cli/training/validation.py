@@ -37,6 +37,6 @@ def validate(model: VAE, dataset: Dataset, *, seed: int) -> dict[str, Any]:
         "elbo": -(reconstruction + kl),
         "reconstruction": reconstruction,
         "kl": kl,
-        "active_units": active_units(parts.means),
+        "active_units": active_units(parts.means, parts.variances),
         "skl": skl.value,
     }

@@ -1,10 +1,13 @@
 """Scores of codes from the command line: on sprites, and what other data says to them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dpvae_cli.evaluation.evaluate import METRICS
+from dpvae_cli.training.run_folder import WRITTEN
 from tests.cli.test_commands import ok, run
 from tests.small import SMALL
 
@@ -85,3 +88,37 @@ def test_dsprites_that_are_not_there():
     done = run("train", "vae_sprites", "data=dsprites", "--data-root", "nowhere")
     assert done.exit_code == 3
     assert "was not found" in done.stderr
+
+
+def test_a_factor_that_does_not_vary_is_named_and_rare_values_lose_no_metric():
+    generator = np.random.default_rng(0)
+    rare = (np.arange(60) == 0).astype(int)  # in no more than a few draws
+    columns = [generator.integers(0, 3, 60), np.full(60, 7), rare]
+    np.save("odd.npy", np.stack(columns, axis=1))
+    data = "data={kind: arrays, path: x.npy, factors: odd.npy}"
+    ok("train", "vae_moons", data, *TINY, "--run-dir", "odd")
+    done = ok("eval", "odd", "--metrics", "mig,sap,dci,skl", "evaluation.factor_samples=20")
+    assert "mig, mig_generation: factor 1 does not vary and is left out" in done.stderr
+    assert {"mig", "sap", "dci", "skl"} <= set(done.stdout.split())
+
+
+def test_an_exception_in_one_metric_loses_no_other_and_is_logged(monkeypatch):
+    def crash(subject):
+        raise ZeroDivisionError("found by nobody")
+
+    monkeypatch.setitem(METRICS, "sap", crash)
+    done = run("eval", "known", "--metrics", "mig,sap,skl", "--json")
+    assert done.exit_code == 1
+    found = {result["metric"] for result in json.loads(done.stdout)["runs"][0]["results"]}
+    assert {"mig", "skl"} <= found
+    assert "known: sap failed: ZeroDivisionError: found by nobody" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "The traceback is in known/errors.log." in done.stderr
+    log = Path("known/errors.log").read_text(encoding="utf-8")
+    assert "Traceback" in log
+    assert "in crash" in log
+    alone = run("eval", "known", "--metrics", "sap")
+    assert alone.exit_code == 1
+    assert "Error: ZeroDivisionError: found by nobody" in alone.stderr
+    assert Path("known/errors.log").read_text(encoding="utf-8").count("in crash") == 2
+    assert WRITTEN.fullmatch("errors.log"), "--overwrite may delete it"

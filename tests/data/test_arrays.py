@@ -191,6 +191,13 @@ def test_few_levels_in_bytes_are_asked_about_and_every_answer_works(tmp_path, to
     assert_close(load(path, scale="standardize").train.examples().mean(), torch.tensor(0.0))
 
 
+@pytest.mark.parametrize("other", [BITS / 1.0, BITS.astype(bool), BITS.astype(np.int8)])
+def test_splits_of_different_types_are_refused(tmp_path, other):
+    path = saved(tmp_path, train=200 * BITS, validation=200 * BITS, test=other)
+    with pytest.raises(UsageError, match="splits of different types"):
+        load(path)
+
+
 def test_dark_images_with_one_bright_value_are_images(tmp_path):
     assert load(saved(tmp_path, np.minimum(BYTES, 128))).eight_bit
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 
 from dpvae_cli.data import Folder
@@ -165,6 +166,14 @@ def test_files_of_other_endings_are_counted(tmp_path):
     assert spec().contents().remarks == (remark,)
 
 
+def test_pictures_of_few_dark_levels_are_remarked_on(tmp_path):
+    for number in range(5):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        mask = np.arange(81, dtype=np.uint8).reshape(9, 9) % 2
+        Image.fromarray(mask).save(tmp_path / "in" / f"{number}.png")
+    assert "brighter than 1 of 255" in spec().load().remarks[-1]
+
+
 def test_a_large_picture_can_be_allowed(tmp_path):
     draw_all(tmp_path / "in", 4, width=9, height=9)
     draw(tmp_path / "in" / "large.png", 30, 30)
@@ -191,8 +200,6 @@ def test_crop_is_used(tmp_path):
         values = np.zeros((30, 30, 3), np.uint8)
         values[10:20, 10:20] = 255
         draw(tmp_path / "in" / f"{name}.png", 30, 30)
-        from PIL import Image
-
         Image.fromarray(values).save(tmp_path / "in" / f"{name}.png")
     assert (spec(crop=10).load().train.stored == 255).all()
     assert not (spec().load().train.stored == 255).all()

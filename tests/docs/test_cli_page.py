@@ -7,6 +7,7 @@ import typer
 
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import errors
+from dpvae_cli.training.signals import OTHERS, URGENT
 from tests.docs.pages import CLI_PAGE
 
 HEADING = re.compile(r"^#+ `(dpvae[\w -]*)`$", re.MULTILINE)
@@ -52,5 +53,7 @@ def test_a_section_names_the_options_of_its_command(path):
 def test_every_exit_code_is_listed():
     page = CLI_PAGE.read_text(encoding="utf-8")
     classes = [errors.DpvaeError, *errors.DpvaeError.__subclasses__()]
-    codes = {0, 130, 143} | {each.exit_code for each in classes}
+    codes = (
+        {0} | {128 + number for number in (*URGENT, *OTHERS)} | {each.exit_code for each in classes}
+    )
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, flags=re.M)} == codes

@@ -11,6 +11,7 @@ from dpvae_cli.architectures import Encoder
 from dpvae_cli.data import Dataset, Factor, Split
 from dpvae_cli.data.factors import combinations
 from dpvae_cli.evaluation import disentanglement
+from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.disentanglement import Drawn
 from dpvae_cli.evaluation.evaluate import NEED_FACTORS
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
@@ -50,12 +51,14 @@ def rotated(codes):
     return torch.stack([first, (a + b) / 2**0.5, (a - b) / 2**0.5], dim=1)
 
 
-def score(name, codes, *, values=SHUFFLED, factors=FACTORS):
-    return SCORES[name](Drawn(codes, values, factors, seed=1))
+def score(name, codes, *, values=SHUFFLED, factors=FACTORS, variances=None):
+    """Score codes whose posteriors have these variances; points by default."""
+    active = are_active(codes, torch.zeros_like(codes) if variances is None else variances)
+    return SCORES[name](Drawn(codes, values, factors, active, seed=1))
 
 
-def value(name, codes):
-    return float(score(name, codes)[name].mean())
+def value(name, codes, **options):
+    return float(score(name, codes, **options)[name].mean())
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -67,7 +70,42 @@ def test_perfectly_disentangled_codes_have_the_highest_score(name):
 @pytest.mark.parametrize("name", SCORES)
 def test_order_scale_and_idle_dimensions_change_little(name):
     idle = torch.cat([1e-4 * noise(2), PERFECT[:, [2, 0, 1]] * 5], dim=1)
-    assert value(name, idle) == pytest.approx(HIGHEST[name], abs=0.05)
+    variances = torch.tensor([1.0, 1.0, 0.1, 0.1, 0.1]).expand(len(idle), 5)
+    assert value(name, idle, variances=variances) == pytest.approx(HIGHEST[name], abs=0.05)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scaling_single_dimensions_changes_nothing(name):
+    codes = rotated(PERFECT) + 0.3 * noise()
+    codes = torch.cat([codes, 0.02 * noise(1, seed=1)], dim=1)
+    variances = torch.tensor([0.1, 0.2, 0.1, 1.0]).expand(len(codes), 4)
+    expected = score(name, codes, variances=variances)
+    for seed in range(3):
+        power = torch.rand(4, generator=stream(seed, "scale"), dtype=torch.float64)
+        scale = 10 ** (16 * power - 8)
+        found = score(name, codes * scale, variances=variances * scale.square())
+        for key in expected:
+            assert found[key].tolist() == pytest.approx(expected[key].tolist(), abs=2e-3)
+
+
+def test_perfect_codes_of_unequal_deviations_have_the_highest_factor_score():
+    """The largest variance no longer decides which dimensions take part: this scored 0.2."""
+    values = combinations((2, 3, 2, 3, 4)).repeat(6, 1)
+    factors = tuple(Factor(name, is_ordered=True) for name in "abcde")
+    codes = values.double()
+    codes = codes / codes.std(dim=0) * torch.tensor([1, 1, 1, 1, 4.6])
+    variances = torch.full_like(codes, 0.01)
+    for name in ("factor_score", "sap", "mig"):
+        found = score(name, codes, values=values, factors=factors, variances=variances)
+        assert float(found[name].mean()) == pytest.approx(1, abs=1e-9)
+
+
+def test_dci_of_aligned_codes_with_noise_is_high():
+    """Trees grown in full put the noise into their importances, and score 0.2 here."""
+    values = SHUFFLED.repeat(3, 1)
+    codes = (PERFECT / PERFECT.std(dim=0)).repeat(3, 1)
+    codes = codes + 0.5 * torch.cat([noise(seed=seed) for seed in range(3)])
+    assert value("dci", codes, values=values) > 0.85
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -124,7 +162,7 @@ def planted(codes=PERFECT, factors=SHUFFLED, names=FACTORS):
     return Dataset("planted", train=split, validation=split, test=split, factors=names)
 
 
-SMALL = Evaluation(factor_samples=400, factor_repeats=3, probe_samples=400)
+SMALL = Evaluation(factor_samples=400, factor_repeats=2, probe_samples=400)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +184,7 @@ def test_records_of_both_spaces(decoupled):
     for result in results:
         assert (result.samples, result.split, result.seed) == (400, "train", 2)
         assert result.unit == "no unit"
-        assert len(result.details["repeats"]) == 3
+        assert len(result.details["repeats"]) == 2
         assert result.details["factors"] == ["kind", "a", "b"]
         assert 0 <= result.value <= 1
     assert by_name["mig"].value > 0.95
@@ -188,10 +226,55 @@ def test_factors_that_never_vary_are_left_out(decoupled):
     data = planted(factors=constant, names=(Factor("colour", is_ordered=False), *FACTORS))
     [result, _] = dpvae.evaluate(decoupled, data, ["mig"], evaluation=SMALL)
     assert result.details["factors"] == ["kind", "a", "b"]
+    assert result.details["note"] == "colour does not vary and is left out"
     assert result.value > 0.95
     alone = planted(factors=constant[:, :1], names=FACTORS[:1])
     with pytest.raises(UsageError, match="no factor of data planted varies"):
         dpvae.evaluate(decoupled, alone, ["mig"], evaluation=SMALL)
+
+
+@pytest.mark.parametrize("name", NEED_FACTORS)
+def test_a_factor_that_is_constant_in_some_draws_is_left_out_there(name, decoupled):
+    """Of a value that 4 examples of 1,200 have, some draws of 100 see nothing, one sees it."""
+    rare = torch.zeros(len(SHUFFLED), 1, dtype=torch.long)
+    rare[::300] = 1
+    data = planted(
+        factors=torch.cat([SHUFFLED, rare], dim=1), names=(*FACTORS, Factor("rare", False))
+    )
+    sizes = SMALL.model_copy(update={"factor_samples": 100, "factor_repeats": 3})
+    result = dpvae.evaluate(decoupled, data, [name], evaluation=sizes)[0]
+    assert 0 <= result.value <= 1
+    assert "rare has one value in" in result.details["note"]
+    assert result.details["factors"] == ["kind", "a", "b", "rare"]
+
+
+@pytest.mark.parametrize("name", NEED_FACTORS)
+def test_too_few_examples_and_draws_without_any_variation_say_so(name, decoupled):
+    few = planted(PERFECT[:15], SHUFFLED[:15])
+    with pytest.raises(DpvaeError, match="15 here; 20 are needed"):
+        dpvae.evaluate(decoupled, few, [name], evaluation=SMALL)
+    rare = torch.zeros(len(SHUFFLED), 1, dtype=torch.long)
+    rare[0] = 1
+    data = planted(factors=rare, names=FACTORS[:1])
+    sizes = SMALL.model_copy(update={"factor_samples": 10, "factor_repeats": 2})
+    with pytest.raises(DpvaeError, match="no factor varies in any draw of 10 examples"):
+        dpvae.evaluate(decoupled, data, [name], evaluation=sizes)
+
+
+def test_activity_in_z0_does_not_depend_on_the_scale_of_z(decoupled):
+    """g of a draw varies in z0 as much as two draws say: here nothing of it is the example's."""
+    from dpvae_cli.evaluation.codes import variances_in_both_spaces
+    from dpvae_cli.evaluation.subject import Subject
+    from dpvae_cli.sampling.encodings import EncodedTraining
+    from dpvae_cli.sampling.samples import from_codes
+
+    data = planted(codes=torch.zeros_like(PERFECT))
+    subject = Subject(decoupled, lambda: data, EncodedTraining(decoupled, lambda: data), SMALL, 0)
+    found = variances_in_both_spaces(subject)
+    assert found[""].unique().tolist() == [1.0]
+    z = torch.randn(20_000, 3, generator=stream(0, "z"))
+    expected = from_codes(decoupled, z).z0.double().var(dim=0)
+    torch.testing.assert_close(found["_generation"].mean(dim=0), expected, rtol=0.2, atol=0)
 
 
 @pytest.mark.parametrize("name", NEED_FACTORS)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import dpvae_cli as dpvae
-from dpvae_cli.evaluation.active_units import active_units
+from dpvae_cli.evaluation.active_units import active_units, are_active
 from dpvae_cli.evaluation.evaluate import (
     BY_NAME,
     METRICS,
@@ -127,8 +127,10 @@ def test_active_units_of_a_model_are_those_of_all_held_out_means(moons):
     recipe, data, model = moons
     sizes = recipe.evaluation.model_copy(update={"split": "validation"})
     [result] = dpvae.evaluate(model, data, ["active_units"], evaluation=sizes)
-    expected = model.encode(data.validation.examples()).mean.var(dim=0, correction=0) > 0.01
-    assert result.value == int(expected.sum())
+    posterior = model.encode(data.validation.examples())
+    signal = posterior.mean.var(dim=0, correction=0)
+    noise = posterior.log_variance.exp().mean(dim=0)
+    assert result.value == int((signal / (signal + noise) > 0.01).sum())
     assert (result.samples, result.split, result.standard_error) == (40, "validation", None)
 
 
@@ -136,7 +138,20 @@ def test_active_units_counts_dimensions_that_move():
     means = torch.zeros(100, 3)
     means[:, 0] = torch.linspace(-1, 1, 100)
     means[:, 2] = 0.05 * torch.linspace(-1, 1, 100)
-    assert active_units(means) == 1
+    assert active_units(means, torch.ones(100, 3)) == 1
+    assert active_units(means, torch.zeros(100, 3)) == 2, "points that vary"
+    for scale in (1e-6, 1e6):
+        assert active_units(scale * means, scale**2 * torch.ones(100, 3)) == 1
+
+
+def test_activity_at_unit_scale_is_burdas():
+    """With q(z) of variance 1, Var[mean] > 0.01 and the share are one criterion."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(5_000, 5, generator=generator) * torch.tensor([0.09, 0.099, 0.102, 0.11, 1])
+    variances = (1 - means.var(dim=0, correction=0)).expand(5_000, 5)
+    burda = means.var(dim=0, correction=0) > 0.01
+    assert are_active(means, variances).tolist() == burda.tolist()
+    assert 1 < burda.sum() < 5
 
 
 @pytest.fixture

@@ -104,14 +104,6 @@ def test_squared_correlation_is_numpys():
     assert exact.tolist() == pytest.approx([0.0, 1.0, 0.0], abs=1e-12)
 
 
-def test_active_dimensions_are_told_without_a_unit():
-    spread = torch.tensor([1.0, 0.3, 0.1, 0.0])
-    codes = noise(4) * spread
-    for scale in (1.0, 1e-4, 1e4):
-        assert scores.is_active(codes * scale).tolist() == [True, True, False, False]
-    assert not scores.is_active(torch.ones(5, 2)).any()
-
-
 def test_importance_of_one_factor_each_is_disentangled_and_complete():
     one_each = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]]).double()
     assert float(scores.disentanglement(one_each)) == pytest.approx(1)

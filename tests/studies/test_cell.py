@@ -213,13 +213,13 @@ def test_a_metric_that_fails_keeps_the_others(tmp_path, monkeypatch):
 
 
 def test_a_figure_that_cannot_be_drawn_does_not_lose_the_others(tmp_path):
-    found = planned(tmp_path, "prior=decoupled", figures=["samples", "training"])
+    found = planned(tmp_path, "prior=decoupled", figures=["trade_off", "training"])
     [cell] = found.cells
     assert run(cell)[0].end == "done"
     finished = finish(found, OPTIONS)
     assert [path.name for path in finished.figures] == ["training.png"]
     assert len(finished.problems) == 1
-    assert finished.problems[0].startswith("figure samples: ")
+    assert finished.problems[0].startswith("figure trade_off: ")
 
 
 def test_the_report_says_what_was_left_out(tmp_path):

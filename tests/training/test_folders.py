@@ -119,7 +119,7 @@ def test_fit_prior_replaces_a_run_only(run, tmp_path):
 
 
 def test_fit_prior_of_codes_replaces_a_prior_file_only(tmp_path):
-    np.savez("codes.npz", mean=np.random.default_rng(0).normal(size=(80, 2)))
+    np.savez("codes.npz", mean=np.random.default_rng(0).normal(size=(80, 2), scale=3))
     before = Path("codes.npz").read_bytes()
     arguments = ("fit-prior", "--codes", "codes.npz", *FIT[1:], "--overwrite", "--out")
     done = dpvae(*arguments, "codes.npz")
@@ -225,6 +225,21 @@ def test_latest_as_a_folder_is_the_run_it_names(option, run):
     assert checkpoints.read(run / "checkpoint.pt").iteration == 25
 
 
+def test_the_home_folder_is_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert retrain("--run-dir=~/run").stdout.strip() == str(tmp_path / "home" / "run")
+    done = dpvae("train", "--resume", "--run-dir=~/run", "training.iterations=25")
+    assert done.exit_code == 0, done.output
+    assert not Path("~").exists()
+
+
+def test_a_run_that_is_named_by_a_link_is_one_run_whatever_the_link_says_later(run):
+    """`eval runs/latest` keeps its results in the run whose checkpoint it read."""
+    found = run_folder.locate(Path("runs/latest/best.pt"))
+    assert found == run / "best.pt"
+    assert run_folder.locate(Path("runs/latest")) == run / "checkpoint.pt"
+
+
 def test_latest_never_becomes_a_folder():
     done = retrain("--run-dir", "runs/latest")
     assert done.exit_code == 2
@@ -235,9 +250,9 @@ def test_latest_never_becomes_a_folder():
 def test_latest_is_found_where_runs_is_a_link(whole, tmp_path):
     (tmp_path / "disk" / "deep").mkdir(parents=True)
     Path("runs").symlink_to("disk/deep")
-    done = retrain()
+    done = retrain("--run-dir", "elsewhere/run")
     assert done.exit_code == 0, done.output
-    assert Path("runs/latest/checkpoint.pt").is_file()
+    assert Path("runs/latest").samefile("elsewhere/run")
     assert dpvae("sample").exit_code == 0
 
 

@@ -126,7 +126,7 @@ def examined(
         samples=budget.samples,
         components=budget.components,
     )
-    mismatch, dimensions = null.marginals(at, subject.aggregate.mean.cpu())
+    mismatch, dimensions = null.marginals(at, subject.aggregate)
     judged = (*null.shares(at), *null.nats(at), mismatch)
     half = len(at.groups.codes) // 2
     seed = subject.seed if budget.fit_seed is None else budget.fit_seed

@@ -239,12 +239,12 @@ def _standard_errors(
     return torch.maximum(variance - CORRECTION * excess, variance / 3).sqrt()
 
 
-def marginals(at: Splits, means: Codes) -> tuple[Quantity, tuple[Dimension, ...]]:
+def marginals(at: Splits, codes: AggregatePosterior) -> tuple[Quantity, tuple[Dimension, ...]]:
     """Return the largest distance of marginals, and the distance in every dimension.
 
     Args:
         at: what was drawn.
-        means: of all codes.
+        codes: all of them.
     """
     distances = kolmogorov_distance(at.prior.z.double(), at.codes.z)
     latent_dim = len(distances)
@@ -255,11 +255,13 @@ def marginals(at: Splits, means: Codes) -> tuple[Quantity, tuple[Dimension, ...]
         median = float(law.ppf(0.5 ** (1 / largest_of)))
         return Quantity("marginals", distance, median, error, "distance", limit)
 
+    means, noise = codes.mean.cpu(), codes.log_variance.exp().cpu()
     variances = means.var(dim=0, correction=0).tolist()
+    active = are_active(means, noise).tolist()
     each = tuple(
         Dimension(index, judged(distance, 1), variance, is_active)
         for index, (distance, variance, is_active) in enumerate(
-            zip(distances.tolist(), variances, are_active(means).tolist(), strict=True)
+            zip(distances.tolist(), variances, active, strict=True)
         )
     )
     return judged(float(distances.max()), latent_dim), each
