@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, final
@@ -18,7 +18,7 @@ from dpvae_cli.cli.preparation import shown_on_demand
 from dpvae_cli.foundation import launch
 from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
 from dpvae_cli.foundation.memory import ran_out
-from dpvae_cli.foundation.strangers import expanded, visible
+from dpvae_cli.foundation.strangers import escape_control_chars, expanded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,19 +44,34 @@ def stderr(*, for_errors: bool = False) -> "Console":
     from rich.console import Console
 
     quiet = not (for_errors or launch.is_first())
-    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+    return _escaping(Console)(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+
+
+@functools.cache
+def _escaping(console: "type[Console]") -> "type[Console]":
+    """Return a console that spells out control characters in all that it is given to print."""
+    from rich.segment import Segment
+
+    class EscapingConsole(console):  # type: ignore[misc]
+        def render(self, *args: Any, **kwargs: Any) -> Iterator[Segment]:
+            for segment in super().render(*args, **kwargs):
+                text = segment.text if segment.control else escape_control_chars(segment.text)
+                yield segment._replace(text=text)
+
+    return EscapingConsole
 
 
 def result(text: str) -> None:
-    """Print a result to stdout as it is; of processes that share a run the first one does."""
+    """Print a result to stdout; of processes that share a run the first one does."""
     if not launch.is_first():
         return
+    text = escape_control_chars(text)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
 def note(text: str) -> None:
-    """Print a remark to stderr, with signs that a terminal would obey spelled out."""
-    stderr().print(visible(text), markup=False)
+    """Print a remark to stderr."""
+    stderr().print(text, markup=False)
 
 
 def table(
@@ -78,8 +93,10 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    title = None if title is None else visible(title)
-    columns, rows = [*map(visible, columns)], [[*map(visible, row)] for row in rows]
+    # before widths are measured
+    title = None if title is None else escape_control_chars(title)
+    columns = [*map(escape_control_chars, columns)]
+    rows = [[*map(escape_control_chars, row)] for row in rows]
     drawn = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     drawn.title = None if title is None else Text(title)
     for position, column in enumerate(columns):
@@ -88,9 +105,9 @@ def table(
         drawn.add_column(Text(column), justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*map(Text, row))
-    console = Console(highlight=False, stderr=to_stderr)
+    console = _escaping(Console)(highlight=False, stderr=to_stderr)
     if not console.is_terminal:
-        console = Console(highlight=False, stderr=to_stderr, width=UNBOUNDED)
+        console = _escaping(Console)(highlight=False, stderr=to_stderr, width=UNBOUNDED)
     unbounded = console.options.update_width(UNBOUNDED)
     if Measurement.get(console, unbounded, drawn).minimum > console.width:
         console.print(_stacked(title, columns, rows), markup=False)
@@ -112,9 +129,9 @@ def fail(error: DpvaeError) -> None:
     """Print an error and what to do about it to stderr."""
     from rich.text import Text
 
-    message = Text.assemble(("Error: ", "bold red"), visible(str(error)))
+    message = Text.assemble(("Error: ", "bold red"), str(error))
     if error.hint:
-        message.append(visible(f"\n{error.hint}"))
+        message.append(f"\n{error.hint}")
     stderr(for_errors=True).print(message)
 
 
@@ -211,6 +228,17 @@ def _give_up_stdout() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def open_closed_streams() -> None:
+    """Let streams that the shell has closed write nowhere, lest a file takes their number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def speak_plainly() -> None:

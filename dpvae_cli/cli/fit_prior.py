@@ -81,7 +81,6 @@ def fit_prior(
     """
     from dpvae_cli.cli.progress import listener
     from dpvae_cli.foundation.errors import DpvaeError, UsageError
-    from dpvae_cli.foundation.numbers import with_error
     from dpvae_cli.foundation.strangers import is_there
 
     words = words or []
@@ -119,8 +118,7 @@ def fit_prior(
     console.result(str(path))
     if record.is_clear_loss:
         raise DpvaeError(
-            f"the fitted {record.prior} prior is worse than {record.baseline} on held-out codes: "
-            f"gain {with_error(*record.gain, sign=True)} nats",
+            describe_loss(record),
             hint=f"{path} is kept"
             + (", and runs/latest is what it was. " if codes is None else ". ")
             + "Try another --prior, or more fitting.iterations.",
@@ -164,6 +162,16 @@ def _of_codes(
     fitted = fit_prior(mean.to(place), spread, spec, fitting=fitting, seed=seed)
     fitted.save(path)
     return path, fitted.record
+
+
+def describe_loss(record: "FitRecord") -> str:
+    """Return that a fitted prior is worse than the one it was compared with, and by how much."""
+    from dpvae_cli.foundation.numbers import with_error
+
+    return (
+        f"the fitted {record.prior} prior is worse than {record.baseline} on held-out codes: "
+        f"gain {with_error(*record.gain, sign=True)} nats"
+    )
 
 
 def _print(record: "FitRecord") -> None:

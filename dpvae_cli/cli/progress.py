@@ -23,7 +23,6 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.subject import Progress as MetricProgress
 from dpvae_cli.evaluation.subject import no_progress
 from dpvae_cli.foundation.progress import duration, heard_by, silent
-from dpvae_cli.foundation.strangers import visible
 from dpvae_cli.training.listener import Listener, Silent
 
 REFRESH, LINE_EVERY = 0.1, 2.0
@@ -151,9 +150,7 @@ def data_lines(dataset: Dataset) -> str:
     """Return how many examples each split has, and what is to be said of them, a line each."""
     contents = dataset.contents
     remarks = [*contents.remarks, *([] if dataset.note is None else [dataset.note])]
-    return "\n".join(
-        [f"Data {visible(dataset.name)}: {contents}", *(f"  {visible(text)}" for text in remarks)]
-    )
+    return "\n".join([f"Data {dataset.name}: {contents}", *(f"  {text}" for text in remarks)])
 
 
 def announcement(run_dir: Path, iteration: int, iterations: int) -> str:

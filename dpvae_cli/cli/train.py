@@ -97,7 +97,22 @@ def train(
             listener=heard,
             mark_latest=True,
         )
+    if chosen.fit_prior is not None:
+        _note_loss(folder)
     console.result(str(folder))
+
+
+def _note_loss(folder: Path) -> None:
+    """Say where the prior that was fitted after training is clearly worse than the trained one."""
+    import json
+
+    from dpvae_cli.cli.fit_prior import describe_loss
+    from dpvae_cli.fitting.record import FitRecord
+    from dpvae_cli.training.run_folder import RunFolder
+
+    record = FitRecord.from_dict(json.loads(RunFolder(folder).fit.read_text(encoding="utf-8")))
+    if record.is_clear_loss:
+        console.note(f"Warning: {describe_loss(record)}. The run has it nevertheless.")
 
 
 def _chosen(

@@ -396,7 +396,11 @@ def _scaled(
     if scale == "standardize":
         mean, deviation = moments(train)
         return {n: standardized(a, mean, deviation) for n, a in values.items()}, False, None
-    return {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()}, False, _lost(train)
+    return (
+        {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()},
+        False,
+        _lost(train),
+    )
 
 
 def moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dpvae_cli.foundation.errors import MissingError
+from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.strangers import expanded
 
 VARIABLE = "DPVAE_DATA"
@@ -12,11 +12,22 @@ CACHE_VARIABLE = "DPVAE_CACHE"
 
 
 def cache_root() -> Path:
-    """Return the folder for caches and downloads: DPVAE_CACHE, else the platform's cache folder."""
+    """Return the folder for caches and downloads: DPVAE_CACHE, else the platform's cache folder.
+
+    Raises:
+        UsageError: the user has no home folder, and no variable names one.
+    """
     if chosen := os.environ.get(CACHE_VARIABLE):
         return expanded(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "dpvae"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "dpvae"
+    try:
+        return Path.home() / ".cache" / "dpvae"
+    except RuntimeError as error:
+        raise UsageError(
+            "there is no home folder for caches and downloads",
+            hint=f"Name a folder: set {CACHE_VARIABLE}, and {VARIABLE} where the data is.",
+        ) from error
 
 
 def data_root(root: Path | None = None) -> Path:

@@ -117,7 +117,7 @@ def load(file: Path, dimensions: int = FULL) -> Inception:
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
-        content: Any = tensor_files.load(file)
+        content: Any = tensor_files.load(file)[0]
     except tensor_files.CodeError as error:
         raise _missing(f"{file} is refused: it holds more than tensors") from error
     except tensor_files.DamagedError as error:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from dpvae_cli.fitting.record import FitRecord
-from dpvae_cli.foundation.allocation import refuse_networks
+from dpvae_cli.foundation.allocation import shape_mismatch
 from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.priors import LearnedPrior, Prior
@@ -65,15 +65,22 @@ def read(path: Path) -> tuple[Prior, FitRecord]:
     Raises:
         CheckpointError: missing, damaged, foreign, or of a newer version.
     """
-    meta, tensors = KIND.read(path)
+    meta, tensors, _ = KIND.read(path)
     try:
         spec: PriorSpec = TypeAdapter[Any](LearnedPrior).validate_python(meta["prior"])
         record = FitRecord.from_dict(of_type(dict, meta["record"]))
         latent_dim = counted(meta["latent_dim"])
         if not 1 <= latent_dim <= sum(tensor.numel() for tensor in tensors.values()):
             raise ValueError(f"a prior in {latent_dim} dimensions has other weights")
-        refuse_networks("the prior", lambda: [spec.build(latent_dim)])
-        prior = like_saved(spec.build(latent_dim), tensors)
+
+        def make() -> Prior:
+            return like_saved(spec.build(latent_dim), tensors)
+
+        if (mismatch := shape_mismatch(make, tensors)) is not None:
+            raise CheckpointError(
+                f"{path}: its weights are not those of its prior: {mismatch}", hint=KIND.again
+            )
+        prior = make()
     except (*STRANGE, UsageError) as error:
         raise KIND.foreign(path) from error
     types = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}

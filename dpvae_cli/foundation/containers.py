@@ -66,24 +66,24 @@ class FileKind:
         content = {"json": text, "tensors": plain}
         write_atomically(path, lambda file: torch.save(content, file), previous=previous)
 
-    def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what the text says, and the tensors by name, dense and on the CPU.
+    def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
+        """Return the text, the dense tensors by name, on the CPU, and the file's digest.
 
         Raises:
             OtherFileError: it is another of our kinds of file.
             CheckpointError: missing, damaged, foreign, or of a newer version.
         """
-        content = self._content(path)
+        content, digest = self._content(path)
         try:
             meta = of_type(dict, parse_json(content["json"]))
             self._refuse_others(path, meta)
-            return meta, _tensors(content["tensors"])
+            return meta, _tensors(content["tensors"]), digest
         except STRANGE as error:
             raise self.foreign(path) from error
 
-    def _content(self, path: Path) -> dict[str, Any]:
+    def _content(self, path: Path) -> tuple[dict[str, Any], str]:
         try:
-            content = tensor_files.load(path)
+            content, digest = tensor_files.load(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CheckpointError(f"there is no {self.noun} at {path}", hint=self.make) from error
         except OSError as error:
@@ -99,7 +99,7 @@ class FileKind:
             ) from error
         if not isinstance(content, dict):
             raise self.foreign(path)
-        return content
+        return content, digest
 
     def _refuse_others(self, path: Path, meta: Mapping[str, Any]) -> None:
         found = of_type(str, meta["format"])
@@ -146,9 +146,14 @@ def counted(value: Any) -> int:
 
 
 def _tensors(value: Any) -> dict[str, Tensor]:
-    """Refuse anything but named dense tensors on the CPU."""
+    """Check that there are named dense tensors on the CPU alone, each with all its numbers stored.
+
+    A view that repeats a few stored numbers would take its full size once it is copied.
+    """
     for name, tensor in of_type(dict, value).items():
         of_type(str, name)
         if of_type(Tensor, tensor).layout != torch.strided or tensor.device.type != "cpu":
-            raise TypeError(f"{name} is no dense tensor")
+            raise TypeError(f"{name} is not a dense tensor")
+        if tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name} has more elements than the file stores")
     return dict(value)

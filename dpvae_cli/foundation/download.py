@@ -109,7 +109,8 @@ def _receive(url: str, part: Path, *, name: str) -> None:
     with response, part.open("ab") as file:
         if _start_of(response) != start:
             file.truncate(0)
-        total = file.seek(0, 2) + int(response.headers.get("Content-Length", 0))
+        length = response.headers.get("Content-Length", "")
+        total = file.seek(0, 2) + (int(length) if length.isdecimal() else 0)
         while block := response.read1(BLOCK):
             file.write(block)
             tell(f"downloading {name} [MB]", file.tell() >> 20, max(total, file.tell()) >> 20)

@@ -2,11 +2,25 @@
 
 import os
 
+from dpvae_cli.foundation.errors import UsageError
+
 
 def world_size() -> int:
-    """Return how many processes were started together; 1 where nothing says so."""
-    together = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
-    return int(os.environ["WORLD_SIZE"]) if together else 1
+    """Return how many processes were started together; 1 where nothing says so.
+
+    Raises:
+        UsageError: a variable of the launcher is not a number.
+    """
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        return 1
+    for variable in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        if not os.environ.get(variable, "0").isdecimal():
+            raise UsageError(
+                f"the environment variable {variable} is {os.environ[variable]!r}, "
+                "a whole number is expected",
+                hint="Start processes with torchrun, which sets it, or unset RANK and WORLD_SIZE.",
+            )
+    return int(os.environ["WORLD_SIZE"])
 
 
 def launched() -> bool:

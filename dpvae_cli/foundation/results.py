@@ -5,7 +5,7 @@ The JSON form is part of the interface: `{"schema": 1, "runs": [{"run", "checkpo
 one element of `runs`.
 """
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, final
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA = 1
+LARGEST = sys.float_info.max
 
 
 @final
@@ -100,9 +101,9 @@ def document(runs: Sequence[RunResults]) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """Return `value` with every number that is not finite, at any depth, replaced by None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    """Return `value` with every number that no finite float holds, at any depth, as None."""
+    if isinstance(value, (float, int)):
+        return value if -LARGEST <= value <= LARGEST else None
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

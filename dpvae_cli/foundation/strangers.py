@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
@@ -32,6 +33,14 @@ def is_there(path: Path | str) -> bool:
     try:
         return Path(path).exists()
     except (OSError, ValueError):
+        return False
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path, with all links followed, is in a folder or is not there at all."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
         return False
 
 
@@ -117,6 +126,17 @@ def refuse_too_large(what: str, needed: int, *, hint: str | None = None) -> None
         )
 
 
+CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]"
+)
+"""Control characters, the bytes of such as a path holds them, and marks of direction."""
+
+
+def escape_unprintable(text: str) -> str:
+    """Return text for a UTF-8 file: control characters and stray bytes of paths are spelled out."""
+    return escape_control_chars(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def one_line(text: str, *, longest: int = LONGEST_LINE) -> str:
     """Return text from outside on one line of bounded length, without control characters."""
     if not text.isprintable():
@@ -125,8 +145,10 @@ def one_line(text: str, *, longest: int = LONGEST_LINE) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
-def visible(text: str) -> str:
-    """Return text with every sign that a terminal would obey, or cannot print, spelled out."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+def escape_control_chars(text: str) -> str:
+    """Return text with what a terminal or a page would obey spelled out, ESC as its code.
+
+    These are control characters other than newline and tab, and the marks that change the direction
+    of text. Bytes of a path that are not UTF-8 stay, so that a printed path is that of the file.
+    """
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -1,5 +1,6 @@
 """Files of `torch.save` from anywhere: tensors and text come out of them, and nothing executes."""
 
+import hashlib
 import pickle
 import warnings
 import zipfile
@@ -22,8 +23,11 @@ class DamagedError(Exception):
     """The file is torn, changed, foreign, or would unpack into far more than it is long."""
 
 
-def load(path: Path) -> Any:
-    """Return what is in a file, on the CPU; every part is compared with its checksum.
+def load(path: Path) -> tuple[Any, str]:
+    """Return what is in a file, on the CPU, and the file's SHA-256.
+
+    Every part is compared with its checksum.
+    The file is opened once: one that is replaced meanwhile gives the older content and its digest.
 
     Raises:
         CodeError: it holds objects that only code can make.
@@ -31,11 +35,19 @@ def load(path: Path) -> Any:
         OSError: the system refuses to open it.
         RuntimeError: memory ran out.
     """
-    _refuse_damage(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        _check_parts(file)
+        file.seek(0)
+        return _load(file), digest
+
+
+def _load(file: BinaryIO) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on files that are refused anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CodeError(str(error)) from error
     except Exception as error:  # torch met with a damaged file raises all kinds of errors
@@ -44,20 +56,19 @@ def load(path: Path) -> Any:
         raise DamagedError("is damaged, or no checkpoint of PyTorch's") from error
 
 
-def _refuse_damage(path: Path) -> None:
+def _check_parts(file: BinaryIO) -> None:
     """Compare every part of the file with its checksum, which `torch.load` does not look at."""
-    with path.open("rb") as file:
-        head = file.read(len(ZIP))
-        if not head:
-            raise DamagedError("is empty")
-        if head != ZIP:
-            return  # torch's older format, which has no checksums, or nothing of torch's
-        try:
-            fault = _fault(file)
-        except MemoryError:
-            raise
-        except Exception as error:  # a damaged table of contents raises all kinds of errors
-            raise DamagedError("is damaged: cut short or changed") from error
+    head = file.read(len(ZIP))
+    if not head:
+        raise DamagedError("is empty")
+    if head != ZIP:
+        return  # torch's older format, which has no checksums, or nothing of torch's
+    try:
+        fault = _fault(file)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged table of contents raises all kinds of errors
+        raise DamagedError("is damaged: cut short or changed") from error
     if fault is not None:
         raise DamagedError(f"is damaged: {fault}")
 

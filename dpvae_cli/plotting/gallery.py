@@ -38,6 +38,8 @@ class Gallery:
     arrays: dict[str, np.ndarray]
     title: str | None = None
     """The name in figures; None is the label with the prior in words."""
+    columns: Sequence[str] | None = None
+    """Names of a table's columns."""
 
     @property
     def name(self) -> str:
@@ -121,10 +123,11 @@ def _columns(galleries: Sequence[Gallery]) -> Figure:
         for gallery in galleries
     ]
     count = flat[0]["prior"].shape[1]
+    names = tables.names(count, galleries[0].columns)
     shown = min(count, MOST_PANELS)
     figure = style.new_figure(style.DOUBLE_COLUMN, 1.2 * len(galleries) + 0.3)
     axes = figure.subplots(len(galleries), shown, squeeze=False, sharex="col")
-    for column, (line, name) in enumerate(zip(axes.T, tables.names(count), strict=False)):
+    for column, (line, name) in enumerate(zip(axes.T, names, strict=False)):
         edges = tables.bins(*(part[key][:, column] for part in flat for key in part))
         for ax, part in zip(line, flat, strict=True):
             tables.histogram(ax, part["data"][:, column], edges, colour=tables.DATA, filled=True)

@@ -130,7 +130,8 @@ def bounds(*clouds: np.ndarray, trim: float = 0.0, margin: float = 0.07) -> tupl
         np.min(limits or [[[-1, -1]]], axis=(0, 1)),
         np.max(limits or [[[1, 1]]], axis=(0, 1)),
     )
-    room = margin * np.maximum(high - low, 1e-9)
+    # of points that are all alike too, however far from zero
+    room = margin * np.maximum(high - low, 1e-6 * np.maximum(1, np.abs(high)))
     low, high = low - room, high + room
     return float(low[0]), float(high[0]), float(low[1]), float(high[1])
 

@@ -157,7 +157,7 @@ def _measure(
     for group in _groups(missing):
         tell(Event(cell.name, "measuring", ", ".join(group)))
         start = time.perf_counter()
-        _, wrong = measure_run(
+        record, wrong = measure_run(
             opened,
             group,
             progress=lambda metric, done, total: tell(
@@ -167,8 +167,13 @@ def _measure(
         )
         failed |= wrong
         fresh = {metric: manner(metric, options) for metric in group if metric not in wrong}
-        seconds = known.seconds + time.perf_counter() - start
-        known = replace(known, metrics=known.metrics | fresh, seconds=seconds)
+        names = tuple(result.metric for result in record.results)
+        known = replace(
+            known,
+            metrics=known.metrics | fresh,
+            results=known.results | dict.fromkeys(fresh, names),
+            seconds=known.seconds + time.perf_counter() - start,
+        )
         write_measured(run, known)
     if not missing:
         write_measured(run, known)

@@ -13,7 +13,14 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.foundation.results import Result, finite
-from dpvae_cli.foundation.strangers import is_there, one_line, parse_json, read_json, read_lines
+from dpvae_cli.foundation.strangers import (
+    is_inside,
+    is_there,
+    one_line,
+    parse_json,
+    read_json,
+    read_lines,
+)
 from dpvae_cli.recipe import Recipe, RecipeError
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.run_folder import RunFolder
@@ -94,6 +101,10 @@ def read_run(path: Path) -> RunRecord:
     label = one_line(path.resolve().name)
     if not folder.recipe.is_file():
         return RunRecord(path, label, State.unreadable, f"there is no {RECIPE}")
+    for file in (folder.recipe, folder.metrics, folder.metrics_log, folder.environment):
+        if not is_inside(file, path):
+            reason = f"{file.name} is a link that leads out of the run folder"
+            return RunRecord(path, label, State.unreadable, reason)
     try:
         recipe = Recipe.load(folder.recipe)
     except RecipeError as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from dpvae_cli.foundation.strangers import one_line
+from dpvae_cli.foundation.strangers import is_inside, one_line
 from dpvae_cli.recipe.mistakes import RecipeError
 from dpvae_cli.recipe.reading import read_file
 from dpvae_cli.studies import published
@@ -57,6 +57,8 @@ def source(places: Sequence[Path]) -> Source:
 
 def _said(study: Path) -> dict[str, Any]:
     """Return what study.yaml holds; a report is made of a damaged one too."""
+    if not is_inside(study / STUDY, study):
+        return {}
     try:
         return read_file(study / STUDY).values
     except RecipeError:

@@ -1,6 +1,6 @@
 """How far a cell is, from its run folder alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
@@ -24,13 +24,15 @@ Word = Literal["new", "started", "stopped", "trained", "done", "another recipe",
 class Measured:
     """What `cell.json` says: which checkpoint was measured, by which metrics and how.
 
-    `metrics.json` names results, of which one metric may give several; this names metrics.
+    `metrics.json` names results, of which one metric may give several; this names metrics, and in
+    `results` the names of what each of them gave.
     """
 
     checkpoint: str
     iteration: int
     example_shape: tuple[int, ...]
     metrics: dict[str, str] = field(default_factory=dict)
+    results: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -40,6 +42,7 @@ class Measured:
             "iteration": self.iteration,
             "example_shape": list(self.example_shape),
             "metrics": self.metrics,
+            "results": {metric: list(names) for metric, names in self.results.items()},
             "measuring_seconds": self.seconds,
         }
 
@@ -145,24 +148,33 @@ def read_measured(run: RunFolder) -> Measured | None:
         found = read_json(measured_path(run))
         if found["checkpoint_digest"] != checkpoints.file_digest(run.checkpoint):
             return None
-        return _measured(found, has_results=_has_results(run, found["checkpoint_digest"]))
+        return _measured(found, _result_names(run, found["checkpoint_digest"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
-def _measured(found: Mapping[str, Any], *, has_results: bool) -> Measured:
+def _measured(found: Mapping[str, Any], kept: Set[str]) -> Measured:
+    """Return what was measured, but for metrics whose results are no longer in metrics.json."""
+    results = {metric: tuple(map(str, names)) for metric, names in found["results"].items()}
     return Measured(
         checkpoint=str(found["checkpoint_digest"]),
         iteration=int(found["iteration"]),
         example_shape=tuple(int(size) for size in found["example_shape"]),
-        metrics={str(k): str(v) for k, v in found["metrics"].items()} if has_results else {},
+        metrics={
+            str(metric): str(how)
+            for metric, how in found["metrics"].items()
+            if results[metric] and kept >= set(results[metric])
+        },
+        results=results,
         seconds=float(found["measuring_seconds"]),
     )
 
 
-def _has_results(run: RunFolder, digest: str) -> bool:
-    """Tell whether metrics.json is there and of this checkpoint."""
-    return read_json(run.metrics).get("checkpoint_digest") == digest
+def _result_names(run: RunFolder, digest: str) -> set[str]:
+    """Return the names of the results that metrics.json has of this checkpoint."""
+    found = read_json(run.metrics)
+    results = found["results"] if found.get("checkpoint_digest") == digest else []
+    return {str(result["metric"]) for result in results}
 
 
 def write_measured(run: RunFolder, measured: Measured) -> None:

@@ -19,6 +19,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from dpvae_cli.foundation.allocation import shape_mismatch
 from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
 from dpvae_cli.foundation.errors import CheckpointError, OtherFileError, UsageError
 from dpvae_cli.foundation.strangers import one_line
@@ -44,6 +45,7 @@ CURRENT, PREVIOUS, BEST = "checkpoint.pt", "checkpoint.previous.pt", "best.pt"
 """The checkpoints of a run folder."""
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 MOST_AXES = 8
+DIGEST_LENGTH = 32
 
 
 @final
@@ -60,6 +62,8 @@ class Checkpoint:
     example_shape: tuple[int, ...]
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    """Of the file that it was read from, as `file_digest` gives it."""
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors whose names begin with `prefix` and a dot, without it."""
@@ -108,12 +112,18 @@ class Checkpoint:
         """
         training = self.recipe.training
         precision = Precision(training.precision, device)
-        built = build(self.recipe, example_shape=self.example_shape, networks=networks)
-        model = precision.placed(built)
-        weights = self.part("model" if training.ema is None else "ema")
-        # a prior that was fitted to codes of the caller's and then trained on is standardised
-        model.prior = like_saved(model.prior, below("prior", weights))
-        load_tensors(model, weights, "model")
+        tensors = self.part("model" if training.ema is None else "ema")
+
+        def make() -> VAE:
+            model = build(self.recipe, example_shape=self.example_shape, networks=networks)
+            # a prior that was fitted to codes of the caller's and then trained on is standardised
+            model.prior = like_saved(model.prior, below("prior", tensors))
+            return model
+
+        if networks is None and (mismatch := shape_mismatch(make, tensors)) is not None:
+            raise does_not_fit("model", mismatch)
+        model = precision.placed(make())
+        load_tensors(model, tensors, "model")
         if self.recipe.fit_prior is not None and not as_trained:
             model = model.with_prior(self.fitted_prior(model))
         return model.eval()
@@ -177,7 +187,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def _read(path: Path) -> Checkpoint:
-    meta, tensors = KIND.read(path)
+    meta, tensors, digest = KIND.read(path)
     try:
         return Checkpoint(
             recipe=from_dict(meta["recipe"]).named(one_line(of_type(str, meta["recipe_name"]))),
@@ -185,6 +195,7 @@ def _read(path: Path) -> Checkpoint:
             example_shape=_shape(meta["example_shape"]),
             tensors=tensors,
             facts=of_type(dict, meta["facts"]),
+            digest=digest[:DIGEST_LENGTH],
         )
     except (*STRANGE, UsageError) as error:
         raise KIND.foreign(path) from error
@@ -250,9 +261,14 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], what: str) ->
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        raise CheckpointError(
-            f"the checkpoint's {what} does not fit its recipe: {error}", hint=RETRAIN
-        ) from error
+        raise does_not_fit(what, str(error)) from error
+
+
+def does_not_fit(what: str, reason: str) -> CheckpointError:
+    """Return the error that stored tensors are not those of the recipe."""
+    return CheckpointError(
+        f"the checkpoint's {what} does not fit its recipe: {reason}", hint=RETRAIN
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -300,10 +316,13 @@ def _moment(key: str, parameters: int) -> tuple[int, str]:
 
 def _laid_out(key: str, tensor: Tensor, like: Tensor) -> Tensor:
     """Return a copy with the memory layout of its parameter; a count of steps is one number."""
-    if key.endswith(".step") and tensor.numel() == 1:
-        return tensor.clone()
-    if tensor.shape != like.shape:
+    is_count = key.endswith(".step") and tensor.numel() == 1
+    if not is_count and tensor.shape != like.shape:
         raise _odd_moments(f"{key} is {tuple(tensor.shape)}, its parameter {tuple(like.shape)}")
+    if not torch.isfinite(tensor).all():
+        raise _odd_moments(f"{key} is not finite")
+    if is_count:
+        return tensor.clone()
     return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
 
 
@@ -314,4 +333,4 @@ def _odd_moments(problem: str) -> CheckpointError:
 def file_digest(path: Path) -> str:
     """Return a digest of a file's content: what results and caches belong to."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LENGTH]

@@ -9,6 +9,7 @@ from dpvae_cli.foundation.files import read_kept, write_kept
 from dpvae_cli.plotting.gallery import Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
 from dpvae_cli.plotting.moons import Portrait
+from dpvae_cli.plotting.picture import CHANNELS
 from dpvae_cli.sampling.gallery import gallery
 from dpvae_cli.sampling.portrait import portrait
 from dpvae_cli.training import results_file
@@ -52,7 +53,8 @@ def gallery_of(run: Opened, label: str) -> Gallery:
 
 def _gallery(run: Opened) -> dict[str, np.ndarray]:
     """Return 36 images of each kind, or 1,000 rows and points of each kind and of the data."""
-    is_image = len(run.model.example_shape) == 3
+    shape = run.model.example_shape
+    is_image = len(shape) == 3 and shape[0] in CHANNELS
     arrays = gallery(
         run.model,
         run.encoded.aggregate_posterior(),
@@ -71,10 +73,10 @@ def leakage_curves_of(run: Opened, label: str) -> list[LeakageCurve]:
     """
     record = results_file.read(run)
     if not any(result["metric"] == "leak" for result in record.get("results", [])):
-        _, failed = measure_run(run, ["leak"])
-        if failed:
+        measured, failed = measure_run(run, ["leak"])
+        if "leak" in failed:
             raise failed["leak"]
-        record = results_file.read(run)
+        record = measured.to_json()  # which a folder that cannot be written to does not keep
     return curves_from_metrics(record, label=label, prior=run.recipe.prior_name)
 
 

@@ -71,11 +71,10 @@ def open_checkpoint(
     networks = own_model.networks_for(file, checkpoint, None, None)
     with checkpoints.offering_another(file):
         model = checkpoint.model(devices.resolve(device), networks=networks)
-    digest = checkpoints.file_digest(file)
     load_dataset = once(
         load_dataset or (lambda: checkpoint.recipe.data.load(data_root, download=download))
     )
-    cache = file.with_suffix(".encodings.npz")
+    cache, digest = file.with_suffix(".encodings.npz"), checkpoint.digest
     note = checkpoint.facts.get("data_note")
     return Opened(
         path=file,

@@ -122,7 +122,7 @@ def fit_run(
             f"{folder.path} is the folder of the model itself", hint="Name another with --out."
         )
     load_dataset = once(lambda: recipe.data.load(data_root, download=download))
-    cache, key = file.with_suffix(".encodings.npz"), checkpoints.file_digest(file)
+    cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
     with folder.locked():
         folder.prepare(overwrite=overwrite, hint=OTHERWISE)
         encoded = EncodedTraining(model, load_dataset, path=cache, key=key)
@@ -134,9 +134,9 @@ def fit_run(
         folder.write_start(recipe, device=model.device)
         RunFolder(file.parent).copy_log(folder)
         keep(folder, replace(checkpoint, recipe=recipe), fitted, aggregate)
-        folder.commit()
         with suppress(MissingError):  # two moons are drawn behind samples, where they are there
             draw_samples(model.with_prior(fitted.prior), load_dataset, folder, seed=recipe.seed)
+        folder.commit()
     if mark_latest and not fitted.record.is_clear_loss:
         point_latest(folder.path)
     return folder, fitted.record

@@ -69,6 +69,14 @@ def test_a_clear_loss_is_an_error_and_not_the_latest_run(tmp_path):
     assert "worse is kept, and runs/latest is what it was" in " ".join(done.stderr.split())
     assert Path("runs/latest").resolve() == latest
     ok("sample", tmp_path / "worse")
+    # q(z) of a VAE that has hardly begun is N(0, I), which an untrained flow is not
+    begun = ["training.iterations=1", "fitting.iterations=1", "prior=standard_normal"]
+    worst = "fit_prior={kind: decoupled, blocks: 24}"
+    done = ok("train", "vae_moons", data, *small, *begun, worst, "--run-dir", tmp_path / "both")
+    record = json.loads((tmp_path / "both" / "fit.json").read_text())
+    is_loss = record["gain"]["value"] + 3 * record["gain"]["standard_error"] < 0
+    assert is_loss, record["gain"]
+    assert "the fitted decoupled prior is worse than standard_normal" in done.stderr
 
 
 @pytest.mark.parametrize(

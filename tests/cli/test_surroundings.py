@@ -3,7 +3,9 @@
 import fcntl
 import os
 import pty
+import pwd
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
+from dpvae_cli.studies.executors import local
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.loop import train
 from tests.same import assert_same_run
@@ -220,3 +223,51 @@ def test_a_bug_stays_a_traceback(error, monkeypatch):
 
     monkeypatch.setattr("dpvae_cli.recipe.Recipe.load", wrong)
     assert CliRunner().invoke(app, ["train", "vae_moons"]).exception is error
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_closed_streams_write_nowhere(closed, tmp_path):
+    """No file that is opened later takes the number of a closed stream, and gets what it prints."""
+    command = shlex.join([*MODULE, *TRAIN, "--run-dir", str(tmp_path / "run")])
+    done = run("-c", f"{command} {closed}", start=("bash",), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b"" or closed == ">&-"
+    assert b"Traceback" not in done.stderr
+    checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "RANK", "LOCAL_RANK"])
+def test_a_launcher_s_variable_that_is_no_number_is_named(variable, tmp_path):
+    launched = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    launched |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", variable: "abc"}
+    done = run(*TRAIN, cwd=tmp_path, environment=launched)
+    assert done.returncode == 2
+    assert f"{variable} is 'abc'" in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_user_without_a_home_is_told_which_variable_to_set(tmp_path, monkeypatch):
+    for variable in ("HOME", "XDG_CACHE_HOME", "DPVAE_CACHE", "DPVAE_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def nobody(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    done = CliRunner().invoke(app, ["train", "vae_mnist", "--no-download"])
+    assert done.exit_code == 2, done.exception
+    assert "DPVAE_CACHE" in done.stderr
+    done = CliRunner().invoke(app, [*TRAIN, "--run-dir", "run"])
+    assert done.exit_code == 0, (done.stderr, done.exception)
+
+
+def test_a_long_tmpdir_does_not_stop_a_study(tmp_path):
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    code = "from dpvae_cli.studies.executors import local; print(local.METHOD)"
+    method = run(
+        "-c", code, start=(sys.executable,), cwd=tmp_path, environment={"TMPDIR": str(long)}
+    )
+    assert method.stdout.split() == [b"spawn"]
+    assert local.METHOD == "forkserver"

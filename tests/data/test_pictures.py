@@ -182,7 +182,10 @@ def test_what_is_no_picture_says_why(tmp_path, spoil, reason):
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's own remarks on the damage
-@pytest.mark.parametrize("suffix", ["png", "tif", "gif", "bmp", "jpg", "webp"])
+@pytest.mark.parametrize(
+    "suffix",
+    ["png", "tif", "gif", "bmp", "jpg", "webp", "avif", "jp2", "tga", "pcx", "qoi", "dds", "sgi"],
+)
 def test_a_changed_byte_raises_nothing_but_unreadable(tmp_path, suffix):
     path = draw(tmp_path / f"a.{suffix}", 20, 20)
     content, refused = path.read_bytes(), []

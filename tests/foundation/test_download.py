@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
             start = 0
             self.send_response(200)
         rest = server.content[start:]
-        self.send_header("Content-Length", str(len(rest)))
+        self.send_header("Content-Length", server.length or str(len(rest)))
         self.end_headers()
         self.wfile.write(rest[: server.cuts.pop(0)] if server.cuts else rest)
 
@@ -48,6 +48,7 @@ class Handler(BaseHTTPRequestHandler):
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
         found.content, found.cuts, found.asked, found.knows_ranges = CONTENT, [], [], True
+        found.length = None
         thread = threading.Thread(target=found.serve_forever)
         thread.start()
         yield found
@@ -183,3 +184,11 @@ def test_a_folder_that_cannot_be_is_an_oserror(server, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         get(server, tmp_path / "file" / "x")
+
+
+@pytest.mark.parametrize("length", ["abc", "-1", ""])
+def test_a_length_that_is_none_is_passed_over(server, tmp_path, length):
+    server.length = length
+    path = tmp_path / "file"
+    get(server, path)
+    assert path.read_bytes() == CONTENT

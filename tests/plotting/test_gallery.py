@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -74,6 +75,11 @@ def test_figure5_of_tables_draws_histograms_with_the_same_bins(shape, panels, tm
     assert texts[:4] == ["data", *COLUMNS.values()]
     assert ("first 6 of 8 columns" in texts) == (shape == (4, 2))
     assert style.save(figure, tmp_path / "tables.png")[0].stat().st_size > 5_000
+
+
+def test_figure5_takes_the_names_of_columns():
+    named = dataclasses.replace(make_table("a", 2, 1), columns=["height", "$w"])
+    assert [ax.get_title() for ax in figure5([named]).axes] == ["height", r"\$w"]
 
 
 @pytest.mark.parametrize("side", [2, 8, 28, 64])

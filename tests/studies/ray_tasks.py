@@ -28,6 +28,12 @@ def run(cell: Cell, *, device, tell):
     return run_cell(cell, options=Options(), device=device, tell=tell)
 
 
+def hang(cell: Cell, *, device, tell):
+    """Say that the cell has begun, and never end."""
+    tell(Event(cell.name, "started"))
+    time.sleep(1_000)
+
+
 def run_and_die_once(cell: Cell, *, device, tell):
     """Run the cell; be killed once, when there is something to go on from."""
 

@@ -3,7 +3,10 @@
 import json
 import os
 import signal
+import subprocess
 import threading
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from dpvae_cli.studies.cells import silent
 from dpvae_cli.studies.executors import ray as executors_ray
 from dpvae_cli.studies.executors.local import LocalExecutor
 from dpvae_cli.studies.executors.ray import RayExecutor
+from dpvae_cli.studies.executors.ray_cluster import connected
 from dpvae_cli.studies.executors.ray_worker import Setting, unfit
 from tests.studies import ray_tasks, tasks
 from tests.studies.tasks import fake_cells
@@ -233,3 +237,51 @@ def test_what_makes_a_node_unfit(tmp_path, monkeypatch):
         assert error is not None
         with pytest.raises(UsageError, match=said):
             raise error
+
+
+def listening_addresses():
+    """Return the addresses at which Ray's processes and this one listen, as the kernel has them."""
+    sockets = {}
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            target = str(descriptor.readlink())
+            command = Path("/proc", descriptor.parts[2], "cmdline").read_text()
+            if "ray" in command or int(descriptor.parts[2]) == os.getpid():
+                sockets[target] = command
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]
+    ]
+    ours = [row for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+    return {row[1].split(":")[0] for row in ours}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's /proc")
+@pytest.mark.slow
+def test_ray_that_we_start_is_reached_from_this_machine_alone(tmp_path):
+    before = listening_addresses()
+    with connected(None, cpus=1):
+        found = listening_addresses() - before
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    assert found
+    assert found <= loopback
+
+
+@pytest.mark.slow
+def test_a_cluster_that_dies_ends_the_study_and_does_not_hang(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", ROOT)
+    killed = []
+
+    def kill_raylet(event):
+        if event.kind == "started" and not killed:
+            children = subprocess.check_output(["pgrep", "-P", str(os.getpid()), "raylet"])
+            killed.extend(map(int, children.split()))
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
+
+    start = time.monotonic()
+    with pytest.raises(UsageError, match="has not answered for 30 s"):
+        RayExecutor(device="cpu", jobs=1).run(fake_cells(tmp_path, 2), ray_tasks.hang, kill_raylet)
+    assert killed
+    assert time.monotonic() - start < 90

@@ -13,7 +13,7 @@ from PIL import Image
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.studies.pages.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.studies.records import discover, read_run
-from dpvae_cli.studies.report import write_report
+from dpvae_cli.studies.report import html, write_report
 from dpvae_cli.studies.report.content import compose
 from dpvae_cli.studies.report.html import page, plot
 from dpvae_cli.studies.statistics import Better, compare
@@ -299,8 +299,8 @@ def test_text_from_strangers_stays_text_in_the_other_formats(attacked):
 def test_what_is_no_picture_is_not_embedded(tmp_path):
     secret = tmp_path / "samples.png"
     secret.write_text("password: 1234")
-    assert from_file(secret, alt="a") is None
-    assert from_file(tmp_path / "missing.png", alt="a") is None
+    assert from_file(secret, within=tmp_path, alt="a") is None
+    assert from_file(tmp_path / "missing.png", within=tmp_path, alt="a") is None
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     assert from_bytes(svg, alt="a") is None
     bitmap = io.BytesIO()
@@ -318,7 +318,7 @@ def test_large_pictures_are_made_smaller_and_animations_kept(tmp_path):
     assert (found.width, found.height) == (LONGEST_SIDE, LONGEST_SIDE // 4)
     frames = [Image.new("P", (20, 20), i) for i in range(3)]
     frames[0].save(tmp_path / "z.gif", save_all=True, append_images=frames[1:])
-    moving = from_file(tmp_path / "z.gif", alt="a")
+    moving = from_file(tmp_path / "z.gif", within=tmp_path, alt="a")
     assert moving.uri.startswith("data:image/gif;base64,")
     content = base64.b64decode(moving.uri.partition(",")[2])
     assert content == (tmp_path / "z.gif").read_bytes()
@@ -391,3 +391,25 @@ def test_a_report_is_told_what_to_compare_with(tmp_path):
     assert "the prior minus the decoupled one" in texts(tmp_path / "r")[".md"]
     write_report(tmp_path / "s", [*joint, *after], title="T")
     assert "No run has a twin" in texts(tmp_path / "s")[".md"]
+
+
+def test_a_report_of_many_settings_pictures_the_first_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(html, "MOST_PICTURED", 2)
+    runs = [
+        write_run(
+            tmp_path,
+            prior=prior,
+            results=[result("skl", 1.0), leak()],
+            overrides=[f"architecture.hidden=[{width}]"],
+            name=f"{width}-{prior}",
+            recipe_name=f"width_{width}",
+        )
+        for width in (4, 5, 6)
+        for prior in ("standard_normal", "decoupled")
+    ]
+    text = page(content_of(*runs))
+    assert "the first 2 settings; those of the other 1 lie" in text
+    samples = text.partition('<section id="samples">')[2].partition("<section id=")[0]
+    assert "width_5" in samples
+    assert "width_6" not in samples
+    assert "width_6" in text.partition('<section id="samples">')[0]

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import math
 import os
 import resource
 import struct
@@ -272,6 +273,7 @@ TENSORS = {
     "sparse ones": {"model.x": torch.eye(2).to_sparse()},
     "ones without numbers": {"model.x": torch.empty(2, device="meta")},
     "numbers for names": {0: torch.zeros(2)},
+    "a view of one number": {"model.x": torch.zeros(1).expand(2**40)},
 }
 
 
@@ -296,6 +298,46 @@ def test_a_checkpoint_of_a_model_larger_than_memory_is_not_built(trained, monkey
         dpvae.load("bad.pt")
 
 
+@pytest.fixture
+def built_on(monkeypatch):
+    """List the devices that models are built on."""
+    devices = []
+    build = checkpoints.build
+
+    def watched(*args, **kwargs):
+        devices.append(torch.empty(0).device.type)
+        return build(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoints, "build", watched)
+    return devices
+
+
+def test_a_checkpoint_whose_shape_is_not_that_of_its_tensors_takes_no_memory(trained, built_on):
+    content = torch.load(trained / "checkpoint.pt", weights_only=True)
+    meta = json.loads(content["json"]) | {"example_shape": [100_000]}
+    torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "wide.pt")
+    with pytest.raises(CheckpointError, match=r"100000.*the file has"):
+        dpvae.load("wide.pt")
+    assert set(built_on) == {"meta"}
+    dpvae.load(trained / "checkpoint.pt")
+    assert "cpu" in built_on
+
+
+def test_a_prior_file_of_more_dimensions_than_it_stores_takes_no_memory(monkeypatch):
+    mean = torch.randn(40, 2)
+    dpvae.fit_prior(mean, prior="decoupled", fitting=dpvae.Fitting(iterations=1)).save("prior.pt")
+    content = torch.load("prior.pt", weights_only=True)
+    meta = json.loads(content["json"]) | {"latent_dim": 3_000}
+    stored = content["tensors"] | {"unused": torch.zeros(1).expand(10**9)}
+    for tensors, why in (
+        (content["tensors"], "not those of its prior"),
+        (stored, "no dpvae prior"),
+    ):
+        torch.save({"json": json.dumps(meta), "tensors": tensors}, "wide.pt")
+        with pytest.raises(CheckpointError, match=why):
+            dpvae.load_prior("wide.pt")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -306,8 +348,13 @@ def test_a_checkpoint_of_a_model_larger_than_memory_is_not_built(trained, monkey
         {"9" * 5_000 + ".step": torch.tensor(1.0)},
         {"0.exp_avg": torch.zeros(1).expand(10**6, 10**6)},
         {"0.step": torch.zeros(1).expand(10**6, 10**6)},
+        {"0.step": torch.tensor(math.inf)},
+        {"0.exp_avg": torch.full((2,), math.nan)},
     ],
-    ids=["a word", "no moment", "another moment", "minus one", "digits", "a broadcast", "steps"],
+    ids=[
+        *("a word", "no moment", "another moment", "minus one", "digits", "a broadcast", "steps"),
+        *("endless steps", "not a number"),
+    ],
 )
 def test_odd_moments_are_refused(change):
     weight = torch.nn.Parameter(torch.zeros(2))

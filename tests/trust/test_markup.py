@@ -1,6 +1,11 @@
 """Names with markup, script or formulas, from files to the finished report: shown as text."""
 
+import base64
+import io
 import json
+import os
+import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,8 +15,10 @@ import yaml
 from typer.testing import CliRunner
 
 import dpvae_cli as dpvae
+from dpvae_cli.cli import console, preparation, progress
 from dpvae_cli.cli.app import app
 from dpvae_cli.evaluation.diagnosis.record import LowPosterior
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.priors import StandardNormalPrior
 from dpvae_cli.studies import published
@@ -19,7 +26,7 @@ from dpvae_cli.studies.diagnosis.html import About, page
 from dpvae_cli.studies.pages.pictures import Picture
 from tests.evaluation.planted import normal, planted
 from tests.small import SMALL
-from tests.studies.runs import paint, pairs
+from tests.studies.runs import leak, paint, pairs
 from tests.studies.tiny import written
 
 ADDRESS = published.read("table1").source.address
@@ -175,3 +182,121 @@ def test_a_recipe_and_a_study_called_so_go_all_the_way():
     done = invoke("reproduce", f"study {name}.yaml", "--jobs", "1", "--quiet")
     assert done.exit_code == 0, (done.output, done.exception)
     assert name in judged(Path("studies") / f"study {name}" / "report.html")
+
+
+OBEYED = "\x1b[31m\x00\x9b31m\u202e\u2066"
+"""A colour twice, an end of text, and marks that turn text round."""
+
+
+def written_study():
+    """Write a study folder with measured runs and return it."""
+    study = Path("studies") / "mine"
+    pairs(study, VALUES)
+    (study / "study.yaml").write_text("title: mine\nmetrics: [skl, leak]\n", encoding="utf-8")
+    return study
+
+
+def test_no_control_character_of_a_study_reaches_its_report():
+    study = written_study()
+    for run in study.glob("*/metrics.json"):
+        found = json.loads(run.read_text(encoding="utf-8"))
+        for result in found["results"]:
+            result["details"] = {"note": f"told{OBEYED}so", "estimator": OBEYED}
+        run.write_text(json.dumps(found), encoding="utf-8")
+    done = invoke("report", study)
+    assert done.exit_code == 0, (done.output, done.exception)
+    for suffix in ("html", "md", "tex", "csv", "json"):
+        text = (study / f"report.{suffix}").read_text(encoding="utf-8")
+        assert not set(OBEYED.replace("31m", "").replace("[", "")) & set(text), suffix
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_no_control_character_from_outside_reaches_a_terminal(is_terminal, monkeypatch):
+    text = io.StringIO()
+    monkeypatch.setattr(console.sys, "stdout", text)
+    monkeypatch.setattr(console.sys, "stderr", text)
+    monkeypatch.setattr(text, "isatty", lambda: is_terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    console.result(f"result {OBEYED}")
+    console.note(f"note {OBEYED}")
+    console.fail(UsageError(f"error {OBEYED}", hint=f"hint {OBEYED}"))
+    console.table(f"title {OBEYED}", [f"column {OBEYED}"], [[f"cell {OBEYED}"]])
+    lines = preparation.Lines(console.stderr())
+    lines._shown = 0
+    lines.show(f"decoding {OBEYED}", 1, 2)
+    with progress.bar(console.stderr()) as shown:
+        progress.Bar(shown).started(Path(f"run {OBEYED}"), iteration=0, iterations=1)
+    ours = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", text.getvalue())  # the bar moves the cursor
+    assert not set(OBEYED) - set("31m[") & set(ours)
+    said = " ".join(ours.split())  # a title is as wide as its table
+    for word in ("result", "note", "error", "hint", "title", "column", "cell", "decoding", "run"):
+        assert rf"{word} \x1b[31m\x00\x9b31m\u202e\u2066" in said, word
+    assert "\x1b[31m" not in text.getvalue()
+
+
+def test_a_path_that_is_not_utf8_is_printed_as_it_is(monkeypatch):
+    text = io.StringIO()
+    monkeypatch.setattr(console.sys, "stdout", text)
+    console.result(os.fsdecode(b"runs/caf\xe9"))
+    assert os.fsencode(text.getvalue()) == b"runs/caf\xe9\n"
+
+
+def test_a_report_reads_no_file_outside_the_study():
+    secret = "password: 1234"
+    Path("secret.txt").write_text(secret)
+    Path("elsewhere").mkdir()
+    Path("elsewhere/environment.json").write_text(json.dumps({"dpvae": secret}))
+    paint(Path("elsewhere/secret.png"), (7, 9))
+    study = written_study()
+    paint(study / "figures" / "f.png")
+    (study / "figures" / "f.txt").symlink_to(Path("secret.txt").resolve())
+    (study / "figures" / "g.png").symlink_to(Path("elsewhere/secret.png").resolve())
+    first, second, *_ = sorted(run.parent for run in study.glob("*/metrics.json"))
+    (first / "environment.json").unlink()
+    (first / "environment.json").symlink_to(Path("elsewhere/environment.json").resolve())
+    shutil.rmtree(second / "figures", ignore_errors=True)
+    (second / "figures").symlink_to(Path("elsewhere").resolve())
+    done = invoke("report", study)
+    assert done.exit_code == 0, (done.output, done.exception)
+    secret_picture = base64.b64encode(Path("elsewhere/secret.png").read_bytes()).decode()
+    for suffix in ("html", "md", "tex", "csv", "json"):
+        text = (study / f"report.{suffix}").read_text(encoding="utf-8")
+        assert "1234" not in text
+        assert secret_picture not in text
+    assert "environment.json is a link that leads out" in judged(study / "report.html")
+
+
+def test_a_run_folder_may_be_a_link(tmp_path):
+    """Runs lie on scratch disks; the user named them."""
+    pairs(tmp_path / "scratch", VALUES)
+    Path("runs").mkdir()
+    for run in (tmp_path / "scratch").iterdir():
+        Path("runs", run.name).symlink_to(run)
+    done = invoke("report", *sorted(Path("runs").iterdir()))
+    assert done.exit_code == 0, (done.output, done.exception)
+    judged(Path("report/report.html"))
+
+
+def test_odd_numbers_of_a_stranger_end_in_no_traceback():
+    study = written_study()
+    odd = [-1.0, int("9" * 400), 1e308, -0.0, "1e999"]
+    for run, number in zip(sorted(study.glob("*/metrics.json")), odd, strict=False):
+        found = json.loads(run.read_text(encoding="utf-8"))
+        found["results"].append(leak())
+        found["results"][-1]["details"] |= {
+            "standard_errors": [number] * 3,
+            "quantile_standard_errors": [number] * 2,
+        }
+        for result in found["results"]:
+            result |= {"standard_error": number, "samples": number, "seed": number}
+        run.write_text(json.dumps(found), encoding="utf-8")
+    done = invoke("report", study)
+    assert done.exit_code == 0, (done.output, done.exception)
+    judged(study / "report.html")
+
+
+def test_a_folder_whose_name_is_not_utf8_is_reported_on():
+    pairs(Path(os.fsdecode(b"runs/caf\xe9")), VALUES)
+    done = invoke("report", Path(os.fsdecode(b"runs/caf\xe9")))
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "caf" in judged(Path("report/report.html"))

@@ -6,6 +6,7 @@ from typing import Any
 from dpvae_cli.evaluation.diagnosis import Diagnosis
 from dpvae_cli.evaluation.diagnosis.words import about_dimensions, headline, remedy
 from dpvae_cli.foundation.files import write_json, write_text
+from dpvae_cli.foundation.strangers import escape_unprintable
 from dpvae_cli.studies.diagnosis.html import About, page
 
 STEM = "diagnosis"
@@ -42,6 +43,6 @@ def write_diagnosis(found: Diagnosis, about: About, path: Path) -> list[Path]:
         UsageError: the folder cannot be written to.
     """
     beside = path.with_suffix(".json")
-    write_text(path, page(found, about))
+    write_text(path, escape_unprintable(page(found, about)))
     write_json(beside, document(found, about))
     return [path, beside]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +16,16 @@ from dpvae_cli.studies.executors.base import RETRIES, Executor, Schedule, Task
 from dpvae_cli.studies.executors.team import POLL, Team, see_through
 from dpvae_cli.studies.executors.worker import serve, signals_held
 
-METHOD: Any = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+LONGEST_TEMPORARY = 75
+"""Bytes of TMPDIR up to which the sockets in it have names that the system allows (108 bytes)."""
+
+
+def _start_method() -> str:
+    has_room = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TEMPORARY
+    return "forkserver" if has_room and "forkserver" in get_all_start_methods() else "spawn"
+
+
+METHOD: Any = _start_method()
 IMPORTED = ["dpvae_cli.studies.cell"]
 
 

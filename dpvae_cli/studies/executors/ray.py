@@ -26,6 +26,9 @@ from dpvae_cli.studies.executors.ray_worker import Desk, RayWorker, Setting
 from dpvae_cli.studies.executors.slots import check_share, cores
 from dpvae_cli.studies.executors.team import POLL, Team, see_through
 
+PATIENCE = 30.0
+"""Seconds without an answer after which a cluster counts as dead; nodes are replaced sooner."""
+
 
 @final
 class RayExecutor(Executor):
@@ -115,6 +118,7 @@ class _Team(Team):
         self._setting, self._needs, self._task, self._most = setting, needs, task, most
         self._workers: list[_Worker] = []
         self._stopping, self._stillborn = False, 0
+        self._heard = time.monotonic()
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
         self._desk = ray.remote(**options)(Desk).remote()
@@ -149,16 +153,26 @@ class _Team(Team):
         else:
             time.sleep(POLL)
         names = {worker.cell.name for worker in self._workers if worker.cell is not None}
-        for event in self._news():
+        for event in self._news(schedule):
             if event.cell in names:
                 on_event(event)
         for answer in answered:
             self._hear(asked[answer], schedule)
 
-    def _news(self) -> list[Event]:
-        with suppress(RayError):  # the desk's node died, and it begins again elsewhere
-            return list(ray.get(self._desk.collect.remote(self._stopping), timeout=10))
-        return []
+    def _news(self, schedule: Schedule) -> list[Event]:
+        try:
+            news = list(ray.get(self._desk.collect.remote(self._stopping), timeout=PATIENCE / 4))
+        except RayError as error:  # the desk's node died, and it begins again elsewhere
+            if time.monotonic() - self._heard > PATIENCE:
+                schedule.refuse(
+                    UsageError(
+                        f"the Ray cluster has not answered for {PATIENCE:.0f} s: {cause(error)}",
+                        hint="Start it again; the same command then goes on from the checkpoints.",
+                    )
+                )
+            return []
+        self._heard = time.monotonic()
+        return news
 
     def _hear(self, worker: _Worker, schedule: Schedule) -> None:
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO, final
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayError, RayTaskError
 
 from dpvae_cli.foundation.errors import UsageError
@@ -45,9 +46,10 @@ def connected(address: str | None, *, cpus: int) -> Iterator[None]:
 def _connect(address: str | None, cpus: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address in (None, "local"):
-        ray.init(
-            "local", num_cpus=cpus, object_store_memory=MEMORY, include_dashboard=False, **quiet
-        )
+        with _on_loopback():
+            ray.init(
+                "local", num_cpus=cpus, object_store_memory=MEMORY, include_dashboard=False, **quiet
+            )
         return
     try:
         ray.init(address, **quiet)
@@ -57,6 +59,20 @@ def _connect(address: str | None, cpus: int) -> None:
             hint="Start one with `ray start --head`, and the same versions of Ray and Python on "
             "all nodes; addresses that begin with ray:// need pip install 'ray[client]'.",
         ) from error
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let the Ray that we start listen on the loopback interface alone, as it does on a Mac.
+
+    Ray has no option for it: it replaces a loopback address that it is given by the machine's.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager

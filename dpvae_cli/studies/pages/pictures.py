@@ -10,6 +10,7 @@ from typing import final
 from PIL import Image
 
 from dpvae_cli.data.pictures import MAX_PIXELS
+from dpvae_cli.foundation.strangers import is_inside
 
 FORMATS = {"PNG": "image/png", "GIF": "image/gif", "JPEG": "image/jpeg"}
 LONGEST_SIDE = 1_600
@@ -61,17 +62,19 @@ def _smaller(image: Image.Image) -> tuple[str, bytes, tuple[int, int]]:
     return "PNG", written.getvalue(), smaller.size
 
 
-def from_file(path: Path, *, alt: str, caption: str = "") -> Picture | None:
-    """Return the picture in a file, None where there is none."""
+def from_file(path: Path, *, within: Path, alt: str, caption: str = "") -> Picture | None:
+    """Return the picture in a file of the folder `within`, None where there is none."""
     try:
-        is_whole = path.is_file() and path.stat().st_size <= MOST_FILE_BYTES
+        is_whole = (
+            path.is_file() and is_inside(path, within) and path.stat().st_size <= MOST_FILE_BYTES
+        )
         content = path.read_bytes() if is_whole else b""
     except OSError:
         return None
     return from_bytes(content, alt=alt, caption=caption) if content else None
 
 
-def first(paths: Sequence[Path], *, alt: str, caption: str = "") -> Picture | None:
-    """Return the first of these files that is a picture."""
-    found = (from_file(path, alt=alt, caption=caption) for path in paths)
+def first(names: Sequence[str], *, within: Path, alt: str, caption: str = "") -> Picture | None:
+    """Return the first of these files of a folder that is a picture."""
+    found = (from_file(within / name, within=within, alt=alt, caption=caption) for name in names)
     return next((picture for picture in found if picture is not None), None)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpvae_cli.foundation.files import write_text
+from dpvae_cli.foundation.strangers import escape_unprintable
 from dpvae_cli.studies.arrangement import BASELINE
 from dpvae_cli.studies.records import read_run, refuse_nothing_measured
 from dpvae_cli.studies.report import html, plain
@@ -64,5 +65,5 @@ def write_report(
     }
     written = [folder / f"{STEM}{suffix}" for suffix in texts]
     for path, text in zip(written, texts.values(), strict=True):
-        write_text(path, text)
+        write_text(path, escape_unprintable(text))
     return written

@@ -86,7 +86,8 @@ def _of_kind(runs: Runs, title: str, files: Sequence[str], name: str) -> dict[st
     """Return each prior's picture of a kind of samples."""
     pictures = {
         prior: first(
-            [path / file for file in files],
+            files,
+            within=path,
             alt=f"{title} of {name}, {words(prior)} prior.",
             caption=words(prior),
         )
@@ -104,6 +105,7 @@ def _folder_strips(runs: Runs, name: str, folders: Sequence[str]) -> Iterator[St
             pictures = [
                 from_file(
                     path / folder / file,
+                    within=path,
                     alt=f"{title}, {name}, {words(prior)} prior.",
                     caption=words(prior),
                 )

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.foundation.strangers import one_line, read_text
+from dpvae_cli.foundation.strangers import is_inside, one_line, read_text
 from dpvae_cli.recipe import to_yaml
 from dpvae_cli.studies.arrangement import Setting
 from dpvae_cli.studies.departures import Departure, departures
@@ -20,11 +20,20 @@ from dpvae_cli.studies.report.tables import Entry, Table
 from dpvae_cli.studies.statistics import Comparison
 
 FOLDER = Path(__file__).parent
+MOST_PICTURED = 24
+"""Settings that a page has pictures of; each takes about a second and 100 kB."""
 VERSIONS = ("dpvae", "python", "torch", "numpy", "platform", "device", "threads")
 
 
 def page(content: Content) -> str:
-    """Return the whole page."""
+    """Return the whole page; of a study of many settings the first ones are pictured."""
+    pictured = content.settings[:MOST_PICTURED]
+    if left_out := len(content.settings) - len(pictured):
+        note = (
+            f"The page has samples, walks and curves of the first {MOST_PICTURED} settings; those "
+            f"of the other {left_out} lie in their run folders."
+        )
+        content = replace(content, notices=(*content.notices, note))
     return rendered(
         FOLDER / "report.html.j2",
         content=content,
@@ -36,11 +45,11 @@ def page(content: Content) -> str:
         paper=[rows_of(table) for table in tables.paper(content)],
         comparability=tables.comparability(content),
         runs=rows_of(tables.runs(content)),
-        leakage=_leakage(content),
+        leakage=_leakage(content, pictured),
         figures=_study_figures(content.figures),
-        samples=gallery.samples(content.settings),
-        walks=gallery.walks(content.settings),
-        training=_training(content.settings),
+        samples=gallery.samples(pictured),
+        walks=gallery.walks(pictured),
+        training=_training(pictured),
         recipes=[_recipe(setting) for setting in content.settings],
         machines=_machines(content),
         versions=VERSIONS,
@@ -107,23 +116,25 @@ def plot(found: Comparison) -> Plot:
     )
 
 
-def _leakage(content: Content) -> list[Picture]:
+def _leakage(content: Content, settings: Sequence[Setting]) -> list[Picture]:
     if "leak" not in content.metrics:
         return []
-    return curves.leakage(content.settings)
+    return curves.leakage(settings)
 
 
 def _study_figures(paths: Sequence[Path]) -> list[Picture]:
     found = []
     for path in paths:
-        name = one_line(path.stem)
-        caption = _caption(path.with_suffix(".txt")) or name
-        picture = from_file(path, alt=f"Figure {name}. {caption}", caption=caption)
+        name, study = one_line(path.stem), path.parents[1]
+        caption = _caption(path.with_suffix(".txt"), study) or name
+        picture = from_file(path, within=study, alt=f"Figure {name}. {caption}", caption=caption)
         found += [] if picture is None else [picture]
     return found
 
 
-def _caption(path: Path) -> str:
+def _caption(path: Path, study: Path) -> str:
+    if not is_inside(path, study):
+        return ""
     try:
         return one_line(read_text(path, errors="replace"), longest=2_000)
     except (OSError, ValueError):
