@@ -11,7 +11,10 @@ from torch.nn import functional
 
 from dpvae_cli.foundation.shapes import Examples, PerExample
 from dpvae_cli.foundation.spec import Spec
+from dpvae_cli.mathematics.draws import normal_noise, uniform_noise
 from dpvae_cli.mathematics.gaussian import LOG_2PI
+
+LEAST_PROBABILITY = 1e-6
 
 
 class Likelihood(nn.Module, ABC):
@@ -27,6 +30,10 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def mean(self, output: Examples) -> Examples:
         """Return E[x|z]: what is shown as a sample or a reconstruction."""
+
+    @abstractmethod
+    def sample(self, output: Examples, *, generator: torch.Generator | None = None) -> Examples:
+        """Draw x ~ p(x|z), one for each row."""
 
     @abstractmethod
     def bits_per_dimension(self, nll: float, dimensions: int, *, eight_bit: bool) -> float | None:
@@ -65,6 +72,10 @@ class GaussianLikelihood(Likelihood):
         """Return the output itself."""
         return output
 
+    def sample(self, output: Examples, *, generator: torch.Generator | None = None) -> Examples:
+        """Return the output with normal noise of deviation `scale`."""
+        return output + self.scale * normal_noise(*output.shape, like=output, generator=generator)
+
     def bits_per_dimension(self, nll: float, dimensions: int, *, eight_bit: bool) -> float | None:
         """Return (nll / D + log 256) / log 2 for 8-bit data (no dequantisation), else None."""
         return (nll / dimensions + math.log(256)) / math.log(2) if eight_bit else None
@@ -72,20 +83,31 @@ class GaussianLikelihood(Likelihood):
 
 @final
 class BernoulliLikelihood(Likelihood):
-    """Independent Bernoullis whose logits the decoder writes; x must be 0 or 1."""
+    """Independent Bernoullis for x of 0 and 1; the decoder writes logits, or `probabilities`.
 
-    def __init__(self) -> None:
+    Probabilities are kept `LEAST_PROBABILITY` away from 0 and 1, so that none is impossible.
+    """
+
+    def __init__(self, *, probabilities: bool | None = None) -> None:
         super().__init__()
-        self.spec = Bernoulli()
+        self.spec = Bernoulli(probabilities=probabilities)
+        self.probabilities = probabilities
 
     def log_prob(self, x: Examples, output: Examples) -> PerExample:
-        """Return sum over dimensions of log Bernoulli(x; sigmoid(output)), in nats."""
-        loss = functional.binary_cross_entropy_with_logits(output, x, reduction="none")
+        """Return sum over dimensions of log Bernoulli(x; mean(output)), in nats."""
+        logits = torch.logit(output, eps=LEAST_PROBABILITY) if self.probabilities else output
+        loss = functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
         return -loss.flatten(1).sum(dim=1)
 
     def mean(self, output: Examples) -> Examples:
-        """Return the probabilities sigmoid(output)."""
-        return torch.sigmoid(output)
+        """Return the probabilities."""
+        return output if self.probabilities else torch.sigmoid(output)
+
+    def sample(self, output: Examples, *, generator: torch.Generator | None = None) -> Examples:
+        """Return zeros and ones."""
+        mean = self.mean(output)
+        uniform = uniform_noise(*mean.shape, like=mean, generator=generator)
+        return (uniform < mean).to(mean.dtype)
 
     def bits_per_dimension(self, nll: float, dimensions: int, *, eight_bit: bool) -> float | None:
         """Return nll / (D log 2)."""
@@ -133,13 +155,15 @@ class Gaussian(LikelihoodSpec):
 
 @final
 class Bernoulli(LikelihoodSpec):
-    """Bernoulli with logits from the decoder, for data of zeros and ones."""
+    """Bernoulli for data of zeros and ones, with logits from the decoder."""
 
     kind: Literal["bernoulli"] = "bernoulli"
+    probabilities: bool | None = None
+    """A decoder of your own ends with a sigmoid; null: it does not, which is tried out."""
 
     def build(self) -> BernoulliLikelihood:
         """Return the likelihood; it has no parameters."""
-        return BernoulliLikelihood()
+        return BernoulliLikelihood(probabilities=self.probabilities)
 
     def complaint(self, x: Examples) -> str | None:
         """Refuse data other than 0 and 1."""

@@ -5,12 +5,13 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from dpvae_cli.data.units import Units
 from dpvae_cli.foundation.allocation import refuse_networks
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.randomness import seeded
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
-from dpvae_cli.likelihoods import Likelihood, LikelihoodSpec
+from dpvae_cli.likelihoods import BernoulliLikelihood, Likelihood, LikelihoodSpec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.recipe import Recipe
@@ -18,6 +19,8 @@ from dpvae_cli.recipe.sections import of_word
 
 CHECKED = 16
 """Examples of the training data that a model is tried on before it is used with it."""
+FAR = 1e4
+"""Deviation of codes that lie far from all that a decoder was made for."""
 CONTRACT = (
     "An encoder returns a pair (mean, log_variance) of tensors, (batch, latent) each, or a "
     "dpvae.DiagonalGaussian of them; a decoder takes (batch, latent) and returns the parameters "
@@ -42,6 +45,9 @@ class VAE(nn.Module):
         latent_dim: L; needed where the prior is a spec or a word, a prior knows it.
         example_shape: shape of one example; None waits for `check`, which `dpvae.train` and
             `dpvae.evaluate` call.
+
+    `units` tells what the numbers of its examples are in the units of the training data; training
+    and loading set it. Whatever the model takes and returns itself is in numbers as it sees them.
 
     Raises:
         UsageError: a word is unknown, or `latent_dim` is missing or contradicts the prior.
@@ -70,6 +76,7 @@ class VAE(nn.Module):
         self.prior = _prior(prior, latent_dim, encoder, example_shape)
         self.latent_dim = self.prior.latent_dim
         self._example_shape = example_shape
+        self.units = Units()
 
     @property
     def device(self) -> torch.device:
@@ -101,7 +108,7 @@ class VAE(nn.Module):
         Raises:
             UsageError: the prior is of another number of dimensions.
         """
-        return VAE(
+        model = VAE(
             encoder=self.encoder,
             decoder=self.decoder,
             likelihood=self.likelihood,
@@ -109,6 +116,8 @@ class VAE(nn.Module):
             latent_dim=self.latent_dim,
             example_shape=self._example_shape,
         )
+        model.units = self.units
+        return model
 
     def encode(self, x: Examples) -> DiagonalGaussian:
         """Return q(z|x): `mean`, `log_variance`, `log_prob(z)`, `sample()`."""
@@ -126,9 +135,20 @@ class VAE(nn.Module):
         return -self.likelihood.log_prob(x, self.decoder(z))
 
     @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Examples:
-        """Return decoded means of n prior samples: z0 ~ N(0, I), z = g^-1(z0), E[x|z]."""
-        return self.decode(self.prior.sample(n, generator=generator))
+    def sample(
+        self, n: int, *, noise: bool = False, generator: torch.Generator | None = None
+    ) -> Examples:
+        """Return decoded prior samples: z0 ~ N(0, I), z = g^-1(z0), E[x|z] or with `noise` a draw.
+
+        Args:
+            n: how many.
+            noise: draw x ~ p(x|z).
+            generator: of all draws.
+        """
+        z = self.prior.sample(n, generator=generator)
+        if noise:
+            return self.likelihood.sample(self.decoder(z), generator=generator)
+        return self.decode(z)
 
     @torch.no_grad()
     def check(self, x: Examples) -> None:
@@ -155,6 +175,8 @@ class VAE(nn.Module):
             if not isinstance(output, Tensor):
                 raise _broken(f"the decoder returned {_described(output)}, expected a tensor")
             _refuse_misfit("the decoder's output", output, tuple(x.shape), x)
+            if isinstance(self.likelihood, BernoulliLikelihood):
+                _check_bernoulli(self.likelihood, self.decoder, mean, output)
         self._example_shape = shape
 
 
@@ -223,6 +245,36 @@ def _refuse_misfit(what: str, value: Tensor, expected: tuple[int, ...], x: Tenso
             f"{what} has values that are not finite, for a batch with values from "
             f"{float(x.min()):g} to {float(x.max()):g}"
         )
+
+
+def _check_bernoulli(
+    likelihood: BernoulliLikelihood, decoder: nn.Module, z: Tensor, output: Tensor
+) -> None:
+    """Refuse what cannot be a probability, or looks like one where nothing says what it is.
+
+    Logits may all lie in [0, 1] by chance, but hardly those of codes from far away too.
+    """
+    if likelihood.probabilities and not _is_in_unit_interval(output):
+        raise UsageError(
+            f"the decoder's output has values from {float(output.min()):g} to "
+            f"{float(output.max()):g}, and likelihood bernoulli was told of probabilities",
+            hint="Let the decoder end with a sigmoid, or leave out probabilities=True.",
+        )
+    is_unsaid = likelihood.probabilities is None
+    if not (is_unsaid and _is_in_unit_interval(output) and bool(output.any())):
+        return
+    far = FAR * torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
+    if _is_in_unit_interval(decoder(far)):
+        raise UsageError(
+            "the decoder's output always lies in [0, 1], as probabilities do, and likelihood "
+            "bernoulli takes logits: it would apply a second sigmoid",
+            hint="Leave out the decoder's last sigmoid, or say that there is one: likelihood="
+            "dpvae.Bernoulli(probabilities=True); False says that these are logits all the same.",
+        )
+
+
+def _is_in_unit_interval(values: Tensor) -> bool:
+    return bool(((values >= 0) & (values <= 1)).all())
 
 
 def _described(value: object) -> str:

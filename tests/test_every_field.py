@@ -10,7 +10,7 @@ from scipy.io import savemat
 
 from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.evaluation.features import FeatureOptions
-from dpvae_cli.foundation.errors import MissingError
+from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.recipe import Evaluation, Fitting, Recipe, Training, to_yaml
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, specs
@@ -102,6 +102,7 @@ OTHER = {
     ("likelihood", "gaussian", "scale"): "0.5",
     ("likelihood", "gaussian", "learned"): "true",
     ("likelihood", "gaussian", "floor"): "0.01",
+    ("likelihood", "bernoulli", "probabilities"): "true",
     ("prior", "decoupled", "blocks"): "4",
     ("prior", "decoupled", "masks"): "[[1,0],[1,0],[1,0],[0,1],[0,1],[0,1]]",
     ("prior", "decoupled", "hidden"): "8",
@@ -199,6 +200,7 @@ ON_IMAGES = {("evaluation", None, "fid_samples"), ("evaluation", None, "fid_imag
 ON_SPRITES = {("evaluation", None, "factor_samples"), ("evaluation", None, "factor_repeats")}
 NEEDS = {
     ("likelihood", "gaussian", "floor"): ("likelihood.learned=true",),
+    ("likelihood", "bernoulli", "probabilities"): ("architecture=own",),
     ("prior", "decoupled", "base_components"): ("prior.base=mixture",),
     ("fit_prior", "decoupled", "base_components"): ("fit_prior.base=mixture",),
     ("fitting", None, "patience"): ("fitting.iterations=30", "fitting.learning_rate=3"),
@@ -329,8 +331,12 @@ def outcome(recipe, folder):
     except MissingError as error:
         return str(error)
     own = recipe.architecture.kind == "own"
-    mine = own_vae(recipe.architecture.latent_dim, prior=recipe.prior) if own else None
-    model = train(recipe, folder, model=mine, listener=heard)
+    parts = {"prior": recipe.prior, "likelihood": recipe.likelihood}
+    mine = own_vae(recipe.architecture.latent_dim, **parts) if own else None
+    try:
+        model = train(recipe, folder, model=mine, listener=heard)
+    except UsageError as error:
+        return str(error)
     data = recipe.data.load()
     features = FeatureOptions(features=tiny_extractor(folder.parent / "tiny.pt"), trust=True)
     results = evaluate(model, data, ["all"], evaluation=recipe.evaluation, features=features)

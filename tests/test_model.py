@@ -171,3 +171,58 @@ def test_public_names_are_those_of_their_modules():
     for name in ("Bernoulli", "Decoupled", "DiagonalGaussian", "Gaussian", "StandardNormal"):
         assert name in dir(dpvae)
         assert getattr(dpvae, name).__name__ == name
+
+
+def bernoulli_vae(decoder, data_dim=2, **said):
+    return own_vae(2, data_dim, decoder=decoder, likelihood=dpvae.Bernoulli(**said)).eval()
+
+
+@pytest.mark.parametrize("last", [nn.Sigmoid(), nn.Softmax(dim=1), nn.Hardsigmoid()], ids=str)
+@pytest.mark.parametrize("data_dim", [1, 2, 50])
+def test_a_decoder_of_probabilities_is_refused_where_logits_are_taken(last, data_dim):
+    decoder = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, data_dim), last)
+    x = torch.ones(5, data_dim)
+    with pytest.raises(UsageError, match="second sigmoid") as caught:
+        bernoulli_vae(decoder, data_dim).check(x)
+    assert "dpvae.Bernoulli(probabilities=True)" in caught.value.hint
+    for said in (True, False):
+        bernoulli_vae(decoder, data_dim, probabilities=said).check(x)
+    own_vae(2, data_dim, decoder=decoder, likelihood="gaussian").check(x)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.Sigmoid])
+@pytest.mark.parametrize("data_dim", [5, 50])
+def test_fresh_logits_are_not_taken_for_probabilities(data_dim, activation):
+    x = torch.ones(16, data_dim)
+    for seed in range(30):
+        torch.manual_seed(seed)
+        decoder = nn.Sequential(nn.Linear(2, 8), activation(), nn.Linear(8, data_dim))
+        bernoulli_vae(decoder, data_dim).check(x)
+
+
+def test_logits_that_happen_to_lie_in_the_unit_interval_are_logits():
+    first, last = nn.Linear(2, 8), nn.Linear(8, 50)
+    first.weight.data.mul_(1e-3)
+    nn.init.constant_(last.bias, 0.5)
+    decoder = nn.Sequential(first, nn.ReLU(), last)
+    last.weight.data.mul_(0.1)
+    shown = decoder(torch.randn(1_000, 2))
+    assert 0 < shown.min() < shown.max() < 1
+    bernoulli_vae(decoder, 50).check(torch.ones(16, 50))
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    bernoulli_vae(decoder, 50).check(torch.ones(16, 50))
+
+
+def test_logits_are_refused_where_probabilities_were_promised():
+    decoder = nn.Linear(2, 50)
+    with pytest.raises(UsageError, match="was told of probabilities"):
+        bernoulli_vae(decoder, 50, probabilities=True).check(torch.ones(5, 50))
+
+
+def test_samples_with_noise_are_drawn_around_decoded_means():
+    model = own_vae(likelihood=dpvae.Gaussian(scale=0.25)).eval()
+    seed = torch.Generator().manual_seed
+    means = model.sample(5_000, generator=seed(0))
+    noisy = model.sample(5_000, noise=True, generator=seed(0))
+    assert (noisy - means).std().item() == pytest.approx(0.25, rel=0.03)

@@ -112,6 +112,7 @@ def fit_prior(
                 data_root=data_root,
                 download=not no_download,
                 mark_latest=True,
+                warn=console.note,
             )
             path = folder.path
     _print(record)

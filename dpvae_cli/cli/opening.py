@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from dpvae_cli.cli import console
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dpvae_cli.training.opened import Opened
 
 
@@ -22,11 +24,30 @@ def opened(
     from dpvae_cli.training.opened import open_checkpoint
 
     found = open_checkpoint(
-        path, best=best, device=device, data_root=data_root, download=not no_download
+        path,
+        best=best,
+        device=device,
+        data_root=data_root,
+        download=not no_download,
+        warn=console.note,
     )
     if path is None and not quiet:
         console.note(f"Using {found.path} (runs/latest).")
     return found
+
+
+def note_units(found: "Opened") -> None:
+    """Say on stderr where decoded examples are not in the units of the data."""
+    if found.units_note is not None:
+        console.note(found.units_note)
+
+
+def column_names(found: "Opened") -> "dict[str, np.ndarray]":
+    """Return the names of the entries of an example as an .npz holds them, where there are any."""
+    import numpy as np
+
+    columns = found.model.units.columns
+    return {"columns": np.array(columns)} if columns else {}
 
 
 def outputs(out: Path | None, *, default: Path, stem: str) -> tuple[Path, Path]:

@@ -77,6 +77,7 @@ class Format(StrEnum):
     """How samples are written other than as one picture and its arrays."""
 
     png = "png"
+    csv = "csv"
 
 
 class RankBy(StrEnum):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dpvae_cli.cli import console
-from dpvae_cli.cli.opening import opened, outputs
+from dpvae_cli.cli.opening import column_names, note_units, opened, outputs
 from dpvae_cli.cli.options import (
     MOST,
     Best,
@@ -50,21 +50,24 @@ def reconstruct(
 
     A reconstruction is E[x|z] at the mean z of q(z|x).
 
-    Writes the picture and an .npz with x, z and decoded.
+    Writes the picture and an .npz with x, z and decoded; x and decoded are in the data's units.
     """
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import reconstructions
+    from dpvae_cli.sampling.encodings import drawable
     from dpvae_cli.sampling.reconstructions import reconstructed
 
     found = opened(
         checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
     )
+    note_units(found)
     default = found.folder.path / "reconstructions"
     picture, arrays = outputs(out, default=default, stem=split.value)
     record = reconstructed(found.model, found.load_dataset().split(split.value), n)
     if (count := len(record["x"])) < n:
         console.note(f"The {split.value} split has {count} examples: here are all of them.")
-    write_npz(arrays, record)
+    write_npz(arrays, record | column_names(found))
     title = f"{found.label}: {split.value} examples above their reconstructions"
-    reconstructions.save(picture, record["x"], decoded=record["decoded"], title=title)
+    x, decoded = (drawable(found.model, record[name]) for name in ("x", "decoded"))
+    reconstructions.save(picture, x, decoded=decoded, title=title)
     console.result(f"{picture}\n{arrays}")

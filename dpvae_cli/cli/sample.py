@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
-from dpvae_cli.cli.opening import opened, outputs
+from dpvae_cli.cli.opening import column_names, note_units, opened, outputs
 from dpvae_cli.cli.options import (
     MOST,
     Best,
@@ -23,6 +23,7 @@ from dpvae_cli.cli.options import (
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from dpvae_cli.sampling.samples import LatentSamples
     from dpvae_cli.training.opened import Opened
@@ -33,6 +34,7 @@ EXAMPLES = examples(
     "dpvae sample --high-posterior --rank generation -n 100 --out leaks.png",
     "dpvae sample ckpt.pt --posterior --seed 3",
     "dpvae sample -n 10000 --format png --out samples",
+    "dpvae sample -n 1000 --noise --format csv --out rows.csv",
     "dpvae sample prior.pt -n 1000 --out z.npz",
 )
 
@@ -57,6 +59,9 @@ def sample(
     posterior: Annotated[
         bool, typer.Option("--posterior", help="Add the exact log q(z) to plain samples.")
     ] = False,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Draw x ~ p(x|z); without it samples are E[x|z].")
+    ] = False,
     pool: Annotated[
         int | None,
         typer.Option(
@@ -75,7 +80,8 @@ def sample(
         Format | None,
         typer.Option(
             "--format",
-            help="png writes one PNG per sample, 000000.png and so on, into the folder --out.",
+            help="png writes one PNG per sample, 000000.png and so on, into the folder --out; csv "
+            "a table with a row per sample.",
             show_default=False,
         ),
     ] = None,
@@ -89,11 +95,13 @@ def sample(
     """Draw samples from the prior and decode them.
 
     z0 ~ N(0, I), z = g^-1(z0), x = E[x|z]; priors without a z0 draw z itself. Writes a picture and
-    an .npz with z, z0, log p(z), the decoded means, and log q(z) under --low-posterior,
-    --high-posterior or --posterior. With --format png it writes single images. Given a prior file
-    (dpvae fit-prior --codes) it writes z and log p(z), for a decoder of your own.
+    an .npz with z, z0, log p(z), the decoded means, x under --noise, and log q(z) under
+    --low-posterior, --high-posterior or --posterior; what is decoded is in the data's units. With
+    --format png it writes single images, with --format csv a table. Given a prior file (dpvae
+    fit-prior --codes) it writes z and log p(z), for a decoder of your own.
     """
     from dpvae_cli.foundation.errors import OtherFileError, UsageError
+    from dpvae_cli.foundation.randomness import stream
 
     if low_posterior and high_posterior:
         raise UsageError("--low-posterior and --high-posterior exclude each other")
@@ -101,31 +109,40 @@ def sample(
         raise UsageError("--rank is for --high-posterior")
     if pool is not None and not (low_posterior or high_posterior):
         raise UsageError("--pool is for --low-posterior and --high-posterior")
+    if form is None and out is not None and out.suffix == ".csv":
+        form = Format.csv
     if form is not None and posterior:
-        raise UsageError("--posterior adds to the .npz, which --format png does not write")
+        raise UsageError(f"--posterior adds to the .npz, which --format {form} does not write")
     try:
         found = opened(
             checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
         )
     except OtherFileError:
         assert checkpoint is not None
-        if low_posterior or high_posterior or posterior or form is not None:
+        if low_posterior or high_posterior or posterior or noise or form is not None:
             raise
         _sample_codes(checkpoint, n, out=out, seed=seed)
         return
+    note_units(found)
     kind = "low_posterior" if low_posterior else "high_posterior" if high_posterior else "prior"
     pool = found.recipe.evaluation.pool * n if pool is None else pool
     single = found.folder.path / "samples" / kind if out is None else out
-    if form is not None:
+    if form is Format.png:
         _refuse_for_single_images(found, single, n)
+    elif form is Format.csv:
+        single = _table_path(found, single, kind, given=out is not None)
     drawn = _draw(found, kind, n, pool=pool, rank=rank, seed=seed)
-    if form is not None:
-        _write_single_images(found, drawn, single)
+    generator = stream(seed, "sample", kind, "noise") if noise else None
+    if form is Format.png:
+        _write_single_images(found, drawn, single, generator)
+        return
+    if form is Format.csv:
+        _write_table(found, drawn, single, generator)
         return
     if posterior and drawn.log_q is None:
         drawn = drawn.with_log_q(found.encoded.aggregate_posterior())
     picture, arrays = outputs(out, default=found.folder.path / "samples", stem=kind)
-    _write(found, drawn, picture, arrays, kind)
+    _write(found, drawn, picture, arrays, kind, generator)
 
 
 def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> None:
@@ -170,24 +187,67 @@ def _draw(
     )
 
 
-def _write(found: "Opened", drawn: "LatentSamples", picture: Path, arrays: Path, kind: str) -> None:
+def _write(
+    found: "Opened",
+    drawn: "LatentSamples",
+    picture: Path,
+    arrays: Path,
+    kind: str,
+    noise: "torch.Generator | None",
+) -> None:
     """Write the .npz and the picture and print their paths."""
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import picture as pictures
-    from dpvae_cli.sampling.encodings import decode
+    from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
     from dpvae_cli.training.sample_picture import title
 
-    decoded = decode(found.model, drawn.z).numpy()
-    write_npz(arrays, _arrays(drawn) | {"decoded": decoded})
+    examples = {"decoded": decode_to_data_units(found.model, drawn.z)}
+    if noise is not None:
+        examples["x"] = decode_to_data_units(found.model, drawn.z, noise=noise)
+    write_npz(arrays, _arrays(drawn) | examples | column_names(found))
+    shown = drawable(found.model, examples.get("x", examples["decoded"]))
     log_density = drawn.probability.numpy()
     pictures.save(
         picture,
-        decoded,
+        shown,
         log_density=log_density,
         title=title(found.label, len(drawn), kind),
         reference=_reference(found),
+        columns=found.model.units.columns,
     )
     console.result(f"{picture}\n{arrays}")
+
+
+def _table_path(found: "Opened", path: Path, kind: str, *, given: bool) -> Path:
+    """Return the .csv to write; refuse samples that are not rows of a table."""
+    from dpvae_cli.foundation.errors import UsageError
+
+    shape = found.model.example_shape
+    if len(shape) != 1:
+        raise UsageError(
+            f"--format csv: samples of shape {' x '.join(map(str, shape))} are not rows of a table",
+            hint="Leave --format out: the .npz has the samples as numbers.",
+        )
+    if not given:
+        return path.with_suffix(".csv")
+    if path.is_dir() or not path.suffix:
+        return path / f"{kind}.csv"
+    if path.suffix != ".csv":
+        raise UsageError(f"--format csv: --out {path} does not end in .csv")
+    return path
+
+
+def _write_table(
+    found: "Opened", drawn: "LatentSamples", path: Path, noise: "torch.Generator | None"
+) -> None:
+    """Write a row per sample under the names of the columns, and print the path."""
+    from dpvae_cli.data.tables import write_csv
+    from dpvae_cli.sampling.encodings import decode_to_data_units
+
+    rows = decode_to_data_units(found.model, drawn.z, noise=noise)
+    numbered = [f"x{place}" for place in range(1, rows.shape[1] + 1)]
+    write_csv(path, rows, found.model.units.columns or numbered)
+    console.result(str(path))
 
 
 def _refuse_for_single_images(found: "Opened", folder: Path, n: int) -> None:
@@ -215,27 +275,29 @@ def _refuse_for_single_images(found: "Opened", folder: Path, n: int) -> None:
         )
 
 
-def _write_single_images(found: "Opened", drawn: "LatentSamples", folder: Path) -> None:
+def _write_single_images(
+    found: "Opened", drawn: "LatentSamples", folder: Path, noise: "torch.Generator | None"
+) -> None:
     """Write one PNG per sample, decoding some at a time, and print the folder."""
     from dpvae_cli.plotting.samples import save_each
-    from dpvae_cli.sampling.encodings import MOST, decode
+    from dpvae_cli.sampling.encodings import MOST, decode_to_data_units, drawable
 
     for start in range(0, len(drawn), MOST):
-        part = decode(found.model, drawn.z[start : start + MOST])
-        save_each(part.numpy(), folder, start=start)
+        part = decode_to_data_units(found.model, drawn.z[start : start + MOST], noise=noise)
+        save_each(drawable(found.model, part), folder, start=start)
     console.result(str(folder))
 
 
 def _reference(found: "Opened") -> "np.ndarray | None":
     """Return data to show behind points and tables; without the data there is none."""
-    from dpvae_cli.foundation.errors import MissingError
+    from dpvae_cli.foundation.errors import MissingError, UsageError
     from dpvae_cli.training.sample_picture import reference
 
     if len(found.model.example_shape) != 1:
         return None
     try:
         return reference(found.load_dataset())
-    except MissingError:
+    except (MissingError, UsageError):
         return None
 
 

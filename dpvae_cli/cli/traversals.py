@@ -201,7 +201,9 @@ def _said(asked: Asked, walk: "Walk") -> dict[str, Any]:
 
 def _draw_walks(asked: Asked, found: "Opened", record: "Arrays", picture: Path) -> list[Path]:
     from dpvae_cli.plotting import animation, style, traversal
+    from dpvae_cli.sampling.encodings import drawable
 
+    record = record | {"walk_decoded": drawable(found.model, record["walk_decoded"])}
     paths = style.save(traversal.figure(record, found.label), picture)
     if asked.gif:
         paths.append(animation.save(picture.with_suffix(".gif"), record, found.label))
@@ -224,5 +226,7 @@ def _grid(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]]
 
 def _draw_grid(found: "Opened", record: "Arrays", picture: Path) -> list[Path]:
     from dpvae_cli.plotting import plane, style
+    from dpvae_cli.sampling.encodings import drawable
 
+    record = record | {"plane_decoded": drawable(found.model, record["plane_decoded"])}
     return style.save(plane.figure(record, found.label), picture)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dpvae_cli.cli import console
-from dpvae_cli.cli.opening import opened
+from dpvae_cli.cli.opening import note_units, opened
 from dpvae_cli.cli.options import (
     MOST,
     Best,
@@ -140,4 +140,5 @@ def traverse(
     found = opened(
         checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
     )
+    note_units(found)
     carry_out(asked, found, out)

@@ -1,15 +1,16 @@
-"""The user's own arrays: one .npy, or an .npz with one array or one per split."""
+"""The user's own arrays: a .npy, an .npz with one array or one per split, or a .csv."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar, final
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeVar, final
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from dpvae_cli.data import tables
 from dpvae_cli.data.base import (
     CHUNK,
     SPLITS,
@@ -27,12 +28,16 @@ from dpvae_cli.data.base import (
 from dpvae_cli.data.locations import data_root, not_found
 from dpvae_cli.data.pictures import no_picture
 from dpvae_cli.data.split_names import likely_key
+from dpvae_cli.data.units import Standardization
 from dpvae_cli.foundation.array_files import OBJECTS, Header, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.shapes import Stored
 from dpvae_cli.foundation.strangers import expanded, is_there
 
 R = TypeVar("R")
+COLUMNS = "columns"
+"""The array of an .npz that names the entries of an example."""
+STANDARDIZED = "values are standardized, so nats and distances are of these"
 Scale = Literal["unit", "standardize", "none"]
 HALF = 128
 """8-bit images have values from here on; smaller ones alone are numbers of their own perhaps."""
@@ -48,7 +53,9 @@ class Arrays(DataSpec):
 
     An .npz holds either `x` (or its only array) and is cut into splits, or `train` with
     `validation` and `test`; one of these that is missing is dealt from `train`. `labels`, or
-    `train_labels` and so on, may stand beside them; `factors` names a second file.
+    `train_labels` and so on, may stand beside them, and `columns`, the names of the entries of a
+    row; `factors` names a second file. A .csv holds numbers alone; its first line may name the
+    columns.
     """
 
     may_have_labels: ClassVar[bool] = True
@@ -56,7 +63,7 @@ class Arrays(DataSpec):
 
     kind: Literal["arrays"] = "arrays"
     path: str
-    """The .npy or .npz file, as given or under the data root."""
+    """The .npy, .npz or .csv file, as given or under the data root."""
     scale: Scale | None = None
     """`unit`: 8-bit to [0, 1]; `standardize`: training mean 0, deviation 1; null: by type."""
     validation: Fraction = 0.1
@@ -98,9 +105,9 @@ class Arrays(DataSpec):
             values[split] = arrays[name][rows]
             labels[split] = _labels(arrays.get(_labels_key(name)), rows)
             factors[split] = _integers(arrays.get(_factors_key(name)), rows)
-        stored, is_eight_bit, remark = _scaled(layout.path, values, self.scale)
+        scaled = _scaled(layout.path, values, self.scale)
         train, validation, test = (
-            binarized(Split(stored[n], labels[n], factors=factors[n]), self.binarize, n)
+            binarized(Split(scaled.stored[n], labels[n], factors=factors[n]), self.binarize, n)
             for n in SPLITS
         )
         return Dataset(
@@ -108,9 +115,12 @@ class Arrays(DataSpec):
             train=train,
             validation=validation,
             test=test,
-            eight_bit=is_eight_bit and self.binarize is None,
+            eight_bit=scaled.is_eight_bit and self.binarize is None,
+            note=None if scaled.standardization is None else STANDARDIZED,
             factors=_named_factors(train),
-            remarks=(*layout.remarks, *([] if remark is None else [remark])),
+            remarks=(*layout.remarks, *([] if scaled.remark is None else [scaled.remark])),
+            columns=tuple(map(str, arrays.get(COLUMNS, ()))),
+            standardization=scaled.standardization,
         )
 
     def picture(self, path: Path) -> Split:
@@ -119,7 +129,7 @@ class Arrays(DataSpec):
 
     def _layout(self, root: Path | None) -> "Layout":
         path = _find(self.path, root, "path")
-        return _layout(path, _readable(path, read_headers))
+        return _layout(path, _readable(path, read_any_headers))
 
     def _rows(self, counts: Mapping[str, int]) -> dict[SplitName, tuple[str, np.ndarray | None]]:
         """Return each split's array and its rows there, None for all of them.
@@ -146,7 +156,7 @@ class Layout:
 
     Args:
         path: the file.
-        names: the array's name by key: `x`, or `train` and other splits, and labels.
+        names: the array's name by key: `x`, or `train` and other splits, labels, and `columns`.
         counts: rows of the arrays of examples by key.
         example_shape: the shape of a row.
         remarks: what is said of arrays that are not read.
@@ -160,7 +170,7 @@ class Layout:
 
     def read(self) -> dict[str, np.ndarray]:
         """Return the arrays by key."""
-        arrays = _readable(self.path, lambda path: read_arrays(path, self.names.values()))
+        arrays = _readable(self.path, lambda path: read_any_arrays(path, self.names.values()))
         return {key: arrays[name] for key, name in self.names.items()}
 
 
@@ -184,7 +194,9 @@ def _layout(path: Path, headers: Mapping[str, Header]) -> Layout:
     for name, count in labels.items():
         if name in headers:
             _check_labels(name, headers[name], count)
-    names = examples | {name: name for name in labels if name in headers}
+    if COLUMNS in headers:
+        _check_columns(path, headers[COLUMNS], next(iter(shapes.values()))[1:])
+    names = examples | {name: name for name in (*labels, COLUMNS) if name in headers}
     unused = [name for name in headers if name not in names.values()]
     return Layout(
         path, names, counts, next(iter(shapes.values()))[1:], _unused(path, unused, names)
@@ -193,6 +205,7 @@ def _layout(path: Path, headers: Mapping[str, Header]) -> Layout:
 
 def _examples(path: Path, headers: Mapping[str, Header]) -> dict[str, str]:
     """Return the names of the arrays of examples by key: `x`, or `train` and other splits."""
+    headers = {name: header for name, header in headers.items() if name != COLUMNS}
     splits = [name for name in SPLITS if name in headers]
     if "train" in splits and ("x" not in headers or len(splits) == len(SPLITS)):
         return {name: name for name in splits}
@@ -250,6 +263,21 @@ def _factors_key(key: str) -> str:
     return "factors" if key == "x" else f"{key}_factors"
 
 
+def read_any_headers(path: Path) -> dict[str, Header]:
+    """Return the headers of the arrays of a .npy, an .npz or a .csv by name."""
+    if path.suffix.lower() != tables.SUFFIX:
+        return read_headers(path)
+    return {name: Header(a.shape, a.dtype) for name, a in tables.read_csv(path).items()}
+
+
+def read_any_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return some of the arrays that `read_any_headers` names."""
+    if path.suffix.lower() != tables.SUFFIX:
+        return read_arrays(path, names)
+    arrays = tables.read_csv(path)
+    return {name: arrays[name] for name in names}
+
+
 def _readable(path: Path, read: Callable[[Path], R]) -> R:
     """Return what `read` finds in the file.
 
@@ -263,11 +291,15 @@ def _readable(path: Path, read: Callable[[Path], R]) -> R:
 
 
 def _unreadable(path: Path, problem: str) -> MissingError:
-    converted = f': numpy.save("x.npy", numpy.genfromtxt("{path}", delimiter=",", skip_header=1))'
+    if path.suffix.lower() == tables.SUFFIX:
+        return MissingError(
+            f"{path} cannot be read as .csv: {problem}",
+            hint="Give numbers alone, separated by commas; the first line may name the columns.",
+        )
+    renamed = " A CSV is read where its name ends in .csv." if "CSV" in problem else ""
     return MissingError(
         f"{path} cannot be read as .npy or .npz: {problem}",
-        hint="Save plain numeric arrays with numpy.save or numpy.savez"
-        + (converted if "CSV" in problem else "."),
+        hint=f"Save plain numeric arrays with numpy.save or numpy.savez.{renamed}",
     )
 
 
@@ -285,6 +317,14 @@ def _check_examples(what: str, header: Header) -> None:
         raise UsageError(
             f"{what} has shape {shape} and type {dtype}; "
             "examples are numbers, one a row, at least 3 rows"
+        )
+
+
+def _check_columns(path: Path, header: Header, shape: tuple[int, ...]) -> None:
+    if header.dtype.kind != "U" or header.shape != shape:
+        raise UsageError(
+            f"{path}: {COLUMNS} has shape {header.shape} and type {header.dtype}; "
+            f"a text for each entry of an example of shape {shape} is expected"
         )
 
 
@@ -316,8 +356,8 @@ def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
     Raises:
         UsageError: they are no integers, or not a row an example.
     """
-    name = next(iter(_readable(path, read_headers)))
-    found = _readable(path, lambda file: read_arrays(file, [name]))[name]
+    name = next(iter(_readable(path, read_any_headers)))
+    found = _readable(path, lambda file: read_any_arrays(file, [name]))[name]
     count = sum(counts.values())
     if not _is_whole(found) or found.ndim != 2 or len(found) != count or not found.size:
         raise UsageError(
@@ -353,10 +393,17 @@ def _named_factors(split: Split) -> tuple[Factor, ...]:
     return tuple(Factor(f"factor {column}", is_ordered=False) for column in range(columns))
 
 
-def _scaled(
-    path: Path, values: Mapping[SplitName, np.ndarray], scale: Scale | None
-) -> tuple[dict[SplitName, Stored], bool, str | None]:
-    """Apply `data.scale`: return what is stored, whether it is 8-bit images, and a remark.
+class Scaled(NamedTuple):
+    """What is stored, whether it is 8-bit images, a remark, and what `standardize` did."""
+
+    stored: dict[SplitName, Stored]
+    is_eight_bit: bool = False
+    remark: str | None = None
+    standardization: Standardization | None = None
+
+
+def _scaled(path: Path, values: Mapping[SplitName, np.ndarray], scale: Scale | None) -> Scaled:
+    """Apply `data.scale`.
 
     Zeros and ones in 8 bits or booleans stay zeros and ones; they are stored as 0 and 255.
 
@@ -377,7 +424,7 @@ def _scaled(
     is_binary = types == {"bool"} or (has_bytes and highest <= 1 and scale is None)
     if is_binary and scale in (None, "unit"):
         stored = {n: _tensor(a.astype(np.uint8) * np.uint8(255)) for n, a in values.items()}
-        return stored, False, None
+        return Scaled(stored)
     if has_bytes and scale is None and highest < HALF:
         raise UsageError(
             f"{path} has 8-bit values from {lowest} to {highest}: are they images of 256 levels, "
@@ -392,15 +439,17 @@ def _scaled(
                 f"{path} has {train.dtype} from {lowest:g} to {highest:g}",
                 hint="Use data.scale=standardize or data.scale=none.",
             )
-        return {n: _tensor(a.astype(np.uint8, copy=False)) for n, a in values.items()}, True, None
+        stored = {n: _tensor(a.astype(np.uint8, copy=False)) for n, a in values.items()}
+        return Scaled(stored, is_eight_bit=True)
     if scale == "standardize":
         mean, deviation = moments(train)
-        return {n: standardized(a, mean, deviation) for n, a in values.items()}, False, None
-    return (
-        {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()},
-        False,
-        _lost(train),
-    )
+        stored = {n: standardized(a, mean, deviation) for n, a in values.items()}
+        constants = Standardization(
+            *(torch.from_numpy(part.astype(np.float64)) for part in (mean, deviation))
+        )
+        return Scaled(stored, standardization=constants)
+    stored = {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()}
+    return Scaled(stored, remark=_lost(train))
 
 
 def moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, final
 
@@ -12,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from dpvae_cli.data.units import Standardization, Units
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, FactorValues, Indices, PerExample, Stored
@@ -23,6 +25,8 @@ Binarize = Literal["threshold", "static", "dynamic"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 BINARIZATION_SEED = 0
 CHUNK = 1_000
+DIGESTED = 2**28
+"""Bytes of examples that a digest reads at most, about."""
 
 
 @final
@@ -64,6 +68,17 @@ class Split:
             return self.examples(index[rows])
         return torch.bernoulli(_as_float(self.redrawn_from[index]), generator=generator)[rows]
 
+    def digest(self) -> str:
+        """Return a digest of examples, labels and factors; of many, evenly spaced ones are read."""
+        every = 1 + self.stored.nbytes // DIGESTED
+        digest = hashlib.sha256(repr(tuple(self.stored.shape)).encode())
+        for tensor in (self.stored[::every], self.labels, self.factors):
+            if tensor is not None:
+                values = tensor.contiguous().cpu().numpy()
+                digest.update(repr((values.shape, values.dtype.str)).encode())
+                digest.update(values.data)
+        return digest.hexdigest()
+
     def part(self, rows: Indices | slice) -> "Split":
         """Return some of the examples, as they are here."""
         labels = None if self.labels is None else self.labels[rows]
@@ -91,8 +106,10 @@ class Dataset:
     `eight_bit` tells that values are 8-bit intensities in [0, 1] (bits per dimension make sense);
     `distance_to_manifold` is there where the noiseless data manifold is known; `note` names a
     subset or any other reason why numbers do not compare with published ones, or says that they do;
-    `factors` names the columns of its splits' factors; `remarks` are said when training starts:
-    how splits were found, what was left out.
+    `factors` names the columns of its splits' factors, `columns` the entries of an example;
+    `remarks` are said when training starts: how splits were found, what was left out;
+    `standardization` is what was done to the values, where anything was; `is_changed` tells that
+    a model is used with other data than it was trained on.
     """
 
     name: str
@@ -104,11 +121,28 @@ class Dataset:
     note: str | None = None
     factors: tuple[Factor, ...] = ()
     remarks: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    standardization: Standardization | None = None
+    is_changed: bool = False
 
     @property
     def contents(self) -> "Contents":
         """Return the sizes of the splits, and the remarks."""
         return Contents({name: len(self.split(name)) for name in SPLITS}, self.remarks)
+
+    @cached_property
+    def units(self) -> Units:
+        """Return the units of the training data."""
+        return Units(self.standardization, self._value_range(), self.columns)
+
+    def _value_range(self) -> tuple[float, float]:
+        stored = self.train.stored
+        if stored.dtype == torch.uint8:
+            return 0.0, 1.0
+        ends = torch.stack([stored.amin(dim=0), stored.amax(dim=0)])
+        if self.standardization is not None:
+            ends = self.standardization.inverse_transform(ends)
+        return float(ends.min()), float(ends.max())
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -118,6 +152,16 @@ class Dataset:
     def split(self, name: SplitName) -> Split:
         """Return the split of that name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+    def digest(self, name: SplitName) -> str:
+        """Return a digest of a split in the data's own units.
+
+        Standardized values alone do not change where all are shifted or scaled.
+        """
+        digest = hashlib.sha256(self.split(name).digest().encode())
+        for constants in self.standardization or ():
+            digest.update(constants.numpy().tobytes())
+        return digest.hexdigest()[:32]
 
     def fingerprint(self) -> str:
         """Return a digest of the training examples: what cached encodings belong to."""

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -35,6 +35,11 @@ MAX_PIXELS = 89_478_485
 """A picture with more pixels is taken for a decompression bomb (Pillow warns from here on)."""
 LISTED = 8
 """So many kinds of files that are no pictures are named."""
+OUTPUTS = (
+    *(("recipe.yaml", "checkpoint.pt"), ("recipe.yaml", "environment.json")),
+    ("study.yaml", "figures"),
+)
+"""What lies together in a run folder, or in that of a study."""
 MODES = {"rgb": "RGB", "grey": "L"}
 
 
@@ -81,14 +86,27 @@ class CropError(UsageError):
 @final
 @dataclass(frozen=True)
 class FolderContents:
-    """The pictures of a folder, by sorted names relative to it, and the endings of other files."""
+    """The pictures of a folder, by sorted names relative to it, and the endings of other files.
+
+    `outputs` are folders of runs and studies in it, whose pictures are not data.
+    """
 
     names: list[str]
     others: Mapping[str, int]
+    outputs: Sequence[str] = ()
 
     @property
     def remark(self) -> str | None:
-        """Return how many files are left out, and of which endings."""
+        """Return what is left out: how many files of which endings, and folders of runs."""
+        return "; ".join(filter(None, (self._others_remark(), self._outputs_remark()))) or None
+
+    def _outputs_remark(self) -> str | None:
+        if not self.outputs:
+            return None
+        more = f" and {len(self.outputs) - LISTED:,} more" if len(self.outputs) > LISTED else ""
+        return f"folders of dpvae left out: {', '.join(self.outputs[:LISTED])}{more}"
+
+    def _others_remark(self) -> str | None:
         if not self.others:
             return None
         ranked = sorted(self.others.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -120,15 +138,15 @@ def suffixes() -> frozenset[str]:
 def find_pictures(folder: Path) -> FolderContents:
     """Find the files in a folder that end like pictures, and count the others by their endings.
 
-    Subfolders are searched; links to folders are followed, each folder once. Names that begin with
-    a dot are neither.
+    Subfolders are searched, but for run folders and studies of dpvae, whose pictures are samples;
+    links to folders are followed, each folder once. Names that begin with a dot are neither.
 
     Raises:
         MissingError: there are no pictures, or a folder cannot be listed.
     """
-    names, others = [], Counter[str]()
+    names, others, outputs = [], Counter[str](), list[Path]()
     try:
-        for path in _walk(folder, set()):
+        for path in _walk(folder, set(), outputs):
             if path.suffix.lower() in suffixes():
                 names.append(path.relative_to(folder).as_posix())
             elif path.is_file():
@@ -137,7 +155,8 @@ def find_pictures(folder: Path) -> FolderContents:
         raise MissingError(
             f"{error.filename or folder} cannot be listed: {error.strerror or error}"
         ) from error
-    contents = FolderContents(sorted(names), others)
+    left_out = [path.relative_to(folder).as_posix() for path in outputs]
+    contents = FolderContents(sorted(names), others, left_out)
     if not names:
         remark = "" if contents.remark is None else f"; {contents.remark}"
         raise MissingError(
@@ -147,8 +166,8 @@ def find_pictures(folder: Path) -> FolderContents:
     return contents
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Yield all files."""
+def _walk(folder: Path, seen: set[tuple[int, int]], outputs: list[Path]) -> Iterator[Path]:
+    """Yield all files, but those in subfolders that are `outputs` of dpvae."""
     status = folder.stat()
     if (status.st_dev, status.st_ino) in seen:  # a link back to where we are
         return
@@ -159,10 +178,12 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         if entry.name.startswith("."):
             continue
         path = Path(entry.path)
-        if path.is_dir():
-            yield from _walk(path, seen)
-        else:
+        if not path.is_dir():
             yield path
+        elif any(all((path / name).exists() for name in marks) for marks in OUTPUTS):
+            outputs.append(path)
+        else:
+            yield from _walk(path, seen, outputs)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics, feature_statistics
 from dpvae_cli.evaluation.features import Metric, are_images
+from dpvae_cli.evaluation.reference import check_pixels, unit_interval
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import Result
@@ -91,6 +92,7 @@ def _prepare(subject: Subject, metric: Metric) -> None:
             f"{metric} compares grey or RGB images; examples of this model have shape {shape}",
             hint="Images are (1, height, width) or (3, height, width).",
         )
+    check_pixels(subject.units)
     known = subject.extractor.dimensions
     _refuse_others(subject, subject.reference.dimensions if known is None else known)
 
@@ -119,7 +121,7 @@ def _extracted(subject: Subject, metric: Metric, z: Codes) -> FeatureStatistics:
     """Decode codes and extract their features, batch by batch."""
     found = feature_statistics(
         subject.extractor,
-        lambda codes: decode(subject.model, codes),
+        lambda codes: unit_interval(subject.units, decode(subject.model, codes)),
         z,
         lambda done: subject.progress(f"{metric}: samples", done, len(z)),
         group=subject.group,

@@ -9,6 +9,7 @@ import torch
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.data.locations import cache_root
+from dpvae_cli.data.units import Units
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics, feature_statistics
 from dpvae_cli.evaluation.features import Extractor
 from dpvae_cli.foundation.array_files import read_npz
@@ -36,7 +37,7 @@ def of_training_images(
     A part is drawn at random once and for all, without augmentation.
 
     Raises:
-        DpvaeError: the training data are no images with values in [0, 1].
+        DpvaeError: nothing says which values of the training data are black and white.
     """
     count = len(dataset.train) if count is None else min(count, len(dataset.train))
     path = cache_file(dataset, extractor, count)
@@ -44,6 +45,7 @@ def of_training_images(
     is_there = group.agree(cached is not None)
     if cached is not None and is_there:
         return cached
+    check_pixels(dataset.units)
     order = torch.randperm(len(dataset.train), generator=stream(0, "reference images"))[:count]
     found = feature_statistics(
         extractor,
@@ -65,15 +67,27 @@ def cache_file(dataset: Dataset, extractor: Extractor, count: int) -> Path:
 
 
 def _images(dataset: Dataset, index: Indices) -> Examples:
-    images = dataset.train.examples(index)
-    low, high = float(images.min()), float(images.max())
-    if low < 0 or high > 1:
+    return unit_interval(dataset.units, dataset.train.examples(index))
+
+
+def check_pixels(units: Units) -> None:
+    """Refuse data whose values do not say what is black and what is white.
+
+    Raises:
+        DpvaeError: they do not.
+    """
+    if not units.is_of_pictures:
+        low, high = units.pixel_range
         raise DpvaeError(
-            f"data {dataset.name} has values from {low:g} to {high:g}: "
-            "features are of images in [0, 1]",
+            f"the training data has values from {low:g} to {high:g}: features are of images in "
+            "[0, 1], [-0.5, 0.5], [-1, 1] or [0, 255]",
             hint="Give 8-bit images (uint8), or scale them to [0, 1].",
         )
-    return images
+
+
+def unit_interval(units: Units, images: Examples) -> Examples:
+    """Return images as a model sees them with black as 0 and white as 1."""
+    return units.to_unit_interval(units.inverse_transform(images))
 
 
 def _cached(path: Path) -> FeatureStatistics | None:

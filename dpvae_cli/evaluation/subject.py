@@ -8,6 +8,7 @@ from typing import final
 import torch
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.data.units import Units
 from dpvae_cli.evaluation import features, reference
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics
 from dpvae_cli.evaluation.features import Extractor, FeatureOptions
@@ -57,6 +58,12 @@ class Subject:
         return self.load_dataset()
 
     @property
+    def units(self) -> Units:
+        """Return the units of the data the model was trained on; the model may not know them."""
+        known = self.model.units
+        return self.dataset.units if known.value_range is None else known
+
+    @property
     def aggregate(self) -> AggregatePosterior:
         """Return q(z) over all encoded training examples."""
         return self.encoded.aggregate_posterior()
@@ -65,7 +72,8 @@ class Subject:
     def data_note(self) -> str | None:
         """Return why results do not compare with published ones: of training data and this data."""
         read = self.dataset.note if "dataset" in self.__dict__ else None
-        return "; ".join(dict.fromkeys(filter(None, (self.training_note, read)))) or None
+        notes = [part for note in (self.training_note, read) if note for part in note.split("; ")]
+        return "; ".join(dict.fromkeys(notes)) or None
 
     @property
     def extractor(self) -> Extractor:

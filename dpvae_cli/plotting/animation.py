@@ -159,7 +159,7 @@ def _points(ax: Axes, record: Record) -> Update:
     for walk, points in enumerate(record["walk_decoded"]):
         ax.plot(*points.T, color=walks.colour(record, walk), linewidth=1, alpha=0.6)
     ax.set(title="decoded", xlabel="$x_1$", ylabel="$x_2$")
-    panels.square_limits(ax, *panels.bounds(record["walk_decoded"].reshape(-1, 2)))
+    panels.data_limits(ax, *panels.bounds(record["walk_decoded"].reshape(-1, 2)))
     panels.few_ticks([ax])
     return _dots(ax, record, record["walk_decoded"])
 

@@ -104,7 +104,7 @@ def _planes(galleries: Sequence[Gallery]) -> Figure:
         for ax, key in zip(row, COLUMNS, strict=True):
             panels.cloud(ax, gallery.arrays["data"], colour=tables.DATA)
             panels.dots(ax, gallery.arrays[key], colour=COLOURS[key], size=3.0)
-            ax.set(xlim=window[:2], ylim=window[2:], aspect="equal")
+            ax.set(xlim=window[:2], ylim=window[2:], aspect=panels.aspect(*window))
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)

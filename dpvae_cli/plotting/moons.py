@@ -72,7 +72,8 @@ def figure1(portraits: Sequence[Portrait]) -> Figure:
     """
     rows = len(require(portraits))
     window = data_limits(portraits)
-    wide = (window[1] - window[0]) / (window[3] - window[2])
+    is_equal = panels.aspect(*window) == "equal"
+    wide = (window[1] - window[0]) / (window[3] - window[2]) if is_equal else 1.0
     panel = (style.DOUBLE_COLUMN - 1.7) / (2 * wide + 2)
     height = rows * (panel + 0.1) + 1.25
     figure = style.new_figure(style.DOUBLE_COLUMN, height, compressed=True)
@@ -131,6 +132,8 @@ def data_limits(portraits: Sequence[Portrait]) -> tuple[float, ...]:
     samples = [portrait.arrays["samples"] for portrait in portraits]
     whole, trimmed = panels.bounds(*clouds), panels.bounds(*samples, trim=0.3)
     left, right, bottom, top = panels.around(whole, trimmed)
+    if panels.aspect(left, right, bottom, top) == "auto":
+        return left, right, bottom, top
     room = max(0.0, 0.7 * (right - left) - (top - bottom)) / 2
     return left, right, bottom - room, top + room
 
@@ -143,8 +146,8 @@ def density_norm(portraits: Sequence[Portrait]) -> Normalize:
 
 
 def show_data(ax: Axes, limits: tuple[float, ...]) -> None:
-    """Show this window of the data space, undistorted."""
-    ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
+    """Show this window of the data space, undistorted where that can be."""
+    ax.set(xlim=limits[:2], ylim=limits[2:], aspect=panels.aspect(*limits))
 
 
 def draw_samples(ax: Axes, portrait: Portrait, *, norm: Normalize) -> PathCollection:

@@ -1,7 +1,7 @@
 """Pieces that several figures draw: density maps, point clouds, marked samples, image strips."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -13,6 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from dpvae_cli.plotting import style
 
+COMMENSURATE = 8.0
+"""Axes of the data whose ranges differ by more than this factor are of different units."""
 DEPTH = 12.0
 """Nats below its peak at which a density map ends; deeper is as good as empty."""
 
@@ -63,6 +65,20 @@ def square_limits(ax: Axes, left: float, right: float, bottom: float, top: float
     half = max(right - left, top - bottom) / 2
     x, y = (left + right) / 2, (bottom + top) / 2
     ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal")
+
+
+def aspect(left: float, right: float, bottom: float, top: float) -> Literal["equal", "auto"]:
+    """Return whether one unit of both axes is equally long: not where they are of other sizes."""
+    wide, tall = right - left, top - bottom
+    return "equal" if max(wide, tall) <= COMMENSURATE * min(wide, tall) else "auto"
+
+
+def data_limits(ax: Axes, left: float, right: float, bottom: float, top: float) -> None:
+    """Show this rectangle of the data space in a square panel, undistorted where that can be."""
+    if aspect(left, right, bottom, top) == "equal":
+        square_limits(ax, left, right, bottom, top)
+    else:
+        ax.set(xlim=(left, right), ylim=(bottom, top), aspect="auto", box_aspect=1)
 
 
 def widen(ax: Axes, *clouds: np.ndarray) -> None:

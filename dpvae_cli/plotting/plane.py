@@ -37,7 +37,7 @@ def _decoded(ax: Axes, record: Record, index: int) -> None:
         _tiles(ax, record, index)
     elif decoded.shape[2:] == (2,):
         _curves(ax, record["net_decoded"][index], points=decoded, colour=COLOURS[space])
-        panels.square_limits(ax, *panels.bounds(record["net_decoded"][index].reshape(-1, 2)))
+        panels.data_limits(ax, *panels.bounds(record["net_decoded"][index].reshape(-1, 2)))
         ax.set(xlabel="$x_1$", ylabel="$x_2$")
         panels.few_ticks([ax])
     else:

@@ -38,9 +38,9 @@ def alternating(x: np.ndarray, decoded: np.ndarray, columns: int) -> np.ndarray:
 
     White images fill a last row that is not full.
     """
-    missing = -len(x) % columns
+    missing, white = -len(x) % columns, 255 if x.dtype == np.uint8 else 1
     filled = [
-        np.concatenate([part, np.ones((missing, *part.shape[1:]), part.dtype)])
+        np.concatenate([part, np.full((missing, *part.shape[1:]), white, part.dtype)])
         for part in (x, decoded)
     ]
     rows = [part.reshape(-1, columns, *x.shape[1:]) for part in filled]
@@ -59,7 +59,7 @@ def pairs(x: np.ndarray, decoded: np.ndarray) -> Figure:
     looks = ((x, style.GREY, "examples"), (decoded, style.VERMILLION, "reconstructions"))
     for points, colour, _ in looks:
         ax.scatter(points[:, 0], points[:, 1], s=6, color=colour, linewidths=0, zorder=3)
-    ax.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    ax.set(aspect=panels.aspect(left, right, bottom, top), xlabel="$x_1$", ylabel="$x_2$")
     panels.few_ticks([ax])
     style.legend_below(figure, [panels.dot_handle(colour, name) for _, colour, name in looks])
     return figure

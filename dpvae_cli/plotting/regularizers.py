@@ -68,6 +68,8 @@ def _units(side: int) -> list[float]:
 def _window(portraits: Sequence[Portrait]) -> tuple[float, ...]:
     """Return the window of the data space for a pair of twins, in the panels' own proportion."""
     left, right, bottom, top = moons.data_limits(portraits)
+    if panels.aspect(left, right, bottom, top) == "auto":
+        return left, right, bottom, top
     room = max(0.0, _WIDE * (top - bottom) - (right - left)) / 2
     return left - room, right + room, bottom, top
 

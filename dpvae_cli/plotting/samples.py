@@ -20,6 +20,8 @@ from dpvae_cli.plotting import panels, style
 
 GAP = 2
 """White pixels between the images of a grid."""
+AROUND_DATA = 0.3
+"""Room around data that samples are drawn over, as a share of its extent."""
 WIDTH, HEIGHT = 1_000, 4_000
 """Pixels that a grid has at least from left to right, and that enlarging it never exceeds."""
 DPI = 200
@@ -128,9 +130,13 @@ def scatter(
     reference: np.ndarray | None = None,
     columns: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw decoded samples (n, 2), probable ones dark, over a trace of reference points (m, 2)."""
-    shown = [points] if reference is None else [points, reference]
-    left, right, bottom, top = panels.bounds(*shown)
+    """Draw decoded samples (n, 2), probable ones dark, over a trace of reference points (m, 2).
+
+    The reference alone sets the axes, so that models of the same data have the same; samples
+    outside are counted and stand as crosses on the frame.
+    """
+    shown, margin = (points, 0.07) if reference is None else (reference, AROUND_DATA)
+    left, right, bottom, top = panels.bounds(shown, margin=margin)
     tall = float(np.clip((top - bottom) / (right - left), 0.3, 1.5))
     figure = style.new_figure(style.SINGLE_COLUMN, 2.2 * tall + 0.6, compressed=True)
     ax = figure.subplots()
@@ -142,7 +148,14 @@ def scatter(
         x, y, c=log_density[order], cmap=style.POINTS_MAP, s=3, linewidths=0, rasterized=True
     )
     xlabel, ylabel = map(partial(style.plain, width=30), columns) if columns else ("$x_1$", "$x_2$")
-    ax.set(aspect="equal", xlabel=xlabel, ylabel=ylabel)
+    aspect = panels.aspect(left, right, bottom, top)
+    ax.set(aspect=aspect, xlabel=xlabel, ylabel=ylabel, xlim=(left, right), ylim=(bottom, top))
+    on_frame = np.clip(points, [left, bottom], [right, top])
+    outside = np.isfinite(points).all(axis=1) & (on_frame != points).any(axis=1)
+    if outside.any():
+        ax.plot(*on_frame[outside].T, "x", color=style.GREY, markersize=3, clip_on=False)
+        told = f"{outside.sum():,} outside (×)"
+        ax.text(0.98, 0.98, told, transform=ax.transAxes, ha="right", va="top", fontsize=6)
     panels.few_ticks([ax])
     figure.colorbar(dots, ax=ax).set_label("log-density, nats")
     return figure

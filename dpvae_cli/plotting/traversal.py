@@ -80,7 +80,7 @@ def _data_sweeps(ax: Axes, record: Record) -> None:
 
 
 def _square(ax: Axes, curves: np.ndarray) -> None:
-    panels.square_limits(ax, *panels.bounds(curves.reshape(-1, 2)))
+    panels.data_limits(ax, *panels.bounds(curves.reshape(-1, 2)))
     ax.set(xlabel="$x_1$", ylabel="$x_2$")
     panels.few_ticks([ax])
 

@@ -192,6 +192,15 @@ class Recipe(Spec):
         return self
 
     @model_validator(mode="after")
+    def _decoder_writes_logits(self) -> "Recipe":
+        if self.architecture.kind != "own" and getattr(self.likelihood, "probabilities", False):
+            kind = self.architecture.kind
+            complaint = f"probabilities is for a decoder of your own; that of {kind} writes logits"
+            where = {"complaint": complaint, "section": "likelihood"}
+            raise PydanticCustomError("prior", "{complaint}", where)
+        return self
+
+    @model_validator(mode="after")
     def _fill_defaults_from_elsewhere(self) -> "Recipe":
         """Fill the fields whose default stands at another place of the recipe."""
         for section_name in SECTIONS_WITH_KIND:

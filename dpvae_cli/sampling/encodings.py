@@ -21,6 +21,7 @@ from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 
 MOST = 1_000
+IMAGE_CHANNELS = (1, 3)
 FLOATS = (np.float32, np.float64)
 PER_THREAD, IN_ALL = 12 * 2**20, 256 * 2**20
 """Bytes of one activation: what stays in a core's cache, and what all cores or a GPU may take."""
@@ -66,6 +67,44 @@ def decode(model: VAE, z: Codes) -> Examples:
         lambda rows: model.decode(z[rows]).cpu(), len(z), size=at_once(model), what="decoding"
     )
     return torch.cat(list(parts))
+
+
+def decode_to_data_units(
+    model: VAE, z: Codes, *, noise: torch.Generator | None = None
+) -> np.ndarray:
+    """Return E[x|z] of each code in the units of the training data, or draws x ~ p(x|z).
+
+    Args:
+        model: the trained model.
+        z: codes, `(batch, latent)`.
+        noise: the generator to draw x with; None returns means.
+    """
+    x = decode(model, z) if noise is None else _draw(model, z, noise)
+    array: np.ndarray = model.units.inverse_transform(x).numpy()
+    return array
+
+
+@torch.no_grad()
+def _draw(model: VAE, z: Codes, generator: torch.Generator) -> Examples:
+    """Return a draw of p(x|z) for each code on the CPU, chunk by chunk."""
+    z, size = z.to(model.device, model.dtype), at_once(model)
+    draws = [
+        model.likelihood.sample(model.decoder(part), generator=generator).cpu()
+        for part in z.split(size)
+    ]
+    return torch.cat(draws)
+
+
+def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
+    """Return examples in data units as they are plotted: images as bytes, others as they are.
+
+    Args:
+        model: the trained model, whose training data says which values are black and white.
+        examples: `(..., *example)`.
+    """
+    shape = model.example_shape
+    is_image = len(shape) == 3 and shape[0] in IMAGE_CHANNELS
+    return model.units.to_bytes(examples) if is_image else examples
 
 
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
@@ -125,12 +164,13 @@ class EncodedTraining:
         return torch.from_numpy(mean), torch.from_numpy(log_variance)
 
     def _computed(self) -> tuple[Tensor, Tensor]:
-        split = self._dataset().train
+        dataset = self._dataset()
+        split = dataset.train
         moments = self._group.spread(
             lambda rows: self._moments(split, rows), torch.arange(len(split))
         )
         mean, log_variance = (part.contiguous() for part in moments.unbind(1))
-        if self._path is not None and self._group.is_first:
+        if self._path is not None and self._group.is_first and not dataset.is_changed:
             arrays = {"mean": mean.numpy(), "log_variance": log_variance.numpy()}
             with suppress(UsageError):  # a cache that cannot be written costs time, no result
                 write_kept(self._path, arrays, checkpoint=self._key)

@@ -12,7 +12,7 @@ from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
-from dpvae_cli.sampling.encodings import decode
+from dpvae_cli.sampling.encodings import decode_to_data_units
 from dpvae_cli.sampling.paths import DRAWS, Space, straight
 
 CENTRAL = 0.99
@@ -33,9 +33,9 @@ def plane(
 
     `plane_space` (S,), `plane_x` and `plane_y` (S, n) in their own space, `plane_z` and `plane_z0`
     (S, n, n, 2), a row for each y, `plane_log_q` (S, n, n) in nats, `plane_decoded`
-    (S, n, n, *example), `lowest_log_q` (S,), and a map of log q(z): `grid_x`, `grid_y`, `log_q`.
-    The rows and columns are curves in finer steps in `net_z` (S, 2 n, P, 2), which `net_decoded`
-    shows in data space where that is a plane too.
+    (S, n, n, *example) in data units, `lowest_log_q` (S,), and a map of log q(z): `grid_x`,
+    `grid_y`, `log_q`. The rows and columns are curves in finer steps in `net_z` (S, 2 n, P, 2),
+    which `net_decoded` shows in data space where that is a plane too.
 
     Args:
         model: a model with two latent dimensions.
@@ -75,8 +75,8 @@ def _square(
     flat = square.view(-1, 2)
     z = model.prior.to_representation(flat)[0].view_as(square) if space == "z0" else square
     log_q = aggregate.log_prob(z.view(-1, 2)).view(side, side)
-    decoded = decode(model, z.view(-1, 2)).unflatten(0, (side, side))
-    tensors = {"x": x, "y": y, "z": z, "log_q": log_q, "decoded": decoded}
+    decoded = decode_to_data_units(model, z.view(-1, 2))
+    tensors = {"x": x, "y": y, "z": z, "log_q": log_q}
     if space == "z0":
         tensors["z0"] = square
     elif model.prior.generation is not None:
@@ -84,6 +84,7 @@ def _square(
     return {
         "plane_space": np.array(space),
         **{f"plane_{name}": tensor.cpu().numpy() for name, tensor in tensors.items()},
+        "plane_decoded": decoded.reshape(side, side, *decoded.shape[1:]),
         "lowest_log_q": np.array(float(log_q.min())),
         **_net(model, square, space),
     }
@@ -96,7 +97,7 @@ def _net(model: VAE, square: Tensor, space: Space) -> dict[str, np.ndarray]:
     z, _ = straight(model, start, end, space=space, points=NET)
     net = {"net_z": z.cpu().numpy()}
     if model.example_shape == (2,):
-        net["net_decoded"] = decode(model, z.flatten(0, 1)).view(z.shape).numpy()
+        net["net_decoded"] = decode_to_data_units(model, z.flatten(0, 1)).reshape(z.shape)
     return net
 
 

@@ -1,6 +1,7 @@
 """Everything Figures 1 and 3 show of a model with a two-dimensional latent space, as arrays."""
 
 import numpy as np
+import torch
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation.errors import UsageError
@@ -13,6 +14,9 @@ from dpvae_cli.sampling.samples import from_codes, high_posterior, prior_samples
 
 STRAY = 0.001
 """Share of the samples at either end of a dimension that the map need not show."""
+
+IN_DATA_SPACE = ("train", "samples", "high_x")
+"""Arrays that are given in data units."""
 
 
 def portrait(
@@ -66,6 +70,8 @@ def portrait(
         "high_x": decode(model, high.z),
     }
     arrays = {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
+    for name in IN_DATA_SPACE:
+        arrays[name] = model.units.inverse_transform(torch.from_numpy(arrays[name])).numpy()
     # A single sample far out does not shrink everything else.
     inner = np.quantile(arrays["sample_z"], [STRAY, 1 - STRAY], axis=0)
     around = np.concatenate([arrays["codes"], arrays["high_z"], inner])

@@ -12,7 +12,7 @@ from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
-from dpvae_cli.sampling.encodings import decode
+from dpvae_cli.sampling.encodings import decode_to_data_units
 from dpvae_cli.sampling.paths import Space, standard_deviations, straight
 
 FINE = 200
@@ -143,17 +143,17 @@ def record(
     """Return walks of equally many steps as arrays whose first axis counts them.
 
     `walk_space`, `walk_dimension`, `walk_standard_deviation` (W,), `walk_position` (W, T), `walk_z`
-    and `walk_z0` (W, T, L), `walk_log_q` (W, T), `walk_decoded` (W, T, *example); the path in
-    finer steps, `path_z`, `path_z0` (W, P, L) and `path_log_q` (W, P); `lowest_log_q` (W,). What
-    is of z0 is left out where the prior has none. For two latent dimensions a map of log q(z) over
-    codes and lines: `grid_x`, `grid_y`, `log_q`.
+    and `walk_z0` (W, T, L), `walk_log_q` (W, T), `walk_decoded` (W, T, *example) in data units; the
+    path in finer steps, `path_z`, `path_z0` (W, P, L) and `path_log_q` (W, P); `lowest_log_q` (W,).
+    What is of z0 is left out where the prior has none. For two latent dimensions a map of log q(z)
+    over codes and lines: `grid_x`, `grid_y`, `log_q`.
     """
     stride = walks[0].stride
     path_z, path_log_q = (
         torch.stack([getattr(walk, name) for walk in walks]) for name in ("z", "log_q")
     )
     z = path_z[:, ::stride]
-    decoded = decode(model, z.flatten(0, 1)).unflatten(0, z.shape[:2])
+    decoded = decode_to_data_units(model, z.flatten(0, 1))
     arrays = {
         "walk_space": np.array([walk.space for walk in walks]),
         "walk_dimension": np.array([walk.dimension for walk in walks]),
@@ -161,7 +161,7 @@ def record(
         "walk_position": torch.stack([walk.position for walk in walks]).numpy(),
         "walk_z": z.numpy(),
         "walk_log_q": path_log_q[:, ::stride].numpy(),
-        "walk_decoded": decoded.numpy(),
+        "walk_decoded": decoded.reshape(*z.shape[:2], *decoded.shape[1:]),
         "path_z": path_z.numpy(),
         "path_log_q": path_log_q.numpy(),
         "lowest_log_q": np.array([walk.lowest_log_q for walk in walks]),

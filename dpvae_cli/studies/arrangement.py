@@ -71,9 +71,21 @@ class Setting:
         return told
 
     def values(self, metric: str, prior: str) -> dict[int, float]:
-        """Return a metric's values by seed, those that are defined."""
+        """Return a metric's values by seed, those that are defined; 0 where no draw leaks."""
         results = self.measured.get(metric, {}).get(prior, {})
-        return {seed: r.value for seed, r in results.items() if r.value is not None}
+        values = {
+            seed: 0.0 if shows_no_leak(result) else result.value for seed, result in results.items()
+        }
+        return {seed: value for seed, value in values.items() if value is not None}
+
+    def without_leak(self, metric: str, prior: str) -> int:
+        """Return in how many seeds no draw lies below a leakage score's threshold."""
+        return sum(map(shows_no_leak, self.measured.get(metric, {}).get(prior, {}).values()))
+
+    def own_error(self, metric: str, prior: str) -> float | None:
+        """Return the standard error that the metric reported, where it is of one seed alone."""
+        results = list(self.measured.get(metric, {}).get(prior, {}).values())
+        return results[0].standard_error if len(results) == 1 else None
 
     def unit(self, metric: str) -> str:
         """Return a metric's unit, empty where it has none."""
@@ -101,6 +113,11 @@ class Setting:
         others = [other for other in self.priors if other != prior]
         found = [self.compare(metric, prior, baseline=other) for other in others]
         return bool(found) and all(each is not None and each.is_better for each in found)
+
+
+def shows_no_leak(result: Result) -> bool:
+    """Tell whether a leakage score is null since no draw lies below its threshold."""
+    return result.value is None and result.details.get("value_at_quantile") is not None
 
 
 def _alike(results: dict[str, dict[int, Result]]) -> dict[str, dict[int, Result]]:

@@ -79,6 +79,25 @@ def packaged_twin(recipe: Recipe, *overrides: str) -> Recipe | None:
     return None
 
 
+def is_as_published(setting: Setting, metric: str, prior: str) -> bool:
+    """Tell whether a metric is of the paper's packaged recipe unchanged, with all its samples."""
+    results = setting.measured.get(metric, {}).get(prior, {})
+    for seed, result in results.items():
+        recipe = setting.runs[prior][seed].recipe
+        if recipe is None or recipe.fit_prior is not None:
+            return False
+        name = f"{recipe.regularizer.kind}_{recipe.data.kind}"
+        packaged = packaged_twin(recipe) if recipe.name.split("/")[-1] == name else None
+        changed = departures(recipe)
+        if packaged is None or changed is None:
+            return False
+        if any(not each.key.startswith("evaluation.") for each in changed):
+            return False
+        if setting.runs[prior][seed].note or any(_measured(metric, result, packaged)):
+            return False
+    return bool(results)
+
+
 def notices(settings: Sequence[Setting]) -> list[str]:
     """Return in words what was shortened, subsampled or changed, the same words only once."""
     told: dict[str, list[str]] = {}

@@ -23,7 +23,7 @@ from dpvae_cli.plotting.regularizers import figure3
 from dpvae_cli.plotting.trade_off import Method, Quantity, trade_off
 from dpvae_cli.plotting.training import TrainingCurves
 from dpvae_cli.plotting.training import figure as curves
-from dpvae_cli.sampling.encodings import encode
+from dpvae_cli.sampling.encodings import drawable, encode
 from dpvae_cli.sampling.paths import Space
 from dpvae_cli.sampling.traversal import Walk, line, record, sweeps
 from dpvae_cli.studies.metrics import SHORT_UNITS, Better, facts, is_known
@@ -210,7 +210,10 @@ class Traversal(Figure):
     def _draw_one(self, run: Opened, folder: Path) -> list[Path]:
         # Cells' names end in the digest of their recipe, which no reader needs.
         path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
-        records = self._records(run)
+        records = [
+            found | {"walk_decoded": drawable(run.model, found["walk_decoded"])}
+            for found in self._records(run)
+        ]
         if len(records) > 1 and picture.are_images(records[0]["walk_decoded"][0]):
             rows = [images for found in records for images in found["walk_decoded"]]
             title = f"{run.label}: lines between test examples"

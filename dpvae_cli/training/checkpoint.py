@@ -1,12 +1,13 @@
 """Checkpoints: tensors and one JSON text, written whole or not at all, loaded without executing.
 
 Names of tensors begin with `model.`, `ema.` (averaged weights, where the recipe has training.ema),
-`regularizer.`, `optimizer.`, `adversary_optimizer.` or `fitted.` (a prior fitted after training,
-where the recipe has fit_prior). There is no generator state: all randomness is a function of
-the recipe's seed and the iteration.
+`regularizer.`, `optimizer.`, `adversary_optimizer.`, `data.` (mean and deviation, where the data
+was standardized) or `fitted.` (a prior fitted after training, where the recipe has fit_prior).
+There is no generator state: all randomness is a function of the recipe's seed and the iteration.
 """
 
 import hashlib
+import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from dpvae_cli.data.units import Standardization, Units
 from dpvae_cli.foundation.allocation import shape_mismatch
 from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
 from dpvae_cli.foundation.errors import CheckpointError, OtherFileError, UsageError
@@ -53,8 +55,8 @@ DIGEST_LENGTH = 32
 class Checkpoint:
     """What a checkpoint holds.
 
-    `facts` is JSON: the data set's name, note and fingerprint, the best validation ELBO so far, and
-    the classes of an encoder and a decoder of the caller's own.
+    `facts` is JSON: the data set's name, note, digests, range of values and names of columns, the
+    best validation ELBO so far, and the classes of an encoder and a decoder of the caller's own.
     """
 
     recipe: Recipe
@@ -124,9 +126,28 @@ class Checkpoint:
             raise does_not_fit("model", mismatch)
         model = precision.placed(make())
         load_tensors(model, tensors, "model")
+        model.units = self.units()
         if self.recipe.fit_prior is not None and not as_trained:
             model = model.with_prior(self.fitted_prior(model))
         return model.eval()
+
+    def units(self) -> Units:
+        """Return the units of the training data; an old checkpoint knows none of arrays.
+
+        Raises:
+            CheckpointError: they are not of examples of this shape.
+        """
+        known = None if self.recipe.data.kind == "arrays" else [0.0, 1.0]  # as all images are kept
+        try:
+            return Units(
+                _standardization(self.part("data"), self.example_shape),
+                _value_range(self.facts.get("data_range", known)),
+                tuple(one_line(of_type(str, name)) for name in self.facts.get("data_columns", ())),
+            )
+        except STRANGE as error:
+            raise CheckpointError(
+                f"the checkpoint's units of the data cannot be used: {error}", hint=RETRAIN
+            ) from error
 
     def fitted_prior(self, model: VAE) -> Prior:
         """Return the prior that was fitted to the codes of this model.
@@ -206,6 +227,39 @@ def _shape(value: Any) -> tuple[int, ...]:
     if len(shape) > MOST_AXES or 0 in shape:
         raise ValueError(f"{shape} is the shape of no example")
     return shape
+
+
+def units_facts(units: Units) -> dict[str, Any]:
+    """Return what the facts of a checkpoint say of the units of the data."""
+    value_range = None if units.value_range is None else list(units.value_range)
+    return {"data_range": value_range, "data_columns": list(units.columns)}
+
+
+def units_tensors(units: Units) -> dict[str, Tensor]:
+    """Return what the tensors of a checkpoint say of the units of the data."""
+    return {} if units.standardization is None else units.standardization._asdict()
+
+
+def _standardization(
+    tensors: Mapping[str, Tensor], shape: tuple[int, ...]
+) -> Standardization | None:
+    if not tensors:
+        return None
+    mean, deviation = tensors["mean"].double(), tensors["deviation"].double()
+    if mean.shape != shape or deviation.shape != shape:
+        raise ValueError(f"mean {tuple(mean.shape)} and deviation {tuple(deviation.shape)}")
+    if not (mean.isfinite().all() and deviation.isfinite().all() and (deviation > 0).all()):
+        raise ValueError("mean or deviation is not finite and positive")
+    return Standardization(mean, deviation)
+
+
+def _value_range(ends: Any) -> tuple[float, float] | None:
+    if ends is None:
+        return None
+    low, high = map(float, of_type(list, ends))
+    if not -math.inf < low <= high < math.inf:
+        raise ValueError(f"range {low} to {high}")
+    return low, high
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dpvae_cli.plotting.gallery import Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
 from dpvae_cli.plotting.moons import Portrait
 from dpvae_cli.plotting.picture import CHANNELS
+from dpvae_cli.sampling.encodings import drawable
 from dpvae_cli.sampling.gallery import gallery
 from dpvae_cli.sampling.portrait import portrait
 from dpvae_cli.training import results_file
@@ -48,7 +49,8 @@ def portrait_of(run: Opened, label: str) -> Portrait:
 def gallery_of(run: Opened, label: str) -> Gallery:
     """Return the samples Figure 5 shows of a run, from gallery.npz or made and kept there."""
     arrays = kept(run, "gallery.npz", lambda: _gallery(run))
-    return Gallery(label=label, prior=run.recipe.prior_name, arrays=arrays)
+    shown = {name: drawable(run.model, array) for name, array in arrays.items()}
+    return Gallery(label=label, prior=run.recipe.prior_name, arrays=shown)
 
 
 def _gallery(run: Opened) -> dict[str, np.ndarray]:
@@ -96,5 +98,6 @@ def kept(
     arrays = read_kept(path, checkpoint=source)
     if arrays is None:
         arrays = make()
-        write_kept(path, arrays, checkpoint=source)
+        if not run.load_dataset.is_changed:
+            write_kept(path, arrays, checkpoint=source)
     return arrays

@@ -21,6 +21,7 @@ from dpvae_cli.sampling.encodings import EncodedTraining
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import own_model, threads
 from dpvae_cli.training.checkpoint import Checkpoint
+from dpvae_cli.training.data_check import check_unchanged
 from dpvae_cli.training.listener import Listener, Silent
 from dpvae_cli.training.metrics_log import MetricsLog
 from dpvae_cli.training.precision import Precision, refuse_device
@@ -113,6 +114,8 @@ def train(
             dataset = recipe.data.load(data_root, download=download)
         heard = listener if listener and group.is_first else Silent()
         heard.loaded(dataset)
+        if start.checkpoint is not None:
+            check_unchanged(start.checkpoint, dataset)
         refuse_misfits(recipe, dataset, processes=group.size)
         if model is not None:
             own_model.prepare(model, dataset, Precision(recipe.training.precision, chosen))

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.data import Dataset
+from dpvae_cli.data import Arrays, Dataset
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.joining import current
-from dpvae_cli.foundation.once import once
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.sampling.encodings import EncodedTraining
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import own_model
+from dpvae_cli.training.data_check import RunData, warn_in_python
 from dpvae_cli.training.run_folder import RunFolder, locate
 
 
@@ -27,10 +27,22 @@ class Opened:
     iteration: int
     recipe: Recipe
     model: VAE
-    load_dataset: Callable[[], Dataset]
+    load_dataset: RunData
     encoded: EncodedTraining
     data_note: str | None
     """Why numbers of a model of this training data do not compare with published ones."""
+
+    @property
+    def units_note(self) -> str | None:
+        """Return why examples are not in the units of the data, where they are not."""
+        data = self.recipe.data
+        is_standardized = isinstance(data, Arrays) and data.scale == "standardize"
+        if not is_standardized or self.model.units.standardization is not None:
+            return None
+        return (
+            f"{self.path} is of a version that did not keep the mean and deviation of the data: "
+            "examples are in standardized units."
+        )
 
     @property
     def folder(self) -> RunFolder:
@@ -51,6 +63,7 @@ def open_checkpoint(
     data_root: Path | None = None,
     download: bool = True,
     load_dataset: Callable[[], Dataset] | None = None,
+    warn: Callable[[str], None] = warn_in_python,
 ) -> Opened:
     """Open a checkpoint file, a run folder's checkpoint, or with None the latest run's.
 
@@ -61,6 +74,7 @@ def open_checkpoint(
         data_root: folder to look for data in.
         download: allow a download where the data has a source.
         load_dataset: gives the recipe's data in place of reading it.
+        warn: hears where the data is not what the run was trained on.
 
     Raises:
         CheckpointError: missing, damaged, foreign, newer, or of networks of the caller's own.
@@ -71,8 +85,10 @@ def open_checkpoint(
     networks = own_model.networks_for(file, checkpoint, None, None)
     with checkpoints.offering_another(file):
         model = checkpoint.model(devices.resolve(device), networks=networks)
-    load_dataset = once(
-        load_dataset or (lambda: checkpoint.recipe.data.load(data_root, download=download))
+    data = RunData(
+        checkpoint,
+        load_dataset or (lambda: checkpoint.recipe.data.load(data_root, download=download)),
+        warn,
     )
     cache, digest = file.with_suffix(".encodings.npz"), checkpoint.digest
     note = checkpoint.facts.get("data_note")
@@ -82,7 +98,7 @@ def open_checkpoint(
         iteration=checkpoint.iteration,
         recipe=checkpoint.recipe,
         model=model,
-        load_dataset=load_dataset,
-        encoded=EncodedTraining(model, load_dataset, path=cache, key=digest, group=current()),
+        load_dataset=data,
+        encoded=EncodedTraining(model, data, path=cache, key=digest, group=current()),
         data_note=note if isinstance(note, str) else None,
     )

@@ -1,7 +1,7 @@
 """A prior fitted to the codes of a trained model, kept with it in one checkpoint."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,6 @@ from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.files import write_json, write_kept
-from dpvae_cli.foundation.once import once
 from dpvae_cli.foundation.strangers import read_json
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -21,6 +20,7 @@ from dpvae_cli.sampling.encodings import EncodedTraining
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import own_model
 from dpvae_cli.training.checkpoint import Checkpoint
+from dpvae_cli.training.data_check import RunData, warn_in_python
 from dpvae_cli.training.metrics_log import MetricsLog, read_records
 from dpvae_cli.training.run_folder import RunFolder, folder_to_write, locate, point_latest
 from dpvae_cli.training.sample_picture import draw_samples
@@ -38,15 +38,20 @@ def fit_to(model: VAE, aggregate: AggregatePosterior, recipe: Recipe) -> FittedP
 
 
 def keep(
-    folder: RunFolder, checkpoint: Checkpoint, fitted: FittedPrior, aggregate: AggregatePosterior
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    fitted: FittedPrior,
+    aggregate: AggregatePosterior | None,
 ) -> None:
     """Write a trained state with its fitted prior to a run folder, beside it the record of the fit.
 
-    The codes are kept too, as the encodings of the checkpoint.
+    The codes are kept too, as the encodings of the checkpoint; None keeps none.
     """
     checkpoint = checkpoint.with_fitted(fitted.prior, fitted.record.to_dict())
     checkpoint.write(folder.checkpoint)
     keep_record(folder, checkpoint)
+    if aggregate is None:
+        return
     names = ("mean", "log_variance")
     arrays = {name: getattr(aggregate, name).to(fitted.dtype).cpu().numpy() for name in names}
     with suppress(UsageError):  # a cache that cannot be written costs time, no result
@@ -84,6 +89,7 @@ def fit_run(
     data_root: Path | None = None,
     download: bool = True,
     mark_latest: bool = False,
+    warn: Callable[[str], None] = warn_in_python,
 ) -> tuple[RunFolder, FitRecord]:
     """Fit a prior to a trained model's codes and keep both as a run of its own.
 
@@ -101,6 +107,7 @@ def fit_run(
         data_root: folder to look for data in, where there are no encodings beside the checkpoint.
         download: allow a download where the data has a source.
         mark_latest: let runs/latest name the new run, unless its prior is clearly worse.
+        warn: hears where the data is not what the run was trained on.
 
     Raises:
         CheckpointError: missing, damaged, foreign, or of networks of the caller's own.
@@ -121,7 +128,7 @@ def fit_run(
         raise UsageError(
             f"{folder.path} is the folder of the model itself", hint="Name another with --out."
         )
-    load_dataset = once(lambda: recipe.data.load(data_root, download=download))
+    load_dataset = RunData(checkpoint, lambda: recipe.data.load(data_root, download=download), warn)
     cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
     with folder.locked():
         folder.prepare(overwrite=overwrite, hint=OTHERWISE)
@@ -133,7 +140,8 @@ def fit_run(
             folder.stage()  # a fit that is killed leaves no half of a run
         folder.write_start(recipe, device=model.device)
         RunFolder(file.parent).copy_log(folder)
-        keep(folder, replace(checkpoint, recipe=recipe), fitted, aggregate)
+        state = replace(checkpoint, recipe=recipe)
+        keep(folder, state, fitted, None if load_dataset.is_changed else aggregate)
         with suppress(MissingError):  # two moons are drawn behind samples, where they are there
             draw_samples(model.with_prior(fitted.prior), load_dataset, folder, seed=recipe.seed)
         folder.commit()

@@ -9,7 +9,7 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE
 from dpvae_cli.plotting import picture
 from dpvae_cli.plotting.gallery import COLUMNS
-from dpvae_cli.sampling.encodings import decode
+from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 from dpvae_cli.sampling.samples import prior_samples
 from dpvae_cli.training.run_folder import RunFolder
 
@@ -30,16 +30,19 @@ def draw_samples(
     drawn = prior_samples(model, count, generator=stream(seed, "picture"))
     picture.save(
         folder.samples,
-        decode(model, drawn.z).numpy(),
+        drawable(model, decode_to_data_units(model, drawn.z)),
         log_density=drawn.probability.numpy(),
         title=title(folder.path.resolve().name, count, "prior"),
         reference=reference(load_dataset()) if is_flat else None,
+        columns=model.units.columns,
     )
 
 
 def reference(dataset: Dataset) -> np.ndarray:
-    """Return data to draw behind samples."""
-    shown: np.ndarray = dataset.test.examples(slice(0, REFERENCE)).numpy()
+    """Return data to draw behind samples, in its own units."""
+    shown: np.ndarray = dataset.units.inverse_transform(
+        dataset.test.examples(slice(0, REFERENCE))
+    ).numpy()
     return shown
 
 

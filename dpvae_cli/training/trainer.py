@@ -25,7 +25,10 @@ from dpvae_cli.training.checkpoint import (
     load_optimizer,
     load_tensors,
     optimizer_tensors,
+    units_facts,
+    units_tensors,
 )
+from dpvae_cli.training.data_check import data_facts
 from dpvae_cli.training.footprint import refuse_training
 from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
 from dpvae_cli.training.order import Order
@@ -65,6 +68,7 @@ class Trainer:
             refuse_training(recipe, dataset.example_shape, processes=group.size)
             model = build(recipe, example_shape=dataset.example_shape)
         self.model: VAE = self.precision.placed(with_global_batch_norm(model, group))
+        self.model.units = dataset.units
         self._computing = self.precision.computing(self.model)
         self._shared = self._shared_steps()
         decay = recipe.training.ema
@@ -84,6 +88,7 @@ class Trainer:
         watched = (self.model, self.regularizer)
         self.guard = FiniteGuard(self._optimizers(), device, watched=watched)
         self._fingerprint = dataset.fingerprint()
+        self._data_facts = data_facts(dataset)
         self._order = self._make_order("order")
         self._second_order = self._make_order("second order")
 
@@ -220,6 +225,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "regularizer": self.regularizer.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
+            "data": units_tensors(self.dataset.units),
         }
         if self._average is not None:
             refuse_bad_weights(self._average.model, self.iteration)
@@ -232,9 +238,11 @@ class Trainer:
             example_shape=self.dataset.example_shape,
             tensors={f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()},
             facts={
+                **units_facts(self.dataset.units),
                 "data": self.dataset.name,
                 "data_note": self.dataset.note,
                 "data_fingerprint": self._fingerprint,
+                **self._data_facts,
                 "training_examples": len(self.split),
                 "best_elbo": self.best_elbo,
                 "compiled": self.is_compiled,

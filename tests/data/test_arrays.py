@@ -341,13 +341,13 @@ def test_only_the_arrays_that_are_needed_are_read(tmp_path, monkeypatch):
     assert sorted(read) == [(40,), (40, 3)]
 
 
-def test_a_csv_under_another_name_is_called_one(tmp_path, monkeypatch):
+def test_a_csv_under_another_name_is_called_one(tmp_path):
     path = tmp_path / "x.npy"
     path.write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b, _ in FLOATS))
     with pytest.raises(MissingError, match="it is a CSV") as caught:
         load(path)
-    monkeypatch.chdir(tmp_path)
-    exec(caught.value.hint.partition("numpy.savez: ")[2], {"numpy": np})
+    assert "ends in .csv" in caught.value.hint
+    path = path.rename(tmp_path / "x.csv")
     assert_close(rows(load(path)).sum(), torch.tensor(FLOATS[:, :2].sum()).float())
 
 

@@ -238,6 +238,22 @@ def test_links_to_folders_are_followed_once(tmp_path):
     assert sorted(name.rpartition("/")[2] for name in names) == ["a.png", "b.png"]
 
 
+def test_pictures_in_folders_of_runs_are_not_data(tmp_path):
+    draw(tmp_path / "cat.png", 3, 3)
+    draw(tmp_path / "recipe.yaml" / "dog.png", 3, 3)
+    for run in ("runs/a", "deep/er/b"):
+        draw(tmp_path / run / "samples" / "prior.png", 3, 3)
+        draw(tmp_path / run / "samples.png", 3, 3)
+        (tmp_path / run / "recipe.yaml").touch()
+    (tmp_path / "runs/a/checkpoint.pt").touch()
+    (tmp_path / "deep/er/b/environment.json").touch()
+    draw(tmp_path / "study" / "figures" / "moons.png", 3, 3)
+    (tmp_path / "study" / "study.yaml").touch()
+    contents = find_pictures(tmp_path)
+    assert contents.names == ["cat.png", "recipe.yaml/dog.png"]
+    assert contents.remark == "folders of dpvae left out: deep/er/b, runs/a, study"
+
+
 def test_a_folder_without_pictures_says_how_they_end(tmp_path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(MissingError, match="holds no pictures") as caught:

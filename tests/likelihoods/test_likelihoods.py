@@ -148,3 +148,39 @@ def test_complaints():
 )
 def test_a_likelihood_knows_the_section_that_says_it(spec):
     assert spec.build().spec == spec
+
+
+def test_probabilities_of_the_decoder_are_taken_as_they_are():
+    """A decoder that ends with a sigmoid gives the density of the logits before it."""
+    likelihood, logits = Bernoulli(probabilities=True).build(), 3 * normal(5, 1, 4, 4, seed=1)
+    x, output = binary(5, 1, 4, 4), torch.sigmoid(logits).requires_grad_()
+    log_prob = likelihood.log_prob(x, output)
+    assert_close(log_prob, Bernoulli().build().log_prob(x, logits))
+    assert likelihood.mean(output) is output
+    log_prob.sum().backward()
+    assert_close(output.grad, ((x - output) / (output * (1 - output))).detach())
+
+
+def test_probabilities_of_zero_and_one_cost_a_finite_number():
+    x, output = torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([[0.0, 1.0, 1.0]])
+    log_prob = Bernoulli(probabilities=True).build().log_prob(x, output)
+    assert_close(log_prob, torch.tensor([2 * math.log(1e-6)]), rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "output", "mean", "deviation"),
+    [
+        (Gaussian(scale=0.3), [-1.0, 0.0, 2.0], [-1.0, 0.0, 2.0], [0.3, 0.3, 0.3]),
+        (Bernoulli(), [-2.0, 0.0, 1.0], [0.1192, 0.5, 0.7311], [0.3240, 0.5, 0.4434]),
+        (Bernoulli(probabilities=True), [0.1, 0.5, 1.0], [0.1, 0.5, 1.0], [0.3, 0.5, 0.0]),
+    ],
+    ids=str,
+)
+def test_samples_have_the_moments_of_the_density(spec, output, mean, deviation):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.tensor(output).expand(20_000, 3)
+    x = spec.build().sample(rows, generator=generator)
+    assert_close(x.mean(0), torch.tensor(mean), rtol=0, atol=0.015)
+    assert_close(x.std(0), torch.tensor(deviation), rtol=0, atol=0.015)
+    again = spec.build().sample(rows, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(x, again)

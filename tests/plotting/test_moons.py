@@ -42,7 +42,7 @@ def test_figure1_has_a_row_a_run_and_four_columns(portraits, count, tmp_path):
 
 def test_flat_data_get_a_window_that_leaves_room_for_the_row_names(portraits):
     arrays = {
-        key: array * [1, 0.01] if key in ("train", "samples", "high_x") else array
+        key: array * [1, 0.4] if key in ("train", "samples", "high_x") else array
         for key, array in portraits[0].arrays.items()
     }
     left, right, bottom, top = moons.data_limits([dataclasses.replace(portraits[0], arrays=arrays)])

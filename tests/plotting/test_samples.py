@@ -85,6 +85,22 @@ def test_scatter_draws_every_point(portraits, tmp_path, with_reference):
         assert path.stat().st_size > 5_000
 
 
+def test_samples_over_the_same_data_have_the_same_axes():
+    random = np.random.default_rng(0)
+    data, near = random.uniform(-1, 1, size=(500, 2)), random.uniform(-1, 1, size=(40, 2))
+    far = near.copy()
+    far[:3] = [[9, 0], [0, -7], [5, 5]]
+    axes = [samples.scatter(points, points[:, 0], reference=data).axes[0] for points in (near, far)]
+    assert axes[0].get_xlim() == axes[1].get_xlim()
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+    assert [[text.get_text() for text in ax.texts] for ax in axes] == [[], ["3 outside (×)"]]
+    [crosses] = axes[1].lines
+    assert (crosses.get_xdata()[0], crosses.get_ydata()[1]) == (
+        axes[1].get_xlim()[1],
+        axes[1].get_ylim()[0],
+    )
+
+
 @pytest.mark.parametrize("shape", [(1, 5), (30, 40), (300, 2, 5)])
 def test_rows_draws_an_example_a_row(shape, tmp_path):
     vectors = np.random.default_rng(0).normal(size=shape)
@@ -105,3 +121,16 @@ def test_save_each_writes_a_lossless_png_of_its_own_kind(channels, mode, tmp_pat
             assert read.mode == mode
             pixels = np.asarray(read).reshape(5, 4, channels)
         np.testing.assert_array_equal(pixels, expected.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize(("scale", "aspect"), [((1, 1), 1.0), ((1, 5), 1.0), ((1e5, 1e-3), "auto")])
+def test_axes_of_different_units_are_not_forced_to_one_scale(scale, aspect):
+    points = np.random.default_rng(0).standard_normal((200, 2)) * scale
+    figure = samples.scatter(points, np.zeros(200), columns=("seconds", "volts"))
+    ax = figure.axes[0]
+    assert ax.get_aspect() == aspect
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("seconds", "volts")
+    figure.draw_without_rendering()
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    assert top - bottom < 20 * scale[1]
+    assert right - left < 20 * max(scale)

@@ -23,6 +23,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "log_variance_range": PAIRS,
     "range": st.none() | PAIRS,
     "floor": st.floats(1e-9, 1e-3),
+    "probabilities": st.sampled_from([None, False]),  # true is for networks of one's own
     "scale": st.floats(1e-2, 1e30),
     "alpha": st.floats(0, 1),  # with lambda, at least 1 in sum
     "lambda": st.floats(1, 1e6),

@@ -51,9 +51,10 @@ def write_run(
     name=None,
     recipe_name=None,
     pictures=("samples.png",),
+    recipe=None,
 ):
     """Write a run folder and return its path; `reached` of the recipe's 20 iterations."""
-    recipe = small_recipe(regularizer, f"prior={prior}", f"seed={seed}", *overrides)
+    recipe = recipe or small_recipe(regularizer, f"prior={prior}", f"seed={seed}", *overrides)
     folder = Path(place) / (name or f"{regularizer}_moons-{prior}-seed{seed}")
     folder.mkdir(parents=True)
     (folder / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")

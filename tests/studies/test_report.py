@@ -9,13 +9,17 @@ from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
+from scipy import stats
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.recipe import Recipe
 from dpvae_cli.studies.pages.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import html, write_report
 from dpvae_cli.studies.report.content import compose
+from dpvae_cli.studies.report.curves import _mean as mean_curve
 from dpvae_cli.studies.report.html import page, plot
+from dpvae_cli.studies.report.tables import main
 from dpvae_cli.studies.statistics import Better, compare
 from tests.studies.runs import leak, paint, pairs, result, write_run
 
@@ -89,6 +93,85 @@ def test_the_answer_says_so_when_it_is_worse(tmp_path):
     answer = " ".join(content_of(*pairs(tmp_path, worse), metrics=["skl"]).answer)
     assert "in 0 of 3 pairs; the 95 % interval says so for none of 1 recipe" in answer
     assert "and the opposite for vae_moons." in answer
+
+
+def test_false_discoveries_are_counted_over_the_whole_report(tmp_path):
+    """Of two metrics whose intervals exclude zero the weaker does not hold beside six others."""
+    noise = (0.3, -0.2, 0.1, -0.3, 0.1)
+    runs = []
+    for seed in range(5):
+        for prior, is_other in (("standard_normal", False), ("decoupled", True)):
+            shift = {f"m{i}": noise[(seed + i) % 5] for i in range(6)}
+            shift |= {"skl": -5 + noise[seed], "nll": -0.35 + noise[seed]}
+            results = [result(m, 9 + is_other * by) for m, by in shift.items()]
+            runs.append(write_run(tmp_path, prior=prior, seed=seed, results=results))
+    found = content_of(*runs)
+    p = {each.metric: each.found.t_test_p for each in found.differences}
+    adjusted = {each.metric: each.adjusted_p for each in found.differences}
+    assert adjusted == pytest.approx(
+        dict(zip(p, stats.false_discovery_control(list(p.values())), strict=True))
+    )
+    assert p["skl"] < adjusted["skl"] < 0.05
+    assert p["nll"] < 0.05 < adjusted["nll"]
+    assert found.answer[-1] == (
+        "Of 8 comparisons in this report the intervals of 2 exclude zero; "
+        "1 of them hold at a false discovery rate of 5 %."
+    )
+    assert "for all 8 comparisons of this report" in page(found)
+
+
+def test_a_leak_that_no_draw_shows_is_zero_with_a_note(tmp_path):
+    leaks = {"standard_normal": (0.3, 0.2, 0.4), "decoupled": (None, 0.1, None)}
+    runs = [
+        write_run(
+            tmp_path,
+            prior=prior,
+            seed=seed,
+            results=[result("leak", value, value_at_quantile=0.05)],
+        )
+        for prior, values in leaks.items()
+        for seed, value in enumerate(values)
+    ]
+    found = content_of(*runs)
+    cell = found.lines[1].cells["leak"]
+    assert (cell.summary.n, cell.summary.mean) == (3, pytest.approx(0.1 / 3))
+    assert "0.033 ± 0.058 (no leak in 2 of 3)" in [entry.text for entry in main(found).rows[1]]
+    assert "No leak in some seeds" in main(found).caption
+    [difference] = found.differences
+    assert difference.found.n == 3
+
+
+def test_leakage_curves_count_a_seed_without_leak_as_zero():
+    levels = [0.01, 0.05]
+    curves = [(levels, [None, None], [None, None]), (levels, [None, 0.4], [None, 0.1])]
+    _, means, errors = mean_curve(curves)
+    assert means == [None, pytest.approx(0.2)]
+    assert errors == [None, pytest.approx(0.2)]
+
+
+def test_one_seed_keeps_the_error_that_was_measured(tmp_path):
+    found = content_of(*pairs(tmp_path, {0: (2.0, 1.0)}))
+    assert [line.cells["skl"].own_error for line in found.lines] == [0.01, 0.01]
+    text = page(found)
+    assert [row[3].text for row in main(found).rows] == ["2.000 ± 0.010", "1.000 ± 0.010"]
+    assert "nothing of another training seed" in text
+    assert "Mean over n seeds" not in text
+    several = page(content_of(*pairs(tmp_path / "more", LOWER)))
+    assert "nothing of another training seed" not in several
+    assert "adjusted p" not in text
+    assert "stand by themselves" not in page(
+        content_of(*pairs(tmp_path / "p", LOWER), published="table1")
+    )
+
+
+def test_the_answer_comes_before_the_cautions(study):
+    for suffix in (".html", ".md"):
+        text = texts(study)[suffix].replace("\\_", "_")
+        order = [
+            text.index(part)
+            for part in ("Does it help?", "prior is compared with", "Trained for a test.", "Bold:")
+        ]
+        assert order == sorted(order)
 
 
 def test_no_verdict_below_three_seeds(tmp_path):
@@ -201,14 +284,19 @@ def test_markdown_and_latex_have_the_same_numbers(study):
     assert r"\textbf{$-$1.00" in found[".tex"]
 
 
-def test_the_papers_numbers_stand_beside_those_of_its_data(tmp_path):
-    image = [
-        "data={kind: mnist}",
-        "architecture={kind: mnist_conv, latent_dim: 2}",
-        "likelihood={kind: gaussian, scale: 0.7}",
-    ]
-    values = {seed: (140.0 + seed, 130.0 + seed) for seed in range(3)}
-    runs = pairs(tmp_path, values, metric="fid", overrides=image)
+def mnist_pair(place, *overrides, samples=10_000):
+    """Return a run of vae_mnist and its twin, with these departures from the packaged recipe."""
+    runs = []
+    for prior, value in (("standard_normal", 140.0), ("decoupled", 130.0)):
+        recipe = Recipe.load("vae_mnist", [f"prior={prior}", *overrides])
+        fid = result("fid", value, samples=samples)
+        reached = recipe.training.iterations
+        runs.append(write_run(place, prior=prior, recipe=recipe, results=[fid], reached=reached))
+    return runs
+
+
+def test_the_papers_numbers_stand_beside_runs_with_its_settings(tmp_path):
+    runs = mnist_pair(tmp_path)
     found = content_of(*runs, published="table1")
     shown = {line.prior: line.cells["fid"].published for line in found.lines}
     assert shown == {"standard_normal": 137.4, "decoupled": 129.0}
@@ -217,6 +305,22 @@ def test_the_papers_numbers_stand_beside_those_of_its_data(tmp_path):
     assert "not comparable" in text
     assert "comparable in direction only" in text
     assert "The paper’s numbers" not in page(content_of(*runs))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "samples"),
+    [
+        (["training.iterations=2000"], 10_000),
+        (["training.batch_size=8"], 10_000),
+        (["architecture.latent_dim=8"], 10_000),
+        ([], 500),
+    ],
+)
+def test_the_papers_numbers_do_not_stand_beside_other_settings(tmp_path, overrides, samples):
+    found = content_of(*mnist_pair(tmp_path, *overrides, samples=samples), published="table1")
+    assert found.with_published == ()
+    assert "no run here has its settings" in main(found).caption
+    assert "137.4" in page(found), "in a table of their own"
 
 
 def test_faces_carry_their_terms(tmp_path):

@@ -10,7 +10,7 @@ from scipy import stats
 
 from dpvae_cli.evaluation.evaluate import METRICS
 from dpvae_cli.studies.metrics import FACTS, Better, facts, in_order, is_asked, is_known
-from dpvae_cli.studies.statistics import Verdict, compare, sentence, sign_test, summary
+from dpvae_cli.studies.statistics import Verdict, adjust, compare, sentence, sign_test, summary
 
 RANDOM = np.random.default_rng(0)
 
@@ -65,6 +65,28 @@ def test_the_paired_interval_is_scipys():
     a, b = RANDOM.normal(size=6), RANDOM.normal(1, 1, size=6)
     found = compare(by_seed(a), by_seed(b), better=Better.LOWER)
     assert found.interval == pytest.approx(tuple(stats.ttest_rel(a, b).confidence_interval(0.95)))
+
+
+def test_the_p_value_of_the_interval_is_scipys():
+    a, b = RANDOM.normal(size=5), RANDOM.normal(1, 1, size=5)
+    found = compare(by_seed(a), by_seed(b), better=Better.LOWER)
+    assert found.t_test_p == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    same, shifted = by_seed([1, 2, 3]), by_seed([2, 3, 4])
+    assert compare(same, same, better=Better.LOWER).t_test_p == 1
+    assert compare(shifted, same, better=Better.LOWER).t_test_p == 0
+    assert compare({0: 1.0}, {0: 2.0}, better=Better.LOWER).t_test_p is None
+
+
+def test_adjusted_p_values_against_the_definition():
+    """Benjamini and Hochberg: of the p-values in order, the least of p_j m / j from here on."""
+    given = [0.01, None, 0.04, 0.03, 0.5]
+    ordered = sorted(p for p in given if p is not None)
+    expected = {
+        p: min(q * 4 / (j + 1) for j, q in enumerate(ordered) if j >= i)
+        for i, p in enumerate(ordered)
+    }
+    assert adjust(given) == [None if p is None else pytest.approx(expected[p]) for p in given]
+    assert adjust([None]) == [None]
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -346,3 +348,33 @@ def test_a_model_never_trained_here_is_evaluated_in_evaluation_mode():
     wrong = own_vae(decoder=nn.Linear(3, 2))
     with pytest.raises(UsageError, match="decoder fails on a tensor"):
         dpvae.evaluate(wrong, data, ["skl"], evaluation=RECIPE.evaluation)
+
+
+def test_a_decoder_that_ends_with_a_sigmoid_has_to_say_so(tmp_path, monkeypatch):
+    """Nothing is trained on probabilities taken for logits; said, they come out as the data are."""
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).random((120, 6)) < [0.05, 0.95, 0.05, 0.95, 0.05, 0.95]
+    np.save("x.npy", rows.astype(np.float32))
+    recipe = small_recipe(
+        "vae",
+        "data={kind: arrays, path: x.npy}",
+        "training.iterations=200",
+        "training.learning_rate=0.03",
+        "training.checkpoint_every=200",
+        "training.validate_every=200",
+    )
+
+    def networks():
+        parts = own_networks(2, 6)
+        return parts | {"decoder": nn.Sequential(parts["decoder"], nn.Sigmoid())}
+
+    with pytest.raises(UsageError, match="second sigmoid"):
+        dpvae.train(recipe, "wrong", model=own_vae(**networks(), likelihood="bernoulli"))
+    assert not Path("wrong/checkpoint.pt").exists()
+    said = dpvae.Bernoulli(probabilities=True)
+    dpvae.train(recipe, "run", model=own_vae(**networks(), likelihood=said))
+    model = dpvae.load("run", **networks())
+    assert model.likelihood.spec == said
+    means = model.sample(500).mean(dim=0)
+    assert (means[::2] < 0.25).all()
+    assert (means[1::2] > 0.75).all()

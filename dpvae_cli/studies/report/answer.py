@@ -3,8 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 from dpvae_cli.studies.metrics import Better, facts
-from dpvae_cli.studies.statistics import LEAST_SEEDS, Comparison, Verdict
+from dpvae_cli.studies.statistics import (
+    FALSE_DISCOVERY_RATE,
+    LEAST_SEEDS,
+    Comparison,
+    Verdict,
+)
 
+MANY = 2
+"""Comparisons from which on it matters how many there are."""
 Found = tuple[str, str, str, Comparison]
 """Setting, metric, prior, comparison with the baseline."""
 
@@ -56,6 +63,19 @@ def _of_metric(metric: str, found: Sequence[tuple[str, Comparison]]) -> str:
     if against:
         parts.append(f"and the opposite for {', '.join(against)}")
     return " ".join(parts) + "."
+
+
+def discoveries(adjusted: Sequence[float | None], found: Sequence[Comparison]) -> list[str]:
+    """Return what is left of the intervals that exclude zero when all comparisons are counted."""
+    tested = [each for each in found if each.t_test_p is not None]
+    if len(tested) < MANY:
+        return []
+    excluding = sum(each.verdict is not Verdict.UNCLEAR for each in tested)
+    left = sum(p is not None and p <= FALSE_DISCOVERY_RATE for p in adjusted)
+    return [
+        f"Of {len(tested)} comparisons in this report the intervals of {excluding} exclude zero; "
+        f"{left} of them hold at a false discovery rate of {100 * FALSE_DISCOVERY_RATE:g} %."
+    ]
 
 
 def words(prior: str) -> str:

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import final
 
 from dpvae_cli.foundation.strangers import one_line
-from dpvae_cli.recipe import Recipe
 from dpvae_cli.studies import published as published_tables
 from dpvae_cli.studies.arrangement import BASELINE, Setting, arrange
-from dpvae_cli.studies.departures import notices
+from dpvae_cli.studies.departures import is_as_published, notices
 from dpvae_cli.studies.metrics import MetricFacts, facts, in_order, is_asked
 from dpvae_cli.studies.published import Published
 from dpvae_cli.studies.records import RunRecord
-from dpvae_cli.studies.report.answer import answer
-from dpvae_cli.studies.statistics import Comparison, Summary
+from dpvae_cli.studies.report.answer import answer, discoveries
+from dpvae_cli.studies.statistics import Comparison, Summary, adjust
 
 CELEBA_TERMS = (
     "This report shows pictures of CelebA or of models trained on it. CelebA is for non-commercial "
@@ -26,11 +25,17 @@ CELEBA_TERMS = (
 @final
 @dataclass(frozen=True)
 class Cell:
-    """A metric of one prior over its seeds, and the published number beside it."""
+    """A metric of one prior over its seeds, and the published number beside it.
+
+    `own_error` is the metric's own, of one seed alone; `without_leak` counts the seeds in which no
+    draw lies below a leakage score's threshold, which are 0.
+    """
 
     summary: Summary | None
     is_best: bool
     published: float | None
+    own_error: float | None = None
+    without_leak: int = 0
 
 
 @final
@@ -47,13 +52,17 @@ class Line:
 @final
 @dataclass(frozen=True)
 class Difference:
-    """A metric of a setting: one prior minus the baseline."""
+    """A metric of a setting: one prior minus the baseline.
+
+    `adjusted_p` is the p-value of Student's test, adjusted for all comparisons of the report.
+    """
 
     setting: str
     metric: str
     prior: str
     baseline: str
     found: Comparison
+    adjusted_p: float | None
 
 
 @final
@@ -102,6 +111,11 @@ class Content:
         )
 
     @property
+    def tested(self) -> int:
+        """Return how many comparisons have an interval."""
+        return sum(each.found.t_test_p is not None for each in self.differences)
+
+    @property
     def unfinished(self) -> tuple[RunRecord, ...]:
         """Return the runs whose numbers are in no table."""
         return tuple(run for run in self.runs if not run.counts)
@@ -139,8 +153,9 @@ def compose(
         title=one_line(title),
         question=one_line(question) if question else None,
         baseline=baseline,
-        answer=tuple(
-            answer([(d.setting, d.metric, d.prior, d.found) for d in differences], baseline)
+        answer=(
+            *answer([(d.setting, d.metric, d.prior, d.found) for d in differences], baseline),
+            *discoveries([d.adjusted_p for d in differences], [d.found for d in differences]),
         ),
         notices=tuple(dict.fromkeys([*map(one_line, notes), *notices(counted), *left_out])),
         terms=_terms(records),
@@ -184,33 +199,38 @@ def _lines(
                 metric: Cell(
                     setting.summary(metric, prior),
                     setting.is_best(metric, prior),
-                    _published(table, metric, setting.recipe, prior),
+                    _published(table, metric, setting, prior),
+                    setting.own_error(metric, prior),
+                    setting.without_leak(metric, prior),
                 )
                 for metric in metrics
             }
             yield Line(setting.label, prior, tuple(sorted(setting.runs[prior])), cells)
 
 
-def _published(table: Published | None, metric: str, recipe: Recipe, prior: str) -> float | None:
-    if table is None:
+def _published(table: Published | None, metric: str, setting: Setting, prior: str) -> float | None:
+    """Return the published number, None where the runs have not the settings it was made with."""
+    if table is None or not is_as_published(setting, metric, prior):
         return None
-    kind = recipe.regularizer.kind
-    return table.value(metric, data=recipe.data.kind, regularizer=kind, prior=prior)
+    data, regularizer = setting.recipe.data.kind, setting.recipe.regularizer.kind
+    return table.value(metric, data=data, regularizer=regularizer, prior=prior)
 
 
 def _differences(
     settings: Sequence[Setting], metrics: Sequence[str], baseline: str
 ) -> Iterator[Difference]:
-    for metric in metrics:
-        for setting in settings:
-            if baseline not in setting.runs:
-                continue
-            for prior in setting.priors:
-                if prior == baseline:
-                    continue
-                found = setting.compare(metric, prior, baseline=baseline)
-                if found is not None:
-                    yield Difference(setting.label, metric, prior, baseline, found)
+    compared = [
+        (setting.label, metric, prior, baseline, found)
+        for metric in metrics
+        for setting in settings
+        if baseline in setting.runs
+        for prior in setting.priors
+        if prior != baseline
+        and (found := setting.compare(metric, prior, baseline=baseline)) is not None
+    ]
+    adjusted = adjust([found.t_test_p for *_, found in compared])
+    for each, p in zip(compared, adjusted, strict=True):
+        yield Difference(*each, p)
 
 
 def _terms(records: Sequence[RunRecord]) -> tuple[str, ...]:

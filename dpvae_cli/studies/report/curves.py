@@ -33,8 +33,8 @@ def leakage(settings: Sequence[Setting]) -> list[Picture]:
             caption = (
                 "Leakage score, mean over seeds with its standard error (of one seed: the metric's "
                 "own). Left against fixed thresholds, right at quantiles of each model's own "
-                "log p(z), which is where priors compare. No point: in some seed no sample lies "
-                "below."
+                "log p(z), which is where priors compare. A seed without a sample below counts as "
+                "0; a cross: no seed has one."
             )
             pictures += _picture(figure4(curves), alt, caption) if curves else []
     return pictures
@@ -74,14 +74,19 @@ def _numbers(values: Sequence[Any]) -> Numbers:
 
 
 def _mean(curves: Sequence[Curve]) -> Curve:
-    """Return the mean curve of several seeds with its standard error; None where one has none."""
+    """Return the mean curve of several seeds with its standard error.
+
+    Where no sample lies below in some seed, it counts as 0; in all seeds, the mean is None.
+    """
     x = curves[0][0]
     same = [curve for curve in curves if curve[0] == x]
     if len(same) == 1:
         return same[0]
     columns = list(zip(*(curve[1] for curve in same), strict=True))
-    known = [[v for v in column if v is not None] for column in columns]
-    whole = [values if len(values) == len(same) else [] for values in known]
+    whole = [
+        [value or 0.0 for value in column] if any(v is not None for v in column) else []
+        for column in columns
+    ]
     means: Numbers = [math.fsum(values) / len(values) if values else None for values in whole]
     errors: Numbers = [
         float(np.std(values, ddof=1)) / math.sqrt(len(values)) if values else None

@@ -48,11 +48,11 @@ def markdown(content: Content) -> str:
     """Return the report without its pictures as Markdown."""
     parts = [f"# {_md(content.title)}"]
     parts += [_md(content.question)] if content.question else []
+    parts += ["## Answer", _md(" ".join(content.answer))]
     parts += [f"**{_md(term)}**" for term in content.terms]
     parts += _md_list("Shortened, subsampled or changed", content.notices)
     unfinished = [f"{run.label}: {run.state.value}, {run.reason}" for run in content.unfinished]
-    parts += _md_list("Not in the tables", unfinished)
-    parts += ["## Answer", _md(" ".join(content.answer)), "## Results"]
+    parts += [*_md_list("Not in the tables", unfinished), "## Results"]
     parts += [_md_table(table) for table in _tables(content)]
     for column, how, why in tables.comparability(content):
         parts.append(f"- **{_md(column)}** of the paper: {how}. {_md(why)}")
@@ -136,6 +136,7 @@ CSV_HEAD = (
     "recipe", "prior", "metric", "unit", "better", "n", "mean", "standard_deviation",
     "interval_low", "interval_high", "is_best", "published", "baseline", "pairs",
     "difference", "difference_low", "difference_high", "wins", "sign_test_p", "in_words",
+    "standard_error", "without_leak", "t_test_p", "adjusted_p",
 )  # fmt: skip
 
 
@@ -196,6 +197,10 @@ def _record(
         "wins": pair.wins if pair else None,
         "sign_test_p": pair.p_value if pair else None,
         "in_words": sentence(pair) if pair else None,
+        "standard_error": cell.own_error,
+        "without_leak": cell.without_leak,
+        "t_test_p": pair.t_test_p if pair else None,
+        "adjusted_p": difference.adjusted_p if difference else None,
     }
 
 

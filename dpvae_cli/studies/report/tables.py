@@ -7,7 +7,7 @@ from typing import final
 from dpvae_cli.foundation.numbers import number, with_error
 from dpvae_cli.studies.report.answer import words
 from dpvae_cli.studies.report.content import Cell, Content, Difference, Line
-from dpvae_cli.studies.statistics import p_text, sentence
+from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, p_text, sentence
 
 DAGGER = "†"
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
@@ -76,8 +76,12 @@ def _row(line: Line, metrics: Sequence[str], beside: Sequence[str]) -> list[Entr
 def _value(cell: Cell, seeds: int) -> str:
     if cell.summary is None:
         return number(None)
-    text = with_error(cell.summary.mean, cell.summary.standard_deviation)
-    return text if cell.summary.n == seeds else f"{text} (n = {cell.summary.n})"
+    n = cell.summary.n
+    error = cell.own_error if n == 1 else cell.summary.standard_deviation
+    notes = [f"n = {n}"] if n != seeds else []
+    notes += [f"no leak in {cell.without_leak} of {n}"] if cell.without_leak else []
+    text = with_error(cell.summary.mean, error)
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def differences(content: Content, chosen: Sequence[Difference]) -> Table:
@@ -90,6 +94,7 @@ def differences(content: Content, chosen: Sequence[Difference]) -> Table:
         Entry("difference"),
         Entry("better in"),
         Entry("sign test p"),
+        *([Entry("adjusted p")] if content.tested else []),
         _words("in words"),
     ]
     rows = []
@@ -102,6 +107,7 @@ def differences(content: Content, chosen: Sequence[Difference]) -> Table:
             Entry(with_error(found.mean, found.half_width, sign=True), is_best=found.is_better),
             Entry("-" if found.wins is None else f"{found.wins} of {found.n}"),
             Entry(p_text(found.p_value)),
+            *([Entry(p_text(each.adjusted_p))] if content.tested else []),
             _words(sentence(found)),
         ]
         rows.append(tuple(entries))
@@ -110,6 +116,13 @@ def differences(content: Content, chosen: Sequence[Difference]) -> Table:
         "mean with the half width of its 95 % interval (Student's t). Bold: better, and the "
         "interval excludes zero."
     )
+    if content.tested:
+        caption += (
+            " Adjusted p: of Student's test, for all "
+            f"{content.tested} comparisons of this report (Benjamini and Hochberg); those at most "
+            f"{FALSE_DISCOVERY_RATE:g} hold at a false discovery rate of "
+            f"{100 * FALSE_DISCOVERY_RATE:g} %."
+        )
     return Table(caption, tuple(heads), tuple(rows))
 
 
@@ -166,6 +179,13 @@ def runs(content: Content) -> Table:
 
 
 MEAN = "Mean over n seeds ± standard deviation."
+ONE_SEED = (
+    "With n = 1, value ± the metric's own standard error, which is of its draws and says nothing "
+    "of another training seed."
+)
+NO_LEAK = (
+    "No leak in some seeds: no draw of q(z) lies below the threshold there, and the score is 0."
+)
 BOLD = (
     "Bold: better than its twin, and the 95 % interval of the paired difference excludes zero, "
     "which takes three seeds at least."
@@ -174,21 +194,32 @@ BOLD = (
 
 def main(content: Content) -> Table:
     """Return the first table."""
-    return results(content, content.headline, caption=" ".join([MEAN, BOLD, *_arrows(content)]))
+    return results(content, content.headline, caption=_caption(content, content.headline))
 
 
-def _arrows(content: Content) -> list[str]:
-    told = ["Arrows: ↓ lower is better, ↑ higher is better."]
-    if content.with_published:
-        told.append(f"Paper: the published number; {DAGGER} does not compare with ours.")
-    return told
+def _caption(content: Content, metrics: Sequence[str]) -> str:
+    """Return what the numbers of a table are."""
+    cells = [line.cells[metric] for line in content.lines for metric in metrics]
+    known = [cell for cell in cells if cell.summary is not None]
+    several = any(cell.summary.n > 1 for cell in known if cell.summary)
+    said = [MEAN] if several else []
+    said += [ONE_SEED] if any(c.summary.n == 1 for c in known if c.summary) else []
+    said += [BOLD] if several else []
+    said += [NO_LEAK] if any(cell.without_leak for cell in known) else []
+    said.append("Arrows: ↓ lower is better, ↑ higher is better.")
+    if any(metric in content.with_published for metric in metrics):
+        said.append(f"Paper: the published number; {DAGGER} does not compare with ours.")
+    elif paper(content) and metrics == content.headline:
+        said.append("The paper's numbers stand by themselves below: no run here has its settings.")
+    return " ".join(said)
 
 
 def further(content: Content) -> Table | None:
     """Return the table of the other metrics, None where there are none."""
     if not content.further:
         return None
-    return results(content, content.further, caption=f"Further metrics. {MEAN} {BOLD}")
+    caption = f"Further metrics. {_caption(content, content.further)}"
+    return results(content, content.further, caption=caption)
 
 
 def comparability(content: Content) -> list[tuple[str, str, str]]:
