@@ -10,7 +10,7 @@ from dpvae_cli.evaluation.diagnosis.record import Repair
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.sampling.density_map import density_map
-from dpvae_cli.sampling.encodings import decode
+from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 from dpvae_cli.sampling.samples import lowest
 
 SHOWN = 2_000
@@ -44,7 +44,7 @@ def arrays(subject: Subject, at: Splits) -> dict[str, np.ndarray]:
 
 
 def images(subject: Subject, at: Splits, repair: Repair | None) -> dict[str, np.ndarray]:
-    """Return decoded samples (n, c, h, w) of an image model; nothing of any other.
+    """Return decoded samples (n, c, h, w) of an image model, in bytes; nothing of any other.
 
     `samples` of its prior, `lowest` the fifth of a pool with the lowest log q(z), `repaired` of the
     prior that is recommended.
@@ -57,4 +57,4 @@ def images(subject: Subject, at: Splits, repair: Repair | None) -> dict[str, np.
     codes = {"samples": at.prior.z[:IMAGES], "lowest": at.prior.z[lowest(log_q, IMAGES)]}
     if repair is not None and repair.samples is not None:
         codes["repaired"] = torch.from_numpy(repair.samples)
-    return {name: decode(model, z).numpy() for name, z in codes.items()}
+    return {name: drawable(model, decode_to_data_units(model, z)) for name, z in codes.items()}

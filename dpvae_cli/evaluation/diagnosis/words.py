@@ -114,8 +114,8 @@ def about_dimensions(found: Diagnosis) -> list[str]:
         )
     if inactive := found.inactive:
         said.append(
-            f"{listed(inactive)} of {found.latent_dim} inactive: the posterior mean varies over "
-            "examples by 0.01 at most."
+            f"{listed(inactive)} of {found.latent_dim} inactive: at most 1 % of the variance of "
+            "q(z) there comes from the example."
         )
     return said or [
         f"Of {listed_count(found.latent_dim)} all are active, and in none do codes and samples "
