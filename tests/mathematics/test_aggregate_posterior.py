@@ -146,3 +146,16 @@ def test_a_component_far_likelier_than_all_before_it(small_blocks):
     z = torch.cat([normal(9, 2), torch.full((3, 2), 85.0, dtype=torch.float64)])
     found = AggregatePosterior(mean, log_variance).log_prob(z)
     assert_close(found, mixture(mean, log_variance).log_prob(z), rtol=1e-12, atol=1e-10)
+
+
+def test_moments_are_torch_s_far_from_the_origin_too():
+    mean, log_variance = components(40, 3, scale=0.5)
+    for offset in (0.0, 1e6):
+        expectation, covariance = AggregatePosterior(mean + offset, log_variance).moments()
+        expected = mixture(mean, log_variance)
+        assert_close(expectation, expected.mean + offset)
+        assert_close(covariance.diagonal(), expected.variance, rtol=1e-6, atol=1e-9)
+        assert_close(covariance, covariance.T)
+        off_diagonal = covariance - torch.diag(covariance.diagonal())
+        exact = mean.T.cov(correction=0)
+        assert_close(off_diagonal, exact - torch.diag(exact.diagonal()), rtol=1e-6, atol=1e-9)
