@@ -56,7 +56,7 @@ def figure(
     found = names(count, columns)
     draw = _pairs if 1 < count <= PAIRED else _histograms
     drawn = draw(samples, reference, found)
-    handles = [panels.dot_handle(SAMPLES, "decoded samples")]
+    handles = [panels.dot_handle(SAMPLES, "samples")]
     if reference is not None:
         handles.insert(0, panels.dot_handle(DATA, "data"))
     style.legend_below(drawn, handles)
@@ -73,7 +73,7 @@ def _column(ax: Axes, samples: np.ndarray, reference: np.ndarray | None, column:
         histogram(ax, reference[:, column], edges, colour=DATA, filled=True)
     histogram(ax, samples[:, column], edges, colour=SAMPLES)
     ax.set(yticks=[], xlim=(edges[0], edges[-1]))
-    ax.xaxis.set_major_locator(panels.few())
+    ax.xaxis.set_major_locator(panels.few(3))
 
 
 def _histograms(samples: np.ndarray, reference: np.ndarray | None, found: list[str]) -> Figure:
@@ -109,7 +109,9 @@ def _pairs(samples: np.ndarray, reference: np.ndarray | None, found: list[str]) 
             ax.set_xlabel(found[column] if row == count - 1 else "")
             ax.tick_params(labelbottom=row == count - 1, labelleft=column == 0 < row)
         axes[row, 0].set_ylabel(found[row])
-    panels.few_ticks(ax for row, line in enumerate(axes) for ax in line[:row])
+    for ax in (ax for row, line in enumerate(axes) for ax in line[:row]):
+        ax.xaxis.set_major_locator(panels.few(3))
+        ax.yaxis.set_major_locator(panels.few())
     return drawn
 
 

@@ -44,7 +44,7 @@ def test_few_columns_are_drawn_in_pairs(tmp_path):
 def test_without_data_samples_stand_alone():
     figure, _, _ = draw(6, reference=False)
     assert {len(ax.patches) for ax in figure.axes if ax.get_visible()} == {1}
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["decoded samples"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["samples"]
 
 
 def test_bins_hold_constants_and_what_is_not_finite():
