@@ -61,6 +61,7 @@ def negative_log_likelihoods(
     Their samples are decoded together, so x should be few where samples are many.
     """
     posterior = encode(model, Split(x), size=len(x))
+    log_prior(model, posterior.mean)  # raises where it is NaN, before anything is fitted
     fitted = fit_posteriors(model, x, posterior, samples=samples, generators=generators)
     proposal = Proposal(posterior, fitted)
     blocks = []
