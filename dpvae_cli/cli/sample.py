@@ -199,7 +199,7 @@ def _write(
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import picture as pictures
     from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
-    from dpvae_cli.training.sample_picture import title
+    from dpvae_cli.training.sample_picture import reference, title
 
     examples = {"decoded": decode_to_data_units(found.model, drawn.z)}
     if noise is not None:
@@ -212,7 +212,7 @@ def _write(
         shown,
         log_density=log_density,
         title=title(found.label, len(drawn), kind),
-        reference=_reference(found),
+        reference=reference(found.model, found.load_dataset),
         columns=found.model.units.columns,
     )
     console.result(f"{picture}\n{arrays}")
@@ -286,19 +286,6 @@ def _write_single_images(
         part = decode_to_data_units(found.model, drawn.z[start : start + MOST], noise=noise)
         save_each(drawable(found.model, part), folder, start=start)
     console.result(str(folder))
-
-
-def _reference(found: "Opened") -> "np.ndarray | None":
-    """Return data to show behind points and tables; without the data there is none."""
-    from dpvae_cli.foundation.errors import MissingError, UsageError
-    from dpvae_cli.training.sample_picture import reference
-
-    if len(found.model.example_shape) != 1:
-        return None
-    try:
-        return reference(found.load_dataset())
-    except (MissingError, UsageError):
-        return None
 
 
 def _arrays(drawn: "LatentSamples") -> "dict[str, np.ndarray]":

@@ -164,9 +164,9 @@ def few_ticks(axes: Iterable[Axes]) -> None:
         axis.set_major_locator(few())
 
 
-def few() -> MaxNLocator:
+def few(intervals: int = 4) -> MaxNLocator:
     """Return what puts a handful of round numbers on an axis."""
-    return MaxNLocator(4, steps=[1, 2, 5, 10])
+    return MaxNLocator(intervals, steps=[1, 2, 5, 10])
 
 
 def bare(ax: Axes) -> None:

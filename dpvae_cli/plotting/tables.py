@@ -5,7 +5,9 @@ from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from dpvae_cli.plotting import panels, style
 
@@ -41,6 +43,15 @@ def histogram(
     ax.stairs(heights, edges, fill=filled, color=colour, alpha=0.35 if filled else 1.0)
 
 
+def short_ticks(axis: Axis) -> None:
+    """Leave few ticks and short labels, with a power of ten beside the axis where they need one."""
+    axis.set_major_locator(panels.few(3))
+    formatter = ScalarFormatter(useMathText=True)
+    formatter.set_powerlimits((-2, 4))
+    axis.set_major_formatter(formatter)
+    axis.get_offset_text().set_fontsize(6.5)
+
+
 @style.house_style()
 def figure(
     samples: np.ndarray,
@@ -56,7 +67,7 @@ def figure(
     found = names(count, columns)
     draw = _pairs if 1 < count <= PAIRED else _histograms
     drawn = draw(samples, reference, found)
-    handles = [panels.dot_handle(SAMPLES, "decoded samples")]
+    handles = [panels.dot_handle(SAMPLES, "samples")]
     if reference is not None:
         handles.insert(0, panels.dot_handle(DATA, "data"))
     style.legend_below(drawn, handles)
@@ -73,7 +84,7 @@ def _column(ax: Axes, samples: np.ndarray, reference: np.ndarray | None, column:
         histogram(ax, reference[:, column], edges, colour=DATA, filled=True)
     histogram(ax, samples[:, column], edges, colour=SAMPLES)
     ax.set(yticks=[], xlim=(edges[0], edges[-1]))
-    ax.xaxis.set_major_locator(panels.few())
+    short_ticks(ax.xaxis)
 
 
 def _histograms(samples: np.ndarray, reference: np.ndarray | None, found: list[str]) -> Figure:
@@ -109,7 +120,9 @@ def _pairs(samples: np.ndarray, reference: np.ndarray | None, found: list[str]) 
             ax.set_xlabel(found[column] if row == count - 1 else "")
             ax.tick_params(labelbottom=row == count - 1, labelleft=column == 0 < row)
         axes[row, 0].set_ylabel(found[row])
-    panels.few_ticks(ax for row, line in enumerate(axes) for ax in line[:row])
+    for ax in (ax for row, line in enumerate(axes) for ax in line[:row]):
+        short_ticks(ax.xaxis)
+        short_ticks(ax.yaxis)
     return drawn
 
 

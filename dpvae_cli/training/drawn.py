@@ -16,7 +16,7 @@ from dpvae_cli.sampling.portrait import portrait
 from dpvae_cli.training import results_file
 from dpvae_cli.training.measuring import measure_run
 from dpvae_cli.training.opened import Opened
-from dpvae_cli.training.sample_picture import reference
+from dpvae_cli.training.sample_picture import some_examples
 
 IMAGES, ROWS = 36, 1_000
 """Samples of each kind that Figure 5 shows: of images, and of everything else."""
@@ -50,7 +50,8 @@ def gallery_of(run: Opened, label: str) -> Gallery:
     """Return the samples Figure 5 shows of a run, from gallery.npz or made and kept there."""
     arrays = kept(run, "gallery.npz", lambda: _gallery(run))
     shown = {name: drawable(run.model, array) for name, array in arrays.items()}
-    return Gallery(label=label, prior=run.recipe.prior_name, arrays=shown)
+    columns = run.model.units.columns
+    return Gallery(label=label, prior=run.recipe.prior_name, arrays=shown, columns=columns)
 
 
 def _gallery(run: Opened) -> dict[str, np.ndarray]:
@@ -64,7 +65,7 @@ def _gallery(run: Opened) -> dict[str, np.ndarray]:
         pool=run.recipe.evaluation.pool,
         samples=IMAGES if is_image else ROWS,
     )
-    return arrays if is_image else arrays | {"data": reference(run.load_dataset())}
+    return arrays if is_image else arrays | {"data": some_examples(run.load_dataset())}
 
 
 def leakage_curves_of(run: Opened, label: str) -> list[LeakageCurve]:

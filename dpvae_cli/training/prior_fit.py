@@ -9,7 +9,7 @@ from pathlib import Path
 from dpvae_cli.fitting.fit import FittedPrior, fit_model_prior
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import devices
-from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_json, write_kept
 from dpvae_cli.foundation.strangers import read_json
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -142,8 +142,7 @@ def fit_run(
         RunFolder(file.parent).copy_log(folder)
         state = replace(checkpoint, recipe=recipe)
         keep(folder, state, fitted, None if load_dataset.is_changed else aggregate)
-        with suppress(MissingError):  # two moons are drawn behind samples, where they are there
-            draw_samples(model.with_prior(fitted.prior), load_dataset, folder, seed=recipe.seed)
+        draw_samples(model.with_prior(fitted.prior), load_dataset, folder, seed=recipe.seed)
         folder.commit()
     if mark_latest and not fitted.record.is_clear_loss:
         point_latest(folder.path)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE
 from dpvae_cli.plotting import picture
@@ -20,26 +21,31 @@ PICTURED, TABLED, REFERENCE = 64, 1_000, 1_000
 def draw_samples(
     model: VAE, load_dataset: Callable[[], Dataset], folder: RunFolder, *, seed: int
 ) -> None:
-    """Write the run's sample picture; points and tables are drawn over the data.
-
-    Raises:
-        MissingError: these are wanted and the data is not there.
-    """
-    is_flat = len(model.example_shape) == 1
-    count = TABLED if is_flat else PICTURED
+    """Write the run's sample picture; points and tables are drawn over the data if it is there."""
+    count = TABLED if len(model.example_shape) == 1 else PICTURED
     drawn = prior_samples(model, count, generator=stream(seed, "picture"))
     picture.save(
         folder.samples,
         drawable(model, decode_to_data_units(model, drawn.z)),
         log_density=drawn.probability.numpy(),
         title=title(folder.path.resolve().name, count, "prior"),
-        reference=reference(load_dataset()) if is_flat else None,
+        reference=reference(model, load_dataset),
         columns=model.units.columns,
     )
 
 
-def reference(dataset: Dataset) -> np.ndarray:
-    """Return data to draw behind samples, in its own units."""
+def reference(model: VAE, load_dataset: Callable[[], Dataset]) -> np.ndarray | None:
+    """Return what is drawn behind points and tables; None where the data is not there."""
+    if len(model.example_shape) != 1:
+        return None
+    try:
+        return some_examples(load_dataset())
+    except (MissingError, UsageError):
+        return None
+
+
+def some_examples(dataset: Dataset) -> np.ndarray:
+    """Return test examples in the data's own units."""
     shown: np.ndarray = dataset.units.inverse_transform(
         dataset.test.examples(slice(0, REFERENCE))
     ).numpy()

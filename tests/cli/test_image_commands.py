@@ -144,7 +144,10 @@ def test_tables_are_drawn_over_their_data(columns, workshop, tmp_path):
     ok("train", "vae_moons", data, *small, "--run-dir", f"table{columns}")
     ok("sample", f"table{columns}", "-n", 9, "--out", tmp_path / "x.png")
     ok("plot", "samples", f"table{columns}", "--out", tmp_path / "y.png")
-    for path in (tmp_path / "x.png", tmp_path / "y.png", workshop / f"table{columns}/samples.png"):
+    (workshop / f"table{columns}.npy").unlink()
+    ok("sample", f"table{columns}", "-n", 9, "--out", tmp_path / "alone.png")
+    own = workshop / f"table{columns}/samples.png"
+    for path in (tmp_path / "x.png", tmp_path / "y.png", tmp_path / "alone.png", own):
         with Image.open(path) as read:
             assert read.width >= 600
 
