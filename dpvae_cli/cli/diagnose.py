@@ -145,7 +145,17 @@ def _diagnosed(
             budget=_budget(run, quick=quick),
             compare=_compared(run, asks_fid=asks_fid, quick=quick),
             earlier=[each for each in earlier if each is not None],
+            overfits_since=_overfits_since(run),
         )
+
+
+def _overfits_since(run: "Opened") -> int | None:
+    """Return the iteration whose checkpoint --best takes in place of one that overfits."""
+    from dpvae_cli.training.metrics_log import overfits_since
+
+    if not run.folder.best.is_file() or run.path == run.folder.best:
+        return None
+    return overfits_since(run.folder.metrics_log, until=run.iteration)
 
 
 def _subject(
@@ -184,13 +194,15 @@ def _compared(run: "Opened", *, asks_fid: bool, quick: bool) -> "Compared | None
 def _about(run: "Opened", given: Path | None, *, best: bool) -> "About":
     from dpvae_cli.studies.diagnosis.html import About
 
-    place = shlex.quote(str(given or run.path.parent)).replace("{", "{{").replace("}", "}}")
+    given_place = shlex.quote(str(given or run.path.parent))
+    place = given_place.replace("{", "{{").replace("}", "}}")
     return About(
         run=run.label,
         checkpoint=str(run.path),
         digest=run.digest,
         iteration=run.iteration,
         recipe=run.recipe.name,
+        comparison=f"dpvae plot samples {given_place}" + (" --best" if best else ""),
         command=f"dpvae fit-prior {place} {{options}}" + (" --best" if best else ""),
         data_note=run.data_note,
     )
@@ -210,4 +222,7 @@ def _print(found: "Diagnosis", about: "About") -> None:
         console.result(f"Random and low-posterior samples: {why.reason}. {why.hint}".strip())
     if found.repairs:
         console.table(None, *tables.repairs(found))
-    console.result("\n".join(filter(None, [advice, command and f"  {command}", *found.notes])))
+    commands = [command and f"  {command}"]
+    if command or "samples" in found.arrays:
+        commands.append(f"  {about.comparison_after(command)}")
+    console.result("\n".join(filter(None, [*found.notes, advice, *commands])))

@@ -15,6 +15,7 @@ from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import encode, reconstruction
+from dpvae_cli.sampling.samples import check_log_density
 
 BLOCK = 1_000
 """Examples whose noise is drawn together."""
@@ -67,6 +68,7 @@ def elbo(subject: Subject) -> list[Result]:
     evaluation = subject.evaluation
     split = subject.dataset.split(evaluation.split)
     parts = elbo_parts(subject.model, split, seed=subject.seed, purpose="evaluation")
+    check_log_density(parts.kl, "KL[q(z|x), p(z)]")
     held_out = {
         "elbo": -(parts.reconstruction + parts.kl),
         "reconstruction": parts.reconstruction,

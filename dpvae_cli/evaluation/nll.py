@@ -61,6 +61,7 @@ def negative_log_likelihoods(
     Their samples are decoded together, so x should be few where samples are many.
     """
     posterior = encode(model, Split(x), size=len(x))
+    log_prior(model, posterior.mean)  # raises where it is NaN, before anything is fitted
     fitted = fit_posteriors(model, x, posterior, samples=samples, generators=generators)
     proposal = Proposal(posterior, fitted)
     blocks = []
@@ -177,6 +178,6 @@ def _note_few(effective: Sequence[float], samples: int) -> str | None:
     if (median := effective[len(effective) // 2]) >= FEW:
         return None
     return (
-        f"half of the examples have {median:.2g} effective samples or fewer of {samples:,}: nll may "
-        "be too high by more than its standard error says. Raise evaluation.nll_samples"
+        f"half of the examples have {median:.2g} effective samples or fewer of {samples:,}: nll "
+        "may be too high by more than its standard error says. Raise evaluation.nll_samples"
     )

@@ -21,6 +21,7 @@ from dpvae_cli.mathematics.draws import normal_noise
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import reconstruction
+from dpvae_cli.sampling.samples import check_log_density
 
 PROPOSAL = "half q(z|x), half fitted"
 """What records and kept estimates say; changes whenever the draws below do."""
@@ -111,7 +112,7 @@ def log_prior(model: VAE, z: Codes) -> PerExample:
     parts = in_parts(
         lambda rows: model.prior.log_prob(z[rows]), len(z), size=len(z), what="log p(z)"
     )
-    return torch.cat(list(parts))
+    return check_log_density(torch.cat(list(parts)), "log p(z)")
 
 
 def _noise(

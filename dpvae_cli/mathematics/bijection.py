@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import nn
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
@@ -12,8 +13,32 @@ class Bijection(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z: Codes) -> tuple[Codes, PerExample]:
-        """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
+        """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`.
+
+        Where g overflows z0 is infinite and the log-determinant zero (`overflow_to_infinity`).
+        """
 
     @abstractmethod
     def inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
         """Return z = g^-1(z0) and log|det dz/dz0| in nats, `(batch,)`."""
+
+
+def overflow_to_infinity(
+    g: Bijection, z: Codes, z0: Codes, log_abs_det: PerExample
+) -> tuple[Codes, PerExample]:
+    """Return z0 = g(z) and its log-determinant, infinity and zero where finite z overflow.
+
+    The density of z is lost there, infinity less infinity. It is far smaller than any number: a
+    base falls off faster than the determinant grows, and at an infinite z0 its logarithm is -inf.
+    Weights that are not finite are no overflow: then NaN is returned, at the latest where no
+    gradient is wanted.
+    """
+    is_lost = torch.isfinite(z).all(dim=1) & ~torch.isfinite(z0.sum(dim=1) + log_abs_det)
+    if not torch.is_grad_enabled() and bool(is_lost.any()) and not _has_finite_weights(g):
+        return z0, log_abs_det
+    z0 = z0.masked_fill(is_lost.unsqueeze(1), torch.inf)
+    return z0, log_abs_det.masked_fill(is_lost, 0.0)
+
+
+def _has_finite_weights(module: nn.Module) -> bool:
+    return all(bool(torch.isfinite(weight).all()) for weight in module.parameters())

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.bijection import Bijection
+from dpvae_cli.mathematics.bijection import Bijection, overflow_to_infinity
 from dpvae_cli.mathematics.masks import Mask
 
 IN_CACHE = 2**18
@@ -101,7 +101,7 @@ class AffineCoupling(Bijection):
 
     def forward(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
-        return self._in_parts(self._forward, z)
+        return overflow_to_infinity(self, z, *self._in_parts(self._forward, z))
 
     def inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
         """Return z = g^-1(z0) and log|det dz/dz0| in nats, `(batch,)`; exact, no iteration."""

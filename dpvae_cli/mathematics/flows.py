@@ -16,7 +16,7 @@ from zuko.flows.gaussianization import ElementWiseTransform
 from zuko.transforms import MonotonicRQSTransform
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.bijection import Bijection
+from dpvae_cli.mathematics.bijection import Bijection, overflow_to_infinity
 from dpvae_cli.mathematics.masks import Mask
 
 
@@ -34,11 +34,11 @@ class Flow(Bijection):
 
     def forward(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
-        log_abs_det = z.new_zeros(len(z))
+        z0, log_abs_det = z, z.new_zeros(len(z))
         for layer in self.layers:
-            z, part = layer().call_and_ladj(z)
+            z0, part = layer().call_and_ladj(z0)
             log_abs_det = log_abs_det + part
-        return z, log_abs_det
+        return overflow_to_infinity(self, z, z0, log_abs_det)
 
     def inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
         """Return z = g^-1(z0) and log|det dz/dz0| in nats, `(batch,)`.

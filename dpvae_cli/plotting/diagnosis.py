@@ -1,4 +1,4 @@
-"""Figures of a diagnosis: both log-densities under both sides, and the plane where L = 2."""
+"""Figures of a diagnosis: both log-densities under both sides, the plane where L = 2, images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dpvae_cli.plotting import panels, style
+from dpvae_cli.plotting import panels, samples, style
 
 Record = Mapping[str, np.ndarray]
 BINS = 60
@@ -66,6 +66,29 @@ def _handles(colour: str) -> list[Artist]:
         Patch(facecolor=colour, alpha=0.6, label="samples of the prior"),
         Line2D([], [], **TAIL, label="1 % quantile; the first bin holds all that is lower"),
     ]
+
+
+GRIDS = {
+    "samples": "samples of the prior",
+    "lowest": "the fifth with the lowest $\\log\\,q(z)$",
+    "repaired": "samples of the fitted prior",
+}
+"""Titles of decoded samples, in the order of the grids."""
+
+
+@style.house_style()
+def grids(record: Record) -> Figure:
+    """Draw decoded samples (n, c, h, w) side by side, those of `GRIDS` that `record` holds."""
+    pictures = {key: samples.grid(record[key]) for key in GRIDS if key in record}
+    width, height = style.DOUBLE_COLUMN, style.DOUBLE_COLUMN / len(GRIDS)
+    figure = style.new_figure(width * len(pictures) / len(GRIDS), height)
+    axes = figure.subplots(1, len(pictures), squeeze=False)[0]
+    for ax, (key, picture) in zip(axes, pictures.items(), strict=True):
+        ax.imshow(picture, interpolation="nearest")
+        ax.spines[:].set_visible(False)
+        panels.bare(ax)
+        ax.set_title(GRIDS[key])
+    return figure
 
 
 @style.house_style()

@@ -49,7 +49,7 @@ class LatentSamples:
 
     def with_log_q(self, aggregate: AggregatePosterior) -> "LatentSamples":
         """Return the same samples with the exact log q(z)."""
-        return replace(self, log_q=aggregate.log_prob(self.z))
+        return replace(self, log_q=check_log_density(aggregate.log_prob(self.z), "log q(z)"))
 
     @property
     def probability(self) -> PerExample:
@@ -66,12 +66,13 @@ def from_codes(model: VAE, z: Codes) -> LatentSamples:
     z = z.to(model.dtype).to(model.device)
     generation, to_generation = model.prior.generation, model.prior.to_generation
     if generation is None:
-        return LatentSamples(z.cpu(), None, _log_prob(model.prior, z), None)
+        return LatentSamples(z.cpu(), None, log_density(model.prior, z), None)
     parts = list(in_parts(lambda rows: to_generation(z[rows]), len(z), size=CHUNK, what="g"))
     z0 = torch.cat([part for part, _ in parts])
     log_abs_det = torch.cat([part for _, part in parts]).cpu()
-    log_p_generation = _log_prob(generation, z0)
-    return LatentSamples(z.cpu(), z0.cpu(), log_p_generation + log_abs_det, log_p_generation)
+    log_p_generation = log_density(generation, z0)
+    log_p = check_log_density(log_p_generation + log_abs_det, "log p(z)")
+    return LatentSamples(z.cpu(), z0.cpu(), log_p, log_p_generation)
 
 
 @torch.no_grad()
@@ -89,7 +90,7 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
     generation = model.prior.generation
     if generation is None:
         z = model.prior.sample(n, generator=generator)
-        return LatentSamples(_finite(z).cpu(), None, _log_prob(model.prior, z), None)
+        return LatentSamples(_finite(z).cpu(), None, log_density(model.prior, z), None)
     z0, to_representation = generation.sample(n, generator=generator), model.prior.to_representation
     of_rows = in_parts(
         lambda rows: to_representation(z0[rows]), n, size=CHUNK, what="the inverse of g"
@@ -97,16 +98,38 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
     parts = list(of_rows)
     z = _finite(torch.cat([part for part, _ in parts])).cpu()
     log_abs_det = torch.cat([part for _, part in parts]).cpu()
-    log_p_generation = _log_prob(generation, z0)
+    log_p_generation = log_density(generation, z0)
     return LatentSamples(z, z0.cpu(), log_p_generation - log_abs_det, log_p_generation)
 
 
-def _log_prob(density: Prior, z: Codes) -> Tensor:
-    """Return log-densities on the CPU, some rows at a time."""
+def log_density(density: Prior, z: Codes) -> PerExample:
+    """Return log-densities on the CPU, some rows at a time.
+
+    Raises:
+        DpvaeError: some are NaN.
+    """
     parts = in_parts(
         lambda rows: density.log_prob(z[rows]).cpu(), len(z), size=CHUNK, what="log-densities"
     )
-    return torch.cat(list(parts))
+    return check_log_density(torch.cat(list(parts)), "log p(z)")
+
+
+def check_log_density(values: Tensor, what: str) -> Tensor:
+    """Return log-densities that a metric is computed from.
+
+    Where a density overflows it is -inf, so NaN comes of codes or weights that are NaN.
+
+    Raises:
+        DpvaeError: some are NaN.
+    """
+    if bad := int(torch.isnan(values).sum()):
+        raise DpvaeError(
+            f"{what} is NaN for {bad} of {values.numel()} codes: the codes or the prior's weights "
+            "are not finite",
+            hint="Take an earlier checkpoint (--best, checkpoint.previous.pt), or train again with "
+            "a smaller training.learning_rate or with training.gradient_clip.",
+        )
+    return values
 
 
 def _finite(z: Codes) -> Tensor:

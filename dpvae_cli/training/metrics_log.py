@@ -5,13 +5,18 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.foundation.results import finite
 from dpvae_cli.foundation.strangers import parse_json, read_lines
+
+FEWEST, CHANGES = 4, 3
+"""Validations from the best one on, and typical changes, without which no ELBO is said to fall."""
 
 
 @final
@@ -71,6 +76,33 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
                 record = parse_json(line)
                 if _is_record(record):
                     yield record
+
+
+def overfits_since(path: Path, *, until: int) -> int | None:
+    """Return the iteration of the best validation ELBO where it fell ever since, else None.
+
+    It fell where all of the validations that follow are lower, three at least, and the last one by
+    more than three times what it changes by from one to the next.
+
+    Args:
+        path: the .jsonl file.
+        until: the iteration to read up to.
+    """
+    elbos = [
+        (record["iteration"], float(record["elbo"]))
+        for record in read_records(path)
+        if record.get("kind") == "validation"
+        and record["iteration"] <= until
+        and isinstance(record.get("elbo"), int | float)
+    ]
+    if not elbos:
+        return None
+    best = max(range(len(elbos)), key=lambda index: elbos[index][1])
+    later = [elbo for _, elbo in elbos[best:]]
+    if len(later) < FEWEST:
+        return None
+    change = median(abs(a - b) for a, b in pairwise(later))
+    return elbos[best][0] if later[0] - later[-1] > CHANGES * change else None
 
 
 def _line(record: dict[str, Any]) -> bytes:

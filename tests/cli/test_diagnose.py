@@ -105,6 +105,38 @@ def test_the_command_gives_the_very_gain_that_was_promised(prior, fitting, tmp_p
     )
 
 
+def test_a_run_that_overfits_is_told_with_the_checkpoint_from_before(tmp_path):
+    """Thirty points of noise in ten dimensions: a net of their own learns them by heart."""
+    points = np.random.default_rng(0).standard_normal((90, 10)).astype(np.float32)
+    np.save(tmp_path / "few.npy", points)
+    ok(
+        *["train", "vae_moons", f"data={{kind: arrays, path: {tmp_path / 'few.npy'}}}"],
+        "training.batch_size=32",
+        *["data.validation=0.5", "data.test=0.1", "architecture.hidden=[128, 128]"],
+        *["prior=standard_normal", "likelihood.scale=0.05", "training.iterations=500"],
+        *["training.validate_every=50", "training.learning_rate=5e-3"],
+        *["--run-dir", tmp_path / "run", "--quiet"],
+    )
+    done = ok("diagnose", tmp_path / "run", "--quick", "--quiet")
+    said = json.loads((tmp_path / "run" / "diagnosis.json").read_text())
+    assert said["overfits"]
+    assert not said["is_healthy"]
+    assert 0 < said["overfits_since"] < 500
+    assert "overfits" in said["headline"]
+    assert f"its validation ELBO fell ever since iteration {said['overfits_since']}" in done.stdout
+    ok("diagnose", tmp_path / "run", "--quick", "--quiet", "--best")
+    best = json.loads((tmp_path / "run" / "diagnosis.json").read_text())
+    assert best["overfits_since"] is None
+
+
+def test_images_have_grids_and_the_command_that_draws_the_comparison():
+    done = ok("diagnose", "grey", "--quick")
+    assert done.stdout.splitlines()[-3] == "  dpvae plot samples grey"
+    page = Path("grey/diagnosis.html").read_text(encoding="utf-8")
+    assert "those of them with the lowest log q(z)" in page
+    assert page.count("<img") == 3
+
+
 def test_images_say_how_to_measure_fid():
     done = ok("diagnose", "grey", "--quick")
     assert "not measured. dpvae diagnose CKPT --inception-weights FILE measures it" in done.stdout

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpvae_cli.plotting import diagnosis, style
+from dpvae_cli.plotting import diagnosis, samples, style
 
 
 @pytest.fixture
@@ -51,3 +51,15 @@ def test_the_plane_marks_what_lies_in_the_tails(record, tmp_path):
 def test_one_value_alone_is_drawn(record):
     same = record | dict.fromkeys(["codes_log_q", "prior_log_q"], np.full(10, -1.0))
     diagnosis.densities(same | {"tail_log_q": np.array(-1.0)}, "decoupled").draw_without_rendering()
+
+
+def test_grids_of_images_stand_side_by_side(tmp_path):
+    images = np.random.default_rng(0).random((36, 1, 6, 5))
+    two = {"samples": images, "lowest": images[::-1]}
+    figure = diagnosis.grids(two)
+    assert [ax.get_title() for ax in figure.axes] == list(diagnosis.GRIDS.values())[:2]
+    three = diagnosis.grids(two | {"repaired": images})
+    assert len(three.axes) == 3
+    drawn = three.axes[1].images[0].get_array()
+    np.testing.assert_array_equal(drawn, samples.grid(images[::-1]))
+    assert style.save(three, tmp_path / "grids.png")[0].stat().st_size > 5_000

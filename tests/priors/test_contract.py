@@ -362,3 +362,27 @@ def test_a_generator_on_the_cpu_serves_every_device():
         if prior.spec.kind == "vamp":
             prior._shared[0].cuda()
         assert_close(prior.cuda().sample(5, generator=stream(0, "z")).cpu(), drawn)
+
+
+@pytest.mark.parametrize("radius", [1e3, 1e6])
+@pytest.mark.parametrize("gain", [1.0, 10.0, 1_000.0])
+@each
+def test_far_away_the_density_may_vanish_and_is_never_nan(spec, gain, radius):
+    """In float32, with weights of any size, with and without gradients."""
+    prior = build(spec).float().eval()
+    for module in (prior, *getattr(prior, "_shared", ())):
+        for parameter in module.float().parameters():
+            parameter.data *= gain
+    z = radius * torch.nn.functional.normalize(normal(300, 2).float())
+    with torch.no_grad():
+        without_gradients = prior.log_prob(z)
+    for log_p in (without_gradients, prior.log_prob(z)):
+        assert not torch.isnan(log_p).any()
+        assert (log_p < torch.inf).all()
+
+
+def test_nan_stays_nan():
+    """A density that is lost for another reason than overflow is not taken for zero."""
+    prior = build(Decoupled(scale_bound=None, translate_bound=None))
+    z = torch.tensor([[torch.nan, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    assert torch.isnan(prior.log_prob(z)).tolist() == [True, False]

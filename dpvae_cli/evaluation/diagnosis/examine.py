@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 from typing import final
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.evaluation.diagnosis import repairs
-from dpvae_cli.evaluation.diagnosis.arrays import arrays
+from dpvae_cli.evaluation.diagnosis import null, repairs
+from dpvae_cli.evaluation.diagnosis.arrays import arrays, images
 from dpvae_cli.evaluation.diagnosis.low_posterior import Compared, low_posterior
-from dpvae_cli.evaluation.diagnosis.null import dimensions, over_splits, quantities
-from dpvae_cli.evaluation.diagnosis.record import Diagnosis, Quantity, Repair
+from dpvae_cli.evaluation.diagnosis.record import NAMES, Diagnosis, Quantity, Repair
 from dpvae_cli.evaluation.diagnosis.sides import of_model
 from dpvae_cli.evaluation.subject import Subject
-from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.results import Result
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import CHECKED, VAE
 from dpvae_cli.recipe import Evaluation, Fitting
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import EncodedTraining, encode
 
 LEAST_SAMPLES = 10
 
@@ -28,28 +28,28 @@ class DiagnosisBudget:
     """How much a diagnosis may cost.
 
     Args:
-        splits: of the codes into halves, two at least; the null's spread comes from them.
-        samples: draws of either side in each split.
+        splits: how often the codes are split into halves, each of which plays both parts.
+        samples: draws of the prior, and the most of codes.
         components: the most codes that go into a half.
         tried: priors to try as a repair, as `--prior` takes them, and how each is fitted.
         fitting: how `dpvae fit-prior` fits that says nothing of it: the run's own section.
         fit_seed: of the fits, as the run's recipe has it; None takes that of the diagnosis.
 
     Raises:
-        UsageError: one split alone has no spread, or hardly anything is drawn.
+        UsageError: there is no split, or hardly anything is drawn.
     """
 
-    splits: int = 8
-    samples: int = 4_000
+    splits: int = 4
+    samples: int = 8_000
     components: int = 10_000
     tried: Mapping[str, Fitting] = field(default_factory=lambda: repairs.TRIED)
     fitting: Fitting = field(default_factory=Fitting)
     fit_seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.splits < 2 or self.samples < LEAST_SAMPLES:
+        if self.splits < 1 or self.samples < LEAST_SAMPLES:
             raise UsageError(
-                f"splits={self.splits}, samples={self.samples}: a diagnosis takes 2 splits and "
+                f"splits={self.splits}, samples={self.samples}: a diagnosis takes 1 split and "
                 f"{LEAST_SAMPLES} samples at the least"
             )
 
@@ -102,6 +102,7 @@ def examined(
     budget: DiagnosisBudget,
     compare: Compared | None = None,
     earlier: Sequence[Result] = (),
+    overfits_since: int | None = None,
 ) -> Diagnosis:
     """Return what is found of a subject.
 
@@ -110,41 +111,63 @@ def examined(
         budget: how much it may cost.
         compare: measure decoded samples so; None takes what `earlier` has.
         earlier: results of this very model.
+        overfits_since: iteration of the best validation ELBO, where it fell ever since.
 
     Raises:
         UsageError: there are too few examples.
     """
     model, prior = subject.model, of_model(subject.model)
-    found = list(
-        over_splits(
-            subject,
-            prior,
-            splits=budget.splits,
-            samples=budget.samples,
-            components=budget.components,
-        )
+    held_out, unread = _held_out(subject, budget.components)
+    at = null.draw_splits(
+        subject,
+        prior,
+        held_out,
+        splits=budget.splits,
+        samples=budget.samples,
+        components=budget.components,
     )
+    mismatch, dimensions = null.marginals(at, subject.aggregate)
+    judged = (*null.shares(at), *null.nats(at), mismatch)
+    half = len(at.groups.codes) // 2
     seed = subject.seed if budget.fit_seed is None else budget.fit_seed
     attempts = list(repairs.try_priors(subject, budget.tried, usual=budget.fitting, seed=seed))
-    judged = quantities(found)
-    return Diagnosis(
+    found = Diagnosis(
         prior=model.prior.spec.kind if model.prior.spec else type(model.prior).__name__,
         latent_dim=model.latent_dim,
         codes=len(subject.aggregate),
-        components=len(found[0].at.q),
+        components=half,
         samples=budget.samples,
         splits=budget.splits,
         seed=subject.seed,
-        quantities=judged,
-        dimensions=dimensions(found, subject.aggregate),
+        held_out=0 if held_out is None else len(held_out),
+        can_tell=null.shows_half_empty(at, judged),
+        quantities=tuple(sorted(judged, key=lambda each: NAMES.index(each.name))),
+        dimensions=dimensions,
         low_posterior=low_posterior(subject, compare, earlier),
         repairs=tuple(each for each in attempts if isinstance(each, Repair)),
         notes=(
-            *_notes(judged, len(found[0].at.q), model.latent_dim),
+            *unread,
+            *_notes(judged, half, model.latent_dim),
             *(each for each in attempts if isinstance(each, str)),
         ),
-        arrays=arrays(subject, found[0]),
+        overfits_since=overfits_since,
+        arrays=arrays(subject, at),
     )
+    found.arrays.update(images(subject, at, found.recommended))
+    return found
+
+
+def _held_out(subject: Subject, most: int) -> tuple[AggregatePosterior | None, list[str]]:
+    """Return the codes of held-out examples, and a note where there are none."""
+    try:
+        data = subject.dataset
+    except DpvaeError as error:
+        return None, [f"Held-out codes were not looked at: {error}."]
+    split = data.validation if len(data.validation) else data.test
+    if not len(split):
+        return None, ["Held-out codes were not looked at: the data has neither split."]
+    posterior = encode(subject.model, split.part(slice(0, most)))
+    return AggregatePosterior(posterior.mean, posterior.log_variance), []
 
 
 def _notes(judged: Sequence[Quantity], half: int, latent_dim: int) -> list[str]:
@@ -155,6 +178,6 @@ def _notes(judged: Sequence[Quantity], half: int, latent_dim: int) -> list[str]:
     return [
         f"Two halves of {half:,} codes each in {latent_dim} dimensions are up to {null:.2g} nats "
         "apart: so many codes do not fill the space, and the two KL divergences and the leakage "
-        "score can show large mismatches only. The shares, the marginals and the gain of a repair "
-        "do not suffer from it."
+        "score can show large mismatches only. Leaks, the marginals and the gain of a repair do "
+        "not suffer from it."
     ]

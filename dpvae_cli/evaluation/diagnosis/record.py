@@ -1,7 +1,8 @@
 """What a diagnosis found, as numbers."""
 
+import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from dpvae_cli.foundation.results import Result, finite
 
 SCHEMA = 1
 LEVEL = 3.0
-"""Spreads of the null by which a value must exceed it to be off."""
+"""Standard errors by which a value must exceed the null to be off."""
 ROUNDING = 1e-4
 """An excess below this, whatever its unit, is float32's."""
 
@@ -19,8 +20,13 @@ Name = Literal[
     "leak_share",
     "kl_posterior_to_prior",
     "leakage_score",
+    "held_out_leak_share",
+    "held_out_outside_share",
     "marginals",
 ]
+NAMES: tuple[Name, ...] = get_args(Name)
+HELD_OUT: tuple[Name, ...] = ("held_out_leak_share", "held_out_outside_share")
+"""What no prior mends."""
 
 
 @final
@@ -32,8 +38,9 @@ class Quantity:
         name: of the quantity.
         value: of the model, a mean over splits.
         null: where q(z) equals the prior, a mean over the same splits.
-        spread: standard deviation of value - null from one draw of the codes to the next.
+        spread: standard error of value - null, from one draw of codes and samples to the next.
         unit: "share", "nats" or "distance".
+        limit: the value beyond which the quantity is off.
     """
 
     name: Name
@@ -41,6 +48,7 @@ class Quantity:
     null: float
     spread: float
     unit: str
+    limit: float
 
     @property
     def excess(self) -> float:
@@ -48,18 +56,13 @@ class Quantity:
         return self.value - self.null
 
     @property
-    def limit(self) -> float:
-        """Return the value beyond which the quantity is off."""
-        return self.null + max(LEVEL * self.spread, ROUNDING)
-
-    @property
     def is_off(self) -> bool:
-        """Tell whether the value lies beyond the null."""
-        return self.value > self.limit
+        """Tell whether the value lies beyond the null; NaN does."""
+        return not self.value <= self.limit
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        judged = {"excess": self.excess, "limit": self.limit, "is_off": self.is_off}
+        judged = {"excess": self.excess, "is_off": self.is_off}
         return {key: finite(value) for key, value in (asdict(self) | judged).items()}
 
 
@@ -98,6 +101,7 @@ class Repair:
         seconds: that the try took.
         options: of `dpvae fit-prior`, which fits the same prior with them.
         has_generation: whether it has a generation space z0.
+        samples: of it, to be decoded; not part of the JSON.
     """
 
     prior: str
@@ -109,17 +113,17 @@ class Repair:
     seconds: float
     options: str
     has_generation: bool
+    samples: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_clear(self) -> bool:
         """Tell whether the gain is no accident of the held-out codes."""
-        return self.gain > max(LEVEL * self.standard_error, ROUNDING)
+        return self.gain == math.inf or self.gain > max(LEVEL * self.standard_error, ROUNDING)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        return {key: finite(value) for key, value in asdict(self).items()} | {
-            "is_clear": self.is_clear
-        }
+        numbers = {key: value for key, value in asdict(self).items() if key != "samples"}
+        return {key: finite(value) for key, value in numbers.items()} | {"is_clear": self.is_clear}
 
 
 @final
@@ -151,7 +155,23 @@ class LowPosterior:
 class Diagnosis:
     """Everything that one page says of a model.
 
-    `arrays` are what its figures are drawn from, and are not part of the JSON.
+    Args:
+        prior: the kind of the model's prior.
+        latent_dim: L.
+        codes: encoded training examples.
+        components: codes of one half.
+        samples: draws of the prior.
+        splits: how often the codes were split.
+        seed: of every draw.
+        held_out: encoded examples that the model was not trained on.
+        can_tell: whether the codes would show that half of the prior's mass is empty.
+        quantities: what was measured, in the order of `NAMES`.
+        dimensions: all of them.
+        low_posterior: decoded samples compared with data.
+        repairs: priors that were tried.
+        notes: what else is to be known.
+        overfits_since: iteration of the best validation ELBO, where it fell ever since.
+        arrays: what the figures are drawn from; not part of the JSON.
     """
 
     prior: str
@@ -161,11 +181,14 @@ class Diagnosis:
     samples: int
     splits: int
     seed: int
+    held_out: int
+    can_tell: bool
     quantities: tuple[Quantity, ...]
     dimensions: tuple[Dimension, ...]
     low_posterior: LowPosterior
     repairs: tuple[Repair, ...]
     notes: tuple[str, ...] = ()
+    overfits_since: int | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, name: Name) -> Quantity:
@@ -179,8 +202,8 @@ class Diagnosis:
 
     @property
     def is_healthy(self) -> bool:
-        """Tell whether nothing lies beyond the null, and the codes depend on the examples."""
-        return not self.off and not self.has_collapsed
+        """Tell whether nothing is off, there are codes enough to show it, and they are in use."""
+        return not (self.off or self.overfits or self.has_collapsed) and self.can_tell
 
     @property
     def has_pockets(self) -> bool:
@@ -191,6 +214,17 @@ class Diagnosis:
     def leaks(self) -> bool:
         """Tell whether more codes than in the null lie where hardly any sample does."""
         return self["leak_share"].is_off
+
+    @property
+    def overfits(self) -> bool:
+        """Tell whether held-out codes lie where hardly any training code or sample does.
+
+        Or the validation ELBO fell. Where training codes leak as well, held-out codes that leak
+        too are no sign of it.
+        """
+        off = {each.name for each in self.off}
+        leaks_more = "held_out_leak_share" in off and not self.leaks
+        return "held_out_outside_share" in off or leaks_more or self.overfits_since is not None
 
     @property
     def off_dimensions(self) -> tuple[int, ...]:
@@ -216,7 +250,9 @@ class Diagnosis:
     @property
     def recommended(self) -> Repair | None:
         """Return the best repair where there is something to mend that a prior can."""
-        return self.best_repair if self.off and not self.has_collapsed else None
+        if self.has_collapsed or not any(each.name not in HELD_OUT for each in self.off):
+            return None
+        return self.best_repair
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON: the content of diagnosis.json, but for the run's own lines."""
@@ -230,10 +266,14 @@ class Diagnosis:
             "samples": self.samples,
             "splits": self.splits,
             "seed": self.seed,
+            "held_out": self.held_out,
             "level": LEVEL,
             "is_healthy": self.is_healthy,
             "has_pockets": self.has_pockets,
             "leaks": self.leaks,
+            "overfits": self.overfits,
+            "overfits_since": self.overfits_since,
+            "can_tell": self.can_tell,
             "has_collapsed": self.has_collapsed,
             "off_dimensions": list(self.off_dimensions),
             "inactive_dimensions": list(self.inactive),

@@ -5,15 +5,14 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-
+from dpvae_cli.evaluation.diagnosis.arrays import IMAGES
+from dpvae_cli.evaluation.diagnosis.quantities import share_in_tail
 from dpvae_cli.evaluation.diagnosis.record import Repair
 from dpvae_cli.evaluation.diagnosis.sides import of_prior
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.fitting.codes import Codes
 from dpvae_cli.fitting.fit import fit_model_prior
 from dpvae_cli.foundation.errors import DpvaeError
-from dpvae_cli.foundation.shapes import PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.recipe import Fitting
 from dpvae_cli.recipe.fit_options import fit_options
@@ -25,7 +24,6 @@ TRIED = {
     "{kind: mixture, covariance: full}": Fitting(),
 }
 """Priors to try, each for about as many seconds; a step of a spline takes longest."""
-TAIL = 0.01
 COMPONENTS, DRAWS = 10_000, 5_000
 """The most codes that log q(z) is of, and the most draws of either side that shares are of."""
 
@@ -71,11 +69,12 @@ def _try(subject: Subject, prior: str, fitting: Fitting, *, usual: Fitting, seed
         gain=record.gain.value,
         standard_error=record.gain.standard_error,
         held_out=len(codes.reported),
-        pocket_share=_share_in_tail(q.log_prob(z), of=q.log_prob(fresh)),
-        leak_share=_share_in_tail(side.log_prob(fresh), of=side.log_prob(z)),
+        pocket_share=share_in_tail(q.log_prob(z), of=q.log_prob(fresh)),
+        leak_share=share_in_tail(side.log_prob(fresh), of=side.log_prob(z)),
         seconds=time.perf_counter() - start,
         options=_options(prior, fitting, usual),
         has_generation=spec.has_generation,
+        samples=z[:IMAGES].double().numpy(),
     )
 
 
@@ -87,8 +86,3 @@ def _options(prior: str, fitting: Fitting, usual: Fitting) -> str:
         if getattr(fitting, name) != getattr(usual, name)
     ]
     return " ".join(["--prior", shlex.quote(prior), *settings])
-
-
-def _share_in_tail(values: PerExample, *, of: PerExample) -> float:
-    """Return which share of log-densities lies below the 1 % quantile of others; NaN does."""
-    return float((~(values >= torch.quantile(of, TAIL))).double().mean())

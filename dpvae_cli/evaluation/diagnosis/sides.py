@@ -7,12 +7,10 @@ from typing import final
 
 import torch
 
-from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import Prior
-from dpvae_cli.sampling.samples import CHUNK, from_codes, prior_samples
+from dpvae_cli.sampling.samples import from_codes, log_density, prior_samples
 
 
 @final
@@ -42,18 +40,6 @@ def of_prior(prior: Prior) -> Side:
 
     @torch.no_grad()
     def log_prob(z: Codes) -> PerExample:
-        z = z.to(some.device, some.dtype)
-        parts = in_parts(
-            lambda rows: prior.log_prob(z[rows]).cpu(), len(z), size=CHUNK, what="log-densities"
-        )
-        return torch.cat(list(parts)).double()
+        return log_density(prior, z.to(some.device, some.dtype)).double()
 
     return Side(draw, log_prob)
-
-
-def of_aggregate(aggregate: AggregatePosterior) -> Side:
-    """Return q(z) in the prior's place, which is what the null case is."""
-    return Side(
-        lambda n, generator: aggregate.sample(n, generator=generator).cpu(),
-        lambda z: aggregate.log_prob(z).cpu(),
-    )

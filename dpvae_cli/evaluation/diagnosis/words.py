@@ -2,7 +2,14 @@
 
 from collections.abc import Sequence
 
-from dpvae_cli.evaluation.diagnosis.record import Diagnosis, Dimension, Name, Quantity, Repair
+from dpvae_cli.evaluation.diagnosis.record import (
+    HELD_OUT,
+    Diagnosis,
+    Dimension,
+    Name,
+    Quantity,
+    Repair,
+)
 from dpvae_cli.foundation.numbers import number, with_error
 
 TITLES: dict[Name, str] = {
@@ -11,8 +18,12 @@ TITLES: dict[Name, str] = {
     "leak_share": "codes where only 1 % of samples lie (leaks)",
     "kl_posterior_to_prior": "KL[q, p]",
     "leakage_score": "leakage score at the 5 % quantile",
+    "held_out_leak_share": "held-out codes where only 1 % of samples lie",
+    "held_out_outside_share": "held-out codes where only 1 % of training codes lie",
     "marginals": "largest distance of marginals, by dimension",
 }
+OTHERS: dict[Name, str] = dict(zip(HELD_OUT, ("its samples", "its training codes"), strict=True))
+"""Where held-out codes lie when they should not."""
 NAMED = 12
 """Dimensions that a sentence names one by one."""
 
@@ -43,16 +54,26 @@ def headline(found: Diagnosis) -> str:
             "This model is healthy: nothing that is measured here lies beyond what a prior equal "
             "to q(z) would give."
         )
-    named, proofs = _pockets_and_leaks(found)
+    if not found.off and not found.overfits:
+        return (
+            f"This model cannot be told healthy or not: {found.codes:,} codes for "
+            f"{listed_count(found.latent_dim)}. Nothing that is measured here lies beyond what a "
+            "prior equal to q(z) would give, but so few codes would not show it if half of the "
+            "prior's mass were empty."
+        )
+    named, proofs = _faults(found)
     if named:
-        return f"This model {' and '.join(named)}: {', and '.join(proofs)}."
+        best = "" if found.overfits_since is None else " --best takes the checkpoint from before."
+        return f"This model {' and '.join(named)}: {', and '.join(proofs)}.{best}"
     return (
-        "This model has no pockets and does not leak, yet its prior differs from its q(z): "
+        "This model has no pockets, does not leak and does not overfit, yet its prior differs from "
+        "its q(z): "
         f"{_differences(found)}."
     )
 
 
-def _pockets_and_leaks(found: Diagnosis) -> tuple[list[str], list[str]]:
+def _faults(found: Diagnosis) -> tuple[list[str], list[str]]:
+    """Return which faults a model has, and what shows each of them."""
     named, proofs = [], []
     if found.has_pockets:
         named.append("has pockets")
@@ -62,6 +83,16 @@ def _pockets_and_leaks(found: Diagnosis) -> tuple[list[str], list[str]]:
         named.append("leaks")
         share = percent(found["leak_share"].value)
         proofs.append(f"{share} of its codes lie where only 1 % of its samples do")
+    if found.overfits:
+        named.append("overfits")
+        proofs += [
+            f"{percent(found[name].value)} of its held-out codes lie where only 1 % of {others} do"
+            for name, others in OTHERS.items()
+            if found.held_out and found[name].is_off
+        ]
+        if found.overfits_since is not None:
+            since = f"{found.overfits_since:,}"
+            proofs.append(f"its validation ELBO fell ever since iteration {since}")
     return named, proofs
 
 
@@ -83,12 +114,12 @@ def about_dimensions(found: Diagnosis) -> list[str]:
         )
     if inactive := found.inactive:
         said.append(
-            f"{listed(inactive)} of {found.latent_dim} inactive: the posterior mean varies over "
-            "examples by 0.01 at most."
+            f"{listed(inactive)} of {found.latent_dim} inactive: at most 1 % of the variance of "
+            "q(z) there comes from the example."
         )
     return said or [
         f"Of {listed_count(found.latent_dim)} all are active, and in none do codes and samples "
-        "differ by more than two halves of the codes may."
+        "differ by more than draws of one density may."
     ]
 
 
@@ -116,8 +147,8 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
         command: fits a prior; `{options}` stands for which, and how.
     """
     best = found.best_repair
-    if found.has_collapsed:
-        return "No prior mends that: weaken the pull on KL (beta, gamma) and train again.", None
+    if (beyond := _beyond_priors(found)) is not None:
+        return beyond, None
     if found.is_healthy:
         tail = "" if best is None else f" The best that was tried, {gained(best)}."
         return f"There is nothing to mend.{tail}", None
@@ -130,6 +161,20 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
         return "No other prior was tried; without --quick some are.", None
     names = ", ".join(each.prior for each in found.repairs)
     return f"None of the priors tried ({names}) gains on held-out codes.", None
+
+
+def _beyond_priors(found: Diagnosis) -> str | None:
+    """Return what to do where no prior is at fault, or nothing can be told; else None."""
+    if found.has_collapsed:
+        return "No prior mends that: weaken the pull on KL (beta, gamma) and train again."
+    if found.is_healthy or any(each.name not in HELD_OUT for each in found.off):
+        return None
+    if found.overfits:
+        return (
+            "No prior mends that: train on more data, stop earlier (--best), or take a smaller "
+            "encoder or a stronger pull on KL (beta)."
+        )
+    return "More codes are needed, or fewer dimensions, to say whether the prior fits."
 
 
 def _without_z0(found: Diagnosis, best: Repair) -> str:

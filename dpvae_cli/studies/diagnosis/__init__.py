@@ -26,6 +26,7 @@ def document(found: Diagnosis, about: About) -> dict[str, Any]:
         "about_dimensions": about_dimensions(found),
         "remedy": advice,
         "command": command,
+        "comparison": about.comparison_after(command),
         **found.to_json(),
     }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import final
 
 from dpvae_cli.evaluation.diagnosis import Diagnosis
+from dpvae_cli.evaluation.diagnosis.null import ALARMS
 from dpvae_cli.evaluation.diagnosis.record import LEVEL
 from dpvae_cli.evaluation.diagnosis.words import about_dimensions, headline, remedy
 from dpvae_cli.foundation.strangers import one_line
@@ -24,6 +25,10 @@ PLANE = (
     "Left: samples of the prior on the density of the codes. Right: codes on the density of the "
     "prior. Black points are those left of the dashed lines above."
 )
+GRIDS = (
+    "Decoded samples: of the prior as it is, those of them with the lowest log q(z), which the "
+    "decoder knows least, and of the prior that is recommended, where one is."
+)
 
 
 @final
@@ -38,6 +43,7 @@ class About:
         iteration: of the checkpoint.
         recipe: its name.
         command: fits a prior; `{options}` stands for which, and how.
+        comparison: draws samples, those of the fitted prior too where `command` was run.
         data_note: why numbers do not compare with published ones.
     """
 
@@ -47,7 +53,12 @@ class About:
     iteration: int
     recipe: str
     command: str
+    comparison: str
     data_note: str | None = None
+
+    def comparison_after(self, command: str | None) -> str:
+        """Return the command that draws samples, and with them those of the run that fits made."""
+        return self.comparison if command is None else f"{self.comparison} runs/latest"
 
 
 def page(found: Diagnosis, about: About) -> str:
@@ -59,10 +70,13 @@ def page(found: Diagnosis, about: About) -> str:
         about=about,
         found=found,
         level=f"{LEVEL:g}",
+        once_in=f"{1 / ALARMS:.0f}",
         headline=headline(found),
         dimensions_said=about_dimensions(found),
         advice=advice,
         command=None if command is None else one_line(command, longest=2_000),
+        comparison=one_line(about.comparison_after(command), longest=2_000),
+        grids=_grids(found),
         quantities=tables.quantities(found),
         dimensions=tables.dimensions(found),
         repairs=tables.repairs(found) if found.repairs else None,
@@ -77,3 +91,9 @@ def _pictures(found: Diagnosis) -> list[Picture]:
         drawn.append((figures.plane(found.arrays, found.prior), PLANE))
     made = (from_bytes(style.png(each), alt=caption, caption=caption) for each, caption in drawn)
     return [picture for picture in made if picture is not None]
+
+
+def _grids(found: Diagnosis) -> Picture | None:
+    if "samples" not in found.arrays:
+        return None
+    return from_bytes(style.png(figures.grids(found.arrays)), alt=GRIDS, caption=GRIDS)

@@ -1,0 +1,110 @@
+"""Draws of the prior and of the codes, with the density of every group of codes at each.
+
+The codes are dealt into groups. A half of the codes is half of the groups, and a half without one
+group is one fewer: from the groups' own densities every such q(z) follows without evaluating
+another Gaussian.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dpvae_cli.evaluation.subject import Progress
+from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.sampling.samples import check_log_density
+
+GROUPS = 16
+"""At most; standard errors are from leaving out one and two at a time."""
+
+
+@final
+@dataclass(frozen=True)
+class Draws:
+    """Points, each of one group, with log p(z) and each group's log sum over n of q(z|x_n)."""
+
+    z: Codes
+    group: Int[Tensor, " batch"]
+    log_p: PerExample
+    log_sums: Float[Tensor, "batch groups"]
+
+
+@final
+class Groups:
+    """Codes dealt into groups of the same size, or one more.
+
+    Args:
+        aggregate: the codes, in random order.
+        count: how many groups.
+    """
+
+    def __init__(self, aggregate: AggregatePosterior, count: int) -> None:
+        self.codes = aggregate
+        self.count = count
+        self.sizes = torch.bincount(self.of(len(aggregate)), minlength=count)
+        self._each = [part(aggregate, torch.arange(g, len(aggregate), count)) for g in range(count)]
+
+    def of(self, count: int) -> Int[Tensor, " batch"]:
+        """Return the groups of so many points, dealt in turn."""
+        return torch.arange(count) % self.count
+
+    def log_sums(self, z: Codes, progress: Progress, what: str) -> Float[Tensor, "batch groups"]:
+        """Return each group's log sum over n of q(z|x_n), in nats."""
+        columns = []
+        for index, group in enumerate(self._each):
+            progress(f"diagnosis: {what}", index, self.count)
+            log_q = check_log_density(group.log_prob(z).cpu(), "log q(z)")
+            columns.append(log_q + math.log(self.sizes[index]))
+        progress(f"diagnosis: {what}", self.count, self.count)
+        return torch.stack(columns, dim=1)
+
+    def half(self, members: Sequence[int]) -> AggregatePosterior:
+        """Return q(z) over the codes of some groups."""
+        return part(self.codes, are_in(self.of(len(self.codes)), members).nonzero().squeeze(1))
+
+
+def log_density(
+    log_sums: Float[Tensor, "batch groups"],
+    sizes: Int[Tensor, " groups"],
+    members: Sequence[int],
+    without: Sequence[Collection[int]] = ((),),
+) -> Float[Tensor, "replicates batch"]:
+    """Return log q(z) over the codes of some groups, without others in each row.
+
+    Args:
+        log_sums: each group's log sum over n of q(z|x_n), in nats.
+        sizes: codes of each group.
+        members: the groups.
+        without: groups to leave out, where they are members at all.
+    """
+    kept = [tuple(g for g in members if g not in left_out) for left_out in without]
+    columns = log_sums.T.contiguous()
+    rows = {
+        groups: torch.logsumexp(columns[list(groups)], dim=0)
+        - math.log(int(sizes[list(groups)].sum()))
+        for groups in set(kept)
+    }
+    return torch.stack([rows[groups] for groups in kept])
+
+
+def are_in(group: Int[Tensor, " batch"], members: Collection[int]) -> Bool[Tensor, " batch"]:
+    """Tell of each point whether its group is one of these."""
+    return torch.isin(group, torch.tensor(list(members), dtype=group.dtype))
+
+
+def part(aggregate: AggregatePosterior, rows: Tensor) -> AggregatePosterior:
+    """Return q(z) over some of the codes."""
+    rows = rows.to(aggregate.mean.device)
+    return AggregatePosterior(aggregate.mean[rows], aggregate.log_variance[rows])
+
+
+def code_draws(aggregate: AggregatePosterior, most: int, generator: torch.Generator) -> Codes:
+    """Return one draw of each of the first codes: independent points of q(z)."""
+    mean, log_variance = aggregate.mean[:most].cpu(), aggregate.log_variance[:most].cpu()
+    noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64)
+    return mean + torch.exp(0.5 * log_variance) * noise
