@@ -134,7 +134,7 @@ def _columns(galleries: Sequence[Gallery]) -> Figure:
             for key, colour in COLOURS.items():
                 tables.histogram(ax, part[key][:, column], edges, colour=colour)
             ax.set(yticks=[], xlim=(edges[0], edges[-1]))
-            ax.xaxis.set_major_locator(panels.few(3))
+            tables.short_ticks(ax.xaxis)
         line[0].set_title(name)
     for row, gallery in zip(axes, galleries, strict=True):
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))

@@ -5,7 +5,9 @@ from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from dpvae_cli.plotting import panels, style
 
@@ -41,6 +43,15 @@ def histogram(
     ax.stairs(heights, edges, fill=filled, color=colour, alpha=0.35 if filled else 1.0)
 
 
+def short_ticks(axis: Axis) -> None:
+    """Leave few ticks and short labels, with a power of ten beside the axis where they need one."""
+    axis.set_major_locator(panels.few(3))
+    formatter = ScalarFormatter(useMathText=True)
+    formatter.set_powerlimits((-2, 4))
+    axis.set_major_formatter(formatter)
+    axis.get_offset_text().set_fontsize(6.5)
+
+
 @style.house_style()
 def figure(
     samples: np.ndarray,
@@ -73,7 +84,7 @@ def _column(ax: Axes, samples: np.ndarray, reference: np.ndarray | None, column:
         histogram(ax, reference[:, column], edges, colour=DATA, filled=True)
     histogram(ax, samples[:, column], edges, colour=SAMPLES)
     ax.set(yticks=[], xlim=(edges[0], edges[-1]))
-    ax.xaxis.set_major_locator(panels.few(3))
+    short_ticks(ax.xaxis)
 
 
 def _histograms(samples: np.ndarray, reference: np.ndarray | None, found: list[str]) -> Figure:
@@ -110,8 +121,8 @@ def _pairs(samples: np.ndarray, reference: np.ndarray | None, found: list[str]) 
             ax.tick_params(labelbottom=row == count - 1, labelleft=column == 0 < row)
         axes[row, 0].set_ylabel(found[row])
     for ax in (ax for row, line in enumerate(axes) for ax in line[:row]):
-        ax.xaxis.set_major_locator(panels.few(3))
-        ax.yaxis.set_major_locator(panels.few())
+        short_ticks(ax.xaxis)
+        short_ticks(ax.yaxis)
     return drawn
 
 

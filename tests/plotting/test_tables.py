@@ -1,5 +1,7 @@
 """Samples of tables over the data."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,18 @@ def test_few_columns_are_drawn_in_pairs(tmp_path):
     assert axes[1, 0].get_xlim() == axes[2, 0].get_xlim() == axes[0, 0].get_xlim()
     assert [ax.get_xlabel() for ax in axes[2]] == ["a", r"\$b", "c"]
     assert style.save(figure, tmp_path / "x.png")[0].stat().st_size > 5_000
+
+
+def test_small_and_large_numbers_have_short_ticks():
+    samples = np.random.default_rng(0).normal(size=(200, 4)) * [1e-4, 1, 1e3, 1e8]
+    figure = tables.figure(samples)
+    figure.draw_without_rendering()
+    for ax in figure.axes[-4:]:
+        low, high = ax.get_xlim()
+        ticks = [tick for tick in ax.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        boxes = [tick.label1.get_window_extent() for tick in ticks]
+        assert len(boxes) > 1
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_without_data_samples_stand_alone():

@@ -73,6 +73,7 @@ def test_the_layer_is_saved_and_never_learned():
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])
+@torch.no_grad()
 def test_a_mixture_of_full_covariances_is_torch_s(latent_dim):
     generator = torch.Generator().manual_seed(2)
     roots = torch.randn(3, latent_dim, latent_dim, generator=generator, dtype=torch.float64)

@@ -103,7 +103,7 @@ class Other(nn.Sequential):
         ({"decoder": own_networks()["decoder"]}, r"open it in Python: dpvae\.load"),
         (
             own_networks(width=9),
-            r"encoder given .* mean.weight is \(2, 9\), \(2, 8\) in the checkpoint$",
+            r"encoder given .* mean.weight is \(2, 9\), \(2, 8\) in the checkpoint",
         ),
         (own_networks() | {"decoder": Other(nn.Linear(2, 2))}, "decoder given .* it has no 1.bias"),
         (
