@@ -202,7 +202,7 @@ def _about(run: "Opened", given: Path | None, *, best: bool) -> "About":
         digest=run.digest,
         iteration=run.iteration,
         recipe=run.recipe.name,
-        comparison=f"dpvae plot samples {given_place}" + (" --best" if best else ""),
+        comparison=f"dpvae plot samples {shlex.quote(str(run.path)) if best else given_place}",
         command=f"dpvae fit-prior {place} {{options}}" + (" --best" if best else ""),
         data_note=run.data_note,
     )

@@ -1,5 +1,6 @@
 """`dpvae fit-prior`: another prior for a VAE that is trained already, ours or anybody's."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,6 +118,10 @@ def fit_prior(
             path = folder.path
     _print(record)
     console.result(str(path))
+    if paths:
+        before = paths[0] / "best.pt" if best and paths[0].is_dir() else paths[0]
+        both = shlex.join(["dpvae", "plot", "samples", str(before), str(path)])
+        console.note(f"Samples before and after the fit: {both}")
     if record.is_clear_loss:
         raise DpvaeError(
             describe_loss(record),

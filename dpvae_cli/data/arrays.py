@@ -287,7 +287,7 @@ def _readable(path: Path, read: Callable[[Path], R]) -> R:
     try:
         return read(path)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, str(error)) from None
 
 
 def _unreadable(path: Path, problem: str) -> MissingError:

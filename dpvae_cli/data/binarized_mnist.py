@@ -87,7 +87,7 @@ def _read(path: Path, images: int) -> Stored:
                     raise _wrong(path, number, f"there are more than {images:,} lines")
                 rows += _row(path, number, line)
     except OSError as error:
-        raise MissingError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise MissingError(f"{path} cannot be read: {error.strerror or error}") from None
     if number < images:
         raise _wrong(path, number, f"the file ends after {number:,} of {images:,} lines")
     values = (np.frombuffer(rows, np.uint8) - ord("0")) * np.uint8(255)

@@ -74,7 +74,7 @@ class Celeba(DataSpec):
         try:
             parts, skipped = load_parts(source, on_error=self.on_error)
         except CropError as error:
-            raise UsageError(str(error), hint=_fitting_crop(error)) from error
+            raise UsageError(str(error), hint=_fitting_crop(error)) from None
         if len(names) != OFFICIAL_COUNT:
             notes.insert(0, f"{len(names):,} of CelebA's {OFFICIAL_COUNT:,} images")
         if (remark := left_out(skipped)) is not None:
@@ -202,4 +202,4 @@ def _lines(path: Path) -> list[str]:
     try:
         return read_text(path).splitlines()
     except (OSError, ValueError) as error:
-        raise MissingError(f"{path} cannot be read: {error}") from error
+        raise MissingError(f"{path} cannot be read: {error}") from None

@@ -112,7 +112,7 @@ def _download(folder: Path, missing: Sequence[str]) -> None:
             f"MNIST is not whole in {folder} and could not be downloaded: {error}",
             hint=f"Put the four files {', '.join(FILES['train'] + FILES['test'])} (or .gz) into "
             f"{folder}, or name another folder with --data-root or {VARIABLE}.",
-        ) from error
+        ) from None
 
 
 def _packed(name: str) -> str:
@@ -158,7 +158,7 @@ def _content(file: Path) -> bytes:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             content = stream.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise MissingError(f"{file} cannot be read: {error}") from error
+        raise MissingError(f"{file} cannot be read: {error}") from None
     if len(content) > LARGEST:
         raise MissingError(f"{file} unpacks into more than {LARGEST:,} bytes and is none of MNIST")
     return content

@@ -137,7 +137,7 @@ def _alone(path: Path) -> Iterator[None]:
         raise UsageError(
             f"cannot write to the cache {path.parent}: {error.strerror or error}",
             hint=f"Name another folder with {CACHE_VARIABLE}.",
-        ) from error
+        ) from None
     try:
         yield
     finally:

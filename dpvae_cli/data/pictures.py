@@ -154,7 +154,7 @@ def find_pictures(folder: Path) -> FolderContents:
     except OSError as error:
         raise MissingError(
             f"{error.filename or folder} cannot be listed: {error.strerror or error}"
-        ) from error
+        ) from None
     left_out = [path.relative_to(folder).as_posix() for path in outputs]
     contents = FolderContents(sorted(names), others, left_out)
     if not names:
@@ -228,13 +228,13 @@ def single_picture(path: Path, preparation: Preparation) -> Split:
         with pixel_limit(preparation.max_pixels):
             square = read_picture(path, preparation)
     except UnreadableError as error:
-        raise UsageError(f"{path} cannot be read as a picture: {error}") from error
+        raise UsageError(f"{path} cannot be read as a picture: {error}") from None
     except CropError as error:
         raise UsageError(
             f"{path} is too small: the square of {error.crop} pixels that this data is cut to does "
             f"not fit into {error.width}x{error.height}",
             hint="Name a larger picture.",
-        ) from error
+        ) from None
     return Split(torch.from_numpy(square.copy()).unsqueeze(0))
 
 
@@ -254,12 +254,12 @@ def _opened(path: Path, max_pixels: int) -> Image.Image:
         raise UnreadableError("the file is empty")
     try:
         image = Image.open(path, formats=[f for f in FORMATS if f in formats()])
-    except UnidentifiedImageError as error:
-        raise UnreadableError("no picture in a known format") from error
-    except Image.DecompressionBombError as error:
+    except UnidentifiedImageError:
+        raise UnreadableError("no picture in a known format") from None
+    except Image.DecompressionBombError:
         raise UnreadableError(
             f"a decompression bomb: more than twice {max_pixels:,} pixels, the limit"
-        ) from error
+        ) from None
     if (pixels := image.width * image.height) > max_pixels:
         size = f"{image.width}x{image.height}"
         image.close()

@@ -123,7 +123,7 @@ def _download(folder: Path, name: str) -> None:
             f"SVHN: {file} is not in {folder} and could not be downloaded: {error}",
             hint="Start again to go on with what has arrived, or "
             f"put {url} there, or name another folder with --data-root or {VARIABLE}.",
-        ) from error
+        ) from None
 
 
 def _count(path: Path) -> int:

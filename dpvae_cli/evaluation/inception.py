@@ -66,7 +66,7 @@ def _fetch(path: Path, *, download: bool) -> None:
         raise _missing(
             f"the Inception weights for fid and kid are not there, nor to be had from "
             f"{FID_WEIGHTS_URL} ({error})"
-        ) from error
+        ) from None
 
 
 def _missing(message: str) -> MissingError:
@@ -118,12 +118,12 @@ def load(file: Path, dimensions: int = FULL) -> Inception:
 def _read(file: Path) -> dict[str, Tensor]:
     try:
         content: Any = tensor_files.load(file)[0]
-    except tensor_files.CodeError as error:
-        raise _missing(f"{file} is refused: it holds more than tensors") from error
+    except tensor_files.CodeError:
+        raise _missing(f"{file} is refused: it holds more than tensors") from None
     except tensor_files.DamagedError as error:
-        raise _missing(f"{file} {error}") from error
+        raise _missing(f"{file} {error}") from None
     except OSError as error:
-        raise _missing(f"{file} cannot be read: {error.strerror or error}") from error
+        raise _missing(f"{file} cannot be read: {error.strerror or error}") from None
     if not isinstance(content, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):

@@ -52,7 +52,7 @@ def leakage_score(
         threshold: tau, in nats.
         log_p_ratio: log-density in the ratio; None takes `log_p`.
     """
-    below = log_p < threshold
+    below = ~(log_p >= threshold)  # NaN counts as below
     ratio = log_q - (log_p if log_p_ratio is None else log_p_ratio)
     terms = torch.where(below, ratio, torch.zeros_like(ratio)).double()
     share = float(below.double().mean())

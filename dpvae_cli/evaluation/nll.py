@@ -178,6 +178,6 @@ def _note_few(effective: Sequence[float], samples: int) -> str | None:
     if (median := effective[len(effective) // 2]) >= FEW:
         return None
     return (
-        f"half of the examples have {median:.2g} effective samples or fewer of {samples:,}: nll may "
-        "be too high by more than its standard error says. Raise evaluation.nll_samples"
+        f"half of the examples have {median:.2g} effective samples or fewer of {samples:,}: nll "
+        "may be too high by more than its standard error says. Raise evaluation.nll_samples"
     )

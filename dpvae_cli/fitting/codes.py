@@ -69,10 +69,10 @@ def unused_arrays(path: Path) -> list[str]:
 def _readable(path: Path, read: Callable[[Path], R]) -> R:
     try:
         return read(path)
-    except FileNotFoundError as error:
-        raise MissingError(f"there are no codes at {path}", hint=LAYOUT) from error
+    except FileNotFoundError:
+        raise MissingError(f"there are no codes at {path}", hint=LAYOUT) from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as .npz: {error}", hint=LAYOUT) from error
+        raise UsageError(f"{path} cannot be read as .npz: {error}", hint=LAYOUT) from None
 
 
 def _meant(name: str) -> str | None:

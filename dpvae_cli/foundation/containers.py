@@ -84,19 +84,19 @@ class FileKind:
     def _content(self, path: Path) -> tuple[dict[str, Any], str]:
         try:
             content, digest = tensor_files.load(path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise CheckpointError(f"there is no {self.noun} at {path}", hint=self.make) from error
+        except (FileNotFoundError, NotADirectoryError):
+            raise CheckpointError(f"there is no {self.noun} at {path}", hint=self.make) from None
         except OSError as error:
             raise CheckpointError(
                 f"{path} cannot be read: {error.strerror or error}", hint=self.again
-            ) from error
+            ) from None
         except tensor_files.DamagedError as error:
-            raise CheckpointError(f"{path} {error}", hint=self.again) from error
-        except tensor_files.CodeError as error:
+            raise CheckpointError(f"{path} {error}", hint=self.again) from None
+        except tensor_files.CodeError:
             raise CheckpointError(
                 f"{path} is no dpvae {self.noun}: it holds something else than tensors and text",
                 hint=self.again,
-            ) from error
+            ) from None
         if not isinstance(content, dict):
             raise self.foreign(path)
         return content, digest

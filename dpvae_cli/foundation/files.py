@@ -54,7 +54,7 @@ def write_atomically(
             remove_leftovers(path.parent)
         descriptor, temporary = _make_temporary(path.parent)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     try:
         _fill(descriptor, write, durable=durable)
         temporary.chmod(0o666 & ~_umask())
@@ -65,7 +65,7 @@ def write_atomically(
         raise UsageError(
             f"cannot write {path}: {error.strerror or error}",
             hint="Free some space or name another folder; what was there before is untouched.",
-        ) from error
+        ) from None
     finally:
         with suppress(OSError):  # a folder that can no longer be written to keeps it
             temporary.unlink(missing_ok=True)

@@ -79,8 +79,8 @@ def parse_json(text: str) -> Any:
     """
     try:
         return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("JSON nested too deep") from error
+    except RecursionError:
+        raise ValueError("JSON nested too deep") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _load(file: BinaryIO) -> Any:
             warnings.simplefilter("ignore")  # torch's remarks on files that are refused anyway
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CodeError(str(error)) from error
+        raise CodeError(str(error)) from None
     except Exception as error:  # torch met with a damaged file raises all kinds of errors
         if ran_out(error):
             raise

@@ -82,7 +82,7 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
         raise UsageError(
             f"cannot read {path}: {error.strerror or error}",
             hint="Name a run folder that training has written to.",
-        ) from error
+        ) from None
 
 
 def _record(found: Any) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def read_file(path: Path) -> Tree:
     try:
         return read_text(text, str(path))
     except UnreadableError as error:
-        raise _refused(path, error) from error
+        raise _refused(path, error) from None
 
 
 def text_of(path: Path) -> str:
@@ -75,7 +75,7 @@ def text_of(path: Path) -> str:
     try:
         return _decoded(_content(path))
     except UnreadableError as error:
-        raise _refused(path, error) from error
+        raise _refused(path, error) from None
 
 
 def _refused(path: Path, error: UnreadableError) -> RecipeError:
@@ -124,7 +124,7 @@ def _content(path: Path) -> bytes:
         known = f"; did you mean {run}?" if run.is_file() else ""
         raise _unopened(path, f"this is a folder, no recipe file{known}") from None
     except (OSError, ValueError) as error:
-        raise _unopened(path, f"cannot be read: {getattr(error, 'strerror', error)}") from error
+        raise _unopened(path, f"cannot be read: {getattr(error, 'strerror', error)}") from None
     if len(content) > SIZE_LIMIT:
         raise _unopened(path, "is larger than 1 MB and no recipe")
     return content
@@ -169,9 +169,9 @@ class _Parser:
             next(self._events)
             self._refuse_second_document(next(self._events))
         except yaml.reader.ReaderError as error:
-            raise _unprintable(self._text, error) from error
+            raise _unprintable(self._text, error) from None
         except yaml.MarkedYAMLError as error:
-            raise _malformed(error) from error
+            raise _malformed(error) from None
         return value
 
     def _value(self, event: yaml.Event, path: KeyPath) -> Any:

@@ -276,7 +276,7 @@ def offering_another(path: Path) -> Iterator[None]:
     except CheckpointError as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
         hints = filter(None, (_offer(path), error.hint))
-        raise CheckpointError(named, hint="\n".join(hints) or None) from error
+        raise CheckpointError(named, hint="\n".join(hints) or None) from None
 
 
 def _offer(path: Path) -> str | None:

@@ -1,5 +1,6 @@
 """What a recipe would train: shapes, parameter counts, and a time estimated from a few steps."""
 
+import math
 import time
 from pathlib import Path
 from statistics import median
@@ -7,7 +8,7 @@ from statistics import median
 import torch
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.data.base import SPLITS
+from dpvae_cli.data.base import SPLITS, Contents
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import duration
@@ -28,7 +29,7 @@ def describe(
 ) -> dict[str, str]:
     """Return readable facts about a run without reading its data's values or writing anything.
 
-    The time comes from a few steps of a throwaway model on random zeros and ones; validation and
+    The time comes from a few steps and a validation of a throwaway model on random zeros and ones;
     checkpoints come on top.
 
     Raises:
@@ -41,9 +42,9 @@ def describe(
     trainer = Trainer(recipe, _stand_in(shape, recipe.training.batch_size), chosen)
     parts = {name: _count(part) for name, part in trainer.model.named_children()}
     adversary = trainer.regularizer.adversary
-    seconds = _seconds_a_step(trainer) * recipe.training.iterations
+    contents = _contents(recipe, data_root)
     return {
-        **_contents(recipe, data_root),
+        **_described(contents),
         "example shape": " x ".join(map(str, shape)),
         "latent dimensions": str(recipe.architecture.latent_dim),
         **{f"parameters: {name}": f"{count:,}" for name, count in parts.items()},
@@ -55,16 +56,21 @@ def describe(
         "averaged weights": _averaging(recipe),
         **_fitted(recipe),
         "device": str(chosen),
-        "estimated time": duration(seconds),
+        "estimated time": duration(_seconds(trainer, contents)),
     }
 
 
-def _contents(recipe: Recipe, data_root: Path | None) -> dict[str, str]:
-    """Return the sizes of the splits and how they were found, or that the data is not there."""
+def _contents(recipe: Recipe, data_root: Path | None) -> Contents | MissingError:
     try:
-        contents = recipe.data.contents(data_root)
+        return recipe.data.contents(data_root)
     except MissingError as error:
-        return {"data": f"not there: {error}"}
+        return error
+
+
+def _described(contents: Contents | MissingError) -> dict[str, str]:
+    """Return the sizes of the splits and how they were found, or that the data is not there."""
+    if isinstance(contents, MissingError):
+        return {"data": f"not there: {contents}"}
     sizes = {f"{name} examples": f"{contents.sizes[name]:,}" for name in SPLITS}
     return sizes | ({"data": "; ".join(contents.remarks)} if contents.remarks else {})
 
@@ -93,15 +99,21 @@ def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _seconds_a_step(trainer: Trainer) -> float:
-    """Return the median time of a step, with as many threads as training takes."""
-    times: list[float] = []
+def _seconds(trainer: Trainer, contents: Contents | MissingError) -> float:
+    """Return how long steps and validations take, with as many threads as training takes."""
+    training, stand_in = trainer.recipe.training, len(trainer.dataset.validation)
+    validated = stand_in if isinstance(contents, MissingError) else contents.sizes["validation"]
     with threads.limited(trainer.model, trainer.next_examples()):
         for _ in range(WARM_UP):
             _timed_step(trainer)
-        while len(times) < LEAST or (sum(times) < SECONDS and len(times) < MOST):
-            times.append(_timed_step(trainer))
-    return median(times)
+        steps: list[float] = []
+        while len(steps) < LEAST or (sum(steps) < SECONDS and len(steps) < MOST):
+            steps.append(_timed_step(trainer))
+        start = time.perf_counter()
+        trainer.validate()
+        validation = (time.perf_counter() - start) * validated / stand_in
+    validations = math.ceil(training.iterations / training.validate_every)
+    return median(steps) * training.iterations + validation * validations
 
 
 def _timed_step(trainer: Trainer) -> float:

@@ -39,7 +39,7 @@ class MetricsLog:
         try:
             self._file = FileIO(path, "a")  # unbuffered: what failed is not tried again at the end
         except OSError as error:
-            raise self._complaint(error) from error
+            raise self._complaint(error) from None
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record, whole or not at all; numbers that are not finite become null.
@@ -55,7 +55,7 @@ class MetricsLog:
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(size)
-            raise self._complaint(error) from error
+            raise self._complaint(error) from None
 
     def close(self) -> None:
         """Close the file."""

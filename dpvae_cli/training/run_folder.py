@@ -124,7 +124,7 @@ class RunFolder:
         try:
             staged.mkdir()
         except OSError as error:
-            raise UsageError(f"cannot make {staged}: {error.strerror}") from error
+            raise UsageError(f"cannot make {staged}: {error.strerror}") from None
         self._place(staged)
 
     def commit(self) -> None:
@@ -226,7 +226,7 @@ class RunFolder:
         try:
             point(self.checkpoint, to=self.previous)
         except OSError as error:
-            raise UsageError(f"cannot write {self.checkpoint}: {error.strerror}") from error
+            raise UsageError(f"cannot write {self.checkpoint}: {error.strerror}") from None
 
     @contextmanager
     def locked(self, *, wanted: bool = True) -> Iterator[None]:
@@ -250,13 +250,13 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             held.acquire(timeout=0)
             handle = lock.open("rb")
-        except Timeout as error:
+        except Timeout:
             raise UsageError(
                 f"run folder {self.path} is in use by another process",
                 hint="Wait for it, or name another folder with --run-dir.",
-            ) from error
+            ) from None
         except OSError as error:
-            raise UsageError(f"cannot write {lock}: {error.strerror}") from error
+            raise UsageError(f"cannot write {lock}: {error.strerror}") from None
         self._handle = handle
         try:
             yield
@@ -335,8 +335,8 @@ def follow_links(path: Path | str) -> Path:
     path = expanded(path)
     try:
         real = path.resolve()
-    except (OSError, RuntimeError) as error:
-        raise UsageError(f"{path} is a link that leads to itself", hint="Remove it.") from error
+    except (OSError, RuntimeError):
+        raise UsageError(f"{path} is a link that leads to itself", hint="Remove it.") from None
     if real == path.absolute():
         return path
     here = Path.cwd()

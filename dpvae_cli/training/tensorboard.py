@@ -37,11 +37,11 @@ class TensorBoard:
     def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (optional)
-        except ImportError as error:
+        except ImportError:
             raise MissingError(
                 "training.tensorboard is true but TensorBoard is not installed",
                 hint="Install it: pip install tensorboard.",
-            ) from error
+            ) from None
         self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ class TensorBoard:
             raise UsageError(
                 f"cannot write for TensorBoard: {error.strerror or error}",
                 hint="Free some space; the last checkpoint is untouched.",
-            ) from error
+            ) from None
 
     def close(self) -> None:
         """Flush and close the event file; what cannot be written is lost to TensorBoard alone."""

@@ -5,6 +5,7 @@ import traceback
 
 import pytest
 
+import dpvae_cli as dpvae
 from dpvae_cli.foundation import errors
 
 CODES = {
@@ -62,3 +63,19 @@ def test_the_note_is_in_the_traceback_once_and_survives_pickling():
 
 def test_an_error_without_a_hint_has_no_note():
     assert not hasattr(errors.UsageError("no"), "__notes__")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: dpvae.load("nowhere.pt"), "there is no checkpoint at nowhere.pt"),
+        (lambda: dpvae.load_prior("nowhere.pt"), "there is no prior at nowhere.pt"),
+        (lambda: dpvae.Recipe.load("vae_moons", ["prior=a: b: c"]), "prior"),
+    ],
+)
+def test_a_traceback_does_not_tell_what_was_met_on_the_way(call, said):
+    with pytest.raises(errors.DpvaeError, match=said) as caught:
+        call()
+    told = "".join(traceback.format_exception(caught.value))
+    assert told.count("Traceback") == 1
+    assert told.rstrip().endswith(caught.value.__notes__[-1].splitlines()[-1])

@@ -182,9 +182,11 @@ def test_a_run_is_replaced_whole(run, tmp_path):
     assert done.exit_code == 0, done.output
     train(small_recipe("vae", "seed=1", "training.tensorboard=true"), "other")
     assert_same_run(Path("other"), run)
-    fresh = {path.relative_to("other").as_posix() for path in Path("other").rglob("*.*")}
-    here = {path.relative_to(run).as_posix() for path in run.rglob("*.*")}
-    assert {n for n in here if "tfevents" not in n} == {n for n in fresh if "tfevents" not in n}
+    fresh, here = (
+        {name for name in content(folder) if not name.startswith((".dpvae-", "tensorboard/"))}
+        for folder in ("other", run)
+    )
+    assert here == fresh
     events = list((run / "tensorboard").iterdir())
     assert len(events) == 2, "before the first checkpoint and after it"
     assert all(b"old" not in path.read_bytes() for path in events)
