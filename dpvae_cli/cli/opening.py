@@ -57,7 +57,8 @@ def outputs(out: Path | None, *, default: Path, stem: str) -> tuple[Path, Path]:
     there; None does so in `default`.
 
     Raises:
-        UsageError: the suffix is neither .png nor .pdf.
+        UsageError: the suffix is neither .png nor .pdf, or an .npz is there that is not of an
+            earlier picture of this name.
     """
     from dpvae_cli.foundation.errors import UsageError
 
@@ -69,4 +70,21 @@ def outputs(out: Path | None, *, default: Path, stem: str) -> tuple[Path, Path]:
             f"--out {out}: a picture ends in .png or .pdf, not {out.suffix}",
             hint="Leave the suffix out to name a folder.",
         )
-    return out, out.with_suffix(".npz")
+    return out, arrays_beside(out)
+
+
+def arrays_beside(out: Path) -> Path:
+    """Return the .npz that is written beside a file that --out names.
+
+    Raises:
+        UsageError: it is there and the file is not, so that it is somebody else's.
+    """
+    from dpvae_cli.foundation.errors import UsageError
+
+    beside = out.with_suffix(".npz")
+    if beside.exists() and not out.exists():
+        raise UsageError(
+            f"--out {out}: {beside} would be written beside it, and is there already",
+            hint="Name another file, or move that one away.",
+        )
+    return beside

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from dpvae_cli.cli import chosen, console, pairs
-from dpvae_cli.cli.opening import outputs
+from dpvae_cli.cli.opening import arrays_beside, outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,7 +122,7 @@ def _targets(asked: Asked, found: "Opened", out: Path | None) -> tuple[Path, Pat
                 f"--out {out}: --pairs draws no picture, it writes .json and .npz",
                 hint="Name a folder or a .json.",
             )
-        return out, out.with_suffix(".npz")
+        return out, arrays_beside(out)
     return outputs(out, default=found.folder.path / "traversals", stem=asked.stem)
 
 

@@ -304,3 +304,28 @@ def test_doctor_lists_what_is_looked_for(monkeypatch, tmp_path):
     done = ok("doctor")
     for expected in ("torch", "data root", str(tmp_path), "mnist", "inception weights", "devices"):
         assert expected in done.stdout.replace("\n", ""), expected
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sample", "-n", "20", "--out", "mine.png"],
+        ["reconstruct", "--out", "mine.png"],
+        ["traverse", "--pairs", "5", "--out", "mine.json"],
+        ["traverse", "--out", "mine.png"],
+    ],
+    ids=" ".join,
+)
+def test_arrays_beside_a_picture_replace_nobody_s_file(command, workshop, tmp_path, monkeypatch):
+    """--out mine.png also writes mine.npz: not over the user's own data."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.npz").write_bytes(b"mine")
+    verb, *options = command
+    done = run(verb, workshop / FOLDER, *options)
+    assert done.exit_code == 2, done.output
+    assert "mine.npz would be written beside it, and is there already" in done.stderr
+    assert Path("mine.npz").read_bytes() == b"mine"
+    assert [path.name for path in Path().iterdir()] == ["mine.npz"]
+    Path("mine.npz").unlink()
+    for _ in range(2):  # its own it may replace
+        ok(verb, workshop / FOLDER, *options)
