@@ -127,9 +127,9 @@ def refuse_too_large(what: str, needed: int, *, hint: str | None = None) -> None
 
 
 CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
-"""Control characters, the bytes of such as a path holds them, and marks of direction."""
+"""Control characters and marks of direction."""
 
 
 def escape_unprintable(text: str) -> str:

@@ -54,7 +54,7 @@ def strategy(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         "boolean": st.booleans(),
         "string": st.text(),
         "integer": st.integers(
-            None if low is None else int(low) + 1, 10**12 if high is None else int(high)
+            -(10**12) if low is None else int(low) + 1, 10**12 if high is None else int(high)
         ),
         "number": st.floats(
             -LARGEST_FLOAT if low is None else low,
