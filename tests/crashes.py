@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from dpvae_cli.training import checkpoint as checkpoints
 from tests.same import assert_same_run, logged
 from tests.small import SMALL
+from tests.studies.tiny import written
 
 ROOT = Path(__file__).parents[1]
 KILLED = -signal.SIGKILL
@@ -36,7 +38,7 @@ SHORT = (
 )
 OF_PICTURES = tuple(part for part in SHORT if not part.startswith("data."))
 METRICS = "elbo,skl,nll,leak,active_units"
-QUIET = ("train", "eval", "fit-prior", "diagnose")
+QUIET = ("train", "eval", "fit-prior", "diagnose", "reproduce")
 
 
 def kills_wanted():
@@ -246,6 +248,7 @@ TRAIN = ("train", "vae_moons", *QUICK, "--run-dir", "run")
 FITTED = (*TRAIN, "fit_prior=decoupled")
 NEW = (*FITTED, "seed=1")
 FIT = ("fit-prior", "run", "--out", "fitted", "fitting.iterations=4", "fitting.batch_size=16")
+STUDY = ("reproduce", "../tiny.yaml", "--device", "cpu", "--jobs", "1")
 OLD = (TRAIN, ("eval", "run", "--metrics", "skl"), ("encode", "run", "--split", "test"))
 
 
@@ -299,14 +302,16 @@ SWEEPS = {
     "eval": Sweep((TRAIN,), ("eval", "run", "--metrics", "skl,elbo"), "run", _again),
     "diagnose": Sweep((TRAIN,), ("diagnose", "run", "--quick"), "run", _again),
     "report": Sweep(OLD, ("report", "run", "--out", "report"), "report", _again),
+    "study": Sweep((), STUDY, "studies/tiny", _again),
 }
 
 
 def kill_at_every_step(crashes, name, *, every=1):
     """Kill a command before each step in turn; the next command brings it to the same end."""
     sweep = SWEEPS[name]
-    whole = crashes.uninterrupted(f"{name}-whole", [*sweep.before, sweep.command])
     start = crashes.fresh(f"{name}-start")
+    write_study(start.parent)
+    whole = crashes.uninterrupted(f"{name}-whole", [*sweep.before, sweep.command])
     for command in sweep.before:
         assert crashes.run(start, command) == 0
     for step in range(1, whole.most["step"] + 1, every):
@@ -321,12 +326,40 @@ def kill_at_every_step(crashes, name, *, every=1):
     return whole.most["step"]
 
 
+def write_study(folder):
+    """Write tiny.yaml, a study of one cell."""
+    settings = dict(part.split("=", 1) for part in QUICK if not part.startswith("prior="))
+    written(
+        folder,
+        axes={"prior": ["standard_normal"], "seed": [0]},
+        overrides={key: yaml.safe_load(value) for key, value in settings.items()},
+        metrics=["elbo"],
+    )
+
+
 def _assert_same_end(whole, place, folder, step):
     assert _all_names(place) ^ _all_names(whole) == set(), step
+    for recipe in place.glob("studies/tiny/*/recipe.yaml"):
+        _assert_same_cell(whole / recipe.parent.relative_to(place), recipe.parent, step)
+    for report in place.glob("studies/tiny/[!.]*.*"):
+        assert _timeless(report) == _timeless(whole / report.relative_to(place)), (step, report)
     if (place / folder / checkpoints.CURRENT).is_file():
         if (place / folder / checkpoints.BEST).is_file():
             assert_same_run(whole / folder, place / folder)
         assert logged(whole / folder) == logged(place / folder)
+
+
+def _assert_same_cell(one, other, step):
+    assert_same_run(one, other)
+    for name in ("recipe.yaml", "metrics.json", "samples.png"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), (step, name)
+    known, found = (json.loads((cell / "cell.json").read_text()) for cell in (one, other))
+    assert known | {"measuring_seconds": 0} == found | {"measuring_seconds": 0}, step
+
+
+def _timeless(report):
+    """Return the lines of a study's file but those that tell when a run was started."""
+    return [line for line in report.read_text().splitlines() if '"started"' not in line]
 
 
 def _all_names(place):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
 from dpvae_cli.evaluation.elbo import elbo_parts
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.numbers import with_error
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.plotting import style
+from dpvae_cli.training import measuring
 from dpvae_cli.training.opened import open_checkpoint
 from tests.small import SMALL, tiny_extractor
 
@@ -155,6 +158,19 @@ def test_plot(figure, tmp_path):
     done = ok("plot", figure, twin, FOLDER, "--out", tmp_path / "figure")
     assert done.stdout.split() == [f"{tmp_path}/figure.png", f"{tmp_path}/figure.pdf"]
     assert all(path.stat().st_size > 1_000 for path in tmp_path.iterdir())
+
+
+def test_leakage_is_drawn_of_a_run_that_cannot_keep_it(tmp_path, monkeypatch):
+    shutil.copytree(FOLDER, tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink(missing_ok=True)
+
+    def keep(*_):
+        raise UsageError("cannot write metrics.json")
+
+    monkeypatch.setattr(measuring, "keep", keep)
+    ok("plot", "leakage", tmp_path / "run", "--out", tmp_path / "leakage.png")
+    assert (tmp_path / "leakage.png").stat().st_size > 1_000
+    assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("figure", ["moons", "regularizers", "leakage", "samples", "training"])

@@ -134,3 +134,15 @@ def test_axes_of_different_units_are_not_forced_to_one_scale(scale, aspect):
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     assert top - bottom < 20 * scale[1]
     assert right - left < 20 * max(scale)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (3, -5), (1e8, -1e9)])
+@pytest.mark.parametrize("reference", [False, True])
+def test_scatter_of_points_that_are_all_alike(reference, place):
+    points = np.tile(np.array(place, dtype=float), (7, 1))
+    with np.errstate(all="raise"):
+        figure = samples.scatter(points, np.zeros(7), reference=points if reference else None)
+    ax = figure.axes[0]
+    for (low, high), at in zip((ax.get_xlim(), ax.get_ylim()), points[0], strict=True):
+        assert low < at < high
+    assert np.isfinite(figure.get_size_inches()).all()

@@ -258,6 +258,32 @@ def test_latest_is_found_where_runs_is_a_link(whole, tmp_path):
     assert dpvae("sample").exit_code == 0
 
 
+def test_a_dangling_latest_where_runs_is_a_link(tmp_path):
+    """The run that it names was deleted; the next one is named, wherever it lies."""
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    Path("runs").symlink_to("disk/deep")
+    Path("runs/latest").symlink_to("deleted")
+    done = dpvae("sample")
+    assert done.exit_code == 4
+    assert "there is no runs/latest" in done.stderr
+    for where in (("--run-dir", "elsewhere/run"), ()):
+        done = retrain(*where)
+        assert done.exit_code == 0, done.output
+        assert Path("runs/latest").samefile(done.stdout.strip())
+        assert dpvae("sample").exit_code == 0
+
+
+def test_runs_that_leads_to_a_missing_folder_is_made_there(tmp_path):
+    Path("runs").symlink_to("disk/deep")
+    done = dpvae("sample")
+    assert done.exit_code == 4
+    assert "there is no runs/latest" in done.stderr
+    done = retrain()
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "disk/deep/latest").samefile(done.stdout.strip())
+    assert dpvae("sample").exit_code == 0
+
+
 def test_a_link_to_itself_is_named():
     Path("loop").symlink_to("loop")
     done = retrain("--run-dir", "loop")
