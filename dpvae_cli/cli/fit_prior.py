@@ -117,6 +117,8 @@ def fit_prior(
             )
             path = folder.path
     _print(record)
+    if (path / "fit.png").is_file():
+        console.result(str(path / "fit.png"))
     console.result(str(path))
     if paths:
         before = paths[0] / "best.pt" if best and paths[0].is_dir() else paths[0]

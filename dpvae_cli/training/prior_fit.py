@@ -23,7 +23,7 @@ from dpvae_cli.training.checkpoint import Checkpoint
 from dpvae_cli.training.data_check import RunData, warn_in_python
 from dpvae_cli.training.metrics_log import MetricsLog, read_records
 from dpvae_cli.training.run_folder import RunFolder, folder_to_write, locate, point_latest
-from dpvae_cli.training.sample_picture import draw_samples
+from dpvae_cli.training.sample_picture import draw_comparison, draw_samples
 
 OTHERWISE = "Add --overwrite to replace it, or --out for another folder."
 SUFFIX = re.compile(r"-fit_[a-z_]+$")
@@ -142,7 +142,9 @@ def fit_run(
         RunFolder(file.parent).copy_log(folder)
         state = replace(checkpoint, recipe=recipe)
         keep(folder, state, fitted, None if load_dataset.is_changed else aggregate)
-        draw_samples(model.with_prior(fitted.prior), load_dataset, folder, seed=recipe.seed)
+        repaired = model.with_prior(fitted.prior)
+        draw_samples(repaired, load_dataset, folder, seed=recipe.seed)
+        draw_comparison(model, repaired, aggregate, folder, seed=recipe.seed)
         folder.commit()
     if mark_latest and not fitted.record.is_clear_loss:
         point_latest(folder.path)

@@ -40,8 +40,8 @@ RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 LOCK, STAGED = f"{OURS}lock", f"{OURS}new"
 """What a run folder holds beside the run: its lock, and a new run until that has a checkpoint."""
 WRITTEN = re.compile(
-    r"""recipe\.yaml | environment\.json | metrics\.jsonl? | fit\.json | cell\.json | error\.txt
-    | errors\.log | samples\.png | (portrait|gallery)\.npz | diagnosis\.(html|json)
+    r"""recipe\.yaml | environment\.json | metrics\.jsonl? | fit\.(json|png) | cell\.json
+    | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz | diagnosis\.(html|json)
     | (checkpoint(\.previous)?|best)\.(pt|encodings\.npz|nll\.npz)
     | tensorboard/events\.out\.tfevents\.[^/]+
     | samples/(prior|low_posterior|high_posterior)(\.png|\.npz|/\d{6}\.png)
@@ -86,6 +86,7 @@ class RunFolder:
         self.errors = folder / "errors.log"
         self.fit = folder / "fit.json"
         self.samples = folder / "samples.png"
+        self.comparison = folder / "fit.png"
 
     @property
     def files(self) -> Path:

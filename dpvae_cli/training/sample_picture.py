@@ -1,14 +1,19 @@
-"""The picture of samples in every run folder."""
+"""The pictures of samples in run folders."""
 
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.evaluation.diagnosis.arrays import IMAGES, POOL, decoded_samples
+from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
-from dpvae_cli.plotting import picture
+from dpvae_cli.plotting import picture, style
+from dpvae_cli.plotting.diagnosis import grids
 from dpvae_cli.plotting.gallery import COLUMNS
 from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 from dpvae_cli.sampling.samples import prior_samples
@@ -32,6 +37,26 @@ def draw_samples(
         reference=reference(model, load_dataset),
         columns=model.units.columns,
     )
+
+
+def draw_comparison(
+    model: VAE, fitted: VAE, aggregate: AggregatePosterior, folder: RunFolder, *, seed: int
+) -> None:
+    """Write samples of images before and after a prior was fitted, side by side.
+
+    Args:
+        model: as it was; of anything but images nothing is drawn.
+        fitted: the same with the fitted prior.
+        aggregate: q(z) over the training codes; it picks the low-posterior samples.
+        folder: of the fitted run.
+        seed: of the samples.
+    """
+    if not are_images(model.example_shape):
+        return
+    z = prior_samples(model, POOL * IMAGES, generator=stream(seed, "comparison", "before")).z
+    after = prior_samples(fitted, IMAGES, generator=stream(seed, "comparison", "after")).z
+    log_q = aggregate.log_prob(z.to(aggregate.mean.device, torch.float64)).cpu()
+    style.save(grids(decoded_samples(model, z, log_q=log_q, repaired=after)), folder.comparison)
 
 
 def reference(model: VAE, load_dataset: Callable[[], Dataset]) -> np.ndarray | None:

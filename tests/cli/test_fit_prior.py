@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.cli.test_commands import ok, run
 from tests.small import SMALL
@@ -177,3 +178,16 @@ def test_a_prior_file_s_samples_are_no_pictures():
     done = run("sample", "prior.pt", "--out", "x.png")
     assert done.exit_code == 2, done.output
     assert "has no decoder" in done.stderr
+
+
+def test_images_are_drawn_before_and_after_the_fit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ("architecture.latent_dim=2", "training.iterations=2")
+    ok("train", "beta_h_digits", *small, "prior=standard_normal", "--run-dir", "run")
+    done = ok("fit-prior", "run", "--prior", "mixture", "--out", "fitted", "fitting.iterations=6")
+    assert done.stdout.splitlines()[-2:] == ["fitted/fit.png", "fitted"]
+    assert "dpvae plot samples run fitted" in done.stderr
+    with Image.open("fitted/fit.png") as picture:
+        assert picture.width > 2.5 * picture.height, "three grids side by side"
+    assert not Path("run/fit.png").exists()
+    ok("fit-prior", "run", "--prior", "mixture", "--out", "fitted", "--overwrite", *QUICK)

@@ -9,6 +9,8 @@ from dpvae_cli.evaluation.diagnosis.quantities import TAIL
 from dpvae_cli.evaluation.diagnosis.record import Repair
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 from dpvae_cli.sampling.samples import lowest
@@ -49,12 +51,30 @@ def images(subject: Subject, at: Splits, repair: Repair | None) -> dict[str, np.
     `samples` of its prior, `lowest` the fifth of a pool with the lowest log q(z), `repaired` of the
     prior that is recommended.
     """
-    model = subject.model
-    if not are_images(model.example_shape):
+    if not are_images(subject.model.example_shape):
         return {}
     _, b = at.halves[0]
-    log_q = at.log_q(at.prior, b)[0][: POOL * IMAGES]
-    codes = {"samples": at.prior.z[:IMAGES], "lowest": at.prior.z[lowest(log_q, IMAGES)]}
-    if repair is not None and repair.samples is not None:
-        codes["repaired"] = torch.from_numpy(repair.samples)
+    repaired = None if repair is None else repair.samples
+    return decoded_samples(
+        subject.model,
+        at.prior.z[: POOL * IMAGES],
+        log_q=at.log_q(at.prior, b)[0][: POOL * IMAGES],
+        repaired=None if repaired is None else torch.from_numpy(repaired),
+    )
+
+
+def decoded_samples(
+    model: VAE, z: Codes, *, log_q: PerExample, repaired: torch.Tensor | None
+) -> dict[str, np.ndarray]:
+    """Return images (n, c, h, w) in bytes, as `plotting.diagnosis.grids` takes them.
+
+    Args:
+        model: its decoder is used.
+        z: `(pool, latent)` samples of its prior.
+        log_q: log q(z) of these, in nats.
+        repaired: `(n, latent)` samples of another prior for the same decoder.
+    """
+    codes = {"samples": z[:IMAGES], "lowest": z[lowest(log_q, IMAGES)]}
+    if repaired is not None:
+        codes["repaired"] = repaired
     return {name: drawable(model, decode_to_data_units(model, z)) for name, z in codes.items()}
