@@ -8,12 +8,12 @@ from typing import Any
 from filelock import FileLock
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import write_json
+from dpvae_cli.foundation.files import OURS, write_json
 from dpvae_cli.foundation.results import Result, RunResults, finite
 from dpvae_cli.foundation.strangers import read_json
 from dpvae_cli.training.opened import Opened
 
-LOCK = ".dpvae-metrics.lock"
+LOCK = f"{OURS}metrics.lock"
 """Held while metrics.json is read, merged and written."""
 
 
