@@ -141,7 +141,7 @@ def _factors(path: Path) -> np.ndarray:
     if found.ndim != 2 or found.shape[1] != len(FACTORS) or found.dtype.kind not in "ui":
         raise ValueError(f"latents_classes has shape {found.shape} and type {found.dtype}")
     if len(found) < 3:
-        raise ValueError(f"it holds {len(found)} pictures")
+        raise ValueError(f"it holds {len(found)} images")
     return found
 
 
@@ -190,6 +190,6 @@ def _note(kept: int, count: int) -> str | None:
     """Name a part as such."""
     if kept == OFFICIAL:
         return None
-    shares = f"{kept:,} of the {count:,} pictures" if kept < count else f"{kept:,} pictures"
+    shares = f"{kept:,} of the {count:,} images" if kept < count else f"{kept:,} images"
     official = "" if count == OFFICIAL else f", of a file that should have {OFFICIAL:,}"
     return f"{shares} of dSprites, drawn at random{official}"
