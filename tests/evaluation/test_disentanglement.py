@@ -294,7 +294,7 @@ def test_encodings_of_other_data_are_noticed(decoupled):
     from dpvae_cli.sampling.encodings import EncodedTraining
 
     data = planted()
-    fewer = dataclasses.replace(data, train=data.train.part(slice(0, 100)))
+    fewer = dataclasses.replace(data, train=data.train.subset(slice(0, 100)))
     encoded = EncodedTraining(decoupled, lambda: data)
     subject = Subject(decoupled, lambda: fewer, encoded, SMALL, 0)
     with pytest.raises(DpvaeError, match="of 1,200 training examples, the data has 100"):
