@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import final
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.evaluation.diagnosis import null, repairs
-from dpvae_cli.evaluation.diagnosis.arrays import arrays, images
-from dpvae_cli.evaluation.diagnosis.low_posterior import Compared, low_posterior
-from dpvae_cli.evaluation.diagnosis.record import NAMES, Diagnosis, Quantity, Repair
-from dpvae_cli.evaluation.diagnosis.sides import of_model
+from dpvae_cli.diagnosis import candidates, null
+from dpvae_cli.diagnosis.densities import of_model
+from dpvae_cli.diagnosis.figure_data import arrays, images
+from dpvae_cli.diagnosis.low_posterior import Compared, low_posterior
+from dpvae_cli.diagnosis.record import NAMES, Diagnosis, Quantity, Repair
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.modes import evaluating
@@ -42,7 +42,7 @@ class DiagnosisBudget:
     splits: int = 4
     samples: int = 8_000
     components: int = 10_000
-    tried: Mapping[str, Fitting] = field(default_factory=lambda: repairs.TRIED)
+    tried: Mapping[str, Fitting] = field(default_factory=lambda: candidates.TRIED)
     fitting: Fitting = field(default_factory=Fitting)
     fit_seed: int | None = None
 
@@ -72,7 +72,7 @@ def diagnose(
         seed: of every draw.
 
     Returns:
-        What it found; `dpvae_cli.evaluation.diagnosis.words` puts it into sentences.
+        What it found; `dpvae_cli.diagnosis.verdict` puts it into sentences.
 
     Raises:
         UsageError: the model does not fit the data, or there are too few examples.
@@ -130,7 +130,7 @@ def examined(
     judged = (*null.shares(at), *null.nats(at), mismatch)
     half = len(at.groups.codes) // 2
     seed = subject.seed if budget.fit_seed is None else budget.fit_seed
-    attempts = list(repairs.try_priors(subject, budget.tried, usual=budget.fitting, seed=seed))
+    attempts = list(candidates.try_priors(subject, budget.tried, usual=budget.fitting, seed=seed))
     found = Diagnosis(
         prior=model.prior.spec.kind if model.prior.spec else type(model.prior).__name__,
         latent_dim=model.latent_dim,
