@@ -15,7 +15,7 @@ from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.model import CHECKED, VAE
+from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation, Fitting
 from dpvae_cli.sampling.encodings import EncodedTraining, encode
 
@@ -85,7 +85,7 @@ def diagnose(
         >>> dpvae.diagnose(model, data, budget=budget).is_healthy
         False
     """
-    model.check(data.train.examples(slice(0, CHECKED)).to(model.device, model.dtype))
+    model.check(data.train.examples(slice(0, PROBE_BATCH_SIZE)).to(model.device, model.dtype))
     encoded = EncodedTraining(model, lambda: data)
     subject = Subject(model, lambda: data, encoded, evaluation or Evaluation(), seed)
     with evaluating(model):
@@ -166,7 +166,7 @@ def _held_out(subject: Subject, most: int) -> tuple[AggregatePosterior | None, l
     split = data.validation if len(data.validation) else data.test
     if not len(split):
         return None, ["Held-out codes were not looked at: the data has neither split."]
-    posterior = encode(subject.model, split.part(slice(0, most)))
+    posterior = encode(subject.model, split.subset(slice(0, most)))
     return AggregatePosterior(posterior.mean, posterior.log_variance), []
 
 

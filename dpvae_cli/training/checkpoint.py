@@ -28,7 +28,7 @@ from dpvae_cli.foundation.strangers import one_line
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
-from dpvae_cli.priors.standardized import like_saved
+from dpvae_cli.priors.standardized import match_saved_prior
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.recipe.mistakes import shortened
@@ -85,7 +85,7 @@ class Checkpoint:
     @property
     def is_fitted(self) -> bool:
         """Tell whether it holds a prior fitted after training."""
-        return bool(self.part("fitted"))
+        return bool(self.subset("fitted"))
 
     def with_fitted(self, prior: Prior, record: Mapping[str, Any]) -> "Checkpoint":
         """Return the same state with a prior fitted to its codes, and the record of the fit."""
@@ -114,12 +114,12 @@ class Checkpoint:
         """
         training = self.recipe.training
         precision = Precision(training.precision, device)
-        tensors = self.part("model" if training.ema is None else "ema")
+        tensors = self.subset("model" if training.ema is None else "ema")
 
         def make() -> VAE:
             model = build(self.recipe, example_shape=self.example_shape, networks=networks)
             # a prior that was fitted to codes of the caller's and then trained on is standardised
-            model.prior = like_saved(model.prior, below("prior", tensors))
+            model.prior = match_saved_prior(model.prior, below("prior", tensors))
             return model
 
         if networks is None and (mismatch := shape_mismatch(make, tensors)) is not None:
@@ -140,7 +140,7 @@ class Checkpoint:
         known = None if self.recipe.data.kind == "arrays" else [0.0, 1.0]  # as all images are kept
         try:
             return Units(
-                _standardization(self.part("data"), self.example_shape),
+                _standardization(self.subset("data"), self.example_shape),
                 _value_range(self.facts.get("data_range", known)),
                 tuple(one_line(of_type(str, name)) for name in self.facts.get("data_columns", ())),
             )
@@ -155,7 +155,7 @@ class Checkpoint:
         Raises:
             CheckpointError: none was.
         """
-        asked, fitted = self.recipe.fit_prior, self.part("fitted")
+        asked, fitted = self.recipe.fit_prior, self.subset("fitted")
         if asked is None or not fitted:
             raise CheckpointError(
                 f"this is the state at iteration {self.iteration:,}, and the prior of its recipe's "
@@ -165,7 +165,7 @@ class Checkpoint:
             )
         spec = self._fitted_spec(asked)
         built = spec.build(model.latent_dim, model.encoder, model.example_shape)
-        prior = like_saved(built, fitted).to(next(model.parameters()))
+        prior = match_saved_prior(built, fitted).to(next(model.parameters()))
         load_tensors(prior, fitted, "fitted prior")
         return prior.eval()
 
