@@ -85,7 +85,7 @@ class Checkpoint:
     @property
     def is_fitted(self) -> bool:
         """Tell whether it holds a prior fitted after training."""
-        return bool(self.subset("fitted"))
+        return bool(self.part("fitted"))
 
     def with_fitted(self, prior: Prior, record: Mapping[str, Any]) -> "Checkpoint":
         """Return the same state with a prior fitted to its codes, and the record of the fit."""
@@ -114,7 +114,7 @@ class Checkpoint:
         """
         training = self.recipe.training
         precision = Precision(training.precision, device)
-        tensors = self.subset("model" if training.ema is None else "ema")
+        tensors = self.part("model" if training.ema is None else "ema")
 
         def make() -> VAE:
             model = build(self.recipe, example_shape=self.example_shape, networks=networks)
@@ -140,7 +140,7 @@ class Checkpoint:
         known = None if self.recipe.data.kind == "arrays" else [0.0, 1.0]  # as all images are kept
         try:
             return Units(
-                _standardization(self.subset("data"), self.example_shape),
+                _standardization(self.part("data"), self.example_shape),
                 _value_range(self.facts.get("data_range", known)),
                 tuple(one_line(of_type(str, name)) for name in self.facts.get("data_columns", ())),
             )
@@ -155,7 +155,7 @@ class Checkpoint:
         Raises:
             CheckpointError: none was.
         """
-        asked, fitted = self.recipe.fit_prior, self.subset("fitted")
+        asked, fitted = self.recipe.fit_prior, self.part("fitted")
         if asked is None or not fitted:
             raise CheckpointError(
                 f"this is the state at iteration {self.iteration:,}, and the prior of its recipe's "

@@ -154,7 +154,7 @@ def refuse_misfit(path: Path, checkpoint: Checkpoint, **networks: nn.Module) -> 
         CheckpointError: lists what differs.
     """
     for name, network in networks.items():
-        problems = _differences(network.state_dict(), checkpoint.subset(f"model.{name}"))
+        problems = _differences(network.state_dict(), checkpoint.part(f"model.{name}"))
         if problems:
             raise CheckpointError(
                 f"{path}: the {name} given ({type(network).__name__}) has other weights than the "

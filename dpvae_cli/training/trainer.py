@@ -252,13 +252,13 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same recipe."""
-        load_tensors(self.model, checkpoint.subset("model"), "model")
+        load_tensors(self.model, checkpoint.part("model"), "model")
         if self._average is not None:
-            load_tensors(self._average.model, checkpoint.subset("ema"), "averaged model")
-        load_tensors(self.regularizer, checkpoint.subset("regularizer"), "regularizer")
-        load_optimizer(self.optimizer, checkpoint.subset("optimizer"))
+            load_tensors(self._average.model, checkpoint.part("ema"), "averaged model")
+        load_tensors(self.regularizer, checkpoint.part("regularizer"), "regularizer")
+        load_optimizer(self.optimizer, checkpoint.part("optimizer"))
         if self.adversary_optimizer is not None:
-            load_optimizer(self.adversary_optimizer, checkpoint.subset("adversary_optimizer"))
+            load_optimizer(self.adversary_optimizer, checkpoint.part("adversary_optimizer"))
         self.iteration = checkpoint.iteration
         best, compiled = (checkpoint.facts.get(key) for key in ("best_elbo", "compiled"))
         self.best_elbo = best if isinstance(best, float) else None

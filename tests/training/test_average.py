@@ -86,7 +86,7 @@ def test_everything_after_a_step_uses_the_average(tmp_path, monkeypatch):
     recipe = small_recipe("vae", "training.ema=0.9", "training.learning_rate=0.05")
     model = train(recipe, tmp_path / "run")
     saved = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
-    raw, averaged = saved.subset("model"), saved.part("ema")
+    raw, averaged = saved.part("model"), saved.part("ema")
     assert raw.keys() == averaged.keys()
     assert any(not torch.equal(raw[name], averaged[name]) for name in raw)
     for used in (model, dpvae.load(tmp_path / "run"), open_checkpoint(tmp_path / "run").model):

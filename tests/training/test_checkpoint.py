@@ -108,14 +108,14 @@ def test_optimizer_moments_survive(trained):
     saved = checkpoints.read(trained[1] / "checkpoint.pt")
     parameters = [
         torch.nn.Parameter(tensor.clone())
-        for name, tensor in saved.subset("model").items()
+        for name, tensor in saved.part("model").items()
         if name not in ("likelihood.raw_scale", "prior.bijection.masks")
     ]
     optimizer = torch.optim.Adam(parameters, fused=True)
-    checkpoints.load_optimizer(optimizer, saved.subset("optimizer"))
+    checkpoints.load_optimizer(optimizer, saved.part("optimizer"))
     again = checkpoints.optimizer_tensors(optimizer)
-    assert again.keys() == saved.subset("optimizer").keys()
-    assert all(torch.equal(again[k], v) for k, v in saved.subset("optimizer").items())
+    assert again.keys() == saved.part("optimizer").keys()
+    assert all(torch.equal(again[k], v) for k, v in saved.part("optimizer").items())
 
 
 def test_moments_go_on_in_the_layout_of_their_weights():

@@ -100,7 +100,7 @@ def test_a_diverged_run_leaves_the_last_good_checkpoint(tmp_path):
     for name in ("checkpoint.pt", "best.pt"):
         path = tmp_path / "run" / name
         if path.is_file():
-            for tensor in checkpoints.read(path).subset("model").values():
+            for tensor in checkpoints.read(path).part("model").values():
                 assert bool(torch.isfinite(tensor).all())
 
 
