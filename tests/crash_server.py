@@ -17,11 +17,11 @@ import torch._dynamo  # an optimizer imports it, for two seconds
 import dpvae_cli.cli.progress
 import dpvae_cli.cli.result_tables
 import dpvae_cli.cli.study_screen
+import dpvae_cli.diagnosis.writing
 import dpvae_cli.runs.loaded_run
 import dpvae_cli.runs.measure
 import dpvae_cli.runs.results_file
 import dpvae_cli.studies.cell
-import dpvae_cli.studies.diagnosis
 import dpvae_cli.studies.finish
 import dpvae_cli.studies.report  # noqa: F401 - all of these for what they import
 from dpvae_cli.cli.app import app
