@@ -1,0 +1,157 @@
+"""A prior fitted to the codes of a trained model, kept with it in one checkpoint."""
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from dpvae_cli.fitting.fit import FittedPrior, fit_model_prior
+from dpvae_cli.fitting.record import FitRecord
+from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.files import write_json, write_kept
+from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.model import VAE
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe.revision import revised
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.metrics_log import MetricsLog, read_records
+from dpvae_cli.runs.run_data import RunData, warn_in_python
+from dpvae_cli.runs.run_folder import RunFolder, folder_to_write, locate, point_latest
+from dpvae_cli.runs.sample_picture import draw_comparison, draw_samples
+from dpvae_cli.sampling.encodings import EncodedTraining
+
+OTHERWISE = "Add --overwrite to replace it, or --out for another folder."
+SUFFIX = re.compile(r"-fit_[a-z_]+$")
+
+
+def fit_to(model: VAE, aggregate: AggregatePosterior, recipe: Recipe) -> FittedPrior:
+    """Return the recipe's `fit_prior`, fitted to the codes of a model and held against its own."""
+    assert recipe.fit_prior is not None
+    return fit_model_prior(
+        model, aggregate, recipe.fit_prior, fitting=recipe.fitting, seed=recipe.seed
+    )
+
+
+def keep(
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    fitted: FittedPrior,
+    aggregate: AggregatePosterior | None,
+) -> None:
+    """Write a trained state with its fitted prior to a run folder, beside it the record of the fit.
+
+    The codes are kept too, as the encodings of the checkpoint; None keeps none.
+    """
+    checkpoint = checkpoint.with_fitted(fitted.prior, fitted.record.to_dict())
+    checkpoint.write(folder.checkpoint)
+    keep_record(folder, checkpoint)
+    if aggregate is None:
+        return
+    names = ("mean", "log_variance")
+    arrays = {name: getattr(aggregate, name).to(fitted.dtype).cpu().numpy() for name in names}
+    with suppress(UsageError):  # a cache that cannot be written costs time, no result
+        cache = folder.checkpoint.with_suffix(".encodings.npz")
+        write_kept(cache, arrays, checkpoint=checkpoints.file_digest(folder.checkpoint))
+
+
+def keep_record(folder: RunFolder, checkpoint: Checkpoint) -> None:
+    """Write the record of the fit that a checkpoint holds: fit.json and a line of metrics.jsonl.
+
+    What is there already stays, so that a run that was killed before this is completed.
+    """
+    record = checkpoint.facts.get("fit")
+    if not isinstance(record, dict):
+        return
+    if read_json(folder.fit) != record:
+        write_json(folder.fit, record)
+    line = {"iteration": checkpoint.iteration, "kind": "fit"}
+    line |= {name: record.get(name) for name in ("prior", "gain")}
+    if line not in read_records(folder.metrics_log):
+        log = MetricsLog(folder.metrics_log, keep_until=checkpoint.iteration)
+        log.write(line)
+        log.close()
+
+
+def fit_run(
+    path: Path | None,
+    prior: str,
+    overrides: Sequence[str] = (),
+    *,
+    run_dir: Path | None = None,
+    best: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    data_root: Path | None = None,
+    download: bool = True,
+    mark_latest: bool = False,
+    warn: Callable[[str], None] = warn_in_python,
+) -> tuple[RunFolder, FitRecord]:
+    """Fit a prior to a trained model's codes and keep both as a run of its own.
+
+    What else the checkpoint holds stays as it is, so training can go on from the new run too. The
+    gain is over the prior that the named run has, be it trained or fitted.
+
+    Args:
+        path: a checkpoint, a run folder, or None for the latest run.
+        prior: a word or a section, as `fit_prior=` takes it.
+        overrides: `fitting.KEY=VALUE`.
+        run_dir: the new run's folder; by default the old one's name and `-fit_<kind>`.
+        best: of a run folder take best.pt.
+        overwrite: replace the run in the new folder, once the prior is fitted.
+        device: auto, cpu, cuda, cuda:N or mps.
+        data_root: folder to look for data in, where there are no encodings beside the checkpoint.
+        download: allow a download where the data has a source.
+        mark_latest: let runs/latest name the new run, unless its prior is clearly worse.
+        warn: hears where the data is not what the run was trained on.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign, or of networks of the caller's own.
+        UsageError: a word is wrong, or the new folder is in use or not empty.
+        MissingError: the data is needed and not there.
+        DivergedError: the likelihood is no longer finite.
+    """
+    file = locate(path, best=best)
+    checkpoint = checkpoints.read(file)
+    own_networks.networks_for(file, checkpoint, None, None)
+    recipe = revised(checkpoint.recipe, [f"fit_prior={prior}"])
+    recipe = revised(recipe, overrides, section="fitting")
+    with checkpoints.offering_another(file):
+        model = checkpoint.model(devices.resolve(device), as_trained=not checkpoint.is_fitted)
+    new = run_dir or fitted_dir(file, recipe.final_prior.kind)
+    folder = RunFolder(folder_to_write(new))
+    if folder.path.resolve() == file.parent.resolve():
+        raise UsageError(
+            f"{folder.path} is the folder of the model itself", hint="Name another with --out."
+        )
+    load_dataset = RunData(checkpoint, lambda: recipe.data.load(data_root, download=download), warn)
+    cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
+    with folder.locked():
+        folder.prepare(overwrite=overwrite, hint=OTHERWISE)
+        encoded = EncodedTraining(model, load_dataset, path=cache, key=key)
+        aggregate = encoded.aggregate_posterior()
+        fitted = fit_to(model, aggregate, recipe)
+        folder.check_held()
+        if not folder.is_staged:
+            folder.stage()  # a fit that is killed leaves no half of a run
+        folder.write_start(recipe, device=model.device)
+        RunFolder(file.parent).copy_log(folder)
+        state = replace(checkpoint, recipe=recipe)
+        keep(folder, state, fitted, None if load_dataset.is_changed else aggregate)
+        repaired = model.with_prior(fitted.prior)
+        draw_samples(repaired, load_dataset, folder, seed=recipe.seed)
+        draw_comparison(model, repaired, aggregate, folder, seed=recipe.seed)
+        folder.commit()
+    if mark_latest and not fitted.record.is_clear_loss:
+        point_latest(folder.path)
+    return folder, fitted.record
+
+
+def fitted_dir(checkpoint: Path, kind: str) -> Path:
+    """Return the folder beside a run's for the same run with a prior of this kind fitted."""
+    run = Path(checkpoint).resolve().parent
+    return run.with_name(f"{SUFFIX.sub('', run.name)}-fit_{kind}")

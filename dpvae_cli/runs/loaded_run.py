@@ -1,0 +1,104 @@
+"""A trained model opened for use: what every command after `train` starts from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from dpvae_cli.data import Arrays, Dataset
+from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.joining import current
+from dpvae_cli.model import VAE
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.run_data import RunData, warn_in_python
+from dpvae_cli.runs.run_folder import RunFolder, locate
+from dpvae_cli.sampling.encodings import EncodedTraining
+
+
+@final
+@dataclass(frozen=True)
+class Opened:
+    """A model with its recipe, its data (read when asked for) and its encodings (cached)."""
+
+    path: Path
+    digest: str
+    iteration: int
+    recipe: Recipe
+    model: VAE
+    load_dataset: RunData
+    encoded: EncodedTraining
+    data_note: str | None
+    """Why numbers of a model of this training data do not compare with published ones."""
+
+    @property
+    def units_note(self) -> str | None:
+        """Return why examples are not in the units of the data, where they are not."""
+        data = self.recipe.data
+        is_standardized = isinstance(data, Arrays) and data.scale == "standardize"
+        if not is_standardized or self.model.units.standardization is not None:
+            return None
+        return (
+            f"{self.path} is of a version that did not keep the mean and deviation of the data: "
+            "examples are in standardized units."
+        )
+
+    @property
+    def folder(self) -> RunFolder:
+        """Return the run folder the checkpoint lies in."""
+        return RunFolder(self.path.parent)
+
+    @property
+    def label(self) -> str:
+        """Return the run folder's name."""
+        return self.path.resolve().parent.name
+
+
+def open_checkpoint(
+    path: Path | None,
+    *,
+    best: bool = False,
+    device: str = "auto",
+    data_root: Path | None = None,
+    download: bool = True,
+    load_dataset: Callable[[], Dataset] | None = None,
+    warn: Callable[[str], None] = warn_in_python,
+) -> Opened:
+    """Open a checkpoint file, a run folder's checkpoint, or with None the latest run's.
+
+    Args:
+        path: the checkpoint file or the run folder.
+        best: of a run folder take best.pt.
+        device: where to put the model.
+        data_root: folder to look for data in.
+        download: allow a download where the data has a source.
+        load_dataset: gives the recipe's data in place of reading it.
+        warn: hears where the data is not what the run was trained on.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign, newer, or of networks of the caller's own.
+        UsageError: the device has no float64 and the run was of it.
+    """
+    file = locate(path, best=best)
+    checkpoint = checkpoints.read(file)
+    networks = own_networks.networks_for(file, checkpoint, None, None)
+    with checkpoints.offering_another(file):
+        model = checkpoint.model(devices.resolve(device), networks=networks)
+    data = RunData(
+        checkpoint,
+        load_dataset or (lambda: checkpoint.recipe.data.load(data_root, download=download)),
+        warn,
+    )
+    cache, digest = file.with_suffix(".encodings.npz"), checkpoint.digest
+    note = checkpoint.facts.get("data_note")
+    return Opened(
+        path=file,
+        digest=digest,
+        iteration=checkpoint.iteration,
+        recipe=checkpoint.recipe,
+        model=model,
+        load_dataset=data,
+        encoded=EncodedTraining(model, data, path=cache, key=digest, group=current()),
+        data_note=note if isinstance(note, str) else None,
+    )

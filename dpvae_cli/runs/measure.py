@@ -1,0 +1,60 @@
+"""Measure metrics of a run and keep them in its folder."""
+
+from collections.abc import Sequence
+
+from dpvae_cli.evaluation.evaluate import measure
+from dpvae_cli.evaluation.features import FeatureOptions
+from dpvae_cli.evaluation.finished import Finished
+from dpvae_cli.evaluation.subject import Progress, Subject, no_progress
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.joining import current
+from dpvae_cli.foundation.results import RunResults
+from dpvae_cli.recipe import Evaluation
+from dpvae_cli.runs.loaded_run import Opened
+from dpvae_cli.runs.results_file import keep, run_results
+
+
+def measure_run(
+    run: Opened,
+    names: Sequence[str],
+    *,
+    evaluation: Evaluation | None = None,
+    seed: int = 0,
+    progress: Progress = no_progress,
+    features: FeatureOptions | None = None,
+) -> tuple[RunResults, dict[str, DpvaeError]]:
+    """Return a run's results, kept in metrics.json too, and the metrics that failed.
+
+    A metrics.json that cannot be written is named among these. The tracebacks of exceptions that no
+    metric should raise are added to errors.log.
+
+    Args:
+        run: the opened checkpoint.
+        names: metrics, as `evaluation.evaluate.METRICS` has them.
+        evaluation: sizes; the recipe's by default.
+        seed: of every draw.
+        progress: hears of slow metrics.
+        features: which network looks at images; Inception by default.
+    """
+    subject = Subject(
+        run.model,
+        run.load_dataset,
+        run.encoded,
+        evaluation or run.recipe.evaluation,
+        seed,
+        progress,
+        features or FeatureOptions(),
+        finished=Finished(
+            run.path.with_suffix(".nll.npz"), checkpoint=run.digest, writes=current().is_first
+        ),
+        training_note=run.data_note,
+        group=current(),
+    )
+    results, failed = measure(subject, names, log=run.folder.errors)
+    record = run_results(run, results)
+    if results and subject.group.is_first:
+        try:
+            keep(run, record)
+        except UsageError as error:  # hours of measuring are not lost over it
+            failed[run.folder.metrics.name] = error
+    return record, failed

@@ -1,0 +1,204 @@
+"""Runs of a model whose encoder and decoder are the caller's own: what they keep and ask for.
+
+Such a run's recipe says `architecture: own`, and has the model's likelihood and prior. Weights are
+kept as any others; the modules themselves are not, so whoever loads them brings their like.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from dpvae_cli.data import Dataset
+from dpvae_cli.foundation.errors import CheckpointError, UsageError
+from dpvae_cli.foundation.randomness import derive_seed
+from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
+from dpvae_cli.recipe import Recipe, from_dict, to_dict
+from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.precision import Precision
+
+FACT = "own_model"
+LISTED = 4
+
+
+def is_own(recipe: Recipe) -> bool:
+    """Tell whether encoder and decoder are the caller's own."""
+    return recipe.architecture.kind == "own"
+
+
+def recipe_of(recipe: Recipe, model: VAE | None, *, resume: bool) -> Recipe:
+    """Return the recipe that says what is trained: with a model its networks, likelihood and prior.
+
+    Raises:
+        UsageError: no recipe can say the likelihood or the prior, the recipe is of a model of
+            another size, or of one that is not given (to go on without it is refused later).
+    """
+    asked = recipe.architecture
+    if model is None:
+        if asked.kind == "own" and not resume:
+            asked.build(())
+        return recipe
+    is_said = asked.kind == "own" and "latent_dim" in asked.model_fields_set
+    if is_said and asked.latent_dim != model.latent_dim:
+        raise UsageError(
+            f"architecture.latent_dim is {asked.latent_dim} in the recipe, "
+            f"the model has {model.latent_dim}"
+        )
+    values = to_dict(recipe)
+    values["architecture"] = {"kind": "own", "latent_dim": model.latent_dim}
+    for section, part in (("likelihood", model.likelihood), ("prior", model.prior)):
+        if part.spec is None:
+            kind = values[section]["kind"]
+            raise UsageError(
+                f"{section}: no recipe says a {type(part).__name__} that was put together by "
+                "hand, so its checkpoint could not be loaded again",
+                hint=f"Give dpvae.VAE a spec or a word, such as {section}={kind!r}.",
+            )
+        values[section] = part.spec.model_dump(mode="json", by_alias=True)
+    return from_dict(values, name=recipe.name)
+
+
+def prepare(model: VAE, dataset: Dataset, precision: Precision) -> None:
+    """Put the model in its place and in training mode, and try it on examples of the data.
+
+    Raises:
+        UsageError: it does not fit the data, or cannot be kept in a checkpoint.
+    """
+    precision.placed(model).train()
+    x = dataset.train.examples(slice(0, PROBE_BATCH_SIZE)).to(model.device)
+    model.check(precision.batch(x))
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise UsageError(f"{name} is a {type(value).__name__}, checkpoints hold tensors alone")
+
+
+@contextmanager
+def global_draws_kept(device: torch.device, *, wanted: bool) -> Iterator[None]:
+    """Give the caller's global generators their state back after a training that seeds them."""
+    accelerators = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=accelerators, enabled=wanted):
+        yield
+
+
+def seed_global_draws(recipe: Recipe, iteration: int, *, rank: int = 0) -> None:
+    """Let what own networks draw themselves, such as dropout, follow from seed and iteration.
+
+    Processes that share a run draw different numbers, for they have different examples.
+    """
+    if is_own(recipe):
+        place = (iteration, rank) if rank else (iteration,)
+        torch.manual_seed(derive_seed(recipe.seed, "own networks", *place))
+
+
+def facts(recipe: Recipe, model: VAE) -> dict[str, Any]:
+    """Return what a checkpoint says of own networks; nothing for others."""
+    if not is_own(recipe):
+        return {}
+    networks = {"encoder": model.encoder, "decoder": model.decoder}
+    return {FACT: {name: _described(network) for name, network in networks.items()}}
+
+
+def _described(network: nn.Module) -> dict[str, Any]:
+    kind = type(network)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", "parameters": count}
+
+
+def networks_for(
+    path: Path, checkpoint: Checkpoint, encoder: nn.Module | None, decoder: nn.Module | None
+) -> tuple[nn.Module, nn.Module] | None:
+    """Return the networks to load a checkpoint into; None where its recipe builds them.
+
+    Raises:
+        CheckpointError: they are missing, do not fit, or are none of this checkpoint's business.
+    """
+    if not is_own(checkpoint.recipe):
+        if encoder is not None or decoder is not None:
+            raise CheckpointError(
+                f"{path}: its recipe builds the networks "
+                f"(architecture {checkpoint.recipe.architecture.kind}), none can be given",
+                hint=f"Leave out encoder and decoder: dpvae.load({str(path)!r}).",
+            )
+        return None
+    if encoder is None or decoder is None:
+        raise CheckpointError(
+            f"{path} holds only the weights of the caller's own encoder "
+            f"({_known(checkpoint, 'encoder')}) and decoder ({_known(checkpoint, 'decoder')}); "
+            f"open it in Python: {_loading(path)}"
+        )
+    refuse_misfit(path, checkpoint, encoder=encoder, decoder=decoder)
+    return encoder, decoder
+
+
+def _known(checkpoint: Checkpoint, name: str) -> str:
+    """Return what the checkpoint knows of a network: its class and its size."""
+    try:
+        known = checkpoint.facts[FACT][name]
+        return f"{known['class'].rpartition('.')[2]}, {int(known['parameters']):,} parameters"
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return "which the file does not describe"
+
+
+def _loading(path: Path) -> str:
+    return f"dpvae.load({str(path)!r}, encoder=..., decoder=...)"
+
+
+def refuse_misfit(path: Path, checkpoint: Checkpoint, **networks: nn.Module) -> None:
+    """Refuse networks whose weights have other names or shapes than the checkpoint's.
+
+    Raises:
+        CheckpointError: lists what differs.
+    """
+    for name, network in networks.items():
+        problems = _differences(network.state_dict(), checkpoint.part(f"model.{name}"))
+        if problems:
+            raise CheckpointError(
+                f"{path}: the {name} given ({type(network).__name__}) has other weights than the "
+                f"one trained ({_known(checkpoint, name)}): {_listed(problems)}",
+                hint="Make it with the arguments it was trained with.",
+            )
+
+
+def _differences(given: Mapping[str, Any], saved: Mapping[str, Tensor]) -> list[str]:
+    """Return what is missing, superfluous or of another shape, in words."""
+    missing = [f"it has no {key}" for key in saved.keys() - given.keys()]
+    extra = [f"{key} is not in the checkpoint" for key in given.keys() - saved.keys()]
+    shapes = [
+        f"{key} is {tuple(given[key].shape)}, {tuple(saved[key].shape)} in the checkpoint"
+        for key in given.keys() & saved.keys()
+        if not is_lazy(given[key]) and given[key].shape != saved[key].shape
+    ]
+    return sorted(missing) + sorted(extra) + sorted(shapes)
+
+
+def _listed(problems: list[str]) -> str:
+    more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
+    return "; ".join([*problems[:LISTED], *more])
+
+
+def refuse_wrong_resume(saved: Recipe, run_dir: Path, *, has_model: bool) -> None:
+    """Refuse to go on with a run of own networks without a model, or with one with any other run.
+
+    Raises:
+        CheckpointError: names the call that goes on.
+    """
+    if is_own(saved) and not has_model:
+        raise CheckpointError(
+            f"{run_dir}: encoder and decoder of this run are the caller's own; in Python: "
+            f"{resuming(run_dir)} goes on, {_loading(run_dir)} opens it"
+        )
+    if has_model and not is_own(saved):
+        raise CheckpointError(
+            f"{run_dir}: the run's recipe builds its networks (architecture "
+            f"{saved.architecture.kind}), so no model can be given to go on with it",
+            hint="Leave out model, or name another folder.",
+        )
+
+
+def resuming(run_dir: Path) -> str:
+    """Return the call that goes on with a run of own networks."""
+    return f"dpvae.train(recipe, {str(run_dir)!r}, model=..., resume=True)"

@@ -1,0 +1,93 @@
+"""Go on with a run: the same recipe, but for a number of iterations that may grow."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.model import VAE
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.recipe.schema import derived_fields
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.run_folder import RunFolder
+
+
+@final
+@dataclass(frozen=True)
+class Start:
+    """The recipe a run goes on with, and where; no checkpoint means from the beginning."""
+
+    recipe: Recipe
+    checkpoint: Checkpoint | None
+
+
+def continued(
+    folder: RunFolder, recipe: Recipe, *, model: VAE | None = None, from_previous: bool = False
+) -> Start:
+    """Return the state to go on from; a damaged one is never passed over silently.
+
+    Args:
+        folder: the run's.
+        recipe: what is asked for.
+        model: of networks of the caller's own, if the run is of such.
+        from_previous: take the checkpoint before the last one.
+
+    Raises:
+        UsageError: nothing to resume, or the recipe asks for something else than the run.
+        CheckpointError: the checkpoint cannot be read, or is not of the networks given.
+    """
+    path = folder.previous if from_previous else folder.checkpoint
+    has_checkpoint = folder.checkpoint.is_file() or folder.previous.is_file()
+    if not (folder.recipe.is_file() if has_checkpoint else folder.holds_run()):
+        raise UsageError(
+            f"--resume: {folder.path} holds no run", hint="Leave out --resume to start it."
+        )
+    if not (has_checkpoint or from_previous):
+        saved = Recipe.load(folder.recipe).named(recipe.name)
+        own_networks.refuse_wrong_resume(saved, folder.path, has_model=model is not None)
+        return Start(_extended(saved, recipe, done=0), None)
+    checkpoint = checkpoints.read(path)
+    own_networks.refuse_wrong_resume(checkpoint.recipe, folder.path, has_model=model is not None)
+    if model is not None:
+        own_networks.refuse_misfit(path, checkpoint, encoder=model.encoder, decoder=model.decoder)
+    return Start(_extended(checkpoint.recipe, recipe, done=checkpoint.iteration), checkpoint)
+
+
+def _extended(saved: Recipe, asked: Recipe, *, done: int) -> Recipe:
+    """Return the saved recipe with the iterations asked for; refuse any other difference.
+
+    What the recipe derived from its iterations (beta_b's stop_step) stays as the run resolved it.
+    """
+    iterations = asked.training.iterations
+    if iterations < done:
+        raise UsageError(
+            f"--resume: training.iterations={iterations}, but {done} are done already",
+            hint="It may only grow.",
+        )
+    saved_dict, asked_dict = to_dict(saved), to_dict(asked)
+    asked_dict["training"]["iterations"] = saved_dict["training"]["iterations"]
+    differing = [
+        f"{path} is {saved_value!r} in the run, {asked_value!r} was asked"
+        for path, saved_value, asked_value in _differences(saved_dict, asked_dict)
+        if not (path in derived_fields() and asked_value == iterations)
+    ]
+    if differing:
+        raise UsageError(
+            "--resume: only training.iterations may change; " + "; ".join(differing),
+            hint="Use another --run-dir for another recipe.",
+        )
+    saved_dict["training"]["iterations"] = iterations
+    return from_dict(saved_dict).named(saved.name)
+
+
+def _differences(saved: Any, asked: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """Return (path, saved, asked) of every leaf that differs."""
+    if not (isinstance(saved, dict) and isinstance(asked, dict)):
+        return [] if saved == asked else [(path, saved, asked)]
+    found = []
+    for key in saved | asked:
+        where = f"{path}.{key}" if path else key
+        found += _differences(saved.get(key), asked.get(key), where)
+    return found

@@ -1,0 +1,82 @@
+"""The pictures of samples in run folders."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from dpvae_cli.data import Dataset
+from dpvae_cli.evaluation.features import are_images
+from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.model import VAE
+from dpvae_cli.plotting import picture, style
+from dpvae_cli.plotting.diagnosis import grids
+from dpvae_cli.plotting.gallery import COLUMNS
+from dpvae_cli.runs.run_folder import RunFolder
+from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
+from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
+from dpvae_cli.sampling.samples import prior_samples
+
+PICTURED, TABLED, REFERENCE = 64, 1_000, 1_000
+"""Samples in the picture, and where they are points or rows of a table; data behind these."""
+
+
+def draw_samples(
+    model: VAE, load_dataset: Callable[[], Dataset], folder: RunFolder, *, seed: int
+) -> None:
+    """Write the run's sample picture; points and tables are drawn over the data if it is there."""
+    count = TABLED if len(model.example_shape) == 1 else PICTURED
+    drawn = prior_samples(model, count, generator=stream(seed, "picture"))
+    picture.save(
+        folder.samples,
+        drawable(model, decode_to_data_units(model, drawn.z)),
+        log_density=drawn.probability.numpy(),
+        title=title(folder.path.resolve().name, count, "prior"),
+        reference=reference(model, load_dataset),
+        columns=model.units.columns,
+    )
+
+
+def draw_comparison(
+    model: VAE, fitted: VAE, aggregate: AggregatePosterior, folder: RunFolder, *, seed: int
+) -> None:
+    """Write samples of images before and after a prior was fitted, side by side.
+
+    Args:
+        model: as it was; of anything but images nothing is drawn.
+        fitted: the same with the fitted prior.
+        aggregate: q(z) over the training codes; it picks the low-posterior samples.
+        folder: of the fitted run.
+        seed: of the samples.
+    """
+    if not are_images(model.example_shape):
+        return
+    z = prior_samples(model, POOL * IMAGES, generator=stream(seed, "comparison", "before")).z
+    after = prior_samples(fitted, IMAGES, generator=stream(seed, "comparison", "after")).z
+    log_q = aggregate.log_prob(z.to(aggregate.mean.device, torch.float64)).cpu()
+    style.save(grids(decoded_samples(model, z, log_q=log_q, repaired=after)), folder.comparison)
+
+
+def reference(model: VAE, load_dataset: Callable[[], Dataset]) -> np.ndarray | None:
+    """Return what is drawn behind points and tables; None where the data is not there."""
+    if len(model.example_shape) != 1:
+        return None
+    try:
+        return some_examples(load_dataset())
+    except (MissingError, UsageError):
+        return None
+
+
+def some_examples(dataset: Dataset) -> np.ndarray:
+    """Return test examples in the data's own units."""
+    shown: np.ndarray = dataset.units.inverse_transform(
+        dataset.test.examples(slice(0, REFERENCE))
+    ).numpy()
+    return shown
+
+
+def title(label: str, count: int, kind: str) -> str:
+    """Return what stands over samples of a run."""
+    return f"{label}: {count:,} {COLUMNS[kind] if count > 1 else COLUMNS[kind].removesuffix('s')}"
