@@ -9,7 +9,7 @@ LARGEST = 2 * 2**20
 """Bytes; the wheel has some 300,000."""
 ALLOWED = re.compile(
     r"dpvae_cli/([a-z_]+/)*(\w+\.py|py\.typed)"
-    r"|dpvae_cli/studies/(diagnosis|pages|report)/\w+(\.css|\.html\.j2)"
+    r"|dpvae_cli/(diagnosis|pages|studies/report)/\w+(\.css|\.html\.j2)"
     r"|dpvae_cli/recipes/([a-z_]+/)?\w+\.yaml"
     r"|dpvae_cli/studies/published/\w+\.yaml"
     r"|dpvae_cli-[\w.]+\.dist-info/(METADATA|WHEEL|RECORD|entry_points\.txt|licenses/LICENSE)"
@@ -17,7 +17,7 @@ ALLOWED = re.compile(
 NEEDED = (
     *("dpvae_cli/__init__.py", "dpvae_cli/py.typed", "dpvae_cli/recipes/beta_h_moons.yaml"),
     *("dpvae_cli/recipes/studies/table1.yaml", "dpvae_cli/studies/report/report.html.j2"),
-    *("dpvae_cli/studies/diagnosis/diagnosis.html.j2", "dpvae_cli/studies/pages/page.css"),
+    *("dpvae_cli/diagnosis/diagnosis.html.j2", "dpvae_cli/pages/page.css"),
 )
 
 

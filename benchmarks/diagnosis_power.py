@@ -16,7 +16,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.evaluation.diagnosis import Diagnosis, DiagnosisBudget, diagnose
+from dpvae_cli.diagnosis import Diagnosis, DiagnosisBudget, diagnose
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import Decoupled, Mixture, Prior, Spline, StandardNormalPrior
 

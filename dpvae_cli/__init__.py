@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dpvae_cli.version import __version__
 
 if TYPE_CHECKING:
-    from dpvae_cli.evaluation.diagnosis import Diagnosis, DiagnosisBudget, diagnose
+    from dpvae_cli.diagnosis import Diagnosis, DiagnosisBudget, diagnose
     from dpvae_cli.evaluation.evaluate import evaluate
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.fitting.fit import FittedPrior, fit_prior, load_prior
@@ -42,8 +42,8 @@ _PLACES = {
     "Autoregressive": "dpvae_cli.priors",
     "Bernoulli": "dpvae_cli.likelihoods",
     "Decoupled": "dpvae_cli.priors",
-    "Diagnosis": "dpvae_cli.evaluation.diagnosis",
-    "DiagnosisBudget": "dpvae_cli.evaluation.diagnosis",
+    "Diagnosis": "dpvae_cli.diagnosis",
+    "DiagnosisBudget": "dpvae_cli.diagnosis",
     "DiagonalGaussian": "dpvae_cli.mathematics.gaussian",
     "FeatureOptions": "dpvae_cli.evaluation.features",
     "FittedPrior": "dpvae_cli.fitting.fit",
@@ -57,7 +57,7 @@ _PLACES = {
     "VAE": "dpvae_cli.model",
     "Vamp": "dpvae_cli.priors",
     "build": "dpvae_cli.model",
-    "diagnose": "dpvae_cli.evaluation.diagnosis",
+    "diagnose": "dpvae_cli.diagnosis",
     "evaluate": "dpvae_cli.evaluation.evaluate",
     "fit_prior": "dpvae_cli.fitting.fit",
     "frechet_distance": "dpvae_cli.mathematics.frechet",

@@ -14,7 +14,7 @@ from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.draws import normal_noise, uniform_noise
 from dpvae_cli.mathematics.gaussian import LOG_2PI
 
-LEAST_PROBABILITY = 1e-6
+MIN_PROBABILITY = 1e-6
 
 
 class Likelihood(nn.Module, ABC):
@@ -85,7 +85,7 @@ class GaussianLikelihood(Likelihood):
 class BernoulliLikelihood(Likelihood):
     """Independent Bernoullis for x of 0 and 1; the decoder writes logits, or `probabilities`.
 
-    Probabilities are kept `LEAST_PROBABILITY` away from 0 and 1, so that none is impossible.
+    Probabilities are kept `MIN_PROBABILITY` away from 0 and 1, so that none is impossible.
     """
 
     def __init__(self, *, probabilities: bool | None = None) -> None:
@@ -95,7 +95,7 @@ class BernoulliLikelihood(Likelihood):
 
     def log_prob(self, x: Examples, output: Examples) -> PerExample:
         """Return sum over dimensions of log Bernoulli(x; mean(output)), in nats."""
-        logits = torch.logit(output, eps=LEAST_PROBABILITY) if self.probabilities else output
+        logits = torch.logit(output, eps=MIN_PROBABILITY) if self.probabilities else output
         loss = functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
         return -loss.flatten(1).sum(dim=1)
 
@@ -122,7 +122,7 @@ class LikelihoodSpec(Spec, ABC):
         """Return the likelihood, which knows its `spec`."""
 
     @abstractmethod
-    def complaint(self, x: Examples) -> str | None:
+    def validation_error(self, x: Examples) -> str | None:
         """Say why examples like `x` do not fit, or return None."""
 
 
@@ -148,7 +148,7 @@ class Gaussian(LikelihoodSpec):
         """Return the likelihood with its scale."""
         return GaussianLikelihood(self.scale, learned=self.learned, floor=self.floor)
 
-    def complaint(self, x: Examples) -> str | None:
+    def validation_error(self, x: Examples) -> str | None:
         """Refuse data that is not finite."""
         return None if bool(torch.isfinite(x).all()) else "the data has values that are not finite"
 
@@ -165,7 +165,7 @@ class Bernoulli(LikelihoodSpec):
         """Return the likelihood; it has no parameters."""
         return BernoulliLikelihood(probabilities=self.probabilities)
 
-    def complaint(self, x: Examples) -> str | None:
+    def validation_error(self, x: Examples) -> str | None:
         """Refuse data other than 0 and 1."""
         if bool(((x == 0) | (x == 1)).all()):
             return None

@@ -17,9 +17,9 @@ from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.sections import of_word
 
-CHECKED = 16
+PROBE_BATCH_SIZE = 16
 """Examples of the training data that a model is tried on before it is used with it."""
-FAR = 1e4
+FAR_CODE_SCALE = 1e4
 """Deviation of codes that lie far from all that a decoder was made for."""
 CONTRACT = (
     "An encoder returns a pair (mean, log_variance) of tensors, (batch, latent) each, or a "
@@ -72,8 +72,8 @@ class VAE(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.likelihood = _likelihood(likelihood)
-        self.prior = _prior(prior, latent_dim, encoder, example_shape)
+        self.likelihood = _resolve_likelihood(likelihood)
+        self.prior = _resolve_prior(prior, latent_dim, encoder, example_shape)
         self.latent_dim = self.prior.latent_dim
         self._example_shape = example_shape
         self.units = Units()
@@ -124,7 +124,7 @@ class VAE(nn.Module):
         posterior = self.encoder(x)
         if isinstance(posterior, DiagonalGaussian):
             return posterior
-        return DiagonalGaussian(*_moments(posterior))
+        return DiagonalGaussian(*_mean_and_log_variance(posterior))
 
     def decode(self, z: Codes) -> Examples:
         """Return E[x|z], the mean of p(x|z)."""
@@ -167,20 +167,22 @@ class VAE(nn.Module):
             )
         accelerators = [x.device] if x.device.type == "cuda" else []
         with evaluating(self), torch.random.fork_rng(devices=accelerators):
-            mean, log_variance = _moments(_output("encoder", self.encoder, x))
+            mean, log_variance = _mean_and_log_variance(_call_network("encoder", self.encoder, x))
             codes = (x.shape[0], self.latent_dim)
-            _refuse_misfit("the encoder's mean", mean, codes, x)
-            _refuse_misfit("the encoder's log_variance", log_variance, codes, x)
-            output = _output("decoder", self.decoder, mean)
+            _check_output("the encoder's mean", mean, codes, x)
+            _check_output("the encoder's log_variance", log_variance, codes, x)
+            output = _call_network("decoder", self.decoder, mean)
             if not isinstance(output, Tensor):
-                raise _broken(f"the decoder returned {_described(output)}, expected a tensor")
-            _refuse_misfit("the decoder's output", output, tuple(x.shape), x)
+                raise _contract_error(
+                    f"the decoder returned {_describe(output)}, expected a tensor"
+                )
+            _check_output("the decoder's output", output, tuple(x.shape), x)
             if isinstance(self.likelihood, BernoulliLikelihood):
                 _check_bernoulli(self.likelihood, self.decoder, mean, output)
         self._example_shape = shape
 
 
-def _likelihood(given: Likelihood | LikelihoodSpec | str) -> Likelihood:
+def _resolve_likelihood(given: Likelihood | LikelihoodSpec | str) -> Likelihood:
     """Return the likelihood that a word or a spec stands for, or the one given."""
     if isinstance(given, Likelihood):
         return given
@@ -188,7 +190,7 @@ def _likelihood(given: Likelihood | LikelihoodSpec | str) -> Likelihood:
     return spec.build()
 
 
-def _prior(
+def _resolve_prior(
     given: Prior | PriorSpec | str,
     latent_dim: int | None,
     encoder: nn.Module,
@@ -207,41 +209,41 @@ def _prior(
             "the prior has to be built and the number of latent dimensions is not known",
             hint=f"Add latent_dim=L, or build it: prior=dpvae.{type(spec).__name__}(...).build(L).",
         )
-    if complaint := spec.complaint(latent_dim):
+    if complaint := spec.validation_error(latent_dim):
         raise UsageError(f"prior: {complaint}")
     return spec.build(latent_dim, encoder, example_shape)
 
 
-def _moments(posterior: object) -> tuple[Tensor, Tensor]:
+def _mean_and_log_variance(posterior: object) -> tuple[Tensor, Tensor]:
     """Return mean and log-variance of what an encoder wrote."""
     match posterior:
         case DiagonalGaussian():
             return posterior.mean, posterior.log_variance
         case (Tensor() as mean, Tensor() as log_variance):
             return mean, log_variance
-    raise _broken(
-        f"the encoder returned {_described(posterior)}, expected a pair (mean, log_variance) "
+    raise _contract_error(
+        f"the encoder returned {_describe(posterior)}, expected a pair (mean, log_variance) "
         "of tensors or a dpvae.DiagonalGaussian"
     )
 
 
-def _output(name: str, network: nn.Module, given: Tensor) -> Any:
+def _call_network(name: str, network: nn.Module, given: Tensor) -> Any:
     """Return what a network writes; its own complaints are told with what it was given."""
     try:
         return network(given)
     except (RuntimeError, ValueError, IndexError) as error:
-        raise _broken(f"the {name} fails on {_described(given)}: {error}") from error
+        raise _contract_error(f"the {name} fails on {_describe(given)}: {error}") from error
 
 
-def _refuse_misfit(what: str, value: Tensor, expected: tuple[int, ...], x: Tensor) -> None:
+def _check_output(what: str, value: Tensor, expected: tuple[int, ...], x: Tensor) -> None:
     """Refuse a tensor of another shape than expected, or with values that are not finite."""
     if tuple(value.shape) != expected:
-        raise _broken(
+        raise _contract_error(
             f"{what} has shape {tuple(value.shape)}, expected {expected} "
             f"for a batch of shape {tuple(x.shape)}"
         )
     if not bool(torch.isfinite(value).all()):
-        raise _broken(
+        raise _contract_error(
             f"{what} has values that are not finite, for a batch with values from "
             f"{float(x.min()):g} to {float(x.max()):g}"
         )
@@ -263,7 +265,7 @@ def _check_bernoulli(
     is_unsaid = likelihood.probabilities is None
     if not (is_unsaid and _is_in_unit_interval(output) and bool(output.any())):
         return
-    far = FAR * torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
+    far = FAR_CODE_SCALE * torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
     if _is_in_unit_interval(decoder(far)):
         raise UsageError(
             "the decoder's output always lies in [0, 1], as probabilities do, and likelihood "
@@ -277,16 +279,16 @@ def _is_in_unit_interval(values: Tensor) -> bool:
     return bool(((values >= 0) & (values <= 1)).all())
 
 
-def _described(value: object) -> str:
+def _describe(value: object) -> str:
     """Return the type of an output, and the shapes of tensors."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)} ({value.dtype})"
     if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}: {', '.join(map(_described, value))}"
+        return f"a {type(value).__name__} of {len(value)}: {', '.join(map(_describe, value))}"
     return f"a {type(value).__name__}"
 
 
-def _broken(message: str) -> UsageError:
+def _contract_error(message: str) -> UsageError:
     return UsageError(message, hint=CONTRACT)
 
 

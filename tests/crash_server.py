@@ -17,8 +17,8 @@ import torch._dynamo  # an optimizer imports it, for two seconds
 import dpvae_cli.cli.progress
 import dpvae_cli.cli.result_tables
 import dpvae_cli.cli.study_screen
+import dpvae_cli.diagnosis.writing
 import dpvae_cli.studies.cell
-import dpvae_cli.studies.diagnosis
 import dpvae_cli.studies.finish
 import dpvae_cli.studies.report
 import dpvae_cli.training.measuring

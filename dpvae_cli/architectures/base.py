@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 
 from dpvae_cli.foundation.shapes import Examples
-from dpvae_cli.foundation.spec import Range, Spec
+from dpvae_cli.foundation.spec import Interval, Spec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 
 LatentDim = Annotated[int, Field(ge=1, le=4096)]
@@ -16,7 +16,7 @@ MOST_CHANNELS = 4
 LOG_VARIANCE_RANGE = (-20.0, 10.0)
 
 
-def layout_hint(example_shape: tuple[int, ...], otherwise: str) -> str:
+def channel_layout_hint(example_shape: tuple[int, ...], otherwise: str) -> str:
     """Return what to do about images whose axes stand in another order than convolutions want.
 
     Args:
@@ -65,7 +65,7 @@ class ArchitectureSpec(Spec, ABC):
 
     latent_dim: LatentDim
     """L, the number of latent dimensions."""
-    log_variance_range: Range = LOG_VARIANCE_RANGE
+    log_variance_range: Interval = LOG_VARIANCE_RANGE
     """The encoder's log-variances are clamped to this range."""
 
     @abstractmethod

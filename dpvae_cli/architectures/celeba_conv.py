@@ -6,8 +6,8 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, layout_hint
-from dpvae_cli.architectures.layers import SLOPE, doubling, halving
+from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, channel_layout_hint
+from dpvae_cli.architectures.layers import SLOPE, downsample_block, upsample_block
 from dpvae_cli.foundation.errors import UsageError
 
 SHAPE = (3, 64, 64)
@@ -36,7 +36,7 @@ class CelebaConv(ArchitectureSpec):
             raise UsageError(
                 f"architecture celeba_conv takes examples of shape {SHAPE}, "
                 f"the data has {example_shape}",
-                hint=layout_hint(
+                hint=channel_layout_hint(
                     example_shape,
                     "Give data.size=64, or use architecture=conv for other square images.",
                 ),
@@ -47,14 +47,14 @@ class CelebaConv(ArchitectureSpec):
 
 
 def _encoder(latent_dim: int, slope: float) -> nn.Module:
-    steps = [halving(a, b, has_norm=True, slope=slope) for a, b in pairwise((3, *WIDTHS))]
+    steps = [downsample_block(a, b, has_norm=True, slope=slope) for a, b in pairwise((3, *WIDTHS))]
     layers = [layer for step in steps for layer in step]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(FEATURES, 2 * latent_dim))
 
 
 def _decoder(latent_dim: int, slope: float) -> nn.Module:
     steps = [
-        doubling(a, b, has_norm=True, padding="replicate", slope=slope)
+        upsample_block(a, b, has_norm=True, padding="replicate", slope=slope)
         for a, b in pairwise(reversed(WIDTHS))
     ]
     return nn.Sequential(

@@ -1,4 +1,4 @@
-"""A convolutional pair for square images of many sizes: the user's own pictures."""
+"""A convolutional pair for square images of many sizes: the user's own images."""
 
 from itertools import pairwise
 from typing import Annotated, Literal, final
@@ -6,8 +6,8 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, layout_hint
-from dpvae_cli.architectures.layers import doubling, halving
+from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, channel_layout_hint
+from dpvae_cli.architectures.layers import downsample_block, upsample_block
 from dpvae_cli.foundation.errors import UsageError
 
 SMALLEST, WIDEST = 4, 8
@@ -67,20 +67,20 @@ def _square(example_shape: tuple[int, ...]) -> tuple[int, int]:
         raise UsageError(
             "architecture conv takes square images, (channels, side, side); "
             f"the data has examples of shape {example_shape}",
-            hint=layout_hint(example_shape, "Use architecture=mlp, which takes any shape."),
+            hint=channel_layout_hint(example_shape, "Use architecture=mlp, which takes any shape."),
         )
     return example_shape[0], example_shape[1]
 
 
 def _encoder(widths: tuple[int, ...], inner: tuple[int, int, int], latent_dim: int) -> nn.Module:
-    steps = [halving(a, b, has_norm=False) for a, b in pairwise(widths)]
+    steps = [downsample_block(a, b, has_norm=False) for a, b in pairwise(widths)]
     layers = [layer for step in steps for layer in step]
     features = inner[0] * inner[1] * inner[2]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, 2 * latent_dim))
 
 
 def _decoder(widths: tuple[int, ...], inner: tuple[int, int, int], latent_dim: int) -> nn.Module:
-    steps = [doubling(a, b, has_norm=False) for a, b in pairwise(widths)]
+    steps = [upsample_block(a, b, has_norm=False) for a, b in pairwise(widths)]
     layers = [layer for step in steps for layer in step][:-1]  # nothing after the last convolution
     features = inner[0] * inner[1] * inner[2]
     return nn.Sequential(

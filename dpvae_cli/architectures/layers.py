@@ -9,7 +9,7 @@ SLOPE = 0.01
 """Of leaky ReLUs below zero, where nothing else is said."""
 
 
-def halving(
+def downsample_block(
     width_in: int, width_out: int, *, has_norm: bool, slope: float = SLOPE
 ) -> list[nn.Module]:
     """Return a 4x4 convolution that halves the side, batch norm if wanted, and leaky ReLU."""
@@ -19,7 +19,7 @@ def halving(
     return [convolution, *norm, nn.LeakyReLU(slope)]
 
 
-def doubling(
+def upsample_block(
     width_in: int,
     width_out: int,
     *,

@@ -7,7 +7,7 @@ from typing import Literal, final
 from torch import nn
 
 from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim
-from dpvae_cli.foundation.spec import Sizes
+from dpvae_cli.foundation.spec import LayerSizes
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -28,7 +28,7 @@ class Mlp(ArchitectureSpec):
     kind: Literal["mlp"] = "mlp"
     latent_dim: LatentDim = 2
     """L, the number of latent dimensions."""
-    hidden: Sizes = (100, 50)
+    hidden: LayerSizes = (100, 50)
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
     activation: Literal["relu", "leaky_relu", "tanh", "identity"] = "leaky_relu"
     """Between the layers; leaky_relu has slope 0.01, identity makes both nets affine."""

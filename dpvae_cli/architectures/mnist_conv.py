@@ -4,7 +4,7 @@ from typing import Literal, final
 
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, layout_hint
+from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, channel_layout_hint
 from dpvae_cli.foundation.errors import UsageError
 
 SHAPE = (1, 28, 28)
@@ -30,7 +30,9 @@ class MnistConv(ArchitectureSpec):
             raise UsageError(
                 f"architecture mnist_conv takes examples of shape {SHAPE}, "
                 f"the data has {example_shape}",
-                hint=layout_hint(example_shape, "Use architecture=mlp, which takes any shape."),
+                hint=channel_layout_hint(
+                    example_shape, "Use architecture=mlp, which takes any shape."
+                ),
             )
         encoder = Encoder(_encoder(self.latent_dim), log_variance_range=self.log_variance_range)
         return encoder, _decoder(self.latent_dim)

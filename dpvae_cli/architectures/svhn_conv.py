@@ -4,7 +4,7 @@ from typing import Literal, final
 
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, layout_hint
+from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, channel_layout_hint
 from dpvae_cli.foundation.errors import UsageError
 
 SHAPE = (3, 32, 32)
@@ -30,7 +30,7 @@ class SvhnConv(ArchitectureSpec):
             raise UsageError(
                 f"architecture svhn_conv takes examples of shape {SHAPE}, "
                 f"the data has {example_shape}",
-                hint=layout_hint(
+                hint=channel_layout_hint(
                     example_shape,
                     "Use architecture=conv for square images, architecture=mlp for any shape.",
                 ),

@@ -67,7 +67,9 @@ def _folder(what: str, path: Path, source: str) -> Row:
 
 
 def _mnist(root: Path | None) -> Row:
-    places = " or ".join(str(p / "MNIST" / "raw") for p in locations.candidates("mnist", root))
+    places = " or ".join(
+        str(p / "MNIST" / "raw") for p in locations.candidate_folders("mnist", root)
+    )
     try:
         data = Mnist().load(root, download=False)
     except DpvaeError as error:
@@ -81,7 +83,7 @@ def _mnist(root: Path | None) -> Row:
 
 def _files(kind: str, needed: str, root: Path | None) -> Row:
     """Tell where a kind's files are looked for; they are not read, which may take minutes."""
-    places = [folder / needed for folder in locations.candidates(kind, root)]
+    places = [folder / needed for folder in locations.candidate_folders(kind, root)]
     found = next((place for place in places if place.exists()), None)
     return (kind, str(found or " or ".join(map(str, places))), "there" if found else "not there")
 

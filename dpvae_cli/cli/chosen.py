@@ -48,6 +48,6 @@ def _picture(found: "Opened", text: str, option: str) -> "Split":
             hint="Name a test example by its number, from 0, or a picture by its path.",
         )
     try:
-        return found.recipe.data.picture(path)
+        return found.recipe.data.load_image(path)
     except UsageError as error:
         raise UsageError(f"{option}: {error}", hint=error.hint) from error

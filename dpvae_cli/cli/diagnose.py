@@ -23,11 +23,11 @@ from dpvae_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from dpvae_cli.evaluation.diagnosis import Diagnosis, DiagnosisBudget
-    from dpvae_cli.evaluation.diagnosis.low_posterior import Compared
+    from dpvae_cli.diagnosis import Diagnosis, DiagnosisBudget
+    from dpvae_cli.diagnosis.low_posterior import Compared
+    from dpvae_cli.diagnosis.page import About
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.evaluation.subject import Progress, Subject
-    from dpvae_cli.studies.diagnosis.html import About
     from dpvae_cli.training.opened import Opened
 
 EXAMPLES = examples(
@@ -80,8 +80,8 @@ def diagnose(
     writes diagnosis.html and diagnosis.json; the verdict does not change the exit code. FID is
     measured only where --inception-weights or --fid-dimensions asks for it, and never downloads.
     """
+    from dpvae_cli.diagnosis.writing import document, write_diagnosis
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.studies.diagnosis import document, write_diagnosis
 
     named = _target(out)
     features = FeatureOptions(
@@ -134,7 +134,7 @@ def _diagnosed(
     quiet: bool,
 ) -> "Diagnosis":
     from dpvae_cli.cli.progress import metric_progress
-    from dpvae_cli.evaluation.diagnosis.examine import examined
+    from dpvae_cli.diagnosis.run import examined
     from dpvae_cli.foundation.results import result_in
     from dpvae_cli.training import results_file
 
@@ -176,8 +176,8 @@ def _subject(
 
 
 def _budget(run: "Opened", *, quick: bool) -> "DiagnosisBudget":
-    from dpvae_cli.evaluation.diagnosis import DiagnosisBudget
-    from dpvae_cli.evaluation.diagnosis.repairs import TRIED
+    from dpvae_cli.diagnosis import DiagnosisBudget
+    from dpvae_cli.diagnosis.candidates import TRIED
 
     return DiagnosisBudget(
         tried={} if quick else TRIED, fitting=run.recipe.fitting, fit_seed=run.recipe.seed
@@ -192,7 +192,7 @@ def _compared(run: "Opened", *, asks_fid: bool, quick: bool) -> "Compared | None
 
 
 def _about(run: "Opened", given: Path | None, *, best: bool) -> "About":
-    from dpvae_cli.studies.diagnosis.html import About
+    from dpvae_cli.diagnosis.page import About
 
     given_place = shlex.quote(str(given or run.path.parent))
     place = given_place.replace("{", "{{").replace("}", "}}")
@@ -209,8 +209,8 @@ def _about(run: "Opened", given: Path | None, *, best: bool) -> "About":
 
 
 def _print(found: "Diagnosis", about: "About") -> None:
-    from dpvae_cli.evaluation.diagnosis.words import about_dimensions, headline, remedy
-    from dpvae_cli.studies.diagnosis import tables
+    from dpvae_cli.diagnosis import tables
+    from dpvae_cli.diagnosis.verdict import about_dimensions, headline, remedy
 
     advice, command = remedy(found, about.command)
     console.result("\n".join([headline(found), *about_dimensions(found)]))

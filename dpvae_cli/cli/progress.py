@@ -148,9 +148,9 @@ class Lines:
 
 def data_lines(dataset: Dataset) -> str:
     """Return how many examples each split has, and what is to be said of them, a line each."""
-    contents = dataset.contents
-    remarks = [*contents.remarks, *([] if dataset.note is None else [dataset.note])]
-    return "\n".join([f"Data {dataset.name}: {contents}", *(f"  {text}" for text in remarks)])
+    summary = dataset.summary
+    remarks = [*summary.remarks, *([] if dataset.note is None else [dataset.note])]
+    return "\n".join([f"Data {dataset.name}: {summary}", *(f"  {text}" for text in remarks)])
 
 
 def announcement(run_dir: Path, iteration: int, iterations: int) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from dpvae_cli.data.arrays import Arrays
-from dpvae_cli.data.base import Dataset, Factor, Split
+from dpvae_cli.data.base import Dataset, GenerativeFactor, Split
 from dpvae_cli.data.binarized_mnist import BinarizedMnist
 from dpvae_cli.data.celeba import Celeba
 from dpvae_cli.data.digits import Digits
@@ -29,8 +29,8 @@ __all__ = [
     "Dataset",
     "Digits",
     "Dsprites",
-    "Factor",
     "Folder",
+    "GenerativeFactor",
     "Mnist",
     "Moons",
     "Split",

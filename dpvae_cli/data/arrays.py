@@ -15,23 +15,23 @@ from dpvae_cli.data.base import (
     CHUNK,
     SPLITS,
     Binarize,
-    Contents,
     Dataset,
+    DatasetSummary,
     DataSpec,
-    Factor,
     Fraction,
+    GenerativeFactor,
     Split,
     SplitName,
-    binarized,
-    held_out_shares,
+    binarize_split,
+    hold_out_shares,
 )
-from dpvae_cli.data.locations import data_root, not_found
-from dpvae_cli.data.pictures import no_picture
-from dpvae_cli.data.split_names import likely_key
+from dpvae_cli.data.images import no_images_error
+from dpvae_cli.data.locations import data_root, path_not_found_error
+from dpvae_cli.data.split_names import guess_key
 from dpvae_cli.data.units import Standardization
 from dpvae_cli.foundation.array_files import OBJECTS, Header, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.shapes import Stored
+from dpvae_cli.foundation.shapes import StoredExamples
 from dpvae_cli.foundation.strangers import expanded, is_there
 
 R = TypeVar("R")
@@ -39,11 +39,11 @@ COLUMNS = "columns"
 """The array of an .npz that names the entries of an example."""
 STANDARDIZED = "values are standardized, so nats and distances are of these"
 Scale = Literal["unit", "standardize", "none"]
-HALF = 128
+MIN_IMAGE_VALUE = 128
 """8-bit images have values from here on; smaller ones alone are numbers of their own perhaps."""
-LOST = 0.01
+MAX_FLOAT32_ERROR = 0.01
 """A column loses digits in float32 where it is off by more than this share of its deviation."""
-NOISE = 1e-12
+ROUNDING_ERROR = 1e-12
 """A column that varies by less than this share of its size is constant but for rounding."""
 
 
@@ -52,7 +52,7 @@ class Arrays(DataSpec):
     """Rows are examples of any shape an architecture fits.
 
     An .npz holds either `x` (or its only array) and is cut into splits, or `train` with
-    `validation` and `test`; one of these that is missing is dealt from `train`. `labels`, or
+    `validation` and `test`; one of these that is missing is split off from `train`. `labels`, or
     `train_labels` and so on, may stand beside them, and `columns`, the names of the entries of a
     row; `factors` names a second file. A .csv holds numbers alone; its first line may name the
     columns.
@@ -71,7 +71,7 @@ class Arrays(DataSpec):
     test: Fraction = 0.1
     """Share held out for testing where the file has no splits."""
     shuffle_seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the order in which the rows of an unsplit file are dealt to the splits."""
+    """Seed of the order in which the rows of an unsplit file are assigned to the splits."""
     binarize: Binarize | None = None
     """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (a draw a batch) or null."""
     factors: str | None = None
@@ -81,7 +81,7 @@ class Arrays(DataSpec):
         """Return the shape of a row, from the file's header."""
         return self._layout(root).example_shape
 
-    def contents(self, root: Path | None = None) -> Contents:
+    def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the rows by the file's header."""
         layout = self._layout(root)
         rows = self._rows(layout.counts)
@@ -89,7 +89,7 @@ class Arrays(DataSpec):
             split: layout.counts[name] if part is None else len(part)
             for split, (name, part) in rows.items()
         }
-        return Contents(sizes, layout.remarks)
+        return DatasetSummary(sizes, layout.remarks)
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read, split, scale and binarise the arrays."""
@@ -105,9 +105,9 @@ class Arrays(DataSpec):
             values[split] = arrays[name][rows]
             labels[split] = _labels(arrays.get(_labels_key(name)), rows)
             factors[split] = _integers(arrays.get(_factors_key(name)), rows)
-        scaled = _scaled(layout.path, values, self.scale)
+        scaled = _apply_scale(layout.path, values, self.scale)
         train, validation, test = (
-            binarized(Split(scaled.stored[n], labels[n], factors=factors[n]), self.binarize, n)
+            binarize_split(Split(scaled.stored[n], labels[n], factors=factors[n]), self.binarize, n)
             for n in SPLITS
         )
         return Dataset(
@@ -123,18 +123,18 @@ class Arrays(DataSpec):
             standardization=scaled.standardization,
         )
 
-    def picture(self, path: Path) -> Split:
+    def load_image(self, path: Path) -> Split:
         """Refuse: the file says nothing of how its rows were made."""
-        raise no_picture(self.kind, path)
+        raise no_images_error(self.kind, path)
 
-    def _layout(self, root: Path | None) -> "Layout":
+    def _layout(self, root: Path | None) -> "ArrayLayout":
         path = _find(self.path, root, "path")
         return _layout(path, _readable(path, read_any_headers))
 
     def _rows(self, counts: Mapping[str, int]) -> dict[SplitName, tuple[str, np.ndarray | None]]:
         """Return each split's array and its rows there, None for all of them.
 
-        Splits that the file does not have are dealt from `x`, or from `train`, in an order drawn
+        Splits that the file does not have are taken from `x`, or from `train`, in an order drawn
         once.
         """
         missing = [name for name in SPLITS[1:] if name not in counts]
@@ -145,13 +145,13 @@ class Arrays(DataSpec):
         source = "x" if "x" in counts else "train"
         order = np.random.default_rng(self.shuffle_seed).permutation(counts[source])
         shares: dict[str, float] = {name: getattr(self, name) for name in missing}
-        cut = held_out_shares(len(order), **shares)
+        cut = hold_out_shares(len(order), **shares)
         return rows | {split: (source, order[cut[split]]) for split in SPLITS if split in cut}
 
 
 @final
 @dataclass(frozen=True)
-class Layout:
+class ArrayLayout:
     """Which arrays of a file are read, and as what.
 
     Args:
@@ -174,7 +174,7 @@ class Layout:
         return {key: arrays[name] for key, name in self.names.items()}
 
 
-def _layout(path: Path, headers: Mapping[str, Header]) -> Layout:
+def _layout(path: Path, headers: Mapping[str, Header]) -> ArrayLayout:
     """Choose the arrays of examples and labels by their names.
 
     Raises:
@@ -198,7 +198,7 @@ def _layout(path: Path, headers: Mapping[str, Header]) -> Layout:
         _check_columns(path, headers[COLUMNS], next(iter(shapes.values()))[1:])
     names = examples | {name: name for name in (*labels, COLUMNS) if name in headers}
     unused = [name for name in headers if name not in names.values()]
-    return Layout(
+    return ArrayLayout(
         path, names, counts, next(iter(shapes.values()))[1:], _unused(path, unused, names)
     )
 
@@ -226,7 +226,7 @@ def _unused(path: Path, unused: Sequence[str], names: Mapping[str, str]) -> tupl
     Raises:
         UsageError: one looks like a split.
     """
-    meant = {name: key for name in unused if (key := likely_key(name)) and key not in names}
+    meant = {name: key for name in unused if (key := guess_key(name)) and key not in names}
     if splits := [name for name, key in meant.items() if key in SPLITS]:
         raise UsageError(
             f"{path}: {', '.join(splits)} looks like a split of the data, and is not read as one "
@@ -246,7 +246,7 @@ def _renaming(path: Path, names: Sequence[str], kept: Collection[str]) -> str:
     """Return the Python that saves the arrays under the names they are probably meant for."""
     keys: dict[str, str] = {}
     for name in names:
-        key = ("train" if name == "x" else name) if name in kept else likely_key(name)
+        key = ("train" if name == "x" else name) if name in kept else guess_key(name)
         if key is not None:
             keys.setdefault(key, name)
     if not keys:
@@ -308,7 +308,7 @@ def _find(path: str, root: Path | None, key: str) -> Path:
     for candidate in tried:
         if is_there(candidate) and candidate.is_file():
             return candidate
-    raise not_found(f"data.{key} {path} was not found", tried)
+    raise path_not_found_error(f"data.{key} {path} was not found", tried)
 
 
 def _check_examples(what: str, header: Header) -> None:
@@ -387,22 +387,26 @@ def _labels(array: np.ndarray | None, rows: np.ndarray | slice) -> Tensor | None
     return torch.from_numpy(array[rows].astype(np.float64))
 
 
-def _named_factors(split: Split) -> tuple[Factor, ...]:
+def _named_factors(split: Split) -> tuple[GenerativeFactor, ...]:
     """Name factors by their columns; nothing says that their values stand in an order."""
     columns = 0 if split.factors is None else split.factors.shape[1]
-    return tuple(Factor(f"factor {column}", is_ordered=False) for column in range(columns))
+    return tuple(
+        GenerativeFactor(f"factor {column}", is_ordered=False) for column in range(columns)
+    )
 
 
-class Scaled(NamedTuple):
+class ScaledArrays(NamedTuple):
     """What is stored, whether it is 8-bit images, a remark, and what `standardize` did."""
 
-    stored: dict[SplitName, Stored]
+    stored: dict[SplitName, StoredExamples]
     is_eight_bit: bool = False
     remark: str | None = None
     standardization: Standardization | None = None
 
 
-def _scaled(path: Path, values: Mapping[SplitName, np.ndarray], scale: Scale | None) -> Scaled:
+def _apply_scale(
+    path: Path, values: Mapping[SplitName, np.ndarray], scale: Scale | None
+) -> ScaledArrays:
     """Apply `data.scale`.
 
     Zeros and ones in 8 bits or booleans stay zeros and ones; they are stored as 0 and 255.
@@ -424,8 +428,8 @@ def _scaled(path: Path, values: Mapping[SplitName, np.ndarray], scale: Scale | N
     is_binary = types == {"bool"} or (has_bytes and highest <= 1 and scale is None)
     if is_binary and scale in (None, "unit"):
         stored = {n: _tensor(a.astype(np.uint8) * np.uint8(255)) for n, a in values.items()}
-        return Scaled(stored)
-    if has_bytes and scale is None and highest < HALF:
+        return ScaledArrays(stored)
+    if has_bytes and scale is None and highest < MIN_IMAGE_VALUE:
         raise UsageError(
             f"{path} has 8-bit values from {lowest} to {highest}: are they images of 256 levels, "
             "or numbers of their own?",
@@ -440,19 +444,19 @@ def _scaled(path: Path, values: Mapping[SplitName, np.ndarray], scale: Scale | N
                 hint="Use data.scale=standardize or data.scale=none.",
             )
         stored = {n: _tensor(a.astype(np.uint8, copy=False)) for n, a in values.items()}
-        return Scaled(stored, is_eight_bit=True)
+        return ScaledArrays(stored, is_eight_bit=True)
     if scale == "standardize":
-        mean, deviation = moments(train)
-        stored = {n: standardized(a, mean, deviation) for n, a in values.items()}
+        mean, deviation = mean_and_deviation(train)
+        stored = {n: standardize(a, mean, deviation) for n, a in values.items()}
         constants = Standardization(
             *(torch.from_numpy(part.astype(np.float64)) for part in (mean, deviation))
         )
-        return Scaled(stored, standardization=constants)
+        return ScaledArrays(stored, standardization=constants)
     stored = {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()}
-    return Scaled(stored, remark=_lost(train))
+    return ScaledArrays(stored, remark=_float32_loss_remark(train))
 
 
-def moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_deviation(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and deviation of each column in float64; a constant one has deviation 1.
 
     The mean comes off before anything is squared, so that large offsets lose nothing.
@@ -467,7 +471,7 @@ def moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(is_constant, 1.0, largest * np.sqrt(squares / len(train)))
 
 
-def standardized(array: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> Stored:
+def standardize(array: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> StoredExamples:
     """Return (array - mean) / deviation, computed in float64 and kept as float32."""
     values = np.empty(array.shape, np.float32)
     start = 0
@@ -483,15 +487,15 @@ def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
         yield array[start : start + CHUNK].astype(np.float64)
 
 
-def _lost(train: np.ndarray) -> str | None:
+def _float32_loss_remark(train: np.ndarray) -> str | None:
     """Name the columns whose variation float32 does not hold, such as times in seconds."""
     if (train.dtype.itemsize <= 4 and train.dtype.kind == "f") or train.dtype.itemsize < 4:
         return None
-    mean, deviation = moments(train)
+    mean, deviation = mean_and_deviation(train)
     error = np.zeros_like(mean)
     for rows in _chunks(train):
         error = np.maximum(error, np.abs(rows.astype(np.float32) - rows).max(axis=0))
-    is_lost = (error > LOST * deviation) & (deviation > NOISE * np.abs(mean))
+    is_lost = (error > MAX_FLOAT32_ERROR * deviation) & (deviation > ROUNDING_ERROR * np.abs(mean))
     is_lost &= train.min(axis=0) != train.max(axis=0)
     if not is_lost.any():
         return None

@@ -16,7 +16,7 @@ from torch import Tensor
 from dpvae_cli.data.units import Standardization, Units
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import derive_seed
-from dpvae_cli.foundation.shapes import Examples, FactorValues, Indices, PerExample, Stored
+from dpvae_cli.foundation.shapes import Examples, FactorValues, Indices, PerExample, StoredExamples
 from dpvae_cli.foundation.spec import Spec
 
 SplitName = Literal["train", "validation", "test"]
@@ -25,12 +25,12 @@ Binarize = Literal["threshold", "static", "dynamic"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 BINARIZATION_SEED = 0
 CHUNK = 1_000
-DIGESTED = 2**28
+MAX_DIGEST_BYTES = 2**28
 """Bytes of examples that a digest reads at most, about."""
 
 
 @final
-class Factor(NamedTuple):
+class GenerativeFactor(NamedTuple):
     """A factor of variation; `is_ordered` tells that its values stand in an order, as sizes do."""
 
     name: str
@@ -42,14 +42,14 @@ class Factor(NamedTuple):
 class Split:
     """Examples as stored: uint8 stands for [0, 1] in steps of 1/255, float32 for itself.
 
-    `redrawn_from` holds the grey images of a dynamically binarised split: training batches draw
+    `binarize_from` holds the grey images of a dynamically binarised split: training batches draw
     their zeros and ones from it anew each time, everything else reads the fixed draw in `stored`.
     `factors` are what each example was made from, where that is known.
     """
 
-    stored: Stored
+    stored: StoredExamples
     labels: Tensor | None = None
-    redrawn_from: Stored | None = None
+    binarize_from: StoredExamples | None = None
     factors: FactorValues | None = None
 
     def __len__(self) -> int:
@@ -64,13 +64,13 @@ class Split:
         self, index: Indices, generator: torch.Generator, *, rows: slice = slice(None)
     ) -> Examples:
         """Return some rows of a training batch; `generator` draws dynamic binarisation of all."""
-        if self.redrawn_from is None:
+        if self.binarize_from is None:
             return self.examples(index[rows])
-        return torch.bernoulli(_as_float(self.redrawn_from[index]), generator=generator)[rows]
+        return torch.bernoulli(_as_float(self.binarize_from[index]), generator=generator)[rows]
 
     def digest(self) -> str:
         """Return a digest of examples, labels and factors; of many, evenly spaced ones are read."""
-        every = 1 + self.stored.nbytes // DIGESTED
+        every = 1 + self.stored.nbytes // MAX_DIGEST_BYTES
         digest = hashlib.sha256(repr(tuple(self.stored.shape)).encode())
         for tensor in (self.stored[::every], self.labels, self.factors):
             if tensor is not None:
@@ -79,17 +79,17 @@ class Split:
                 digest.update(values.data)
         return digest.hexdigest()
 
-    def part(self, rows: Indices | slice) -> "Split":
+    def subset(self, rows: Indices | slice) -> "Split":
         """Return some of the examples, as they are here."""
         labels = None if self.labels is None else self.labels[rows]
-        grey = None if self.redrawn_from is None else self.redrawn_from[rows]
+        grey = None if self.binarize_from is None else self.binarize_from[rows]
         factors = None if self.factors is None else self.factors[rows]
         return Split(self.stored[rows], labels, grey, factors)
 
     def to(self, device: torch.device) -> "Split":
         """Return the split with its tensors on `device`."""
         labels = None if self.labels is None else self.labels.to(device)
-        grey = None if self.redrawn_from is None else self.redrawn_from.to(device)
+        grey = None if self.binarize_from is None else self.binarize_from.to(device)
         factors = None if self.factors is None else self.factors.to(device)
         return Split(self.stored.to(device), labels, grey, factors)
 
@@ -119,16 +119,16 @@ class Dataset:
     eight_bit: bool = False
     distance_to_manifold: Callable[[Examples], PerExample] | None = None
     note: str | None = None
-    factors: tuple[Factor, ...] = ()
+    factors: tuple[GenerativeFactor, ...] = ()
     remarks: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     standardization: Standardization | None = None
     is_changed: bool = False
 
     @property
-    def contents(self) -> "Contents":
+    def summary(self) -> "DatasetSummary":
         """Return the sizes of the splits, and the remarks."""
-        return Contents({name: len(self.split(name)) for name in SPLITS}, self.remarks)
+        return DatasetSummary({name: len(self.split(name)) for name in SPLITS}, self.remarks)
 
     @cached_property
     def units(self) -> Units:
@@ -173,16 +173,16 @@ class Dataset:
 
 @final
 @dataclass(frozen=True)
-class Contents:
+class DatasetSummary:
     """How many examples each split has, and what is to be said of how they were found."""
 
     sizes: Mapping[SplitName, int]
     remarks: tuple[str, ...] = ()
 
     @staticmethod
-    def of_slices(parts: Mapping[str, slice]) -> "Contents":
+    def from_slices(parts: Mapping[str, slice]) -> "DatasetSummary":
         """Count what `hold_out` gives to each split."""
-        return Contents({name: parts[name].stop - parts[name].start for name in SPLITS})
+        return DatasetSummary({name: parts[name].stop - parts[name].start for name in SPLITS})
 
     def __str__(self) -> str:
         """Return the counts, as in "80 training, 10 validation and 10 test examples"."""
@@ -205,7 +205,7 @@ class DataSpec(Spec, ABC):
         """Return the shape of one example, reading as little as possible."""
 
     @abstractmethod
-    def contents(self, root: Path | None = None) -> Contents:
+    def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return the sizes of the splits, reading as little as possible and downloading nothing.
 
         Raises:
@@ -225,11 +225,11 @@ class DataSpec(Spec, ABC):
         """
 
     @abstractmethod
-    def picture(self, path: Path) -> Split:
-        """Return a picture file as an example, prepared as this data is: a split of one.
+    def load_image(self, path: Path) -> Split:
+        """Return an image file as an example, prepared as this data is: a split of one.
 
         Raises:
-            UsageError: the file is no readable picture, or examples of this kind are no pictures.
+            UsageError: the file is not a readable image, or examples of this kind are not images.
         """
 
 
@@ -249,7 +249,7 @@ def hold_out(count: int, **sizes: int) -> dict[str, slice]:
     return parts
 
 
-def held_out_shares(count: int, **shares: float) -> dict[str, slice]:
+def hold_out_shares(count: int, **shares: float) -> dict[str, slice]:
     """Cut `count` examples from the end as `hold_out` does, by shares, at least one example each.
 
     Raises:
@@ -258,7 +258,7 @@ def held_out_shares(count: int, **shares: float) -> dict[str, slice]:
     return hold_out(count, **{name: max(1, round(share * count)) for name, share in shares.items()})
 
 
-def binarized(split: Split, how: Binarize | None, name: SplitName) -> Split:
+def binarize_split(split: Split, how: Binarize | None, name: SplitName) -> Split:
     """Return the split as zeros and ones: cut at 1/2, drawn once, or drawn anew in every batch.
 
     The fixed draws are a function of the example, its place and `name` alone: every run, machine
@@ -270,16 +270,16 @@ def binarized(split: Split, how: Binarize | None, name: SplitName) -> Split:
     if how is None:
         return split
     values = _as_float(split.stored)
-    _refuse_outside_unit_interval(values)
-    zeros_and_ones = values > 0.5 if how == "threshold" else _drawn_once(split.stored, name)
+    _check_unit_interval(values)
+    zeros_and_ones = values > 0.5 if how == "threshold" else _static_draw(split.stored, name)
     if name == "train":
-        _check_varies(values, zeros_and_ones, how)
+        _check_not_constant(values, zeros_and_ones, how)
     fixed = zeros_and_ones.to(torch.uint8) * 255
     grey = split.stored if how == "dynamic" else None
     return Split(fixed, split.labels, grey, split.factors)
 
 
-def _drawn_once(stored: Stored, name: SplitName) -> Tensor:
+def _static_draw(stored: StoredExamples, name: SplitName) -> Tensor:
     """Return one where a uniform draw is below the intensity, else zero.
 
     Raw words of PCG64 and double-precision arithmetic are the same everywhere; torch promises
@@ -295,7 +295,7 @@ def _drawn_once(stored: Stored, name: SplitName) -> Tensor:
     return drawn
 
 
-def _refuse_outside_unit_interval(values: Tensor) -> None:
+def _check_unit_interval(values: Tensor) -> None:
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 1:
         raise UsageError(
@@ -305,7 +305,7 @@ def _refuse_outside_unit_interval(values: Tensor) -> None:
         )
 
 
-def _check_varies(values: Tensor, zeros_and_ones: Tensor, how: Binarize) -> None:
+def _check_not_constant(values: Tensor, zeros_and_ones: Tensor, how: Binarize) -> None:
     """Refuse binarised training data of one value only."""
     ones = int(zeros_and_ones.sum())
     if 0 < ones < zeros_and_ones.numel():

@@ -6,11 +6,11 @@ from typing import Literal, final
 import numpy as np
 import torch
 
-from dpvae_cli.data.base import Contents, Dataset, DataSpec, Split, SplitName, binarized
-from dpvae_cli.data.locations import VARIABLE, candidates, first_with
-from dpvae_cli.data.pictures import Preparation, single_picture
+from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, SplitName, binarize_split
+from dpvae_cli.data.images import ImageTransform, load_single_image
+from dpvae_cli.data.locations import VARIABLE, candidate_folders, first_folder_with
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.shapes import Stored
+from dpvae_cli.foundation.shapes import StoredExamples
 
 KIND = "binarized_mnist"
 FILES: dict[SplitName, str] = {
@@ -40,10 +40,10 @@ class BinarizedMnist(DataSpec):
         """Return (1, 28, 28)."""
         return (1, 28, 28)
 
-    def contents(self, root: Path | None = None) -> Contents:
+    def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return 50,000, 10,000 and 10,000, where the files are there."""
         _find(root)
-        return Contents(IMAGES)
+        return DatasetSummary(IMAGES)
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the three files from one folder."""
@@ -53,15 +53,17 @@ class BinarizedMnist(DataSpec):
         )
         return Dataset(KIND, train=train, validation=validation, test=test, note=NOTE)
 
-    def picture(self, path: Path) -> Split:
-        """Return the picture's centre square in grey, resized to 28x28, drawn as zeros and ones."""
-        return binarized(single_picture(path, Preparation(None, 28, "grey")), "static", "test")
+    def load_image(self, path: Path) -> Split:
+        """Return the image's centre square in grey, resized to 28x28, drawn as zeros and ones."""
+        return binarize_split(
+            load_single_image(path, ImageTransform(None, 28, "grey")), "static", "test"
+        )
 
 
 def _find(root: Path | None) -> Path:
     """Return the folder with the files: the first that has any of them."""
-    tried = candidates(KIND, root)
-    there = first_with(tried, FILES.values())
+    tried = candidate_folders(KIND, root)
+    there = first_folder_with(tried, FILES.values())
     folder = there or tried[0]
     missing = [file for file in FILES.values() if not (folder / file).is_file()]
     if not missing:
@@ -75,7 +77,7 @@ def _find(root: Path | None) -> Path:
     )
 
 
-def _read(path: Path, images: int) -> Stored:
+def _read(path: Path, images: int) -> StoredExamples:
     """Return the images of one file, `(images, 1, 28, 28)`, ones as 255."""
     rows = bytearray()
     number = 0

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from dpvae_cli.data.base import (
     SPLITS,
-    Contents,
     Dataset,
+    DatasetSummary,
     DataSpec,
     Split,
     SplitName,
-    held_out_shares,
+    hold_out_shares,
 )
-from dpvae_cli.data.locations import VARIABLE, candidates
-from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
-from dpvae_cli.data.pictures import CropError, Preparation, find_pictures, single_picture
+from dpvae_cli.data.image_cache import ImageSource, OnError, load_splits, skipped_note
+from dpvae_cli.data.images import CropError, ImageTransform, find_images, load_single_image
+from dpvae_cli.data.locations import VARIABLE, candidate_folders
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.strangers import read_text
 
@@ -56,28 +56,28 @@ class Celeba(DataSpec):
         """Return (3, size, size)."""
         return (3, self.size, self.size)
 
-    def contents(self, root: Path | None = None) -> Contents:
+    def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the files; none is opened."""
         base = _find(root)
-        found = find_pictures(base / IMAGES)
+        found = find_images(base / IMAGES)
         parts, notes = _split(base, found.names)
         remarks = notes if found.remark is None else [*notes, found.remark]
-        return Contents({name: len(part) for name, part in parts.items()}, tuple(remarks))
+        return DatasetSummary({name: len(part) for name, part in parts.items()}, tuple(remarks))
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the faces, decoded once into the cache; nothing is ever downloaded."""
         base = _find(root)
-        found = find_pictures(base / IMAGES)
+        found = find_images(base / IMAGES)
         names = found.names
         chosen, notes = _split(base, names)
-        source = Source("celeba", base / IMAGES, chosen, self._preparation())
+        source = ImageSource("celeba", base / IMAGES, chosen, self._transform())
         try:
-            parts, skipped = load_parts(source, on_error=self.on_error)
+            parts, skipped = load_splits(source, on_error=self.on_error)
         except CropError as error:
             raise UsageError(str(error), hint=_fitting_crop(error)) from None
         if len(names) != OFFICIAL_COUNT:
             notes.insert(0, f"{len(names):,} of CelebA's {OFFICIAL_COUNT:,} images")
-        if (remark := left_out(skipped)) is not None:
+        if (remark := skipped_note(skipped)) is not None:
             notes.append(remark)
         attributes = _attributes(base)
         splits = {
@@ -95,17 +95,17 @@ class Celeba(DataSpec):
             remarks=() if found.remark is None else (found.remark,),
         )
 
-    def picture(self, path: Path) -> Split:
-        """Return the picture cut and resized as CelebA's."""
-        return single_picture(path, self._preparation())
+    def load_image(self, path: Path) -> Split:
+        """Return the image cut and resized as CelebA's."""
+        return load_single_image(path, self._transform())
 
-    def _preparation(self) -> Preparation:
-        return Preparation(self.crop, self.size, "rgb")
+    def _transform(self) -> ImageTransform:
+        return ImageTransform(self.crop, self.size, "rgb")
 
 
 def _find(root: Path | None) -> Path:
     """Return the folder that holds the folder of images."""
-    tried = candidates("celeba", root)
+    tried = candidate_folders("celeba", root)
     for base in tried:
         if (base / IMAGES).is_dir():
             return base
@@ -136,7 +136,7 @@ def _split(base: Path, names: Sequence[str]) -> tuple[Parts, list[str]]:
         reason = f"{PARTITION} leaves {empty} empty"
     else:
         reason = f"there is no {PARTITION}"
-    cut = held_out_shares(len(names), validation=0.1, test=0.1)
+    cut = hold_out_shares(len(names), validation=0.1, test=0.1)
     ours: Parts = {name: list(names[cut[name]]) for name in SPLITS}
     return ours, [f"{reason}, so the files are split 80/10/10 in their order"]
 

@@ -8,15 +8,15 @@ import torch
 
 from dpvae_cli.data.base import (
     Binarize,
-    Contents,
     Dataset,
+    DatasetSummary,
     DataSpec,
     Fraction,
     Split,
-    binarized,
-    held_out_shares,
+    binarize_split,
+    hold_out_shares,
 )
-from dpvae_cli.data.pictures import Preparation, single_picture
+from dpvae_cli.data.images import ImageTransform, load_single_image
 from dpvae_cli.foundation.randomness import stream
 
 COUNT, LEVELS = 1_797, 16
@@ -24,7 +24,7 @@ COUNT, LEVELS = 1_797, 16
 
 @final
 class Digits(DataSpec):
-    """1,797 grey digits of 8x8 pixels, dealt to the splits in one fixed random order.
+    """1,797 grey digits of 8x8 pixels, split in one fixed random order.
 
     Their 17 levels, 0 to 16, are spread over 8 bits. Bits per dimension are not reported: they
     would compare 17 levels with 256.
@@ -44,10 +44,10 @@ class Digits(DataSpec):
         """Return (1, 8, 8)."""
         return (1, 8, 8)
 
-    def contents(self, root: Path | None = None) -> Contents:
+    def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return the shares of 1,797."""
-        return Contents.of_slices(
-            held_out_shares(COUNT, validation=self.validation, test=self.test)
+        return DatasetSummary.from_slices(
+            hold_out_shares(COUNT, validation=self.validation, test=self.test)
         )
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
@@ -58,16 +58,18 @@ class Digits(DataSpec):
         pixels = np.rint(bunch.images * (255 / LEVELS)).astype(np.uint8)
         images, labels = torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(bunch.target)
         order = torch.randperm(len(images), generator=stream(0, "digits"))
-        cut = held_out_shares(len(images), validation=self.validation, test=self.test)
+        cut = hold_out_shares(len(images), validation=self.validation, test=self.test)
         parts = {name: order[part] for name, part in cut.items()}
         splits = {name: Split(images[rows], labels[rows].long()) for name, rows in parts.items()}
         return Dataset(
             "digits",
-            train=binarized(splits["train"], self.binarize, "train"),
-            validation=binarized(splits["validation"], self.binarize, "validation"),
-            test=binarized(splits["test"], self.binarize, "test"),
+            train=binarize_split(splits["train"], self.binarize, "train"),
+            validation=binarize_split(splits["validation"], self.binarize, "validation"),
+            test=binarize_split(splits["test"], self.binarize, "test"),
         )
 
-    def picture(self, path: Path) -> Split:
-        """Return the picture's centre square in grey, resized to 8x8 and binarised alike."""
-        return binarized(single_picture(path, Preparation(None, 8, "grey")), self.binarize, "test")
+    def load_image(self, path: Path) -> Split:
+        """Return the image's centre square in grey, resized to 8x8 and binarised alike."""
+        return binarize_split(
+            load_single_image(path, ImageTransform(None, 8, "grey")), self.binarize, "test"
+        )

@@ -12,32 +12,32 @@ import torch
 from pydantic import Field
 
 from dpvae_cli.data.base import (
-    Contents,
     Dataset,
+    DatasetSummary,
     DataSpec,
-    Factor,
     Fraction,
+    GenerativeFactor,
     Split,
-    binarized,
-    held_out_shares,
+    binarize_split,
+    hold_out_shares,
 )
-from dpvae_cli.data.factors import dealing_order, dealt
-from dpvae_cli.data.locations import VARIABLE, candidates, first_with
-from dpvae_cli.data.pictures import Preparation, single_picture
+from dpvae_cli.data.factors import shuffle_order, split_factorial
+from dpvae_cli.data.images import ImageTransform, load_single_image
+from dpvae_cli.data.locations import VARIABLE, candidate_folders, first_folder_with
 from dpvae_cli.foundation.array_files import DAMAGED, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import tell
-from dpvae_cli.foundation.shapes import FactorValues, Stored
+from dpvae_cli.foundation.shapes import FactorValues, StoredExamples
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 SIDE, OFFICIAL = 64, 737_280
 FACTORS = (
-    Factor("color", is_ordered=False),
-    Factor("shape", is_ordered=False),
-    Factor("scale", is_ordered=True),
-    Factor("orientation", is_ordered=True),
-    Factor("x", is_ordered=True),
-    Factor("y", is_ordered=True),
+    GenerativeFactor("color", is_ordered=False),
+    GenerativeFactor("shape", is_ordered=False),
+    GenerativeFactor("scale", is_ordered=True),
+    GenerativeFactor("orientation", is_ordered=True),
+    GenerativeFactor("x", is_ordered=True),
+    GenerativeFactor("y", is_ordered=True),
 )
 SHAPE = 1
 CLASSES = "latents_classes"
@@ -48,7 +48,7 @@ UNREADABLE = (OSError, ValueError, *DAMAGED)
 
 @final
 class Dsprites(DataSpec):
-    """64x64 pictures of zeros and ones with color, shape, scale, orientation, x and y.
+    """64x64 images of zeros and ones with color, shape, scale, orientation, x and y.
 
     All 737,280 take 3 GB of memory, so a part is drawn from them, once and for all. The file is
     never downloaded. The label is the shape.
@@ -59,7 +59,7 @@ class Dsprites(DataSpec):
 
     kind: Literal["dsprites"] = "dsprites"
     images: Annotated[int, Field(ge=3)] | None = 50_000
-    """Pictures drawn from the file and kept in memory, 4 KB each; null keeps all (3 GB)."""
+    """Images drawn from the file and kept in memory, 4 KB each; null keeps all (3 GB)."""
     validation: Fraction = 0.1
     """Share of them held out for validation."""
     test: Fraction = 0.1
@@ -69,16 +69,16 @@ class Dsprites(DataSpec):
         """Return (1, 64, 64)."""
         return (1, SIDE, SIDE)
 
-    def contents(self, root: Path | None = None) -> Contents:
-        """Return the shares of the pictures that are drawn from the file."""
+    def summary(self, root: Path | None = None) -> DatasetSummary:
+        """Return the shares of the images that are drawn from the file."""
         path = _find(root)
         try:
             shape = read_headers(path)[CLASSES].shape
         except UNREADABLE as error:
             raise _unreadable(path, error) from error
         count = min(self.images or shape[0], shape[0])
-        return Contents.of_slices(
-            held_out_shares(count, validation=self.validation, test=self.test)
+        return DatasetSummary.from_slices(
+            hold_out_shares(count, validation=self.validation, test=self.test)
         )
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
@@ -88,7 +88,9 @@ class Dsprites(DataSpec):
             images, factors, count = _read(path, self.images)
         except UNREADABLE as error:
             raise _unreadable(path, error) from error
-        splits = dealt(images, factors, validation=self.validation, test=self.test, label=SHAPE)
+        splits = split_factorial(
+            images, factors, validation=self.validation, test=self.test, label=SHAPE
+        )
         return Dataset(
             "dsprites",
             train=splits["train"],
@@ -98,10 +100,10 @@ class Dsprites(DataSpec):
             note=_note(len(images), count),
         )
 
-    def picture(self, path: Path) -> Split:
-        """Return the picture's centre square in grey, resized to 64x64, cut at 1/2."""
-        grey = single_picture(path, Preparation(None, SIDE, "grey"))
-        return binarized(grey, "threshold", "test")
+    def load_image(self, path: Path) -> Split:
+        """Return the image's centre square in grey, resized to 64x64, cut at 1/2."""
+        grey = load_single_image(path, ImageTransform(None, SIDE, "grey"))
+        return binarize_split(grey, "threshold", "test")
 
 
 def _unreadable(path: Path, error: Exception) -> MissingError:
@@ -112,8 +114,8 @@ def _unreadable(path: Path, error: Exception) -> MissingError:
 
 
 def _find(root: Path | None) -> Path:
-    tried = candidates("dsprites", root)
-    folder = first_with(tried, [FILE])
+    tried = candidate_folders("dsprites", root)
+    folder = first_folder_with(tried, [FILE])
     if folder is None:
         raise MissingError(
             f"dSprites: {FILE} was not found; looked in " + " and ".join(map(str, tried)),
@@ -124,11 +126,11 @@ def _find(root: Path | None) -> Path:
     return folder / FILE
 
 
-def _read(path: Path, wanted: int | None) -> tuple[Stored, FactorValues, int]:
-    """Return images and factors in dealing order, and how many the file has."""
+def _read(path: Path, wanted: int | None) -> tuple[StoredExamples, FactorValues, int]:
+    """Return images and factors in `shuffle_order`, and how many the file has."""
     factors = _factors(path)  # the pickled `metadata` in the file is not read
     count = len(factors)
-    order = dealing_order(count)[: wanted or count]
+    order = shuffle_order(count)[: wanted or count]
     with zipfile.ZipFile(path) as archive:
         images = _images(archive, count, order)
     return images, torch.from_numpy(factors[order].astype(np.int64)), count
@@ -139,11 +141,11 @@ def _factors(path: Path) -> np.ndarray:
     if found.ndim != 2 or found.shape[1] != len(FACTORS) or found.dtype.kind not in "ui":
         raise ValueError(f"latents_classes has shape {found.shape} and type {found.dtype}")
     if len(found) < 3:
-        raise ValueError(f"it holds {len(found)} pictures")
+        raise ValueError(f"it holds {len(found)} images")
     return found
 
 
-def _images(archive: zipfile.ZipFile, count: int, order: np.ndarray) -> Stored:
+def _images(archive: zipfile.ZipFile, count: int, order: np.ndarray) -> StoredExamples:
     """Unpack a block at a time and keep the rows of `order`, in its order, ones as 255."""
     kept = np.empty((len(order), 1, SIDE, SIDE), np.uint8)
     place = np.full(count, -1)
@@ -168,7 +170,7 @@ def _check_header(member: IO[bytes] | zipfile.ZipExtFile, count: int) -> None:
     """Read the .npy's header up to where the values begin.
 
     Raises:
-        ValueError: the values are not pictures of bytes, one after another.
+        ValueError: the values are not images of bytes, one after another.
     """
     version = np.lib.format.read_magic(member)
     read = {
@@ -188,6 +190,6 @@ def _note(kept: int, count: int) -> str | None:
     """Name a part as such."""
     if kept == OFFICIAL:
         return None
-    shares = f"{kept:,} of the {count:,} pictures" if kept < count else f"{kept:,} pictures"
+    shares = f"{kept:,} of the {count:,} images" if kept < count else f"{kept:,} images"
     official = "" if count == OFFICIAL else f", of a file that should have {OFFICIAL:,}"
     return f"{shares} of dSprites, drawn at random{official}"

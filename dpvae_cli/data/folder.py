@@ -1,4 +1,4 @@
-"""The user's own pictures: every picture in a folder and the folders in it."""
+"""The user's own images: every image in a folder and the folders in it."""
 
 import hashlib
 import os
@@ -10,44 +10,44 @@ from pydantic import Field
 
 from dpvae_cli.data.base import (
     SPLITS,
-    Contents,
     Dataset,
+    DatasetSummary,
     DataSpec,
     Fraction,
     Split,
     SplitName,
-    held_out_shares,
+    hold_out_shares,
 )
-from dpvae_cli.data.locations import data_root, not_found
-from dpvae_cli.data.picture_cache import OnError, Source, left_out, load_parts
-from dpvae_cli.data.pictures import (
+from dpvae_cli.data.image_cache import ImageSource, OnError, load_splits, skipped_note
+from dpvae_cli.data.images import (
     MAX_PIXELS,
     Colour,
-    Preparation,
-    find_pictures,
-    single_picture,
+    ImageTransform,
+    find_images,
+    load_single_image,
 )
-from dpvae_cli.data.split_names import split_alike, split_called
+from dpvae_cli.data.locations import data_root, path_not_found_error
+from dpvae_cli.data.split_names import split_for_name, split_in_name
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.strangers import expanded, is_there
 
 Parts = dict[SplitName, list[str]]
 HINT = (
     "Repair or remove them, or leave them out with data.on_error=skip. "
-    "data.max_pixels=N allows larger pictures."
+    "data.max_pixels=N allows larger images."
 )
-LOOKED_AT, DARK = 1_000, 32
-"""So many training pictures with no brighter value are hardly photographs."""
-WAY_OUT = "If they are not splits: data.splits=deal deals all pictures to the splits anew."
+BRIGHTNESS_SAMPLES, DARK_LEVEL = 1_000, 32
+"""So many training images with no brighter value are hardly photographs."""
+WAY_OUT = "If they are not splits: data.splits=deal splits all images anew."
 
 
 @final
 class Folder(DataSpec):
-    """Pictures of any sizes, cut to a centre square and resized.
+    """Images of any sizes, cut to a centre square and resized.
 
     Folders in it that are called train, validation (val, valid, dev) and test, in any case, are
-    the splits; of these, validation or test may be missing and is dealt from train. Else all the
-    pictures are dealt out. The order is drawn from their names, the same everywhere.
+    the splits; validation or test may be missing and is then split off from train. Without such
+    folders all images are split, in an order hashed from their names: the same everywhere.
     """
 
     kind: Literal["folder"] = "folder"
@@ -64,66 +64,66 @@ class Folder(DataSpec):
     test: Fraction = 0.1
     """Share held out for testing where the folder has no splits."""
     splits: Literal["auto", "deal"] = "auto"
-    """`auto` takes folders called like splits as such; `deal` takes all pictures as one heap."""
+    """`auto` uses folders named like splits; `deal` ignores folder names and splits all images."""
     max_pixels: Annotated[int, Field(ge=1, le=2**31 - 1)] = MAX_PIXELS
-    """Pixels of a picture beyond which it is taken for a decompression bomb."""
+    """Pixels of an image beyond which it is taken for a decompression bomb."""
     on_error: OnError = "refuse"
     """What files that cannot be read do: `refuse` names them and stops, `skip` leaves them out."""
 
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Return (3, size, size), or (1, size, size) for grey."""
-        return self._preparation().shape
+        return self._transform().shape
 
-    def contents(self, root: Path | None = None) -> Contents:
+    def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the files; none is opened."""
         parts, remarks = self._parts(_find(self.path, root))
-        return Contents({name: len(part) for name, part in parts.items()}, remarks)
+        return DatasetSummary({name: len(part) for name, part in parts.items()}, remarks)
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
-        """Read the pictures, decoded once into the cache."""
+        """Read the images, decoded once into the cache."""
         folder = _find(self.path, root)
         chosen, remarks = self._parts(folder)
         name = folder.name or "folder"
-        source = Source(name, folder, chosen, self._preparation(), hint=HINT)
-        parts, skipped = load_parts(source, on_error=self.on_error)
+        source = ImageSource(name, folder, chosen, self._transform(), hint=HINT)
+        parts, skipped = load_splits(source, on_error=self.on_error)
         splits = {name: Split(part.stored) for name, part in parts.items()}
-        brightest = int(parts["train"].stored[:LOOKED_AT].max())
-        if brightest < DARK:
-            remarks += (f"no picture is brighter than {brightest} of 255: are these label maps?",)
+        brightest = int(parts["train"].stored[:BRIGHTNESS_SAMPLES].max())
+        if brightest < DARK_LEVEL:
+            remarks += (f"no image is brighter than {brightest} of 255: are these label maps?",)
         return Dataset(
             name,
             train=splits["train"],
             validation=splits["validation"],
             test=splits["test"],
             eight_bit=True,
-            note=left_out(skipped),
+            note=skipped_note(skipped),
             remarks=remarks,
         )
 
-    def picture(self, path: Path) -> Split:
-        """Return the picture cut and resized as those in the folder."""
-        return single_picture(path, self._preparation())
+    def load_image(self, path: Path) -> Split:
+        """Return the image cut and resized as those in the folder."""
+        return load_single_image(path, self._transform())
 
-    def _preparation(self) -> Preparation:
-        return Preparation(self.crop, self.size, self.colour, self.max_pixels)
+    def _transform(self) -> ImageTransform:
+        return ImageTransform(self.crop, self.size, self.colour, self.max_pixels)
 
     def _parts(self, folder: Path) -> tuple[Parts, tuple[str, ...]]:
-        """Return the names of each split's pictures, and what is to be said about it."""
-        found = find_pictures(folder)
+        """Return the names of each split's images, and what is to be said about it."""
+        found = find_images(folder)
         remarks = [] if found.remark is None else [found.remark]
         shares = {"validation": self.validation, "test": self.test}
         if self.splits == "deal":
-            return _dealt(found.names, shares), tuple(remarks)
+            return _split_names(found.names, shares), tuple(remarks)
         splits = _split_folders(folder)
         if not splits:
             _check_no_splits(folder, found.names)
-            return _dealt(found.names, shares), tuple(remarks)
+            return _split_names(found.names, shares), tuple(remarks)
         parts = _own_splits(folder, splits, found.names)
         remarks.append(f"splits are the folders {', '.join(splits.values())}")
         missing = {split: share for split, share in shares.items() if split not in splits}
         if missing:
-            parts |= _dealt(parts["train"], missing)
-            remarks.append(f"{' and '.join(missing)} is dealt from {splits['train']}")
+            parts |= _split_names(parts["train"], missing)
+            remarks.append(f"{' and '.join(missing)} is split off from {splits['train']}")
         return {split: parts[split] for split in SPLITS}, tuple(remarks)
 
 
@@ -132,18 +132,18 @@ def _find(path: str, root: Path | None) -> Path:
     for candidate in tried:
         if is_there(candidate) and candidate.is_dir():
             return candidate.resolve()
-    raise not_found(f"data.path {path} is not a folder", tried)
+    raise path_not_found_error(f"data.path {path} is not a folder", tried)
 
 
-def _draw(name: str) -> tuple[bytes, str]:
+def _hash_key(name: str) -> tuple[bytes, str]:
     """Return a name's place in an order that has nothing to do with the alphabet."""
     return (hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), name)
 
 
-def _dealt(names: Sequence[str], shares: Mapping[str, float]) -> Parts:
-    """Return the names dealt to splits of these shares; the others are for training."""
-    order = sorted(names, key=_draw)
-    cut = held_out_shares(len(order), **shares)
+def _split_names(names: Sequence[str], shares: Mapping[str, float]) -> Parts:
+    """Return the names of splits of these shares; the others are for training."""
+    order = sorted(names, key=_hash_key)
+    cut = hold_out_shares(len(order), **shares)
     return {split: order[cut[split]] for split in SPLITS if split in cut}
 
 
@@ -156,7 +156,7 @@ def _split_folders(folder: Path) -> dict[SplitName, str]:
     folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
     splits: dict[SplitName, str] = {}
     for name in folders:
-        if (split := split_called(name)) is None:
+        if (split := split_for_name(name)) is None:
             continue
         if split in splits:
             raise UsageError(
@@ -167,7 +167,7 @@ def _split_folders(folder: Path) -> dict[SplitName, str]:
     if splits and "train" not in splits:
         raise UsageError(
             f"{folder} has a folder {next(iter(splits.values()))}, and none called train",
-            hint=f"Name the folder of training pictures train. {WAY_OUT}",
+            hint=f"Name the folder of training images train. {WAY_OUT}",
         )
     return {split: splits[split] for split in SPLITS if split in splits}
 
@@ -179,13 +179,13 @@ def _own_splits(folder: Path, splits: Mapping[SplitName, str], names: Sequence[s
     }
     if empty := [split for split, part in parts.items() if not part]:
         raise MissingError(
-            f"{folder / splits[empty[0]]} holds no pictures",
-            hint=f"Without that folder {empty[0]} pictures are dealt from the training ones.",
+            f"{folder / splits[empty[0]]} holds no images",
+            hint=f"Without that folder {empty[0]} images are split off from the training ones.",
         )
     if outside := sorted(set(names) - {name for part in parts.values() for name in part}):
         raise UsageError(
             f"{folder} has the folders {', '.join(splits.values())}, which are called like splits, "
-            f"but {len(outside):,} pictures lie outside of them, {outside[0]} for one",
+            f"but {len(outside):,} images lie outside of them, {outside[0]} for one",
             hint=f"Move them. {WAY_OUT}",
         )
     return parts
@@ -199,13 +199,13 @@ def _check_no_splits(folder: Path, names: Sequence[str]) -> None:
     """
     alike: dict[int, dict[SplitName, PurePosixPath]] = {}  # by depth
     for parent in sorted({parent for name in names for parent in PurePosixPath(name).parents}):
-        if (split := split_alike(parent.name)) is not None:
+        if (split := split_in_name(parent.name)) is not None:
             alike.setdefault(len(parent.parts), {}).setdefault(split, parent)
     places = next((places for places in alike.values() if len(places) > 1), {})
     if not places:
         return
     above = {place.parent for place in places.values()}
-    are_named = all(split_called(place.name) for place in places.values())
+    are_named = all(split_for_name(place.name) for place in places.values())
     hint = "Rename them train, validation and test."
     if len(above) == 1 and are_named:
         hint = f"Give data.path={folder / above.pop()}."

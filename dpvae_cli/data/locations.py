@@ -39,19 +39,19 @@ def data_root(root: Path | None = None) -> Path:
     return cache_root() / "data"
 
 
-def candidates(kind: str, root: Path | None = None) -> list[Path]:
+def candidate_folders(kind: str, root: Path | None = None) -> list[Path]:
     """Return the folders to try for one kind of data, in order."""
     folder = data_root(root)
     return [folder / kind, folder]
 
 
-def first_with(folders: Sequence[Path], files: Iterable[str]) -> Path | None:
+def first_folder_with(folders: Sequence[Path], files: Iterable[str]) -> Path | None:
     """Return the first folder that has any of the files."""
     names = tuple(files)
     return next((f for f in folders if any((f / name).is_file() for name in names)), None)
 
 
-def not_found(problem: str, tried: Sequence[Path]) -> MissingError:
+def path_not_found_error(problem: str, tried: Sequence[Path]) -> MissingError:
     """Return the error for a path of the recipe's that names nothing, with the places in full."""
     places = ", ".join(str(path.absolute()) for path in tried)
     return MissingError(

@@ -12,9 +12,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import Binarize, Contents, Dataset, DataSpec, Split, binarized, hold_out
-from dpvae_cli.data.locations import VARIABLE, candidates, first_with
-from dpvae_cli.data.pictures import Preparation, single_picture
+from dpvae_cli.data.base import (
+    Binarize,
+    Dataset,
+    DatasetSummary,
+    DataSpec,
+    Split,
+    binarize_split,
+    hold_out,
+)
+from dpvae_cli.data.images import ImageTransform, load_single_image
+from dpvae_cli.data.locations import VARIABLE, candidate_folders, first_folder_with
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
 
@@ -50,12 +58,12 @@ class Mnist(DataSpec):
         """Return (1, 28, 28)."""
         return (1, 28, 28)
 
-    def contents(self, root: Path | None = None) -> Contents:
+    def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the labels."""
         folder = _find(root, download=False)
         count, test = (len(_read_idx(folder / FILES[name][1])) for name in ("train", "test"))
         parts = hold_out(count, validation=self.validation)
-        return Contents.of_slices(parts | {"test": slice(0, test)})
+        return DatasetSummary.from_slices(parts | {"test": slice(0, test)})
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the four files; those that are missing are downloaded where it is allowed."""
@@ -64,26 +72,28 @@ class Mnist(DataSpec):
         parts = hold_out(len(images), validation=self.validation)
         test_images, test_labels = _read_pair(folder, "test")
         # drawn before it is cut, so that an image's pixels do not depend on where the cut is
-        whole = binarized(Split(images, labels), self.binarize, "train")
+        whole = binarize_split(Split(images, labels), self.binarize, "train")
         return Dataset(
             "mnist",
-            train=whole.part(parts["train"]),
-            validation=whole.part(parts["validation"]),
-            test=binarized(Split(test_images, test_labels), self.binarize, "test"),
+            train=whole.subset(parts["train"]),
+            validation=whole.subset(parts["validation"]),
+            test=binarize_split(Split(test_images, test_labels), self.binarize, "test"),
             eight_bit=self.binarize is None,
             note=None if self.binarize is None else NOTES[self.binarize],
         )
 
-    def picture(self, path: Path) -> Split:
-        """Return the picture's centre square in grey, resized to 28x28 and binarised alike."""
-        return binarized(single_picture(path, Preparation(None, 28, "grey")), self.binarize, "test")
+    def load_image(self, path: Path) -> Split:
+        """Return the image's centre square in grey, resized to 28x28 and binarised alike."""
+        return binarize_split(
+            load_single_image(path, ImageTransform(None, 28, "grey")), self.binarize, "test"
+        )
 
 
 def _find(root: Path | None, *, download: bool) -> Path:
     """Return the folder with the raw files, downloading what is missing as a last resort."""
-    tried = [base / "MNIST" / "raw" for base in candidates("mnist", root)]
+    tried = [base / "MNIST" / "raw" for base in candidate_folders("mnist", root)]
     names = FILES["train"] + FILES["test"]
-    there = first_with(tried, [*names, *map(_packed, names)])
+    there = first_folder_with(tried, [*names, *map(_packed, names)])
     folder = there or tried[0]
     if there is None and not download:
         raise MissingError(

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import Contents, Dataset, DataSpec, Split
-from dpvae_cli.data.pictures import no_picture
+from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split
+from dpvae_cli.data.images import no_images_error
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, PerExample
 from dpvae_cli.foundation.strangers import refuse_too_large
@@ -19,7 +19,7 @@ BYTES_A_POINT = 128
 Count = Annotated[int, Field(ge=2, le=10_000_000)]
 
 
-def distance_to_curve(x: Examples) -> PerExample:
+def distance_to_moons(x: Examples) -> PerExample:
     """Return the Euclidean distance of each point to the nearer of the two noiseless half circles.
 
     The upper moon is (cos t, sin t), the lower (1 - cos t, 1/2 - sin t), t in [0, pi].
@@ -59,9 +59,11 @@ class Moons(DataSpec):
         """Return (2,)."""
         return (2,)
 
-    def contents(self, root: Path | None = None) -> Contents:
+    def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return the numbers of points."""
-        return Contents({"train": self.train, "validation": self.validation, "test": self.test})
+        return DatasetSummary(
+            {"train": self.train, "validation": self.validation, "test": self.test}
+        )
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Draw the three splits; nothing is read."""
@@ -72,12 +74,12 @@ class Moons(DataSpec):
             train=self._draw("train", self.train),
             validation=self._draw("validation", self.validation),
             test=self._draw("test", self.test),
-            distance_to_manifold=distance_to_curve,
+            distance_to_manifold=distance_to_moons,
         )
 
-    def picture(self, path: Path) -> Split:
-        """Refuse: points in the plane are no pictures."""
-        raise no_picture(self.kind, path)
+    def load_image(self, path: Path) -> Split:
+        """Refuse: points in the plane are not images."""
+        raise no_images_error(self.kind, path)
 
     def _draw(self, name: str, count: int) -> Split:
         seed = derive_seed(self.seed, "moons", name) % 2**32

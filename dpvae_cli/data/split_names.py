@@ -23,24 +23,24 @@ EXAMPLES = frozenset(
 )
 
 
-def split_called(name: str) -> SplitName | None:
+def split_for_name(name: str) -> SplitName | None:
     """Return the split that a name stands for, or None."""
     return SPLIT_OF.get(name.lower())
 
 
-def split_alike(name: str) -> SplitName | None:
+def split_in_name(name: str) -> SplitName | None:
     """Return the split that a name speaks of, as val2017 and images_test do, or None."""
     return next((SPLIT_OF[word] for word in _words(name) if word in SPLIT_OF), None)
 
 
-def likely_key(name: str) -> str | None:
+def guess_key(name: str) -> str | None:
     """Return the key of `data: arrays` that an array of another name was probably meant for.
 
     Example:
-        >>> [likely_key(name) for name in ("y", "x_train", "testLabels", "columns")]
+        >>> [guess_key(name) for name in ("y", "x_train", "testLabels", "columns")]
         ['labels', 'train', 'test_labels', None]
     """
-    words, split = _words(name), split_alike(name)
+    words, split = _words(name), split_in_name(name)
     if LABELS & set(words):
         return "labels" if split is None else f"{split}_labels"
     return split or ("x" if EXAMPLES & set(words) else None)

@@ -14,26 +14,26 @@ import torch
 from pydantic import Field
 
 from dpvae_cli.data.base import (
-    Contents,
     Dataset,
+    DatasetSummary,
     DataSpec,
-    Factor,
     Fraction,
+    GenerativeFactor,
     Split,
-    binarized,
-    held_out_shares,
+    binarize_split,
+    hold_out_shares,
 )
-from dpvae_cli.data.factors import combinations, dealing_order, dealt
-from dpvae_cli.data.pictures import Preparation, single_picture
-from dpvae_cli.foundation.shapes import Stored
+from dpvae_cli.data.factors import factor_combinations, shuffle_order, split_factorial
+from dpvae_cli.data.images import ImageTransform, load_single_image
+from dpvae_cli.foundation.shapes import StoredExamples
 
 SIDE = 64
 FACTORS = (
-    Factor("shape", is_ordered=False),
-    Factor("scale", is_ordered=True),
-    Factor("orientation", is_ordered=True),
-    Factor("x", is_ordered=True),
-    Factor("y", is_ordered=True),
+    GenerativeFactor("shape", is_ordered=False),
+    GenerativeFactor("scale", is_ordered=True),
+    GenerativeFactor("orientation", is_ordered=True),
+    GenerativeFactor("x", is_ordered=True),
+    GenerativeFactor("y", is_ordered=True),
 )
 SMALLEST, LARGEST = 6.0, 12.0
 """Half the side of the smallest and of the largest square, pixels."""
@@ -49,11 +49,11 @@ Positions = Annotated[int, Field(ge=1, le=WIDEST)]
 
 @final
 class Sprites(DataSpec):
-    """64x64 pictures of a white shape on black: every combination of five factors, once.
+    """64x64 images of a white shape on black: every combination of five factors, once.
 
     Shape (square, ellipse, heart), scale, orientation (0 to 90 degrees, 90 left out, so that no
     shape comes to lie on itself), x and y, evenly spaced; the numbers of their values are fields.
-    Nothing is read. The combinations are dealt to the splits in one fixed random order. The label
+    Nothing is read. The combinations are split in one fixed random order. The label
     is the shape.
     """
 
@@ -80,19 +80,21 @@ class Sprites(DataSpec):
         """Return (1, 64, 64)."""
         return (1, SIDE, SIDE)
 
-    def contents(self, root: Path | None = None) -> Contents:
+    def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return the shares of all combinations."""
         count = prod(self.sizes().values())
-        return Contents.of_slices(
-            held_out_shares(count, validation=self.validation, test=self.test)
+        return DatasetSummary.from_slices(
+            hold_out_shares(count, validation=self.validation, test=self.test)
         )
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Draw every combination; nothing is read."""
-        every = combinations(tuple(self.sizes().values()))
-        factors = every[torch.from_numpy(dealing_order(len(every)))]
-        images = drawn(factors.numpy(), self.sizes())
-        splits = dealt(images, factors, validation=self.validation, test=self.test, label=0)
+        every = factor_combinations(tuple(self.sizes().values()))
+        factors = every[torch.from_numpy(shuffle_order(len(every)))]
+        images = render_sprites(factors.numpy(), self.sizes())
+        splits = split_factorial(
+            images, factors, validation=self.validation, test=self.test, label=0
+        )
         return Dataset(
             "sprites",
             train=splits["train"],
@@ -101,21 +103,21 @@ class Sprites(DataSpec):
             factors=FACTORS,
         )
 
-    def picture(self, path: Path) -> Split:
-        """Return the picture's centre square in grey, resized to 64x64, cut at 1/2."""
-        grey = single_picture(path, Preparation(None, SIDE, "grey"))
-        return binarized(grey, "threshold", "test")
+    def load_image(self, path: Path) -> Split:
+        """Return the image's centre square in grey, resized to 64x64, cut at 1/2."""
+        grey = load_single_image(path, ImageTransform(None, SIDE, "grey"))
+        return binarize_split(grey, "threshold", "test")
 
     def sizes(self) -> dict[str, int]:
         """Return the number of values of each factor."""
         return {factor.name: int(getattr(self, factor.name)) for factor in FACTORS}
 
 
-def drawn(factors: np.ndarray, sizes: dict[str, int]) -> Stored:
+def render_sprites(factors: np.ndarray, sizes: dict[str, int]) -> StoredExamples:
     """Draw sprites, `(count, 1, 64, 64)`: a pixel is 255 where its centre lies in the shape.
 
     A sprite is drawn once for each shape, scale and orientation and copied to its places: centres
-    are whole pixels, so a step in x or y moves the picture and changes nothing else.
+    are whole pixels, so a step in x or y moves the image and changes nothing else.
 
     Args:
         factors: `(count, 5)`, from 0.

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpvae_cli.data.base import Contents, Dataset, DataSpec, Fraction, Split, held_out_shares
-from dpvae_cli.data.locations import VARIABLE, candidates, first_with
-from dpvae_cli.data.pictures import Preparation, single_picture
+from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Fraction, Split, hold_out_shares
+from dpvae_cli.data.images import ImageTransform, load_single_image
+from dpvae_cli.data.locations import VARIABLE, candidate_folders, first_folder_with
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.strangers import memory
@@ -35,20 +35,22 @@ class Svhn(DataSpec):
         """Return (3, 32, 32)."""
         return (3, 32, 32)
 
-    def contents(self, root: Path | None = None) -> Contents:
+    def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the images by the files' headers."""
         folder = _find(root, self._needed(), download=False)
         counts = {name: _count(folder / _file(name)) for name in self._needed()}
-        parts = held_out_shares(counts["train"], validation=self.validation)
+        parts = hold_out_shares(counts["train"], validation=self.validation)
         train = slice(0, parts["train"].stop + counts.get("extra", 0))
-        return Contents.of_slices(parts | {"train": train, "test": slice(0, counts["test"])})
+        return DatasetSummary.from_slices(
+            parts | {"train": train, "test": slice(0, counts["test"])}
+        )
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the files; those that are missing are downloaded where it is allowed."""
         folder = _find(root, self._needed(), download=download)
         read = {name: _read(folder / _file(name)) for name in self._needed()}
         images, labels = read["train"]
-        parts = held_out_shares(len(images), validation=self.validation)
+        parts = hold_out_shares(len(images), validation=self.validation)
         splits = {name: Split(images[part], labels[part]) for name, part in parts.items()}
         train = splits["train"]
         if self.extra:
@@ -62,9 +64,9 @@ class Svhn(DataSpec):
             note=_note({name: len(pair[0]) for name, pair in read.items()}),
         )
 
-    def picture(self, path: Path) -> Split:
-        """Return the picture's centre square in colour, resized to 32x32."""
-        return single_picture(path, Preparation(None, 32, "rgb"))
+    def load_image(self, path: Path) -> Split:
+        """Return the image's centre square in colour, resized to 32x32."""
+        return load_single_image(path, ImageTransform(None, 32, "rgb"))
 
     def _needed(self) -> tuple[str, ...]:
         return ("train", "test", "extra") if self.extra else ("train", "test")
@@ -95,8 +97,8 @@ def _note(counts: dict[str, int]) -> str | None:
 
 def _find(root: Path | None, needed: tuple[str, ...], *, download: bool) -> Path:
     """Return the folder with the files, downloading what is missing as a last resort."""
-    tried = candidates("svhn", root)
-    there = first_with(tried, map(_file, needed))
+    tried = candidate_folders("svhn", root)
+    there = first_folder_with(tried, map(_file, needed))
     folder = there or tried[0]
     missing = [name for name in needed if not (folder / _file(name)).is_file()]
     if missing and not download:
@@ -141,7 +143,7 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
     from scipy.io import loadmat, whosmat  # noqa: PLC0415 - slow, and only SVHN needs it
 
     try:
-        _refuse_bomb(whosmat(path))
+        _check_unpacked_sizes(whosmat(path))
         content = loadmat(path, variable_names=["X", "y"])
         images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
     except Exception as error:  # scipy met with a damaged file raises all kinds of errors
@@ -160,7 +162,7 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.int64) % 10)
 
 
-def _refuse_bomb(variables: Sequence[tuple[str, Sequence[int], str]]) -> None:
+def _check_unpacked_sizes(variables: Sequence[tuple[str, Sequence[int], str]]) -> None:
     """Refuse by their headers arrays that would unpack into more than all memory.
 
     Raises:

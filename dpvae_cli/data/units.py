@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dpvae_cli.foundation.shapes import Examples
 
-PICTURE_RANGES = ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 255.0))
+PIXEL_RANGES = ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 255.0))
 """The usual values of black and white, the narrowest first."""
 HALF_OF_EIGHT_BITS = 127
 ROUND_OFF = 1e-5
@@ -56,29 +56,29 @@ class Units:
 
     @property
     def pixel_range(self) -> tuple[float, float]:
-        """Return black and white: the first of `PICTURE_RANGES` that holds the data, else its own.
+        """Return black and white: the first of `PIXEL_RANGES` that holds the data, else its own.
 
         Data that stays below half of 255 is not of 8 bits. Where nothing is known it is [0, 1].
         """
-        low, high = self.value_range or PICTURE_RANGES[0]
-        for black, white in PICTURE_RANGES:
+        low, high = self.value_range or PIXEL_RANGES[0]
+        for black, white in PIXEL_RANGES:
             slack = ROUND_OFF * (white - black)
             is_within = black - slack <= low and high <= white + slack
             if is_within and (white <= 1 or high > HALF_OF_EIGHT_BITS):
                 return black, white
-        return (low, high) if low < high else PICTURE_RANGES[0]
+        return (low, high) if low < high else PIXEL_RANGES[0]
 
     @property
-    def is_of_pictures(self) -> bool:
+    def is_image_range(self) -> bool:
         """Tell whether black and white are usual ones."""
-        return self.pixel_range in PICTURE_RANGES
+        return self.pixel_range in PIXEL_RANGES
 
     def to_unit_interval(self, images: Tensor) -> Tensor:
         """Return images in the data's own units with black as 0 and white as 1."""
         low, high = self.pixel_range
         return images if (low, high) == (0, 1) else (images - low) / (high - low)
 
-    def to_bytes(self, images: np.ndarray) -> np.ndarray:
+    def to_uint8(self, images: np.ndarray) -> np.ndarray:
         """Return images in the data's own units as bytes, clipped at black and white."""
         low, high = self.pixel_range
         scaled = (np.nan_to_num(images, nan=low) - low) / (high - low)

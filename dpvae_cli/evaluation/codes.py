@@ -2,7 +2,7 @@
 
 import torch
 
-from dpvae_cli.data import Factor
+from dpvae_cli.data import GenerativeFactor
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.shapes import Codes, FactorValues
@@ -61,7 +61,7 @@ def training_means(subject: Subject) -> Codes:
     return means
 
 
-def varying_factors(subject: Subject) -> tuple[tuple[Factor, ...], FactorValues]:
+def varying_factors(subject: Subject) -> tuple[tuple[GenerativeFactor, ...], FactorValues]:
     """Return the factors that vary over the training examples and their values, from 0.
 
     Raises:

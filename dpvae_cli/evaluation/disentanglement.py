@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dpvae_cli.data import Factor
+from dpvae_cli.data import GenerativeFactor
 from dpvae_cli.evaluation import classifiers
 from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.codes import (
@@ -46,7 +46,7 @@ class Drawn:
 
     codes: Codes
     values: FactorValues
-    factors: tuple[Factor, ...]
+    factors: tuple[GenerativeFactor, ...]
     active: Bool[Tensor, " latent"]
     seed: int
 
@@ -283,7 +283,9 @@ def _spread(scored: Tensor, varies: Bool[Tensor, " factors"]) -> Tensor:
 
 
 def _note_absent(
-    subject: Subject, factors: tuple[Factor, ...], present: Bool[Tensor, "repeats factors"]
+    subject: Subject,
+    factors: tuple[GenerativeFactor, ...],
+    present: Bool[Tensor, "repeats factors"],
 ) -> str | None:
     """Return which factors are left out, and where."""
     constant = [factor.name for factor in subject.dataset.factors if factor not in factors]
@@ -302,7 +304,7 @@ def _result(
     subject: Subject,
     metric: str,
     found: Tensor,
-    factors: tuple[Factor, ...],
+    factors: tuple[GenerativeFactor, ...],
     samples: int,
     facts: Mapping[str, str | None],
 ) -> Result:

@@ -28,7 +28,7 @@ from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.memory import explained
 from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.model import CHECKED, VAE
+from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import EncodedTraining
 from dpvae_cli.version import __version__
@@ -220,7 +220,7 @@ def _evaluated(
     features: FeatureOptions | None,
     group: ProcessGroup,
 ) -> list[Result]:
-    model.check(data.train.examples(slice(0, CHECKED)).to(model.device, model.dtype))
+    model.check(data.train.examples(slice(0, PROBE_BATCH_SIZE)).to(model.device, model.dtype))
     names = metric_names(
         metrics,
         has_manifold=data.distance_to_manifold is not None,

@@ -76,7 +76,7 @@ def check_pixels(units: Units) -> None:
     Raises:
         DpvaeError: they do not.
     """
-    if not units.is_of_pictures:
+    if not units.is_image_range:
         low, high = units.pixel_range
         raise DpvaeError(
             f"the training data has values from {low:g} to {high:g}: features are of images in "

@@ -198,7 +198,7 @@ def _check(
     Raises:
         UsageError: it is such.
     """
-    if complaint := spec.complaint(latent_dim):
+    if complaint := spec.validation_error(latent_dim):
         raise UsageError(f"prior: {complaint}")
 
     if isinstance(spec, StandardNormal):

@@ -11,7 +11,7 @@ from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
-from dpvae_cli.priors.standardized import like_saved
+from dpvae_cli.priors.standardized import match_saved_prior
 
 KIND = FileKind(
     format="dpvae-prior",
@@ -74,7 +74,7 @@ def read(path: Path) -> tuple[Prior, FitRecord]:
             raise ValueError(f"a prior in {latent_dim} dimensions has other weights")
 
         def make() -> Prior:
-            return like_saved(spec.build(latent_dim), tensors)
+            return match_saved_prior(spec.build(latent_dim), tensors)
 
         if (mismatch := shape_mismatch(make, tensors)) is not None:
             raise CheckpointError(

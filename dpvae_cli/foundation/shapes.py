@@ -33,7 +33,7 @@ Indices = Int[Tensor, " batch"]
 Flag = Bool[Tensor, ""]
 """A single truth value that may live on an accelerator."""
 
-Stored = Shaped[Tensor, "count *example"]
+StoredExamples = Shaped[Tensor, "count *example"]
 """Examples as they are stored: uint8 for images, float32 otherwise."""
 
 FactorValues = Int[Tensor, "count factors"]

@@ -27,7 +27,7 @@ WIDTH, HEIGHT = 1_000, 4_000
 DPI = 200
 
 
-def to_bytes(images: np.ndarray) -> np.ndarray:
+def to_uint8(images: np.ndarray) -> np.ndarray:
     """Return images (n, c, h, w) as bytes; values in [0, 1] may overshoot, bytes stay as they are.
 
     Raises:
@@ -47,7 +47,7 @@ def to_bytes(images: np.ndarray) -> np.ndarray:
 
 def to_pixels(images: np.ndarray) -> np.ndarray:
     """Return the bytes of images (n, c, h, w) as (n, h, w, 3)."""
-    found = to_bytes(images)
+    found = to_uint8(images)
     return np.broadcast_to(found, (len(found), 3, *found.shape[2:])).transpose(0, 2, 3, 1)
 
 
@@ -111,7 +111,7 @@ def save_each(images: np.ndarray, folder: Path, *, start: int = 0) -> None:
     Raises:
         UsageError: these are no images, or the folder cannot be written to.
     """
-    for index, image in enumerate(to_bytes(images), start):
+    for index, image in enumerate(to_uint8(images), start):
         pixels = np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
         save = partial(Image.fromarray(pixels).save, format="PNG")
         write_atomically(folder / file_name(index), save, durable=False)

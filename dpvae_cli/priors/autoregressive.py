@@ -21,7 +21,7 @@ class Autoregressive(PriorSpec):
     hidden: Annotated[int, Field(ge=1)] = 64
     """Width of the two hidden layers of each block's masked network."""
 
-    def complaint(self, latent_dim: int) -> str | None:
+    def validation_error(self, latent_dim: int) -> str | None:
         """Refuse one dimension, which no other can condition."""
         if latent_dim < 2:
             return (

@@ -97,11 +97,11 @@ class Prior(nn.Module, ABC):
             UsageError: there is no z0.
         """
         if self.generation is None:
-            raise without_z0(self)
+            raise _no_generation_error(self)
         return self.generation
 
 
-class DirectPrior(Prior, ABC):
+class NonFlowPrior(Prior, ABC):
     """A prior on z alone: no bijection ties it to a generation space."""
 
     generation = None
@@ -112,14 +112,14 @@ class DirectPrior(Prior, ABC):
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Refuse: there is no z0."""
-        raise without_z0(self)
+        raise _no_generation_error(self)
 
     def to_representation(self, z0: Codes) -> tuple[Codes, PerExample]:
         """Refuse: there is no z0."""
-        raise without_z0(self)
+        raise _no_generation_error(self)
 
 
-def without_z0(prior: Prior) -> UsageError:
+def _no_generation_error(prior: Prior) -> UsageError:
     """Return the error that a prior has no generation space."""
     name = type(prior).__name__ if prior.spec is None else f"{prior.spec.kind} prior"
     return UsageError(
@@ -138,7 +138,7 @@ class PriorSpec(Spec, ABC):
     """Whether the priors it builds are made of the VAE's encoder."""
 
     @abstractmethod
-    def complaint(self, latent_dim: int) -> str | None:
+    def validation_error(self, latent_dim: int) -> str | None:
         """Say why this prior does not fit `latent_dim` dimensions, or return None."""
 
     @abstractmethod

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.foundation.spec import LENIENT
+from dpvae_cli.foundation.spec import FROM_LIST
 from dpvae_cli.mathematics.bijection import Bijection
 from dpvae_cli.mathematics.coupling import AffineCoupling
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -92,7 +92,8 @@ class Decoupled(PriorSpec):
     masks: (
         Literal["halves", "alternating"]
         | Annotated[
-            tuple[Annotated[tuple[Annotated[int, Field(ge=0, le=1)], ...], LENIENT], ...], LENIENT
+            tuple[Annotated[tuple[Annotated[int, Field(ge=0, le=1)], ...], FROM_LIST], ...],
+            FROM_LIST,
         ]
     ) = "halves"
     """`halves`, `alternating`, or the K masks themselves; 1 conditions, 0 is transformed."""
@@ -107,7 +108,7 @@ class Decoupled(PriorSpec):
     base_components: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Gaussians of `base: mixture`."""
 
-    def mask_rows(self, latent_dim: int) -> tuple[Mask, ...]:
+    def resolve_masks(self, latent_dim: int) -> tuple[Mask, ...]:
         """Return the K masks of length `latent_dim`."""
         if self.masks == "halves":
             return halves(self.blocks, latent_dim)
@@ -115,14 +116,14 @@ class Decoupled(PriorSpec):
             return alternating(self.blocks, latent_dim)
         return self.masks
 
-    def complaint(self, latent_dim: int) -> str | None:
+    def validation_error(self, latent_dim: int) -> str | None:
         """Refuse one dimension, masks of another size, idle blocks and untouched dimensions."""
         if latent_dim < 2:
             return (
                 f"coupling splits z in two and needs latent_dim >= 2 (given: {latent_dim}); "
                 "raise architecture.latent_dim or use prior=standard_normal"
             )
-        masks = self.mask_rows(latent_dim)
+        masks = self.resolve_masks(latent_dim)
         if len(masks) != self.blocks:
             return f"{len(masks)} masks are given for {self.blocks} blocks; give one mask a block"
         if wrong := [mask for mask in masks if len(mask) != latent_dim]:
@@ -144,7 +145,7 @@ class Decoupled(PriorSpec):
     ) -> DecoupledPrior:
         """Return an untrained decoupled prior in `latent_dim` dimensions."""
         bijection = AffineCoupling(
-            self.mask_rows(latent_dim),
+            self.resolve_masks(latent_dim),
             hidden=self.hidden,
             scale_bound=self.scale_bound,
             translate_bound=self.translate_bound,

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.mixture import GaussianMixture
-from dpvae_cli.priors.base import DirectPrior, PriorSpec
+from dpvae_cli.priors.base import NonFlowPrior, PriorSpec
 
 JOINT_COMPONENTS = 50
 """K of a mixture that learns with its VAE, where the recipe does not say."""
 
 
 @final
-class MixturePrior(DirectPrior):
+class MixturePrior(NonFlowPrior):
     """p(z) = sum over k of w_k N(z; mean_k, covariance_k), all of it learned.
 
     Weights are the softmax of `logits`, equal at first; means begin as draws of N(0, I),
@@ -107,7 +107,7 @@ class Mixture(PriorSpec):
     covariance: Literal["diagonal", "full"] = "diagonal"
     """Covariances of the components: `diagonal`, or `full` with L (L - 1) / 2 more numbers each."""
 
-    def complaint(self, latent_dim: int) -> str | None:
+    def validation_error(self, latent_dim: int) -> str | None:
         """Fit every number of dimensions."""
         return None
 

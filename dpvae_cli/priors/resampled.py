@@ -12,18 +12,18 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
 from dpvae_cli.mathematics.draws import normal_noise, uniform_noise
 from dpvae_cli.mathematics.gaussian import standard_normal_log_prob
-from dpvae_cli.priors.base import DirectPrior, LogNormaliser, PriorSpec
+from dpvae_cli.priors.base import LogNormaliser, NonFlowPrior, PriorSpec
 
 DECAY = 0.99
 """Of the moving average of Z while training."""
-EVALUATED, AT_ONCE = 2**16, 2**13
+EVALUATION_PROPOSALS, CHUNK_SIZE = 2**16, 2**13
 """Proposals that Z is estimated from outside training, always the same ones; so many at a time."""
-SMALLEST = 1e-6
+MIN_NORMALISER = 1e-6
 """Z stays this far from 0 and from 1, where its logarithms end."""
 
 
 @final
-class ResampledPrior(DirectPrior):
+class ResampledPrior(NonFlowPrior):
     """p(z) = pi(z) [a(z) (1 - (1 - Z)^(T-1)) / Z + (1 - Z)^(T-1)], pi = N(0, I), Z = E_pi[a].
 
     A proposal z of pi is accepted with the learned probability a(z); the T-th is taken as it is.
@@ -66,7 +66,7 @@ class ResampledPrior(DirectPrior):
         )
         self.register_buffer("smoothed", torch.ones(()))
         self.register_buffer("estimates", torch.zeros((), dtype=torch.int64))
-        self._kept: tuple[Tensor, Tensor, LogNormaliser] | None = None
+        self._cache: tuple[Tensor, Tensor, LogNormaliser] | None = None
 
     @property
     def latent_dim(self) -> int:
@@ -76,7 +76,7 @@ class ResampledPrior(DirectPrior):
     @property
     def log_normaliser(self) -> LogNormaliser:
         """Return log Z as it is outside training, with its standard error."""
-        return self._evaluated()[1]
+        return self._evaluation_estimate()[1]
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return log p(z) of each row, in nats; it contains an estimate of log Z."""
@@ -84,10 +84,14 @@ class ResampledPrior(DirectPrior):
             weight.requires_grad for weight in self.acceptance.parameters()
         )
         if wants_gradients:
-            mean = self._trained() if self.training else self._acceptances().mean()
+            mean = (
+                self._training_estimate()
+                if self.training
+                else self._acceptance_probabilities().mean()
+            )
         else:
-            mean = self._evaluated()[0]
-        mean = mean.clamp(SMALLEST, 1 - SMALLEST)
+            mean = self._evaluation_estimate()[0]
+        mean = mean.clamp(MIN_NORMALISER, 1 - MIN_NORMALISER)
         log_rejected = (self.truncation - 1) * torch.log1p(-mean)
         log_share = torch.log(-torch.expm1(log_rejected)) - torch.log(mean)
         log_accepted = functional.logsigmoid(self._logit(z)) + log_share
@@ -113,7 +117,7 @@ class ResampledPrior(DirectPrior):
     def _proposals(self, n: int, generator: torch.Generator | None) -> Codes:
         return normal_noise(n, self._latent_dim, like=self.smoothed, generator=generator)
 
-    def _trained(self) -> Scalar:
+    def _training_estimate(self) -> Scalar:
         """Return Z for one training step: averaged in value, fresh in gradient."""
         generator = stream(0, "resampled", int(self.estimates))
         fresh = torch.sigmoid(self._logit(self._proposals(self.draws, generator))).mean()
@@ -122,22 +126,24 @@ class ResampledPrior(DirectPrior):
             self.estimates += 1
         return fresh + (self.smoothed - fresh).detach()
 
-    def _acceptances(self) -> PerExample:
+    def _acceptance_probabilities(self) -> PerExample:
         """Return a of every proposal that Z is estimated from outside training."""
-        proposals = self._proposals(EVALUATED, stream(0, "resampled", "evaluation"))
-        return torch.cat([torch.sigmoid(self._logit(z)) for z in proposals.split(AT_ONCE)])
+        proposals = self._proposals(EVALUATION_PROPOSALS, stream(0, "resampled", "evaluation"))
+        return torch.cat([torch.sigmoid(self._logit(z)) for z in proposals.split(CHUNK_SIZE)])
 
     @torch.no_grad()
-    def _evaluated(self) -> tuple[Scalar, LogNormaliser]:
+    def _evaluation_estimate(self) -> tuple[Scalar, LogNormaliser]:
         """Return Z from many proposals; kept as long as the weights stay what they are."""
         weights = torch.cat([weight.flatten() for weight in self.acceptance.parameters()])
-        if self._kept is None or not _are_same(self._kept[0], weights):
-            a = self._acceptances()
+        if self._cache is None or not _are_same(self._cache[0], weights):
+            a = self._acceptance_probabilities()
             mean = a.mean()
-            error = float(a.std() / mean) / math.sqrt(EVALUATED)
-            known = LogNormaliser(math.log(max(float(mean), SMALLEST)), error, EVALUATED)
-            self._kept = weights, mean, known
-        return self._kept[1:]
+            error = float(a.std() / mean) / math.sqrt(EVALUATION_PROPOSALS)
+            known = LogNormaliser(
+                math.log(max(float(mean), MIN_NORMALISER)), error, EVALUATION_PROPOSALS
+            )
+            self._cache = weights, mean, known
+        return self._cache[1:]
 
 
 def _are_same(a: Tensor, b: Tensor) -> bool:
@@ -157,7 +163,7 @@ class Resampled(PriorSpec):
     draws: Annotated[int, Field(ge=2)] = 1024
     """Proposals that each training step estimates the normaliser Z from (paper: 1024)."""
 
-    def complaint(self, latent_dim: int) -> str | None:
+    def validation_error(self, latent_dim: int) -> str | None:
         """Fit every number of dimensions."""
         return None
 

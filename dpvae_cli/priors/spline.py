@@ -26,7 +26,7 @@ class Spline(PriorSpec):
     hidden: Annotated[int, Field(ge=1)] = 64
     """Width of the two hidden layers of each block's network."""
 
-    def complaint(self, latent_dim: int) -> str | None:
+    def validation_error(self, latent_dim: int) -> str | None:
         """Refuse one dimension."""
         if latent_dim < 2:
             return (

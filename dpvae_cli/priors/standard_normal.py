@@ -65,7 +65,7 @@ class StandardNormal(PriorSpec):
     kind: Literal["standard_normal"] = "standard_normal"
     has_generation: ClassVar[bool] = True
 
-    def complaint(self, latent_dim: int) -> str | None:
+    def validation_error(self, latent_dim: int) -> str | None:
         """Fit every number of dimensions."""
         return None
 

@@ -100,6 +100,6 @@ class StandardizedPrior(Prior):
         return self.deviation.log().sum()
 
 
-def like_saved(prior: Prior, tensors: Mapping[str, Tensor]) -> Prior:
+def match_saved_prior(prior: Prior, tensors: Mapping[str, Tensor]) -> Prior:
     """Return a prior that saved tensors can be loaded into: standardised where theirs was."""
     return StandardizedPrior(prior) if "deviation" in tensors else prior

@@ -9,14 +9,14 @@ from torch.nn import functional
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.draws import uniform_noise
-from dpvae_cli.priors.base import DirectPrior
+from dpvae_cli.priors.base import NonFlowPrior
 
-FEWEST, AT_FIRST = 2.0, 5.0
+MIN_FREEDOM, INITIAL_FREEDOM = 2.0, 5.0
 """Degrees of freedom: more than two, so that variances are finite; and how many to begin with."""
 
 
 @final
-class StudentTPrior(DirectPrior):
+class StudentTPrior(NonFlowPrior):
     """p(z) = product over l of t(z_l; nu_l), each with its own learned degrees of freedom nu_l.
 
     nu_l = 2 + softplus(raw_l). Source: Jaini et al. 2020 (tails of flows are those of their base);
@@ -35,7 +35,7 @@ class StudentTPrior(DirectPrior):
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        raw = math.log(math.expm1(AT_FIRST - FEWEST))
+        raw = math.log(math.expm1(INITIAL_FREEDOM - MIN_FREEDOM))
         self.raw = nn.Parameter(torch.full((latent_dim,), raw))
 
     @property
@@ -46,7 +46,7 @@ class StudentTPrior(DirectPrior):
     @property
     def degrees_of_freedom(self) -> Tensor:
         """Return nu, `(latent,)`."""
-        return FEWEST + functional.softplus(self.raw)
+        return MIN_FREEDOM + functional.softplus(self.raw)
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return the sum over l of log t(z_l; nu_l), in nats."""

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
-from dpvae_cli.foundation.spec import Range
+from dpvae_cli.foundation.spec import Interval
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.mathematics.mixture import GaussianMixture
-from dpvae_cli.priors.base import DirectPrior, PriorSpec
+from dpvae_cli.priors.base import NonFlowPrior, PriorSpec
 
 
 @final
-class VampPrior(DirectPrior):
+class VampPrior(NonFlowPrior):
     """p(z) = 1/K sum over k of q(z|u_k), with K learned pseudo-inputs u_k in data space.
 
     The encoder sees them in evaluation mode, whatever mode it is in itself: with batch norm p(z)
@@ -49,7 +49,7 @@ class VampPrior(DirectPrior):
         value_range: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
-        self._shared = (encoder,)  # in a tuple, which torch does not look for modules in
+        self._encoder_ref = (encoder,)  # in a tuple, which torch does not look for modules in
         self._latent_dim = latent_dim
         self.value_range = value_range
         shape = (pseudo_inputs, *example_shape)
@@ -79,14 +79,14 @@ class VampPrior(DirectPrior):
         return self.pseudo_inputs.clamp(*self.value_range)
 
     def _mixture(self) -> GaussianMixture:
-        encoder = self._shared[0]
+        encoder = self._encoder_ref[0]
         with evaluating(encoder):
-            mean, log_variance = _moments(encoder(self.inputs()))
+            mean, log_variance = _mean_and_log_variance(encoder(self.inputs()))
         log_weights = mean.new_full((len(mean),), -math.log(len(mean)))
         return GaussianMixture(log_weights, mean, log_variance)
 
 
-def _moments(posterior: Any) -> tuple[Tensor, Tensor]:
+def _mean_and_log_variance(posterior: Any) -> tuple[Tensor, Tensor]:
     """Return mean and log-variance; encoders of one's own return the pair itself."""
     if isinstance(posterior, DiagonalGaussian):
         return posterior.mean, posterior.log_variance
@@ -103,10 +103,10 @@ class Vamp(PriorSpec):
     needs_encoder: ClassVar[bool] = True
     pseudo_inputs: Annotated[int, Field(ge=1, le=10_000)] = 500
     """K (paper: 500)."""
-    range: Range | None = None
+    range: Interval | None = None
     """Pseudo-inputs stay in it, such as [0, 1] for images; null does not bound them."""
 
-    def complaint(self, latent_dim: int) -> str | None:
+    def validation_error(self, latent_dim: int) -> str | None:
         """Fit every number of dimensions."""
         return None
 

@@ -79,7 +79,7 @@ def _misfit_of_prior(section: str, values: dict[str, Any], faulty: set[KeyPath])
     if given is None:
         return None
     prior = TypeAdapter[Any](AnyPrior).validate_python(given)
-    complaint: str | None = prior.complaint(architecture.latent_dim)
+    complaint: str | None = prior.validation_error(architecture.latent_dim)
     return complaint
 
 

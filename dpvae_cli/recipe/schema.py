@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from dpvae_cli.architectures import AnyArchitecture
 from dpvae_cli.data import AnyData
-from dpvae_cli.foundation.spec import DefaultsTo, Numbers, Spec
+from dpvae_cli.foundation.spec import DefaultFrom, FloatTuple, Spec
 from dpvae_cli.likelihoods import AnyLikelihood
 from dpvae_cli.priors import AnyPrior, Decoupled, LearnedPrior
 from dpvae_cli.priors.base import PriorSpec
@@ -85,7 +85,7 @@ class Evaluation(Spec):
     """Importance samples for each example (paper: 21,000)."""
     nll_images: Annotated[int, Field(ge=1, le=MOST)] = 256
     """Held-out examples that nll is averaged over, from the start of the split."""
-    thresholds: Numbers = (-90.0, -70.0, -50.0, -30.0, -10.0, -5.0, -1.0)
+    thresholds: FloatTuple = (-90.0, -70.0, -50.0, -30.0, -10.0, -5.0, -1.0)
     """log p(z) thresholds tau of the leakage score, in nats."""
     quantiles: Annotated[tuple[Share, ...], Field(strict=False, max_length=1_000)] = (
         0.001,
@@ -185,7 +185,7 @@ class Recipe(Spec):
     @model_validator(mode="after")
     def _prior_fits(self) -> "Recipe":
         for section, prior in (("prior", self.prior), ("fit_prior", self.final_prior)):
-            complaint = prior.complaint(self.architecture.latent_dim)
+            complaint = prior.validation_error(self.architecture.latent_dim)
             if complaint is not None:
                 where = {"complaint": complaint, "section": section}
                 raise PydanticCustomError("prior", "{complaint}", where)
@@ -228,11 +228,11 @@ def expand_words(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _marker(annotation: Any) -> DefaultsTo | None:
-    """Return the `DefaultsTo` inside a union such as `int | Annotated[None, DefaultsTo(...)]`."""
+def _marker(annotation: Any) -> DefaultFrom | None:
+    """Return the `DefaultFrom` inside a union such as `int | Annotated[None, DefaultFrom(...)]`."""
     for part in getattr(annotation, "__args__", ()):
         for extra in getattr(part, "__metadata__", ()):
-            if isinstance(extra, DefaultsTo):
+            if isinstance(extra, DefaultFrom):
                 return extra
     return None
 

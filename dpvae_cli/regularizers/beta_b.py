@@ -4,7 +4,7 @@ from typing import Annotated, Literal, final
 
 from pydantic import Field
 
-from dpvae_cli.foundation.spec import DefaultsTo
+from dpvae_cli.foundation.spec import DefaultFrom
 from dpvae_cli.regularizers.base import Batch, Regularizer, RegularizerSpec, Term, Training
 
 
@@ -46,7 +46,7 @@ class BetaB(RegularizerSpec):
     """Weight of the distance from the capacity (paper, Table 2: 15)."""
     max_capacity: Annotated[float, Field(ge=0)] = 25.0
     """C_max in nats per example (paper, Table 2: 25); beyond log N only mismatch can reach it."""
-    stop_step: Annotated[int, Field(ge=1)] | Annotated[None, DefaultsTo("training.iterations")] = (
+    stop_step: Annotated[int, Field(ge=1)] | Annotated[None, DefaultFrom("training.iterations")] = (
         None
     )
     """C_stop: the iteration at which C reaches C_max (default: training.iterations)."""

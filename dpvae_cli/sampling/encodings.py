@@ -104,7 +104,7 @@ def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
     """
     shape = model.example_shape
     is_image = len(shape) == 3 and shape[0] in IMAGE_CHANNELS
-    return model.units.to_bytes(examples) if is_image else examples
+    return model.units.to_uint8(examples) if is_image else examples
 
 
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
@@ -178,5 +178,5 @@ class EncodedTraining:
 
     def _moments(self, split: Split, rows: Indices) -> Tensor:
         """Return means and log-variances of successive examples, `(rows, 2, latent)`."""
-        posterior = encode(self._model, split.part(slice(int(rows[0]), int(rows[-1]) + 1)))
+        posterior = encode(self._model, split.subset(slice(int(rows[0]), int(rows[-1]) + 1)))
         return torch.stack([posterior.mean, posterior.log_variance], dim=1).cpu()

@@ -1,12 +1,17 @@
 """Everything Figure 5 shows of a model, as arrays."""
 
 import numpy as np
+import torch
 
 from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import decode_to_data_units
-from dpvae_cli.sampling.samples import high_posterior, low_posterior, prior_samples
+from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
+from dpvae_cli.sampling.samples import high_posterior, low_posterior, lowest, prior_samples
+
+IMAGES, POOL = 36, 5
+"""Images of a grid; those with the lowest log q(z) are of so many times as many samples."""
 
 
 def gallery(
@@ -29,3 +34,20 @@ def gallery(
     high = high_posterior(model, aggregate, samples, **choose)  # type: ignore[arg-type]
     drawn = {"prior": prior, "low_posterior": low, "high_posterior": high}
     return {name: decode_to_data_units(model, some.z) for name, some in drawn.items()}
+
+
+def decoded_samples(
+    model: VAE, z: Codes, *, log_q: PerExample, repaired: torch.Tensor | None
+) -> dict[str, np.ndarray]:
+    """Return images (n, c, h, w) in bytes, as `plotting.diagnosis.grids` takes them.
+
+    Args:
+        model: its decoder is used.
+        z: `(pool, latent)` samples of its prior.
+        log_q: log q(z) of these, in nats.
+        repaired: `(n, latent)` samples of another prior for the same decoder.
+    """
+    codes = {"samples": z[:IMAGES], "lowest": z[lowest(log_q, IMAGES)]}
+    if repaired is not None:
+        codes["repaired"] = repaired
+    return {name: drawable(model, decode_to_data_units(model, z)) for name, z in codes.items()}

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from dpvae_cli.data import Split
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Codes
-from dpvae_cli.foundation.spec import LENIENT, Spec
+from dpvae_cli.foundation.spec import FROM_LIST, Spec
 from dpvae_cli.plotting import picture, style, traversal
 from dpvae_cli.plotting.gallery import figure5
 from dpvae_cli.plotting.leakage import figure4
@@ -32,7 +32,7 @@ from dpvae_cli.training.drawn import gallery_of, kept, labelled, leakage_curves_
 from dpvae_cli.training.opened import Opened
 
 Arrays = dict[str, np.ndarray]
-Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], LENIENT]
+Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], FROM_LIST]
 
 
 def _has_direction(metric: str) -> str:
@@ -55,7 +55,7 @@ class Figure(Spec, ABC):
     kind: str
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
     """Stem of the file, without a suffix; the kind by default."""
-    cells: Annotated[tuple[str, ...], LENIENT, Field(min_length=1)] = ("*",)
+    cells: Annotated[tuple[str, ...], FROM_LIST, Field(min_length=1)] = ("*",)
     """Patterns of the cells that are drawn, such as `"*_mnist-*"`."""
     seeds: Literal["first", "all"] = "first"
     """Of cells that differ only in the seed draw the first, or all."""
@@ -180,7 +180,7 @@ class Traversal(Figure):
     """
 
     kind: Literal["traversal"] = "traversal"
-    between: Annotated[tuple[Pair, ...], LENIENT] = ((0, 1),)
+    between: Annotated[tuple[Pair, ...], FROM_LIST] = ((0, 1),)
     """Pairs of test examples to walk between; none, `[]`, draws the sweeps alone."""
     space: Literal["z0", "z", "both"] = "z0"
     """Where a line is straight: the generation space z0, or z; both draws the two."""
@@ -287,7 +287,10 @@ class TradeOff(Figure):
     kind: Literal["trade_off"] = "trade_off"
     seeds: Literal["first", "all"] = "all"
     """Of cells that differ only in the seed draw the first, or the mean of all."""
-    representation: Annotated[tuple[Measured, ...], LENIENT, Field(min_length=1)] = ("mig", "probe")
+    representation: Annotated[tuple[Measured, ...], FROM_LIST, Field(min_length=1)] = (
+        "mig",
+        "probe",
+    )
     """Results of metrics that say what codes are worth, a panel each."""
     sampling: Measured = "skl"
     """The result that says how well is sampled, upwards in all panels."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, final
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dpvae_cli.evaluation.evaluate import METRICS
-from dpvae_cli.foundation.spec import LENIENT, Spec
+from dpvae_cli.foundation.spec import FROM_LIST, Spec
 from dpvae_cli.studies.figures import AnyFigure
 
 
@@ -35,12 +35,12 @@ def _expanded(figures: Any) -> Any:
     return [{"kind": figure} if isinstance(figure, str) else figure for figure in figures]
 
 
-Words = Annotated[tuple[str, ...], LENIENT]
-Values = Annotated[tuple[Any, ...], LENIENT, Field(min_length=1)]
+Words = Annotated[tuple[str, ...], FROM_LIST]
+Values = Annotated[tuple[Any, ...], FROM_LIST, Field(min_length=1)]
 Metric = Annotated[str, AfterValidator(_known)]
 Figures = Annotated[
     tuple[Annotated[AnyFigure, Field(discriminator="kind")], ...],
-    LENIENT,
+    FROM_LIST,
     BeforeValidator(_expanded),
 ]
 
@@ -61,7 +61,7 @@ class Study(Spec):
     """Recipe keys and their values in all cells."""
     overrides_for: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """The same for the recipes whose name fits a pattern, such as `"*_celeba"`."""
-    metrics: Annotated[tuple[Metric, ...], LENIENT] = ()
+    metrics: Annotated[tuple[Metric, ...], FROM_LIST] = ()
     """What is measured of each cell, as far as its data allows."""
     figures: Figures = ()
     """What is drawn of the cells."""

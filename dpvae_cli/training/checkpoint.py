@@ -28,7 +28,7 @@ from dpvae_cli.foundation.strangers import one_line
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
-from dpvae_cli.priors.standardized import like_saved
+from dpvae_cli.priors.standardized import match_saved_prior
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.recipe.mistakes import shortened
@@ -119,7 +119,7 @@ class Checkpoint:
         def make() -> VAE:
             model = build(self.recipe, example_shape=self.example_shape, networks=networks)
             # a prior that was fitted to codes of the caller's and then trained on is standardised
-            model.prior = like_saved(model.prior, below("prior", tensors))
+            model.prior = match_saved_prior(model.prior, below("prior", tensors))
             return model
 
         if networks is None and (mismatch := shape_mismatch(make, tensors)) is not None:
@@ -165,7 +165,7 @@ class Checkpoint:
             )
         spec = self._fitted_spec(asked)
         built = spec.build(model.latent_dim, model.encoder, model.example_shape)
-        prior = like_saved(built, fitted).to(next(model.parameters()))
+        prior = match_saved_prior(built, fitted).to(next(model.parameters()))
         load_tensors(prior, fitted, "fitted prior")
         return prior.eval()
 

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.data.base import SPLITS, Contents
+from dpvae_cli.data.base import SPLITS, DatasetSummary
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import duration
@@ -42,9 +42,9 @@ def describe(
     trainer = Trainer(recipe, _stand_in(shape, recipe.training.batch_size), chosen)
     parts = {name: _count(part) for name, part in trainer.model.named_children()}
     adversary = trainer.regularizer.adversary
-    contents = _contents(recipe, data_root)
+    summary = _summary(recipe, data_root)
     return {
-        **_described(contents),
+        **_described(summary),
         "example shape": " x ".join(map(str, shape)),
         "latent dimensions": str(recipe.architecture.latent_dim),
         **{f"parameters: {name}": f"{count:,}" for name, count in parts.items()},
@@ -56,23 +56,23 @@ def describe(
         "averaged weights": _averaging(recipe),
         **_fitted(recipe),
         "device": str(chosen),
-        "estimated time": duration(_seconds(trainer, contents)),
+        "estimated time": duration(_seconds(trainer, summary)),
     }
 
 
-def _contents(recipe: Recipe, data_root: Path | None) -> Contents | MissingError:
+def _summary(recipe: Recipe, data_root: Path | None) -> DatasetSummary | MissingError:
     try:
-        return recipe.data.contents(data_root)
+        return recipe.data.summary(data_root)
     except MissingError as error:
         return error
 
 
-def _described(contents: Contents | MissingError) -> dict[str, str]:
+def _described(summary: DatasetSummary | MissingError) -> dict[str, str]:
     """Return the sizes of the splits and how they were found, or that the data is not there."""
-    if isinstance(contents, MissingError):
-        return {"data": f"not there: {contents}"}
-    sizes = {f"{name} examples": f"{contents.sizes[name]:,}" for name in SPLITS}
-    return sizes | ({"data": "; ".join(contents.remarks)} if contents.remarks else {})
+    if isinstance(summary, MissingError):
+        return {"data": f"not there: {summary}"}
+    sizes = {f"{name} examples": f"{summary.sizes[name]:,}" for name in SPLITS}
+    return sizes | ({"data": "; ".join(summary.remarks)} if summary.remarks else {})
 
 
 def _fitted(recipe: Recipe) -> dict[str, str]:
@@ -99,10 +99,10 @@ def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _seconds(trainer: Trainer, contents: Contents | MissingError) -> float:
+def _seconds(trainer: Trainer, summary: DatasetSummary | MissingError) -> float:
     """Return how long steps and validations take, with as many threads as training takes."""
     training, stand_in = trainer.recipe.training, len(trainer.dataset.validation)
-    validated = stand_in if isinstance(contents, MissingError) else contents.sizes["validation"]
+    validated = stand_in if isinstance(summary, MissingError) else summary.sizes["validation"]
     with threads.limited(trainer.model, trainer.next_examples()):
         for _ in range(WARM_UP):
             _timed_step(trainer)

@@ -172,7 +172,7 @@ def refuse_misfits(recipe: Recipe, dataset: Dataset, *, processes: int = 1) -> N
     """
     for start in range(0, min(LOOKED_AT, len(dataset.train)), PIECE):
         piece = dataset.train.examples(slice(start, min(start + PIECE, LOOKED_AT)))
-        complaint = recipe.likelihood.complaint(piece)
+        complaint = recipe.likelihood.validation_error(piece)
         if complaint is not None:
             raise UsageError(f"likelihood: {complaint}")
     if recipe.training.batch_size > len(dataset.train):

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.randomness import derive_seed
-from dpvae_cli.model import CHECKED, VAE
+from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Recipe, from_dict, to_dict
 from dpvae_cli.training.checkpoint import Checkpoint
 from dpvae_cli.training.precision import Precision
@@ -69,7 +69,7 @@ def prepare(model: VAE, dataset: Dataset, precision: Precision) -> None:
         UsageError: it does not fit the data, or cannot be kept in a checkpoint.
     """
     precision.placed(model).train()
-    x = dataset.train.examples(slice(0, CHECKED)).to(model.device)
+    x = dataset.train.examples(slice(0, PROBE_BATCH_SIZE)).to(model.device)
     model.check(precision.batch(x))
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):

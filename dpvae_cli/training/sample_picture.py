@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.evaluation.diagnosis.arrays import IMAGES, POOL, decoded_samples
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.randomness import stream
@@ -16,6 +15,7 @@ from dpvae_cli.plotting import picture, style
 from dpvae_cli.plotting.diagnosis import grids
 from dpvae_cli.plotting.gallery import COLUMNS
 from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
+from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
 from dpvae_cli.sampling.samples import prior_samples
 from dpvae_cli.training.run_folder import RunFolder
 

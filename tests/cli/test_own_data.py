@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from tests.data.drawn import draw_all
+from tests.data.synthetic import draw_all
 
 RANDOM = np.random.default_rng(0)
 TINY = (
@@ -71,7 +71,7 @@ def test_folders_of_splits_are_said_too():
     assert done.exit_code == 0, done.output
     assert "9 training, 3 validation and 4 test examples" in done.stderr
     assert "splits are the folders Train, val, testing" in done.stderr
-    assert "do not end like pictures: 1 .txt" in done.stderr
+    assert "do not have an image suffix: 1 .txt" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["mnist", "svhn", "celeba", "dsprites", "binarized_mnist"])

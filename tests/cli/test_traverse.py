@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.test_commands import ok, run
-from tests.data.drawn import draw_all
+from tests.data.synthetic import draw_all
 from tests.small import SMALL
 
 POINTS, GREY, FACES, VECTORS = "points", "grey", "faces", "vectors"
@@ -166,12 +166,12 @@ def test_a_hundred_pairs_are_the_metric(tmp_path):
         ([POINTS, "--between", "0", "99"], "--between: 99 is not among the 40 test examples"),
         ([POINTS, "--between", "-1", "1"], "-1 is not among"),
         ([POINTS, "--between", "0", "me.jpg"], "me.jpg is neither a number nor a file"),
-        ([POINTS, "--between", "0", "in/000001.png"], "kind moons no picture"),
+        ([POINTS, "--between", "0", "in/000001.png"], "kind moons an image cannot"),
         (
             [GREY, "--dimensions", "1", "--from", "in/000001.png"],
             "--from: in/000001.png: with data",
         ),
-        ([FACES, "--between", "0", "grey.npy"], "grey.npy cannot be read as a picture"),
+        ([FACES, "--between", "0", "grey.npy"], "grey.npy cannot be read as an image"),
         ([VECTORS, "--grid"], "needs latent_dim 2; this model has 3"),
         ([VECTORS, "--gif"], "shape 4 are neither"),
         ([POINTS, "--grid", "--between", "0", "1"], "picture of its own"),

@@ -41,7 +41,7 @@ def sizes(data: Dataset) -> list[int]:
     return [len(data.split(name)) for name in NAMES]
 
 
-def test_one_array_is_dealt_to_disjoint_splits_that_cover_it(tmp_path):
+def test_one_array_is_cut_into_disjoint_splits_that_cover_it(tmp_path):
     numbered = np.arange(100.0).reshape(50, 2)
     data = load(saved(tmp_path, numbered), validation=0.2, test=0.1)
     assert sizes(data) == [35, 10, 5]
@@ -275,7 +275,7 @@ def test_arrays_that_are_not_used_are_named_with_what_they_may_be(tmp_path):
     path = saved(tmp_path, x=FLOATS, y=np.arange(40), ids=np.arange(40), info=np.array([{}]))
     spec = Arrays(path=str(path))
     remarks = spec.load().remarks
-    assert remarks == spec.contents().remarks
+    assert remarks == spec.summary().remarks
     assert remarks[0].startswith("array y of data.npz is not used; is it labels?")
     assert [remark.split()[1] for remark in remarks] == ["y", "ids", "info"]
     assert load(saved(tmp_path, x=FLOATS, labels=np.arange(40))).remarks == ()
@@ -303,13 +303,13 @@ def test_a_split_that_would_not_be_taken_is_refused(tmp_path, name):
         load(saved(tmp_path, **{"train": FLOATS, name: FLOATS}))
 
 
-def test_a_split_that_is_missing_is_dealt_from_the_training_one(tmp_path):
+def test_a_split_that_is_missing_is_split_off_from_the_training_one(tmp_path):
     numbered = np.arange(80.0).reshape(40, 2)
     path = saved(tmp_path, train=numbered, test=numbered[:7] + 1_000, train_labels=numbered[:, 0])
     np.save(tmp_path / "f.npy", np.arange(47).reshape(47, 1))
     data = load(path, validation=0.25, factors="f.npy")
     assert sizes(data) == [30, 10, 7]
-    assert dict(Arrays(path=str(path), validation=0.25).contents().sizes) == {
+    assert dict(Arrays(path=str(path), validation=0.25).summary().sizes) == {
         "train": 30,
         "validation": 10,
         "test": 7,
@@ -334,7 +334,7 @@ def test_only_the_arrays_that_are_needed_are_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np.lib.format, "read_array", read_array)
     assert Arrays(path=str(path)).example_shape() == (3,)
-    assert sum(Arrays(path=str(path)).contents().sizes.values()) == 40
+    assert sum(Arrays(path=str(path)).summary().sizes.values()) == 40
     assert read == []
     monkeypatch.setattr("dpvae_cli.foundation.array_files.memory", lambda: 2**20)
     load(path)
@@ -379,7 +379,7 @@ def test_binarised_arrays(tmp_path):
     data = load(saved(tmp_path, BYTES), binarize="dynamic")
     assert not data.eight_bit
     assert set(rows(data).unique().tolist()) == {0.0, 1.0}
-    assert data.train.redrawn_from is not None
+    assert data.train.binarize_from is not None
     with pytest.raises(UsageError, match="binarize"):
         load(saved(tmp_path, FLOATS), binarize="static")
 

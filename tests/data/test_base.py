@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dpvae_cli.data.base import Dataset, Split, binarized, hold_out
-from dpvae_cli.data.locations import cache_root, candidates, data_root
+from dpvae_cli.data.base import Dataset, Split, binarize_split, hold_out
+from dpvae_cli.data.locations import cache_root, candidate_folders, data_root
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import derive_seed, stream
 
@@ -32,17 +32,17 @@ def test_floats_are_read_as_they_are():
 def test_without_binarisation_a_training_batch_is_what_evaluation_sees():
     index = torch.tensor([3, 1])
     assert torch.equal(GREY.training_batch(index, stream(0, "b")), GREY.examples(index))
-    assert binarized(GREY, None, "train") is GREY
+    assert binarize_split(GREY, None, "train") is GREY
 
 
 def test_threshold():
     split = Split(torch.tensor([[0, 127, 128, 255]], dtype=torch.uint8))
-    assert binarized(split, "threshold", "train").examples().tolist() == [[0.0, 0.0, 1.0, 1.0]]
+    assert binarize_split(split, "threshold", "train").examples().tolist() == [[0.0, 0.0, 1.0, 1.0]]
 
 
 @pytest.mark.parametrize("how", ["threshold", "static", "dynamic"])
 def test_binarised_examples_are_zeros_and_ones_and_keep_their_labels(how):
-    split = binarized(GREY, how, "train")
+    split = binarize_split(GREY, how, "train")
     batch = split.training_batch(EVERYTHING, stream(0, "b"))
     for values in (split.examples(), batch):
         assert set(values.unique().tolist()) == {0.0, 1.0}
@@ -52,13 +52,13 @@ def test_binarised_examples_are_zeros_and_ones_and_keep_their_labels(how):
 
 @pytest.mark.parametrize("how", ["threshold", "static", "dynamic"])
 def test_evaluation_sees_the_same_at_every_load(how):
-    first, second = (binarized(GREY, how, "train") for _ in range(2))
+    first, second = (binarize_split(GREY, how, "train") for _ in range(2))
     assert torch.equal(first.examples(), second.examples())
     assert torch.equal(first.examples(), first.examples())
 
 
 def test_static_draws_differ_between_splits_and_follow_the_grey_values():
-    train, test = (binarized(GREY, "static", name).examples() for name in ("train", "test"))
+    train, test = (binarize_split(GREY, "static", name).examples() for name in ("train", "test"))
     assert not torch.equal(train, test)
     grey = GREY.examples()
     error = (grey * (1 - grey)).sum().sqrt() / grey.numel()
@@ -76,7 +76,7 @@ def test_static_draws_are_these_very_ones_whatever_the_seeds_and_threads():
         torch.manual_seed(seed)
         np.random.seed(seed)
         torch.set_num_threads(1 + seed % 2)
-        drawn = binarized(RAMP, "static", "train").stored.numpy()
+        drawn = binarize_split(RAMP, "static", "train").stored.numpy()
         digests.add(hashlib.sha256(drawn.tobytes()).hexdigest()[:16])
     torch.set_num_threads(threads)
     assert digests == {"a4d8488c749341da"}
@@ -90,23 +90,23 @@ def test_static_draws_follow_from_the_generator_s_raw_words():
         255 * fraction < int(value) * 2**53
         for fraction, value in zip(fractions, RAMP.stored.flatten().tolist(), strict=True)
     ]
-    assert (binarized(RAMP, "static", "test").stored.flatten() > 0).tolist() == expected
+    assert (binarize_split(RAMP, "static", "test").stored.flatten() > 0).tolist() == expected
 
 
 def test_static_draws_of_floats_and_bytes_agree():
     floats = Split(RAMP.stored.double() / 255)
-    drawn = [binarized(split, "static", "test").stored for split in (RAMP, floats)]
+    drawn = [binarize_split(split, "static", "test").stored for split in (RAMP, floats)]
     assert torch.equal(*drawn)
 
 
 def test_static_draws_keep_black_and_white():
     split = Split(torch.tensor([0, 255], dtype=torch.uint8).expand(50, 2).contiguous())
-    assert torch.equal(binarized(split, "static", "train").stored, split.stored)
+    assert torch.equal(binarize_split(split, "static", "train").stored, split.stored)
 
 
 def test_static_draws_have_the_intensity_as_their_probability():
     split = Split(torch.arange(256, dtype=torch.uint8).expand(4_000, 256).contiguous())
-    frequency = binarized(split, "static", "train").examples().double().mean(dim=0)
+    frequency = binarize_split(split, "static", "train").examples().double().mean(dim=0)
     p = torch.arange(256).double() / 255
     surprise = (frequency - p)[1:-1] / (p * (1 - p) / 4_000).sqrt()[1:-1]
     assert surprise.abs().max() < 4.5
@@ -115,8 +115,8 @@ def test_static_draws_have_the_intensity_as_their_probability():
 
 @pytest.mark.parametrize("how", [None, "static", "dynamic"])
 def test_a_part_is_cut_from_everything(how):
-    whole = binarized(GREY, how, "train")
-    part = whole.part(slice(5, 9))
+    whole = binarize_split(GREY, how, "train")
+    part = whole.subset(slice(5, 9))
     assert torch.equal(part.examples(), whole.examples(slice(5, 9)))
     assert part.labels.tolist() == [5, 6, 7, 8]
     batches = [
@@ -124,17 +124,17 @@ def test_a_part_is_cut_from_everything(how):
         for split, index in ((part, torch.tensor([1, 2])), (whole, torch.tensor([6, 7])))
     ]
     assert torch.equal(*batches)
-    assert Split(torch.zeros(4, 1)).part(slice(2)).labels is None
+    assert Split(torch.zeros(4, 1)).subset(slice(2)).labels is None
 
 
 @pytest.mark.parametrize("how", ["threshold", "static"])
 def test_fixed_binarisation_trains_on_what_it_evaluates(how):
-    split = binarized(GREY, how, "train")
+    split = binarize_split(GREY, how, "train")
     assert torch.equal(split.training_batch(EVERYTHING, stream(0, "b")), split.examples())
 
 
 def test_dynamic_batches_differ_and_average_to_the_grey_value():
-    split, grey, draws = binarized(GREY, "dynamic", "train"), GREY.examples(), 400
+    split, grey, draws = binarize_split(GREY, "dynamic", "train"), GREY.examples(), 400
     batches = torch.stack(
         [split.training_batch(EVERYTHING, stream(0, "batch", i)) for i in range(draws)]
     )
@@ -150,7 +150,7 @@ def test_dynamic_batches_differ_and_average_to_the_grey_value():
 @pytest.mark.parametrize("values", [[-0.1, 0.5], [0.0, 255.0]], ids=str)
 def test_binarisation_refuses_values_outside_the_unit_interval(values):
     with pytest.raises(UsageError, match=r"values in \[0, 1\]"):
-        binarized(Split(torch.tensor([values])), "threshold", "train")
+        binarize_split(Split(torch.tensor([values])), "threshold", "train")
 
 
 def test_hold_out_cuts_from_the_end():
@@ -164,12 +164,12 @@ def test_hold_out_cuts_from_the_end():
 
 
 def test_moving_keeps_everything():
-    split = binarized(GREY, "dynamic", "train").to(torch.device("meta"))
-    tensors = (split.stored, split.labels, split.redrawn_from)
+    split = binarize_split(GREY, "dynamic", "train").to(torch.device("meta"))
+    tensors = (split.stored, split.labels, split.binarize_from)
     assert [tensor.device.type for tensor in tensors] == ["meta"] * 3
     bare = Split(torch.zeros(2, 1)).to(torch.device("meta"))
     assert bare.labels is None
-    assert bare.redrawn_from is None
+    assert bare.binarize_from is None
 
 
 def test_splits_by_name_and_shape():
@@ -206,4 +206,4 @@ def test_where_data_is_looked_for(monkeypatch, tmp_path):
     monkeypatch.setenv("DPVAE_DATA", "~/sets")
     assert data_root() == tmp_path / "sets"
     assert data_root(tmp_path / "given") == tmp_path / "given"
-    assert candidates("mnist", tmp_path) == [tmp_path / "mnist", tmp_path]
+    assert candidate_folders("mnist", tmp_path) == [tmp_path / "mnist", tmp_path]

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from dpvae_cli.data import Celeba
-from dpvae_cli.data.pictures import Preparation, read_picture
+from dpvae_cli.data.images import ImageTransform, read_image
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from tests.data.drawn import draw
+from tests.data.synthetic import draw
 
 IMAGES = "img_align_celeba"
 PARTITION, ATTRIBUTES = "list_eval_partition.txt", "list_attr_celeba.txt"
@@ -64,7 +64,7 @@ def write_attributes(base, *, count=COUNT, place="."):
 
 
 def expected(base, names):
-    squares = [read_picture(base / IMAGES / name, Preparation(74, 8, "rgb")) for name in names]
+    squares = [read_image(base / IMAGES / name, ImageTransform(74, 8, "rgb")) for name in names]
     return torch.from_numpy(np.stack(squares))
 
 

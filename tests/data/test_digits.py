@@ -51,4 +51,4 @@ def test_binarised_digits(how):
     data = Digits(binarize=how).load()
     for split in SPLITS:
         assert set(data.split(split).examples().unique().tolist()) == {0.0, 1.0}
-    assert (data.train.redrawn_from is not None) == (how == "dynamic")
+    assert (data.train.binarize_from is not None) == (how == "dynamic")

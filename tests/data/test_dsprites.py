@@ -73,7 +73,7 @@ def test_a_part_is_the_beginning_of_one_fixed_order(tmp_path):
     assert torch.equal(part.train.stored, whole.train.stored[:80])
     assert torch.equal(part.train.stored, Dsprites(images=100).load(tmp_path).train.stored)
     assert part.note == (
-        "100 of the 144 pictures of dSprites, drawn at random, of a file that should have 737,280"
+        "100 of the 144 images of dSprites, drawn at random, of a file that should have 737,280"
     )
     assert Dsprites().images * 64 * 64 < 3e8
 

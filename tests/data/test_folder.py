@@ -7,9 +7,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from dpvae_cli.data import Folder
-from dpvae_cli.data.pictures import Preparation, read_picture
+from dpvae_cli.data.images import ImageTransform, read_image
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from tests.data.drawn import draw, draw_all
+from tests.data.synthetic import draw, draw_all
 
 SPLITS = ("train", "validation", "test")
 
@@ -39,7 +39,7 @@ def test_every_picture_is_in_one_split(tmp_path):
         "test": 2,
     }
     wanted = {
-        read_picture(tmp_path / "in" / n, Preparation(None, 8, "rgb")).tobytes() for n in names
+        read_image(tmp_path / "in" / n, ImageTransform(None, 8, "rgb")).tobytes() for n in names
     }
     assert {row for part in found.values() for row in part} == wanted
     assert len(wanted) == 20
@@ -76,7 +76,7 @@ def test_an_empty_own_split_is_named(tmp_path):
     for split in SPLITS:
         (tmp_path / "in" / split).mkdir(parents=True)
     draw_all(tmp_path / "in" / "train", 3, width=9, height=9)
-    with pytest.raises(MissingError, match=r"validation holds no pictures"):
+    with pytest.raises(MissingError, match=r"validation holds no images"):
         spec().load()
 
 
@@ -94,7 +94,7 @@ def test_common_names_of_splits_are_taken(tmp_path, names):
         draw_all(tmp_path / "in" / name / "class", 3 + number, width=9, height=9)
     data = spec(validation=0.4).load()
     assert [len(data.split(split)) for split in SPLITS] == [3, 4, 5]
-    assert spec().contents() == data.contents
+    assert spec().summary() == data.summary
     assert data.remarks == (f"splits are the folders {', '.join(names)}",)
 
 
@@ -107,18 +107,18 @@ def test_common_names_of_splits_are_taken(tmp_path, names):
     ],
     ids=str,
 )
-def test_a_missing_split_is_dealt_from_the_training_pictures_alone(tmp_path, names, sizes):
+def test_a_missing_split_is_split_off_from_the_training_images_alone(tmp_path, names, sizes):
     for seed, name in enumerate(names):
         for number in range(20):
             draw(tmp_path / "in" / name / f"{number}.png", 9, 9, seed=100 * seed + number)
     data = spec(validation=0.25, test=0.25).load()
     assert [len(data.split(split)) for split in SPLITS] == sizes
     own = {tmp_path / "in" / names[-1] / f"{number}.png" for number in range(20)}
-    held = {read_picture(path, Preparation(None, 8, "rgb")).tobytes() for path in own}
+    held = {read_image(path, ImageTransform(None, 8, "rgb")).tobytes() for path in own}
     if len(names) > 1:
         assert not held & set(rows(data)["train"])
         assert held == set(rows(data)["test" if names[-1] == "test" else "validation"])
-    assert "dealt from train" in data.remarks[-1]
+    assert "split off from train" in data.remarks[-1]
 
 
 OTHER = {
@@ -140,7 +140,7 @@ def test_what_looks_like_splits_and_is_not_taken_is_refused(tmp_path, names, sai
     with pytest.raises(UsageError, match=said) as caught:
         spec().load()
     assert "data.splits=deal" in caught.value.hint
-    assert sum(spec(splits="deal").contents().sizes.values()) == 3 * len(names)
+    assert sum(spec(splits="deal").summary().sizes.values()) == 3 * len(names)
     if names[0] == "images/train":
         assert f"data.path={tmp_path / 'in' / 'images'}" in caught.value.hint
         draw_all(tmp_path / "in" / "images" / "train", 9, width=9, height=9)
@@ -163,7 +163,7 @@ def test_files_of_other_endings_are_counted(tmp_path):
     (remark,) = spec().load().remarks
     assert "18 .heic, 2 .txt, 1 without an ending (" in remark
     assert "pillow-heif" in remark
-    assert spec().contents().remarks == (remark,)
+    assert spec().summary().remarks == (remark,)
 
 
 def test_pictures_of_few_dark_levels_are_remarked_on(tmp_path):

@@ -207,7 +207,7 @@ def test_binarised_digits(tmp_path, how):
         examples = data.split(name).examples()
         assert ((examples == 0) | (examples == 1)).all()
         assert torch.equal(examples, again.split(name).examples())
-    assert (data.train.redrawn_from is not None) == (how == "dynamic")
+    assert (data.train.binarize_from is not None) == (how == "dynamic")
 
 
 def test_static_pixels_do_not_depend_on_how_many_images_are_held_out(tmp_path):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from dpvae_cli.data import Moons
-from dpvae_cli.data.moons import _points, distance_to_curve
+from dpvae_cli.data.moons import _points, distance_to_moons
 from tests.mathematics.random_models import normal
 
 
@@ -31,7 +31,7 @@ def distance_to_polyline(x: Tensor, *, points: int = 4001) -> Tensor:
 
 def test_distance_equals_brute_force():
     x = torch.cat([2 * normal(150, 2), Moons(train=50, noise=0.1).load().train.examples().double()])
-    assert_close(distance_to_curve(x), distance_to_polyline(x), rtol=1e-5, atol=1e-6)
+    assert_close(distance_to_moons(x), distance_to_polyline(x), rtol=1e-5, atol=1e-6)
 
 
 def test_distance_at_places_one_can_work_out():
@@ -40,18 +40,18 @@ def test_distance_at_places_one_can_work_out():
         dtype=torch.float64,
     )
     expected = torch.tensor([1.25**0.5 - 1, 2, 1, 2, 3, 0, 0], dtype=torch.float64)
-    assert_close(distance_to_curve(x), expected)
+    assert_close(distance_to_moons(x), expected)
 
 
 def test_points_without_noise_lie_on_the_curve():
     data = Moons(train=101, noise=0.0).load()
-    assert distance_to_curve(data.train.examples().double()).max() < 1e-6
+    assert distance_to_moons(data.train.examples().double()).max() < 1e-6
 
 
 def test_noise_has_the_asked_deviation():
     """Noise across a curve of small curvature: the mean absolute value is sigma sqrt(2 / pi)."""
     data = Moons(train=4000, noise=0.02).load()
-    mean = distance_to_curve(data.train.examples()).mean().item()
+    mean = distance_to_moons(data.train.examples()).mean().item()
     assert mean == pytest.approx(0.02 * math.sqrt(2 / math.pi), rel=0.05)
 
 
@@ -61,7 +61,7 @@ def test_sizes_and_kinds():
     assert data.example_shape == Moons().example_shape() == (2,)
     assert data.train.examples().dtype == torch.float32
     assert data.train.labels.bincount().tolist() == [15, 16]
-    assert data.distance_to_manifold is distance_to_curve
+    assert data.distance_to_manifold is distance_to_moons
     assert not data.eight_bit
 
 

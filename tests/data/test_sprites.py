@@ -1,4 +1,4 @@
-"""Sprites: every combination once, drawn as their factors say, dealt the same everywhere."""
+"""Sprites: every combination once, drawn as their factors say, split the same everywhere."""
 
 import hashlib
 from itertools import product
@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dpvae_cli.data import Sprites
-from dpvae_cli.data.factors import combinations
-from dpvae_cli.data.sprites import FACTORS, LARGEST, SMALLEST, drawn
-from tests.data.drawn import draw
+from dpvae_cli.data.factors import factor_combinations
+from dpvae_cli.data.sprites import FACTORS, LARGEST, SMALLEST, render_sprites
+from tests.data.synthetic import draw
 
 SPLITS = ("train", "validation", "test")
 SMALL = Sprites(shape=3, scale=3, orientation=4, x=3, y=2)
@@ -24,7 +24,7 @@ def everything(spec):
 
 def one(spec, *factors):
     """Return one sprite, `(64, 64)` of truth values."""
-    return drawn(np.array([factors]), spec.sizes())[0, 0].numpy() > 0
+    return render_sprites(np.array([factors]), spec.sizes())[0, 0].numpy() > 0
 
 
 def centre(image):
@@ -36,7 +36,7 @@ def test_every_combination_is_in_one_split():
     _, factors = everything(SMALL)
     wanted = list(product(range(3), range(3), range(4), range(3), range(2)))
     assert sorted(map(tuple, factors.tolist())) == wanted
-    assert torch.equal(combinations((3, 3, 4, 3, 2)), torch.tensor(wanted))
+    assert torch.equal(factor_combinations((3, 3, 4, 3, 2)), torch.tensor(wanted))
     data = SMALL.load()
     assert [len(data.split(name)) for name in SPLITS] == [172, 22, 22]
     assert all(torch.equal(data.split(n).labels, data.split(n).factors[:, 0]) for n in SPLITS)
@@ -44,7 +44,7 @@ def test_every_combination_is_in_one_split():
 
 def test_images_are_those_of_their_factors():
     images, factors = everything(SMALL)
-    assert torch.equal(images, drawn(factors.numpy(), SMALL.sizes()))
+    assert torch.equal(images, render_sprites(factors.numpy(), SMALL.sizes()))
     data = SMALL.load()
     assert data.example_shape == SMALL.example_shape() == (1, 64, 64)
     assert set(data.train.examples().unique().tolist()) == {0.0, 1.0}
@@ -118,6 +118,6 @@ def test_one_value_of_each_factor_but_one():
 
 
 def test_a_picture_of_the_user_becomes_a_sprite(tmp_path):
-    split = Sprites().picture(draw(tmp_path / "a.png", 90, 70))
+    split = Sprites().load_image(draw(tmp_path / "a.png", 90, 70))
     assert split.stored.shape == (1, 1, 64, 64)
     assert set(split.examples().unique().tolist()) <= {0.0, 1.0}

@@ -42,7 +42,7 @@ def test_a_table_is_read_with_or_without_names(head, names, ending, tmp_path):
     values = np.concatenate([data.units.inverse_transform(x).numpy() for x in everything])
     assert_close(np.sort(values, axis=0), np.sort(ROWS, axis=0), rtol=0, atol=0.1)
     assert Arrays(path=str(path)).example_shape() == (2,)
-    assert sum(Arrays(path=str(path)).contents().sizes.values()) == 40
+    assert sum(Arrays(path=str(path)).summary().sizes.values()) == 40
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from torch import nn
 
 import dpvae_cli as dpvae
 from dpvae_cli.architectures import Encoder
-from dpvae_cli.data import Dataset, Factor, Split
-from dpvae_cli.data.factors import combinations
+from dpvae_cli.data import Dataset, GenerativeFactor, Split
+from dpvae_cli.data.factors import factor_combinations
 from dpvae_cli.evaluation import disentanglement
 from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.disentanglement import Drawn
@@ -22,8 +22,12 @@ from dpvae_cli.priors import Decoupled, StandardNormalPrior
 from dpvae_cli.recipe import Evaluation
 from tests.small import random_dataset
 
-FACTORS = (Factor("kind", is_ordered=False), Factor("a", is_ordered=True), Factor("b", True))
-VALUES = combinations((3, 4, 5)).repeat(20, 1)
+FACTORS = (
+    GenerativeFactor("kind", is_ordered=False),
+    GenerativeFactor("a", is_ordered=True),
+    GenerativeFactor("b", True),
+)
+VALUES = factor_combinations((3, 4, 5)).repeat(20, 1)
 SHUFFLED = VALUES[torch.randperm(len(VALUES), generator=stream(0, "shuffle"))]
 PERFECT = SHUFFLED.double() * torch.tensor([2.0, -3.0, 1.0])
 SCORES = {
@@ -90,8 +94,8 @@ def test_scaling_single_dimensions_changes_nothing(name):
 
 def test_perfect_codes_of_unequal_deviations_have_the_highest_factor_score():
     """The largest variance no longer decides which dimensions take part: this scored 0.2."""
-    values = combinations((2, 3, 2, 3, 4)).repeat(6, 1)
-    factors = tuple(Factor(name, is_ordered=True) for name in "abcde")
+    values = factor_combinations((2, 3, 2, 3, 4)).repeat(6, 1)
+    factors = tuple(GenerativeFactor(name, is_ordered=True) for name in "abcde")
     codes = values.double()
     codes = codes / codes.std(dim=0) * torch.tensor([1, 1, 1, 1, 4.6])
     variances = torch.full_like(codes, 0.01)
@@ -223,7 +227,7 @@ def test_a_repeat_takes_half_of_few_examples_at_most(decoupled):
 
 def test_factors_that_never_vary_are_left_out(decoupled):
     constant = torch.cat([torch.full_like(SHUFFLED[:, :1], 7), SHUFFLED * 3], dim=1)
-    data = planted(factors=constant, names=(Factor("colour", is_ordered=False), *FACTORS))
+    data = planted(factors=constant, names=(GenerativeFactor("colour", is_ordered=False), *FACTORS))
     [result, _] = dpvae.evaluate(decoupled, data, ["mig"], evaluation=SMALL)
     assert result.details["factors"] == ["kind", "a", "b"]
     assert result.details["note"] == "colour does not vary and is left out"
@@ -239,7 +243,8 @@ def test_a_factor_that_is_constant_in_some_draws_is_left_out_there(name, decoupl
     rare = torch.zeros(len(SHUFFLED), 1, dtype=torch.long)
     rare[::300] = 1
     data = planted(
-        factors=torch.cat([SHUFFLED, rare], dim=1), names=(*FACTORS, Factor("rare", False))
+        factors=torch.cat([SHUFFLED, rare], dim=1),
+        names=(*FACTORS, GenerativeFactor("rare", False)),
     )
     sizes = SMALL.model_copy(update={"factor_samples": 100, "factor_repeats": 3})
     result = dpvae.evaluate(decoupled, data, [name], evaluation=sizes)[0]
@@ -289,7 +294,7 @@ def test_encodings_of_other_data_are_noticed(decoupled):
     from dpvae_cli.sampling.encodings import EncodedTraining
 
     data = planted()
-    fewer = dataclasses.replace(data, train=data.train.part(slice(0, 100)))
+    fewer = dataclasses.replace(data, train=data.train.subset(slice(0, 100)))
     encoded = EncodedTraining(decoupled, lambda: data)
     subject = Subject(decoupled, lambda: fewer, encoded, SMALL, 0)
     with pytest.raises(DpvaeError, match="of 1,200 training examples, the data has 100"):

@@ -5,15 +5,15 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
-from dpvae_cli.foundation.spec import Numbers, Sizes, Spec
+from dpvae_cli.foundation.spec import FloatTuple, LayerSizes, Spec
 
 
 class Example(Spec):
     kind: Literal["example"] = "example"
     count: int = 1
     weight: float = 1.0
-    sizes: Sizes = (2,)
-    numbers: Numbers = ()
+    sizes: LayerSizes = (2,)
+    numbers: FloatTuple = ()
 
 
 @pytest.mark.parametrize(

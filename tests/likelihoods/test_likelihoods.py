@@ -133,14 +133,14 @@ def test_bits_per_dimension_of_uniform_intensities_is_eight():
 
 def test_complaints():
     grey, mixed = torch.tensor([[0.0, 0.25, 1.0]]), torch.tensor([[0.0, -2.0, 1.0]])
-    assert Bernoulli().complaint(torch.tensor([[0.0, 1.0]])) is None
-    assert "binarize" in Bernoulli().complaint(grey)
-    assert "from -2 to 1" in Bernoulli().complaint(mixed)
-    assert Gaussian().complaint(mixed) is None
+    assert Bernoulli().validation_error(torch.tensor([[0.0, 1.0]])) is None
+    assert "binarize" in Bernoulli().validation_error(grey)
+    assert "from -2 to 1" in Bernoulli().validation_error(mixed)
+    assert Gaussian().validation_error(mixed) is None
     for bad in (math.nan, math.inf):
         spoilt = torch.tensor([[0.0, bad]])
-        assert "not finite" in Gaussian().complaint(spoilt)
-        assert Bernoulli().complaint(spoilt) is not None
+        assert "not finite" in Gaussian().validation_error(spoilt)
+        assert Bernoulli().validation_error(spoilt) is not None
 
 
 @pytest.mark.parametrize(

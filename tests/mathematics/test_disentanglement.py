@@ -9,12 +9,12 @@ import torch
 from sklearn.metrics import mutual_info_score
 from torch.testing import assert_close
 
-from dpvae_cli.data.factors import combinations
+from dpvae_cli.data.factors import factor_combinations
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics import disentanglement as scores
 
 SIZES = (3, 4, 5)
-VALUES = combinations(SIZES).repeat(8, 1)
+VALUES = factor_combinations(SIZES).repeat(8, 1)
 PERFECT = VALUES.double() * torch.tensor([2.0, -0.5, 10.0]) + torch.tensor([0.0, 3.0, -7.0])
 
 

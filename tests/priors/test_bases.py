@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.priors import Decoupled, MixturePrior, StudentTPrior
-from dpvae_cli.priors.student_t import AT_FIRST
+from dpvae_cli.priors.student_t import INITIAL_FREEDOM
 from tests.mathematics.random_models import normal, randomised
 
 
@@ -31,7 +31,7 @@ def test_its_samples_are_student_t():
 
 def test_degrees_of_freedom_begin_at_a_number_and_stay_above_two():
     prior = StudentTPrior(4)
-    assert_close(prior.degrees_of_freedom, torch.full((4,), AT_FIRST))
+    assert_close(prior.degrees_of_freedom, torch.full((4,), INITIAL_FREEDOM))
     prior.raw.data -= 100
     assert (prior.degrees_of_freedom >= 2).all()
 

@@ -26,7 +26,7 @@ PRIOR = TypeAdapter(AnyPrior)
     ],
 )
 def test_what_does_not_fit(fields, latent_dim, complaint):
-    said = Decoupled(**fields).complaint(latent_dim)
+    said = Decoupled(**fields).validation_error(latent_dim)
     assert said is not None
     assert re.search(complaint, said), said
 
@@ -37,22 +37,22 @@ def test_what_does_not_fit(fields, latent_dim, complaint):
     ids=["default", "two blocks", "a mask of zeros"],
 )
 def test_what_fits(spec):
-    assert spec.complaint(2) is None
+    assert spec.validation_error(2) is None
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 100])
 def test_standard_normal_fits_everything(latent_dim):
-    assert StandardNormal().complaint(latent_dim) is None
+    assert StandardNormal().validation_error(latent_dim) is None
 
 
 def test_mask_words():
-    assert Decoupled(blocks=3).mask_rows(4) == halves(3, 4)
-    assert Decoupled(blocks=3, masks="alternating").mask_rows(4) == alternating(3, 4)
+    assert Decoupled(blocks=3).resolve_masks(4) == halves(3, 4)
+    assert Decoupled(blocks=3, masks="alternating").resolve_masks(4) == alternating(3, 4)
 
 
 def test_masks_of_a_yaml_list():
     given = {"kind": "decoupled", "blocks": 2, "masks": [[1, 0], [0, 1]]}
-    assert PRIOR.validate_python(given).mask_rows(2) == ((1, 0), (0, 1))
+    assert PRIOR.validate_python(given).resolve_masks(2) == ((1, 0), (0, 1))
 
 
 @pytest.mark.parametrize(

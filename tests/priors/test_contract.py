@@ -54,7 +54,7 @@ SPECS = [
 ]
 BIJECTIVE = [spec for spec in SPECS if spec.has_generation]
 DIRECT = [spec for spec in SPECS if not spec.has_generation]
-FITTING = [(spec, size) for spec in BIJECTIVE for size in (2, 3) if not spec.complaint(size)]
+FITTING = [(spec, size) for spec in BIJECTIVE for size in (2, 3) if not spec.validation_error(size)]
 UNMOVED = {"decoupled": {"base.logits"}, "mixture": {"logits"}}
 """Parameters that no gradient of a sample reaches: weights only choose what is drawn."""
 
@@ -298,7 +298,7 @@ def test_fresh_priors_of_any_size_work_in_float32(kind, latent_dim):
     z = prior.sample(4)
     assert z.shape == (4, latent_dim)
     assert z.dtype == prior.log_prob(z).dtype == torch.float32
-    assert kind().complaint(latent_dim) is None
+    assert kind().validation_error(latent_dim) is None
 
 
 def test_kl_of_the_standard_normal_is_torchs():
@@ -339,7 +339,7 @@ def test_a_prior_knows_its_size_and_the_section_it_is_built_from(spec):
     built = spec.build(2, encoder, EXAMPLE_SHAPE)
     assert built.latent_dim == 2 == built.sample(3).shape[1]
     assert built.spec == spec
-    if spec.kind != "vamp" and spec.complaint(5) is None:
+    if spec.kind != "vamp" and spec.validation_error(5) is None:
         assert spec.build(5).latent_dim == 5
     assert StandardNormal().build(5).latent_dim == 5
 
@@ -360,7 +360,7 @@ def test_a_generator_on_the_cpu_serves_every_device():
     for prior in map(build, SPECS):
         drawn = prior.sample(5, generator=stream(0, "z"))
         if prior.spec.kind == "vamp":
-            prior._shared[0].cuda()
+            prior._encoder_ref[0].cuda()
         assert_close(prior.cuda().sample(5, generator=stream(0, "z")).cpu(), drawn)
 
 
@@ -370,7 +370,7 @@ def test_a_generator_on_the_cpu_serves_every_device():
 def test_far_away_the_density_may_vanish_and_is_never_nan(spec, gain, radius):
     """In float32, with weights of any size, with and without gradients."""
     prior = build(spec).float().eval()
-    for module in (prior, *getattr(prior, "_shared", ())):
+    for module in (prior, *getattr(prior, "_encoder_ref", ())):
         for parameter in module.float().parameters():
             parameter.data *= gain
     z = radius * torch.nn.functional.normalize(normal(300, 2).float())

@@ -71,7 +71,7 @@ def test_training_has_fresh_proposals_a_moving_average_and_the_fresh_gradient():
         average = DECAY * average + (1 - DECAY) * mean
     assert float(prior.smoothed) == pytest.approx(average, rel=1e-9)
     assert int(prior.estimates) == 3
-    estimate = prior._trained()
+    estimate = prior._training_estimate()
     assert estimate.item() == pytest.approx(float(prior.smoothed), rel=1e-12)
     proposals = prior._proposals(prior.draws, stream(0, "resampled", 3))
     fresh = acceptance(prior, proposals).mean()

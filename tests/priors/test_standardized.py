@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.priors import Decoupled, Mixture, Resampled, StandardizedPrior
-from dpvae_cli.priors.standardized import like_saved
+from dpvae_cli.priors.standardized import match_saved_prior
 from tests.mathematics.random_models import normal, random_posterior, randomised
 
 MEAN, DEVIATION = torch.tensor([50.0, -3.0]).double(), torch.tensor([0.1, 20.0]).double()
@@ -64,12 +64,12 @@ def test_the_layer_is_saved_and_never_learned():
     assert {"mean", "deviation"} <= prior.state_dict().keys()
     assert not {"mean", "deviation"} & {name for name, _ in prior.named_parameters()}
     state = prior.state_dict()
-    again = like_saved(Decoupled(hidden=8).build(2).double(), state).double()
+    again = match_saved_prior(Decoupled(hidden=8).build(2).double(), state).double()
     again.load_state_dict(state)
     z = MEAN + DEVIATION * normal(5, 2)
     assert torch.equal(again.log_prob(z), prior.log_prob(z))
     plain = Mixture().build(2)
-    assert like_saved(plain, plain.state_dict()) is plain
+    assert match_saved_prior(plain, plain.state_dict()) is plain
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy import stats
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.pages.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.studies.pages.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import html, write_report
 from dpvae_cli.studies.report.content import compose

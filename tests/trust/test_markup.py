@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 import dpvae_cli as dpvae
 from dpvae_cli.cli import console, preparation, progress
 from dpvae_cli.cli.app import app
-from dpvae_cli.evaluation.diagnosis.record import LowPosterior
+from dpvae_cli.diagnosis.page import About, page
+from dpvae_cli.diagnosis.record import LowPosterior
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.results import Result
+from dpvae_cli.pages.pictures import Picture
 from dpvae_cli.priors import StandardNormalPrior
 from dpvae_cli.studies import published
-from dpvae_cli.studies.diagnosis.html import About, page
-from dpvae_cli.studies.pages.pictures import Picture
 from tests.evaluation.planted import normal, planted
 from tests.small import SMALL
 from tests.studies.runs import leak, paint, pairs
@@ -156,7 +156,7 @@ def test_words_in_a_diagnosis_are_text_on_its_page(monkeypatch):
     model, data = planted(StandardNormalPrior(2), normal(30), 0.1)
     small = dpvae.DiagnosisBudget(samples=50, splits=2, tried={})
     plain = dpvae.diagnose(model, data, budget=small)
-    drawn = "dpvae_cli.studies.diagnosis.html._pictures"
+    drawn = "dpvae_cli.diagnosis.page._pictures"
     for text in TEXTS:
         picture = Picture("data:image/png;base64,", 1, 1, text, text)
         monkeypatch.setattr(drawn, lambda found, picture=picture: [picture])

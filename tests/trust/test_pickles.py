@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[2] / "dpvae_cli"
 SMALL_ARRAYS = tuple(part for part in SMALL if not part.startswith("data."))
 OPENERS = {
     "torch.load": {"foundation/tensor_files.py"},
-    "np.load": {"data/picture_cache.py"},
+    "np.load": {"data/image_cache.py"},
     "np.lib.format.read_array": {"foundation/array_files.py"},
     "loadmat": {"data/svhn.py"},
     "export.load": {"evaluation/exported.py"},
@@ -220,7 +220,7 @@ PLACES = {
         raw,
         [*FROM_FOLDER, "--run-dir", "new"],
         3,
-        "bad.png: no picture",
+        "bad.png: not an image",
     ),
     "dSprites": (
         "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",

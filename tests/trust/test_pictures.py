@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from tests.data.drawn import draw, draw_all
+from tests.data.synthetic import draw, draw_all
 from tests.small import SMALL
 
 FOLDER = "data={kind: folder, path: in, size: 4}"
@@ -70,14 +70,14 @@ BAD = {
     "a bomb": (flat, "a decompression bomb: 10000x10000"),
     "no bytes": (lambda path: path.write_bytes(b""), "the file is empty"),
     "half a picture": (half, ""),
-    "a text": (lambda path: path.write_text("<html>404</html>"), "no picture in a known format"),
+    "a text": (lambda path: path.write_text("<html>404</html>"), "not an image in a known format"),
     "a drawing that runs": (
         lambda path: path.write_text("<svg><script>alert(1)</script></svg>"),
-        "no picture in a known format",
+        "not an image in a known format",
     ),
     "a program for a printer": (
         lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
-        "no picture in a known format",
+        "not an image in a known format",
     ),
     "a link to itself": (lambda path: path.symlink_to(path.name), "no file, or a broken link"),
     "a link to nothing": (lambda path: path.symlink_to("nowhere"), "no file, or a broken link"),
@@ -96,7 +96,7 @@ def test_a_bad_picture_in_a_folder_is_named(name, here):
     spoil(here / "in" / "bad.jpg")
     done = invoke(*TRAIN, "new")
     assert done.exit_code == 3, done.output
-    assert "1 of 31 pictures" in done.stderr
+    assert "1 of 31 images" in done.stderr
     assert f"bad.jpg: {said}" in done.stderr
     assert "data.on_error=skip" in done.stderr
     assert "Traceback" not in done.output
@@ -121,7 +121,7 @@ def test_a_folder_with_the_name_of_a_picture(here):
     assert invoke(*TRAIN, "new").exit_code == 0
     done = invoke("traverse", "run", "--between", "0", "in/x.jpg", "--steps", "2")
     assert done.exit_code == 2
-    assert "in/x.jpg cannot be read as a picture: no file" in done.stderr
+    assert "in/x.jpg cannot be read as an image: no file" in done.stderr
 
 
 def test_links_that_go_in_circles_end(here):

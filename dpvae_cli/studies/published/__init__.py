@@ -8,10 +8,10 @@ import yaml
 from pydantic import Field, model_validator
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.spec import LENIENT, Spec
+from dpvae_cli.foundation.spec import FROM_LIST, Spec
 
 FOLDER = Path(__file__).parent
-Values = Annotated[tuple[float, ...], LENIENT]
+Values = Annotated[tuple[float, ...], FROM_LIST]
 DATA = ("mnist", "svhn", "celeba")
 
 
@@ -55,8 +55,8 @@ class Published(Spec):
     """A published table."""
 
     source: Source
-    columns: Annotated[tuple[Column, ...], LENIENT]
-    rows: Annotated[tuple[Row, ...], LENIENT, Field(min_length=1)]
+    columns: Annotated[tuple[Column, ...], FROM_LIST]
+    rows: Annotated[tuple[Row, ...], FROM_LIST, Field(min_length=1)]
 
     @model_validator(mode="after")
     def _is_whole(self) -> "Published":

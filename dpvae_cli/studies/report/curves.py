@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.errors import DpvaeError
+from dpvae_cli.pages.pictures import Picture, from_bytes
 from dpvae_cli.plotting import style, training
 from dpvae_cli.plotting.leakage import LeakageCurve, Numbers, figure4
 from dpvae_cli.studies.arrangement import Setting
-from dpvae_cli.studies.pages.pictures import Picture, from_bytes
 from dpvae_cli.training.run_folder import RunFolder
 
 MOST_SETTINGS = 6

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import final
 
 from dpvae_cli.foundation.strangers import one_line
+from dpvae_cli.pages.pictures import Picture, first, from_file
 from dpvae_cli.studies.arrangement import Setting
-from dpvae_cli.studies.pages.pictures import Picture, first, from_file
 from dpvae_cli.studies.report.answer import words
 
 SAMPLES = (

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import final
 
 from dpvae_cli.foundation.strangers import is_inside, one_line, read_text
+from dpvae_cli.pages import rendered
+from dpvae_cli.pages.pictures import Picture, from_file
 from dpvae_cli.recipe import to_yaml
 from dpvae_cli.studies.arrangement import Setting
 from dpvae_cli.studies.departures import Departure, departures
-from dpvae_cli.studies.pages import rendered
-from dpvae_cli.studies.pages.pictures import Picture, from_file
 from dpvae_cli.studies.report import curves, gallery, tables
 from dpvae_cli.studies.report.answer import words
 from dpvae_cli.studies.report.content import Content

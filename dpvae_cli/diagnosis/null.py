@@ -21,8 +21,8 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from dpvae_cli.evaluation.active_units import are_active
-from dpvae_cli.evaluation.diagnosis.draws import (
+from dpvae_cli.diagnosis.densities import Side
+from dpvae_cli.diagnosis.groups import (
     GROUPS,
     Draws,
     Groups,
@@ -31,12 +31,12 @@ from dpvae_cli.evaluation.diagnosis.draws import (
     log_density,
     part,
 )
-from dpvae_cli.evaluation.diagnosis.quantities import (
+from dpvae_cli.diagnosis.quantities import (
     TAIL,
     share_in_tail,
 )
-from dpvae_cli.evaluation.diagnosis.record import LEVEL, ROUNDING, Dimension, Name, Quantity
-from dpvae_cli.evaluation.diagnosis.sides import Side
+from dpvae_cli.diagnosis.record import LEVEL, ROUNDING, Dimension, Name, Quantity
+from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.leakage import HEADLINE
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import UsageError

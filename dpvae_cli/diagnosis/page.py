@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.evaluation.diagnosis import Diagnosis
-from dpvae_cli.evaluation.diagnosis.null import ALARMS
-from dpvae_cli.evaluation.diagnosis.record import LEVEL
-from dpvae_cli.evaluation.diagnosis.words import about_dimensions, headline, remedy
+from dpvae_cli.diagnosis import Diagnosis, tables
+from dpvae_cli.diagnosis.null import ALARMS
+from dpvae_cli.diagnosis.record import LEVEL
+from dpvae_cli.diagnosis.verdict import about_dimensions, headline, remedy
 from dpvae_cli.foundation.strangers import one_line
+from dpvae_cli.pages import rendered
+from dpvae_cli.pages.pictures import Picture, from_bytes
 from dpvae_cli.plotting import diagnosis as figures
 from dpvae_cli.plotting import style
-from dpvae_cli.studies.diagnosis import tables
-from dpvae_cli.studies.pages import rendered
-from dpvae_cli.studies.pages.pictures import Picture, from_bytes
 
 TEMPLATE = Path(__file__).parent / "diagnosis.html.j2"
 DENSITIES = (

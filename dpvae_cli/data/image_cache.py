@@ -1,7 +1,7 @@
-"""Pictures decoded once into one file of bytes, which every later load maps into memory.
+"""Images decoded once into one file of bytes, which every later load maps into memory.
 
 The file is found again by what it was made from: the folder, the names, sizes and times of its
-pictures, and their preparation. A change of any of them makes a new file.
+images, and their transform. A change of any of them makes a new file.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ import torch
 from filelock import FileLock
 
 from dpvae_cli.data.base import SplitName
-from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
-from dpvae_cli.data.pictures import (
-    Preparation,
-    Square,
-    UnreadableError,
+from dpvae_cli.data.images import (
+    ImageArray,
+    ImageTransform,
+    UnreadableImageError,
     pixel_limit,
-    read_picture,
+    read_image,
 )
+from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.files import remove_leftovers, write_atomically, write_json
 from dpvae_cli.foundation.progress import tell
-from dpvae_cli.foundation.shapes import Stored
+from dpvae_cli.foundation.shapes import StoredExamples
 from dpvae_cli.foundation.strangers import read_json
 
 OnError = Literal["refuse", "skip"]
@@ -42,31 +42,31 @@ NAMED = 20
 
 @final
 @dataclass(frozen=True)
-class Part:
-    """The pictures of one split and their names."""
+class DecodedSplit:
+    """The images of one split and their names."""
 
-    stored: Stored
+    stored: StoredExamples
     names: tuple[str, ...]
 
 
 @final
 @dataclass(frozen=True)
-class Source:
-    """Pictures to decode.
+class ImageSource:
+    """Images to decode.
 
     Args:
         name: of the data set, for messages and the cache file.
         folder: where they are.
         parts: their names, relative to the folder, by split; the cache keeps this order, so that
             each split is one piece of it.
-        preparation: what is done to each.
-        hint: what to do about pictures that cannot be read.
+        transform: what is done to each.
+        hint: what to do about images that cannot be read.
     """
 
     name: str
     folder: Path
     parts: Mapping[SplitName, Sequence[str]]
-    preparation: Preparation
+    transform: ImageTransform
     hint: str = "Repair or remove them, or leave them out with data.on_error=skip."
 
     @property
@@ -77,7 +77,7 @@ class Source:
     def key(self) -> str:
         """Return a digest of all that decides the pixels, but for the files' contents."""
         folder = self.folder.resolve()
-        facts = (FORMAT, os.fsencode(folder), self.preparation)
+        facts = (FORMAT, os.fsencode(folder), self.transform)
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=12)
         for name in self.names:
             digest.update(repr((os.fsencode(name), *_size_and_time(folder / name))).encode())
@@ -92,10 +92,10 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     return (status.st_size, status.st_mtime_ns)
 
 
-def load_parts(
-    source: Source, *, on_error: OnError
-) -> tuple[dict[SplitName, Part], Mapping[str, str]]:
-    """Return the decoded pictures of each split, mapped from the cache, and what was skipped.
+def load_splits(
+    source: ImageSource, *, on_error: OnError
+) -> tuple[dict[SplitName, DecodedSplit], Mapping[str, str]]:
+    """Return the decoded images of each split, mapped from the cache, and what was skipped.
 
     They are decoded, in parallel, when the cache has them not. Decoding happens in threads: Pillow
     decodes and resizes beside other threads, which is two thirds of the work for a small JPEG and
@@ -103,23 +103,23 @@ def load_parts(
 
     Raises:
         MissingError: files are unreadable and `on_error` is refuse, or a split has none left.
-        CropError: a picture is smaller than the crop.
+        CropError: an image is smaller than the crop.
     """
     path = cache_root() / "pictures" / f"{source.name[:40]}-{source.key()}.npy"
-    with _alone(path):
+    with _locked(path):
         found = _cached(path, source)
         if found is None:
             remove_leftovers(path)  # of one who was killed at it: gigabytes perhaps
-            with pixel_limit(source.preparation.max_pixels):
+            with pixel_limit(source.transform.max_pixels):
                 _decode(path, source, on_error)
             found = _cached(path, source)
     assert found is not None
     stored, skipped = found
-    _refuse(source, skipped, on_error)
+    _check_skipped(source, skipped, on_error)
     return _cut(stored, source, skipped), skipped
 
 
-def left_out(skipped: Mapping[str, str]) -> str | None:
+def skipped_note(skipped: Mapping[str, str]) -> str | None:
     """Return what a data set's note says of skipped files."""
     if not skipped:
         return None
@@ -127,7 +127,7 @@ def left_out(skipped: Mapping[str, str]) -> str | None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     """Let one process at a time look and decode."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,48 +144,48 @@ def _alone(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _cached(path: Path, source: Source) -> tuple[Stored, Mapping[str, str]] | None:
-    """Return the mapped pictures and the skipped names; None where they must be made."""
+def _cached(path: Path, source: ImageSource) -> tuple[StoredExamples, Mapping[str, str]] | None:
+    """Return the mapped images and the skipped names; None where they must be made."""
     try:
         skipped = dict(read_json(path.with_suffix(".json"))["skipped"])
         # "c": pages are read when they are needed, and nothing written ever reaches the file
         mapped = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, MemoryError):
         return None
-    expected = (len(source.names) - len(skipped), *source.preparation.shape)
+    expected = (len(source.names) - len(skipped), *source.transform.shape)
     if mapped.dtype != np.uint8 or mapped.shape != expected:
         return None
     return torch.from_numpy(mapped), skipped
 
 
-def _decode(path: Path, source: Source, on_error: OnError) -> None:
+def _decode(path: Path, source: ImageSource, on_error: OnError) -> None:
     """Write the cache file, and beside it what was skipped."""
     skipped: dict[str, str] = {}
 
     def write(file: BinaryIO) -> None:
-        _write_header(file, len(source.names), source.preparation)
+        _write_header(file, len(source.names), source.transform)
         start = file.tell()
-        for name, square in _squares(source):
-            if isinstance(square, UnreadableError):
+        for name, square in _decode_images(source):
+            if isinstance(square, UnreadableImageError):
                 skipped[name] = str(square)
             else:
                 file.write(square.tobytes())
-        _refuse(source, skipped, on_error)
+        _check_skipped(source, skipped, on_error)
         file.seek(0)
-        _write_header(file, len(source.names) - len(skipped), source.preparation)
+        _write_header(file, len(source.names) - len(skipped), source.transform)
         assert file.tell() == start, "numpy leaves room for any number of rows"
         write_json(path.with_suffix(".json"), {"skipped": skipped})
 
     write_atomically(path, write)
 
 
-def _write_header(file: BinaryIO, count: int, preparation: Preparation) -> None:
-    header = {"shape": (count, *preparation.shape), "fortran_order": False, "descr": "|u1"}
+def _write_header(file: BinaryIO, count: int, transform: ImageTransform) -> None:
+    header = {"shape": (count, *transform.shape), "fortran_order": False, "descr": "|u1"}
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _squares(source: Source) -> Iterator[tuple[str, Square | UnreadableError]]:
-    """Yield every name with its picture, or with what is wrong with it, in order."""
+def _decode_images(source: ImageSource) -> Iterator[tuple[str, ImageArray | UnreadableImageError]]:
+    """Yield every name with its image, or with what is wrong with it, in order."""
     names, decode = source.names, partial(_read, source=source)
     decode(names[0])  # a crop that is too large shows at once
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -195,14 +195,14 @@ def _squares(source: Source) -> Iterator[tuple[str, Square | UnreadableError]]:
             tell(f"decoding {source.name}", start + len(block), len(names))
 
 
-def _read(name: str, *, source: Source) -> Square | UnreadableError:
+def _read(name: str, *, source: ImageSource) -> ImageArray | UnreadableImageError:
     try:
-        return read_picture(source.folder / name, source.preparation)
-    except UnreadableError as error:
+        return read_image(source.folder / name, source.transform)
+    except UnreadableImageError as error:
         return error
 
 
-def _refuse(source: Source, skipped: Mapping[str, str], on_error: OnError) -> None:
+def _check_skipped(source: ImageSource, skipped: Mapping[str, str], on_error: OnError) -> None:
     """Raise if files were unreadable and that is not allowed, or if nothing is left."""
     if not skipped or (on_error == "skip" and len(skipped) < len(source.names)):
         return
@@ -210,19 +210,21 @@ def _refuse(source: Source, skipped: Mapping[str, str], on_error: OnError) -> No
     if len(skipped) > NAMED:
         listed.append(f"  and {len(skipped) - NAMED:,} more")
     raise MissingError(
-        f"{len(skipped):,} of {len(source.names):,} pictures in {source.folder} cannot be read:\n"
+        f"{len(skipped):,} of {len(source.names):,} images in {source.folder} cannot be read:\n"
         + "\n".join(listed),
         hint=source.hint,
     )
 
 
-def _cut(stored: Stored, source: Source, skipped: Mapping[str, str]) -> dict[SplitName, Part]:
-    parts: dict[SplitName, Part] = {}
+def _cut(
+    stored: StoredExamples, source: ImageSource, skipped: Mapping[str, str]
+) -> dict[SplitName, DecodedSplit]:
+    parts: dict[SplitName, DecodedSplit] = {}
     start = 0
     for split, names in source.parts.items():
         kept = tuple(name for name in names if name not in skipped)
         if not kept:
-            raise MissingError(f"no readable picture is left for the {split} split")
-        parts[split] = Part(stored[start : start + len(kept)], kept)
+            raise MissingError(f"no readable image is left for the {split} split")
+        parts[split] = DecodedSplit(stored[start : start + len(kept)], kept)
         start += len(kept)
     return parts

@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from typing import final
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.evaluation.diagnosis import null, repairs
-from dpvae_cli.evaluation.diagnosis.arrays import arrays, images
-from dpvae_cli.evaluation.diagnosis.low_posterior import Compared, low_posterior
-from dpvae_cli.evaluation.diagnosis.record import NAMES, Diagnosis, Quantity, Repair
-from dpvae_cli.evaluation.diagnosis.sides import of_model
+from dpvae_cli.diagnosis import candidates, null
+from dpvae_cli.diagnosis.densities import of_model
+from dpvae_cli.diagnosis.figure_data import arrays, images
+from dpvae_cli.diagnosis.low_posterior import Compared, low_posterior
+from dpvae_cli.diagnosis.record import NAMES, Diagnosis, Quantity, Repair
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.modes import evaluating
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.model import CHECKED, VAE
+from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation, Fitting
 from dpvae_cli.sampling.encodings import EncodedTraining, encode
 
@@ -42,7 +42,7 @@ class DiagnosisBudget:
     splits: int = 4
     samples: int = 8_000
     components: int = 10_000
-    tried: Mapping[str, Fitting] = field(default_factory=lambda: repairs.TRIED)
+    tried: Mapping[str, Fitting] = field(default_factory=lambda: candidates.TRIED)
     fitting: Fitting = field(default_factory=Fitting)
     fit_seed: int | None = None
 
@@ -72,7 +72,7 @@ def diagnose(
         seed: of every draw.
 
     Returns:
-        What it found; `dpvae_cli.evaluation.diagnosis.words` puts it into sentences.
+        What it found; `dpvae_cli.diagnosis.verdict` puts it into sentences.
 
     Raises:
         UsageError: the model does not fit the data, or there are too few examples.
@@ -85,7 +85,7 @@ def diagnose(
         >>> dpvae.diagnose(model, data, budget=budget).is_healthy
         False
     """
-    model.check(data.train.examples(slice(0, CHECKED)).to(model.device, model.dtype))
+    model.check(data.train.examples(slice(0, PROBE_BATCH_SIZE)).to(model.device, model.dtype))
     encoded = EncodedTraining(model, lambda: data)
     subject = Subject(model, lambda: data, encoded, evaluation or Evaluation(), seed)
     with evaluating(model):
@@ -130,7 +130,7 @@ def examined(
     judged = (*null.shares(at), *null.nats(at), mismatch)
     half = len(at.groups.codes) // 2
     seed = subject.seed if budget.fit_seed is None else budget.fit_seed
-    attempts = list(repairs.try_priors(subject, budget.tried, usual=budget.fitting, seed=seed))
+    attempts = list(candidates.try_priors(subject, budget.tried, usual=budget.fitting, seed=seed))
     found = Diagnosis(
         prior=model.prior.spec.kind if model.prior.spec else type(model.prior).__name__,
         latent_dim=model.latent_dim,
@@ -166,7 +166,7 @@ def _held_out(subject: Subject, most: int) -> tuple[AggregatePosterior | None, l
     split = data.validation if len(data.validation) else data.test
     if not len(split):
         return None, ["Held-out codes were not looked at: the data has neither split."]
-    posterior = encode(subject.model, split.part(slice(0, most)))
+    posterior = encode(subject.model, split.subset(slice(0, most)))
     return AggregatePosterior(posterior.mean, posterior.log_variance), []
 
 

@@ -1,4 +1,4 @@
-"""The sizes of the splits, told without reading the values, are those that are loaded."""
+"""The sizes of the splits, summary without reading the values, are those that are loaded."""
 
 import pytest
 
@@ -28,10 +28,10 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.parametrize("data", KINDS)
-def test_contents_are_those_of_what_is_loaded(place, monkeypatch, data):
+def test_summary_equals_the_loaded_data(place, monkeypatch, data):
     monkeypatch.chdir(place)
     monkeypatch.setenv("DPVAE_CACHE", str(place / "cache"))
     spec = Recipe.load("vae_moons", [f"data={data}"]).data
-    told, loaded = spec.contents(place / "data"), spec.load(place / "data", download=False)
-    assert dict(told.sizes) == dict(loaded.contents.sizes)
-    assert set(loaded.remarks) <= set(told.remarks)
+    summary, loaded = spec.summary(place / "data"), spec.load(place / "data", download=False)
+    assert dict(summary.sizes) == dict(loaded.summary.sizes)
+    assert set(loaded.remarks) <= set(summary.remarks)

@@ -13,28 +13,28 @@ import pytest
 import torchvision
 from PIL import Image, ImageCms
 
-from dpvae_cli.data import pictures
-from dpvae_cli.data.pictures import (
+from dpvae_cli.data import images
+from dpvae_cli.data.images import (
     CropError,
-    Preparation,
-    UnreadableError,
-    find_pictures,
-    read_picture,
-    single_picture,
+    ImageTransform,
+    UnreadableImageError,
+    find_images,
+    load_single_image,
+    read_image,
     suffixes,
 )
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from tests.data.drawn import draw, pixels
+from tests.data.synthetic import draw, pixels
 
-WHOLE = Preparation(crop=None, size=8, colour="rgb")
-GREY = Preparation(crop=None, size=8, colour="grey")
+WHOLE = ImageTransform(crop=None, size=8, colour="rgb")
+GREY = ImageTransform(crop=None, size=8, colour="grey")
 
 
 @pytest.mark.parametrize(("width", "height"), [(89, 109), (178, 218), (40, 31), (31, 40)])
 @pytest.mark.parametrize("colour", ["rgb", "grey"])
 def test_crop_and_size_are_torchvision_s(tmp_path, width, height, colour):
     path = draw(tmp_path / "a.png", width, height)
-    ours = read_picture(path, Preparation(crop=20, size=9, colour=colour))
+    ours = read_image(path, ImageTransform(crop=20, size=9, colour=colour))
     image = Image.open(path).convert("RGB" if colour == "rgb" else "L")
     square = torchvision.transforms.functional.center_crop(image, [20])
     theirs = torchvision.transforms.functional.resize(square, [9])
@@ -46,17 +46,17 @@ def test_without_a_crop_the_largest_centred_square_is_taken(tmp_path):
     values = np.zeros((10, 30, 3), np.uint8)
     values[:, 10:20] = 200
     Image.fromarray(values).save(tmp_path / "a.png")
-    assert (read_picture(tmp_path / "a.png", WHOLE) == 200).all()
+    assert (read_image(tmp_path / "a.png", WHOLE) == 200).all()
 
 
 def test_small_pictures_grow(tmp_path):
-    assert read_picture(draw(tmp_path / "a.png", 3, 3), WHOLE).shape == (3, 8, 8)
+    assert read_image(draw(tmp_path / "a.png", 3, 3), WHOLE).shape == (3, 8, 8)
 
 
 def test_a_crop_larger_than_the_picture_names_one_that_fits(tmp_path):
     path = draw(tmp_path / "a.png", 89, 109)
     with pytest.raises(CropError, match=r"data.crop=148.*a.png.*89x109") as caught:
-        read_picture(path, Preparation(crop=148, size=8, colour="rgb"))
+        read_image(path, ImageTransform(crop=148, size=8, colour="rgb"))
     assert isinstance(caught.value, UsageError)
     assert "data.crop=89" in caught.value.hint
 
@@ -82,7 +82,7 @@ CASES = [pytest.param(make, marks=[RAW_YCBCR] * (name == "YCbCr")) for name, mak
 def test_other_colours_are_converted(tmp_path, make):
     path = tmp_path / "a.tif"
     make().save(path)
-    red, green, blue = read_picture(path, WHOLE)
+    red, green, blue = read_image(path, WHOLE)
     assert (red > 245).all()
     assert (green < 10).all()
     assert (blue < 10).all()
@@ -90,7 +90,7 @@ def test_other_colours_are_converted(tmp_path, make):
 
 def test_cmyk_jpeg(tmp_path):
     of_colour(RED).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
-    red, green, _ = read_picture(tmp_path / "a.jpg", WHOLE)
+    red, green, _ = read_image(tmp_path / "a.jpg", WHOLE)
     assert (red > 240).all()
     assert (green < 15).all()
 
@@ -105,36 +105,36 @@ def transparent(kind):
 
 
 @pytest.mark.parametrize("kind", ["RGBA", "LA", "palette"])
-@pytest.mark.parametrize("preparation", [WHOLE, GREY])
-def test_transparency_becomes_white(tmp_path, kind, preparation):
+@pytest.mark.parametrize("transform", [WHOLE, GREY])
+def test_transparency_becomes_white(tmp_path, kind, transform):
     image, options = transparent(kind)
     image.save(tmp_path / "a.png", **options)
-    assert (read_picture(tmp_path / "a.png", preparation) == 255).all()
+    assert (read_image(tmp_path / "a.png", transform) == 255).all()
 
 
 def test_half_transparent_colour_is_mixed_with_white(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 255, 51)).save(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png", WHOLE)[:, 0, 0].tolist() == [204, 204, 255]
+    assert read_image(tmp_path / "a.png", WHOLE)[:, 0, 0].tolist() == [204, 204, 255]
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
 def test_sixteen_bits_become_eight(tmp_path, suffix):
     values = np.repeat(np.array([[0, 257, 32896, 65535]], np.uint16), 4, axis=0)
     Image.fromarray(values).save(tmp_path / f"a.{suffix}")
-    found = read_picture(tmp_path / f"a.{suffix}", Preparation(None, 4, "grey"))
+    found = read_image(tmp_path / f"a.{suffix}", ImageTransform(None, 4, "grey"))
     assert found[0, 0].tolist() == [0, 1, 128, 255]
-    assert (read_picture(tmp_path / f"a.{suffix}", Preparation(None, 4, "rgb")) == found).all()
+    assert (read_image(tmp_path / f"a.{suffix}", ImageTransform(None, 4, "rgb")) == found).all()
 
 
 def test_one_bit(tmp_path):
     Image.new("1", (8, 8), 1).save(tmp_path / "a.png")
-    assert (read_picture(tmp_path / "a.png", WHOLE) == 255).all()
+    assert (read_image(tmp_path / "a.png", WHOLE) == 255).all()
 
 
 def test_floating_point_pictures_are_refused(tmp_path):
     Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(UnreadableError, match="8 or 16 bits"):
-        read_picture(tmp_path / "a.tif", WHOLE)
+    with pytest.raises(UnreadableImageError, match="8 or 16 bits"):
+        read_image(tmp_path / "a.tif", WHOLE)
 
 
 def test_the_camera_s_orientation_is_followed(tmp_path):
@@ -143,13 +143,13 @@ def test_the_camera_s_orientation_is_followed(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     image.save(tmp_path / "a.png", exif=exif)
-    assert read_picture(tmp_path / "a.png", WHOLE)[0, :, 0].tolist() == [0] * 4 + [255] * 4
+    assert read_image(tmp_path / "a.png", WHOLE)[0, :, 0].tolist() == [0] * 4 + [255] * 4
 
 
 def test_a_colour_profile_does_no_harm(tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     of_colour(RED).save(tmp_path / "a.png", icc_profile=profile)
-    assert (read_picture(tmp_path / "a.png", WHOLE)[0] == 255).all()
+    assert (read_image(tmp_path / "a.png", WHOLE)[0] == 255).all()
 
 
 def cut(path):
@@ -163,13 +163,13 @@ def eps(path):
 
 DAMAGE = {
     "nothing": (lambda path: path.write_bytes(b""), "empty"),
-    "text": (lambda path: path.write_text("<html>404</html>"), "no picture"),
+    "text": (lambda path: path.write_text("<html>404</html>"), "not an image"),
     "half a JPEG": (cut, "truncated|stream"),
     "a folder": (lambda path: path.mkdir(), "no file"),
     "a broken link": (lambda path: path.symlink_to("nowhere"), "broken link"),
     "a link to itself": (lambda path: path.symlink_to(path.name), "broken link"),
     "a pipe": (os.mkfifo, "no file"),
-    "a program for a printer": (eps, "no picture"),
+    "a program for a printer": (eps, "not an image"),
 }
 
 
@@ -177,8 +177,8 @@ DAMAGE = {
 def test_what_is_no_picture_says_why(tmp_path, spoil, reason):
     path = tmp_path / "a.jpg"
     spoil(path)
-    with pytest.raises(UnreadableError, match=reason):
-        read_picture(path, WHOLE)
+    with pytest.raises(UnreadableImageError, match=reason):
+        read_image(path, WHOLE)
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's own remarks on the damage
@@ -192,8 +192,8 @@ def test_a_changed_byte_raises_nothing_but_unreadable(tmp_path, suffix):
     for where in range(0, min(len(content), 200), 3):
         path.write_bytes(content[:where] + bytes([content[where] ^ 0xFF]) + content[where + 1 :])
         try:
-            assert read_picture(path, WHOLE).shape == (3, 8, 8)
-        except UnreadableError as error:
+            assert read_image(path, WHOLE).shape == (3, 8, 8)
+        except UnreadableImageError as error:
             refused.append(str(error))
     assert refused
     assert all(refused)
@@ -202,8 +202,8 @@ def test_a_changed_byte_raises_nothing_but_unreadable(tmp_path, suffix):
 def test_a_decompression_bomb_is_refused_unread(tmp_path, monkeypatch):
     path = draw(tmp_path / "a.png", 30, 30)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
-    with pytest.raises(UnreadableError, match="decompression bomb: 30x30"):
-        read_picture(path, Preparation(crop=None, size=8, colour="rgb", max_pixels=899))
+    with pytest.raises(UnreadableImageError, match="decompression bomb: 30x30"):
+        read_image(path, ImageTransform(crop=None, size=8, colour="rgb", max_pixels=899))
 
 
 def test_a_bomb_beyond_pillow_s_own_limit_is_refused(tmp_path):
@@ -211,8 +211,8 @@ def test_a_bomb_beyond_pillow_s_own_limit_is_refused(tmp_path):
     content[16:24] = struct.pack(">II", 20_000, 20_000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(UnreadableError, match="decompression bomb"):
-        read_picture(tmp_path / "a.png", WHOLE)
+    with pytest.raises(UnreadableImageError, match="decompression bomb"):
+        read_image(tmp_path / "a.png", WHOLE)
 
 
 def test_names_are_sorted_pictures_of_all_folders(tmp_path):
@@ -222,7 +222,7 @@ def test_names_are_sorted_pictures_of_all_folders(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "x.png").rename(tmp_path / name)
     (tmp_path / "empty.jpg").mkdir()
-    assert find_pictures(tmp_path).names == wanted
+    assert find_images(tmp_path).names == wanted
 
 
 def test_links_to_folders_are_followed_once(tmp_path):
@@ -234,7 +234,7 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (inside / "loop").symlink_to(inside)
     (outside / "back").symlink_to(inside)
     (inside / "self").symlink_to("self")
-    names = find_pictures(inside).names
+    names = find_images(inside).names
     assert sorted(name.rpartition("/")[2] for name in names) == ["a.png", "b.png"]
 
 
@@ -249,15 +249,15 @@ def test_pictures_in_folders_of_runs_are_not_data(tmp_path):
     (tmp_path / "deep/er/b/environment.json").touch()
     draw(tmp_path / "study" / "figures" / "moons.png", 3, 3)
     (tmp_path / "study" / "study.yaml").touch()
-    contents = find_pictures(tmp_path)
-    assert contents.names == ["cat.png", "recipe.yaml/dog.png"]
-    assert contents.remark == "folders of dpvae left out: deep/er/b, runs/a, study"
+    listing = find_images(tmp_path)
+    assert listing.names == ["cat.png", "recipe.yaml/dog.png"]
+    assert listing.remark == "folders of dpvae left out: deep/er/b, runs/a, study"
 
 
 def test_a_folder_without_pictures_says_how_they_end(tmp_path):
     (tmp_path / "a.txt").touch()
-    with pytest.raises(MissingError, match="holds no pictures") as caught:
-        find_pictures(tmp_path)
+    with pytest.raises(MissingError, match="holds no images") as caught:
+        find_images(tmp_path)
     assert ".jpg" in caught.value.hint
 
 
@@ -273,7 +273,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(MissingError, match=r"locked cannot be listed: Permission denied"):
-        find_pictures(tmp_path)
+        find_images(tmp_path)
 
 
 WRITTEN = ("jpe", "jfif", "avif", "jp2", "apng", "dib", "tga", "pcx", "qoi", "mpo", "PnM", "xbm")
@@ -285,8 +285,8 @@ def test_what_pillow_reads_is_found_and_read(tmp_path, suffix):
     mode = {"PnM": "L", "xbm": "1"}.get(suffix, "RGB")
     draw(tmp_path / "x.png", 20, 20)
     Image.open(tmp_path / "x.png").convert(mode).save(path)
-    assert find_pictures(tmp_path).names == [path.name, "x.png"]
-    assert read_picture(path, WHOLE).shape == (3, 8, 8)
+    assert find_images(tmp_path).names == [path.name, "x.png"]
+    assert read_image(path, WHOLE).shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize("suffix", [".eps", ".ps", ".wmf", ".emf", ".pdf", ".h5", ".mpg", ".ico"])
@@ -312,27 +312,27 @@ def test_a_registered_plugin_is_used(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
     for known in (Image.OPEN, Image.EXTENSION):
         monkeypatch.setattr(Image, "OPEN" if known is Image.OPEN else "EXTENSION", dict(known))
-    for function in (pictures.formats, pictures.suffixes):
+    for function in (images.formats, images.suffixes):
         function.cache_clear()
     draw(tmp_path / "x.png", 20, 20)
     path = tmp_path / "a.HEIC"
     path.write_bytes(b"HEIF" + (tmp_path / "x.png").read_bytes())
     try:
-        assert find_pictures(tmp_path).names == ["a.HEIC", "x.png"]
-        assert np.array_equal(read_picture(path, WHOLE), read_picture(tmp_path / "x.png", WHOLE))
+        assert find_images(tmp_path).names == ["a.HEIC", "x.png"]
+        assert np.array_equal(read_image(path, WHOLE), read_image(tmp_path / "x.png", WHOLE))
     finally:
-        for function in (pictures.formats, pictures.suffixes):
+        for function in (images.formats, images.suffixes):
             function.cache_clear()
 
 
 def test_a_picture_beyond_pillow_s_own_limit_can_be_allowed(tmp_path, monkeypatch):
     path = draw(tmp_path / "a.png", 30, 30)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses more than twice as many
-    allowed = Preparation(crop=None, size=8, colour="rgb", max_pixels=900)
-    assert single_picture(path, allowed).stored.shape == (1, 3, 8, 8)
+    allowed = ImageTransform(crop=None, size=8, colour="rgb", max_pixels=900)
+    assert load_single_image(path, allowed).stored.shape == (1, 3, 8, 8)
     assert Image.MAX_IMAGE_PIXELS == 100
     with pytest.raises(UsageError, match="30x30 = 900 pixels, 899 is the limit"):
-        single_picture(path, replace(allowed, max_pixels=899))
+        load_single_image(path, replace(allowed, max_pixels=899))
 
 
 def test_the_fixture_is_a_ramp():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dpvae_cli.evaluation.diagnosis.record import (
+from dpvae_cli.diagnosis.record import (
     HELD_OUT,
     Diagnosis,
     Dimension,

@@ -10,12 +10,12 @@ from scipy import stats
 
 import dpvae_cli as dpvae
 from dpvae_cli.data import Split
-from dpvae_cli.evaluation.diagnosis.draws import are_in
-from dpvae_cli.evaluation.diagnosis.low_posterior import low_posterior
-from dpvae_cli.evaluation.diagnosis.null import draw_splits
-from dpvae_cli.evaluation.diagnosis.record import Quantity
-from dpvae_cli.evaluation.diagnosis.sides import of_model, of_prior
-from dpvae_cli.evaluation.diagnosis.words import (
+from dpvae_cli.diagnosis.densities import of_model, of_prior
+from dpvae_cli.diagnosis.groups import are_in
+from dpvae_cli.diagnosis.low_posterior import low_posterior
+from dpvae_cli.diagnosis.null import draw_splits
+from dpvae_cli.diagnosis.record import Quantity
+from dpvae_cli.diagnosis.verdict import (
     HELD_OUT,
     about_dimensions,
     amount,

@@ -1,4 +1,4 @@
-"""Pictures in a folder: find them, and read one as a square of bytes."""
+"""Images in a folder: find them, and read one as a square of bytes."""
 
 import os
 import warnings
@@ -20,7 +20,7 @@ from dpvae_cli.data.base import Split
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
 Colour = Literal["rgb", "grey"]
-Square = UInt8[np.ndarray, "channels size size"]
+ImageArray = UInt8[np.ndarray, "channels size size"]
 
 # Named one by one: Pillow would also start other programs for some formats (EPS: Ghostscript).
 # Icons are left out. TGA has no mark at its beginning, so it is tried last.
@@ -32,9 +32,9 @@ FORMATS = (
 PLUGIN = "pillow_heif"
 HEIC = frozenset((".heic", ".heif", ".hif"))
 MAX_PIXELS = 89_478_485
-"""A picture with more pixels is taken for a decompression bomb (Pillow warns from here on)."""
+"""An image with more pixels is taken for a decompression bomb (Pillow warns from here on)."""
 LISTED = 8
-"""So many kinds of files that are no pictures are named."""
+"""So many kinds of files that are not images are named."""
 OUTPUTS = (
     *(("recipe.yaml", "checkpoint.pt"), ("recipe.yaml", "environment.json")),
     ("study.yaml", "figures"),
@@ -45,14 +45,14 @@ MODES = {"rgb": "RGB", "grey": "L"}
 
 @final
 @dataclass(frozen=True)
-class Preparation:
-    """What is done to every picture: centre square of side `crop`, resized, in that colour.
+class ImageTransform:
+    """What is done to every image: centre square of side `crop`, resized, in that colour.
 
     Args:
         crop: pixels; None takes the largest square that fits.
         size: side of the result, pixels.
         colour: rgb or grey.
-        max_pixels: of a picture; a larger one is taken for a decompression bomb.
+        max_pixels: of an image; a larger one is taken for a decompression bomb.
     """
 
     crop: int | None
@@ -62,18 +62,18 @@ class Preparation:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Return the shape of a prepared picture."""
+        """Return the shape of a prepared image."""
         return (3 if self.colour == "rgb" else 1, self.size, self.size)
 
 
 @final
-class UnreadableError(Exception):
-    """A file is no picture, is damaged, or is a decompression bomb; the text says which."""
+class UnreadableImageError(Exception):
+    """A file is not an image, is damaged, or is a decompression bomb; the text says which."""
 
 
 @final
 class CropError(UsageError):
-    """A picture is smaller than the square to be cut out of it."""
+    """An image is smaller than the square to be cut out of it."""
 
     def __init__(self, name: str, crop: int, *, width: int, height: int) -> None:
         super().__init__(
@@ -85,10 +85,10 @@ class CropError(UsageError):
 
 @final
 @dataclass(frozen=True)
-class FolderContents:
-    """The pictures of a folder, by sorted names relative to it, and the endings of other files.
+class ImageListing:
+    """The images of a folder, by sorted names relative to it, and the endings of other files.
 
-    `outputs` are folders of runs and studies in it, whose pictures are not data.
+    `outputs` are folders of runs and studies in it, whose images are not data.
     """
 
     names: list[str]
@@ -115,8 +115,8 @@ class FolderContents:
             counts.append(f"{sum(count for _, count in ranked[LISTED:]):,} others")
         needed = ""
         if HEIC & set(self.others):
-            needed = " (HEIC pictures are read where the package pillow-heif is installed)"
-        return f"files left out, which do not end like pictures: {', '.join(counts)}{needed}"
+            needed = " (HEIC images are read where the package pillow-heif is installed)"
+        return f"files left out, which do not have an image suffix: {', '.join(counts)}{needed}"
 
 
 @cache
@@ -135,14 +135,14 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, format in Image.EXTENSION.items() if format in known)
 
 
-def find_pictures(folder: Path) -> FolderContents:
-    """Find the files in a folder that end like pictures, and count the others by their endings.
+def find_images(folder: Path) -> ImageListing:
+    """Find the files in a folder that have an image suffix, and count the others by their endings.
 
-    Subfolders are searched, but for run folders and studies of dpvae, whose pictures are samples;
+    Subfolders are searched, but for run folders and studies of dpvae, whose images are samples;
     links to folders are followed, each folder once. Names that begin with a dot are neither.
 
     Raises:
-        MissingError: there are no pictures, or a folder cannot be listed.
+        MissingError: there are no images, or a folder cannot be listed.
     """
     names, others, outputs = [], Counter[str](), list[Path]()
     try:
@@ -156,14 +156,14 @@ def find_pictures(folder: Path) -> FolderContents:
             f"{error.filename or folder} cannot be listed: {error.strerror or error}"
         ) from None
     left_out = [path.relative_to(folder).as_posix() for path in outputs]
-    contents = FolderContents(sorted(names), others, left_out)
+    listing = ImageListing(sorted(names), others, left_out)
     if not names:
-        remark = "" if contents.remark is None else f"; {contents.remark}"
+        remark = "" if listing.remark is None else f"; {listing.remark}"
         raise MissingError(
-            f"{folder} holds no pictures{remark}",
+            f"{folder} holds no images{remark}",
             hint=f"They end in {', '.join(sorted(suffixes()))}.",
         )
-    return contents
+    return listing
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]], outputs: list[Path]) -> Iterator[Path]:
@@ -188,7 +188,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]], outputs: list[Path]) -> Iter
 
 @contextmanager
 def pixel_limit(limit: int) -> Iterator[None]:
-    """Let Pillow, whose own limit is one for all threads, open pictures of so many pixels."""
+    """Let Pillow, whose own limit is one for all threads, open images of so many pixels."""
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by name
@@ -199,84 +199,84 @@ def pixel_limit(limit: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def read_picture(path: Path, preparation: Preparation) -> Square:
-    """Return one picture as the preparation says, upright as its camera meant it.
+def read_image(path: Path, transform: ImageTransform) -> ImageArray:
+    """Return one image as the transform says, upright as its camera meant it.
 
     Palettes, CMYK and other colours are converted, 16 bits become 8, transparency becomes white.
 
     Raises:
-        UnreadableError: it cannot be read.
+        UnreadableImageError: it cannot be read.
         CropError: it is smaller than the crop.
     """
     try:
-        with _opened(path, preparation.max_pixels) as image:
-            square = _squared(ImageOps.exif_transpose(image), path.name, preparation)
-    except (UnreadableError, CropError):
+        with _opened(path, transform.max_pixels) as image:
+            square = _squared(ImageOps.exif_transpose(image), path.name, transform)
+    except (UnreadableImageError, CropError):
         raise
     except Exception as error:  # a decoder met with a damaged file raises all kinds of errors
-        raise UnreadableError(str(error) or type(error).__name__) from error
+        raise UnreadableImageError(str(error) or type(error).__name__) from error
     return np.ascontiguousarray(np.moveaxis(np.atleast_3d(np.asarray(square)), -1, 0))
 
 
-def single_picture(path: Path, preparation: Preparation) -> Split:
-    """Return a picture that the user names, prepared, as a split of one.
+def load_single_image(path: Path, transform: ImageTransform) -> Split:
+    """Return an image that the user names, prepared, as a split of one.
 
     Raises:
         UsageError: it cannot be read, or is smaller than the crop.
     """
     try:
-        with pixel_limit(preparation.max_pixels):
-            square = read_picture(path, preparation)
-    except UnreadableError as error:
-        raise UsageError(f"{path} cannot be read as a picture: {error}") from None
+        with pixel_limit(transform.max_pixels):
+            square = read_image(path, transform)
+    except UnreadableImageError as error:
+        raise UsageError(f"{path} cannot be read as an image: {error}") from None
     except CropError as error:
         raise UsageError(
             f"{path} is too small: the square of {error.crop} pixels that this data is cut to does "
             f"not fit into {error.width}x{error.height}",
-            hint="Name a larger picture.",
+            hint="Name a larger image.",
         ) from None
     return Split(torch.from_numpy(square.copy()).unsqueeze(0))
 
 
-def no_picture(kind: str, path: Path) -> UsageError:
-    """Return the error for data whose examples do not come from pictures."""
+def no_images_error(kind: str, path: Path) -> UsageError:
+    """Return the error for data whose examples do not come from images."""
     return UsageError(
-        f"{path}: with data of kind {kind} no picture can be prepared as an example",
+        f"{path}: with data of kind {kind} an image cannot be converted to an example",
         hint="Name an example of the test split by its number.",
     )
 
 
 def _opened(path: Path, max_pixels: int) -> Image.Image:
-    """Open a picture without reading its pixels; refuse what is none and what is too large."""
+    """Open an image without reading its pixels; refuse what is none and what is too large."""
     if not path.is_file():
-        raise UnreadableError("no file, or a broken link")
+        raise UnreadableImageError("no file, or a broken link")
     if path.stat().st_size == 0:
-        raise UnreadableError("the file is empty")
+        raise UnreadableImageError("the file is empty")
     try:
         image = Image.open(path, formats=[f for f in FORMATS if f in formats()])
     except UnidentifiedImageError:
-        raise UnreadableError("no picture in a known format") from None
+        raise UnreadableImageError("not an image in a known format") from None
     except Image.DecompressionBombError:
-        raise UnreadableError(
+        raise UnreadableImageError(
             f"a decompression bomb: more than twice {max_pixels:,} pixels, the limit"
         ) from None
     if (pixels := image.width * image.height) > max_pixels:
         size = f"{image.width}x{image.height}"
         image.close()
-        raise UnreadableError(
+        raise UnreadableImageError(
             f"a decompression bomb: {size} = {pixels:,} pixels, {max_pixels:,} is the limit"
         )
     return image
 
 
-def _squared(image: Image.Image, name: str, preparation: Preparation) -> Image.Image:
+def _squared(image: Image.Image, name: str, transform: ImageTransform) -> Image.Image:
     width, height = image.size
-    side = preparation.crop or min(width, height)
+    side = transform.crop or min(width, height)
     if side > min(width, height):
         raise CropError(name, side, width=width, height=height)
     left, top = round((width - side) / 2), round((height - side) / 2)
-    converted = _in_colour(image.crop((left, top, left + side, top + side)), preparation.colour)
-    target = (preparation.size, preparation.size)
+    converted = _in_colour(image.crop((left, top, left + side, top + side)), transform.colour)
+    target = (transform.size, transform.size)
     return converted.resize(target, Image.Resampling.BILINEAR)
 
 
@@ -294,5 +294,5 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         return image
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65_535:
-        raise UnreadableError("its values are not of 8 or 16 bits")
+        raise UnreadableImageError("its values are not of 8 or 16 bits")
     return Image.fromarray(np.rint(values / 257).astype(np.uint8))

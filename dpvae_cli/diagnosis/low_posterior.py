@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from dpvae_cli.evaluation.diagnosis.record import LowPosterior
+from dpvae_cli.diagnosis.record import LowPosterior
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.evaluation.fid import fid, fid_lp
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp

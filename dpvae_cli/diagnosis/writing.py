@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from dpvae_cli.evaluation.diagnosis import Diagnosis
-from dpvae_cli.evaluation.diagnosis.words import about_dimensions, headline, remedy
+from dpvae_cli.diagnosis import Diagnosis
+from dpvae_cli.diagnosis.page import About, page
+from dpvae_cli.diagnosis.verdict import about_dimensions, headline, remedy
 from dpvae_cli.foundation.files import write_json, write_text
 from dpvae_cli.foundation.strangers import escape_unprintable
-from dpvae_cli.studies.diagnosis.html import About, page
 
 STEM = "diagnosis"
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from dpvae_cli.data import picture_cache
+from dpvae_cli.data import image_cache
 from dpvae_cli.data.base import Dataset, Split
-from dpvae_cli.data.picture_cache import Source, load_parts
-from dpvae_cli.data.pictures import CropError, Preparation, read_picture
+from dpvae_cli.data.image_cache import ImageSource, load_splits
+from dpvae_cli.data.images import CropError, ImageTransform, read_image
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.progress import heard_by
-from tests.data.drawn import draw, draw_all
+from tests.data.synthetic import draw, draw_all
 
-SMALL = Preparation(crop=None, size=8, colour="rgb")
+SMALL = ImageTransform(crop=None, size=8, colour="rgb")
 
 
 @pytest.fixture(autouse=True)
@@ -31,25 +31,25 @@ def decoded(monkeypatch):
     """Return the list of the files that are decoded from now on."""
     names = []
 
-    def read(path, preparation):
+    def read(path, transform):
         names.append(path.name)
-        return read_picture(path, preparation)
+        return read_image(path, transform)
 
-    monkeypatch.setattr(picture_cache, "read_picture", read)
+    monkeypatch.setattr(image_cache, "read_image", read)
     return names
 
 
-def source(folder, count=5, *, preparation=SMALL, **kwargs):
+def source(folder, count=5, *, transform=SMALL, **kwargs):
     """Draw pictures where there are none; return three of them as train, one each held out."""
     if not folder.exists():
         draw_all(folder, count, width=20, height=20, **kwargs)
     names = sorted(path.name for path in folder.iterdir())
     parts = {"train": names[:-2], "validation": names[-2:-1], "test": names[-1:]}
-    return Source("some", folder, parts, preparation)
+    return ImageSource("some", folder, parts, transform)
 
 
 def load(chosen, *, on_error="refuse"):
-    return load_parts(chosen, on_error=on_error)[0]
+    return load_splits(chosen, on_error=on_error)[0]
 
 
 def test_each_split_has_its_pictures_in_order(tmp_path):
@@ -59,7 +59,7 @@ def test_each_split_has_its_pictures_in_order(tmp_path):
     for split, part in parts.items():
         assert part.names == tuple(chosen.parts[split])
         for name, row in zip(part.names, part.stored, strict=True):
-            expected = read_picture(tmp_path / "in" / name, SMALL)
+            expected = read_image(tmp_path / "in" / name, SMALL)
             assert np.array_equal(row.numpy(), expected)
 
 
@@ -103,20 +103,20 @@ def test_nothing_written_reaches_the_file(tmp_path):
 
 
 def other_size(chosen):
-    return Source("some", chosen.folder, chosen.parts, Preparation(None, 9, "rgb"))
+    return ImageSource("some", chosen.folder, chosen.parts, ImageTransform(None, 9, "rgb"))
 
 
 def other_crop(chosen):
-    return Source("some", chosen.folder, chosen.parts, Preparation(7, 8, "rgb"))
+    return ImageSource("some", chosen.folder, chosen.parts, ImageTransform(7, 8, "rgb"))
 
 
 def other_colour(chosen):
-    return Source("some", chosen.folder, chosen.parts, Preparation(None, 8, "grey"))
+    return ImageSource("some", chosen.folder, chosen.parts, ImageTransform(None, 8, "grey"))
 
 
 def other_order(chosen):
     parts = {"train": chosen.parts["train"][::-1], **{k: chosen.parts[k] for k in HELD}}
-    return Source("some", chosen.folder, parts, SMALL)
+    return ImageSource("some", chosen.folder, parts, SMALL)
 
 
 def other_picture(chosen):
@@ -133,7 +133,7 @@ def other_folder(chosen):
     """The same names, sizes and times: only the place differs."""
     folder = chosen.folder.with_name("copy")
     shutil.copytree(chosen.folder, folder)
-    return Source("some", folder, chosen.parts, SMALL)
+    return ImageSource("some", folder, chosen.parts, SMALL)
 
 
 HELD = ("validation", "test")
@@ -157,7 +157,7 @@ def test_whatever_changes_the_pixels_makes_another_cache(tmp_path, change, decod
     parts = load(changed)
     assert decoded
     for name, row in zip(parts["train"].names, parts["train"].stored, strict=True):
-        expected = read_picture(changed.folder / name, changed.preparation)
+        expected = read_image(changed.folder / name, changed.transform)
         assert np.array_equal(row.numpy(), expected)
 
 
@@ -189,10 +189,10 @@ def with_damage(tmp_path, count=6):
 
 
 def test_unreadable_files_are_all_named_and_nothing_is_left(tmp_path, cache):
-    with pytest.raises(MissingError, match="2 of 6 pictures") as caught:
+    with pytest.raises(MissingError, match="2 of 6 images") as caught:
         load(with_damage(tmp_path))
     assert "000002.png: the file is empty" in str(caught.value)
-    assert "000003.png: no picture" in str(caught.value)
+    assert "000003.png: not an image" in str(caught.value)
     assert "data.on_error=skip" in caught.value.hint
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
 
@@ -208,15 +208,15 @@ def test_many_unreadable_files_are_counted(tmp_path):
 @pytest.mark.parametrize("load_number", ["first", "second"])
 def test_skipping_leaves_them_out(tmp_path, load_number, decoded):
     chosen = with_damage(tmp_path)
-    parts, skipped = load_parts(chosen, on_error="skip")
+    parts, skipped = load_splits(chosen, on_error="skip")
     if load_number == "second":
         decoded.clear()
-        parts, skipped = load_parts(chosen, on_error="skip")
+        parts, skipped = load_splits(chosen, on_error="skip")
         assert decoded == []
     assert set(skipped) == {"000002.png", "000003.png"}
     assert parts["train"].names == ("000001.png", "000004.png")
     assert parts["train"].stored.shape == (2, 3, 8, 8)
-    expected = read_picture(chosen.folder / "000004.png", SMALL)
+    expected = read_image(chosen.folder / "000004.png", SMALL)
     assert np.array_equal(parts["train"].stored[1].numpy(), expected)
 
 
@@ -244,7 +244,7 @@ def test_nothing_readable_is_an_error_even_when_skipping(tmp_path):
 
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_picture_smaller_than_the_crop_is_an_error_even_when_skipping(tmp_path, number, cache):
-    chosen = source(tmp_path / "in", preparation=Preparation(15, 8, "rgb"))
+    chosen = source(tmp_path / "in", transform=ImageTransform(15, 8, "rgb"))
     draw(chosen.folder / f"00000{number}.png", 14, 30)
     with pytest.raises(CropError, match=f"00000{number}.png"):
         load(chosen, on_error="skip")
@@ -252,7 +252,7 @@ def test_a_picture_smaller_than_the_crop_is_an_error_even_when_skipping(tmp_path
 
 
 def test_progress_is_told_and_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture_cache, "BLOCK", 2)
+    monkeypatch.setattr(image_cache, "BLOCK", 2)
     told = []
     with heard_by(lambda *said: told.append(said)):
         load(source(tmp_path / "in"))
@@ -263,7 +263,7 @@ def test_progress_is_told_and_ends(tmp_path, monkeypatch):
 def test_rows_do_not_depend_on_blocks(tmp_path, monkeypatch, cache):
     whole = load(source(tmp_path / "in"))["train"].stored.clone()
     shutil.rmtree(cache)
-    monkeypatch.setattr(picture_cache, "BLOCK", 2)
+    monkeypatch.setattr(image_cache, "BLOCK", 2)
     assert torch.equal(load(source(tmp_path / "in"))["train"].stored, whole)
 
 
@@ -271,7 +271,7 @@ def test_an_interrupted_decoding_leaves_no_cache(tmp_path, cache, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(picture_cache, "tell", stop)
+    monkeypatch.setattr(image_cache, "tell", stop)
     with pytest.raises(KeyboardInterrupt):
         load(source(tmp_path / "in"))
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
@@ -291,7 +291,7 @@ def test_odd_names_are_fine(tmp_path, cache):
     (folder / "000002.png").rename(folder / os.fsdecode(b"\xff .png"))
     names = sorted(path.name for path in folder.iterdir())
     parts = {"train": names[:1], "test": names[1:]}
-    loaded = load(Source(folder.name, folder, parts, SMALL))
+    loaded = load(ImageSource(folder.name, folder, parts, SMALL))
     assert loaded["test"].names == (names[1],)
     assert all(len(os.fsencode(path.name)) < 255 for path in cache.iterdir())
 

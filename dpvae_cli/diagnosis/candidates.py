@@ -5,10 +5,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dpvae_cli.evaluation.diagnosis.arrays import IMAGES
-from dpvae_cli.evaluation.diagnosis.quantities import share_in_tail
-from dpvae_cli.evaluation.diagnosis.record import Repair
-from dpvae_cli.evaluation.diagnosis.sides import of_prior
+from dpvae_cli.diagnosis.densities import of_prior
+from dpvae_cli.diagnosis.quantities import share_in_tail
+from dpvae_cli.diagnosis.record import Repair
 from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.fitting.codes import Codes
 from dpvae_cli.fitting.fit import fit_model_prior
@@ -16,6 +15,7 @@ from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.recipe import Fitting
 from dpvae_cli.recipe.fit_options import fit_options
+from dpvae_cli.sampling.gallery import IMAGES
 
 SOON: dict[str, Any] = {"validate_every": 50, "patience": 5}
 TRIED = {

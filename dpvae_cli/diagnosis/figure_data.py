@@ -3,22 +3,17 @@
 import numpy as np
 import torch
 
-from dpvae_cli.evaluation.diagnosis.draws import are_in
-from dpvae_cli.evaluation.diagnosis.null import Splits
-from dpvae_cli.evaluation.diagnosis.quantities import TAIL
-from dpvae_cli.evaluation.diagnosis.record import Repair
+from dpvae_cli.diagnosis.groups import are_in
+from dpvae_cli.diagnosis.null import Splits
+from dpvae_cli.diagnosis.quantities import TAIL
+from dpvae_cli.diagnosis.record import Repair
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.evaluation.subject import Subject
-from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
-from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
-from dpvae_cli.sampling.samples import lowest
+from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
 
 SHOWN = 2_000
 """Codes of either side that the plane shows."""
-IMAGES, POOL = 36, 5
-"""Images of a grid; those with the lowest log q(z) are of so many times as many samples."""
 
 
 def arrays(subject: Subject, at: Splits) -> dict[str, np.ndarray]:
@@ -61,20 +56,3 @@ def images(subject: Subject, at: Splits, repair: Repair | None) -> dict[str, np.
         log_q=at.log_q(at.prior, b)[0][: POOL * IMAGES],
         repaired=None if repaired is None else torch.from_numpy(repaired),
     )
-
-
-def decoded_samples(
-    model: VAE, z: Codes, *, log_q: PerExample, repaired: torch.Tensor | None
-) -> dict[str, np.ndarray]:
-    """Return images (n, c, h, w) in bytes, as `plotting.diagnosis.grids` takes them.
-
-    Args:
-        model: its decoder is used.
-        z: `(pool, latent)` samples of its prior.
-        log_q: log q(z) of these, in nats.
-        repaired: `(n, latent)` samples of another prior for the same decoder.
-    """
-    codes = {"samples": z[:IMAGES], "lowest": z[lowest(log_q, IMAGES)]}
-    if repaired is not None:
-        codes["repaired"] = repaired
-    return {name: drawable(model, decode_to_data_units(model, z)) for name, z in codes.items()}

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from dpvae_cli.evaluation.diagnosis import Diagnosis
-from dpvae_cli.evaluation.diagnosis.record import Dimension, Quantity
-from dpvae_cli.evaluation.diagnosis.words import TITLES, amount, percent
+from dpvae_cli.diagnosis import Diagnosis
+from dpvae_cli.diagnosis.record import Dimension, Quantity
+from dpvae_cli.diagnosis.verdict import TITLES, amount, percent
 from dpvae_cli.foundation.numbers import number, with_error
 from dpvae_cli.foundation.results import Result
 
