@@ -13,7 +13,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.shapes import Codes, Components, PerExample
 from dpvae_cli.mathematics.gaussian import LOG_2PI
 
@@ -100,7 +100,7 @@ class AggregatePosterior:
 
     def _log_prob(self, z: Codes, dimensions: slice) -> PerExample:
         """Return log q of the chosen dimensions of each row."""
-        parts = in_parts(
+        parts = map_in_chunks(
             lambda rows: self._log_prob_at_once(z[rows], dimensions),
             len(z),
             size=max(1, len(z)),

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.shapes import Codes, OtherCodes, Scalar
 from dpvae_cli.mathematics.estimates import ErrorTerms, standard_error
 
@@ -148,7 +148,7 @@ def _neighbour_distances(
             )
         return np.stack(found)
 
-    parts = in_parts(some, len(points), size=ROWS, what="distances to neighbours")
+    parts = map_in_chunks(some, len(points), size=ROWS, what="distances to neighbours")
     whole, *halves = np.concatenate(list(parts), axis=1)
     return whole, np.stack(halves)
 
