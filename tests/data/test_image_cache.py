@@ -271,7 +271,7 @@ def test_an_interrupted_decoding_leaves_no_cache(tmp_path, cache, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(image_cache, "tell", stop)
+    monkeypatch.setattr(image_cache, "report_progress", stop)
     with pytest.raises(KeyboardInterrupt):
         load(source(tmp_path / "in"))
     assert [path.suffix for path in cache.iterdir()] == [".lock"]

@@ -193,7 +193,7 @@ def npz_bomb(path, *names, gigabytes=8):
 
 @pytest.mark.parametrize("read", [read_npz, reference.read, Arrays(path="x.npz").load])
 def test_an_archive_that_would_fill_memory_is_not_unpacked(read, monkeypatch):
-    monkeypatch.setattr("dpvae_cli.foundation.array_files.memory", lambda: GIGABYTE)
+    monkeypatch.setattr("dpvae_cli.foundation.array_files.total_memory_bytes", lambda: GIGABYTE)
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was opened"))
     npz_bomb(Path("x.npz"), "x")
     argument = () if getattr(read, "__name__", "") == "load" else (Path("x.npz"),)
@@ -410,7 +410,7 @@ def test_arrays_of_svhn_that_grow_are_refused_by_their_headers(monkeypatch):
     images = np.zeros((32, 32, 3, 40), np.uint8)
     for name in ("train", "test"):
         savemat(f"{name}_32x32.mat", {"X": images, "y": np.ones((40, 1))}, do_compression=True)
-    monkeypatch.setattr("dpvae_cli.data.svhn.memory", lambda: images.size - 1)
+    monkeypatch.setattr("dpvae_cli.data.svhn.total_memory_bytes", lambda: images.size - 1)
     monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("it was unpacked"))
     with pytest.raises(MissingError, match="X would unpack into 122,880 numbers"):
         Svhn().load(Path(), download=False)
