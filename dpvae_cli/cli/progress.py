@@ -20,8 +20,8 @@ from rich.table import Column
 
 from dpvae_cli.cli import console, preparation
 from dpvae_cli.data import Dataset
-from dpvae_cli.evaluation.subject import Progress as MetricProgress
-from dpvae_cli.evaluation.subject import no_progress
+from dpvae_cli.evaluation.context import Progress as MetricProgress
+from dpvae_cli.evaluation.context import no_progress
 from dpvae_cli.foundation.progress import duration, heard_by, silent
 from dpvae_cli.training.listener import Listener, Silent
 

@@ -46,7 +46,7 @@ def _squared_distances(a: Codes, b: OtherCodes) -> torch.Tensor:
 
 @final
 @dataclass(frozen=True)
-class NeighbourEstimate:
+class KnnEstimate:
     """A nearest-neighbour KL in nats, its error terms, and how many points coincided."""
 
     value: float
@@ -59,7 +59,7 @@ class NeighbourEstimate:
         return standard_error(self.error_terms)
 
 
-def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> NeighbourEstimate:
+def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> KnnEstimate:
     """Estimate KL[p || q] in nats from samples: L/n sum log(nu_k / rho_k) + log(m / (n - 1)).
 
     rho_k is the distance from a point of p to its k-th neighbour in the rest of p, nu_k to its
@@ -104,7 +104,7 @@ def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> Neighb
     if min(n, m) >= 4:  # halves of an odd number of points differ in the constant too
         difference += np.log((m // 2) / (n // 2 - 1) / ((m - m // 2) / (n - n // 2 - 1)))
     error_terms = torch.from_numpy(difference / (2 * math.sqrt(HALVINGS)))
-    return NeighbourEstimate(float(value), error_terms, int((~usable).sum()))
+    return KnnEstimate(float(value), error_terms, int((~usable).sum()))
 
 
 def _halvings(count: int) -> Bool[np.ndarray, "halvings {count}"]:

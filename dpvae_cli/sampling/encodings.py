@@ -29,7 +29,7 @@ WIDENING = 16
 """A convolutional net holds about so many numbers for each of an example's (32 channels, RGB)."""
 
 
-def at_once(model: VAE) -> int:
+def batch_size_for(model: VAE) -> int:
     """Return how many examples to encode or decode in one go: so few that activations stay small.
 
     A thousand 64x64 RGB images would take a gigabyte and, on a CPU, twice the time.
@@ -46,13 +46,13 @@ def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaus
     Args:
         model: a model.
         split: the examples.
-        size: how many to encode in one go, where memory allows; None leaves it to `at_once`.
+        size: how many to encode in one go, where memory allows; None leaves it to `batch_size_for`.
     """
 
     def part(rows: slice) -> DiagonalGaussian:
         return model.encode(split.examples(rows).to(model.device, model.dtype))
 
-    size = size or at_once(model)
+    size = size or batch_size_for(model)
     parts = list(in_parts(part, len(split), size=size, what="encoding"))
     return DiagonalGaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
@@ -64,7 +64,10 @@ def decode(model: VAE, z: Codes) -> Examples:
     """Return E[x|z] of each code on the CPU, chunk by chunk."""
     z = z.to(model.device, model.dtype)
     parts = in_parts(
-        lambda rows: model.decode(z[rows]).cpu(), len(z), size=at_once(model), what="decoding"
+        lambda rows: model.decode(z[rows]).cpu(),
+        len(z),
+        size=batch_size_for(model),
+        what="decoding",
     )
     return torch.cat(list(parts))
 
@@ -87,7 +90,7 @@ def decode_to_data_units(
 @torch.no_grad()
 def _draw(model: VAE, z: Codes, generator: torch.Generator) -> Examples:
     """Return a draw of p(x|z) for each code on the CPU, chunk by chunk."""
-    z, size = z.to(model.device, model.dtype), at_once(model)
+    z, size = z.to(model.device, model.dtype), batch_size_for(model)
     draws = [
         model.likelihood.sample(model.decoder(part), generator=generator).cpu()
         for part in z.split(size)
@@ -112,14 +115,14 @@ def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
     parts = in_parts(
         lambda rows: model.reconstruction(x[rows], z[rows]),
         len(z),
-        size=at_once(model),
+        size=batch_size_for(model),
         what="reconstruction",
     )
     return torch.cat(list(parts))
 
 
 @final
-class EncodedTraining:
+class TrainingEncodings:
     """The training encodings of one checkpoint, from the file beside it or from the data.
 
     Args:

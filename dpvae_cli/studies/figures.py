@@ -25,7 +25,7 @@ from dpvae_cli.plotting.training import TrainingCurves
 from dpvae_cli.plotting.training import figure as curves
 from dpvae_cli.sampling.encodings import drawable, encode
 from dpvae_cli.sampling.paths import Space
-from dpvae_cli.sampling.traversal import Walk, line, record, sweeps
+from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
 from dpvae_cli.studies.metrics import SHORT_UNITS, Better, facts, is_known
 from dpvae_cli.training import results_file
 from dpvae_cli.training.drawn import gallery_of, kept, labelled, leakage_curves_of, portrait_of
@@ -240,7 +240,7 @@ class Traversal(Figure):
 
     def _record(self, run: Opened, pair: tuple[int, int] | None, *, swept: bool) -> Arrays:
         model, aggregate = run.model, run.encoded.aggregate_posterior()
-        walks: list[Walk] = []
+        walks: list[LatentTraversal] = []
         if pair is not None:
             start, end = (_code(run, index) for index in pair)
             spaces: list[Space] = ["z0", "z"] if self.space == "both" else [self.space]

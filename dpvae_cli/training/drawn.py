@@ -12,7 +12,7 @@ from dpvae_cli.plotting.moons import Portrait
 from dpvae_cli.plotting.picture import CHANNELS
 from dpvae_cli.sampling.encodings import drawable
 from dpvae_cli.sampling.gallery import gallery
-from dpvae_cli.sampling.portrait import portrait
+from dpvae_cli.sampling.planar_figure_data import portrait
 from dpvae_cli.training import results_file
 from dpvae_cli.training.measuring import measure_run
 from dpvae_cli.training.opened import Opened

@@ -17,7 +17,7 @@ from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.schema import SMALLEST_BATCH
 from dpvae_cli.regularizers import Term
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import own_model, threads
 from dpvae_cli.training.checkpoint import Checkpoint
@@ -155,7 +155,7 @@ def with_fitted_prior(
         if group.is_first:
             keep_record(folder, start)
         return model.with_prior(start.fitted_prior(model)).eval()
-    encoded = EncodedTraining(model, lambda: trainer.dataset, group=group)
+    encoded = TrainingEncodings(model, lambda: trainer.dataset, group=group)
     aggregate = encoded.aggregate_posterior()
     fitted = fit_to(model, aggregate, trainer.recipe)
     state = trainer.checkpoint()

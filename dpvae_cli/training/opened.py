@@ -10,7 +10,7 @@ from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.joining import current
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import own_model
 from dpvae_cli.training.data_check import RunData, warn_in_python
@@ -28,7 +28,7 @@ class Opened:
     recipe: Recipe
     model: VAE
     load_dataset: RunData
-    encoded: EncodedTraining
+    encoded: TrainingEncodings
     data_note: str | None
     """Why numbers of a model of this training data do not compare with published ones."""
 
@@ -99,6 +99,6 @@ def open_checkpoint(
         recipe=checkpoint.recipe,
         model=model,
         load_dataset=data,
-        encoded=EncodedTraining(model, data, path=cache, key=digest, group=current()),
+        encoded=TrainingEncodings(model, data, path=cache, key=digest, group=current()),
         data_note=note if isinstance(note, str) else None,
     )

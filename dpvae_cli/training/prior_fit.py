@@ -16,7 +16,7 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.revision import revised
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import own_model
 from dpvae_cli.training.checkpoint import Checkpoint
@@ -132,7 +132,7 @@ def fit_run(
     cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
     with folder.locked():
         folder.prepare(overwrite=overwrite, hint=OTHERWISE)
-        encoded = EncodedTraining(model, load_dataset, path=cache, key=key)
+        encoded = TrainingEncodings(model, load_dataset, path=cache, key=key)
         aggregate = encoded.aggregate_posterior()
         fitted = fit_to(model, aggregate, recipe)
         folder.check_held()
