@@ -91,7 +91,7 @@ def _sap(drawn: FactorSample) -> Scores:
         else _accuracies(drawn.codes, values)
         for factor, values in zip(drawn.factors, drawn.values.T, strict=True)
     ]
-    return {"sap": scores.gap(torch.stack(columns, dim=1) * drawn.active.unsqueeze(1))}
+    return {"sap": scores.top_two_gap(torch.stack(columns, dim=1) * drawn.active.unsqueeze(1))}
 
 
 def _accuracies(codes: Codes, values: Indices) -> Float[Tensor, " latent"]:
@@ -164,7 +164,7 @@ def _votes(
     found = []
     for index, column in enumerate(values.T):
         some = torch.randint(len(codes), (each,), generator=generator)
-        batch = codes[scores.sharing(column, some, size=BATCH, generator=generator)]
+        batch = codes[scores.sample_with_same_value(column, some, size=BATCH, generator=generator)]
         least = batch.var(dim=1).argmin(dim=1)
         found.append(torch.stack([least, torch.full_like(least, index)], dim=1))
     return torch.cat(found)
@@ -202,7 +202,7 @@ def _points(
     points = []
     for column in values.T:
         one = torch.randint(len(codes), (each * BATCH,), generator=generator)
-        other = scores.sharing(column, one, size=1, generator=generator)[:, 0]
+        other = scores.sample_with_same_value(column, one, size=1, generator=generator)[:, 0]
         distances = (codes[one] - codes[other]).abs()
         points.append(distances.view(each, BATCH, -1).mean(dim=1))
     return torch.cat(points), torch.arange(len(points)).repeat_interleave(each)

@@ -91,7 +91,7 @@ def _by_neighbours(context: EvaluationContext, metric: str, p: Tensor, q: Tensor
     reverse = kl_nearest_neighbours(*reversed(points), k=k)
     details = {
         "neighbours": k,
-        "coinciding": forward.coinciding + reverse.coinciding,
+        "coinciding": forward.num_duplicates + reverse.num_duplicates,
         "kl_prior_to_posterior": forward.value,
         "kl_posterior_to_prior": reverse.value,
         "standard_error_note": "from halves of the samples; says nothing of the bias",

@@ -15,7 +15,7 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import read_kept, write_kept
 from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.processes import ALONE, ProcessGroup
-from dpvae_cli.foundation.shapes import Codes, Examples, Indices, PerExample
+from dpvae_cli.foundation.shapes import Codes, Components, Examples, Indices, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
@@ -121,6 +121,26 @@ def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
     return torch.cat(list(parts))
 
 
+def aggregate_posterior(
+    mean: Components, log_variance: Components, *, group: ProcessGroup = ALONE
+) -> AggregatePosterior:
+    """Return q(z) over codes; processes share the rows of its log-densities.
+
+    Where memory runs out, fewer rows are evaluated at a time.
+    """
+
+    def in_chunks(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        parts = in_parts(
+            lambda rows: compute(z[rows]), len(z), size=max(1, len(z)), what="log q(z)"
+        )
+        return torch.cat(list(parts))
+
+    def row_map(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        return group.spread(lambda rows: in_chunks(compute, rows), z)
+
+    return AggregatePosterior(mean, log_variance, row_map=row_map)
+
+
 @final
 class TrainingEncodings:
     """The training encodings of one checkpoint, from the file beside it or from the data.
@@ -152,7 +172,7 @@ class TrainingEncodings:
             cached = self._cached()
             is_there = self._group.agree(cached is not None)
             found = cached if cached is not None and is_there else self._computed()
-            self._aggregate = AggregatePosterior(*found, group=self._group)
+            self._aggregate = aggregate_posterior(*found, group=self._group)
         return self._aggregate
 
     def _cached(self) -> tuple[Tensor, Tensor] | None:

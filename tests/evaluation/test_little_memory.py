@@ -48,8 +48,7 @@ def limits(monkeypatch):
         (VAE, "reconstruction", ROOM),
         (DecoupledPrior, "to_generation", PATH),
         (DecoupledPrior, "to_representation", PATH),
-        (AggregatePosterior, "_log_prob_at_once", ROOM),
-        (KDTree, "query", ROOM),
+        (AggregatePosterior, "_log_prob", ROOM),
     ]
     return {
         name: (limit(monkeypatch, owner, name, rows=rows), rows) for owner, name, rows in places
