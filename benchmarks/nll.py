@@ -14,8 +14,8 @@ from dpvae_cli.evaluation.nll import negative_log_likelihood
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import build
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.runs.precision import Precision
 from dpvae_cli.sampling.encodings import batch_size_for
-from dpvae_cli.training.precision import Precision
 
 SAMPLES = 21_000
 RATIOS = {

@@ -21,6 +21,7 @@ from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.joining import joined
 from dpvae_cli.foundation.processes import ProcessGroup
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.sampling.encodings import aggregate_posterior
 from dpvae_cli.training.trainer import Trainer
 
 ROUNDS, STEPS = 5, 5

@@ -16,8 +16,8 @@ from benchmarks.naive import NaiveCoupling
 from dpvae_cli.data import Dataset
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.runs.precision import Precision
 from dpvae_cli.training import threads
-from dpvae_cli.training.precision import Precision
 from dpvae_cli.training.trainer import Trainer
 
 OURS, PLAIN, FLOOR, PYTHAE = "ours", "ours, standard normal", "floor", "Pythae, plain VAE"

@@ -18,12 +18,12 @@ import dpvae_cli.cli.progress
 import dpvae_cli.cli.result_tables
 import dpvae_cli.cli.study_screen
 import dpvae_cli.diagnosis.writing
+import dpvae_cli.runs.loaded_run
+import dpvae_cli.runs.measure
+import dpvae_cli.runs.results_file
 import dpvae_cli.studies.cell
 import dpvae_cli.studies.finish
-import dpvae_cli.studies.report
-import dpvae_cli.training.measuring
-import dpvae_cli.training.opened
-import dpvae_cli.training.results_file  # noqa: F401 - all of these for what they import
+import dpvae_cli.studies.report  # noqa: F401 - all of these for what they import
 from dpvae_cli.cli.app import app
 from dpvae_cli.evaluation import finished
 from dpvae_cli.foundation import files

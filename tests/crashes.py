@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
 from tests.same import assert_same_run, logged
 from tests.small import SMALL
 from tests.studies.tiny import written

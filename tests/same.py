@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
 
 
 def assert_same_run(one, other):

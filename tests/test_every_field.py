@@ -14,7 +14,7 @@ from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.recipe import Evaluation, Fitting, Recipe, Training, to_yaml
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, specs
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training import compilation
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import train

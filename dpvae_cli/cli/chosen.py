@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dpvae_cli.data import Split
     from dpvae_cli.foundation.shapes import Codes
-    from dpvae_cli.training.opened import Opened
+    from dpvae_cli.runs.loaded_run import Opened
 
 
 def code(found: "Opened", text: str, *, option: str) -> "Codes":

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dpvae_cli.diagnosis.page import About
     from dpvae_cli.evaluation.context import EvaluationContext, Progress
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.training.opened import Opened
+    from dpvae_cli.runs.loaded_run import Opened
 
 EXAMPLES = examples(
     "dpvae diagnose",
@@ -136,7 +136,7 @@ def _diagnosed(
     from dpvae_cli.cli.progress import metric_progress
     from dpvae_cli.diagnosis.run import run_diagnosis
     from dpvae_cli.foundation.results import result_in
-    from dpvae_cli.training import results_file
+    from dpvae_cli.runs import results_file
 
     earlier = map(result_in, results_file.read(run).get("results", []))
     with metric_progress(quiet=quiet) as progress:
@@ -151,7 +151,7 @@ def _diagnosed(
 
 def _overfits_since(run: "Opened") -> int | None:
     """Return the iteration whose checkpoint --best takes in place of one that overfits."""
-    from dpvae_cli.training.metrics_log import overfits_since
+    from dpvae_cli.runs.metrics_log import overfits_since
 
     if not run.folder.best.is_file() or run.path == run.folder.best:
         return None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.recipe import Recipe
-    from dpvae_cli.training.opened import Opened
+    from dpvae_cli.runs.loaded_run import Opened
 
 EXAMPLES = examples(
     "dpvae eval",
@@ -183,7 +183,7 @@ def _measure(
     from dpvae_cli.evaluation.evaluate import metric_names
     from dpvae_cli.evaluation.features import are_images
     from dpvae_cli.recipe.revision import revised
-    from dpvae_cli.training.measuring import measure_run
+    from dpvae_cli.runs.measure import measure_run
 
     has_manifold = run.recipe.data.knows_manifold
     default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT

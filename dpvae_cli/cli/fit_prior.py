@@ -100,7 +100,7 @@ def fit_prior(
                 codes, prior, overrides, out=out, overwrite=overwrite, seed=seed or 0, device=device
             )
         else:
-            from dpvae_cli.training.prior_fit import fit_run
+            from dpvae_cli.runs.fit_prior import fit_run
 
             folder, record = fit_run(
                 next(iter(paths), None),

@@ -8,7 +8,7 @@ from dpvae_cli.cli import console
 if TYPE_CHECKING:
     import numpy as np
 
-    from dpvae_cli.training.opened import Opened
+    from dpvae_cli.runs.loaded_run import Opened
 
 
 def opened(
@@ -21,7 +21,7 @@ def opened(
     quiet: bool = False,
 ) -> "Opened":
     """Return the opened checkpoint; without a path the latest run's, named on stderr."""
-    from dpvae_cli.training.opened import open_checkpoint
+    from dpvae_cli.runs.loaded_run import open_checkpoint
 
     found = open_checkpoint(
         path,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dpvae_cli.evaluation.path_density import PathStatistics
-    from dpvae_cli.training.opened import Opened
+    from dpvae_cli.runs.loaded_run import Opened
 
     Arrays = dict[str, np.ndarray]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dpvae_cli.plotting.leakage import LeakageCurve
     from dpvae_cli.plotting.moons import Portrait
     from dpvae_cli.plotting.training import TrainingCurves
-    from dpvae_cli.training.opened import Opened
+    from dpvae_cli.runs.loaded_run import Opened
 
 Record = TypeVar("Record", "Portrait", "Gallery", "LeakageCurve", "TrainingCurves")
 
@@ -67,7 +67,7 @@ def moons(
 ) -> None:
     """Draw Figure 1: samples, and the low-posterior ones in all three spaces, a row a run."""
     from dpvae_cli.plotting.moons import figure1
-    from dpvae_cli.training.drawn import labelled, portrait_of
+    from dpvae_cli.runs.figure_data import labelled, portrait_of
 
     names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
@@ -88,7 +88,7 @@ def regularizers(
 ) -> None:
     """Draw Figure 3: a block a run with samples, log q(z), generation space and training data."""
     from dpvae_cli.plotting.regularizers import figure3
-    from dpvae_cli.training.drawn import labelled, portrait_of
+    from dpvae_cli.runs.figure_data import labelled, portrait_of
 
     names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
@@ -112,7 +112,7 @@ def leakage(
     Reads `leak` from each run's metrics.json; measures it first where it is not there.
     """
     from dpvae_cli.plotting.leakage import figure4
-    from dpvae_cli.training.drawn import labelled, leakage_curves_of
+    from dpvae_cli.runs.figure_data import labelled, leakage_curves_of
 
     names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
@@ -138,7 +138,7 @@ def samples(
 ) -> None:
     """Draw Figure 5: prior, low-posterior and high-posterior samples, a row a run."""
     from dpvae_cli.plotting.gallery import figure5
-    from dpvae_cli.training.drawn import gallery_of, labelled
+    from dpvae_cli.runs.figure_data import gallery_of, labelled
 
     names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
@@ -152,7 +152,7 @@ def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> N
     """Draw training curves from metrics.jsonl: ELBO, terms, sKL and active units."""
     from dpvae_cli.foundation.errors import MissingError
     from dpvae_cli.plotting import training as curves
-    from dpvae_cli.training.run_folder import RunFolder, locate
+    from dpvae_cli.runs.run_folder import RunFolder, locate
 
     read, names = [], _names(labels, runs)
     for run in _places(runs):

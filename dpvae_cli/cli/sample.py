@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from dpvae_cli.runs.loaded_run import Opened
     from dpvae_cli.sampling.samples import LatentSamples
-    from dpvae_cli.training.opened import Opened
 
 EXAMPLES = examples(
     "dpvae sample",
@@ -198,8 +198,8 @@ def _write(
     """Write the .npz and the picture and print their paths."""
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import picture as pictures
+    from dpvae_cli.runs.sample_picture import reference, title
     from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
-    from dpvae_cli.training.sample_picture import reference, title
 
     examples = {"decoded": decode_to_data_units(found.model, drawn.z)}
     if noise is not None:

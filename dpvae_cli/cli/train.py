@@ -73,8 +73,8 @@ def train(
     word replaces a section.
     """
     from dpvae_cli.cli.progress import listener
+    from dpvae_cli.runs.run_folder import default_run_dir, folder_to_write
     from dpvae_cli.training.loop import train as train_recipe
-    from dpvae_cli.training.run_folder import default_run_dir, folder_to_write
 
     run_dir = None if run_dir is None else folder_to_write(run_dir)
     chosen, run_dir = _chosen(
@@ -108,7 +108,7 @@ def _note_loss(folder: Path) -> None:
 
     from dpvae_cli.cli.fit_prior import describe_loss
     from dpvae_cli.fitting.record import FitRecord
-    from dpvae_cli.training.run_folder import RunFolder
+    from dpvae_cli.runs.run_folder import RunFolder
 
     record = FitRecord.from_dict(json.loads(RunFolder(folder).fit.read_text(encoding="utf-8")))
     if record.is_clear_loss:
@@ -126,7 +126,7 @@ def _chosen(
     """Return the recipe to train and the run folder, where the options name one."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe import Recipe
-    from dpvae_cli.training.run_folder import latest
+    from dpvae_cli.runs.run_folder import latest
 
     if recipe is not None and "=" in recipe:
         overrides, recipe = [recipe, *overrides], None
@@ -147,9 +147,9 @@ def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) ->
     """Return the run's recipe with the overrides; what it resolved once stays resolved."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe import Recipe
-    from dpvae_cli.training import checkpoint
-    from dpvae_cli.training.own_model import refuse_wrong_resume
-    from dpvae_cli.training.run_folder import RunFolder
+    from dpvae_cli.runs import checkpoint
+    from dpvae_cli.runs.own_networks import refuse_wrong_resume
+    from dpvae_cli.runs.run_folder import RunFolder
 
     run = RunFolder(folder)
     if not run.recipe.is_file():

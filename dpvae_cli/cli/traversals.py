@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dpvae_cli.foundation.shapes import Codes
+    from dpvae_cli.runs.loaded_run import Opened
     from dpvae_cli.sampling.paths import Space
     from dpvae_cli.sampling.traversal import LatentTraversal
-    from dpvae_cli.training.opened import Opened
 
     Arrays = dict[str, np.ndarray]
 

@@ -23,6 +23,9 @@ from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.progress import heard_by
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
+from dpvae_cli.runs.loaded_run import Opened, open_checkpoint
+from dpvae_cli.runs.measure import measure_run
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.cells import Cell, Event, Options, Outcome, Tell, silent
 from dpvae_cli.studies.figures import from_dict
 from dpvae_cli.studies.state import (
@@ -38,9 +41,6 @@ from dpvae_cli.studies.state import (
     write_measured,
 )
 from dpvae_cli.training.loop import train
-from dpvae_cli.training.measuring import measure_run
-from dpvae_cli.training.opened import Opened, open_checkpoint
-from dpvae_cli.training.run_folder import RunFolder
 
 SHOWN_EVERY = 0.25
 """Seconds between two reports of progress."""

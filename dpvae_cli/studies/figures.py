@@ -23,13 +23,13 @@ from dpvae_cli.plotting.regularizers import figure3
 from dpvae_cli.plotting.trade_off import Method, Quantity, trade_off
 from dpvae_cli.plotting.training import TrainingCurves
 from dpvae_cli.plotting.training import figure as curves
+from dpvae_cli.runs import results_file
+from dpvae_cli.runs.figure_data import gallery_of, kept, labelled, leakage_curves_of, portrait_of
+from dpvae_cli.runs.loaded_run import Opened
 from dpvae_cli.sampling.encodings import drawable, encode
 from dpvae_cli.sampling.paths import Space
 from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
 from dpvae_cli.studies.metrics import SHORT_UNITS, Better, facts, is_known
-from dpvae_cli.training import results_file
-from dpvae_cli.training.drawn import gallery_of, kept, labelled, leakage_curves_of, portrait_of
-from dpvae_cli.training.opened import Opened
 
 Arrays = dict[str, np.ndarray]
 Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], FROM_LIST]

@@ -22,8 +22,8 @@ from dpvae_cli.foundation.strangers import (
     read_lines,
 )
 from dpvae_cli.recipe import Recipe, RecipeError
-from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training.run_folder import RunFolder
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.run_folder import RunFolder
 
 RECIPE = "recipe.yaml"
 

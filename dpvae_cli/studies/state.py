@@ -12,9 +12,9 @@ from dpvae_cli.foundation.files import write_json
 from dpvae_cli.foundation.strangers import read_json
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.cells import Cell, Options
-from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training.run_folder import RunFolder
 
 Word = Literal["new", "started", "stopped", "trained", "done", "another recipe", "damaged"]
 

@@ -17,18 +17,19 @@ from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.schema import SMALLEST_BATCH
 from dpvae_cli.regularizers import Term
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.fit_prior import fit_to, keep, keep_record
+from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.precision import Precision, refuse_device
+from dpvae_cli.runs.resume import Start, continued
+from dpvae_cli.runs.run_data import check_unchanged
+from dpvae_cli.runs.run_folder import RunFolder, folder_to_write, locate, point_latest
+from dpvae_cli.runs.sample_picture import draw_samples
 from dpvae_cli.sampling.encodings import TrainingEncodings
-from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training import own_model, threads
-from dpvae_cli.training.checkpoint import Checkpoint
-from dpvae_cli.training.data_check import check_unchanged
+from dpvae_cli.training import threads
 from dpvae_cli.training.listener import Listener, Silent
-from dpvae_cli.training.metrics_log import MetricsLog
-from dpvae_cli.training.precision import Precision, refuse_device
-from dpvae_cli.training.prior_fit import fit_to, keep, keep_record
-from dpvae_cli.training.resume import Start, continued
-from dpvae_cli.training.run_folder import RunFolder, folder_to_write, locate, point_latest
-from dpvae_cli.training.sample_picture import draw_samples
 from dpvae_cli.training.signals import stop_requests
 from dpvae_cli.training.tensorboard import Board, open_board
 from dpvae_cli.training.trainer import Trainer, total
@@ -96,11 +97,11 @@ def train(
     folder = RunFolder(folder_to_write(run_dir))
     chosen = devices.resolve(device)
     refuse_device(recipe.training.precision, chosen)
-    recipe = own_model.recipe_of(recipe, model, resume=resume)
+    recipe = own_networks.recipe_of(recipe, model, resume=resume)
     with (
         joined() as group,
         folder.locked(wanted=group.is_first),
-        own_model.global_draws_kept(chosen, wanted=model is not None),
+        own_networks.global_draws_kept(chosen, wanted=model is not None),
     ):
         if group.is_first:
             folder.prepare(resume=resume, overwrite=overwrite)
@@ -118,7 +119,7 @@ def train(
             check_unchanged(start.checkpoint, dataset)
         refuse_misfits(recipe, dataset, processes=group.size)
         if model is not None:
-            own_model.prepare(model, dataset, Precision(recipe.training.precision, chosen))
+            own_networks.prepare(model, dataset, Precision(recipe.training.precision, chosen))
         trainer = Trainer(recipe, dataset, chosen, model, group=group)
         if start.checkpoint is not None:
             place = folder.previous if from_previous else folder.checkpoint
@@ -326,8 +327,8 @@ class Run:
         self._group.wait()
         folder = self._folder.path
         command = f"dpvae train --resume --run-dir {shlex.quote(str(folder))}"
-        if own_model.is_own(self._trainer.recipe):
-            command = own_model.resuming(folder)
+        if own_networks.is_own(self._trainer.recipe):
+            command = own_networks.resuming(folder)
         raise InterruptedRun(
             f"stopped at iteration {self._trainer.iteration} of {self._schedule.iterations}; "
             f"saved {self._folder.checkpoint}",
@@ -359,6 +360,6 @@ def load(
     """
     file = locate(Path(path))
     checkpoint = checkpoints.read(file)
-    networks = own_model.networks_for(file, checkpoint, encoder, decoder)
+    networks = own_networks.networks_for(file, checkpoint, encoder, decoder)
     with checkpoints.offering_another(file):
         return checkpoint.model(devices.resolve(device), networks=networks)

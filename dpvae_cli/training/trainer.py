@@ -18,9 +18,8 @@ from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.regularizers import Batch, Term
 from dpvae_cli.regularizers.base import Training as RunSizes
-from dpvae_cli.training import compilation, own_model
-from dpvae_cli.training.average import Average
-from dpvae_cli.training.checkpoint import (
+from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.checkpoint import (
     Checkpoint,
     load_optimizer,
     load_tensors,
@@ -28,11 +27,13 @@ from dpvae_cli.training.checkpoint import (
     units_facts,
     units_tensors,
 )
-from dpvae_cli.training.data_check import data_facts
+from dpvae_cli.runs.precision import Precision
+from dpvae_cli.runs.run_data import data_facts
+from dpvae_cli.training import compilation
+from dpvae_cli.training.average import Average
 from dpvae_cli.training.footprint import refuse_training
 from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
 from dpvae_cli.training.order import Order
-from dpvae_cli.training.precision import Precision
 from dpvae_cli.training.shared import Shared, with_global_batch_norm
 from dpvae_cli.training.validation import validate
 
@@ -144,7 +145,7 @@ class Trainer:
 
         Where processes share the run, the terms are of this one's share of the batch.
         """
-        own_model.seed_global_draws(self.recipe, self.iteration, rank=self.group.rank)
+        own_networks.seed_global_draws(self.recipe, self.iteration, rank=self.group.rank)
         noise = stream(self.recipe.seed, "noise", self.iteration, device=self.device)
         x = self._batch(self._order.batch(self.iteration), noise)
         loss, terms, z = self._shared(lambda model: self._loss(model, x, noise))
@@ -246,7 +247,7 @@ class Trainer:
                 "training_examples": len(self.split),
                 "best_elbo": self.best_elbo,
                 "compiled": self.is_compiled,
-                **own_model.facts(self.recipe, self.model),
+                **own_networks.facts(self.recipe, self.model),
             },
         )
 
@@ -265,7 +266,7 @@ class Trainer:
         self.is_compiled = compiled if isinstance(compiled, bool) else None
 
     def _shared_steps(self) -> Shared:
-        return Shared(self._computing, self.group, is_steady=not own_model.is_own(self.recipe))
+        return Shared(self._computing, self.group, is_steady=not own_networks.is_own(self.recipe))
 
     def _make_adversary_optimizer(self) -> torch.optim.Optimizer | None:
         adversary = self.regularizer.adversary

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
 from tests.cli.test_commands import ok, run
 from tests.small import SMALL
 

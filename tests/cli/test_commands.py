@@ -16,8 +16,8 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.numbers import with_error
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.plotting import style
-from dpvae_cli.training import measuring
-from dpvae_cli.training.opened import open_checkpoint
+from dpvae_cli.runs import measure
+from dpvae_cli.runs.loaded_run import open_checkpoint
 from tests.small import SMALL, tiny_extractor
 
 FOLDER = "runs/vae_moons-decoupled-seed0"
@@ -167,7 +167,7 @@ def test_leakage_is_drawn_of_a_run_that_cannot_keep_it(tmp_path, monkeypatch):
     def keep(*_):
         raise UsageError("cannot write metrics.json")
 
-    monkeypatch.setattr(measuring, "keep", keep)
+    monkeypatch.setattr(measure, "keep", keep)
     ok("plot", "leakage", tmp_path / "run", "--out", tmp_path / "leakage.png")
     assert (tmp_path / "leakage.png").stat().st_size > 1_000
     assert not (tmp_path / "run" / "metrics.json").exists()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dpvae_cli.evaluation.evaluate import METRICS
-from dpvae_cli.training.run_folder import WRITTEN
+from dpvae_cli.runs.run_folder import WRITTEN
 from tests.cli.test_commands import ok, run
 from tests.small import SMALL
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import dpvae_cli as dpvae
 from dpvae_cli.plotting import samples
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
 from tests.cli.test_commands import ok, run
 from tests.small import SMALL, tiny_extractor
 

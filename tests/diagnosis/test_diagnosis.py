@@ -31,8 +31,8 @@ from dpvae_cli.evaluation.skl import skl
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
+from dpvae_cli.runs.metrics_log import overfits_since
 from dpvae_cli.sampling.encodings import TrainingEncodings
-from dpvae_cli.training.metrics_log import overfits_since
 from tests.evaluation.planted import codes, context, normal, planted, prior_of
 from tests.small import image_vae, random_images, small_recipe
 

@@ -7,9 +7,9 @@ import torch
 import dpvae_cli as dpvae
 from dpvae_cli.plotting import picture
 from dpvae_cli.recipe.revision import revised
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.loaded_run import open_checkpoint
 from dpvae_cli.training.loop import train
-from dpvae_cli.training.opened import open_checkpoint
 from dpvae_cli.training.trainer import Trainer
 from dpvae_cli.training.validation import validate
 from tests.small import small_recipe

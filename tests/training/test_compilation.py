@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training import compilation
 from dpvae_cli.training.loop import train
 from dpvae_cli.training.trainer import Trainer, total

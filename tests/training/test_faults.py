@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import files
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.training.loop import Run, train
-from dpvae_cli.training.metrics_log import MetricsLog
 from dpvae_cli.training.trainer import Trainer
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe
@@ -85,7 +85,7 @@ class FullLog(io.FileIO):
 def test_a_full_disk_leaves_no_half_line_in_the_log(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(FullLog, "written", 0)
     with monkeypatch.context() as patched:
-        patched.setattr("dpvae_cli.training.metrics_log.FileIO", FullLog)
+        patched.setattr("dpvae_cli.runs.metrics_log.FileIO", FullLog)
         with pytest.raises(UsageError, match=r"metrics\.jsonl: No space left on device"):
             train(small_recipe(), tmp_path / "run")
     text = (tmp_path / "run" / "metrics.jsonl").read_text()

@@ -3,7 +3,7 @@ import torch
 
 from dpvae_cli.foundation.errors import DivergedError
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
 from dpvae_cli.training.loop import train
 from dpvae_cli.training.trainer import Trainer

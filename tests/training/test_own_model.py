@@ -14,7 +14,7 @@ import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError, InterruptedRun, UsageError
 from dpvae_cli.priors import DecoupledPrior, StandardNormalPrior
 from dpvae_cli.recipe import to_dict
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
 from tests.small import PRIORS, PairEncoder, own_networks, own_vae, small_recipe
 from tests.training.test_resume import CutAt, PowerCut, assert_same_run
 

@@ -14,12 +14,12 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.model import build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.revision import revised
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.loaded_run import open_checkpoint
+from dpvae_cli.runs.precision import Autocast, Precision
 from dpvae_cli.sampling.encodings import encode
-from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training import loop
 from dpvae_cli.training.loop import train
-from dpvae_cli.training.opened import open_checkpoint
-from dpvae_cli.training.precision import Autocast, Precision
 from dpvae_cli.training.trainer import Trainer, total
 from tests.small import SMALL, small_recipe
 

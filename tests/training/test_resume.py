@@ -11,7 +11,7 @@ import pytest
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe.revision import revised
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import train
 from dpvae_cli.training.signals import stop_requests

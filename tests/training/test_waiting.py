@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.training.guard import FiniteGuard
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import Run
-from dpvae_cli.training.run_folder import RunFolder
 from dpvae_cli.training.trainer import Trainer
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 

@@ -26,10 +26,10 @@ from dpvae_cli.foundation import strangers
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageError
 from dpvae_cli.recipe import Recipe, RecipeError
+from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.studies.loading import load as load_study
 from dpvae_cli.studies.plan import plan
 from dpvae_cli.studies.source import source
-from dpvae_cli.training import checkpoint as checkpoints
 from dpvae_cli.training.dry_run import describe
 from dpvae_cli.training.loop import train
 from tests.small import small_recipe

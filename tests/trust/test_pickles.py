@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from dpvae_cli.training.checkpoint import file_digest
+from dpvae_cli.runs.checkpoint import file_digest
 from tests.small import SMALL, tiny_extractor
 
 PACKAGE = Path(__file__).parents[2] / "dpvae_cli"

@@ -11,8 +11,8 @@ from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.pages.pictures import Picture, from_bytes
 from dpvae_cli.plotting import style, training
 from dpvae_cli.plotting.leakage import LeakageCurve, Numbers, figure4
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.arrangement import Setting
-from dpvae_cli.training.run_folder import RunFolder
 
 MOST_SETTINGS = 6
 """Settings in one figure: the colours of the house style."""

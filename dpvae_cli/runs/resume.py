@@ -8,10 +8,10 @@ from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.recipe.schema import derived_fields
-from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training import own_model
-from dpvae_cli.training.checkpoint import Checkpoint
-from dpvae_cli.training.run_folder import RunFolder
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.run_folder import RunFolder
 
 
 @final
@@ -46,12 +46,12 @@ def continued(
         )
     if not (has_checkpoint or from_previous):
         saved = Recipe.load(folder.recipe).named(recipe.name)
-        own_model.refuse_wrong_resume(saved, folder.path, has_model=model is not None)
+        own_networks.refuse_wrong_resume(saved, folder.path, has_model=model is not None)
         return Start(_extended(saved, recipe, done=0), None)
     checkpoint = checkpoints.read(path)
-    own_model.refuse_wrong_resume(checkpoint.recipe, folder.path, has_model=model is not None)
+    own_networks.refuse_wrong_resume(checkpoint.recipe, folder.path, has_model=model is not None)
     if model is not None:
-        own_model.refuse_misfit(path, checkpoint, encoder=model.encoder, decoder=model.decoder)
+        own_networks.refuse_misfit(path, checkpoint, encoder=model.encoder, decoder=model.decoder)
     return Start(_extended(checkpoint.recipe, recipe, done=checkpoint.iteration), checkpoint)
 
 

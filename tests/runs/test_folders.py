@@ -14,11 +14,11 @@ from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import strangers
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe.dump import to_yaml
-from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training import run_folder
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs import run_folder
+from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.training.loop import train
-from dpvae_cli.training.metrics_log import MetricsLog
-from dpvae_cli.training.run_folder import RunFolder
 from dpvae_cli.training.trainer import Trainer
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe

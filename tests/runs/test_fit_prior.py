@@ -8,10 +8,10 @@ import torch
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.recipe import to_dict
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.fit_prior import fit_run, fitted_dir
+from dpvae_cli.runs.loaded_run import open_checkpoint
 from dpvae_cli.training.loop import load, train
-from dpvae_cli.training.opened import open_checkpoint
-from dpvae_cli.training.prior_fit import fit_run, fitted_dir
 from tests.small import own_vae, small_recipe
 
 FIT = ("fitting.iterations=6", "fitting.batch_size=16", "fitting.validate_every=2")
@@ -237,7 +237,7 @@ def test_a_fit_that_is_stopped_leaves_no_run(trained, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dpvae_cli.training.prior_fit.fit_to", stop)
+    monkeypatch.setattr("dpvae_cli.runs.fit_prior.fit_to", stop)
     with pytest.raises(KeyboardInterrupt):
         fit_run(trained, "decoupled")
     assert not trained.with_name("run-fit_decoupled").exists()

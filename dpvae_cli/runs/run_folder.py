@@ -30,8 +30,8 @@ from dpvae_cli.foundation.files import (
 from dpvae_cli.foundation.strangers import expanded, read_json
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
-from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training.checkpoint import BEST, CURRENT, PREVIOUS
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.checkpoint import BEST, CURRENT, PREVIOUS
 from dpvae_cli.version import __version__
 
 RUNS = Path("runs")

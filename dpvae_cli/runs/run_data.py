@@ -11,7 +11,7 @@ from dpvae_cli.data.units import Standardization
 from dpvae_cli.foundation.containers import STRANGE
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.once import once
-from dpvae_cli.training.checkpoint import Checkpoint
+from dpvae_cli.runs.checkpoint import Checkpoint
 
 FACT, OLD_FACT = "data_splits", "data_fingerprint"
 PUT_BACK = "Put back the data it was trained on, or train another run on this data."

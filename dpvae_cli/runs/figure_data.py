@@ -10,13 +10,13 @@ from dpvae_cli.plotting.gallery import Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
 from dpvae_cli.plotting.moons import Portrait
 from dpvae_cli.plotting.picture import CHANNELS
+from dpvae_cli.runs import results_file
+from dpvae_cli.runs.loaded_run import Opened
+from dpvae_cli.runs.measure import measure_run
+from dpvae_cli.runs.sample_picture import some_examples
 from dpvae_cli.sampling.encodings import drawable
 from dpvae_cli.sampling.gallery import gallery
 from dpvae_cli.sampling.planar_figure_data import portrait
-from dpvae_cli.training import results_file
-from dpvae_cli.training.measuring import measure_run
-from dpvae_cli.training.opened import Opened
-from dpvae_cli.training.sample_picture import some_examples
 
 IMAGES, ROWS = 36, 1_000
 """Samples of each kind that Figure 5 shows: of images, and of everything else."""

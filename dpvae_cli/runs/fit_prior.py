@@ -16,14 +16,14 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.revision import revised
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.metrics_log import MetricsLog, read_records
+from dpvae_cli.runs.run_data import RunData, warn_in_python
+from dpvae_cli.runs.run_folder import RunFolder, folder_to_write, locate, point_latest
+from dpvae_cli.runs.sample_picture import draw_comparison, draw_samples
 from dpvae_cli.sampling.encodings import TrainingEncodings
-from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training import own_model
-from dpvae_cli.training.checkpoint import Checkpoint
-from dpvae_cli.training.data_check import RunData, warn_in_python
-from dpvae_cli.training.metrics_log import MetricsLog, read_records
-from dpvae_cli.training.run_folder import RunFolder, folder_to_write, locate, point_latest
-from dpvae_cli.training.sample_picture import draw_comparison, draw_samples
 
 OTHERWISE = "Add --overwrite to replace it, or --out for another folder."
 SUFFIX = re.compile(r"-fit_[a-z_]+$")
@@ -117,7 +117,7 @@ def fit_run(
     """
     file = locate(path, best=best)
     checkpoint = checkpoints.read(file)
-    own_model.networks_for(file, checkpoint, None, None)
+    own_networks.networks_for(file, checkpoint, None, None)
     recipe = revised(checkpoint.recipe, [f"fit_prior={prior}"])
     recipe = revised(recipe, overrides, section="fitting")
     with checkpoints.offering_another(file):

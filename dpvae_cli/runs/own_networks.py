@@ -18,8 +18,8 @@ from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Recipe, from_dict, to_dict
-from dpvae_cli.training.checkpoint import Checkpoint
-from dpvae_cli.training.precision import Precision
+from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.precision import Precision
 
 FACT = "own_model"
 LISTED = 4

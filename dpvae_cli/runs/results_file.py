@@ -11,7 +11,7 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import OURS, write_json
 from dpvae_cli.foundation.results import Result, RunResults, finite
 from dpvae_cli.foundation.strangers import read_json
-from dpvae_cli.training.opened import Opened
+from dpvae_cli.runs.loaded_run import Opened
 
 LOCK = f"{OURS}metrics.lock"
 """Held while metrics.json is read, merged and written."""

@@ -32,7 +32,7 @@ from dpvae_cli.priors.standardized import match_saved_prior
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.recipe.mistakes import shortened
-from dpvae_cli.training.precision import Precision
+from dpvae_cli.runs.precision import Precision
 
 CPU = torch.device("cpu")
 RETRAIN = "Train again, or name another checkpoint."

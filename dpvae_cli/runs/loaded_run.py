@@ -10,11 +10,11 @@ from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.joining import current
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.run_data import RunData, warn_in_python
+from dpvae_cli.runs.run_folder import RunFolder, locate
 from dpvae_cli.sampling.encodings import TrainingEncodings
-from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training import own_model
-from dpvae_cli.training.data_check import RunData, warn_in_python
-from dpvae_cli.training.run_folder import RunFolder, locate
 
 
 @final
@@ -82,7 +82,7 @@ def open_checkpoint(
     """
     file = locate(path, best=best)
     checkpoint = checkpoints.read(file)
-    networks = own_model.networks_for(file, checkpoint, None, None)
+    networks = own_networks.networks_for(file, checkpoint, None, None)
     with checkpoints.offering_another(file):
         model = checkpoint.model(devices.resolve(device), networks=networks)
     data = RunData(

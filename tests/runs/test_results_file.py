@@ -8,11 +8,11 @@ import torch
 
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs import loaded_run, results_file
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies import state
-from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training import opened, results_file
 from dpvae_cli.training.loop import train
-from dpvae_cli.training.run_folder import RunFolder
 from tests.small import small_recipe
 
 WRITERS, ROUNDS = 4, 8
@@ -22,7 +22,7 @@ WRITERS, ROUNDS = 4, 8
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     train(small_recipe(), folder)
-    return opened.open_checkpoint(folder)
+    return loaded_run.open_checkpoint(folder)
 
 
 def _keep_results(run, *names):
@@ -65,7 +65,7 @@ def test_a_checkpoint_that_is_replaced_while_it_is_opened_keeps_its_own_digest(
         return build(*args, **kwargs)
 
     monkeypatch.setattr(checkpoints, "build", build_and_replace)
-    run = opened.open_checkpoint(file)
+    run = loaded_run.open_checkpoint(file)
     assert checkpoints.file_digest(file) != before
     assert (run.digest, run.iteration) == (before, 20)
 

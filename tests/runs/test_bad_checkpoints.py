@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation.errors import CheckpointError
-from dpvae_cli.training import checkpoint as checkpoints
-from dpvae_cli.training.checkpoint import BEST, CURRENT, PREVIOUS
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.checkpoint import BEST, CURRENT, PREVIOUS
+from dpvae_cli.runs.loaded_run import open_checkpoint
 from dpvae_cli.training.loop import load, train
-from dpvae_cli.training.opened import open_checkpoint
 from tests.same import assert_same_run
 from tests.small import small_recipe
 

@@ -14,10 +14,10 @@ from dpvae_cli.model import VAE
 from dpvae_cli.plotting import picture, style
 from dpvae_cli.plotting.diagnosis import grids
 from dpvae_cli.plotting.gallery import COLUMNS
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
 from dpvae_cli.sampling.samples import prior_samples
-from dpvae_cli.training.run_folder import RunFolder
 
 PICTURED, TABLED, REFERENCE = 64, 1_000, 1_000
 """Samples in the picture, and where they are points or rows of a table; data behind these."""

@@ -6,9 +6,9 @@ import torch
 
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.training import run_folder
+from dpvae_cli.runs import run_folder
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.training.loop import train
-from dpvae_cli.training.metrics_log import MetricsLog
 from tests.small import small_recipe
 
 

@@ -8,7 +8,7 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError
-from dpvae_cli.training import checkpoint as checkpoints
+from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training.loop import train
 from tests.small import small_recipe
 

@@ -10,8 +10,8 @@ from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.joining import current
 from dpvae_cli.foundation.results import RunResults
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.training.opened import Opened
-from dpvae_cli.training.results_file import keep, run_results
+from dpvae_cli.runs.loaded_run import Opened
+from dpvae_cli.runs.results_file import keep, run_results
 
 
 def measure_run(

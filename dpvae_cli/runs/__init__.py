@@ -1,0 +1,1 @@
+"""Runs: their folders, checkpoints, logs, results and the trained models in them."""
