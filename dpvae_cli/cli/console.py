@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, final
 import typer
 
 from dpvae_cli.cli.preparation import shown_on_demand
-from dpvae_cli.foundation import launch
 from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
 from dpvae_cli.foundation.memory import ran_out
 from dpvae_cli.foundation.strangers import escape_control_chars, expanded
@@ -43,7 +42,7 @@ def stderr(*, for_errors: bool = False) -> "Console":
     """
     from rich.console import Console
 
-    quiet = not (for_errors or launch.is_first())
+    quiet = not (for_errors or _is_main_process())
     return _escaping(Console)(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
 
 
@@ -63,7 +62,7 @@ def _escaping(console: "type[Console]") -> "type[Console]":
 
 def result(text: str) -> None:
     """Print a result to stdout; of processes that share a run the first one does."""
-    if not launch.is_first():
+    if not _is_main_process():
         return
     text = escape_control_chars(text)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
@@ -85,7 +84,7 @@ def table(
 
     Where a terminal is so narrow that words would be cut, a line is a cell.
     """
-    if not launch.is_first():
+    if not _is_main_process():
         return
     from rich import box
     from rich.console import Console
@@ -150,7 +149,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             if command.__name__ not in INSTANT and not kwargs.get("quiet"):
                 load_torch()
             with shown_on_demand():
-                if launch.launched():
+                if _launch()[1] > 1:
                     done = _together(command, *args, **kwargs)
                 else:
                     done = command(*args, **kwargs)
@@ -184,6 +183,19 @@ def _with_home(value: Any) -> Any:
     return expanded(value) if isinstance(value, Path) else value
 
 
+def _launch() -> tuple[int, int]:
+    """Return rank and world size; torch is imported only where a launcher has set them."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    from dpvae_cli.foundation.distributed import launched_rank, launched_world_size
+
+    return launched_rank(), launched_world_size()
+
+
+def _is_main_process() -> bool:
+    return _launch()[0] == 0
+
+
 def load_torch() -> None:
     """Import torch, which takes seconds; on a terminal say so meanwhile."""
     if "torch" in sys.modules or not sys.stderr.isatty():
@@ -196,16 +208,16 @@ def load_torch() -> None:
 
 def _together(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a command in one of several processes that torchrun, or anything like it, has started."""
-    from dpvae_cli.foundation.joining import joined
+    from dpvae_cli.foundation.distributed import process_group
 
     if command.__name__ not in SHARED:
-        if not launch.is_first():
+        if not _is_main_process():
             raise EndedByAnother(status=UsageError.exit_code)
         raise UsageError(
-            f"{command.__name__} runs in one process, and here are {launch.world_size()}",
+            f"{command.__name__} runs in one process, and here are {_launch()[1]}",
             hint="Leave torchrun out: dpvae train and dpvae eval alone share their work.",
         )
-    with joined():
+    with process_group():
         return command(*args, **kwargs)
 
 

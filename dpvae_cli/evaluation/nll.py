@@ -96,7 +96,9 @@ def nll(context: EvaluationContext) -> list[Result]:
     evaluation = context.evaluation
     total = len(context.dataset.split(evaluation.split))
     count = min(evaluation.nll_images, total)
-    together = context.group.size * max(1, batch_size_for(context.model) // evaluation.nll_samples)
+    together = context.group.world_size * max(
+        1, batch_size_for(context.model) // evaluation.nll_samples
+    )
     found: list[ImportanceEstimate] = []
     context.progress("nll", 0, count)
     with context.nll_cache.opened():
@@ -117,7 +119,7 @@ def _estimates(context: EvaluationContext, positions: range) -> list[ImportanceE
         for index, example in zip(positions, x.split(1), strict=True)
     ]
     kept = [context.nll_cache.get(key) for key in keys]
-    if context.group.agree(None not in kept):
+    if context.group.all_true(None not in kept):
         return [estimate for estimate in kept if estimate is not None]
 
     def estimated(rows: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ def _estimates(context: EvaluationContext, positions: range) -> list[ImportanceE
             dtype=torch.float64,
         )
 
-    rows = context.group.spread(estimated, torch.arange(len(positions)))
+    rows = context.group.map_sharded(estimated, torch.arange(len(positions)))
     estimates = [ImportanceEstimate(*row) for row in rows.tolist()]
     context.nll_cache.add(dict(zip(keys, estimates, strict=True)))
     return estimates

@@ -28,7 +28,7 @@ LARGE = 600.0
 and taking a new largest off costs another pass."""
 
 RowMap = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
-"""Evaluates a function that treats each row alike: `row_map(compute, rows) = compute(rows)`."""
+"""Evaluates a function that treats each row alike: `map_rows(compute, rows) = compute(rows)`."""
 
 
 @final
@@ -40,7 +40,7 @@ class AggregatePosterior:
     Args:
         mean: encoder means of all N examples, `(components, latent)`.
         log_variance: encoder log-variances, `(components, latent)`.
-        row_map: evaluates log-densities of many rows, in chunks or shared by processes; None
+        map_rows: evaluates log-densities of many rows, in chunks or shared by processes; None
             evaluates all rows at once.
 
     Example:
@@ -51,9 +51,9 @@ class AggregatePosterior:
     """
 
     def __init__(
-        self, mean: Components, log_variance: Components, *, row_map: RowMap | None = None
+        self, mean: Components, log_variance: Components, *, map_rows: RowMap | None = None
     ) -> None:
-        self._row_map: RowMap = row_map or (lambda compute, rows: compute(rows))
+        self._map_rows: RowMap = map_rows or (lambda compute, rows: compute(rows))
         self.mean = _double(mean)
         self.log_variance = _double(log_variance)
         self._centre = self.mean.mean(dim=0)
@@ -81,12 +81,12 @@ class AggregatePosterior:
 
         Costs 4 L N multiplications and N exponentials a row; memory does not grow with N.
         """
-        return self._row_map(partial(self._log_prob, dimensions=slice(None)), z)
+        return self._map_rows(partial(self._log_prob, dimensions=slice(None)), z)
 
     def marginal_log_prob(self, z: Codes) -> Codes:
         """Return log q(z_l) of each row and dimension l in nats, float64, `(batch, latent)`."""
         dimensions = (slice(l, l + 1) for l in range(self.latent_dim))
-        columns = [self._row_map(partial(self._log_prob, dimensions=d), z) for d in dimensions]
+        columns = [self._map_rows(partial(self._log_prob, dimensions=d), z) for d in dimensions]
         return torch.stack(columns, dim=-1)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
