@@ -20,9 +20,9 @@ from rich.table import Column
 
 from dpvae_cli.cli import console, preparation
 from dpvae_cli.data import Dataset
-from dpvae_cli.evaluation.subject import Progress as MetricProgress
-from dpvae_cli.evaluation.subject import no_progress
-from dpvae_cli.foundation.progress import _ignore, format_duration, handle_progress
+from dpvae_cli.evaluation.context import Progress as MetricProgress
+from dpvae_cli.evaluation.context import no_progress
+from dpvae_cli.foundation.progress import format_duration, handle_progress, ignore_progress
 from dpvae_cli.training.listener import Listener, Silent
 
 REFRESH, LINE_EVERY = 0.1, 2.0
@@ -35,7 +35,7 @@ def listener(*, quiet: bool) -> Iterator[Listener]:
     """Return what hears of a run: a bar on a terminal, lines elsewhere, nothing with --quiet."""
     out = console.stderr()
     if quiet:
-        with handle_progress(_ignore):
+        with handle_progress(ignore_progress):
             yield Silent()
     elif not out.is_terminal:
         with handle_progress(preparation.Lines(out).show):
@@ -180,7 +180,7 @@ def metric_progress(*, quiet: bool) -> Iterator[MetricProgress]:
     """Return what hears of slow metrics: a bar on a terminal, lines elsewhere, or nothing."""
     out = console.stderr()
     if quiet:
-        with handle_progress(_ignore):
+        with handle_progress(ignore_progress):
             yield no_progress
         return
     warning = LongWait(out)

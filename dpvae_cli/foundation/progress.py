@@ -8,11 +8,11 @@ ProgressHandler = Callable[[str, int, int], None]
 """Hears that of something so many parts of so many are done."""
 
 
-def _ignore(what: str, done: int, total: int) -> None:
+def ignore_progress(what: str, done: int, total: int) -> None:
     """Ignore it."""
 
 
-_listening: ContextVar[ProgressHandler] = ContextVar("listening", default=_ignore)
+_listening: ContextVar[ProgressHandler] = ContextVar("listening", default=ignore_progress)
 
 
 def report_progress(what: str, done: int, total: int) -> None:
