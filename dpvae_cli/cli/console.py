@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, final
 import typer
 
 from dpvae_cli.cli.preparation import shown_on_demand
-from dpvae_cli.foundation import launch
-from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
-from dpvae_cli.foundation.memory import ran_out
-from dpvae_cli.foundation.strangers import escape_control_chars, expanded
+from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, PeerFailedError, UsageError
+from dpvae_cli.foundation.memory import is_out_of_memory
+from dpvae_cli.foundation.sanitize import escape_control_chars
+from dpvae_cli.foundation.text_files import expand_user
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ def stderr(*, for_errors: bool = False) -> "Console":
     """
     from rich.console import Console
 
-    quiet = not (for_errors or launch.is_first())
+    quiet = not (for_errors or _is_main_process())
     return _escaping(Console)(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
 
 
@@ -63,7 +63,7 @@ def _escaping(console: "type[Console]") -> "type[Console]":
 
 def result(text: str) -> None:
     """Print a result to stdout; of processes that share a run the first one does."""
-    if not launch.is_first():
+    if not _is_main_process():
         return
     text = escape_control_chars(text)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
@@ -85,7 +85,7 @@ def table(
 
     Where a terminal is so narrow that words would be cut, a line is a cell.
     """
-    if not launch.is_first():
+    if not _is_main_process():
         return
     from rich import box
     from rich.console import Console
@@ -150,12 +150,12 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             if command.__name__ not in INSTANT and not kwargs.get("quiet"):
                 load_torch()
             with shown_on_demand():
-                if launch.launched():
+                if _launch()[1] > 1:
                     done = _together(command, *args, **kwargs)
                 else:
                     done = command(*args, **kwargs)
             sys.stdout.flush()
-        except EndedByAnother as error:
+        except PeerFailedError as error:
             raise typer.Exit(error.status) from error
         except DpvaeError as error:
             fail(error)
@@ -181,7 +181,20 @@ def _with_home(value: Any) -> Any:
     """Expand `~` in a path or in each of a list of them; leave other values."""
     if isinstance(value, list):
         return [_with_home(item) for item in value]
-    return expanded(value) if isinstance(value, Path) else value
+    return expand_user(value) if isinstance(value, Path) else value
+
+
+def _launch() -> tuple[int, int]:
+    """Return rank and world size; torch is imported only where a launcher has set them."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    from dpvae_cli.foundation.distributed import launched_rank, launched_world_size
+
+    return launched_rank(), launched_world_size()
+
+
+def _is_main_process() -> bool:
+    return _launch()[0] == 0
 
 
 def load_torch() -> None:
@@ -196,22 +209,22 @@ def load_torch() -> None:
 
 def _together(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a command in one of several processes that torchrun, or anything like it, has started."""
-    from dpvae_cli.foundation.joining import joined
+    from dpvae_cli.foundation.distributed import process_group
 
     if command.__name__ not in SHARED:
-        if not launch.is_first():
-            raise EndedByAnother(status=UsageError.exit_code)
+        if not _is_main_process():
+            raise PeerFailedError(status=UsageError.exit_code)
         raise UsageError(
-            f"{command.__name__} runs in one process, and here are {launch.world_size()}",
+            f"{command.__name__} runs in one process, and here are {_launch()[1]}",
             hint="Leave torchrun out: dpvae train and dpvae eval alone share their work.",
         )
-    with joined():
+    with process_group():
         return command(*args, **kwargs)
 
 
 def surroundings(error: OSError | MemoryError | RuntimeError) -> DpvaeError | None:
     """Return what to say of an error of the machine, not of ours; None where it may be ours."""
-    if ran_out(error):
+    if is_out_of_memory(error):
         reason = str(error).partition("\n")[0]
         return UsageError("memory ran out" + (f" ({reason})" if reason else ""), hint=LESS_MEMORY)
     if not isinstance(error, OSError) or error.errno is None:

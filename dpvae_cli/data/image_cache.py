@@ -27,10 +27,10 @@ from dpvae_cli.data.images import (
 )
 from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.files import remove_leftovers, write_atomically, write_json
-from dpvae_cli.foundation.progress import tell
+from dpvae_cli.foundation.files import remove_stale_temporaries, write_atomically, write_json
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import StoredExamples
-from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.foundation.text_files import read_json
 
 OnError = Literal["refuse", "skip"]
 FORMAT = 1
@@ -105,7 +105,7 @@ def load_splits(
     with _locked(path):
         found = _cached(path, source)
         if found is None:
-            remove_leftovers(path)  # of one who was killed at it: gigabytes perhaps
+            remove_stale_temporaries(path)  # of one who was killed at it: gigabytes perhaps
             with pixel_limit(source.transform.max_pixels):
                 _decode(path, source, on_error)
             found = _cached(path, source)
@@ -178,7 +178,7 @@ def _decode(path: Path, source: ImageSource, on_error: OnError) -> None:
 
     def write(file: BinaryIO) -> None:
         write_header(file, len(names))
-        start = file.tell()
+        start = file.report_progress()
         decode(names[0])  # a crop that is too large shows at once
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for first in range(0, len(names), BLOCK):  # no more than a block waits in memory
@@ -188,11 +188,11 @@ def _decode(path: Path, source: ImageSource, on_error: OnError) -> None:
                         skipped[name] = str(image)
                     else:
                         file.write(image.tobytes())
-                tell(f"decoding {source.name}", first + len(block), len(names))
+                report_progress(f"decoding {source.name}", first + len(block), len(names))
         _check_skipped(source, skipped, on_error)
         file.seek(0)
         write_header(file, len(names) - len(skipped))
-        assert file.tell() == start, "numpy leaves room for any number of rows"
+        assert file.report_progress() == start, "numpy leaves room for any number of rows"
         write_json(path.with_suffix(".json"), {"skipped": skipped})
 
     write_atomically(path, write)

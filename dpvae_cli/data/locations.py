@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.strangers import expanded, is_there
+from dpvae_cli.foundation.text_files import expand_user, path_exists
 
 VARIABLE = "DPVAE_DATA"
 CACHE_VARIABLE = "DPVAE_CACHE"
@@ -19,7 +19,7 @@ def cache_root() -> Path:
         UsageError: the user has no home folder, and no variable names one.
     """
     if chosen := os.environ.get(CACHE_VARIABLE):
-        return expanded(chosen)
+        return expand_user(chosen)
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "dpvae"
     try:
@@ -34,9 +34,9 @@ def cache_root() -> Path:
 def data_root(root: Path | None = None) -> Path:
     """Return the one folder that data is looked for in."""
     if root is not None:
-        return expanded(root)
+        return expand_user(root)
     if chosen := os.environ.get(VARIABLE):
-        return expanded(chosen)
+        return expand_user(chosen)
     return cache_root() / "data"
 
 
@@ -108,9 +108,9 @@ def find_path(
     Raises:
         MissingError: `problem`, with the places in full, where `accept` takes none of them.
     """
-    tried = [expanded(path), data_root(root) / kind / path, data_root(root) / path]
+    tried = [expand_user(path), data_root(root) / kind / path, data_root(root) / path]
     for candidate in tried:
-        if is_there(candidate) and accept(candidate):
+        if path_exists(candidate) and accept(candidate):
             return candidate
     raise MissingError(
         f"{problem}; looked at {', '.join(str(path.absolute()) for path in tried)}",

@@ -17,9 +17,9 @@ from dpvae_cli.fitting.codes import Codes, checked
 from dpvae_cli.fitting.expectation_maximisation import best_of, fit_mixtures, gaussian
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import progress
-from dpvae_cli.foundation.allocation import refuse_networks
+from dpvae_cli.foundation.allocation import check_model_memory
 from dpvae_cli.foundation.errors import DivergedError, UsageError
-from dpvae_cli.foundation.memory import explained
+from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import mean_and_error
@@ -134,7 +134,7 @@ def fit_prior(
     spec = of_word("fit_prior", prior) if isinstance(prior, str) else prior
     _check(spec, mean.shape[1], encoder, example_shape)
     codes = Codes(mean, log_variance, held_out=fitting.held_out, seed=seed)
-    with _frozen(encoder), explained("while fitting", hint="Lower fitting.batch_size."):
+    with _frozen(encoder), oom_context("while fitting", hint="Lower fitting.batch_size."):
         if isinstance(spec, Mixture):
             learned, facts = _by_expectation_maximisation(spec, codes, fitting, seed=seed)
         else:
@@ -205,7 +205,7 @@ def _check(
         raise UsageError(
             f"a {spec.kind} prior has nothing to fit", hint="Name another: --prior decoupled."
         )
-    refuse_networks(
+    check_model_memory(
         f"the {spec.kind} prior", lambda: [spec.build(latent_dim, encoder, example_shape)]
     )
 
@@ -279,7 +279,7 @@ def _maximise(prior: Prior, codes: Codes, fitting: Fitting) -> tuple[tuple[int, 
             group["lr"] = fitting.learning_rate * _cosine((iteration - 1) / total)
         _step(prior, optimizer, codes.batch(iteration, fitting.batch_size))
         if iteration % TOLD_EVERY == 0 or iteration == total:
-            progress.tell(f"fitting the {_kind(prior)} prior", iteration, total)
+            progress.report_progress(f"fitting the {_kind(prior)} prior", iteration, total)
         if iteration % fitting.validate_every and iteration < total:
             continue
         nll = _judged(prior, codes, iteration)
@@ -289,7 +289,7 @@ def _maximise(prior: Prior, codes: Codes, fitting: Fitting) -> tuple[tuple[int, 
             waited += 1
         curve.append((iteration, nll))
         if waited == fitting.patience:
-            progress.tell(f"fitting the {_kind(prior)} prior", total, total)
+            progress.report_progress(f"fitting the {_kind(prior)} prior", total, total)
             break
     prior.load_state_dict(best)
     prior.eval()

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.foundation.spec import Interval
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -71,7 +71,7 @@ class VampPrior(Prior):
 
     def _mixture(self) -> GaussianMixture:
         encoder = self._encoder_ref[0]
-        with evaluating(encoder):
+        with eval_mode(encoder):
             posterior = encoder(self.inputs())
         is_gaussian = isinstance(posterior, DiagonalGaussian)  # a custom encoder returns the pair
         mean, log_variance = (posterior.mean, posterior.log_variance) if is_gaussian else posterior

@@ -10,8 +10,8 @@ from dpvae_cli.fitting.fit import FittedPrior, fit_model_prior
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import write_json, write_kept
-from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.foundation.files import write_cache, write_json
+from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
@@ -23,7 +23,7 @@ from dpvae_cli.runs.metrics_log import MetricsLog, read_records
 from dpvae_cli.runs.run_data import RunData, warn_in_python
 from dpvae_cli.runs.run_folder import RunFolder, folder_to_write, locate, point_latest
 from dpvae_cli.runs.sample_picture import draw_comparison, draw_samples
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 
 OTHERWISE = "Add --overwrite to replace it, or --out for another folder."
 SUFFIX = re.compile(r"-fit_[a-z_]+$")
@@ -56,7 +56,7 @@ def keep(
     arrays = {name: getattr(aggregate, name).to(fitted.dtype).cpu().numpy() for name in names}
     with suppress(UsageError):  # a cache that cannot be written costs time, no result
         cache = folder.checkpoint.with_suffix(".encodings.npz")
-        write_kept(cache, arrays, checkpoint=checkpoints.file_digest(folder.checkpoint))
+        write_cache(cache, arrays, checkpoint=checkpoints.file_digest(folder.checkpoint))
 
 
 def keep_record(folder: RunFolder, checkpoint: Checkpoint) -> None:
@@ -132,7 +132,7 @@ def fit_run(
     cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
     with folder.locked():
         folder.prepare(overwrite=overwrite, hint=OTHERWISE)
-        encoded = EncodedTraining(model, load_dataset, path=cache, key=key)
+        encoded = TrainingEncodings(model, load_dataset, path=cache, key=key)
         aggregate = encoded.aggregate_posterior()
         fitted = fit_to(model, aggregate, recipe)
         folder.check_held()
