@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, SplitName, each_split
+from dpvae_cli.foundation.memory import check_fits_in_memory
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, PerExample
-from dpvae_cli.foundation.memory import check_fits_in_memory
 
 BYTES_A_POINT = 128
 """What drawing one takes."""
