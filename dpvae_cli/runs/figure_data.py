@@ -11,8 +11,8 @@ from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
 from dpvae_cli.plotting.moons import Portrait
 from dpvae_cli.plotting.picture import CHANNELS
 from dpvae_cli.runs import results_file
-from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.evaluate_run import evaluate_run
+from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.sample_picture import example_rows
 from dpvae_cli.sampling.encodings import drawable
 from dpvae_cli.sampling.gallery import gallery

@@ -23,8 +23,8 @@ from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
-from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 from dpvae_cli.runs.evaluate_run import evaluate_run
+from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.cells import Cell, Event, Options, Outcome, Tell, silent
 from dpvae_cli.studies.figures import from_dict
