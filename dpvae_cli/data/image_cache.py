@@ -29,7 +29,7 @@ from dpvae_cli.data.images import (
 from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.files import remove_leftovers, write_atomically, write_json
-from dpvae_cli.foundation.progress import tell
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import StoredExamples
 from dpvae_cli.foundation.strangers import read_json
 
@@ -192,7 +192,7 @@ def _decode_images(source: ImageSource) -> Iterator[tuple[str, ImageArray | Unre
         for start in range(0, len(names), BLOCK):  # so that no more than a block waits in memory
             block = names[start : start + BLOCK]
             yield from zip(block, pool.map(decode, block), strict=True)
-            tell(f"decoding {source.name}", start + len(block), len(names))
+            report_progress(f"decoding {source.name}", start + len(block), len(names))
 
 
 def _read(name: str, *, source: ImageSource) -> ImageArray | UnreadableImageError:

@@ -20,7 +20,7 @@ from dpvae_cli.evaluation.evaluate import NEED_IMAGES
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.foundation.progress import heard_by
+from dpvae_cli.foundation.progress import progress_handler
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs.loaded_run import Opened, open_checkpoint
@@ -94,7 +94,9 @@ def _complete(cell: Cell, options: Options, device: str, tell: "_Throttled") -> 
         return
     tell(Event(cell.name, "started", _opening(state.iteration)))
     _claim(run, cell, recipe)
-    with heard_by(lambda what, done, total: tell(Event(cell.name, "preparing", what, done, total))):
+    with progress_handler(
+        lambda event: tell(Event(cell.name, "preparing", event.task, event.done, event.total or 0))
+    ):
         if state.word != "trained":
             _train(cell, recipe, options, device, tell)
         opened = opened_cell(cell, options, device=device)
