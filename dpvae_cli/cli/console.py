@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from dpvae_cli.foundation import launch
 from dpvae_cli.foundation.strangers import escape_control_chars
 
 if TYPE_CHECKING:
@@ -20,6 +19,20 @@ NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|-")
 """A number, perhaps with its error, or a dash where there is none."""
 
 
+def launched() -> tuple[int, int]:
+    """Return rank and world size; torch is imported only where a launcher has set them."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    from dpvae_cli.foundation.distributed import launched_rank, launched_world_size
+
+    return launched_rank(), launched_world_size()
+
+
+def is_main_process() -> bool:
+    """Whether this process prints."""
+    return launched()[0] == 0
+
+
 def stderr(*, for_errors: bool = False) -> "Console":
     """Return a new console on stderr, so that redirections are seen.
 
@@ -27,7 +40,7 @@ def stderr(*, for_errors: bool = False) -> "Console":
     """
     from rich.console import Console
 
-    quiet = not (for_errors or launch.is_first())
+    quiet = not (for_errors or is_main_process())
     return _escaping(Console)(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
 
 
@@ -47,7 +60,7 @@ def _escaping(console: "type[Console]") -> "type[Console]":
 
 def result(text: str) -> None:
     """Print a result to stdout, in the main process only."""
-    if not launch.is_first():
+    if not is_main_process():
         return
     text = escape_control_chars(text)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
@@ -69,7 +82,7 @@ def table(
 
     Where a terminal is so narrow that words would be cut, each cell has a line.
     """
-    if not launch.is_first():
+    if not is_main_process():
         return
     from rich import box
     from rich.console import Console

@@ -12,7 +12,6 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.progress import ProgressDisplay
-from dpvae_cli.foundation import launch
 from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
 from dpvae_cli.foundation.memory import ran_out
 from dpvae_cli.foundation.progress import no_progress, progress_handler
@@ -42,9 +41,12 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             if command.__name__ not in WITHOUT_TORCH and not is_quiet:
                 load_torch()
-            is_shown = launch.is_first() and not is_quiet
-            with ProgressDisplay() as display, progress_handler(display if is_shown else no_progress):
-                if launch.launched():
+            is_shown = console.is_main_process() and not is_quiet
+            with (
+                ProgressDisplay() as display,
+                progress_handler(display if is_shown else no_progress),
+            ):
+                if console.launched()[1] > 1:
                     value = _run_distributed(command, *args, **kwargs)
                 else:
                     value = command(*args, **kwargs)
@@ -90,16 +92,16 @@ def load_torch() -> None:
 
 def _run_distributed(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a command in one of several processes that torchrun or the like has started."""
-    from dpvae_cli.foundation.joining import joined
+    from dpvae_cli.foundation.distributed import process_group
 
     if command.__name__ not in DISTRIBUTED:
-        if not launch.is_first():
+        if not console.is_main_process():
             raise EndedByAnother(status=UsageError.exit_code)
         raise UsageError(
-            f"{command.__name__} runs in one process, not in {launch.world_size()}",
+            f"{command.__name__} runs in one process, not in {console.launched()[1]}",
             hint="Start it without torchrun: only dpvae train and dpvae eval are distributed.",
         )
-    with joined():
+    with process_group():
         return command(*args, **kwargs)
 
 

@@ -23,11 +23,10 @@ from dpvae_cli.evaluation.pockets import path
 from dpvae_cli.evaluation.probe import probe
 from dpvae_cli.evaluation.skl import skl, skl_knn
 from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.foundation.distributed import ProcessGroup, process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.foundation.joining import joined
 from dpvae_cli.foundation.memory import explained
 from dpvae_cli.foundation.modes import evaluating
-from dpvae_cli.foundation.processes import ProcessGroup
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation
@@ -140,7 +139,7 @@ def measure(
         except DpvaeError as error:
             failed[name] = error
         except Exception as error:
-            if subject.group.size > 1:
+            if subject.group.world_size > 1:
                 raise
             failed[name] = _unexpected(name, error, log)
     return results, failed
@@ -208,7 +207,7 @@ def evaluate(
         >>> [r.metric for r in dpvae.evaluate(model, data, ["skl"], evaluation=recipe.evaluation)]
         ['skl']
     """
-    with joined() as group, evaluating(model):
+    with process_group() as group, evaluating(model):
         return _evaluated(model, data, ",".join(metrics), evaluation, seed, features, group)
 
 

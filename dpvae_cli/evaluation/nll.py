@@ -96,7 +96,7 @@ def nll(subject: Subject) -> list[Result]:
     evaluation = subject.evaluation
     total = len(subject.dataset.split(evaluation.split))
     count = min(evaluation.nll_images, total)
-    together = subject.group.size * max(1, at_once(subject.model) // evaluation.nll_samples)
+    together = subject.group.world_size * max(1, at_once(subject.model) // evaluation.nll_samples)
     found: list[ImportanceEstimate] = []
     subject.progress("nll", 0, count)
     with subject.finished.opened():
@@ -117,7 +117,7 @@ def _estimates(subject: Subject, positions: range) -> list[ImportanceEstimate]:
         for index, example in zip(positions, x.split(1), strict=True)
     ]
     kept = [subject.finished.get(key) for key in keys]
-    if subject.group.agree(None not in kept):
+    if subject.group.all_true(None not in kept):
         return [estimate for estimate in kept if estimate is not None]
 
     def estimated(rows: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def _estimates(subject: Subject, positions: range) -> list[ImportanceEstimate]:
             dtype=torch.float64,
         )
 
-    rows = subject.group.spread(estimated, torch.arange(len(positions)))
+    rows = subject.group.map_sharded(estimated, torch.arange(len(positions)))
     estimates = [ImportanceEstimate(*row) for row in rows.tolist()]
     subject.finished.add(dict(zip(keys, estimates, strict=True)))
     return estimates

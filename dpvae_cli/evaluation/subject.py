@@ -13,8 +13,8 @@ from dpvae_cli.evaluation import features, reference
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics
 from dpvae_cli.evaluation.features import Extractor, FeatureOptions
 from dpvae_cli.evaluation.finished import Finished
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.once import once
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -47,7 +47,7 @@ class Subject:
     features: FeatureOptions = field(default_factory=FeatureOptions)
     finished: Finished = field(default_factory=Finished)
     training_note: str | None = None
-    group: ProcessGroup = ALONE
+    group: ProcessGroup = SINGLE_PROCESS
     """Processes that measure together: each has the results, the first one writes."""
     prior_features: list[FeatureStatistics] = field(default_factory=list, init=False, repr=False)
     """Features of prior samples, one entry for each repeat, kept for the next metric."""
@@ -98,7 +98,7 @@ class Subject:
                 lambda done, total: self.progress("training images", done, total),
                 group=self.group,
             )
-        if options.save_reference is not None and self.group.is_first:
+        if options.save_reference is not None and self.group.is_main_process:
             reference.write(options.save_reference, found)
         return found
 

@@ -7,13 +7,13 @@ products cancel at small component scales (1e-2 nats at scale 0.03, L = 32).
 """
 
 import math
+from collections.abc import Callable
 from typing import final
 
 import torch
 from torch import Tensor
 
 from dpvae_cli.foundation.memory import in_parts
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes, Components, PerExample
 from dpvae_cli.mathematics.gaussian import LOG_2PI
 
@@ -37,7 +37,8 @@ class AggregatePosterior:
     Args:
         mean: encoder means of all N examples, `(components, latent)`.
         log_variance: encoder log-variances, `(components, latent)`.
-        group: processes that share the rows of every `log_prob`; all of them must ask for it.
+        map_rows: applies a function of single rows to many, as a process group's `map_sharded`
+            does; by default all rows at once.
 
     Example:
         >>> import torch
@@ -47,9 +48,13 @@ class AggregatePosterior:
     """
 
     def __init__(
-        self, mean: Components, log_variance: Components, *, group: ProcessGroup = ALONE
+        self,
+        mean: Components,
+        log_variance: Components,
+        *,
+        map_rows: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] | None = None,
     ) -> None:
-        self._group = group
+        self._map_rows = map_rows or (lambda compute, rows: compute(rows))
         self.mean = _double(mean)
         self.log_variance = _double(log_variance)
         self._centre = self.mean.mean(dim=0)
@@ -77,7 +82,7 @@ class AggregatePosterior:
 
         Costs 4 L N multiplications and N exponentials a row; memory does not grow with N.
         """
-        return self._group.spread(lambda some: self._log_prob(some, slice(None)), z)
+        return self._map_rows(lambda some: self._log_prob(some, slice(None)), z)
 
     def marginal_log_prob(self, z: Codes) -> Codes:
         """Return log q(z_l) of each row and dimension l in nats, float64, `(batch, latent)`."""

@@ -7,7 +7,7 @@ from typing import final
 
 from dpvae_cli.data import Arrays, Dataset
 from dpvae_cli.foundation import devices
-from dpvae_cli.foundation.joining import current
+from dpvae_cli.foundation.distributed import current_process_group
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import checkpoint as checkpoints
@@ -99,6 +99,6 @@ def open_checkpoint(
         recipe=checkpoint.recipe,
         model=model,
         load_dataset=data,
-        encoded=EncodedTraining(model, data, path=cache, key=digest, group=current()),
+        encoded=EncodedTraining(model, data, path=cache, key=digest, group=current_process_group()),
         data_note=note if isinstance(note, str) else None,
     )

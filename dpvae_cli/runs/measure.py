@@ -6,8 +6,8 @@ from dpvae_cli.evaluation.evaluate import measure
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.finished import Finished
 from dpvae_cli.evaluation.subject import Progress, Subject, no_progress
+from dpvae_cli.foundation.distributed import current_process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.foundation.joining import current
 from dpvae_cli.foundation.results import RunResults
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.runs.loaded_run import Opened
@@ -45,14 +45,16 @@ def measure_run(
         progress,
         features or FeatureOptions(),
         finished=Finished(
-            run.path.with_suffix(".nll.npz"), checkpoint=run.digest, writes=current().is_first
+            run.path.with_suffix(".nll.npz"),
+            checkpoint=run.digest,
+            writes=current_process_group().is_main_process,
         ),
         training_note=run.data_note,
-        group=current(),
+        group=current_process_group(),
     )
     results, failed = measure(subject, names, log=run.folder.errors)
     record = run_results(run, results)
-    if results and subject.group.is_first:
+    if results and subject.group.is_main_process:
         try:
             keep(run, record)
         except UsageError as error:  # hours of measuring are not lost over it

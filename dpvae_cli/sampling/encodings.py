@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import read_kept, write_kept
 from dpvae_cli.foundation.memory import in_parts
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes, Examples, Indices, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -137,7 +137,7 @@ class EncodedTraining:
         *,
         path: Path | None = None,
         key: str = "",
-        group: ProcessGroup = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self._model, self._dataset = model, dataset
         self._path, self._key, self._group = path, key, group
@@ -147,9 +147,9 @@ class EncodedTraining:
         """Return q(z) over all encoded training examples."""
         if self._aggregate is None:
             cached = self._cached()
-            is_there = self._group.agree(cached is not None)
+            is_there = self._group.all_true(cached is not None)
             found = cached if cached is not None and is_there else self._computed()
-            self._aggregate = AggregatePosterior(*found, group=self._group)
+            self._aggregate = AggregatePosterior(*found, map_rows=self._group.map_sharded)
         return self._aggregate
 
     def _cached(self) -> tuple[Tensor, Tensor] | None:
@@ -166,11 +166,11 @@ class EncodedTraining:
     def _computed(self) -> tuple[Tensor, Tensor]:
         dataset = self._dataset()
         split = dataset.train
-        moments = self._group.spread(
+        moments = self._group.map_sharded(
             lambda rows: self._moments(split, rows), torch.arange(len(split))
         )
         mean, log_variance = (part.contiguous() for part in moments.unbind(1))
-        if self._path is not None and self._group.is_first and not dataset.is_changed:
+        if self._path is not None and self._group.is_main_process and not dataset.is_changed:
             arrays = {"mean": mean.numpy(), "log_variance": log_variance.numpy()}
             with suppress(UsageError):  # a cache that cannot be written costs time, no result
                 write_kept(self._path, arrays, checkpoint=self._key)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.allocation import refuse_networks
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.foundation.shapes import Examples, Indices
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -57,7 +57,7 @@ class Trainer:
         device: torch.device,
         model: VAE | None = None,
         *,
-        group: ProcessGroup = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.recipe, self.dataset, self.device, self.group = recipe, dataset, device, group
         self.iteration = 0
@@ -66,7 +66,7 @@ class Trainer:
         self.split: Split = dataset.train.to(device)
         self.precision = Precision(recipe.training.precision, device)
         if model is None:
-            refuse_training(recipe, dataset.example_shape, processes=group.size)
+            refuse_training(recipe, dataset.example_shape, processes=group.world_size)
             model = build(recipe, example_shape=dataset.example_shape)
         self.model: VAE = self.precision.placed(with_global_batch_norm(model, group))
         self.model.units = dataset.units
@@ -105,7 +105,7 @@ class Trainer:
             "iteration": str(self.iteration),
         }
         for what, value in state.items():
-            if len(set(self.group.told(value))) > 1:
+            if len(set(self.group.all_gather_object(value))) > 1:
                 raise UsageError(
                     f"the processes of this run do not have the same {what}",
                     hint="Give all of them the same command, the same data, and a run folder that "
@@ -127,7 +127,7 @@ class Trainer:
         x = self.next_examples()
         if self.is_compiled is None:
             left = self.recipe.training.iterations - self.iteration
-            tries = wanted == "auto" and self.group.size == 1  # processes might not agree
+            tries = wanted == "auto" and self.group.world_size == 1  # processes might not agree
             pays = tries and compilation.pays(self._computing, x, steps=left)
             self.is_compiled = wanted == "on" or pays
         if self.is_compiled:
@@ -138,7 +138,7 @@ class Trainer:
     def next_examples(self) -> Examples:
         """Return this process's share of the next batch as stored, for trials: nothing is drawn."""
         index = self._order.batch(self.iteration)
-        return self.precision.batch(self.split.examples(index[self.group.rows(len(index))]))
+        return self.precision.batch(self.split.examples(index[self.group.local_slice(len(index))]))
 
     def step(self) -> dict[str, Term]:
         """Do one optimizer step and return its terms, still on the device.
@@ -176,16 +176,16 @@ class Trainer:
     def _drawn(self, posterior: DiagonalGaussian, noise: torch.Generator) -> Tensor:
         """Draw a code for each example, the same whatever the number of processes."""
         mean = posterior.mean
-        shape = (len(mean) * self.group.size, *mean.shape[1:])
+        shape = (len(mean) * self.group.world_size, *mean.shape[1:])
         drawn = torch.randn(shape, generator=noise, dtype=mean.dtype, device=mean.device)
-        return posterior.reparameterised(drawn[self.group.rows(shape[0])])
+        return posterior.reparameterised(drawn[self.group.local_slice(shape[0])])
 
     def trained(self) -> VAE:
         """Return the model for use: the averaged one where the recipe asks for it."""
         return self.model if self._average is None else self._average.model
 
     def _batch(self, index: Indices, noise: torch.Generator) -> Examples:
-        rows = self.group.rows(len(index))
+        rows = self.group.local_slice(len(index))
         return self.precision.batch(self.split.training_batch(index, noise, rows=rows))
 
     def _adversary_step(self, z: Tensor, noise: torch.Generator) -> Tensor:
