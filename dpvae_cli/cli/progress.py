@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from dpvae_cli.cli import console
 from dpvae_cli.foundation.progress import ProgressEvent, format_duration, report_progress
+from dpvae_cli.foundation.strangers import escape_control_chars
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,7 +65,8 @@ class ProgressDisplay:
         if self._progress is None:
             self._progress = self._bars.enter_context(_bars(out))
         if event.task not in self._tasks:
-            self._tasks[event.task] = self._progress.add_task(event.task, total=None, text="")
+            name = escape_control_chars(event.task)  # before widths are measured
+            self._tasks[event.task] = self._progress.add_task(name, total=None, text="")
         self._progress.update(
             self._tasks[event.task], completed=event.done, total=event.total, text=event.text
         )
