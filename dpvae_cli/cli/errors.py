@@ -41,7 +41,7 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             if command.__name__ not in WITHOUT_TORCH and not is_quiet:
                 load_torch()
-            handler = no_progress if is_quiet else display
+            is_shown = console.is_main_process() and not is_quiet
             with (
                 ProgressDisplay() as display,
                 progress_handler(display if is_shown else no_progress),
