@@ -25,10 +25,10 @@ from dpvae_cli.cli.options import (
 
 if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis, DiagnosisBudget
-    from dpvae_cli.diagnosis.low_posterior import Compared
+    from dpvae_cli.diagnosis.low_posterior import SampleMetric
     from dpvae_cli.diagnosis.page import About
+    from dpvae_cli.evaluation.context import EvaluationContext, Progress
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.evaluation.subject import Progress, Subject
     from dpvae_cli.runs.loaded_run import Opened
 
 EXAMPLES = examples(
@@ -133,14 +133,14 @@ def _diagnosed(
     quick: bool,
     seed: int,
 ) -> "Diagnosis":
-    from dpvae_cli.diagnosis.run import examined
+    from dpvae_cli.diagnosis.run import run_diagnosis
     from dpvae_cli.foundation.progress import report_progress
     from dpvae_cli.foundation.results import result_in
     from dpvae_cli.runs import results_file
 
     earlier = map(result_in, results_file.read(run).get("results", []))
-    return examined(
-        _subject(run, features, seed=seed, progress=report_progress),
+    return run_diagnosis(
+        _context(run, features, seed=seed, progress=report_progress),
         budget=_budget(run, quick=quick),
         compare=_compared(run, asks_fid=asks_fid, quick=quick),
         earlier=[each for each in earlier if each is not None],
@@ -157,12 +157,12 @@ def _overfits_since(run: "Opened") -> int | None:
     return overfits_since(run.folder.metrics_log, until=run.iteration)
 
 
-def _subject(
+def _context(
     run: "Opened", features: "FeatureOptions", *, seed: int, progress: "Progress"
-) -> "Subject":
-    from dpvae_cli.evaluation.subject import Subject
+) -> "EvaluationContext":
+    from dpvae_cli.evaluation.context import EvaluationContext
 
-    return Subject(
+    return EvaluationContext(
         run.model,
         run.load_dataset,
         run.encoded,
@@ -176,14 +176,16 @@ def _subject(
 
 def _budget(run: "Opened", *, quick: bool) -> "DiagnosisBudget":
     from dpvae_cli.diagnosis import DiagnosisBudget
-    from dpvae_cli.diagnosis.candidates import TRIED
+    from dpvae_cli.diagnosis.candidates import CANDIDATE_PRIORS
 
     return DiagnosisBudget(
-        tried={} if quick else TRIED, fitting=run.recipe.fitting, fit_seed=run.recipe.seed
+        tried={} if quick else CANDIDATE_PRIORS,
+        fitting=run.recipe.fitting,
+        fit_seed=run.recipe.seed,
     )
 
 
-def _compared(run: "Opened", *, asks_fid: bool, quick: bool) -> "Compared | None":
+def _compared(run: "Opened", *, asks_fid: bool, quick: bool) -> "SampleMetric | None":
     """Return how decoded samples are compared with the data, if at all."""
     if asks_fid:
         return "fid"
@@ -209,10 +211,10 @@ def _about(run: "Opened", given: Path | None, *, best: bool) -> "About":
 
 def _print(found: "Diagnosis", about: "About") -> None:
     from dpvae_cli.diagnosis import tables
-    from dpvae_cli.diagnosis.verdict import about_dimensions, headline, remedy
+    from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
 
-    advice, command = remedy(found, about.command)
-    console.result("\n".join([headline(found), *about_dimensions(found)]))
+    advice, command = recommendation(found, about.command)
+    console.result("\n".join([summarize(found), *describe_dimensions(found)]))
     console.table(None, *tables.quantities(found))
     if (low := tables.low_posterior(found)) is not None:
         console.table(None, *low)

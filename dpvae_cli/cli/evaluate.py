@@ -24,8 +24,8 @@ from dpvae_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from dpvae_cli.evaluation.context import Progress
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.evaluation.subject import Progress
     from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.recipe import Recipe

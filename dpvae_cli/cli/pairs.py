@@ -8,7 +8,7 @@ from dpvae_cli.cli import console
 if TYPE_CHECKING:
     import numpy as np
 
-    from dpvae_cli.evaluation.pockets import PocketStatistics
+    from dpvae_cli.evaluation.path_density import PathStatistics
     from dpvae_cli.runs.loaded_run import Opened
 
     Arrays = dict[str, np.ndarray]
@@ -18,11 +18,11 @@ SPLIT: Literal["test"] = "test"
 
 def measured(found: "Opened", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
     """Return the arrays over pairs, and the records `dpvae eval --metrics path` has; print them."""
-    from dpvae_cli.evaluation.pockets import pocket_statistics, results
+    from dpvae_cli.evaluation.path_density import path_statistics, results
     from dpvae_cli.foundation.randomness import stream
     from dpvae_cli.sampling.encodings import encode
 
-    statistics = pocket_statistics(
+    statistics = path_statistics(
         found.model,
         found.encoded.aggregate_posterior(),
         encode(found.model, found.load_dataset().split(SPLIT)).mean,
@@ -44,7 +44,7 @@ def measured(found: "Opened", count: int, *, seed: int) -> "tuple[Arrays, list[d
     return arrays, [result.to_json() for result in noted]
 
 
-def _print(found: "Opened", statistics: "PocketStatistics") -> None:
+def _print(found: "Opened", statistics: "PathStatistics") -> None:
     from dpvae_cli.foundation.numbers import number
 
     rows = {

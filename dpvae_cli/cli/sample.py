@@ -207,7 +207,7 @@ def _write(
         examples["x"] = decode_to_data_units(found.model, drawn.z, noise=noise)
     write_npz(arrays, _arrays(drawn) | examples | column_names(found))
     shown = drawable(found.model, examples.get("x", examples["decoded"]))
-    log_density = drawn.probability.numpy()
+    log_density = drawn.base_log_prob.numpy()
     pictures.save(
         picture,
         shown,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dpvae_cli.foundation.shapes import Codes
     from dpvae_cli.runs.loaded_run import Opened
     from dpvae_cli.sampling.paths import Space
-    from dpvae_cli.sampling.traversal import Walk
+    from dpvae_cli.sampling.traversal import LatentTraversal
 
     Arrays = dict[str, np.ndarray]
 
@@ -150,7 +150,7 @@ def _walks(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]
     steps = asked.steps or (GIF_STEPS if asked.gif else STEPS)
     centre = _centre(asked, found, ends) if asked.dimensions else None
     model, aggregate = found.model, found.encoded.aggregate_posterior()
-    walks: list[Walk] = []
+    walks: list[LatentTraversal] = []
     if ends:
         walks += [
             line(model, aggregate, *ends, space=space, steps=steps) for space in asked.spaces("z0")
@@ -178,13 +178,13 @@ def _centre(asked: Asked, found: "Opened", ends: "list[Codes]") -> "Codes":
     return chosen.code(found, asked.start or "0", option="--from")
 
 
-def _name(walk: "Walk") -> str:
+def _name(walk: "LatentTraversal") -> str:
     if walk.dimension < 0:
         return f"line that is straight in {walk.space}"
     return f"sweep of {walk.space}[{walk.dimension}]"
 
 
-def _said(asked: Asked, walk: "Walk") -> dict[str, Any]:
+def _said(asked: Asked, walk: "LatentTraversal") -> dict[str, Any]:
     """Return what the JSON says of a walk."""
     first = asked.between[0] if asked.between else "0"
     is_line = walk.dimension < 0
@@ -212,9 +212,9 @@ def _draw_walks(asked: Asked, found: "Opened", record: "Arrays", picture: Path) 
 
 def _grid(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]]":
     """Return the decoded plane's arrays, and what is to be said of each space."""
-    from dpvae_cli.sampling.plane import plane, refuse_other
+    from dpvae_cli.sampling.plane import check_two_dimensional, plane
 
-    refuse_other(found.model)
+    check_two_dimensional(found.model)
     aggregate = found.encoded.aggregate_posterior()
     spaces = asked.spaces("z0")
     record = plane(found.model, aggregate, spaces=spaces, side=asked.steps or SIDE)

@@ -7,7 +7,7 @@ from typing import final
 from dpvae_cli.diagnosis import Diagnosis, tables
 from dpvae_cli.diagnosis.null import ALARMS
 from dpvae_cli.diagnosis.record import LEVEL
-from dpvae_cli.diagnosis.verdict import about_dimensions, headline, remedy
+from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
 from dpvae_cli.foundation.strangers import one_line
 from dpvae_cli.pages import rendered
 from dpvae_cli.pages.pictures import Picture, from_bytes
@@ -62,7 +62,7 @@ class About:
 
 def page(found: Diagnosis, about: About) -> str:
     """Return the whole page."""
-    advice, command = remedy(found, about.command)
+    advice, command = recommendation(found, about.command)
     return rendered(
         TEMPLATE,
         title=one_line(f"Diagnosis of {about.run}"),
@@ -70,8 +70,8 @@ def page(found: Diagnosis, about: About) -> str:
         found=found,
         level=f"{LEVEL:g}",
         once_in=f"{1 / ALARMS:.0f}",
-        headline=headline(found),
-        dimensions_said=about_dimensions(found),
+        headline=summarize(found),
+        dimensions_said=describe_dimensions(found),
         advice=advice,
         command=None if command is None else one_line(command, longest=2_000),
         comparison=one_line(about.comparison_after(command), longest=2_000),

@@ -88,7 +88,7 @@ class Dimension:
 
 @final
 @dataclass(frozen=True)
-class Repair:
+class CandidatePrior:
     """A prior tried in place of the model's own, fitted to its codes.
 
     Args:
@@ -186,7 +186,7 @@ class Diagnosis:
     quantities: tuple[Quantity, ...]
     dimensions: tuple[Dimension, ...]
     low_posterior: LowPosterior
-    repairs: tuple[Repair, ...]
+    repairs: tuple[CandidatePrior, ...]
     notes: tuple[str, ...] = ()
     overfits_since: int | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -242,13 +242,13 @@ class Diagnosis:
         return len(self.inactive) == self.latent_dim
 
     @property
-    def best_repair(self) -> Repair | None:
+    def best_repair(self) -> CandidatePrior | None:
         """Return the tried prior with the largest clear gain."""
         clear = [each for each in self.repairs if each.is_clear]
         return max(clear, key=lambda each: each.gain, default=None)
 
     @property
-    def recommended(self) -> Repair | None:
+    def recommended(self) -> CandidatePrior | None:
         """Return the best repair where there is something to mend that a prior can."""
         if self.has_collapsed or not any(each.name not in HELD_OUT for each in self.off):
             return None

@@ -18,7 +18,7 @@ from dpvae_cli.foundation.memory import in_parts, ran_out
 from dpvae_cli.foundation.shapes import Codes
 
 Images = Float[Tensor, "batch channels height width"]
-Shown = Float[Tensor, "batch 3 height width"]
+RgbImages = Float[Tensor, "batch 3 height width"]
 Metric = Literal["fid", "fid_lp", "kid"]
 CHANNELS = (1, 3)
 
@@ -104,7 +104,7 @@ class Extractor:
         )
         return torch.cat(list(parts))
 
-    def _of(self, shown: Shown) -> Codes:
+    def _of(self, shown: RgbImages) -> Codes:
         with _exact_convolutions(self.device):
             try:
                 found = self.network(shown)
@@ -165,7 +165,7 @@ def are_images(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] in CHANNELS
 
 
-def eight_bit(images: Images) -> Shown:
+def eight_bit(images: Images) -> RgbImages:
     """Return images clipped to [0, 1], rounded to 8 bits, and grey ones repeated to RGB.
 
     Raises:

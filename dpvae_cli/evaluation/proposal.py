@@ -17,8 +17,8 @@ from torch.distributions import Normal
 
 from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
-from dpvae_cli.mathematics.draws import normal_noise
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.mathematics.noise import normal_noise
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import reconstruction
 from dpvae_cli.sampling.samples import check_log_density

@@ -16,7 +16,7 @@ from dpvae_cli.runs.measure import measure_run
 from dpvae_cli.runs.sample_picture import some_examples
 from dpvae_cli.sampling.encodings import drawable
 from dpvae_cli.sampling.gallery import gallery
-from dpvae_cli.sampling.portrait import portrait
+from dpvae_cli.sampling.planar_figure_data import portrait
 
 IMAGES, ROWS = 36, 1_000
 """Samples of each kind that Figure 5 shows: of images, and of everything else."""

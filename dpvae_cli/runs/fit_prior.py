@@ -23,7 +23,7 @@ from dpvae_cli.runs.metrics_log import MetricsLog, read_records
 from dpvae_cli.runs.run_data import RunData, warn_in_python
 from dpvae_cli.runs.run_folder import RunFolder, folder_to_write, locate, point_latest
 from dpvae_cli.runs.sample_picture import draw_comparison, draw_samples
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 
 OTHERWISE = "Add --overwrite to replace it, or --out for another folder."
 SUFFIX = re.compile(r"-fit_[a-z_]+$")
@@ -132,7 +132,7 @@ def fit_run(
     cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
     with folder.locked():
         folder.prepare(overwrite=overwrite, hint=OTHERWISE)
-        encoded = EncodedTraining(model, load_dataset, path=cache, key=key)
+        encoded = TrainingEncodings(model, load_dataset, path=cache, key=key)
         aggregate = encoded.aggregate_posterior()
         fitted = fit_to(model, aggregate, recipe)
         folder.check_held()

@@ -14,7 +14,7 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.run_data import RunData, warn_in_python
 from dpvae_cli.runs.run_folder import RunFolder, locate
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 
 
 @final
@@ -28,7 +28,7 @@ class Opened:
     recipe: Recipe
     model: VAE
     load_dataset: RunData
-    encoded: EncodedTraining
+    encoded: TrainingEncodings
     data_note: str | None
     """Why numbers of a model of this training data do not compare with published ones."""
 
@@ -99,6 +99,8 @@ def open_checkpoint(
         recipe=checkpoint.recipe,
         model=model,
         load_dataset=data,
-        encoded=EncodedTraining(model, data, path=cache, key=digest, group=current_process_group()),
+        encoded=TrainingEncodings(
+            model, data, path=cache, key=digest, group=current_process_group()
+        ),
         data_note=note if isinstance(note, str) else None,
     )

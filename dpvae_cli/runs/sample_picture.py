@@ -32,7 +32,7 @@ def draw_samples(
     picture.save(
         folder.samples,
         drawable(model, decode_to_data_units(model, drawn.z)),
-        log_density=drawn.probability.numpy(),
+        log_density=drawn.base_log_prob.numpy(),
         title=title(folder.path.resolve().name, count, "prior"),
         reference=reference(model, load_dataset),
         columns=model.units.columns,

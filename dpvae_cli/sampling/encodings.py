@@ -15,7 +15,7 @@ from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import read_kept, write_kept
 from dpvae_cli.foundation.memory import in_parts
-from dpvae_cli.foundation.shapes import Codes, Examples, Indices, PerExample
+from dpvae_cli.foundation.shapes import Codes, Components, Examples, Indices, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
@@ -29,7 +29,7 @@ WIDENING = 16
 """A convolutional net holds about so many numbers for each of an example's (32 channels, RGB)."""
 
 
-def at_once(model: VAE) -> int:
+def batch_size_for(model: VAE) -> int:
     """Return how many examples to encode or decode in one go: so few that activations stay small.
 
     A thousand 64x64 RGB images would take a gigabyte and, on a CPU, twice the time.
@@ -46,13 +46,13 @@ def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaus
     Args:
         model: a model.
         split: the examples.
-        size: how many to encode in one go, where memory allows; None leaves it to `at_once`.
+        size: how many to encode in one go, where memory allows; None leaves it to `batch_size_for`.
     """
 
     def part(rows: slice) -> DiagonalGaussian:
         return model.encode(split.examples(rows).to(model.device, model.dtype))
 
-    size = size or at_once(model)
+    size = size or batch_size_for(model)
     parts = list(in_parts(part, len(split), size=size, what="encoding"))
     return DiagonalGaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
@@ -64,7 +64,10 @@ def decode(model: VAE, z: Codes) -> Examples:
     """Return E[x|z] of each code on the CPU, chunk by chunk."""
     z = z.to(model.device, model.dtype)
     parts = in_parts(
-        lambda rows: model.decode(z[rows]).cpu(), len(z), size=at_once(model), what="decoding"
+        lambda rows: model.decode(z[rows]).cpu(),
+        len(z),
+        size=batch_size_for(model),
+        what="decoding",
     )
     return torch.cat(list(parts))
 
@@ -87,7 +90,7 @@ def decode_to_data_units(
 @torch.no_grad()
 def _draw(model: VAE, z: Codes, generator: torch.Generator) -> Examples:
     """Return a draw of p(x|z) for each code on the CPU, chunk by chunk."""
-    z, size = z.to(model.device, model.dtype), at_once(model)
+    z, size = z.to(model.device, model.dtype), batch_size_for(model)
     draws = [
         model.likelihood.sample(model.decoder(part), generator=generator).cpu()
         for part in z.split(size)
@@ -112,14 +115,34 @@ def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
     parts = in_parts(
         lambda rows: model.reconstruction(x[rows], z[rows]),
         len(z),
-        size=at_once(model),
+        size=batch_size_for(model),
         what="reconstruction",
     )
     return torch.cat(list(parts))
 
 
+def aggregate_posterior(
+    mean: Components, log_variance: Components, *, group: ProcessGroup = SINGLE_PROCESS
+) -> AggregatePosterior:
+    """Return q(z) over codes; processes share the rows of its log-densities.
+
+    Where memory runs out, fewer rows are evaluated at a time.
+    """
+
+    def in_chunks(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        parts = in_parts(
+            lambda rows: compute(z[rows]), len(z), size=max(1, len(z)), what="log q(z)"
+        )
+        return torch.cat(list(parts))
+
+    def map_rows(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        return group.map_sharded(lambda rows: in_chunks(compute, rows), z)
+
+    return AggregatePosterior(mean, log_variance, map_rows=map_rows)
+
+
 @final
-class EncodedTraining:
+class TrainingEncodings:
     """The training encodings of one checkpoint, from the file beside it or from the data.
 
     Args:
@@ -149,7 +172,7 @@ class EncodedTraining:
             cached = self._cached()
             is_there = self._group.all_true(cached is not None)
             found = cached if cached is not None and is_there else self._computed()
-            self._aggregate = AggregatePosterior(*found, map_rows=self._group.map_sharded)
+            self._aggregate = aggregate_posterior(*found, group=self._group)
         return self._aggregate
 
     def _cached(self) -> tuple[Tensor, Tensor] | None:

@@ -37,7 +37,7 @@ class LatentSamples:
         """Return the number of samples."""
         return self.z.shape[0]
 
-    def keep(self, index: torch.Tensor) -> "LatentSamples":
+    def select(self, index: torch.Tensor) -> "LatentSamples":
         """Return the samples at `index`, in its order."""
         return LatentSamples(
             self.z[index],
@@ -52,7 +52,7 @@ class LatentSamples:
         return replace(self, log_q=check_log_density(aggregate.log_prob(self.z), "log q(z)"))
 
     @property
-    def probability(self) -> PerExample:
+    def base_log_prob(self) -> PerExample:
         """Return the log-density that tells how usual a sample is: of z0, or else of z."""
         return self.log_p if self.log_p_generation is None else self.log_p_generation
 
@@ -151,10 +151,10 @@ def low_posterior(
     Raises:
         UsageError: the pool is smaller than n.
     """
-    _refuse_small_pool(pool, n)
+    _check_pool_size(pool, n)
     drawn = prior_samples(model, pool, generator=generator).with_log_q(aggregate)
     assert drawn.log_q is not None
-    return drawn.keep(lowest(drawn.log_q, n))
+    return drawn.select(lowest(drawn.log_q, n))
 
 
 def high_posterior(
@@ -174,12 +174,12 @@ def high_posterior(
     Raises:
         UsageError: the pool is smaller than n, or the prior has no generation space to rank in.
     """
-    _refuse_small_pool(pool, n)
+    _check_pool_size(pool, n)
     if rank == "generation":
         model.prior.require_generation()
     drawn = from_codes(model, aggregate.sample(pool, generator=generator))
-    score = drawn.log_p if rank == "representation" else drawn.probability
-    return drawn.keep(lowest(score, n)).with_log_q(aggregate)
+    score = drawn.log_p if rank == "representation" else drawn.base_log_prob
+    return drawn.select(lowest(score, n)).with_log_q(aggregate)
 
 
 def lowest(score: PerExample, n: int) -> torch.Tensor:
@@ -187,7 +187,7 @@ def lowest(score: PerExample, n: int) -> torch.Tensor:
     return torch.sort(score, stable=True).indices[:n]
 
 
-def _refuse_small_pool(pool: int, n: int) -> None:
+def _check_pool_size(pool: int, n: int) -> None:
     if pool < n:
         raise UsageError(
             f"a pool of {pool} is too small to keep {n} samples of", hint="Raise --pool."

@@ -28,7 +28,7 @@ from dpvae_cli.runs.figure_data import gallery_of, kept, labelled, leakage_curve
 from dpvae_cli.runs.loaded_run import Opened
 from dpvae_cli.sampling.encodings import drawable, encode
 from dpvae_cli.sampling.paths import Space
-from dpvae_cli.sampling.traversal import Walk, line, record, sweeps
+from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
 from dpvae_cli.studies.metrics import SHORT_UNITS, Better, facts, is_known
 
 Arrays = dict[str, np.ndarray]
@@ -240,7 +240,7 @@ class Traversal(Figure):
 
     def _record(self, run: Opened, pair: tuple[int, int] | None, *, swept: bool) -> Arrays:
         model, aggregate = run.model, run.encoded.aggregate_posterior()
-        walks: list[Walk] = []
+        walks: list[LatentTraversal] = []
         if pair is not None:
             start, end = (_code(run, index) for index in pair)
             spaces: list[Space] = ["z0", "z"] if self.space == "both" else [self.space]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
-from dpvae_cli.evaluation.evaluate import NEED_IMAGES, out_of_reach
+from dpvae_cli.evaluation.evaluate import NEED_IMAGES, unavailable_metrics
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.files import write_json
@@ -122,7 +122,7 @@ def applicable(
 
     Whether a file has labels shows when it is read; where it may, they are asked for.
     """
-    left_out = out_of_reach(
+    left_out = unavailable_metrics(
         has_manifold=recipe.data.knows_manifold,
         has_images=are_images(example_shape),
         has_generation=recipe.final_prior.has_generation,

@@ -26,7 +26,7 @@ from dpvae_cli.runs.resume import Start, continued
 from dpvae_cli.runs.run_data import check_unchanged
 from dpvae_cli.runs.run_folder import RunFolder, folder_to_write, locate, point_latest
 from dpvae_cli.runs.sample_picture import draw_samples
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.training import threads
 from dpvae_cli.training.listener import Listener, Silent
 from dpvae_cli.training.signals import stop_requests
@@ -155,7 +155,7 @@ def with_fitted_prior(
         if group.is_main_process:
             keep_record(folder, start)
         return model.with_prior(start.fitted_prior(model)).eval()
-    encoded = EncodedTraining(model, lambda: trainer.dataset, group=group)
+    encoded = TrainingEncodings(model, lambda: trainer.dataset, group=group)
     aggregate = encoded.aggregate_posterior()
     fitted = fit_to(model, aggregate, trainer.recipe)
     state = trainer.checkpoint()

@@ -28,7 +28,7 @@ class ImportanceEstimate(NamedTuple):
 
 
 @final
-class Finished:
+class NllCache:
     """Estimates by what they follow from; those of another checkpoint or version are dropped.
 
     Args:
@@ -89,7 +89,7 @@ class Finished:
             write_kept(self._path, arrays, checkpoint=self._source)
 
 
-def key_of(x: Examples, *position: str | int) -> str:
+def cache_key(x: Examples, *position: str | int) -> str:
     """Return what an estimate follows from beside the checkpoint: the example and its draws."""
     values = x.cpu().contiguous().numpy()
     digest = hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()
