@@ -39,10 +39,10 @@ def _numbered(found: "Opened", index: int, option: str) -> "Split":
 
 def _picture(found: "Opened", text: str, option: str) -> "Split":
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.foundation.strangers import is_there
+    from dpvae_cli.foundation.text_files import path_exists
 
     path = Path(text)
-    if not is_there(path):
+    if not path_exists(path):
         raise UsageError(
             f"{option}: {text} is neither a number nor a file",
             hint="Name a test example by its number, from 0, or a picture by its path.",

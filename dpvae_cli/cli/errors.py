@@ -12,10 +12,10 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.progress import ProgressDisplay
-from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
-from dpvae_cli.foundation.memory import ran_out
-from dpvae_cli.foundation.progress import no_progress, progress_handler
-from dpvae_cli.foundation.strangers import expanded
+from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, PeerFailedError, UsageError
+from dpvae_cli.foundation.memory import is_out_of_memory
+from dpvae_cli.foundation.progress import handle_progress, ignore_progress
+from dpvae_cli.foundation.text_files import expand_user
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,14 +44,14 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
             is_shown = console.is_main_process() and not is_quiet
             with (
                 ProgressDisplay() as display,
-                progress_handler(display if is_shown else no_progress),
+                handle_progress(display if is_shown else ignore_progress),
             ):
                 if console.launched()[1] > 1:
                     value = _run_distributed(command, *args, **kwargs)
                 else:
                     value = command(*args, **kwargs)
             sys.stdout.flush()
-        except EndedByAnother as error:
+        except PeerFailedError as error:
             raise typer.Exit(error.status) from error
         except DpvaeError as error:
             print_error(error)
@@ -77,7 +77,7 @@ def _expand_home(value: Any) -> Any:
     """Expand `~` in a path or in each of a list of them; leave other values."""
     if isinstance(value, list):
         return [_expand_home(item) for item in value]
-    return expanded(value) if isinstance(value, Path) else value
+    return expand_user(value) if isinstance(value, Path) else value
 
 
 def load_torch() -> None:
@@ -96,7 +96,7 @@ def _run_distributed(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
 
     if command.__name__ not in DISTRIBUTED:
         if not console.is_main_process():
-            raise EndedByAnother(status=UsageError.exit_code)
+            raise PeerFailedError(status=UsageError.exit_code)
         raise UsageError(
             f"{command.__name__} runs in one process, not in {console.launched()[1]}",
             hint="Start it without torchrun: only dpvae train and dpvae eval are distributed.",
@@ -117,7 +117,7 @@ def print_error(error: DpvaeError) -> None:
 
 def environment_error(error: OSError | MemoryError | RuntimeError) -> DpvaeError | None:
     """Return what to print for an error of the machine; None where it may be a bug."""
-    if ran_out(error):
+    if is_out_of_memory(error):
         reason = str(error).partition("\n")[0]
         return UsageError("memory ran out" + (f" ({reason})" if reason else ""), hint=LESS_MEMORY)
     if not isinstance(error, OSError) or error.errno is None:

@@ -127,8 +127,8 @@ def evaluate(
     """
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.foundation.progress import report_progress
-    from dpvae_cli.foundation.results import document
-    from dpvae_cli.foundation.strangers import is_there
+    from dpvae_cli.foundation.results import results_document
+    from dpvae_cli.foundation.text_files import path_exists
 
     looked_at = FeatureOptions(
         dimensions=fid_dimensions,
@@ -140,7 +140,7 @@ def evaluate(
         repeats=repeats,
         download=not no_download,
     )
-    overrides = [run for run in runs or [] if "=" in run and not is_there(run)]
+    overrides = [run for run in runs or [] if "=" in run and not path_exists(run)]
     paths: list[Path | None] = [Path(run) for run in runs or [] if run not in overrides]
     overrides += [] if limit is None else [f"evaluation.nll_images={limit}"]
     found = [
@@ -163,7 +163,7 @@ def evaluate(
         measured.append(results)
         failed = failed or not complete
     if as_json:
-        console.result(json.dumps(document(measured), indent=2, allow_nan=False))
+        console.result(json.dumps(results_document(measured), indent=2, allow_nan=False))
     else:
         _print(measured, [run.recipe for run in found])
     if failed:

@@ -45,7 +45,7 @@ def measured(found: "Opened", count: int, *, seed: int) -> "tuple[Arrays, list[d
 
 
 def _print(found: "Opened", statistics: "PathStatistics") -> None:
-    from dpvae_cli.foundation.numbers import number
+    from dpvae_cli.foundation.formatting import format_number
 
     rows = {
         "lowest on lines in z": statistics.z,
@@ -59,5 +59,8 @@ def _print(found: "Opened", statistics: "PathStatistics") -> None:
     console.table(
         f"{found.label}, {len(statistics.pairs):,} pairs of {SPLIT} examples",
         ["log q(z), nats", "mean", "standard error"],
-        [[name, number(each.value), number(each.standard_error)] for name, each in rows.items()],
+        [
+            [name, format_number(each.value), format_number(each.standard_error)]
+            for name, each in rows.items()
+        ],
     )

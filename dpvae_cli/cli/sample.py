@@ -101,7 +101,7 @@ def sample(
     --format png it writes single images, with --format csv a table. Given a prior file (dpvae
     fit-prior --codes) it writes z and log p(z), for a decoder of your own.
     """
-    from dpvae_cli.foundation.errors import OtherFileError, UsageError
+    from dpvae_cli.foundation.errors import UsageError, WrongFileTypeError
     from dpvae_cli.foundation.randomness import stream
 
     if low_posterior and high_posterior:
@@ -118,7 +118,7 @@ def sample(
         found = opened(
             checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
         )
-    except OtherFileError:
+    except WrongFileTypeError:
         assert checkpoint is not None
         if low_posterior or high_posterior or posterior or noise or form is not None:
             raise

@@ -90,7 +90,7 @@ def refuse_contradictions(asked: Asked) -> None:
 def carry_out(asked: Asked, found: "Opened", out: Path | None) -> None:
     """Walk, decode and measure; write the files and print their paths."""
     from dpvae_cli.foundation.files import write_json, write_npz
-    from dpvae_cli.foundation.results import finite
+    from dpvae_cli.foundation.results import nonfinite_to_none
 
     picture, arrays = _targets(asked, found, out)
     record: Arrays = {}
@@ -107,7 +107,7 @@ def carry_out(asked: Asked, found: "Opened", out: Path | None) -> None:
         record = record | more
     document = arrays.with_suffix(".json")
     write_npz(arrays, record)
-    write_json(document, finite(_header(found) | said))
+    write_json(document, nonfinite_to_none(_header(found) | said))
     console.result("\n".join(map(str, [*paths, arrays, document])))
 
 

@@ -8,7 +8,7 @@ from dpvae_cli.diagnosis import Diagnosis, tables
 from dpvae_cli.diagnosis.null import ALARMS
 from dpvae_cli.diagnosis.record import LEVEL
 from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
-from dpvae_cli.foundation.strangers import one_line
+from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.pages import rendered
 from dpvae_cli.pages.pictures import Picture, from_bytes
 from dpvae_cli.plotting import diagnosis as figures
@@ -65,7 +65,7 @@ def page(found: Diagnosis, about: About) -> str:
     advice, command = recommendation(found, about.command)
     return rendered(
         TEMPLATE,
-        title=one_line(f"Diagnosis of {about.run}"),
+        title=sanitize_line(f"Diagnosis of {about.run}"),
         about=about,
         found=found,
         level=f"{LEVEL:g}",
@@ -73,8 +73,8 @@ def page(found: Diagnosis, about: About) -> str:
         headline=summarize(found),
         dimensions_said=describe_dimensions(found),
         advice=advice,
-        command=None if command is None else one_line(command, longest=2_000),
-        comparison=one_line(about.comparison_after(command), longest=2_000),
+        command=None if command is None else sanitize_line(command, longest=2_000),
+        comparison=sanitize_line(about.comparison_after(command), longest=2_000),
         grids=_grids(found),
         quantities=tables.quantities(found),
         dimensions=tables.dimensions(found),

@@ -6,7 +6,7 @@ from typing import Any, Literal, final, get_args
 
 import numpy as np
 
-from dpvae_cli.foundation.results import Result, finite
+from dpvae_cli.foundation.results import Result, nonfinite_to_none
 
 SCHEMA = 1
 LEVEL = 3.0
@@ -63,7 +63,7 @@ class Quantity:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
         judged = {"excess": self.excess, "is_off": self.is_off}
-        return {key: finite(value) for key, value in (asdict(self) | judged).items()}
+        return {key: nonfinite_to_none(value) for key, value in (asdict(self) | judged).items()}
 
 
 @final
@@ -81,7 +81,7 @@ class Dimension:
         return {
             "dimension": self.index,
             **{key: v for key, v in self.mismatch.to_json().items() if key != "name"},
-            "variance_of_means": finite(self.variance_of_means),
+            "variance_of_means": nonfinite_to_none(self.variance_of_means),
             "is_active": self.is_active,
         }
 
@@ -123,7 +123,9 @@ class CandidatePrior:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
         numbers = {key: value for key, value in asdict(self).items() if key != "samples"}
-        return {key: finite(value) for key, value in numbers.items()} | {"is_clear": self.is_clear}
+        return {key: nonfinite_to_none(value) for key, value in numbers.items()} | {
+            "is_clear": self.is_clear
+        }
 
 
 @final

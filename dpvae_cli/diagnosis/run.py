@@ -12,7 +12,7 @@ from dpvae_cli.diagnosis.low_posterior import SampleMetric, low_posterior
 from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, Quantity
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
@@ -88,7 +88,7 @@ def diagnose(
     model.check(data.train.examples(slice(0, PROBE_BATCH_SIZE)).to(model.device, model.dtype))
     encoded = TrainingEncodings(model, lambda: data)
     context = EvaluationContext(model, lambda: data, encoded, evaluation or Evaluation(), seed)
-    with evaluating(model):
+    with eval_mode(model):
         return run_diagnosis(
             context,
             budget=budget or DiagnosisBudget(),

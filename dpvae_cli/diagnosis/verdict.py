@@ -10,7 +10,7 @@ from dpvae_cli.diagnosis.record import (
     Name,
     Quantity,
 )
-from dpvae_cli.foundation.numbers import number, with_error
+from dpvae_cli.foundation.formatting import format_number, format_with_error
 
 TITLES: dict[Name, str] = {
     "pocket_share": "samples where only 1 % of codes lie (pockets)",
@@ -39,7 +39,9 @@ def amount(quantity: Quantity, value: float) -> str:
         return percent(value)
     unit = f" {quantity.unit}" if quantity.unit == "nats" else ""
     # a sum with zero is never minus zero
-    return f"{round(value, 3) + 0.0:.3f}{unit}" if abs(value) < 10 else f"{number(value)}{unit}"
+    return (
+        f"{round(value, 3) + 0.0:.3f}{unit}" if abs(value) < 10 else f"{format_number(value)}{unit}"
+    )
 
 
 def summarize(found: Diagnosis) -> str:
@@ -186,13 +188,13 @@ def _without_z0(found: Diagnosis, best: CandidatePrior) -> str:
     if not with_z0:
         return text
     other = max(with_z0, key=lambda each: each.gain)
-    gain = with_error(other.gain, other.standard_error, sign=True)
+    gain = format_with_error(other.gain, other.standard_error, sign=True)
     return f"{text} Of the priors with a z0, {other.prior} gives most: {gain} nats."
 
 
 def describe_gain(repair: CandidatePrior, before: tuple[float, float] | None = None) -> str:
     """Return what a repair gains, in words."""
-    gain = with_error(repair.gain, repair.standard_error, sign=True)
+    gain = format_with_error(repair.gain, repair.standard_error, sign=True)
     text = f"a fitted {repair.prior.replace('_', ' ')} prior gives {gain} nats a held-out code"
     if before is None:
         return text

@@ -7,7 +7,7 @@ from dpvae_cli.diagnosis import Diagnosis
 from dpvae_cli.diagnosis.page import About, page
 from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
 from dpvae_cli.foundation.files import write_json, write_text
-from dpvae_cli.foundation.strangers import escape_unprintable
+from dpvae_cli.foundation.sanitize import escape_unprintable
 
 STEM = "diagnosis"
 

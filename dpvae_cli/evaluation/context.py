@@ -14,7 +14,7 @@ from dpvae_cli.evaluation.feature_statistics import FeatureStatistics
 from dpvae_cli.evaluation.features import Extractor, FeatureOptions
 from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
-from dpvae_cli.foundation.once import once
+from dpvae_cli.foundation.memoize import memoize
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -82,7 +82,7 @@ class EvaluationContext:
 
     @cached_property
     def _make_extractor(self) -> Callable[[], Extractor]:
-        return once(lambda: features.build(self.features, self.model.device))
+        return memoize(lambda: features.build(self.features, self.model.device))
 
     @cached_property
     def reference(self) -> FeatureStatistics:

@@ -7,7 +7,7 @@ import torch
 from dpvae_cli.data import Split
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.kl_decomposition import decompose_kl
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
@@ -60,7 +60,7 @@ def _kl(model: VAE, posterior: DiagonalGaussian, z: Codes) -> PerExample:
     def part(rows: slice) -> PerExample:
         return model.prior.kl(DiagonalGaussian(mean[rows], log_variance[rows]), z[rows])
 
-    return torch.cat(list(in_parts(part, len(z), size=BLOCK, what="KL")))
+    return torch.cat(list(map_in_chunks(part, len(z), size=BLOCK, what="KL")))
 
 
 def elbo(context: EvaluationContext) -> list[Result]:

@@ -25,8 +25,8 @@ from dpvae_cli.evaluation.probe import probe
 from dpvae_cli.evaluation.skl import skl, skl_knn
 from dpvae_cli.foundation.distributed import ProcessGroup, process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.foundation.memory import explained
-from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.memory import oom_context
+from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation
@@ -160,7 +160,7 @@ def _unexpected(name: str, error: Exception, log: Path | None) -> DpvaeError:
 
 def _noted(context: EvaluationContext, name: str) -> list[Result]:
     """Measure one metric; every result says what is to be said of the data and of the density."""
-    with explained(f"in {name}", hint=_less(name)):
+    with oom_context(f"in {name}", hint=_less(name)):
         results = METRICS[name](context)
     note: dict[str, Any] = {"data_note": context.data_note}
     if (estimated := context.model.prior.log_normaliser) is not None:
@@ -207,7 +207,7 @@ def evaluate(
         >>> [r.metric for r in dpvae.evaluate(model, data, ["skl"], evaluation=recipe.evaluation)]
         ['skl']
     """
-    with process_group() as group, evaluating(model):
+    with process_group() as group, eval_mode(model):
         return _evaluated(model, data, ",".join(metrics), evaluation, seed, features, group)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dpvae_cli.evaluation import exported, inception
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
-from dpvae_cli.foundation.memory import in_parts, ran_out
+from dpvae_cli.foundation.memory import is_out_of_memory, map_in_chunks
 from dpvae_cli.foundation.shapes import Codes
 
 Images = Float[Tensor, "batch channels height width"]
@@ -96,7 +96,7 @@ class Extractor:
             DpvaeError: the images have no 1 or 3 channels, or the features are no finite rows.
         """
         shown = eight_bit(images)
-        parts = in_parts(
+        parts = map_in_chunks(
             lambda rows: self._of(shown[rows].to(self.device)),
             len(shown),
             size=len(shown),
@@ -109,7 +109,7 @@ class Extractor:
             try:
                 found = self.network(shown)
             except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-                if ran_out(error):
+                if is_out_of_memory(error):
                     raise
                 raise DpvaeError(
                     f"{self.file} cannot be called on {tuple(shown.shape)}: {error}",

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import read_kept, write_kept
+from dpvae_cli.foundation.files import read_cache, write_cache
 from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.version import __version__
 
@@ -68,7 +68,7 @@ class NllCache:
             self._write()
 
     def _read(self) -> dict[str, ImportanceEstimate]:
-        kept = None if self._path is None else read_kept(self._path, checkpoint=self._source)
+        kept = None if self._path is None else read_cache(self._path, checkpoint=self._source)
         if kept is None:
             return {}
         try:
@@ -86,7 +86,7 @@ class NllCache:
             "estimates": np.array(list(self._estimates.values()), dtype=np.float64),
         }
         with suppress(UsageError):  # what cannot be kept is found anew, and no result lost
-            write_kept(self._path, arrays, checkpoint=self._source)
+            write_cache(self._path, arrays, checkpoint=self._source)
 
 
 def cache_key(x: Examples, *position: str | int) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dpvae_cli.evaluation.context import EvaluationContext, Progress, no_progress
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -136,7 +136,7 @@ def _along(
     model: VAE, aggregate: AggregatePosterior, start: Codes, end: Codes, *, space: Space
 ) -> Float[Tensor, "batch points"]:
     """Return log q(z) on each path, `(pairs, points)`, float64."""
-    parts = in_parts(
+    parts = map_in_chunks(
         lambda rows: _along_some(model, aggregate, start[rows], end[rows], space=space),
         len(start),
         size=BLOCK,

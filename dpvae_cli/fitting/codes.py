@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpvae_cli.foundation.array_files import read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Components, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -163,7 +163,7 @@ class HeldOut:
     @torch.no_grad()
     def nll(self, prior: Prior) -> PerExample:
         """Return -E[log p(z)] under q(z|x) of each held-out example, in nats, float64."""
-        parts = in_parts(
+        parts = map_in_chunks(
             lambda rows: prior.log_prob(self.z[rows]).double(),
             len(self.z),
             size=AT_ONCE,

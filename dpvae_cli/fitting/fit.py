@@ -16,9 +16,9 @@ from dpvae_cli.fitting import prior_file
 from dpvae_cli.fitting.codes import Codes, checked
 from dpvae_cli.fitting.expectation_maximisation import best_of, fit_mixtures, gaussian
 from dpvae_cli.fitting.record import FitRecord
-from dpvae_cli.foundation.allocation import refuse_networks
+from dpvae_cli.foundation.allocation import check_model_memory
 from dpvae_cli.foundation.errors import DivergedError, UsageError
-from dpvae_cli.foundation.memory import explained
+from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -134,7 +134,7 @@ def fit_prior(
     spec = of_word("fit_prior", prior) if isinstance(prior, str) else prior
     _check(spec, mean.shape[1], encoder, example_shape)
     codes = Codes(mean, log_variance, held_out=fitting.held_out, seed=seed)
-    with _frozen(encoder), explained("while fitting", hint="Lower fitting.batch_size."):
+    with _frozen(encoder), oom_context("while fitting", hint="Lower fitting.batch_size."):
         if isinstance(spec, Mixture):
             learned, facts = _by_expectation_maximisation(spec, codes, fitting, seed=seed)
         else:
@@ -205,7 +205,7 @@ def _check(
         raise UsageError(
             f"a {spec.kind} prior has nothing to fit", hint="Name another: --prior decoupled."
         )
-    refuse_networks(
+    check_model_memory(
         f"the {spec.kind} prior", lambda: [spec.build(latent_dim, encoder, example_shape)]
     )
 

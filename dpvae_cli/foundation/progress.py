@@ -27,11 +27,11 @@ class ProgressEvent:
 ProgressHandler = Callable[[ProgressEvent], None]
 
 
-def no_progress(event: ProgressEvent) -> None:
+def ignore_progress(event: ProgressEvent) -> None:
     """Ignore the event."""
 
 
-_handler: ContextVar[ProgressHandler] = ContextVar("progress_handler", default=no_progress)
+_handler: ContextVar[ProgressHandler] = ContextVar("progress_handler", default=ignore_progress)
 
 
 def report_progress(task: str, done: int, total: int | None = None, text: str = "") -> None:
@@ -40,7 +40,7 @@ def report_progress(task: str, done: int, total: int | None = None, text: str = 
 
 
 @contextmanager
-def progress_handler(handler: ProgressHandler) -> Iterator[None]:
+def handle_progress(handler: ProgressHandler) -> Iterator[None]:
     """Send all events that are reported inside the block to `handler`."""
     token = _handler.set(handler)
     try:

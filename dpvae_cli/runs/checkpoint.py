@@ -22,9 +22,14 @@ from torch import Tensor, nn
 
 from dpvae_cli.data.units import Standardization, Units
 from dpvae_cli.foundation.allocation import shape_mismatch
-from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
-from dpvae_cli.foundation.errors import CheckpointError, OtherFileError, UsageError
-from dpvae_cli.foundation.strangers import one_line
+from dpvae_cli.foundation.errors import CheckpointError, UsageError, WrongFileTypeError
+from dpvae_cli.foundation.sanitize import sanitize_line
+from dpvae_cli.foundation.serialization import (
+    MALFORMED_ERRORS,
+    FileFormat,
+    expect_count,
+    expect_type,
+)
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
@@ -36,7 +41,7 @@ from dpvae_cli.runs.precision import Precision
 
 CPU = torch.device("cpu")
 RETRAIN = "Train again, or name another checkpoint."
-KIND = FileKind(
+FORMAT = FileFormat(
     format="dpvae-checkpoint",
     version=1,
     noun="checkpoint",
@@ -80,7 +85,7 @@ class Checkpoint:
             "example_shape": list(self.example_shape),
             "facts": dict(self.facts),
         }
-        KIND.write(path, meta, self.tensors, previous=previous)
+        FORMAT.write(path, meta, self.tensors, previous=previous)
 
     @property
     def is_fitted(self) -> bool:
@@ -142,9 +147,12 @@ class Checkpoint:
             return Units(
                 _standardization(self.part("data"), self.example_shape),
                 _value_range(self.facts.get("data_range", known)),
-                tuple(one_line(of_type(str, name)) for name in self.facts.get("data_columns", ())),
+                tuple(
+                    sanitize_line(expect_type(str, name))
+                    for name in self.facts.get("data_columns", ())
+                ),
             )
-        except STRANGE as error:
+        except MALFORMED_ERRORS as error:
             raise CheckpointError(
                 f"the checkpoint's units of the data cannot be used: {error}", hint=RETRAIN
             ) from error
@@ -178,7 +186,7 @@ class Checkpoint:
         try:
             chosen = self.facts["fit"].get("spec") or asked
             spec: PriorSpec = TypeAdapter[Any](LearnedPrior).validate_python(chosen)
-        except STRANGE as error:
+        except MALFORMED_ERRORS as error:
             raise CheckpointError(
                 "the checkpoint's record of the fit does not say which prior was fitted",
                 hint=RETRAIN,
@@ -208,22 +216,24 @@ def read(path: Path) -> Checkpoint:
 
 
 def _read(path: Path) -> Checkpoint:
-    meta, tensors, digest = KIND.read(path)
+    meta, tensors, digest = FORMAT.read(path)
     try:
         return Checkpoint(
-            recipe=from_dict(meta["recipe"]).named(one_line(of_type(str, meta["recipe_name"]))),
-            iteration=counted(meta["iteration"]),
+            recipe=from_dict(meta["recipe"]).named(
+                sanitize_line(expect_type(str, meta["recipe_name"]))
+            ),
+            iteration=expect_count(meta["iteration"]),
             example_shape=_shape(meta["example_shape"]),
             tensors=tensors,
-            facts=of_type(dict, meta["facts"]),
+            facts=expect_type(dict, meta["facts"]),
             digest=digest[:DIGEST_LENGTH],
         )
-    except (*STRANGE, UsageError) as error:
-        raise KIND.foreign(path) from error
+    except (*MALFORMED_ERRORS, UsageError) as error:
+        raise FORMAT.wrong_format(path) from error
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    shape = tuple(map(counted, of_type(list, value)))
+    shape = tuple(map(expect_count, expect_type(list, value)))
     if len(shape) > MOST_AXES or 0 in shape:
         raise ValueError(f"{shape} is the shape of no example")
     return shape
@@ -256,7 +266,7 @@ def _standardization(
 def _value_range(ends: Any) -> tuple[float, float] | None:
     if ends is None:
         return None
-    low, high = map(float, of_type(list, ends))
+    low, high = map(float, expect_type(list, ends))
     if not -math.inf < low <= high < math.inf:
         raise ValueError(f"range {low} to {high}")
     return low, high
@@ -271,7 +281,7 @@ def offering_another(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OtherFileError:
+    except WrongFileTypeError:
         raise
     except CheckpointError as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dpvae_cli.foundation.files import read_kept, write_kept
+from dpvae_cli.foundation.files import read_cache, write_cache
 from dpvae_cli.plotting.gallery import Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
 from dpvae_cli.plotting.moons import Portrait
@@ -96,9 +96,9 @@ def kept(
     """
     path = run.folder.path / name
     source = run.digest + LAYOUT + key
-    arrays = read_kept(path, checkpoint=source)
+    arrays = read_cache(path, checkpoint=source)
     if arrays is None:
         arrays = make()
         if not run.load_dataset.is_changed:
-            write_kept(path, arrays, checkpoint=source)
+            write_cache(path, arrays, checkpoint=source)
     return arrays

@@ -10,8 +10,8 @@ from dpvae_cli.fitting.fit import FittedPrior, fit_model_prior
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import write_json, write_kept
-from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.foundation.files import write_cache, write_json
+from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
@@ -56,7 +56,7 @@ def keep(
     arrays = {name: getattr(aggregate, name).to(fitted.dtype).cpu().numpy() for name in names}
     with suppress(UsageError):  # a cache that cannot be written costs time, no result
         cache = folder.checkpoint.with_suffix(".encodings.npz")
-        write_kept(cache, arrays, checkpoint=checkpoints.file_digest(folder.checkpoint))
+        write_cache(cache, arrays, checkpoint=checkpoints.file_digest(folder.checkpoint))
 
 
 def keep_record(folder: RunFolder, checkpoint: Checkpoint) -> None:

@@ -12,8 +12,8 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.foundation.results import finite
-from dpvae_cli.foundation.strangers import parse_json, read_lines
+from dpvae_cli.foundation.results import nonfinite_to_none
+from dpvae_cli.foundation.text_files import parse_json, read_lines
 
 FEWEST, CHANGES = 4, 3
 """Validations from the best one on, and typical changes, without which no ELBO is said to fall."""
@@ -106,7 +106,7 @@ def overfits_since(path: Path, *, until: int) -> int | None:
 
 
 def _line(record: dict[str, Any]) -> bytes:
-    return (json.dumps(finite(record)) + "\n").encode()
+    return (json.dumps(nonfinite_to_none(record)) + "\n").encode()
 
 
 def _is_record(found: Any) -> bool:

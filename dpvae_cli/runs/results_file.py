@@ -8,12 +8,12 @@ from typing import Any
 from filelock import FileLock
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import OURS, write_json
-from dpvae_cli.foundation.results import Result, RunResults, finite
-from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.foundation.files import HIDDEN_PREFIX, write_json
+from dpvae_cli.foundation.results import Result, RunResults, nonfinite_to_none
+from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.runs.loaded_run import Opened
 
-LOCK = f"{OURS}metrics.lock"
+LOCK = f"{HIDDEN_PREFIX}metrics.lock"
 """Held while metrics.json is read, merged and written."""
 
 
@@ -41,7 +41,7 @@ def keep(run: Opened, record: RunResults) -> Path:
     with _locked(path):
         older = read(run).get("results", [])
         fresh["results"] = [r for r in older if r["metric"] not in measured] + fresh["results"]
-        write_json(path, finite(fresh))
+        write_json(path, nonfinite_to_none(fresh))
     return path
 
 

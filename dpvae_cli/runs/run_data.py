@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, final
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.data.base import SPLITS, SplitName
 from dpvae_cli.data.units import Standardization
-from dpvae_cli.foundation.containers import STRANGE
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.once import once
+from dpvae_cli.foundation.memoize import memoize
+from dpvae_cli.foundation.serialization import MALFORMED_ERRORS
 from dpvae_cli.runs.checkpoint import Checkpoint
 
 FACT, OLD_FACT = "data_splits", "data_fingerprint"
@@ -40,7 +40,7 @@ def differences(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
     """
     try:
         known = {name: SplitFacts(**checkpoint.facts[FACT][name]) for name in SPLITS}
-    except STRANGE:
+    except MALFORMED_ERRORS:
         fingerprint = checkpoint.facts.get(OLD_FACT)
         is_same = fingerprint is None or fingerprint == dataset.fingerprint()
         return None if is_same else "the training split has other values"
@@ -107,7 +107,7 @@ class RunData:
         warn: Callable[[str], None] = warn_in_python,
     ) -> None:
         self._checkpoint, self._warn = checkpoint, warn
-        self._read = once(lambda: self._checked(load()))
+        self._read = memoize(lambda: self._checked(load()))
         self.is_changed = False
 
     def __call__(self) -> Dataset:

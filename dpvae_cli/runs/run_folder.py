@@ -18,16 +18,16 @@ from filelock import FileLock, Timeout
 
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.files import (
-    OURS,
-    TEMPORARY,
-    copy,
-    point,
-    remove_leftovers,
+    HIDDEN_PREFIX,
+    TEMPORARY_PREFIX,
+    copy_file,
+    link_to,
+    remove_stale_temporaries,
     sync_folder,
     write_json,
     write_text,
 )
-from dpvae_cli.foundation.strangers import expanded, read_json
+from dpvae_cli.foundation.text_files import expand_user, read_json
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs import checkpoint as checkpoints
@@ -37,7 +37,7 @@ from dpvae_cli.version import __version__
 RUNS = Path("runs")
 LATEST = "latest"
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
-LOCK, STAGED = f"{OURS}lock", f"{OURS}new"
+LOCK, STAGED = f"{HIDDEN_PREFIX}lock", f"{HIDDEN_PREFIX}new"
 """What a run folder holds beside the run: its lock, and a new run until that has a checkpoint."""
 WRITTEN = re.compile(
     r"""recipe\.yaml | environment\.json | metrics\.jsonl? | fit\.(json|png) | cell\.json
@@ -111,7 +111,7 @@ class RunFolder:
         if resume and overwrite:
             raise UsageError("--resume and --overwrite exclude each other")
         self._finish_commit()
-        remove_leftovers(self.path)
+        remove_stale_temporaries(self.path)
         if overwrite:
             self._check_only_ours()
         elif not resume and self._has_files():
@@ -175,7 +175,7 @@ class RunFolder:
         """Return the files of the folder, relative to it; folders that are none of ours as one."""
         names = []
         for path in self.path.iterdir() if self.path.is_dir() else ():
-            if path.name.startswith(OURS):
+            if path.name.startswith(HIDDEN_PREFIX):
                 continue
             if path.is_dir() and not path.is_symlink() and path.name in FOLDERS:
                 inside = (p for p in path.rglob("*") if p.is_symlink() or not p.is_dir())
@@ -211,12 +211,12 @@ class RunFolder:
         return False
 
     def _has_files(self) -> bool:
-        return any(not path.name.startswith(OURS) for path in self.path.iterdir())
+        return any(not path.name.startswith(HIDDEN_PREFIX) for path in self.path.iterdir())
 
     def copy_log(self, other: "RunFolder") -> None:
         """Let another run begin with this one's metrics.jsonl, where there is one."""
         if self.metrics_log.is_file():
-            copy(self.metrics_log, other.metrics_log)
+            copy_file(self.metrics_log, other.metrics_log)
 
     def go_back(self) -> None:
         """Let checkpoint.pt be the one before it.
@@ -225,7 +225,7 @@ class RunFolder:
             UsageError: the folder cannot be written to.
         """
         try:
-            point(self.checkpoint, to=self.previous)
+            link_to(self.checkpoint, to=self.previous)
         except OSError as error:
             raise UsageError(f"cannot write {self.checkpoint}: {error.strerror}") from None
 
@@ -333,7 +333,7 @@ def follow_links(path: Path | str) -> Path:
     Raises:
         UsageError: a link leads to itself.
     """
-    path = expanded(path)
+    path = expand_user(path)
     try:
         real = path.resolve()
     except (OSError, RuntimeError):
@@ -361,7 +361,7 @@ def folder_to_write(path: Path | str) -> Path:
 
 def point_latest(run_dir: Path) -> None:
     """Let runs/latest name `run_dir`, where links can be made."""
-    link = RUNS / f"{TEMPORARY}latest"
+    link = RUNS / f"{TEMPORARY_PREFIX}latest"
     with suppress(OSError):
         RUNS.mkdir(exist_ok=True)
         link.unlink(missing_ok=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import read_kept, write_kept
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.files import read_cache, write_cache
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.shapes import Codes, Components, Examples, Indices, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -53,7 +53,7 @@ def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaus
         return model.encode(split.examples(rows).to(model.device, model.dtype))
 
     size = size or batch_size_for(model)
-    parts = list(in_parts(part, len(split), size=size, what="encoding"))
+    parts = list(map_in_chunks(part, len(split), size=size, what="encoding"))
     return DiagonalGaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
     )
@@ -63,7 +63,7 @@ def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaus
 def decode(model: VAE, z: Codes) -> Examples:
     """Return E[x|z] of each code on the CPU, chunk by chunk."""
     z = z.to(model.device, model.dtype)
-    parts = in_parts(
+    parts = map_in_chunks(
         lambda rows: model.decode(z[rows]).cpu(),
         len(z),
         size=batch_size_for(model),
@@ -112,7 +112,7 @@ def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
 
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
     """Return -log p(x|z) of each pair in nats, chunk by chunk."""
-    parts = in_parts(
+    parts = map_in_chunks(
         lambda rows: model.reconstruction(x[rows], z[rows]),
         len(z),
         size=batch_size_for(model),
@@ -130,7 +130,7 @@ def aggregate_posterior(
     """
 
     def in_chunks(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-        parts = in_parts(
+        parts = map_in_chunks(
             lambda rows: compute(z[rows]), len(z), size=max(1, len(z)), what="log q(z)"
         )
         return torch.cat(list(parts))
@@ -176,7 +176,7 @@ class TrainingEncodings:
         return self._aggregate
 
     def _cached(self) -> tuple[Tensor, Tensor] | None:
-        kept = None if self._path is None else read_kept(self._path, checkpoint=self._key)
+        kept = None if self._path is None else read_cache(self._path, checkpoint=self._key)
         if kept is None or not {"mean", "log_variance"} <= kept.keys():
             return None
         mean, log_variance = kept["mean"], kept["log_variance"]
@@ -196,7 +196,7 @@ class TrainingEncodings:
         if self._path is not None and self._group.is_main_process and not dataset.is_changed:
             arrays = {"mean": mean.numpy(), "log_variance": log_variance.numpy()}
             with suppress(UsageError):  # a cache that cannot be written costs time, no result
-                write_kept(self._path, arrays, checkpoint=self._key)
+                write_cache(self._path, arrays, checkpoint=self._key)
         return mean, log_variance
 
     def _moments(self, split: Split, rows: Indices) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -67,7 +67,7 @@ def from_codes(model: VAE, z: Codes) -> LatentSamples:
     generation, to_generation = model.prior.generation, model.prior.to_generation
     if generation is None:
         return LatentSamples(z.cpu(), None, log_density(model.prior, z), None)
-    parts = list(in_parts(lambda rows: to_generation(z[rows]), len(z), size=CHUNK, what="g"))
+    parts = list(map_in_chunks(lambda rows: to_generation(z[rows]), len(z), size=CHUNK, what="g"))
     z0 = torch.cat([part for part, _ in parts])
     log_abs_det = torch.cat([part for _, part in parts]).cpu()
     log_p_generation = log_density(generation, z0)
@@ -92,7 +92,7 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
         z = model.prior.sample(n, generator=generator)
         return LatentSamples(_finite(z).cpu(), None, log_density(model.prior, z), None)
     z0, to_representation = generation.sample(n, generator=generator), model.prior.to_representation
-    of_rows = in_parts(
+    of_rows = map_in_chunks(
         lambda rows: to_representation(z0[rows]), n, size=CHUNK, what="the inverse of g"
     )
     parts = list(of_rows)
@@ -108,7 +108,7 @@ def log_density(density: Prior, z: Codes) -> PerExample:
     Raises:
         DpvaeError: some are NaN.
     """
-    parts = in_parts(
+    parts = map_in_chunks(
         lambda rows: density.log_prob(z[rows]).cpu(), len(z), size=CHUNK, what="log-densities"
     )
     return check_log_density(torch.cat(list(parts)), "log p(z)")

@@ -20,7 +20,7 @@ from dpvae_cli.evaluation.evaluate import NEED_IMAGES
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.foundation.progress import progress_handler
+from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs.loaded_run import Opened, open_checkpoint
@@ -94,7 +94,7 @@ def _complete(cell: Cell, options: Options, device: str, tell: "_Throttled") -> 
         return
     tell(Event(cell.name, "started", _opening(state.iteration)))
     _claim(run, cell, recipe)
-    with progress_handler(
+    with handle_progress(
         lambda event: tell(Event(cell.name, "preparing", event.task, event.done, event.total or 0))
     ):
         if state.word != "trained":

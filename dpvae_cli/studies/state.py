@@ -9,7 +9,7 @@ from dpvae_cli.evaluation.evaluate import NEED_IMAGES, unavailable_metrics
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.files import write_json
-from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.runs import checkpoint as checkpoints

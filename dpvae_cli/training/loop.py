@@ -11,7 +11,7 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import AsyncMax, process_group
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
-from dpvae_cli.foundation.memory import explained
+from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.schema import SMALLEST_BATCH
@@ -270,7 +270,7 @@ class Run:
             "or go on on another --device. The last checkpoint is untouched."
         )
         doing = f"in a step of training.batch_size={size}"
-        with explained(doing, hint=hint, kind=UsageError):
+        with oom_context(doing, hint=hint, kind=UsageError):
             return self._trainer.step()
 
     def _do_what_is_due(self, terms: dict[str, Term], *, last: bool) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.foundation.allocation import refuse_networks
+from dpvae_cli.foundation.allocation import check_model_memory
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import seeded, stream
@@ -76,7 +76,7 @@ class Trainer:
         self._average = None if decay is None else Average(self.model, decay)
         sizes = RunSizes(recipe.training.batch_size, len(self.split))
         latent_dim = self.model.latent_dim
-        refuse_networks("the regularizer", lambda: [recipe.regularizer.build(latent_dim, sizes)])
+        check_model_memory("the regularizer", lambda: [recipe.regularizer.build(latent_dim, sizes)])
         with seeded(recipe.seed, "regularizer"):
             regularizer = recipe.regularizer.build(latent_dim, sizes)
         self.regularizer = self.precision.placed(regularizer)

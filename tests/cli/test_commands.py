@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from dpvae_cli.cli.app import app
 from dpvae_cli.evaluation.elbo import elbo_parts
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.numbers import with_error
+from dpvae_cli.foundation.formatting import format_with_error
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.plotting import style
 from dpvae_cli.runs import measure
@@ -125,7 +125,7 @@ def test_the_difference_of_two_runs_is_paired_by_example():
         parts = elbo_parts(run.model, test, seed=0, purpose="evaluation")
         terms.append(-(parts.reconstruction + parts.kl))
     paired = mean_and_error(terms[1] - terms[0])
-    assert rows["elbo"].rstrip().split("  ")[-1].strip() == with_error(*paired, sign=True)
+    assert rows["elbo"].rstrip().split("  ")[-1].strip() == format_with_error(*paired, sign=True)
     independent = math.hypot(*(mean_and_error(each).standard_error for each in terms))
     assert paired.standard_error < 0.8 * independent
     same = ok("eval", FOLDER, FOLDER, "--metrics", "elbo,skl,leak,nll,manifold_lp,skl_knn")

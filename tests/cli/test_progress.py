@@ -11,7 +11,7 @@ from rich.console import Console
 from dpvae_cli.cli import console, progress
 from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.progress import progress_handler, report_progress
+from dpvae_cli.foundation.progress import handle_progress, report_progress
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_quiet_shows_nothing(screen, clock, is_terminal):
 
 def test_elsewhere_a_line_is_printed_now_and_then(screen, clock):
     text = screen(is_terminal=False)
-    with progress.ProgressDisplay() as display, progress_handler(display):
+    with progress.ProgressDisplay() as display, handle_progress(display):
         for done, now in enumerate([1.0, 3.0, 3.5, 6.0], 1):
             clock[0] = now
             report_progress("decoding faces", done, 4, "fast" if done == 2 else "")
@@ -108,7 +108,7 @@ def test_elsewhere_a_line_is_printed_now_and_then(screen, clock):
 def test_a_slow_nll_is_announced_once(screen, clock, is_terminal):
     """By the time of an example that was really estimated, not of those kept from before."""
     text = screen(is_terminal=is_terminal)
-    with progress.ProgressDisplay() as display, progress_handler(display):
+    with progress.ProgressDisplay() as display, handle_progress(display):
         report_progress("skl", 1, 2)
         for done in range(4):
             report_progress("nll", done, 100)
@@ -123,7 +123,7 @@ def test_a_slow_nll_is_announced_once(screen, clock, is_terminal):
 
 def test_a_quick_nll_is_not_announced(screen, clock):
     text = screen(is_terminal=False)
-    with progress.ProgressDisplay() as display, progress_handler(display):
+    with progress.ProgressDisplay() as display, handle_progress(display):
         for done in range(11):
             report_progress("nll", done, 10)
             clock[0] += 50
@@ -134,7 +134,7 @@ def test_a_quick_nll_is_not_announced(screen, clock):
 @pytest.mark.parametrize("width", [60, 80, 140])
 def test_a_narrow_terminal_keeps_count_and_percentage_and_cuts_the_terms(screen, clock, width):
     text = screen(is_terminal=True, width=width)
-    with progress.ProgressDisplay() as display, progress_handler(display):
+    with progress.ProgressDisplay() as display, handle_progress(display):
         training = progress.TrainingProgress()
         training.started(Path("runs/x"), iteration=0, iterations=100_000)
         terms = dict.fromkeys(("reconstruction", "kl", "total_correlation"), -1.234)

@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 import dpvae_cli as dpvae
 from dpvae_cli.cli.app import app
 from dpvae_cli.fitting.codes import Codes, HeldOut, read_codes
-from dpvae_cli.fitting.prior_file import KIND
+from dpvae_cli.fitting.prior_file import FORMAT
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation.errors import (
     CheckpointError,
     DivergedError,
     MissingError,
-    OtherFileError,
     UsageError,
+    WrongFileTypeError,
 )
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -348,7 +348,7 @@ def test_a_prior_file_from_before_codes_were_standardised_is_read(tmp_path):
         **{"baseline_nll": estimate, "gain": estimate, "curve": [[0, None], [20, 1.0]]},
     }
     meta = {"prior": {"kind": "mixture", "components": 50}, "latent_dim": 2, "record": record}
-    replace(KIND, version=1).write(tmp_path / "prior.pt", meta, prior.state_dict())
+    replace(FORMAT, version=1).write(tmp_path / "prior.pt", meta, prior.state_dict())
     again = dpvae.load_prior(tmp_path / "prior.pt")
     z = torch.randn(5, 2)
     assert torch.equal(again.log_prob(z), prior.log_prob(z))
@@ -362,7 +362,7 @@ def test_a_prior_file_is_none_of_the_others(tmp_path):
     mean, log_variance = two_clusters()
     path = tmp_path / "prior.pt"
     dpvae.fit_prior(mean, log_variance, fitting=QUICK).save(path)
-    with pytest.raises(OtherFileError, match="no dpvae checkpoint but a prior file"):
+    with pytest.raises(WrongFileTypeError, match="no dpvae checkpoint but a prior file"):
         dpvae.load(path)
     with pytest.raises(CheckpointError, match="there is no prior at"):
         dpvae.load_prior(tmp_path / "none.pt")

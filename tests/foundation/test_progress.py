@@ -5,7 +5,7 @@ import pytest
 from dpvae_cli.foundation.progress import (
     ProgressEvent,
     format_duration,
-    progress_handler,
+    handle_progress,
     report_progress,
 )
 
@@ -17,9 +17,9 @@ def test_without_a_handler_nothing_is_printed(capsys):
 
 def test_the_innermost_handler_gets_the_event():
     outer, inner = [], []
-    with progress_handler(outer.append):
+    with handle_progress(outer.append):
         report_progress("work", 1, 3)
-        with progress_handler(inner.append):
+        with handle_progress(inner.append):
             report_progress("work", 2, 3, "fast")
         report_progress("work", 3, 3)
     report_progress("work", 4, 3)
@@ -30,7 +30,7 @@ def test_the_innermost_handler_gets_the_event():
 
 def test_an_error_removes_the_handler():
     events = []
-    with pytest.raises(ValueError), progress_handler(events.append):
+    with pytest.raises(ValueError), handle_progress(events.append):
         raise ValueError
     report_progress("work", 1, 1)
     assert events == []

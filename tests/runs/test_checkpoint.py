@@ -36,7 +36,7 @@ def test_a_checkpoint_is_tensors_and_one_json_text(trained):
     assert all(isinstance(tensor, torch.Tensor) for tensor in content["tensors"].values())
     meta = json.loads(content["json"])
     assert meta["recipe"]["regularizer"]["kind"] == "factor"
-    assert meta["version"] == checkpoints.KIND.version
+    assert meta["version"] == checkpoints.FORMAT.version
 
 
 def rewrite(source, target, **changes):

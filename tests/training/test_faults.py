@@ -56,7 +56,7 @@ class FullAfter(io.FileIO):
 def test_a_full_disk_leaves_the_last_checkpoint(room, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(FullAfter, "room", room)
     with monkeypatch.context() as patched:
-        patched.setattr(files, "_Noting", FullAfter)
+        patched.setattr(files, "_ErrorRecordingFile", FullAfter)
         with pytest.raises(UsageError, match="No space left on device"):
             train(small_recipe(), tmp_path / "run")
     assert no_half_files(tmp_path / "run")
