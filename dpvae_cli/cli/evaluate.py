@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.recipe import Recipe
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
 EXAMPLES = examples(
     "dpvae eval",
@@ -171,7 +171,7 @@ def evaluate(
 
 
 def _measure(
-    run: "Opened",
+    run: "LoadedRun",
     metrics: str | None,
     overrides: list[str],
     *,
@@ -183,7 +183,7 @@ def _measure(
     from dpvae_cli.evaluation.evaluate import metric_names
     from dpvae_cli.evaluation.features import are_images
     from dpvae_cli.recipe.revision import revised
-    from dpvae_cli.runs.measure import measure_run
+    from dpvae_cli.runs.evaluate_run import evaluate_run
 
     has_manifold = run.recipe.data.knows_manifold
     default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT
@@ -199,7 +199,7 @@ def _measure(
         has_labels=train is not None and train.labels is not None,
     )
     recipe = revised(run.recipe, overrides, section="evaluation")
-    record, failures = measure_run(
+    record, failures = evaluate_run(
         run,
         names,
         evaluation=recipe.evaluation,
@@ -217,7 +217,7 @@ def _measure(
     return record, not failures
 
 
-def _report(run: "Opened", failures: "dict[str, DpvaeError]", *, nothing_else: bool) -> None:
+def _report(run: "LoadedRun", failures: "dict[str, DpvaeError]", *, nothing_else: bool) -> None:
     """Say what failed and why, each reason once; end with it where it is all there is to say."""
     named: dict[str, list[str]] = {}
     for name, error in failures.items():

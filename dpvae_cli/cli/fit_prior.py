@@ -146,13 +146,13 @@ def _of_codes(
     import torch
 
     from dpvae_cli.fitting import prior_file
-    from dpvae_cli.fitting.codes import checked, read_codes, unused_arrays
+    from dpvae_cli.fitting.codes import read_codes, unused_arrays, validate_codes
     from dpvae_cli.fitting.fit import fit_prior
     from dpvae_cli.foundation import devices
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe.fit_options import fit_options
 
-    mean, log_variance = checked(*read_codes(codes))
+    mean, log_variance = validate_codes(*read_codes(codes))
     if unused := unused_arrays(codes):
         console.note(f"Not used of {codes}: {', '.join(unused)}.")
     path = codes.with_name("prior.pt") if out is None else out
@@ -162,7 +162,7 @@ def _of_codes(
         if not overwrite:
             hint = "Add --overwrite, or name another --out."
             raise UsageError(f"{path} is already there", hint=hint)
-        prior_file.check_is_prior(path)
+        prior_file.check_is_prior_file(path)
     spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
     place = devices.resolve(device)
     spread: torch.Tensor | None = None if log_variance is None else log_variance.to(place)
