@@ -1,13 +1,11 @@
 """What the shell completes, and keys of a recipe that were typed as options; no torch is imported.
 
-The words of priors and metrics are kept here by hand, since their classes take seconds to import;
-a test compares them with the classes.
+The words of metrics are kept here by hand, since their classes take seconds to import; a test
+compares them with the classes.
 """
 
 from collections.abc import Sequence
 
-PRIORS = ("decoupled", "spline", "autoregressive", "mixture", "vamp", "resampled")
-"""Kinds of priors that can be fitted."""
 METRICS = (
     *("skl", "skl_knn", "nll", "leak", "elbo", "active_units", "path", "cost"),
     *("fid", "fid_lp", "kid", "manifold", "manifold_lp"),
@@ -48,8 +46,11 @@ def complete_study(incomplete: str) -> list[str]:
 
 
 def complete_prior(incomplete: str) -> list[str]:
-    """Return the kinds of priors that begin so."""
-    return [name for name in PRIORS if name.startswith(incomplete)]
+    """Return the kinds of priors that can be fitted and begin so."""
+    from dpvae_cli.foundation.kinds import kinds_in_source
+
+    kinds = [kind for kind in kinds_in_source("priors") if kind != "standard_normal"]
+    return [kind for kind in kinds if kind.startswith(incomplete)]
 
 
 def complete_metrics(incomplete: str) -> list[str]:

@@ -6,9 +6,10 @@ import pytest
 
 from dpvae_cli.recipe import Recipe, RecipeError, from_dict
 from dpvae_cli.recipe.mistakes import LISTED_MISTAKES
+from dpvae_cli.recipe.sections import kinds
 from tests.recipe.writing import MINIMAL, mistakes, written
 
-PRIORS = "standard_normal, decoupled, spline, autoregressive, mixture, vamp, resampled"
+PRIORS = ", ".join(kinds("prior"))
 NASTY = """\
 data: {kind: moon}
 architecture:
