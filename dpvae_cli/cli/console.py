@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, final
 import typer
 
 from dpvae_cli.cli.preparation import shown_on_demand
-from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
-from dpvae_cli.foundation.memory import ran_out
-from dpvae_cli.foundation.strangers import escape_control_chars, expanded
+from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, PeerFailedError, UsageError
+from dpvae_cli.foundation.memory import is_out_of_memory
+from dpvae_cli.foundation.sanitize import escape_control_chars
+from dpvae_cli.foundation.text_files import expand_user
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -154,7 +155,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
                 else:
                     done = command(*args, **kwargs)
             sys.stdout.flush()
-        except EndedByAnother as error:
+        except PeerFailedError as error:
             raise typer.Exit(error.status) from error
         except DpvaeError as error:
             fail(error)
@@ -180,7 +181,7 @@ def _with_home(value: Any) -> Any:
     """Expand `~` in a path or in each of a list of them; leave other values."""
     if isinstance(value, list):
         return [_with_home(item) for item in value]
-    return expanded(value) if isinstance(value, Path) else value
+    return expand_user(value) if isinstance(value, Path) else value
 
 
 def _launch() -> tuple[int, int]:
@@ -212,7 +213,7 @@ def _together(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
     if command.__name__ not in SHARED:
         if not _is_main_process():
-            raise EndedByAnother(status=UsageError.exit_code)
+            raise PeerFailedError(status=UsageError.exit_code)
         raise UsageError(
             f"{command.__name__} runs in one process, and here are {_launch()[1]}",
             hint="Leave torchrun out: dpvae train and dpvae eval alone share their work.",
@@ -223,7 +224,7 @@ def _together(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 def surroundings(error: OSError | MemoryError | RuntimeError) -> DpvaeError | None:
     """Return what to say of an error of the machine, not of ours; None where it may be ours."""
-    if ran_out(error):
+    if is_out_of_memory(error):
         reason = str(error).partition("\n")[0]
         return UsageError("memory ran out" + (f" ({reason})" if reason else ""), hint=LESS_MEMORY)
     if not isinstance(error, OSError) or error.errno is None:

@@ -23,12 +23,12 @@ from dpvae_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from dpvae_cli.evaluation.context import Progress
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.evaluation.subject import Progress
     from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.recipe import Recipe
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
 EXAMPLES = examples(
     "dpvae eval",
@@ -126,8 +126,8 @@ def evaluate(
     """
     from dpvae_cli.cli.progress import metric_progress
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.foundation.results import document
-    from dpvae_cli.foundation.strangers import is_there
+    from dpvae_cli.foundation.results import results_document
+    from dpvae_cli.foundation.text_files import path_exists
 
     looked_at = FeatureOptions(
         dimensions=fid_dimensions,
@@ -139,7 +139,7 @@ def evaluate(
         repeats=repeats,
         download=not no_download,
     )
-    overrides = [run for run in runs or [] if "=" in run and not is_there(run)]
+    overrides = [run for run in runs or [] if "=" in run and not path_exists(run)]
     paths: list[Path | None] = [Path(run) for run in runs or [] if run not in overrides]
     overrides += [] if limit is None else [f"evaluation.nll_images={limit}"]
     found = [
@@ -163,7 +163,7 @@ def evaluate(
             measured.append(results)
             failed = failed or not complete
     if as_json:
-        console.result(json.dumps(document(measured), indent=2, allow_nan=False))
+        console.result(json.dumps(results_document(measured), indent=2, allow_nan=False))
     else:
         _print(measured, [run.recipe for run in found])
     if failed:
@@ -171,7 +171,7 @@ def evaluate(
 
 
 def _measure(
-    run: "Opened",
+    run: "LoadedRun",
     metrics: str | None,
     overrides: list[str],
     *,
@@ -183,7 +183,7 @@ def _measure(
     from dpvae_cli.evaluation.evaluate import metric_names
     from dpvae_cli.evaluation.features import are_images
     from dpvae_cli.recipe.revision import revised
-    from dpvae_cli.runs.measure import measure_run
+    from dpvae_cli.runs.evaluate_run import evaluate_run
 
     has_manifold = run.recipe.data.knows_manifold
     default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT
@@ -199,7 +199,7 @@ def _measure(
         has_labels=train is not None and train.labels is not None,
     )
     recipe = revised(run.recipe, overrides, section="evaluation")
-    record, failures = measure_run(
+    record, failures = evaluate_run(
         run,
         names,
         evaluation=recipe.evaluation,
@@ -217,7 +217,7 @@ def _measure(
     return record, not failures
 
 
-def _report(run: "Opened", failures: "dict[str, DpvaeError]", *, nothing_else: bool) -> None:
+def _report(run: "LoadedRun", failures: "dict[str, DpvaeError]", *, nothing_else: bool) -> None:
     """Say what failed and why, each reason once; end with it where it is all there is to say."""
     named: dict[str, list[str]] = {}
     for name, error in failures.items():

@@ -82,10 +82,10 @@ def fit_prior(
     """
     from dpvae_cli.cli.progress import listener
     from dpvae_cli.foundation.errors import DpvaeError, UsageError
-    from dpvae_cli.foundation.strangers import is_there
+    from dpvae_cli.foundation.text_files import path_exists
 
     words = words or []
-    overrides = [word for word in words if "=" in word and not is_there(word)]
+    overrides = [word for word in words if "=" in word and not path_exists(word)]
     paths = [Path(word) for word in words if word not in overrides]
     if len(paths) > 1 or (paths and codes is not None):
         raise UsageError(
@@ -147,13 +147,13 @@ def _of_codes(
     import torch
 
     from dpvae_cli.fitting import prior_file
-    from dpvae_cli.fitting.codes import checked, read_codes, unused_arrays
+    from dpvae_cli.fitting.codes import read_codes, unused_arrays, validate_codes
     from dpvae_cli.fitting.fit import fit_prior
     from dpvae_cli.foundation import devices
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe.fit_options import fit_options
 
-    mean, log_variance = checked(*read_codes(codes))
+    mean, log_variance = validate_codes(*read_codes(codes))
     if unused := unused_arrays(codes):
         console.note(f"Not used of {codes}: {', '.join(unused)}.")
     path = codes.with_name("prior.pt") if out is None else out
@@ -163,7 +163,7 @@ def _of_codes(
         if not overwrite:
             hint = "Add --overwrite, or name another --out."
             raise UsageError(f"{path} is already there", hint=hint)
-        prior_file.check_is_prior(path)
+        prior_file.check_is_prior_file(path)
     spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
     place = devices.resolve(device)
     spread: torch.Tensor | None = None if log_variance is None else log_variance.to(place)
@@ -174,16 +174,16 @@ def _of_codes(
 
 def describe_loss(record: "FitRecord") -> str:
     """Return that a fitted prior is worse than the one it was compared with, and by how much."""
-    from dpvae_cli.foundation.numbers import with_error
+    from dpvae_cli.foundation.formatting import format_with_error
 
     return (
         f"the fitted {record.prior} prior is worse than {record.baseline} on held-out codes: "
-        f"gain {with_error(*record.gain, sign=True)} nats"
+        f"gain {format_with_error(*record.gain, sign=True)} nats"
     )
 
 
 def _print(record: "FitRecord") -> None:
-    from dpvae_cli.foundation.numbers import with_error
+    from dpvae_cli.foundation.formatting import format_with_error
 
     assert record.reported is not None
     assert record.gaussian_nll is not None
@@ -193,11 +193,14 @@ def _print(record: "FitRecord") -> None:
         ["prior", record.prior],
         ["codes", f"{record.components:,}; {chose:,} choose, {record.reported:,} are reported on"],
         ["iterations", _iterations(record)],
-        [f"-E[log p(z)], {record.baseline} [nats]", with_error(*record.baseline_nll)],
-        ["-E[log p(z)], Gaussian of the codes' moments [nats]", with_error(*record.gaussian_nll)],
-        [f"-E[log p(z)], {record.prior} [nats]", with_error(*record.nll)],
-        [f"gain over {record.baseline} [nats]", with_error(*record.gain, sign=True)],
-        ["gain over the Gaussian [nats]", with_error(*record.gaussian_gain, sign=True)],
+        [f"-E[log p(z)], {record.baseline} [nats]", format_with_error(*record.baseline_nll)],
+        [
+            "-E[log p(z)], Gaussian of the codes' moments [nats]",
+            format_with_error(*record.gaussian_nll),
+        ],
+        [f"-E[log p(z)], {record.prior} [nats]", format_with_error(*record.nll)],
+        [f"gain over {record.baseline} [nats]", format_with_error(*record.gain, sign=True)],
+        ["gain over the Gaussian [nats]", format_with_error(*record.gaussian_gain, sign=True)],
         ["seconds", f"{record.seconds:.1f}"],
     ]
     console.table("On held-out codes", ["what", "value"], rows)

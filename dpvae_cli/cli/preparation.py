@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, final
 
-from dpvae_cli.foundation.progress import heard_by
+from dpvae_cli.foundation.progress import handle_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,7 @@ LINE_EVERY = 2.0
 @contextmanager
 def shown_on_demand() -> Iterator[None]:
     """Show a bar on a terminal while something is prepared; commands with bars take over."""
-    with OnDemand() as bar, heard_by(bar.show):
+    with OnDemand() as bar, handle_progress(bar.show):
         yield
 
 

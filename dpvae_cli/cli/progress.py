@@ -20,9 +20,9 @@ from rich.table import Column
 
 from dpvae_cli.cli import console, preparation
 from dpvae_cli.data import Dataset
-from dpvae_cli.evaluation.subject import Progress as MetricProgress
-from dpvae_cli.evaluation.subject import no_progress
-from dpvae_cli.foundation.progress import duration, heard_by, silent
+from dpvae_cli.evaluation.context import Progress as MetricProgress
+from dpvae_cli.evaluation.context import no_progress
+from dpvae_cli.foundation.progress import format_duration, handle_progress, ignore_progress
 from dpvae_cli.training.listener import Listener, Silent
 
 REFRESH, LINE_EVERY = 0.1, 2.0
@@ -35,15 +35,15 @@ def listener(*, quiet: bool) -> Iterator[Listener]:
     """Return what hears of a run: a bar on a terminal, lines elsewhere, nothing with --quiet."""
     out = console.stderr()
     if quiet:
-        with heard_by(silent):
+        with handle_progress(ignore_progress):
             yield Silent()
     elif not out.is_terminal:
-        with heard_by(preparation.Lines(out).show):
+        with handle_progress(preparation.Lines(out).show):
             yield Lines(out)
     else:
         with bar(out) as progress:
             tasks = preparation.Tasks(progress, numbers="{what}", pace="")
-            with heard_by(tasks.show):
+            with handle_progress(tasks.show):
                 yield Bar(progress)
 
 
@@ -180,13 +180,13 @@ def metric_progress(*, quiet: bool) -> Iterator[MetricProgress]:
     """Return what hears of slow metrics: a bar on a terminal, lines elsewhere, or nothing."""
     out = console.stderr()
     if quiet:
-        with heard_by(silent):
+        with handle_progress(ignore_progress):
             yield no_progress
         return
     warning = LongWait(out)
     if not out.is_terminal:
         lines = preparation.Lines(out)
-        with heard_by(lines.show):
+        with handle_progress(lines.show):
             yield both(warning.hear, lines.show)
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
@@ -198,7 +198,7 @@ def metric_progress(*, quiet: bool) -> Iterator[MetricProgress]:
                 tasks[metric] = progress.add_task(metric, total=total)
             progress.update(tasks[metric], completed=done, total=total)
 
-        with heard_by(preparation.Tasks(progress).show):
+        with handle_progress(preparation.Tasks(progress).show):
             yield both(warning.hear, show)
 
 
@@ -235,8 +235,8 @@ class LongWait:
 
     def _say(self, left: float, total: int) -> None:
         self._out.print(
-            f"nll of {total} examples takes {duration(left)} more. It may be interrupted: what is "
-            "finished is kept. For less, --limit N (examples) or evaluation.nll_samples=N.",
+            f"nll of {total} examples takes {format_duration(left)} more. It may be interrupted: "
+            "what is finished is kept. For less, --limit N (examples) or evaluation.nll_samples=N.",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -110,10 +110,10 @@ def validate(
 ) -> None:
     """Check recipes without running them; print what is wrong with all of them at once."""
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.foundation.strangers import is_there
+    from dpvae_cli.foundation.text_files import path_exists
     from dpvae_cli.recipe import Mistake, Recipe, RecipeError
 
-    overrides = [word for word in words if OVERRIDE.match(word) and not is_there(word)]
+    overrides = [word for word in words if OVERRIDE.match(word) and not path_exists(word)]
     files = [word for word in words if word not in overrides]
     if not files:
         raise UsageError(

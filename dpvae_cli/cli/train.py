@@ -73,10 +73,10 @@ def train(
     word replaces a section.
     """
     from dpvae_cli.cli.progress import listener
-    from dpvae_cli.runs.run_folder import default_run_dir, folder_to_write
+    from dpvae_cli.runs.run_folder import default_run_dir, resolve_run_dir
     from dpvae_cli.training.loop import train as train_recipe
 
-    run_dir = None if run_dir is None else folder_to_write(run_dir)
+    run_dir = None if run_dir is None else resolve_run_dir(run_dir)
     chosen, run_dir = _chosen(
         recipe, overrides or [], run_dir=run_dir, resume=resume, from_previous=from_previous
     )
@@ -126,7 +126,7 @@ def _chosen(
     """Return the recipe to train and the run folder, where the options name one."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe import Recipe
-    from dpvae_cli.runs.run_folder import latest
+    from dpvae_cli.runs.run_folder import latest_run_dir
 
     if recipe is not None and "=" in recipe:
         overrides, recipe = [recipe, *overrides], None
@@ -137,7 +137,7 @@ def _chosen(
             "which recipe?",
             hint="dpvae recipes ls lists them; dpvae train beta_h_moons trains one.",
         )
-    folder = latest() if run_dir is None else run_dir
+    folder = latest_run_dir() if run_dir is None else run_dir
     if run_dir is None:
         console.note(f"Resuming {folder} (runs/latest).")
     return _saved_recipe(folder, overrides, from_previous=from_previous), folder
@@ -148,7 +148,7 @@ def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) ->
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe import Recipe
     from dpvae_cli.runs import checkpoint
-    from dpvae_cli.runs.own_networks import refuse_wrong_resume
+    from dpvae_cli.runs.own_networks import check_resume
     from dpvae_cli.runs.run_folder import RunFolder
 
     run = RunFolder(folder)
@@ -157,9 +157,9 @@ def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) ->
             f"--resume: {folder} holds no run", hint="Name a run folder with --run-dir."
         )
     saved = Recipe.load(run.recipe, overrides)
-    refuse_wrong_resume(saved, folder, has_model=False)
+    check_resume(saved, folder, has_model=False)
     path = run.previous if from_previous else run.checkpoint
-    name = checkpoint.read(path).recipe.name if path.is_file() else "recipe"
+    name = checkpoint.read_checkpoint(path).recipe.name if path.is_file() else "recipe"
     return saved.named(name)
 
 

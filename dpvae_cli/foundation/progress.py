@@ -4,24 +4,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-Progress = Callable[[str, int, int], None]
+ProgressHandler = Callable[[str, int, int], None]
 """Hears that of something so many parts of so many are done."""
 
 
-def silent(what: str, done: int, total: int) -> None:
+def ignore_progress(what: str, done: int, total: int) -> None:
     """Ignore it."""
 
 
-_listening: ContextVar[Progress] = ContextVar("listening", default=silent)
+_listening: ContextVar[ProgressHandler] = ContextVar("listening", default=ignore_progress)
 
 
-def tell(what: str, done: int, total: int) -> None:
+def report_progress(what: str, done: int, total: int) -> None:
     """Tell whoever listens that `done` of `total` parts of `what` are done."""
     _listening.get()(what, done, total)
 
 
 @contextmanager
-def heard_by(listener: Progress) -> Iterator[None]:
+def handle_progress(listener: ProgressHandler) -> Iterator[None]:
     """Let `listener` hear of all that is told inside the block."""
     token = _listening.set(listener)
     try:
@@ -30,7 +30,7 @@ def heard_by(listener: Progress) -> Iterator[None]:
         _listening.reset(token)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a time that is only known roughly: "about 3 h"."""
     if seconds < 90:
         return f"about {max(seconds, 1):.0f} s"

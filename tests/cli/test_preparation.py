@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dpvae_cli.cli import console, preparation, progress
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.progress import tell
+from dpvae_cli.foundation.progress import report_progress
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def screen(monkeypatch):
 
 def work(total=4, *, end=True):
     for done in range(1, total + end):
-        tell("decoding faces", done, total)
+        report_progress("decoding faces", done, total)
 
 
 def test_commands_show_a_bar_on_a_terminal_only(screen):
@@ -45,8 +45,8 @@ def test_the_bar_comes_again_for_the_next_work(screen):
 
     def twice():
         work()
-        tell("decoding houses", 1, 2)
-        tell("decoding houses", 2, 2)
+        report_progress("decoding houses", 1, 2)
+        report_progress("decoding houses", 2, 2)
 
     console.guarded(twice)()
     assert "decoding faces" in text.getvalue()

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from dpvae_cli.foundation.download import DownloadError, download
-from dpvae_cli.foundation.progress import heard_by
+from dpvae_cli.foundation.progress import handle_progress
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB
 CHECKSUM = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
@@ -76,7 +76,7 @@ def names(folder):
 
 def test_a_file_arrives_whole_and_alone(server, tmp_path):
     path, heard = tmp_path / "new" / "x.mat", []
-    with heard_by(lambda *told: heard.append(told)):
+    with handle_progress(lambda *told: heard.append(told)):
         get(server, path)
     assert path.read_bytes() == CONTENT
     assert names(path.parent) == ["x.mat"]
