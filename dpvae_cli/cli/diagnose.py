@@ -135,16 +135,15 @@ def _diagnosed(
 ) -> "Diagnosis":
     from dpvae_cli.cli.progress import metric_progress
     from dpvae_cli.diagnosis.run import run_diagnosis
-    from dpvae_cli.foundation.results import result_in
+    from dpvae_cli.foundation.results import validate_results
     from dpvae_cli.runs import results_file
 
-    earlier = map(result_in, results_file.read_results(run).get("results", []))
     with metric_progress(quiet=quiet) as progress:
         return run_diagnosis(
             _context(run, features, seed=seed, progress=progress),
             budget=_budget(run, quick=quick),
             compare=_compared(run, asks_fid=asks_fid, quick=quick),
-            earlier=[each for each in earlier if each is not None],
+            earlier=validate_results(results_file.read_results(run).get("results")),
             overfits_since=_overfits_since(run),
         )
 
