@@ -59,11 +59,17 @@ class Result:
             ValueError: the record is not a result.
         """
         found = _adapter().validate_python(nonfinite_to_none(record))
-        text = ((name, getattr(found, name)) for name in ("metric", "unit", "split", "weights"))
-        lines = {
-            name: None if value is None else sanitize_line(value) for name, value in text.items()
-        }
-        return replace(found, error_terms={}, **lines)
+        split, weights = (
+            None if text is None else sanitize_line(text) for text in (found.split, found.weights)
+        )
+        return replace(
+            found,
+            metric=sanitize_line(found.metric),
+            unit=sanitize_line(found.unit),
+            split=split,
+            weights=weights,
+            error_terms={},
+        )
 
 
 @cache
