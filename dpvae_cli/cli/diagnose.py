@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
     Best,
@@ -43,7 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(diagnose)
 
 
-@console.guarded
+@handle_errors
 def diagnose(
     checkpoint: CheckpointPath = None,
     quick: Annotated[
@@ -96,7 +97,7 @@ def diagnose(
         quiet=quiet,
     )
     asks_fid = fid_dimensions is not None or inception_weights is not None
-    found = _diagnosed(run, features, asks_fid=asks_fid, quick=quick, seed=seed, quiet=quiet)
+    found = _diagnosed(run, features, asks_fid=asks_fid, quick=quick, seed=seed)
     about = _about(run, checkpoint, best=best)
     written = write_diagnosis(found, about, named or run.folder.path / "diagnosis.html")
     if as_json:
@@ -131,21 +132,19 @@ def _diagnosed(
     asks_fid: bool,
     quick: bool,
     seed: int,
-    quiet: bool,
 ) -> "Diagnosis":
-    from dpvae_cli.cli.progress import metric_progress
     from dpvae_cli.diagnosis.run import run_diagnosis
+    from dpvae_cli.foundation.progress import report_progress
     from dpvae_cli.foundation.results import validate_results
     from dpvae_cli.runs import results_file
 
-    with metric_progress(quiet=quiet) as progress:
-        return run_diagnosis(
-            _context(run, features, seed=seed, progress=progress),
-            budget=_budget(run, quick=quick),
-            compare=_compared(run, asks_fid=asks_fid, quick=quick),
-            earlier=validate_results(results_file.read_results(run).get("results")),
-            overfits_since=_overfits_since(run),
-        )
+    return run_diagnosis(
+        _context(run, features, seed=seed, progress=report_progress),
+        budget=_budget(run, quick=quick),
+        compare=_compared(run, asks_fid=asks_fid, quick=quick),
+        earlier=validate_results(results_file.read_results(run).get("results")),
+        overfits_since=_overfits_since(run),
+    )
 
 
 def _overfits_since(run: "LoadedRun") -> int | None:

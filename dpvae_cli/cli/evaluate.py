@@ -8,6 +8,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_metrics
+from dpvae_cli.cli.errors import exit_code, handle_errors
 from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
     MOST,
@@ -48,7 +49,7 @@ def register(app: typer.Typer) -> None:
     app.command("eval", epilog=EXAMPLES)(evaluate)
 
 
-@console.guarded
+@handle_errors
 def evaluate(
     runs: Annotated[
         list[str] | None,
@@ -124,8 +125,8 @@ def evaluate(
     Prints a table (several runs side by side, two with their difference) and keeps metrics.json
     in each run folder. Exit code 1 if a metric failed; the others are kept.
     """
-    from dpvae_cli.cli.progress import metric_progress
     from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.foundation.progress import report_progress
     from dpvae_cli.foundation.results import results_document
     from dpvae_cli.foundation.text_files import path_exists
 
@@ -155,13 +156,12 @@ def evaluate(
     ]
     failed = False
     measured = []
-    with metric_progress(quiet=quiet) as progress:
-        for run in found:
-            results, complete = _measure(
-                run, metrics, overrides, seed=seed, progress=progress, features=looked_at
-            )
-            measured.append(results)
-            failed = failed or not complete
+    for run in found:
+        results, complete = _measure(
+            run, metrics, overrides, seed=seed, progress=report_progress, features=looked_at
+        )
+        measured.append(results)
+        failed = failed or not complete
     if as_json:
         console.result(json.dumps(results_document(measured), indent=2, allow_nan=False))
     else:
@@ -230,7 +230,7 @@ def _report(run: "LoadedRun", failures: "dict[str, DpvaeError]", *, nothing_else
         if error.hint:
             console.note(error.hint)
     if nothing_else and failures:
-        raise typer.Exit(console.exit_code(next(iter(failures.values()))))
+        raise typer.Exit(exit_code(next(iter(failures.values()))))
 
 
 def _print(measured: "list[RunResults]", recipes: "list[Recipe]") -> None:

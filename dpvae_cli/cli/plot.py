@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, examples
 
@@ -55,7 +56,7 @@ FIGURES = Path("figures")
         "dpvae plot moons runs/beta_h_moons-standard_normal-seed0 runs/beta_h_moons-decoupled-seed0"
     )
 )
-@console.guarded
+@handle_errors
 def moons(
     runs: Runs = None,
     out: OutStem = None,
@@ -76,7 +77,7 @@ def moons(
 
 
 @plot.command(epilog=examples("dpvae plot regularizers runs/*_moons-*-seed0 --out figure3"))
-@console.guarded
+@handle_errors
 def regularizers(
     runs: Runs = None,
     out: OutStem = None,
@@ -97,7 +98,7 @@ def regularizers(
 
 
 @plot.command(epilog=examples("dpvae plot leakage runs/*_mnist-*-seed0 --out figure4.pdf"))
-@console.guarded
+@handle_errors
 def leakage(
     runs: Runs = None,
     out: OutStem = None,
@@ -126,7 +127,7 @@ def leakage(
 
 
 @plot.command(epilog=examples("dpvae plot samples runs/factor_mnist-*-seed0 --out figure5"))
-@console.guarded
+@handle_errors
 def samples(
     runs: Runs = None,
     out: OutStem = None,
@@ -147,7 +148,7 @@ def samples(
 
 
 @plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
-@console.guarded
+@handle_errors
 def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> None:
     """Draw training curves from metrics.jsonl: ELBO, terms, sKL and active units."""
     from dpvae_cli.foundation.errors import MissingError

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.opening import column_names, note_units, opened, outputs
 from dpvae_cli.cli.options import (
     MOST,
@@ -44,7 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(sample)
 
 
-@console.guarded
+@handle_errors
 def sample(
     checkpoint: CheckpointPath = None,
     n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="How many samples.")] = 64,

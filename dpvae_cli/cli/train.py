@@ -7,6 +7,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_recipe
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import DataRoot, Device, NoDownload, Quiet, examples
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(train)
 
 
-@console.guarded
+@handle_errors
 def train(
     recipe: Annotated[
         str | None,
@@ -72,8 +73,9 @@ def train(
     metrics.jsonl, environment.json and a sample picture. KEY=VALUE overrides the recipe; a bare
     word replaces a section.
     """
-    from dpvae_cli.cli.progress import listener
+    from dpvae_cli.cli.progress import TrainingProgress
     from dpvae_cli.runs.run_folder import default_run_dir, resolve_run_dir
+    from dpvae_cli.training.listener import Silent
     from dpvae_cli.training.loop import train as train_recipe
 
     run_dir = None if run_dir is None else resolve_run_dir(run_dir)
@@ -84,19 +86,18 @@ def train(
     if dry_run:
         _describe(chosen, folder, device=device, data_root=data_root)
         return
-    with listener(quiet=quiet) as heard:
-        train_recipe(
-            chosen,
-            folder,
-            resume=resume,
-            from_previous=from_previous,
-            overwrite=overwrite,
-            device=device,
-            data_root=data_root,
-            download=not no_download,
-            listener=heard,
-            mark_latest=True,
-        )
+    train_recipe(
+        chosen,
+        folder,
+        resume=resume,
+        from_previous=from_previous,
+        overwrite=overwrite,
+        device=device,
+        data_root=data_root,
+        download=not no_download,
+        listener=Silent() if quiet else TrainingProgress(),
+        mark_latest=True,
+    )
     if chosen.fit_prior is not None:
         _note_loss(folder)
     console.result(str(folder))

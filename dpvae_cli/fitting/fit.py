@@ -16,10 +16,10 @@ from dpvae_cli.fitting import prior_file
 from dpvae_cli.fitting.codes import Codes, validate_codes
 from dpvae_cli.fitting.expectation_maximisation import best_components, fit_gaussian, fit_mixtures
 from dpvae_cli.fitting.record import FitRecord
-from dpvae_cli.foundation import progress
 from dpvae_cli.foundation.allocation import check_model_memory
 from dpvae_cli.foundation.errors import DivergedError, UsageError
 from dpvae_cli.foundation.memory import oom_context
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import mean_and_error
@@ -279,7 +279,7 @@ def _maximise(prior: Prior, codes: Codes, fitting: Fitting) -> tuple[tuple[int, 
             group["lr"] = fitting.learning_rate * _cosine((iteration - 1) / total)
         _step(prior, optimizer, codes.batch(iteration, fitting.batch_size))
         if iteration % TOLD_EVERY == 0 or iteration == total:
-            progress.report_progress(f"fitting the {_kind(prior)} prior", iteration, total)
+            report_progress(f"fitting the {_kind(prior)} prior", iteration, total)
         if iteration % fitting.validate_every and iteration < total:
             continue
         nll = _judged(prior, codes, iteration)
@@ -289,7 +289,7 @@ def _maximise(prior: Prior, codes: Codes, fitting: Fitting) -> tuple[tuple[int, 
             waited += 1
         curve.append((iteration, nll))
         if waited == fitting.patience:
-            progress.report_progress(f"fitting the {_kind(prior)} prior", total, total)
+            report_progress(f"fitting the {_kind(prior)} prior", total, total)
             break
     prior.load_state_dict(best)
     prior.eval()

@@ -95,7 +95,7 @@ def _complete(cell: Cell, options: Options, device: str, tell: "_Throttled") -> 
     tell(Event(cell.name, "started", _opening(state.iteration)))
     _claim(run, cell, recipe)
     with handle_progress(
-        lambda what, done, total: tell(Event(cell.name, "preparing", what, done, total))
+        lambda event: tell(Event(cell.name, "preparing", event.task, event.done, event.total or 0))
     ):
         if state.word != "trained":
             _train(cell, recipe, options, device, tell)
