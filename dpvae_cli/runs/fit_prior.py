@@ -131,7 +131,7 @@ def fit_run(
     load_dataset = RunData(checkpoint, lambda: recipe.data.load(data_root, download=download), warn)
     cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
     with folder.locked():
-        folder.prepare(overwrite=overwrite, hint=OTHERWISE)
+        folder.prepare(overwrite=overwrite or folder.is_unfinished, hint=OTHERWISE)
         encoded = EncodedTraining(model, load_dataset, path=cache, key=key)
         aggregate = encoded.aggregate_posterior()
         fitted = fit_to(model, aggregate, recipe)
@@ -145,9 +145,12 @@ def fit_run(
         repaired = model.with_prior(fitted.prior)
         draw_samples(repaired, load_dataset, folder, seed=recipe.seed)
         draw_comparison(model, repaired, aggregate, folder, seed=recipe.seed)
+        if not overwrite:
+            folder.mark_unfinished()
         folder.commit()
-    if mark_latest and not fitted.record.is_clear_loss:
-        point_latest(folder.path)
+        if mark_latest and not fitted.record.is_clear_loss:
+            point_latest(folder.path)
+        folder.finish()
     return folder, fitted.record
 
 
