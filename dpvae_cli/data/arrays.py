@@ -32,7 +32,7 @@ from dpvae_cli.data.units import Standardization
 from dpvae_cli.foundation.array_files import OBJECTS, Header, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.shapes import StoredExamples
-from dpvae_cli.foundation.strangers import expanded, is_there
+from dpvae_cli.foundation.text_files import expand_user, path_exists
 
 R = TypeVar("R")
 COLUMNS = "columns"
@@ -304,9 +304,9 @@ def _unreadable(path: Path, problem: str) -> MissingError:
 
 
 def _find(path: str, root: Path | None, key: str) -> Path:
-    tried = [expanded(path), data_root(root) / "arrays" / path, data_root(root) / path]
+    tried = [expand_user(path), data_root(root) / "arrays" / path, data_root(root) / path]
     for candidate in tried:
-        if is_there(candidate) and candidate.is_file():
+        if path_exists(candidate) and candidate.is_file():
             return candidate
     raise path_not_found_error(f"data.{key} {path} was not found", tried)
 

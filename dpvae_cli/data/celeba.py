@@ -22,7 +22,7 @@ from dpvae_cli.data.image_cache import ImageSource, OnError, load_splits, skippe
 from dpvae_cli.data.images import CropError, ImageTransform, find_images, load_single_image
 from dpvae_cli.data.locations import VARIABLE, candidate_folders
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.strangers import read_text
+from dpvae_cli.foundation.text_files import read_text
 
 IMAGES, PARTITION, ATTRIBUTES = (
     "img_align_celeba",

@@ -26,7 +26,7 @@ from dpvae_cli.data.images import ImageTransform, load_single_image
 from dpvae_cli.data.locations import VARIABLE, candidate_folders, first_folder_with
 from dpvae_cli.foundation.array_files import DAMAGED, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.progress import tell
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import FactorValues, StoredExamples
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
@@ -162,7 +162,7 @@ def _images(archive: zipfile.ZipFile, count: int, order: np.ndarray) -> StoredEx
                 raise ValueError("imgs has values other than 0 and 1")
             rows = values.reshape(-1, 1, SIDE, SIDE)[targets >= 0]
             kept[targets[targets >= 0]] = rows * np.uint8(255)
-            tell("unpacking dsprites", min(start + BLOCK, count), count)
+            report_progress("unpacking dsprites", min(start + BLOCK, count), count)
     return torch.from_numpy(kept)
 
 

@@ -29,7 +29,7 @@ from dpvae_cli.data.images import (
 from dpvae_cli.data.locations import data_root, path_not_found_error
 from dpvae_cli.data.split_names import split_for_name, split_in_name
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.strangers import expanded, is_there
+from dpvae_cli.foundation.text_files import expand_user, path_exists
 
 Parts = dict[SplitName, list[str]]
 HINT = (
@@ -128,9 +128,9 @@ class Folder(DataSpec):
 
 
 def _find(path: str, root: Path | None) -> Path:
-    tried = [expanded(path), data_root(root) / "folder" / path, data_root(root) / path]
+    tried = [expand_user(path), data_root(root) / "folder" / path, data_root(root) / path]
     for candidate in tried:
-        if is_there(candidate) and candidate.is_dir():
+        if path_exists(candidate) and candidate.is_dir():
             return candidate.resolve()
     raise path_not_found_error(f"data.path {path} is not a folder", tried)
 

@@ -28,10 +28,10 @@ from dpvae_cli.data.images import (
 )
 from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.files import remove_leftovers, write_atomically, write_json
-from dpvae_cli.foundation.progress import tell
+from dpvae_cli.foundation.files import remove_stale_temporaries, write_atomically, write_json
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import StoredExamples
-from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.foundation.text_files import read_json
 
 OnError = Literal["refuse", "skip"]
 FORMAT = 1
@@ -109,7 +109,7 @@ def load_splits(
     with _locked(path):
         found = _cached(path, source)
         if found is None:
-            remove_leftovers(path)  # of one who was killed at it: gigabytes perhaps
+            remove_stale_temporaries(path)  # of one who was killed at it: gigabytes perhaps
             with pixel_limit(source.transform.max_pixels):
                 _decode(path, source, on_error)
             found = _cached(path, source)
@@ -192,7 +192,7 @@ def _decode_images(source: ImageSource) -> Iterator[tuple[str, ImageArray | Unre
         for start in range(0, len(names), BLOCK):  # so that no more than a block waits in memory
             block = names[start : start + BLOCK]
             yield from zip(block, pool.map(decode, block), strict=True)
-            tell(f"decoding {source.name}", start + len(block), len(names))
+            report_progress(f"decoding {source.name}", start + len(block), len(names))
 
 
 def _read(name: str, *, source: ImageSource) -> ImageArray | UnreadableImageError:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.strangers import expanded
+from dpvae_cli.foundation.text_files import expand_user
 
 VARIABLE = "DPVAE_DATA"
 CACHE_VARIABLE = "DPVAE_CACHE"
@@ -18,7 +18,7 @@ def cache_root() -> Path:
         UsageError: the user has no home folder, and no variable names one.
     """
     if chosen := os.environ.get(CACHE_VARIABLE):
-        return expanded(chosen)
+        return expand_user(chosen)
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "dpvae"
     try:
@@ -33,9 +33,9 @@ def cache_root() -> Path:
 def data_root(root: Path | None = None) -> Path:
     """Return the one folder that data is looked for in."""
     if root is not None:
-        return expanded(root)
+        return expand_user(root)
     if chosen := os.environ.get(VARIABLE):
-        return expanded(chosen)
+        return expand_user(chosen)
     return cache_root() / "data"
 
 

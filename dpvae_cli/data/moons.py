@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split
 from dpvae_cli.data.images import no_images_error
+from dpvae_cli.foundation.memory import check_fits_in_memory
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, PerExample
-from dpvae_cli.foundation.strangers import refuse_too_large
 
 BYTES_A_POINT = 128
 """What drawing one takes."""
@@ -68,7 +68,7 @@ class Moons(DataSpec):
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Draw the three splits; nothing is read."""
         points = self.train + self.validation + self.test
-        refuse_too_large(f"data with {points:,} points", BYTES_A_POINT * points)
+        check_fits_in_memory(f"data with {points:,} points", BYTES_A_POINT * points)
         return Dataset(
             "moons",
             train=self._draw("train", self.train),

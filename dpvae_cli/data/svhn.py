@@ -14,7 +14,7 @@ from dpvae_cli.data.images import ImageTransform, load_single_image
 from dpvae_cli.data.locations import VARIABLE, candidate_folders, first_folder_with
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.strangers import memory
+from dpvae_cli.foundation.memory import total_memory_bytes
 
 OFFICIAL = {"train": 73_257, "test": 26_032, "extra": 531_131}
 
@@ -169,5 +169,5 @@ def _check_unpacked_sizes(variables: Sequence[tuple[str, Sequence[int], str]]) -
         ValueError: one would.
     """
     for name, shape, _ in variables:
-        if (size := math.prod(map(int, shape))) > memory():
+        if (size := math.prod(map(int, shape))) > total_memory_bytes():
             raise ValueError(f"{name} would unpack into {size:,} numbers, more than all memory")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dpvae_cli.foundation.progress import tell
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.version import __version__
 
 BLOCK = 2**18
@@ -113,7 +113,9 @@ def _receive(url: str, part: Path, *, name: str) -> None:
         total = file.seek(0, 2) + (int(length) if length.isdecimal() else 0)
         while block := response.read1(BLOCK):
             file.write(block)
-            tell(f"downloading {name} [MB]", file.tell() >> 20, max(total, file.tell()) >> 20)
+            report_progress(
+                f"downloading {name} [MB]", file.tell() >> 20, max(total, file.tell()) >> 20
+            )
     if _size(part) < total:
         raise DownloadError(f"the connection broke off after {_size(part):,} of {total:,} bytes")
 

@@ -44,7 +44,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; numbers that are not finite become null."""
         written = [each.name for each in fields(self) if each.name != "error_terms"]
-        return {name: finite(getattr(self, name)) for name in written}
+        return {name: nonfinite_to_none(getattr(self, name)) for name in written}
 
 
 def result_in(found: Any) -> Result | None:
@@ -95,17 +95,17 @@ class RunResults:
         }
 
 
-def document(runs: Sequence[RunResults]) -> dict[str, Any]:
+def results_document(runs: Sequence[RunResults]) -> dict[str, Any]:
     """Return the JSON document that `dpvae eval --json` prints."""
     return {"schema": SCHEMA, "runs": [run.to_json() for run in runs]}
 
 
-def finite(value: Any) -> Any:
+def nonfinite_to_none(value: Any) -> Any:
     """Return `value` with every number that no finite float holds, at any depth, as None."""
     if isinstance(value, (float, int)):
         return value if -LARGEST <= value <= LARGEST else None
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: nonfinite_to_none(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
+        return [nonfinite_to_none(item) for item in value]
     return value

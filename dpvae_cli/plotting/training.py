@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.strangers import parse_json, read_lines
+from dpvae_cli.foundation.text_files import parse_json, read_lines
 from dpvae_cli.plotting import panels, style
 
 LARGEST = 1e300

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
-from dpvae_cli.mathematics.draws import normal_noise, uniform_noise
 from dpvae_cli.mathematics.gaussian import standard_normal_log_prob
+from dpvae_cli.mathematics.noise import normal_noise, uniform_noise
 from dpvae_cli.priors.base import LogNormaliser, NonFlowPrior, PriorSpec
 
 DECAY = 0.99

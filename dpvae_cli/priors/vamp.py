@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.foundation.spec import Interval
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -80,7 +80,7 @@ class VampPrior(NonFlowPrior):
 
     def _mixture(self) -> GaussianMixture:
         encoder = self._encoder_ref[0]
-        with evaluating(encoder):
+        with eval_mode(encoder):
             mean, log_variance = _mean_and_log_variance(encoder(self.inputs()))
         log_weights = mean.new_full((len(mean),), -math.log(len(mean)))
         return GaussianMixture(log_weights, mean, log_variance)

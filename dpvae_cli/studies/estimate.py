@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import final
 
-from dpvae_cli.foundation.strangers import parse_json, read_lines
+from dpvae_cli.foundation.text_files import parse_json, read_lines
 from dpvae_cli.studies.cells import Cell
 from dpvae_cli.studies.state import State, iterations, read_measured, run_folder
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
-from dpvae_cli.foundation.results import Result, finite
-from dpvae_cli.foundation.strangers import (
+from dpvae_cli.foundation.results import Result, nonfinite_to_none
+from dpvae_cli.foundation.sanitize import sanitize_line
+from dpvae_cli.foundation.text_files import (
     is_inside,
-    is_there,
-    one_line,
     parse_json,
+    path_exists,
     read_json,
     read_lines,
 )
@@ -72,7 +72,7 @@ def discover(paths: Sequence[Path]) -> list[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    if not is_there(path):
+    if not path_exists(path):
         raise MissingError(
             f"there is nothing at {path}",
             hint="Name run folders, or the folder of a study: dpvae report runs/*",
@@ -98,7 +98,7 @@ def _is_hidden(path: Path) -> bool:
 def read_run(path: Path) -> RunRecord:
     """Read one run folder; whatever is wrong with it is told in the record."""
     folder = RunFolder(path)
-    label = one_line(path.resolve().name)
+    label = sanitize_line(path.resolve().name)
     if not folder.recipe.is_file():
         return RunRecord(path, label, State.unreadable, f"there is no {RECIPE}")
     for file in (folder.recipe, folder.metrics, folder.metrics_log, folder.environment):
@@ -109,9 +109,9 @@ def read_run(path: Path) -> RunRecord:
         recipe = Recipe.load(folder.recipe)
     except RecipeError as error:
         told = "; ".join(f"{each.key}: {each.problem}" for each in error.mistakes)
-        return RunRecord(path, label, State.unreadable, one_line(f"its recipe: {told}"))
+        return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {told}"))
     except (DpvaeError, OSError, ValueError) as error:
-        return RunRecord(path, label, State.unreadable, one_line(f"its recipe: {error}"))
+        return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {error}"))
     measured = read_json(folder.metrics)
     recipe = recipe.named(_recipe_name(measured, label, recipe))
     reached = _last_iteration(folder.metrics_log)
@@ -133,7 +133,7 @@ def _recipe_name(measured: Mapping[str, Any], label: str, recipe: Recipe) -> str
     """Return the name in metrics.json, else what the folder's name has before the prior."""
     named = measured.get("recipe")
     if isinstance(named, str) and named:
-        return one_line(named)
+        return sanitize_line(named)
     before, _, after = label.partition(f"-{recipe.prior.kind}")
     return before if after or label != before else label
 
@@ -175,33 +175,33 @@ def _result(raw: Any) -> Result | None:
         return None
     details = raw.get("details")
     return Result(
-        metric=one_line(raw["metric"]),
+        metric=sanitize_line(raw["metric"]),
         value=_number(raw.get("value")),
         standard_error=_number(raw.get("standard_error")),
-        unit=one_line(str(raw.get("unit", ""))),
+        unit=sanitize_line(str(raw.get("unit", ""))),
         samples=int(_number(raw.get("samples")) or 0),
         seed=int(_number(raw.get("seed")) or 0),
         split=_text(raw.get("split")),
         weights=_text(raw.get("weights")),
-        details=finite(details) if isinstance(details, dict) else {},
+        details=nonfinite_to_none(details) if isinstance(details, dict) else {},
     )
 
 
 def _number(value: Any) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     try:
-        found: float | None = finite(float(value)) if is_number else None
+        found: float | None = nonfinite_to_none(float(value)) if is_number else None
     except OverflowError:
         return None
     return found
 
 
 def _text(value: Any) -> str | None:
-    return one_line(value) if isinstance(value, str) else None
+    return sanitize_line(value) if isinstance(value, str) else None
 
 
 def _environment(raw: Mapping[str, Any]) -> dict[str, str]:
-    return {one_line(str(key)): one_line(_said(value)) for key, value in raw.items()}
+    return {sanitize_line(str(key)): sanitize_line(_said(value)) for key, value in raw.items()}
 
 
 def _said(value: Any) -> str:
@@ -211,7 +211,7 @@ def _said(value: Any) -> str:
 def _data_note(path: Path) -> str | None:
     """Return what the checkpoint says of its data, such as that some of it is missing."""
     try:
-        return _text(checkpoints.read(path).facts.get("data_note"))
+        return _text(checkpoints.read_checkpoint(path).facts.get("data_note"))
     except (DpvaeError, AttributeError):
         return None
 

@@ -36,7 +36,7 @@ def test_a_checkpoint_is_tensors_and_one_json_text(trained):
     assert all(isinstance(tensor, torch.Tensor) for tensor in content["tensors"].values())
     meta = json.loads(content["json"])
     assert meta["recipe"]["regularizer"]["kind"] == "factor"
-    assert meta["version"] == checkpoints.KIND.version
+    assert meta["version"] == checkpoints.FORMAT.version
 
 
 def rewrite(source, target, **changes):
@@ -105,7 +105,7 @@ def test_a_malicious_pickle_is_not_executed(tmp_path):
 
 
 def test_optimizer_moments_survive(trained):
-    saved = checkpoints.read(trained[1] / "checkpoint.pt")
+    saved = checkpoints.read_checkpoint(trained[1] / "checkpoint.pt")
     parameters = [
         torch.nn.Parameter(tensor.clone())
         for name, tensor in saved.part("model").items()
