@@ -22,7 +22,7 @@ from dpvae_cli.evaluation.nll import negative_log_likelihood
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors import Decoupled
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.sampling.encodings import encode
 from dpvae_cli.training.trainer import Trainer
 
@@ -57,12 +57,12 @@ def step(batch: int, shape: tuple[int, ...], device: torch.device) -> Work:
     """Return a training step of convolutions whose depth does not follow the side."""
     kind = "mnist_conv" if shape == (1, 28, 28) else "{kind: conv, depth: 3, latent_dim: 16}"
     sizes = [f"architecture={kind}", f"training.batch_size={batch}"]
-    recipe = Recipe.load("vae_mnist", sizes)
+    recipe = load_recipe("vae_mnist", sizes)
     return Trainer(recipe, stand_ins.dataset(4 * batch, *shape), device).step
 
 
 def mnist_model(device: torch.device) -> VAE:
-    return build(Recipe.load("vae_mnist"), example_shape=(1, 28, 28)).to(device).eval()
+    return build(load_recipe("vae_mnist"), example_shape=(1, 28, 28)).to(device).eval()
 
 
 def nll(samples: int, device: torch.device) -> Work:

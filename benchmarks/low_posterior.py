@@ -9,7 +9,7 @@ from benchmarks.measure import Options, Ratio, Trial, over, timed
 from dpvae_cli import AggregatePosterior
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import build
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.sampling.samples import low_posterior, prior_samples
 
 COMPONENTS, POOL, KEPT = 60_000, 50_000, 10_000
@@ -29,7 +29,7 @@ def trials(options: Options) -> Iterator[Trial]:
     pool, kept = options.pick(POOL, 100), options.pick(KEPT, 20)
     components = [t.to(options.device) for t in drawn(options.pick(COMPONENTS, 500), 2, 0.1)]
     aggregate = AggregatePosterior(*components)
-    recipe = Recipe.load("vae_mnist")
+    recipe = load_recipe("vae_mnist")
     model = build(recipe, example_shape=(1, 28, 28)).to(options.device).eval()
     z = prior_samples(model, pool, generator=stream(0, "pool")).z
 

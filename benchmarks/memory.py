@@ -18,7 +18,7 @@ from benchmarks.floor import BareLoop
 from benchmarks.measure import Absent, Options, Ratio, Trial, over
 from dpvae_cli.data import Dataset
 from dpvae_cli.model import build
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 
 DEVICES = ("cpu",)
 STEPS = 30
@@ -77,7 +77,7 @@ def evaluations(options: Options, extractor: Path) -> Trial:
 def train(count: int, steps: int) -> None:
     import dpvae_cli as dpvae  # noqa: PLC0415 - the floor does not import all of it
 
-    recipe = Recipe.load("vae_mnist", [f"training.iterations={steps}"])
+    recipe = load_recipe("vae_mnist", [f"training.iterations={steps}"])
     with TemporaryDirectory() as name:
         data = stand_ins.mnist(count)
         dpvae.train(recipe, Path(name) / "run", dataset=data, device="cpu")
@@ -86,14 +86,14 @@ def train(count: int, steps: int) -> None:
 def our_steps(count: int, steps: int) -> None:
     from dpvae_cli.training.trainer import Trainer  # noqa: PLC0415 - as above
 
-    trainer = Trainer(Recipe.load("vae_mnist"), stand_ins.mnist(count), torch.device("cpu"))
+    trainer = Trainer(load_recipe("vae_mnist"), stand_ins.mnist(count), torch.device("cpu"))
     for _ in range(steps):
         trainer.step()
 
 
 def floor(count: int, steps: int) -> None:
     """Run the bare loop on 8-bit images, as ours are kept."""
-    recipe, data = Recipe.load("vae_mnist"), stand_ins.mnist(count)
+    recipe, data = load_recipe("vae_mnist"), stand_ins.mnist(count)
     loop = BareLoop(
         build(recipe, example_shape=data.example_shape),
         data.train.stored,
@@ -108,7 +108,7 @@ def prepared(metric: str, count: int, extractor: Path) -> Callable[[], object]:
     """Return a metric of an untrained MNIST model on so many images, ready to be measured."""
     import dpvae_cli as dpvae  # noqa: PLC0415 - as above
 
-    recipe = Recipe.load("vae_mnist")
+    recipe = load_recipe("vae_mnist")
     data = stand_ins.mnist(count)
     model = build(recipe, example_shape=data.example_shape)
     evaluation = recipe.evaluation.model_copy(update=SIZES)

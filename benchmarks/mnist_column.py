@@ -9,7 +9,7 @@ from itertools import product
 from benchmarks import stand_ins
 from benchmarks.measure import Options, Ratio, Trial
 from benchmarks.training import ours
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 
 DEVICES = ("cuda",)
 REGULARIZERS = ("vae", "beta_h", "beta_b", "beta_tc", "factor", "info")
@@ -38,7 +38,7 @@ def trials(options: Options) -> Iterator[Trial]:
     data, steps = stand_ins.mnist(options.pick(stand_ins.MNIST, 500)), options.pick(300, 2)
     contestants = {
         f"{regularizer}, {prior}": ours(
-            Recipe.load(f"{regularizer}_mnist", [f"prior={prior}"]), data, steps, options
+            load_recipe(f"{regularizer}_mnist", [f"prior={prior}"]), data, steps, options
         )
         for regularizer, prior in product(REGULARIZERS, PRIORS)
     }

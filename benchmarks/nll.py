@@ -13,7 +13,7 @@ from benchmarks.measure import Options, Ratio, Trial, over, timed
 from dpvae_cli.evaluation.nll import negative_log_likelihood
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import build
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.runs.precision import Precision
 from dpvae_cli.sampling.encodings import batch_size_for
 
@@ -33,7 +33,7 @@ def trials(options: Options) -> Iterator[Trial]:
     """Give one picture of MNIST's shape under the decoupled model."""
     device, samples = options.device, options.pick(SAMPLES, 100)
     data = stand_ins.mnist(1)
-    model = build(Recipe.load("vae_mnist"), example_shape=data.example_shape).eval()
+    model = build(load_recipe("vae_mnist"), example_shape=data.example_shape).eval()
     model = Precision("float32", device).placed(model)
     x = data.train.examples().to(device)
     z = torch.randn(samples, model.latent_dim, device=device)

@@ -19,7 +19,7 @@ from benchmarks import stand_ins
 from benchmarks.aggregate_posterior import drawn
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import ProcessGroup, process_group
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.sampling.encodings import aggregate_posterior
 from dpvae_cli.training.trainer import Trainer
 
@@ -48,7 +48,7 @@ def workloads(group: ProcessGroup, device: torch.device) -> list[tuple[str, Call
     found: list[tuple[str, Callable[[], object]]] = []
     digits, faces = stand_ins.mnist(5_000), stand_ins.dataset(1_000, 3, 64, 64)
     for name, data in (("vae_mnist", digits), ("factor_mnist", digits), ("vae_celeba", faces)):
-        trainer = Trainer(Recipe.load(name), data, device, group=group)
+        trainer = Trainer(load_recipe(name), data, device, group=group)
         found.append((f"{name}, a step", trainer.step))
     aggregate = aggregate_posterior(*(t.to(device) for t in drawn(60_000, 32, 0.3)), group=group)
     z = torch.randn(POINTS, 32, generator=torch.Generator().manual_seed(0))

@@ -15,7 +15,7 @@ from benchmarks.measure import Absent, Contestant, Options, Ratio, Trial, over, 
 from benchmarks.naive import NaiveCoupling
 from dpvae_cli.data import Dataset
 from dpvae_cli.model import VAE, build
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.runs.precision import Precision
 from dpvae_cli.training import threads
 from dpvae_cli.training.trainer import Trainer
@@ -55,8 +55,8 @@ def trials(options: Options) -> Iterator[Trial]:
 
 def mnist(options: Options) -> Trial:
     data, steps = stand_ins.mnist(options.pick(stand_ins.MNIST, 500)), options.pick(30, 2)
-    recipe = Recipe.load("vae_mnist")
-    plain = Recipe.load("vae_mnist", ["prior=standard_normal"])
+    recipe = load_recipe("vae_mnist")
+    plain = load_recipe("vae_mnist", ["prior=standard_normal"])
     contestants = {
         OURS: ours(recipe, data, steps, options),
         FLOOR: bare(recipe, data, steps, options),
@@ -68,8 +68,8 @@ def mnist(options: Options) -> Trial:
 
 
 def moons(options: Options) -> Trial:
-    recipe = Recipe.load("vae_moons")
-    plain = Recipe.load("vae_moons", ["prior=standard_normal"])
+    recipe = load_recipe("vae_moons")
+    plain = load_recipe("vae_moons", ["prior=standard_normal"])
     data, steps = recipe.data.load(), options.pick(300, 2)
     contestants = {
         OURS: ours(recipe, data, steps, options),
@@ -83,7 +83,7 @@ def moons(options: Options) -> Trial:
 
 
 def celeba(options: Options, data: Dataset) -> Trial:
-    recipe, steps = Recipe.load("vae_celeba"), options.pick(8, 1)
+    recipe, steps = load_recipe("vae_celeba"), options.pick(8, 1)
     contestants = {
         OURS: ours(recipe, data, steps, options),
         FLOOR: bare(recipe, data, steps, options),
@@ -162,7 +162,7 @@ def bf16(name: str, data: Dataset, steps: int, options: Options) -> Contestant |
     """Return our steps in bfloat16, where the processor multiplies it."""
     if options.device.type == "cpu" and not multiplies_bf16():
         return Absent("this processor has neither avx512_bf16 nor amx_bf16")
-    return ours(Recipe.load(name, ["training.precision=bf16"]), data, steps, options)
+    return ours(load_recipe(name, ["training.precision=bf16"]), data, steps, options)
 
 
 def multiplies_bf16() -> bool:

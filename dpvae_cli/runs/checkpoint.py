@@ -35,8 +35,9 @@ from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.priors.standardized import match_saved_prior
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.dump import from_dict, to_dict
-from dpvae_cli.recipe.mistakes import shortened
+from dpvae_cli.recipe.dump import to_dict
+from dpvae_cli.recipe.issues import truncate
+from dpvae_cli.recipe.loading import from_dict
 from dpvae_cli.runs.precision import Precision
 
 CPU = torch.device("cpu")
@@ -372,7 +373,7 @@ def _moment(key: str, parameters: int) -> tuple[int, str]:
     """
     index, _, name = key.partition(".")
     if not re.fullmatch(r"[0-9]{1,9}", index) or name not in MOMENT_NAMES:
-        raise _optimizer_mismatch(f"{shortened(key)!r} is no moment")
+        raise _optimizer_mismatch(f"{truncate(key)!r} is no moment")
     if int(index) >= parameters:
         raise _optimizer_mismatch(
             f"{key} is of parameter {index}, the model has {parameters} parameters"

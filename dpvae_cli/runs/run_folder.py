@@ -28,7 +28,7 @@ from dpvae_cli.foundation.files import (
     write_text,
 )
 from dpvae_cli.foundation.text_files import expand_user, read_json
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.checkpoint import BEST, CURRENT, PREVIOUS
@@ -207,7 +207,7 @@ class RunFolder:
         if "dpvae" in read_json(self.environment):
             return self.recipe.is_file()
         with suppress(OSError, UsageError, ValueError):
-            return self.recipe.read_text("utf-8") == to_yaml(Recipe.load(self.recipe))
+            return self.recipe.read_text("utf-8") == to_yaml(load_recipe(self.recipe))
         return False
 
     def _has_files(self) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpvae_cli.recipe.reading import DEPTH_LIMIT, UnreadableError, read_text, read_value
+from dpvae_cli.recipe.reading import DEPTH_LIMIT, YamlError, read_text, read_value
 from dpvae_cli.recipe.scalars import plain_scalar
 from tests.recipe.writing import MINIMAL, mistakes, written
 
@@ -73,7 +73,7 @@ def test_numbers_as_python_writes_them_keep_their_value(number, whole):
 
 def test_every_key_and_item_knows_its_line():
     tree = read_text("# comment\ndata:\n  kind: moons\n\n  noise: [1,\n    2]\n", "x.yaml")
-    lines = {path: place.label for path, place in tree.places.items()}
+    lines = {path: place.label for path, place in tree.locations.items()}
     assert lines == {
         (): "x.yaml:1",
         ("data",): "x.yaml:2",
@@ -151,5 +151,5 @@ def test_a_key_given_twice_is_one_mistake_among_others(tmp_path):
 
 @pytest.mark.parametrize("text", ["*.npy", "&a 1", "!x 1", "[1", "{a: 1, a: 2}", "--- 1\n--- 2"])
 def test_values_of_overrides_are_refused_alike(text):
-    with pytest.raises(UnreadableError):
+    with pytest.raises(YamlError):
         read_value(text)
