@@ -19,7 +19,7 @@ from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
-from dpvae_cli.runs.metrics_log import MetricsLog, read_records
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_data import RunData, python_warning
 from dpvae_cli.runs.run_folder import (
     RunFolder,
@@ -76,7 +76,7 @@ def save_fit_record(folder: RunFolder, checkpoint: Checkpoint) -> None:
         write_json(folder.fit, record)
     line = {"iteration": checkpoint.iteration, "kind": "fit"}
     line |= {name: record.get(name) for name in ("prior", "gain")}
-    if line not in read_records(folder.metrics_log):
+    if line not in MetricsLog.read(folder.metrics_log):
         log = MetricsLog(folder.metrics_log, keep_until=checkpoint.iteration)
         log.write(line)
         log.close()

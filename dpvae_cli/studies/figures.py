@@ -32,6 +32,7 @@ from dpvae_cli.runs.figure_data import (
     with_labels,
 )
 from dpvae_cli.runs.loaded_run import LoadedRun
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.sampling.encodings import drawable, encode
 from dpvae_cli.sampling.paths import Space
 from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
@@ -171,7 +172,11 @@ class Training(Figure):
     def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
         read = [
-            TrainingCurves.read(run.folder.metrics_log, label, prior=run.recipe.prior_name)
+            TrainingCurves.from_records(
+                MetricsLog.read(run.folder.metrics_log, strict=True),
+                label,
+                prior=run.recipe.prior_name,
+            )
             for run, label in with_labels(runs)
         ]
         return _joint(curves(read), self, folder)

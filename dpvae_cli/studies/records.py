@@ -5,24 +5,22 @@ that is none of ours is a reason, not a traceback.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
-from dpvae_cli.foundation.results import Result, nonfinite_to_none
+from dpvae_cli.foundation.results import Result, validate_results
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.foundation.text_files import (
     is_inside,
-    parse_json,
     path_exists,
     read_json,
-    read_lines,
 )
 from dpvae_cli.recipe import Recipe, RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
 
 RECIPE = "recipe.yaml"
@@ -114,7 +112,9 @@ def read_run(path: Path) -> RunRecord:
         return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {error}"))
     measured = read_json(folder.metrics)
     recipe = recipe.named(_recipe_name(measured, label, recipe))
-    reached = _last_iteration(folder.metrics_log)
+    reached = max(
+        (record["iteration"] for record in MetricsLog.read(folder.metrics_log)), default=None
+    )
     state, reason = _state(recipe, measured, reached=reached)
     return RunRecord(
         path=path,
@@ -123,7 +123,7 @@ def read_run(path: Path) -> RunRecord:
         reason=reason,
         recipe=recipe,
         iteration=reached,
-        results=_results(measured) if state is State.measured else (),
+        results=validate_results(measured.get("results")) if state is State.measured else (),
         environment=_environment(read_json(folder.environment)),
         note=_data_note(folder.checkpoint),
     )
@@ -144,56 +144,13 @@ def _state(
     wanted = recipe.training.iterations
     if (reached or 0) < wanted:
         return State.unfinished, f"at iteration {reached or 0:,} of {wanted:,}"
-    if not _results(measured):
+    if not validate_results(measured.get("results")):
         return State.not_measured, "no results in metrics.json"
     is_best = Path(str(measured.get("checkpoint"))).stem == "best"
     at = measured.get("iteration")
     if at != wanted and not is_best:
         return State.not_measured, "metrics.json is of an earlier state of the run"
     return State.measured, f"best.pt, iteration {at}" if is_best else ""
-
-
-def _last_iteration(path: Path) -> int | None:
-    """Return the last iteration that metrics.jsonl records; a torn last line is passed over."""
-    last: int | None = None
-    with suppress(OSError):
-        for line in read_lines(path):
-            with suppress(ValueError, TypeError, KeyError, OverflowError):
-                last = int(parse_json(line)["iteration"])
-    return last
-
-
-def _results(measured: Mapping[str, Any]) -> tuple[Result, ...]:
-    listed = measured.get("results")
-    found = [_result(raw) for raw in listed] if isinstance(listed, list) else []
-    return tuple(result for result in found if result is not None)
-
-
-def _result(raw: Any) -> Result | None:
-    """Return a record with values of the right types, None where it is none."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("metric"), str):
-        return None
-    details = raw.get("details")
-    return Result(
-        metric=sanitize_line(raw["metric"]),
-        value=_number(raw.get("value")),
-        standard_error=_number(raw.get("standard_error")),
-        unit=sanitize_line(str(raw.get("unit", ""))),
-        samples=int(_number(raw.get("samples")) or 0),
-        seed=int(_number(raw.get("seed")) or 0),
-        split=_text(raw.get("split")),
-        weights=_text(raw.get("weights")),
-        details=nonfinite_to_none(details) if isinstance(details, dict) else {},
-    )
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    try:
-        found: float | None = nonfinite_to_none(float(value)) if is_number else None
-    except OverflowError:
-        return None
-    return found
 
 
 def _text(value: Any) -> str | None:

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dpvae_cli.foundation.spec import LARGEST_FLOAT
+from dpvae_cli.foundation.spec import MAX_FLOAT
 from dpvae_cli.recipe import (
     Recipe,
     RecipeError,
@@ -66,8 +66,8 @@ def strategy(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
             -(10**12) if low is None else int(low) + 1, 10**12 if high is None else int(high)
         ),
         "number": st.floats(
-            -LARGEST_FLOAT if low is None else low,
-            LARGEST_FLOAT if high is None else high,
+            -MAX_FLOAT if low is None else low,
+            MAX_FLOAT if high is None else high,
             exclude_min="exclusiveMinimum" in schema,
             exclude_max="exclusiveMaximum" in schema,
             allow_nan=False,

@@ -168,7 +168,7 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         ),
         (
             "prior=[1]",
-            "[1] is no section; write a kind or {kind: ..., field: ...}; "
+            "[1] is not a section; write a kind or {kind: ..., field: ...}; "
             f"allowed kinds: {PRIORS}",
         ),
         (
@@ -177,7 +177,7 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         ),
         (
             "training=fast",
-            '"fast" is no section; its fields: iterations, batch_size, learning_rate, '
+            '"fast" is not a section; its fields: iterations, batch_size, learning_rate, '
             "gradient_clip, precision, compile, ema, log_every, validate_every, checkpoint_every, "
             "tensorboard",
         ),

@@ -93,8 +93,8 @@ BOMB = "a: &a [x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "line_and_column", "what"),
     [
-        ("", "1:1", "there is nothing here"),
-        ("# only\n# comments\n", "1:1", "there is nothing here"),
+        ("", "1:1", "the text is empty"),
+        ("# only\n# comments\n", "1:1", "the text is empty"),
         ("- a\n", "1:1", "a recipe is a mapping"),
         ("moons\n", "1:1", "a recipe is a mapping"),
         (MINIMAL + "seed: &a 1\n", "5:7", "&a is an anchor"),
@@ -130,7 +130,7 @@ def test_other_yaml_is_refused_with_its_place(tmp_path, text, line_and_column, w
 
 def test_a_file_over_one_megabyte_is_refused(tmp_path):
     path = written(tmp_path, MINIMAL + "#" * 1_000_000)
-    assert mistakes(path) == ["mine.yaml: is larger than 1 MB and no recipe"]
+    assert mistakes(path) == ["mine.yaml: is larger than 1 MB, which no recipe is"]
 
 
 @pytest.mark.parametrize("text", ["\ufeff" + MINIMAL, MINIMAL.replace("\n", "\r\n")])
@@ -145,7 +145,7 @@ def test_a_key_given_twice_is_one_mistake_among_others(tmp_path):
         "mine.yaml:6: sede: unknown key (given 2); did you mean seed?; allowed: data, "
         "architecture, likelihood, prior, regularizer, training, fit_prior, fitting, evaluation, "
         "seed",
-        "mine.yaml:7: seed: stands here a second time, first in line 5; keep one",
+        "mine.yaml:7: seed: is given twice, first in line 5; keep one",
     ]
 
 
