@@ -2,7 +2,7 @@
 
 The new run is written into a hidden folder inside the run folder. Once it has a checkpoint, its
 recipe is renamed over the old one. This rename decides: a process that is killed before it leaves
-the old run whole, one that is killed after it leaves the new run, and `finish` does the rest.
+the old run whole, one that is killed after it leaves the new run, and `finish_commit` does the rest.
 """
 
 import re
@@ -51,10 +51,10 @@ def commit(folder: Path) -> None:
     """Let the staged run, which has a checkpoint, replace the run in the folder."""
     (folder / STAGED / RECIPE).replace(folder / RECIPE)
     sync_folder(folder)
-    finish(folder)
+    finish_commit(folder)
 
 
-def finish(folder: Path) -> None:
+def finish_commit(folder: Path) -> None:
     """Complete a commit that was interrupted, or delete a staged run that was not committed.
 
     As long as the staged environment.json is there, files of the old run are being deleted; after

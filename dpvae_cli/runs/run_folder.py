@@ -28,7 +28,8 @@ from dpvae_cli.runs.environment import environment_info
 from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from dpvae_cli.runs.replacement import ENVIRONMENT, RECIPE
 
-LOCK = f"{HIDDEN_PREFIX}lock"
+LOCK, UNFINISHED = f"{HIDDEN_PREFIX}lock", f"{HIDDEN_PREFIX}unfinished"
+"""The lock, and a mark until a command that fills an empty folder at once is done."""
 NOT_EMPTY_HINT = (
     "Add --resume to go on with it, --overwrite to start over, or --run-dir for another folder."
 )
@@ -77,8 +78,10 @@ class RunFolder:
         """
         if resume and overwrite:
             raise UsageError("--resume and --overwrite exclude each other")
-        replacement.finish(self.path)
+        replacement.finish_commit(self.path)
         remove_stale_temporaries(self.path)
+        if resume:
+            self.finish()
         has_files = any(not p.name.startswith(HIDDEN_PREFIX) for p in self.path.iterdir())
         if overwrite:
             replacement.check_only_run_files(self.path, is_run=self.is_run())
@@ -90,6 +93,19 @@ class RunFolder:
     def stage(self) -> None:
         """Write what follows into a hidden folder, until `commit`."""
         self._set_files(replacement.stage(self.path))
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether all files here are of a command that was killed while it committed them."""
+        return (self.path / UNFINISHED).exists()
+
+    def mark_unfinished(self) -> None:
+        """Let the command that is about to commit start over if it is killed before `finish`."""
+        (self.path / UNFINISHED).touch()
+
+    def finish(self) -> None:
+        """Remove the mark of `mark_unfinished`: from now on the run is replaced on request only."""
+        (self.path / UNFINISHED).unlink(missing_ok=True)
 
     def commit(self) -> None:
         """Let a staged run, which has a checkpoint, replace the one in the folder."""
@@ -164,7 +180,7 @@ class RunFolder:
             with suppress(OSError):
                 if self.is_staged:
                     self._set_files(self.path)
-                    replacement.finish(self.path)
+                    replacement.finish_commit(self.path)
                 if is_first and not self.environment.is_file():
                     lock.unlink()
                     if is_new:
