@@ -1,8 +1,8 @@
 """Replace the run in a folder by another one: nothing but files that dpvae wrote is deleted.
 
 The new run is written into a hidden folder inside the run folder. Once it has a checkpoint, its
-recipe is renamed over the old one. This rename decides: a process that is killed before it leaves
-the old run whole, one that is killed after it leaves the new run, and `finish_commit` does the rest.
+recipe is renamed over the old one. This rename decides: a process that is killed
+before it leaves the old run whole; after it, `finish_commit` completes the new run.
 """
 
 import re
