@@ -1,4 +1,4 @@
-"""Low-posterior sampling, 10,000 kept of 50,000, beside the exact log q(z) of the pool alone."""
+"""Low-posterior sampling, 10,000 out of 50,000, compared with the exact log q(z) of the pool."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give the draw from the decoupled prior of the paper's MNIST model."""
+    """Yield a trial with the decoupled prior of the paper's MNIST model."""
     pool, kept = options.pick(POOL, 100), options.pick(KEPT, 20)
     components = [t.to(options.device) for t in drawn(options.pick(COMPONENTS, 500), 2, 0.1)]
     aggregate = AggregatePosterior(*components)

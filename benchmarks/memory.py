@@ -1,4 +1,4 @@
-"""Memory: a training's peak beside the floor's, and what evaluations add as the data grow.
+"""Memory: the peak of training relative to the floor, and the growth of evaluations with the data.
 
 Every figure is of a process of its own. `dpvae.train` is a whole run, with a validation, a
 checkpoint and the picture of samples, and with all that it imports; `our steps` stop before those.
@@ -51,7 +51,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give training on MNIST's shape and count, then every metric on two numbers of images."""
+    """Yield trials of training on MNIST-shaped data, then of every metric on two data sizes."""
     count, steps = options.pick(stand_ins.MNIST, 500), options.pick(STEPS, 2)
     works = {TRAIN: train, STEPS_ALONE: our_steps, FLOOR: floor}
     contestants = {name: processes.peak(work, count, steps) for name, work in works.items()}
@@ -92,7 +92,7 @@ def our_steps(count: int, steps: int) -> None:
 
 
 def floor(count: int, steps: int) -> None:
-    """Run the bare loop on 8-bit images, as ours are kept."""
+    """Run the bare loop on 8-bit images, as stored by dpvae."""
     recipe, data = load_recipe("vae_mnist"), stand_ins.mnist(count)
     loop = BareLoop(
         build(recipe, example_shape=data.example_shape),
@@ -105,7 +105,7 @@ def floor(count: int, steps: int) -> None:
 
 
 def prepared(metric: str, count: int, extractor: Path) -> Callable[[], object]:
-    """Return a metric of an untrained MNIST model on so many images, ready to be measured."""
+    """Return the evaluation of a metric of an untrained MNIST model on `count` images."""
     import dpvae_cli as dpvae  # noqa: PLC0415 - as above
 
     recipe = load_recipe("vae_mnist")
@@ -117,12 +117,12 @@ def prepared(metric: str, count: int, extractor: Path) -> Callable[[], object]:
     def measured(data: Dataset) -> None:
         dpvae.evaluate(model, data, [metric], evaluation=evaluation, features=options)
 
-    measured(stand_ins.mnist(300))  # what is imported and kept whatever the number of images
+    measured(stand_ins.mnist(300))  # imports and caches that do not depend on the number of images
     return lambda: measured(data)
 
 
 def small_extractor(path: Path) -> Path:
-    """Write an exported network of few features, which takes no memory to speak of."""
+    """Write an exported network with few features and negligible memory."""
     network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit")

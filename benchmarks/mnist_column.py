@@ -1,4 +1,4 @@
-"""What Table 1's MNIST column would take on a GPU: steps of its twelve recipes.
+"""Training time of Table 1's MNIST column on a GPU: steps of its twelve recipes.
 
 The time is that of the steps alone; logs, validations and the metrics come on top of it.
 """
@@ -34,7 +34,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give steps of every regularizer with both priors."""
+    """Yield a trial for steps of every regularizer with both priors."""
     data, steps = stand_ins.mnist(options.pick(stand_ins.MNIST, 500)), options.pick(300, 2)
     contestants = {
         f"{regularizer}, {prior}": ours(

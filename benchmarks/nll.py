@@ -1,4 +1,4 @@
-"""The likelihood of a picture from 21,000 importance samples, beside its decoding alone.
+"""The likelihood of an image from 21,000 importance samples, compared with decoding alone.
 
 The decoder's own throughput is that of `decoder(z)` on as many codes, in the same batches, drawn
 beforehand: no draws, no densities, no sum, and no fit of the proposal.
@@ -30,7 +30,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give one picture of MNIST's shape under the decoupled model."""
+    """Yield a trial with one MNIST-shaped image and the decoupled prior."""
     device, samples = options.device, options.pick(SAMPLES, 100)
     data = stand_ins.mnist(1)
     model = build(load_recipe("vae_mnist"), example_shape=data.example_shape).eval()

@@ -1,4 +1,4 @@
-"""How long commands take from the first keystroke's end to the prompt, as processes."""
+"""Run time of commands as processes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give three processes; the checkpoint is of a run of a few steps."""
+    """Yield a trial of three processes; the checkpoint is from a run of a few steps."""
     with TemporaryDirectory() as name:
         run = Path(name) / "run"
         train(load_recipe("vae_moons", ["training.iterations=10"]), run, device="cpu")

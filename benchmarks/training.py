@@ -1,4 +1,4 @@
-"""Training steps: ours beside the floor, beside Pythae, and beside the naive form of the coupling.
+"""Training steps: ours compared with the floor, with Pythae, and with the naive coupling.
 
 Ours is `Trainer.step`: shuffled batches from 8-bit storage, seeded noise, terms by name and the
 guard against NaN included. Logs, validations and checkpoints come on top of it in a run.
@@ -46,7 +46,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give MNIST, two moons and CelebA."""
+    """Yield trials on MNIST, two moons and CelebA."""
     yield mnist(options)
     yield moons(options)
     with stand_ins.faces(options.pick(4_000, 80)) as faces:
@@ -98,7 +98,7 @@ def facts(recipe: Recipe, data: Dataset, steps: int) -> dict[str, int]:
 
 
 def model_of(recipe: Recipe, data: Dataset, options: Options, *, naive: bool = False) -> VAE:
-    """Return a recipe's model with its first weights, as our trainer places it."""
+    """Return a recipe's model with its initial weights, on the trainer's device."""
     model = build(recipe, example_shape=data.example_shape)
     model = Precision(recipe.training.precision, options.device).placed(model)
     if naive:
@@ -109,7 +109,7 @@ def model_of(recipe: Recipe, data: Dataset, options: Options, *, naive: bool = F
 def ours(
     recipe: Recipe, data: Dataset, steps: int, options: Options, *, naive: bool = False
 ) -> Contestant:
-    """Return steps of our trainer, with the threads that a run takes."""
+    """Return steps of our trainer, with the number of threads of a run."""
     model = model_of(recipe, data, options, naive=True) if naive else None
     trainer = Trainer(recipe, data, options.device, model)
     turn = repeated(trainer.step, steps, options.device)
@@ -159,13 +159,13 @@ def pythae(recipe: Recipe, data: Dataset, steps: int, options: Options) -> Conte
 
 
 def bf16(name: str, data: Dataset, steps: int, options: Options) -> Contestant | Absent:
-    """Return our steps in bfloat16, where the processor multiplies it."""
+    """Return our steps in bfloat16, if the processor supports it."""
     if options.device.type == "cpu" and not multiplies_bf16():
         return Absent("this processor has neither avx512_bf16 nor amx_bf16")
     return ours(load_recipe(name, ["training.precision=bf16"]), data, steps, options)
 
 
 def multiplies_bf16() -> bool:
-    """Tell whether the processor has instructions for bfloat16 products."""
+    """Return whether the processor has instructions for bfloat16 products."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in checks)

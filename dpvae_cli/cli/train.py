@@ -11,7 +11,7 @@ from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import DataRoot, Device, NoDownload, Quiet, examples
 
 if TYPE_CHECKING:
-    pass
+    from dpvae_cli.recipe import Recipe
 
 EXAMPLES = examples(
     "dpvae train beta_h_moons",
