@@ -4,7 +4,7 @@ Importing the package imports nothing heavy; each public name is loaded when it 
 
 Example:
     >>> import dpvae_cli as dpvae
-    >>> recipe = dpvae.Recipe.load("beta_h_moons", ["training.iterations=10"])
+    >>> recipe = dpvae.load_recipe("beta_h_moons", ["training.iterations=10"])
     >>> model = dpvae.build(recipe)
     >>> z, log_abs_det = model.prior.to_representation(model.prior.sample(3))
 """
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dpvae_cli.priors import *  # noqa: F403 - every kind of prior
     from dpvae_cli.recipe import Fitting as Fitting
     from dpvae_cli.recipe import Recipe as Recipe
+    from dpvae_cli.recipe import load_recipe as load_recipe
     from dpvae_cli.training.loop import load as load
     from dpvae_cli.training.loop import train as train
 
@@ -48,7 +49,7 @@ _NAMES = {
     "mathematics.gaussian": ("DiagonalGaussian",),
     "mathematics.kernel_distance": ("kernel_distance",),
     "model": ("VAE", "build"),
-    "recipe": ("Fitting", "Recipe"),
+    "recipe": ("Fitting", "Recipe", "load_recipe"),
     "training.loop": ("load", "train"),
 }
 """Public names by module; those of `priors` are the spec classes of all kinds."""
