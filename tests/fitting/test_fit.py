@@ -362,12 +362,12 @@ def test_a_prior_file_is_none_of_the_others(tmp_path):
     mean, log_variance = two_clusters()
     path = tmp_path / "prior.pt"
     dpvae.fit_prior(mean, log_variance, fitting=QUICK).save(path)
-    with pytest.raises(WrongFileTypeError, match="no dpvae checkpoint but a prior file"):
+    with pytest.raises(WrongFileTypeError, match="not a dpvae checkpoint but a prior file"):
         dpvae.load(path)
     with pytest.raises(CheckpointError, match="there is no prior at"):
         dpvae.load_prior(tmp_path / "none.pt")
     torch.save({"x": 1}, tmp_path / "foreign.pt")
-    with pytest.raises(CheckpointError, match="no dpvae prior"):
+    with pytest.raises(CheckpointError, match="not a dpvae prior"):
         dpvae.load_prior(tmp_path / "foreign.pt")
 
 
