@@ -263,7 +263,7 @@ def test_what_a_checkpoint_says_of_itself_is_not_trusted(name, trained):
     content = torch.load(trained / "checkpoint.pt", weights_only=True)
     meta = json.loads(content["json"]) | META[name]
     torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "bad.pt")
-    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but not a dpvae checkpoint"):
+    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but not a dpvae"):
         dpvae.load("bad.pt")
 
 
