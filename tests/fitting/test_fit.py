@@ -408,7 +408,7 @@ def test_a_prior_that_needs_its_encoder_is_not_written(tmp_path):
         encoder=encoder,
         example_shape=(2,),
     )
-    with pytest.raises(UsageError, match="cannot be kept in a file of its own"):
+    with pytest.raises(UsageError, match="cannot be saved in a file of its own"):
         fitted.save(tmp_path / "prior.pt")
     assert not list(tmp_path.iterdir())
 
