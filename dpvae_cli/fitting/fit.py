@@ -33,7 +33,7 @@ from dpvae_cli.priors import (
 )
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.recipe import Fitting
-from dpvae_cli.recipe.sections import of_word
+from dpvae_cli.recipe.sections import spec_by_name
 
 PROGRESS_EVERY = 20
 MAX_GRADIENT_NORM = 100.0
@@ -131,7 +131,7 @@ def fit_prior(
     start = time.perf_counter()
     fitting = fitting or Fitting()
     mean, log_variance = validate_codes(mean, log_variance)
-    spec = of_word("fit_prior", prior) if isinstance(prior, str) else prior
+    spec = spec_by_name("fit_prior", prior) if isinstance(prior, str) else prior
     latent_dim = mean.shape[1]
     if problem := spec.validation_error(latent_dim):
         raise UsageError(f"prior: {problem}")
