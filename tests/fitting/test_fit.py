@@ -362,12 +362,12 @@ def test_a_prior_file_is_none_of_the_others(tmp_path):
     mean, log_variance = two_clusters()
     path = tmp_path / "prior.pt"
     dpvae.fit_prior(mean, log_variance, fitting=QUICK).save(path)
-    with pytest.raises(WrongFileTypeError, match="no dpvae checkpoint but a prior file"):
+    with pytest.raises(WrongFileTypeError, match="not a dpvae checkpoint but a prior file"):
         dpvae.load(path)
     with pytest.raises(CheckpointError, match="there is no prior at"):
         dpvae.load_prior(tmp_path / "none.pt")
     torch.save({"x": 1}, tmp_path / "foreign.pt")
-    with pytest.raises(CheckpointError, match="no dpvae prior"):
+    with pytest.raises(CheckpointError, match="not a dpvae prior"):
         dpvae.load_prior(tmp_path / "foreign.pt")
 
 
@@ -408,7 +408,7 @@ def test_a_prior_that_needs_its_encoder_is_not_written(tmp_path):
         encoder=encoder,
         example_shape=(2,),
     )
-    with pytest.raises(UsageError, match="cannot be kept in a file of its own"):
+    with pytest.raises(UsageError, match="cannot be saved in a file of its own"):
         fitted.save(tmp_path / "prior.pt")
     assert not list(tmp_path.iterdir())
 

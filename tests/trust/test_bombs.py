@@ -263,7 +263,7 @@ def test_what_a_checkpoint_says_of_itself_is_not_trusted(name, trained):
     content = torch.load(trained / "checkpoint.pt", weights_only=True)
     meta = json.loads(content["json"]) | META[name]
     torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "bad.pt")
-    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but no dpvae checkpoint"):
+    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but not a dpvae"):
         dpvae.load("bad.pt")
 
 
@@ -286,7 +286,7 @@ def test_odd_tensors_are_no_checkpoint(name, trained):
     with pytest.raises(CheckpointError):
         dpvae.load("bad.pt")
     torch.save({"json": DEEP, "tensors": content["tensors"]}, "deep.pt")
-    with pytest.raises(CheckpointError, match="no dpvae checkpoint"):
+    with pytest.raises(CheckpointError, match="not a dpvae checkpoint"):
         dpvae.load("deep.pt")
 
 
@@ -332,7 +332,7 @@ def test_a_prior_file_of_more_dimensions_than_it_stores_takes_no_memory(monkeypa
     stored = content["tensors"] | {"unused": torch.zeros(1).expand(10**9)}
     for tensors, why in (
         (content["tensors"], "not those of its prior"),
-        (stored, "no dpvae prior"),
+        (stored, "not a dpvae prior"),
     ):
         torch.save({"json": json.dumps(meta), "tensors": tensors}, "wide.pt")
         with pytest.raises(CheckpointError, match=why):
