@@ -105,7 +105,7 @@ def traverse(
             "--range",
             min=0.0,
             max=1e6,
-            help="Sweep so many standard deviations to either side (default: 5).",
+            help="Standard deviations to either side of a sweep (default: 5).",
             show_default=False,
         ),
     ] = None,
