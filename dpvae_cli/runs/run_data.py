@@ -1,4 +1,4 @@
-"""Whether the data that is read is what a run was trained on: its checkpoint has a digest."""
+"""The data of a run, compared with the data it was trained on by digests in its checkpoint."""
 
 import warnings
 from collections.abc import Callable
@@ -18,14 +18,14 @@ RESTORE_HINT = "Put back the data it was trained on, or train another run on thi
 
 
 class SplitFacts(NamedTuple):
-    """What a checkpoint keeps of a split."""
+    """What a checkpoint stores about a split."""
 
     examples: int
     digest: str
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """Return what a checkpoint keeps of its data."""
+    """Return what a checkpoint stores about its data."""
     return {FACT: {name: found._asdict() for name, found in _facts_of(dataset).items()}}
 
 
@@ -34,9 +34,9 @@ def _facts_of(dataset: Dataset) -> dict[SplitName, SplitFacts]:
 
 
 def describe_difference(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
-    """Return how data differs from what a run was trained on, None where it does not.
+    """Return how data differs from what a run was trained on, or None.
 
-    Checkpoints from before each split had a digest know the training split alone.
+    Old checkpoints have a digest of the training split only.
     """
     try:
         known = {name: SplitFacts(**checkpoint.facts[FACT][name]) for name in SPLITS}
@@ -55,10 +55,10 @@ def describe_difference(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
 
 
 def check_shape(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """Refuse data whose examples have another shape than those of the run.
+    """Check that examples have the shape of those of the run.
 
     Raises:
-        UsageError: they do.
+        UsageError: they do not.
     """
     if dataset.example_shape != checkpoint.example_shape:
         raise UsageError(
@@ -69,10 +69,10 @@ def check_shape(checkpoint: Checkpoint, dataset: Dataset) -> None:
 
 
 def check_unchanged(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """Refuse to go on training on other data.
+    """Check that the data is what the run was trained on.
 
     Raises:
-        UsageError: says what differs.
+        UsageError: it is not; says how it differs.
     """
     check_shape(checkpoint, dataset)
     if difference := describe_difference(checkpoint, dataset):
@@ -83,21 +83,21 @@ def check_unchanged(checkpoint: Checkpoint, dataset: Dataset) -> None:
 
 
 def python_warning(message: str) -> None:
-    """Warn as Python does."""
+    """Issue a Python warning."""
     warnings.warn(message, stacklevel=2)
 
 
 @final
 class RunData:
-    """A run's data, read when it is first asked for and compared with what the run was trained on.
+    """A run's data, read on first use and compared with the data it was trained on.
 
-    Other data of the same shape are taken with a warning; they are standardized by the constants
-    of the run, and results say so.
+    Other data of the same shape is used with a warning and standardized by the constants of the
+    run; results have a note.
 
     Args:
-        checkpoint: the run's.
+        checkpoint: of the run.
         load: reads the data of its recipe.
-        warn: hears what differs.
+        warn: called with the difference.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class RunData:
 
 
 def _restandardize(dataset: Dataset, constants: Standardization | None) -> Dataset:
-    """Return data standardized by the constants of the run in place of its own."""
+    """Return data standardized by the constants of the run instead of its own."""
     own = dataset.standardization
     if constants is None or own is None:
         return dataset
