@@ -145,9 +145,9 @@ def _line(
 def _mark_none(
     axes: np.ndarray, curves: Sequence[LeakageCurve], styles: Sequence[dict[str, Any]]
 ) -> bool:
-    """Mark thresholds that no sample lies below, a line of crosses a curve; return whether there are any.
+    """Mark thresholds that no sample lies below, one line of crosses per curve.
 
-    They are in a strip below the smallest value.
+    They are in a strip below the smallest value. Returns whether there are any.
     """
     where = [(axes[0], [(c.thresholds, c.values) for c in curves])]
     if len(axes) > 1:

@@ -226,7 +226,7 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
 def line_styles(labels: Sequence[str], priors: Sequence[str | None]) -> list[dict[str, Any]]:
     """Return colour and dashes of each line: twins share a colour, standard normal is dashed.
 
-    A single pair of twins needs no colours to tell them apart, so its lines take the priors' colours.
+    A single pair of twins takes the priors' colours.
     """
     seen: Counter[tuple[str, str | None]] = Counter()  # a run of the same prior is not a twin
     keys = []
