@@ -34,13 +34,13 @@ SECTIONS = {
     "Reproduce the paper": ("reproduce", "recipes"),
     "Check the installation": ("doctor",),
 }
-LONGEST = 65
-"""Characters of a command's summary, so that a line has 80."""
+MAX_SUMMARY = 65
+"""Characters of a command's summary, so that lines fit into 80."""
 
 
 @final
 class Commands(TyperGroup):
-    """The commands, in sections; an unknown option that is a recipe's key gets told so."""
+    """The commands, in sections; an unknown option that is a recipe key gets a hint."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the sections of the help text."""
@@ -49,7 +49,7 @@ class Commands(TyperGroup):
             with formatter.section(title):
                 formatter.write_dl(
                     [
-                        (f"{name:<{width}}", self.commands[name].get_short_help_str(LONGEST))
+                        (f"{name:<{width}}", self.commands[name].get_short_help_str(MAX_SUMMARY))
                         for name in names
                     ]
                 )

@@ -29,7 +29,7 @@ LEAST_APART, LABEL = 0.16, 0.4  # inches
 class Gallery:
     """Decoded samples of one run.
 
-    `arrays` has examples (n, *shape) under each key of `COLUMNS`, and of what are no images the
+    `arrays` has examples (n, *shape) under each key of `COLUMNS`, and unless they are images the
     data as `data` (m, *shape).
     """
 
@@ -152,9 +152,9 @@ def _columns(galleries: Sequence[Gallery]) -> Figure:
 
 
 def _sizes(pixels: int) -> tuple[float, float]:
-    """Return a grid's width and the gap between grids, in inches, for a grid of so many pixels.
+    """Return a grid's width and the gap between grids, in inches, for a grid this wide in pixels.
 
-    The fewer pixels an image has, the wider are the gaps of the grid, and those between grids too.
+    The fewer pixels an image has, the wider the gaps, within grids and between them.
     """
     room, share = style.DOUBLE_COLUMN - LABEL, APART * samples.GAP / pixels
     wide = room / (len(COLUMNS) + (len(COLUMNS) - 1) * share)

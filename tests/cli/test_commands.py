@@ -339,7 +339,7 @@ def test_arrays_beside_a_picture_replace_nobody_s_file(command, workshop, tmp_pa
     verb, *options = command
     done = run(verb, workshop / FOLDER, *options)
     assert done.exit_code == 2, done.output
-    assert "mine.npz would be written beside it, and is there already" in done.stderr
+    assert "mine.npz would be written beside it, and exists already" in done.stderr
     assert Path("mine.npz").read_bytes() == b"mine"
     assert [path.name for path in Path().iterdir()] == ["mine.npz"]
     Path("mine.npz").unlink()
