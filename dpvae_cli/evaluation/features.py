@@ -93,7 +93,7 @@ class Extractor:
         """Return the features of images, on the CPU; images are shown as 8-bit RGB in [0, 1].
 
         Raises:
-            DpvaeError: the images have no 1 or 3 channels, or the features are no finite rows.
+            DpvaeError: the images have no 1 or 3 channels, or the features are not finite rows.
         """
         shown = eight_bit(images)
         parts = map_in_chunks(

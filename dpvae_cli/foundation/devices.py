@@ -12,7 +12,7 @@ def resolve(name: str = "auto") -> torch.device:
     Of processes started together on a machine each takes the GPU of its own number.
 
     Raises:
-        UsageError: the name is no device, or the device is not there. Never falls back silently.
+        UsageError: the name is not a device, or the device is not there. Never falls back silently.
     """
     if name == "auto":
         name = _best()
@@ -22,7 +22,7 @@ def resolve(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except (RuntimeError, ValueError, OverflowError) as error:
         raise UsageError(
-            f"--device {name} is no device", hint="Use auto, cpu, cuda, cuda:N or mps."
+            f"--device {name} is not a device", hint="Use auto, cpu, cuda, cuda:N or mps."
         ) from error
     if device.type not in ("cpu", "cuda", "mps") or not _available(device):
         raise UsageError(

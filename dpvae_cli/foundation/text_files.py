@@ -39,7 +39,7 @@ def read_text(path: Path, *, errors: str = "strict", limit: int = MAX_TEXT_BYTES
     """Return the text of a plain file of bounded size.
 
     Raises:
-        OSError: it is no plain file (a pipe would wait for ever), or cannot be read.
+        OSError: it is not a plain file (a pipe would wait for ever), or cannot be read.
         ValueError: it is too large, or not UTF-8 and `errors` is strict.
     """
     if not path.is_file():
@@ -53,7 +53,7 @@ def read_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a plain file of any size, one at a time, without their ends.
 
     Raises:
-        OSError: it is no plain file (a pipe would wait for ever), or cannot be read.
+        OSError: it is not a plain file (a pipe would wait for ever), or cannot be read.
     """
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))

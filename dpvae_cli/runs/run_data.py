@@ -3,10 +3,10 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.data.base import SPLITS, SplitName
+from dpvae_cli.data.base import SPLITS
 from dpvae_cli.data.units import Standardization
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.memoize import memoize
@@ -17,20 +17,14 @@ FACT, OLD_FACT = "data_splits", "data_fingerprint"
 RESTORE_HINT = "Put back the data it was trained on, or train another run on this data."
 
 
-class SplitFacts(NamedTuple):
-    """What a checkpoint stores about a split."""
-
-    examples: int
-    digest: str
-
-
 def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """Return what a checkpoint stores about its data."""
-    return {FACT: {name: found._asdict() for name, found in _facts_of(dataset).items()}}
-
-
-def _facts_of(dataset: Dataset) -> dict[SplitName, SplitFacts]:
-    return {name: SplitFacts(len(dataset.split(name)), dataset.digest(name)) for name in SPLITS}
+    """Return what a checkpoint stores about its data: sizes and digests of the splits."""
+    return {
+        FACT: {
+            name: {"examples": len(dataset.split(name)), "digest": dataset.digest(name)}
+            for name in SPLITS
+        }
+    }
 
 
 def describe_difference(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
@@ -38,19 +32,19 @@ def describe_difference(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
 
     Old checkpoints have a digest of the training split only.
     """
+    found = data_facts(dataset)[FACT]
     try:
-        known = {name: SplitFacts(**checkpoint.facts[FACT][name]) for name in SPLITS}
+        saved = {name: checkpoint.facts[FACT][name] for name in SPLITS}
+        resized = [
+            f"{name} has {found[name]['examples']} examples, {saved[name]['examples']} then"
+            for name in SPLITS
+            if found[name]["examples"] != saved[name]["examples"]
+        ]
+        changed = [name for name in SPLITS if found[name]["digest"] != saved[name]["digest"]]
     except MALFORMED_ERRORS:
         fingerprint = checkpoint.facts.get(OLD_FACT)
         is_same = fingerprint is None or fingerprint == dataset.fingerprint()
         return None if is_same else "the training split has other values"
-    found = _facts_of(dataset)
-    resized = [
-        f"{name} has {found[name].examples} examples, {known[name].examples} then"
-        for name in SPLITS
-        if found[name].examples != known[name].examples
-    ]
-    changed = [name for name in SPLITS if found[name] != known[name]]
     return ", ".join(resized) or (changed and f"other values in {', '.join(changed)}") or None
 
 
@@ -139,14 +133,14 @@ def _restandardize(dataset: Dataset, constants: Standardization | None) -> Datas
     if constants is None or own is None:
         return dataset
 
-    def changed(split: Split) -> Split:
+    def restandardize(split: Split) -> Split:
         stored = constants.transform(own.inverse_transform(split.stored))
         return replace(split, stored=stored)
 
     return replace(
         dataset,
-        train=changed(dataset.train),
-        validation=changed(dataset.validation),
-        test=changed(dataset.test),
+        train=restandardize(dataset.train),
+        validation=restandardize(dataset.validation),
+        test=restandardize(dataset.test),
         standardization=constants,
     )

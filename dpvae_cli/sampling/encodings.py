@@ -26,7 +26,7 @@ FLOATS = (np.float32, np.float64)
 PER_THREAD, IN_ALL = 12 * 2**20, 256 * 2**20
 """Bytes of one activation: what stays in a core's cache, and what all cores or a GPU may take."""
 WIDENING = 16
-"""A convolutional net holds about so many numbers for each of an example's (32 channels, RGB)."""
+"""Activations of a convolutional network per number of an example (32 channels, RGB)."""
 
 
 def batch_size_for(model: VAE) -> int:

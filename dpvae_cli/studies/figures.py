@@ -46,13 +46,13 @@ Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 
 def _has_direction(metric: str) -> str:
-    """Refuse what is no result, and what cannot be better or worse.
+    """Refuse what is not a result, and what cannot be better or worse.
 
     Raises:
         ValueError: says so.
     """
     if not is_known(metric) or facts(metric).better is Better.NEITHER:
-        raise ValueError("is no result of a metric that is better higher or lower")
+        raise ValueError("is not a result of a metric that is better higher or lower")
     return metric
 
 
