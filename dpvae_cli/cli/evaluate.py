@@ -165,7 +165,7 @@ def _measure(
 ) -> "tuple[RunResults, bool]":
     """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
     from dpvae_cli.evaluation.evaluate import metric_names
-    from dpvae_cli.evaluation.features import are_images
+    from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.loading import with_overrides
     from dpvae_cli.runs.evaluate_run import evaluate_run
 
@@ -177,7 +177,7 @@ def _measure(
     names = metric_names(
         asked,
         has_manifold=has_manifold,
-        has_images=are_images(run.model.example_shape),
+        has_images=is_image(run.model.example_shape),
         has_generation=run.model.prior.generation is not None,
         has_factors=train is not None and train.factors is not None,
         has_labels=train is not None and train.labels is not None,

@@ -242,10 +242,11 @@ def _write_table(
 def _check_image_folder(run: "LoadedRun", folder: Path, n: int) -> None:
     """Check that samples are images, and that the folder holds no other PNG files."""
     from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.plotting.samples import file_name
 
     shape = run.model.example_shape
-    if len(shape) != 3 or shape[0] not in (1, 3):
+    if not is_image(shape):
         raise UsageError(
             f"--format png: samples of shape {' x '.join(map(str, shape))} are not images",
             hint="Leave --format out: the .npz has the samples as numbers.",

@@ -167,14 +167,14 @@ def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) ->
 def _describe(recipe: "Recipe", folder: Path, *, device: str, data_root: Path | None) -> None:
     """Print the resolved recipe, where the run goes, sizes, weights and an estimated time."""
     from dpvae_cli.cli.checks import inception_weights
-    from dpvae_cli.evaluation.features import are_images
+    from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.dump import to_yaml
     from dpvae_cli.training.dry_run import describe
 
     state = "exists: add --resume or --overwrite" if folder.exists() else "new"
     facts = {"run folder": f"{folder} ({state})"}
     facts |= describe(recipe, device=device, data_root=data_root)
-    if are_images(recipe.data.example_shape(data_root)):
+    if is_image(recipe.data.example_shape(data_root)):
         what, path, there = inception_weights()
         facts[f"{what}, for fid and kid"] = f"{path}, {there}"
     console.result(to_yaml(recipe))

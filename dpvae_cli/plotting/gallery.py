@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import panels, picture, samples, style, tables
+from dpvae_cli.foundation.example_shape import is_image
+from dpvae_cli.plotting import panels, samples, style, tables
 
 COLUMNS = {
     "prior": "prior samples",
@@ -58,7 +59,7 @@ def figure5(galleries: Sequence[Gallery]) -> Figure:
     if not galleries:
         raise UsageError("nothing to draw: no run was given", hint="Name at least one run.")
     shapes = {gallery.arrays["prior"].shape[1:] for gallery in galleries}
-    if all(picture.are_images(gallery.arrays["prior"]) for gallery in galleries):
+    if all(is_image(gallery.arrays["prior"].shape[1:]) for gallery in galleries):
         return _grids(galleries)
     if len(shapes) > 1:
         listed = " and ".join(sorted(" x ".join(map(str, shape)) for shape in shapes))

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.plotting import panels, style
 
@@ -35,7 +36,7 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     Raises:
         UsageError: the images have neither one channel nor three.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if not is_image(images.shape[1:]):
         shape = " x ".join(map(str, images.shape[1:]))
         raise UsageError(
             f"cannot draw examples of shape {shape} as images",

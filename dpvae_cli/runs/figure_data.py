@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import read_cache, write_cache
 from dpvae_cli.plotting.gallery import Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
 from dpvae_cli.plotting.moons import PlanarModel
-from dpvae_cli.plotting.picture import CHANNELS
 from dpvae_cli.runs import results_file
 from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import LoadedRun
@@ -57,15 +57,15 @@ def gallery_data(run: LoadedRun, label: str) -> Gallery:
 def _gallery(run: LoadedRun) -> dict[str, np.ndarray]:
     """Return 36 images of each kind, or 1,000 rows and points of each kind and of the data."""
     shape = run.model.example_shape
-    is_image = len(shape) == 3 and shape[0] in CHANNELS
+    has_images = is_image(shape)
     arrays = gallery(
         run.model,
         run.encoded.aggregate_posterior(),
         seed=run.recipe.seed,
         pool=run.recipe.evaluation.pool,
-        samples=IMAGES if is_image else ROWS,
+        samples=IMAGES if has_images else ROWS,
     )
-    return arrays if is_image else arrays | {"data": example_rows(run.load_dataset())}
+    return arrays if has_images else arrays | {"data": example_rows(run.load_dataset())}
 
 
 def leakage_data(run: LoadedRun, label: str) -> list[LeakageCurve]:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -51,7 +51,7 @@ def save_comparison(
         folder: of the fitted run.
         seed: of the samples.
     """
-    if not are_images(model.example_shape):
+    if not is_image(model.example_shape):
         return
     z = prior_samples(model, POOL * IMAGES, generator=stream(seed, "comparison", "before")).z
     after = prior_samples(fitted, IMAGES, generator=stream(seed, "comparison", "after")).z

@@ -205,7 +205,7 @@ def test_the_old_run_is_there_until_the_first_checkpoint(run, monkeypatch):
     assert all(files["recipe.yaml"] != before["recipe.yaml"] for files in seen[5:])
 
 
-# --- links, and names that are no plain ones
+# --- links, and names that are not plain ones
 
 
 def test_a_run_behind_a_link_is_replaced_where_it_is(run):

@@ -70,7 +70,7 @@ def rows_of(result: Result) -> Iterable[Row]:
 
 
 def check(repeat: Callable[[int], list[Result]], *, seeds: int, varies: str) -> None:
-    """Print and check the ratio of every row over so many measurements."""
+    """Print and check the ratio of every row over the measurements."""
     found: dict[str, list[tuple[float, float]]] = {}
     for seed in range(seeds):
         for result in repeat(seed):

@@ -243,7 +243,7 @@ def test_the_model_is_checked_once_before_training(tmp_path):
 
 
 class Remembers(PairEncoder):
-    """Has state that is no tensor."""
+    """Has state that is not a tensor."""
 
     def get_extra_state(self):
         return {"words": "no tensor"}
