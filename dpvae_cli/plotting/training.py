@@ -146,10 +146,8 @@ def _draw_panel(
             iterations, values = run.series[f"train/{name}"]
             ax.plot(iterations, values, color=look["color"], linewidth=0.5, alpha=0.2)
             values = running_mean(values)
-            dot = (
-                {"marker": "o"} if len(values) == 1 else {}
-            )  # it has no neighbour to draw a line to
-            ax.plot(iterations, values, **dot, **look | TRAINING)
+            marker = "o" if len(values) == 1 else ""  # a single value has no line
+            ax.plot(iterations, values, marker=marker, **look | TRAINING)
             late.append(values[len(values) // 10 :])
         if f"validation/{name}" in run.series:
             iterations, values = run.series[f"validation/{name}"]
