@@ -151,7 +151,9 @@ def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> N
     path = prior_file.with_suffix(".samples.npz") if out is None else out
     if path.is_dir() or not path.suffix:
         path = path / "prior.npz"
-    path = output_path(path, path, suffixes=(".npz",), what="samples of a prior file")
+    path = output_path(
+        path, path, suffixes=(".npz",), what="samples of a prior file, which has no decoder,"
+    )
     fitted = load_prior(prior_file)
     z = fitted.sample(n, seed=seed)
     write_npz(path, {"z": z.numpy(), "log_p": fitted.log_prob(z).numpy()})
