@@ -9,9 +9,9 @@ from dpvae_cli.foundation.locks import hold_lock
 
 def test_a_lock_is_held_by_one_at_a_time(tmp_path):
     path = tmp_path / "new" / "lock"
-    with hold_lock(path), pytest.raises(Timeout), hold_lock(path, timeout=0):
+    with hold_lock(path), pytest.raises(Timeout), hold_lock(path, timeout=0.0):
         pass
-    with hold_lock(path, timeout=0):
+    with hold_lock(path, timeout=0.0):
         assert path.parent.is_dir()
 
 
