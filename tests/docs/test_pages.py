@@ -134,8 +134,8 @@ def test_figures_open_and_are_used():
         for target in targets(page)
         if Path(target).suffix in IMAGE_SUFFIXES
     }
-    for image in shown:
-        with Image.open(image) as image:
+    for path in shown:
+        with Image.open(path) as image:
             image.verify()
     assert shown >= {path for path in (ROOT / "docs").rglob("*") if path.suffix in IMAGE_SUFFIXES}
 
