@@ -83,7 +83,7 @@ def _held(cell: Cell) -> Iterator[None]:
         Timeout: another process holds it.
     """
     folder = Path(cell.folder)
-    with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0):
+    with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0.0):
         yield
 
 

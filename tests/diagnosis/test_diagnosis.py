@@ -300,7 +300,7 @@ def test_few_codes_in_many_dimensions_cannot_tell():
     advice, command = recommendation(found, COMMAND)
     assert advice.startswith("More codes are needed")
     assert command is None
-    assert any("the space is not filled" in note for note in found.notes)
+    assert any("they do not fill the space" in note for note in found.notes)
     narrow = diagnosed(prior, 0.7 * normal(160, 32, deviation=0.2), 0.2)
     assert narrow.has_pockets, "what can be seen is said"
 

@@ -1,4 +1,4 @@
-"""What the machine refuses: a clear error, whole files, and a run that goes on to the bit."""
+"""What the machine refuses: a clear error, whole files, and a run that goes on bit for bit."""
 
 import io
 import os
