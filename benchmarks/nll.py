@@ -15,7 +15,7 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs.precision import Precision
-from dpvae_cli.sampling.encodings import at_once
+from dpvae_cli.sampling.encodings import batch_size_for
 
 SAMPLES = 21_000
 RATIOS = {
@@ -37,7 +37,7 @@ def trials(options: Options) -> Iterator[Trial]:
     model = Precision("float32", device).placed(model)
     x = data.train.examples().to(device)
     z = torch.randn(samples, model.latent_dim, device=device)
-    batches = z.split(at_once(model))
+    batches = z.split(batch_size_for(model))
 
     def ours() -> None:
         generator = stream(0, "nll", device=device)
@@ -52,5 +52,5 @@ def trials(options: Options) -> Iterator[Trial]:
         "ours": timed(ours, units=samples, device=device),
         "decoder alone": timed(decoder_alone, units=samples, device=device),
     }
-    facts = {"samples": samples, "decoded at once": at_once(model)}
+    facts = {"samples": samples, "decoded at once": batch_size_for(model)}
     yield Trial("MNIST", contestants, "s a sample", facts)

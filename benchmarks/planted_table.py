@@ -18,7 +18,7 @@ from torch.distributions import MultivariateNormal
 import dpvae_cli as dpvae
 from dpvae_cli.architectures import Encoder
 from dpvae_cli.evaluation import classifiers, nll
-from dpvae_cli.evaluation.finished import ImportanceEstimate
+from dpvae_cli.evaluation.nll_cache import ImportanceEstimate
 from dpvae_cli.likelihoods import GaussianLikelihood
 from dpvae_cli.mathematics.disentanglement import disentanglement
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian

@@ -17,11 +17,10 @@ import torch
 
 from benchmarks import stand_ins
 from benchmarks.aggregate_posterior import drawn
-from dpvae_cli import AggregatePosterior
 from dpvae_cli.foundation import devices
-from dpvae_cli.foundation.joining import joined
-from dpvae_cli.foundation.processes import ProcessGroup
+from dpvae_cli.foundation.distributed import ProcessGroup, process_group
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.sampling.encodings import aggregate_posterior
 from dpvae_cli.training.trainer import Trainer
 
 ROUNDS, STEPS = 5, 5
@@ -34,13 +33,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    with joined() as group:
+    with process_group() as group:
         device = devices.resolve()
-        if group.is_first:
-            print(f"{group.size} processes of {given.threads} threads, {device}")
+        if group.is_main_process:
+            print(f"{group.world_size} processes of {given.threads} threads, {device}")
         for name, work in workloads(group, device):
             seconds = median(work, group, device)
-            if group.is_first:
+            if group.is_main_process:
                 print(f"{name:32}{1e3 * seconds:10.1f} ms")
 
 
@@ -51,7 +50,7 @@ def workloads(group: ProcessGroup, device: torch.device) -> list[tuple[str, Call
     for name, data in (("vae_mnist", digits), ("factor_mnist", digits), ("vae_celeba", faces)):
         trainer = Trainer(Recipe.load(name), data, device, group=group)
         found.append((f"{name}, a step", trainer.step))
-    aggregate = AggregatePosterior(*(t.to(device) for t in drawn(60_000, 32, 0.3)), group=group)
+    aggregate = aggregate_posterior(*(t.to(device) for t in drawn(60_000, 32, 0.3)), group=group)
     z = torch.randn(POINTS, 32, generator=torch.Generator().manual_seed(0))
     found.append(("log q(z), 5,000 x 60,000, L = 32", lambda: aggregate.log_prob(z)))
     return found
@@ -62,7 +61,7 @@ def median(work: Callable[[], object], group: ProcessGroup, device: torch.device
     work()
     rounds = []
     for _ in range(ROUNDS):
-        group.wait()
+        group.barrier()
         start = time.perf_counter()
         for _ in range(STEPS):
             work()

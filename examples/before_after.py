@@ -13,9 +13,9 @@ from dpvae_cli.plotting import style
 from dpvae_cli.plotting.gallery import Gallery, figure5
 from dpvae_cli.plotting.moons import Portrait, figure1
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.sampling.gallery import gallery
-from dpvae_cli.sampling.portrait import portrait
+from dpvae_cli.sampling.planar_figure_data import portrait
 
 AS_TRAINED = "standard_normal"
 PRIORS = ["decoupled", "spline", "mixture"]
@@ -98,7 +98,7 @@ def shown(result: Result) -> str:
 
 def draw(models: dict[str, dpvae.VAE], data: Dataset, seed: int) -> Figure:
     """Draw random and low-posterior samples: as Figure 1 of models with a z0, or as Figure 5."""
-    aggregate = EncodedTraining(models[AS_TRAINED], lambda: data).aggregate_posterior()
+    aggregate = TrainingEncodings(models[AS_TRAINED], lambda: data).aggregate_posterior()
     if data.distance_to_manifold:
         flows = {name: each for name, each in models.items() if each.prior.generation is not None}
         found = {name: portrait(each, aggregate, data, seed=seed) for name, each in flows.items()}

@@ -37,9 +37,9 @@ class Operations:
         sys.addaudithook(self._hear)
         fsync = os.fsync
         os.fsync = lambda descriptor: self._count("step") or fsync(descriptor)
-        self._write = files._Noting.write
+        self._write = files._ErrorRecordingFile.write
         hear = self._hear_of_write
-        files._Noting.write = lambda file, data: hear(file, data)  # noqa: PLW0108 - a method
+        files._ErrorRecordingFile.write = lambda file, data: hear(file, data)  # noqa: PLW0108 - a method
 
     def _hear(self, event, arguments):
         if event in STEPS:

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from dpvae_cli.diagnosis.densities import Side
+from dpvae_cli.diagnosis.densities import Density
 from dpvae_cli.diagnosis.groups import (
     GROUPS,
     Draws,
@@ -37,8 +37,8 @@ from dpvae_cli.diagnosis.quantities import (
 )
 from dpvae_cli.diagnosis.record import LEVEL, ROUNDING, Dimension, Name, Quantity
 from dpvae_cli.evaluation.active_units import are_active
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.leakage import HEADLINE
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -74,8 +74,8 @@ class Splits:
 
 
 def draw_splits(
-    subject: Subject,
-    prior: Side,
+    context: EvaluationContext,
+    prior: Density,
     held_out: AggregatePosterior | None,
     *,
     splits: int,
@@ -85,21 +85,21 @@ def draw_splits(
     """Draw of every side, and choose halves of the codes.
 
     Args:
-        subject: the model with its codes, its seed and who hears of the progress.
+        context: the model with its codes, its seed and who hears of the progress.
         prior: stands where the prior stands.
         held_out: posteriors of examples that the model was not trained on.
         splits: how often the codes are split into halves, which both play both parts.
         samples: draws of the prior, and the most of codes, one of each.
         components: the most codes that go into a half.
     """
-    aggregate = subject.aggregate
+    aggregate = context.aggregate
     check_enough(len(aggregate))
-    generator = subject.generator("diagnosis")
+    generator = context.generator("diagnosis")
     order = torch.randperm(len(aggregate), generator=generator)[: 2 * components]
     groups = Groups(part(aggregate, order), min(GROUPS, len(order)) // 2 * 2)
 
     def drawn(z: Codes, what: str) -> Draws:
-        log_sums = groups.log_sums(z, subject.progress, what)
+        log_sums = groups.log_sums(z, context.progress, what)
         return Draws(z, groups.of(len(z)), prior.log_prob(z), log_sums)
 
     halves = []

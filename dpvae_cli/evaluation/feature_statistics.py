@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.evaluation.features import Extractor
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.frechet import RunningMoments
 
@@ -43,7 +43,7 @@ def feature_statistics(
     progress: Callable[[int], None],
     *,
     batch: int = BATCH,
-    group: ProcessGroup = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> FeatureStatistics:
     """Extract features, batch by batch, each process of a group a batch at a time.
 
@@ -60,8 +60,8 @@ def feature_statistics(
     """
     moments: RunningMoments | None = None
     kept: list[Tensor] = []
-    for some in sources.split(batch * group.size):
-        rows = group.spread(lambda share: extractor(images_of(share)), some)
+    for some in sources.split(batch * group.world_size):
+        rows = group.map_sharded(lambda share: extractor(images_of(share)), some)
         moments = RunningMoments(rows.shape[1]) if moments is None else moments
         kept.append(rows[: max(0, KEPT - moments.count)])
         moments.add(rows)

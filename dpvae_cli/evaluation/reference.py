@@ -13,9 +13,9 @@ from dpvae_cli.data.units import Units
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics, feature_statistics
 from dpvae_cli.evaluation.features import Extractor
 from dpvae_cli.foundation.array_files import read_npz
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.foundation.files import write_npz
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Examples, Indices
 
@@ -30,7 +30,7 @@ def of_training_images(
     count: int | None,
     progress: Callable[[int, int], None],
     *,
-    group: ProcessGroup = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> FeatureStatistics:
     """Return the statistics of `count` training images (None: all), from the cache if it has them.
 
@@ -42,7 +42,7 @@ def of_training_images(
     count = len(dataset.train) if count is None else min(count, len(dataset.train))
     path = cache_file(dataset, extractor, count)
     cached = _cached(path)
-    is_there = group.agree(cached is not None)
+    is_there = group.all_true(cached is not None)
     if cached is not None and is_there:
         return cached
     check_pixels(dataset.units)
@@ -54,7 +54,7 @@ def of_training_images(
         lambda done: progress(done, count),
         group=group,
     )
-    if group.is_first:
+    if group.is_main_process:
         _cache(path, found)
     return found
 

@@ -2,8 +2,8 @@
 
 import torch
 
+from dpvae_cli.foundation.distributed import local_rank
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.launch import local_rank
 
 
 def resolve(name: str = "auto") -> torch.device:

@@ -11,7 +11,7 @@ from typing import Any, final
 
 import yaml
 
-from dpvae_cli.foundation.strangers import expanded
+from dpvae_cli.foundation.text_files import expand_user
 from dpvae_cli.recipe.mistakes import KeyPath, Mistake, Place, RecipeError, dotted, shortened
 from dpvae_cli.recipe.scalars import plain_scalar
 
@@ -117,7 +117,7 @@ def read_value(text: str) -> Any:
 def _content(path: Path) -> bytes:
     """Return the bytes of a file, at most one more than the limit."""
     try:
-        with expanded(path).open("rb") as file:
+        with expand_user(path).open("rb") as file:
             content = file.read(SIZE_LIMIT + 1)
     except IsADirectoryError:
         run = path / "recipe.yaml"

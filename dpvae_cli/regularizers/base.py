@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, final
 import torch
 from torch import nn
 
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.density import LatentDensity
@@ -55,7 +55,7 @@ class Batch:
     prior: LatentDensity
     iteration: int
     generator: torch.Generator | None = None
-    group: ProcessGroup = ALONE
+    group: ProcessGroup = SINGLE_PROCESS
 
     def kl(self) -> PerExample:
         """Return KL[q(z|x), p(z)] of each example in nats."""
@@ -74,7 +74,7 @@ class Adversary(nn.Module, ABC):
         z_other: Codes,
         *,
         generator: torch.Generator | None = None,
-        group: ProcessGroup = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> Scalar:
         """Return this network's own loss from detached codes of two batches, in nats.
 

@@ -29,7 +29,9 @@ class BetaBRegularizer(Regularizer):
         step = batch.iteration + 1  # the first step is 1, so that the last one reaches C_max
         target = capacity(step, max_capacity=self.max_capacity, stop_step=self.stop_step)
         return {
-            "capacity_gap": Term((batch.group.mean(kl.mean()) - target).abs(), self.gamma),
+            "capacity_gap": Term(
+                (batch.group.all_reduce_mean(kl.mean()) - target).abs(), self.gamma
+            ),
             "kl": Term(kl),
             "capacity": Term(kl.new_tensor(target)),
         }

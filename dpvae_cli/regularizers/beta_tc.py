@@ -63,7 +63,7 @@ class BetaTcRegularizer(Regularizer):
     def terms(self, batch: Batch) -> dict[str, Term]:
         """Return mutual information, total correlation and the term with p(z)."""
         log_q_given_x = batch.posterior.log_prob(batch.z)
-        log_weights = self.log_weights[batch.group.rows(len(self.log_weights))]
+        log_weights = self.log_weights[batch.group.local_slice(len(self.log_weights))]
         log_q, log_q_product = minibatch_log_densities(
             _of_all(batch), batch.z, log_weights.to(batch.z.dtype)
         )
@@ -89,7 +89,7 @@ class BetaTcRegularizer(Regularizer):
 def _of_all(batch: Batch) -> DiagonalGaussian:
     """Return q(z|x) of the whole global batch."""
     mean, log_variance = batch.posterior.mean, batch.posterior.log_variance
-    return DiagonalGaussian(batch.group.gather(mean), batch.group.gather(log_variance))
+    return DiagonalGaussian(batch.group.all_gather(mean), batch.group.all_gather(log_variance))
 
 
 @final

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
 from dpvae_cli.regularizers.base import (
     Adversary,
@@ -60,11 +60,11 @@ class Discriminator(Adversary):
         z_other: Codes,
         *,
         generator: torch.Generator | None = None,
-        group: ProcessGroup = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> Scalar:
         """Return the cross-entropy over both classes, half each, in nats."""
-        permuted = permute_dimensions(group.gather(z_other.detach()), generator=generator)
-        joint, product = z.detach(), permuted[group.rows(len(permuted))]
+        permuted = permute_dimensions(group.all_gather(z_other.detach()), generator=generator)
+        joint, product = z.detach(), permuted[group.local_slice(len(permuted))]
         logit_joint, logit_product = self(torch.cat([joint, product])).split(
             [len(joint), len(product)]
         )

@@ -30,7 +30,7 @@ class InfoRegularizer(Regularizer):
 
     def terms(self, batch: Batch) -> dict[str, Term]:
         """Return the KL and the unbiased MMD^2 (no unit, may be negative) of the batch."""
-        z = batch.group.gather(batch.z)
+        z = batch.group.all_gather(batch.z)
         prior_samples = batch.prior.sample(len(z), generator=batch.generator)
         mmd = mmd_squared(z, prior_samples, bandwidth=self.bandwidth)
         return {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dpvae_cli.foundation.strangers import expanded, is_there
+from dpvae_cli.foundation.text_files import expand_user, path_exists
 from dpvae_cli.recipe import catalogue
 from dpvae_cli.recipe.mistakes import Mistake, Place, RecipeError, did_you_mean, shortened
 
@@ -32,8 +32,8 @@ def locate_study(name_or_path: str) -> Path:
     """
     if name_or_path in study_names():
         return studies_folder() / f"{name_or_path}.yaml"
-    path = expanded(name_or_path)
-    if is_there(path) and not path.is_dir():
+    path = expand_user(name_or_path)
+    if path_exists(path) and not path.is_dir():
         return path
     if path.suffix in catalogue.SUFFIXES:
         problem = "there is no such file" + did_you_mean(path.stem, study_names())

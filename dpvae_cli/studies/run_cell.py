@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.data.base import DataSpec
@@ -20,11 +20,12 @@ from dpvae_cli.evaluation.evaluate import NEED_IMAGES
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.foundation.progress import heard_by
+from dpvae_cli.foundation.locks import hold_lock
+from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
-from dpvae_cli.runs.loaded_run import Opened, open_checkpoint
-from dpvae_cli.runs.measure import measure_run
+from dpvae_cli.runs.evaluate_run import evaluate_run
+from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.figures import figure_from_dict
 from dpvae_cli.studies.messages import Cell, CellOptions, Event, EventHandler, Outcome, ignore_event
@@ -84,8 +85,7 @@ def _locked(cell: Cell) -> Iterator[None]:
         Timeout: another process holds it.
     """
     folder = Path(cell.folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0):
+    with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0):
         yield
 
 
@@ -96,8 +96,10 @@ def _complete(cell: Cell, options: CellOptions, device: str, on_event: "_RateLim
         return
     on_event(Event(cell.name, "started", _opening(state.iteration)))
     _write_recipe(run, cell, recipe)
-    with heard_by(
-        lambda what, done, total: on_event(Event(cell.name, "preparing", what, done, total))
+    with handle_progress(
+        lambda event: on_event(
+            Event(cell.name, "preparing", event.task, event.done, event.total or 0)
+        )
     ):
         if state.status != "trained":
             _train(cell, recipe, options, device, on_event)
@@ -141,9 +143,9 @@ def _train(
     )
 
 
-def load_cell(cell: Cell, options: CellOptions, *, device: str) -> Opened:
+def load_cell(cell: Cell, options: CellOptions, *, device: str) -> LoadedRun:
     """Return a cell's checkpoint, opened; its data is read when it is asked for."""
-    return open_checkpoint(
+    return load_run(
         Path(cell.folder),
         device=device,
         load_dataset=lambda: _dataset(recipe_of(cell), options),
@@ -151,7 +153,7 @@ def load_cell(cell: Cell, options: CellOptions, *, device: str) -> Opened:
 
 
 def _measure(
-    cell: Cell, opened: Opened, options: CellOptions, on_event: "_RateLimited"
+    cell: Cell, opened: LoadedRun, options: CellOptions, on_event: "_RateLimited"
 ) -> dict[str, DpvaeError]:
     """Measure what is missing, keep each result at once, return what failed."""
     run = opened.folder
@@ -163,7 +165,7 @@ def _measure(
     for group in _groups(missing):
         on_event(Event(cell.name, "measuring", ", ".join(group)))
         start = time.perf_counter()
-        record, wrong = measure_run(
+        record, wrong = evaluate_run(
             opened,
             group,
             progress=lambda metric, done, total: on_event(
@@ -204,7 +206,7 @@ def _features(options: CellOptions) -> FeatureOptions:
     )
 
 
-def _prepare(cell: Cell, opened: Opened, on_event: "_RateLimited") -> None:
+def _prepare(cell: Cell, opened: LoadedRun, on_event: "_RateLimited") -> None:
     """Make here, where the model and the data are, what the study's figures show of the cell."""
     for spec in cell.figures:
         figure = figure_from_dict(spec)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
-from dpvae_cli.evaluation.evaluate import NEED_IMAGES, out_of_reach
+from dpvae_cli.evaluation.evaluate import NEED_IMAGES, unavailable_metrics
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.files import write_json
-from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import from_dict, to_dict
 from dpvae_cli.runs import checkpoint as checkpoints
@@ -85,7 +85,7 @@ def cell_state(cell: Cell, options: CellOptions) -> CellState:
 def _state_by_checkpoint(run: RunFolder, cell: Cell) -> CellState:
     """Return the state of a cell that has not been measured."""
     try:
-        checkpoint = checkpoints.read(run.checkpoint)
+        checkpoint = checkpoints.read_checkpoint(run.checkpoint)
     except DpvaeError:
         return CellState("damaged")
     asked = applicable_metrics(cell.metrics, recipe_of(cell), checkpoint.example_shape)
@@ -122,7 +122,7 @@ def applicable_metrics(
 
     Whether a file has labels shows when it is read; where it may, they are asked for.
     """
-    left_out = out_of_reach(
+    left_out = unavailable_metrics(
         has_manifold=recipe.data.knows_manifold,
         has_images=are_images(example_shape),
         has_generation=recipe.final_prior.has_generation,

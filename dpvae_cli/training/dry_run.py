@@ -11,7 +11,7 @@ from dpvae_cli.data import Dataset, Split
 from dpvae_cli.data.base import SPLITS, DatasetSummary
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.progress import duration
+from dpvae_cli.foundation.progress import format_duration
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.training import threads
@@ -56,7 +56,7 @@ def describe(
         "averaged weights": _averaging(recipe),
         **_fitted(recipe),
         "device": str(chosen),
-        "estimated time": duration(_seconds(trainer, summary)),
+        "estimated time": format_duration(_seconds(trainer, summary)),
     }
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from dpvae_cli.foundation.allocation import FLOAT32, HINT, count
-from dpvae_cli.foundation.strangers import refuse_too_large
+from dpvae_cli.foundation.allocation import FLOAT32, SMALLER_HINT, num_parameters
+from dpvae_cli.foundation.memory import check_fits_in_memory
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers.base import Training as RunSizes
 
@@ -31,7 +31,7 @@ def refuse_training(recipe: Recipe, shape: tuple[int, ...], *, processes: int = 
     weights, activations = _counted(recipe, shape)
     numbers = OF_A_WEIGHT * weights + COPIES * batch * (values + activations) // processes
     what = f"training with training.batch_size={batch:,}"
-    refuse_too_large(what, FLOAT32 * numbers, hint=HINT)
+    check_fits_in_memory(what, FLOAT32 * numbers, hint=SMALLER_HINT)
 
 
 def _counted(recipe: Recipe, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -43,7 +43,7 @@ def _counted(recipe: Recipe, shape: tuple[int, ...]) -> tuple[int, int]:
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             networks = _networks(recipe, shape)
-            weights = sum(map(count, networks))
+            weights = sum(map(num_parameters, networks))
             if _is_ordinary(recipe.training.batch_size, math.prod(shape), weights):
                 return weights, 0
             two, three = (_saved(networks, torch.empty(batch, *shape)) for batch in (2, 3))

@@ -9,10 +9,9 @@ from torch import nn
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.distributed import AsyncMax, process_group
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
-from dpvae_cli.foundation.joining import joined
-from dpvae_cli.foundation.memory import explained
-from dpvae_cli.foundation.processes import Agreement
+from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.schema import SMALLEST_BATCH
@@ -20,14 +19,19 @@ from dpvae_cli.regularizers import Term
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
-from dpvae_cli.runs.fit_prior import fit_to, keep, keep_record
+from dpvae_cli.runs.fit_prior import fit_recipe_prior, save_fit_record, save_fitted_prior
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.precision import Precision, refuse_device
-from dpvae_cli.runs.resume import Start, continued
+from dpvae_cli.runs.resume import ResumePoint, load_resume_point
 from dpvae_cli.runs.run_data import check_unchanged
-from dpvae_cli.runs.run_folder import RunFolder, folder_to_write, locate, point_latest
-from dpvae_cli.runs.sample_picture import draw_samples
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.runs.run_folder import (
+    RunFolder,
+    resolve_checkpoint,
+    resolve_run_dir,
+    update_latest_link,
+)
+from dpvae_cli.runs.sample_picture import save_samples
+from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.training import threads
 from dpvae_cli.training.listener import Listener, Silent
 from dpvae_cli.training.signals import stop_requests
@@ -94,52 +98,52 @@ def train(
     """
     if from_previous and not resume:
         raise UsageError("--from-previous is for --resume", hint="Add --resume.")
-    folder = RunFolder(folder_to_write(run_dir))
+    folder = RunFolder(resolve_run_dir(run_dir))
     chosen = devices.resolve(device)
     refuse_device(recipe.training.precision, chosen)
-    recipe = own_networks.recipe_of(recipe, model, resume=resume)
+    recipe = own_networks.recipe_for_model(recipe, model, resume=resume)
     with (
-        joined() as group,
-        folder.locked(wanted=group.is_first),
-        own_networks.global_draws_kept(chosen, wanted=model is not None),
+        process_group() as group,
+        folder.locked(wanted=group.is_main_process),
+        own_networks.preserve_rng_state(chosen, wanted=model is not None),
     ):
-        if group.is_first:
+        if group.is_main_process:
             folder.prepare(resume=resume, overwrite=overwrite)
-        group.wait()
-        start = Start(recipe, None)
+        group.barrier()
+        start = ResumePoint(recipe, None)
         if resume:
-            start = continued(folder, recipe, model=model, from_previous=from_previous)
+            start = load_resume_point(folder, recipe, model=model, from_previous=from_previous)
         recipe = start.recipe
-        group.refuse_uneven(recipe.training.batch_size)
+        check_divisible(recipe.training.batch_size, group.world_size)
         if dataset is None:
             dataset = recipe.data.load(data_root, download=download)
-        heard = listener if listener and group.is_first else Silent()
+        heard = listener if listener and group.is_main_process else Silent()
         heard.loaded(dataset)
         if start.checkpoint is not None:
             check_unchanged(start.checkpoint, dataset)
-        refuse_misfits(recipe, dataset, processes=group.size)
+        refuse_misfits(recipe, dataset, processes=group.world_size)
         if model is not None:
             own_networks.prepare(model, dataset, Precision(recipe.training.precision, chosen))
         trainer = Trainer(recipe, dataset, chosen, model, group=group)
         if start.checkpoint is not None:
             place = folder.previous if from_previous else folder.checkpoint
-            with checkpoints.offering_another(place):
+            with checkpoints.suggest_fallback(place):
                 trainer.restore(start.checkpoint)
         trainer.refuse_strangers()
-        if from_previous and group.is_first:
-            folder.go_back()
+        if from_previous and group.is_main_process:
+            folder.rollback()
         trainer.settle()
         with threads.limited(trainer.model, trainer.next_examples()):
-            if group.is_first:
-                folder.write_start(recipe, device=chosen, processes=group.size)
+            if group.is_main_process:
+                folder.write_start(recipe, device=chosen, processes=group.world_size)
             with Run(trainer, folder, heard, mark_latest=mark_latest) as run:
                 run.to_the_end()
         trained = trainer.trained().eval()
         if recipe.fit_prior is not None:
             trained = with_fitted_prior(trained, trainer, folder, start.checkpoint)
-        if group.is_first:
-            folder.check_held()
-            draw_samples(trained, lambda: dataset, folder, seed=recipe.seed)
+        if group.is_main_process:
+            folder.check_lock()
+            save_samples(trained, lambda: dataset, folder, seed=recipe.seed)
         return trained
 
 
@@ -153,16 +157,16 @@ def with_fitted_prior(
     """
     group = trainer.group
     if start is not None and start.iteration == trainer.iteration and start.is_fitted:
-        if group.is_first:
-            keep_record(folder, start)
+        if group.is_main_process:
+            save_fit_record(folder, start)
         return model.with_prior(start.fitted_prior(model)).eval()
-    encoded = EncodedTraining(model, lambda: trainer.dataset, group=group)
+    encoded = TrainingEncodings(model, lambda: trainer.dataset, group=group)
     aggregate = encoded.aggregate_posterior()
-    fitted = fit_to(model, aggregate, trainer.recipe)
+    fitted = fit_recipe_prior(model, aggregate, trainer.recipe)
     state = trainer.checkpoint()
-    if group.is_first:
-        folder.check_held()
-        keep(folder, state, fitted, aggregate)
+    if group.is_main_process:
+        folder.check_lock()
+        save_fitted_prior(folder, state, fitted, aggregate)
     return model.with_prior(fitted.prior).eval()
 
 
@@ -182,6 +186,23 @@ def refuse_misfits(recipe: Recipe, dataset: Dataset, *, processes: int = 1) -> N
             f"training.batch_size {recipe.training.batch_size} is more than the "
             f"{len(dataset.train)} training examples",
             hint=_fitting_batch(len(dataset.train), processes),
+        )
+
+
+def check_divisible(batch_size: int, processes: int) -> None:
+    """Check that the processes can share a global batch equally.
+
+    Raises:
+        UsageError: names the key and sizes that work.
+    """
+    if batch_size % processes:
+        below = batch_size // processes * processes
+        options = [str(n) for n in (below, below + processes) if n]
+        raise UsageError(
+            f"training.batch_size {batch_size} cannot be divided among {processes} processes: it "
+            "is the size of the global batch",
+            hint=f"Add training.batch_size={' or '.join(options)}, or start a number of processes "
+            "that divides it.",
         )
 
 
@@ -206,7 +227,7 @@ class Run:
     ) -> None:
         self._trainer, self._folder, self._listener = trainer, folder, listener
         self._schedule, self._group = trainer.recipe.training, trainer.group
-        first = self._group.is_first
+        first = self._group.is_main_process
         done = trainer.iteration
         self._log = MetricsLog(folder.metrics_log, keep_until=done) if first else None
         wants_board = self._schedule.tensorboard and first
@@ -234,17 +255,17 @@ class Run:
     def to_the_end(self) -> None:
         """Step until the recipe's iterations are done, or a signal asks to stop."""
         trainer, iterations = self._trainer, self._schedule.iterations
-        agreement = Agreement(self._group)
-        with stop_requests(patient=self._group.size > 1) as request:
+        stop_signal = AsyncMax(self._group)
+        with stop_requests(patient=self._group.world_size > 1) as request:
             while trainer.iteration < iterations:
                 terms = self._step()
                 self._steps_timed += 1
                 self._listener.stepped(trainer.iteration)
                 self._do_what_is_due(terms, last=trainer.iteration == iterations)
-                signal_number = agreement.ask(request.signal_number or 0)
+                signal_number = stop_signal.submit(request.signal_number or 0)
                 if signal_number and trainer.iteration < iterations:
                     self._stop(signal_number)
-            agreement.heard()
+            stop_signal.result()
 
     def _step(self) -> dict[str, Term]:
         """Do a step; where memory runs out, say what to lower."""
@@ -254,7 +275,7 @@ class Run:
             "or go on on another --device. The last checkpoint is untouched."
         )
         doing = f"in a step of training.batch_size={size}"
-        with explained(doing, hint=hint, kind=UsageError):
+        with oom_context(doing, hint=hint, kind=UsageError):
             return self._trainer.step()
 
     def _do_what_is_due(self, terms: dict[str, Term], *, last: bool) -> None:
@@ -271,24 +292,24 @@ class Run:
     def _losses(self, terms: dict[str, Term]) -> dict[str, Any]:
         """Return the loss, each term plain and weighted, and the pace since the last record."""
         means = {name: term.value.detach().mean() for name, term in terms.items()}
-        values = {name: float(self._group.mean(mean)) for name, mean in means.items()}
+        values = {name: float(self._group.all_reduce_mean(mean)) for name, mean in means.items()}
         weighted = {name: terms[name].weight * value for name, value in values.items()}
         pace = self._steps_timed / max(time.perf_counter() - self._clock, SHORTEST)
         self._clock, self._steps_timed = time.perf_counter(), 0
-        loss = float(self._group.mean(total(terms).detach()))
+        loss = float(self._group.all_reduce_mean(total(terms).detach()))
         return {"loss": loss, "terms": values, "weighted": weighted, "steps_per_second": pace}
 
     def _record(self, record: dict[str, Any]) -> None:
         if self._log is None:
             return
-        self._folder.check_held()
+        self._folder.check_lock()
         record = {"iteration": self._trainer.iteration, **record}
         self._log.write(record)
         self._board.write(record)
         self._listener.logged(record)
 
     def _validate(self) -> None:
-        if not self._group.is_first:
+        if not self._group.is_main_process:
             return
         record, is_best = self._trainer.validate()
         self._record({"kind": "validation", **record})
@@ -301,10 +322,10 @@ class Run:
         if self._saved == iteration:
             return
         state = self._trainer.checkpoint()
-        self._group.wait()
+        self._group.barrier()
         self._saved = iteration
-        if self._group.is_first:
-            folder.check_held()
+        if self._group.is_main_process:
+            folder.check_lock()
             state.write(folder.checkpoint, previous=folder.previous)
             if folder.is_staged:
                 self._replace_old_run()
@@ -320,15 +341,15 @@ class Run:
 
     def _point_latest(self) -> None:
         if self._mark_latest and not self._folder.is_staged:
-            point_latest(self._folder.path)
+            update_latest_link(self._folder.path)
 
     def _stop(self, signal_number: int) -> None:
         self._save()
-        self._group.wait()
+        self._group.barrier()
         folder = self._folder.path
         command = f"dpvae train --resume --run-dir {shlex.quote(str(folder))}"
-        if own_networks.is_own(self._trainer.recipe):
-            command = own_networks.resuming(folder)
+        if own_networks.uses_own_networks(self._trainer.recipe):
+            command = own_networks.resume_call(folder)
         raise InterruptedRun(
             f"stopped at iteration {self._trainer.iteration} of {self._schedule.iterations}; "
             f"saved {self._folder.checkpoint}",
@@ -358,8 +379,8 @@ def load(
             superfluous or of other weights.
         UsageError: the device has no float64 and the run was of it.
     """
-    file = locate(Path(path))
-    checkpoint = checkpoints.read(file)
-    networks = own_networks.networks_for(file, checkpoint, encoder, decoder)
-    with checkpoints.offering_another(file):
+    file = resolve_checkpoint(Path(path))
+    checkpoint = checkpoints.read_checkpoint(file)
+    networks = own_networks.resolve_networks(file, checkpoint, encoder, decoder)
+    with checkpoints.suggest_fallback(file):
         return checkpoint.model(devices.resolve(device), networks=networks)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from dpvae_cli.foundation.processes import ProcessGroup
+from dpvae_cli.foundation.distributed import ProcessGroup
 
 Module = TypeVar("Module", bound=nn.Module)
 Result = TypeVar("Result")
@@ -36,7 +36,7 @@ class Shared:
     def __init__(self, module: nn.Module, group: ProcessGroup, *, is_steady: bool = True) -> None:
         self._module = module
         self._parallel: DistributedDataParallel | None = None
-        if group.size > 1:
+        if group.world_size > 1:
             # batch norm's statistics are of the global batch, the same everywhere: nothing to send
             options: dict[str, bool] = {BUFFERS_SENT: False}
             options["static_graph" if is_steady else "find_unused_parameters"] = True
@@ -68,7 +68,7 @@ def with_global_batch_norm(module: Module, group: ProcessGroup) -> Module:
 
     torch's own needs a GPU.
     """
-    if group.size > 1:
+    if group.world_size > 1:
         for name, child in module.named_children():
             if isinstance(child, _BatchNorm) and not isinstance(child, GlobalBatchNorm):
                 setattr(module, name, GlobalBatchNorm(child, group))
@@ -105,11 +105,11 @@ class GlobalBatchNorm(_BatchNorm):
             return super().forward(input)
         dimensions = [d for d in range(input.dim()) if d != 1]
         variance, mean = torch.var_mean(input, dimensions, correction=0)
-        means, variances = self._group.gather(torch.stack([mean, variance])[None]).unbind(1)
+        means, variances = self._group.all_gather(torch.stack([mean, variance])[None]).unbind(1)
         mean = means.mean(dim=0)
         variance = (variances + (means - mean).square()).mean(dim=0)
         if self.training and self.running_mean is not None:
-            self._track(mean.detach(), variance.detach(), self._group.size * _count(input))
+            self._track(mean.detach(), variance.detach(), self._group.world_size * _count(input))
         along = (1, -1, *(1,) * (input.dim() - 2))
         scale = torch.rsqrt(variance + self.eps)
         scale = scale if self.weight is None else scale * self.weight

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.model import VAE
 
@@ -26,7 +26,7 @@ def work(model: VAE, x: Examples) -> int:
 
     Nothing of the model changes.
     """
-    with evaluating(model), FlopCounterMode(display=False) as counted:
+    with eval_mode(model), FlopCounterMode(display=False) as counted:
         posterior = model.encode(x)
         model.prior.kl(posterior, posterior.mean)
         model.reconstruction(x, posterior.mean)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.foundation.allocation import refuse_networks
+from dpvae_cli.foundation.allocation import check_model_memory
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.foundation.shapes import Examples, Indices
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -19,16 +19,11 @@ from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.regularizers import Batch, Term
 from dpvae_cli.regularizers.base import Training as RunSizes
 from dpvae_cli.runs import own_networks
-from dpvae_cli.runs.checkpoint import (
-    Checkpoint,
-    load_optimizer,
-    load_tensors,
-    optimizer_tensors,
-    units_facts,
-    units_tensors,
-)
+from dpvae_cli.runs.checkpoint import Checkpoint, load_state_dict
+from dpvae_cli.runs.optimizer_state import load_optimizer, optimizer_tensors
 from dpvae_cli.runs.precision import Precision
 from dpvae_cli.runs.run_data import data_facts
+from dpvae_cli.runs.units_state import units_facts, units_tensors
 from dpvae_cli.training import compilation
 from dpvae_cli.training.average import Average
 from dpvae_cli.training.footprint import refuse_training
@@ -57,7 +52,7 @@ class Trainer:
         device: torch.device,
         model: VAE | None = None,
         *,
-        group: ProcessGroup = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.recipe, self.dataset, self.device, self.group = recipe, dataset, device, group
         self.iteration = 0
@@ -66,7 +61,7 @@ class Trainer:
         self.split: Split = dataset.train.to(device)
         self.precision = Precision(recipe.training.precision, device)
         if model is None:
-            refuse_training(recipe, dataset.example_shape, processes=group.size)
+            refuse_training(recipe, dataset.example_shape, processes=group.world_size)
             model = build(recipe, example_shape=dataset.example_shape)
         self.model: VAE = self.precision.placed(with_global_batch_norm(model, group))
         self.model.units = dataset.units
@@ -76,7 +71,7 @@ class Trainer:
         self._average = None if decay is None else Average(self.model, decay)
         sizes = RunSizes(recipe.training.batch_size, len(self.split))
         latent_dim = self.model.latent_dim
-        refuse_networks("the regularizer", lambda: [recipe.regularizer.build(latent_dim, sizes)])
+        check_model_memory("the regularizer", lambda: [recipe.regularizer.build(latent_dim, sizes)])
         with seeded(recipe.seed, "regularizer"):
             regularizer = recipe.regularizer.build(latent_dim, sizes)
         self.regularizer = self.precision.placed(regularizer)
@@ -105,7 +100,7 @@ class Trainer:
             "iteration": str(self.iteration),
         }
         for what, value in state.items():
-            if len(set(self.group.told(value))) > 1:
+            if len(set(self.group.all_gather_object(value))) > 1:
                 raise UsageError(
                     f"the processes of this run do not have the same {what}",
                     hint="Give all of them the same command, the same data, and a run folder that "
@@ -127,7 +122,7 @@ class Trainer:
         x = self.next_examples()
         if self.is_compiled is None:
             left = self.recipe.training.iterations - self.iteration
-            tries = wanted == "auto" and self.group.size == 1  # processes might not agree
+            tries = wanted == "auto" and self.group.world_size == 1  # processes might not agree
             pays = tries and compilation.pays(self._computing, x, steps=left)
             self.is_compiled = wanted == "on" or pays
         if self.is_compiled:
@@ -138,14 +133,14 @@ class Trainer:
     def next_examples(self) -> Examples:
         """Return this process's share of the next batch as stored, for trials: nothing is drawn."""
         index = self._order.batch(self.iteration)
-        return self.precision.batch(self.split.examples(index[self.group.rows(len(index))]))
+        return self.precision.batch(self.split.examples(index[self.group.local_slice(len(index))]))
 
     def step(self) -> dict[str, Term]:
         """Do one optimizer step and return its terms, still on the device.
 
         Where processes share the run, the terms are of this one's share of the batch.
         """
-        own_networks.seed_global_draws(self.recipe, self.iteration, rank=self.group.rank)
+        own_networks.seed_global_rng(self.recipe, self.iteration, rank=self.group.rank)
         noise = stream(self.recipe.seed, "noise", self.iteration, device=self.device)
         x = self._batch(self._order.batch(self.iteration), noise)
         loss, terms, z = self._shared(lambda model: self._loss(model, x, noise))
@@ -176,16 +171,16 @@ class Trainer:
     def _drawn(self, posterior: DiagonalGaussian, noise: torch.Generator) -> Tensor:
         """Draw a code for each example, the same whatever the number of processes."""
         mean = posterior.mean
-        shape = (len(mean) * self.group.size, *mean.shape[1:])
+        shape = (len(mean) * self.group.world_size, *mean.shape[1:])
         drawn = torch.randn(shape, generator=noise, dtype=mean.dtype, device=mean.device)
-        return posterior.reparameterised(drawn[self.group.rows(shape[0])])
+        return posterior.reparameterised(drawn[self.group.local_slice(shape[0])])
 
     def trained(self) -> VAE:
         """Return the model for use: the averaged one where the recipe asks for it."""
         return self.model if self._average is None else self._average.model
 
     def _batch(self, index: Indices, noise: torch.Generator) -> Examples:
-        rows = self.group.rows(len(index))
+        rows = self.group.local_slice(len(index))
         return self.precision.batch(self.split.training_batch(index, noise, rows=rows))
 
     def _adversary_step(self, z: Tensor, noise: torch.Generator) -> Tensor:
@@ -247,16 +242,16 @@ class Trainer:
                 "training_examples": len(self.split),
                 "best_elbo": self.best_elbo,
                 "compiled": self.is_compiled,
-                **own_networks.facts(self.recipe, self.model),
+                **own_networks.network_facts(self.recipe, self.model),
             },
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same recipe."""
-        load_tensors(self.model, checkpoint.part("model"), "model")
+        load_state_dict(self.model, checkpoint.part("model"), "model")
         if self._average is not None:
-            load_tensors(self._average.model, checkpoint.part("ema"), "averaged model")
-        load_tensors(self.regularizer, checkpoint.part("regularizer"), "regularizer")
+            load_state_dict(self._average.model, checkpoint.part("ema"), "averaged model")
+        load_state_dict(self.regularizer, checkpoint.part("regularizer"), "regularizer")
         load_optimizer(self.optimizer, checkpoint.part("optimizer"))
         if self.adversary_optimizer is not None:
             load_optimizer(self.adversary_optimizer, checkpoint.part("adversary_optimizer"))
@@ -266,7 +261,9 @@ class Trainer:
         self.is_compiled = compiled if isinstance(compiled, bool) else None
 
     def _shared_steps(self) -> Shared:
-        return Shared(self._computing, self.group, is_steady=not own_networks.is_own(self.recipe))
+        return Shared(
+            self._computing, self.group, is_steady=not own_networks.uses_own_networks(self.recipe)
+        )
 
     def _make_adversary_optimizer(self) -> torch.optim.Optimizer | None:
         adversary = self.regularizer.adversary

@@ -84,7 +84,7 @@ def test_one_that_fails_ends_all_and_its_error_is_told_once(tmp_path, how):
     said = {
         "diverges": "Error: this is process 1's own error",
         "breaks": "KeyError: 'breaks'",
-        "is_killed": "another process of this run ended without a word",
+        "is_killed": "another process of this run ended without a report",
     }[how]
     assert done.stderr.count(said) == 1, done.stderr
     if how == "diverges":

@@ -151,7 +151,7 @@ def test_weights_depend_neither_on_the_chunk_nor_on_neighbours(weights, monkeypa
         return [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
 
     for size in (1_000, 7):
-        monkeypatch.setattr(encodings, "at_once", lambda model, size=size: size)
+        monkeypatch.setattr(encodings, "batch_size_for", lambda model, size=size: size)
         negative_log_likelihoods(model, x, samples=samples, generators=draws())
     for row, generator in zip(x.split(1), draws(), strict=True):
         negative_log_likelihood(model, row, samples=samples, generator=generator)

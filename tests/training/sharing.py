@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.foundation.joining import joined
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup, process_group
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.training.trainer import Trainer, total
 from tests.small import PRIORS, REGULARIZERS, small_recipe
@@ -59,12 +58,12 @@ def trained(
         terms = trainer.step()
         means = {name: term.value.mean() for name, term in terms.items()} | {"total": total(terms)}
         for name, mean in means.items():
-            losses.setdefault(name, []).append(float(group.mean(mean)))
+            losses.setdefault(name, []).append(float(group.all_reduce_mean(mean)))
     weights = {f"weight/{k}": v.numpy() for k, v in trainer.checkpoint().tensors.items()}
     return {f"loss/{k}": np.array(v) for k, v in losses.items()} | weights
 
 
-def everything(group: ProcessGroup = ALONE) -> dict[str, np.ndarray]:
+def everything(group: ProcessGroup = SINGLE_PROCESS) -> dict[str, np.ndarray]:
     """Return all arrays of all cases, by case, precision and name."""
     found = {}
     for name, case in cases().items():
@@ -76,7 +75,7 @@ def everything(group: ProcessGroup = ALONE) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined() as processes:
+    with process_group() as processes:
         arrays = everything(processes)
-        if processes.is_first:
+        if processes.is_main_process:
             np.savez(Path(sys.argv[1]), **arrays)

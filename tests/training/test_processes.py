@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.processes import ALONE, ProcessGroup
+from dpvae_cli.training.loop import check_divisible
 from dpvae_cli.training.shared import GlobalBatchNorm, with_global_batch_norm
 from tests.launching import torchrun
 from tests.training import sharing
@@ -72,7 +73,7 @@ def test_global_batch_norm_is_batch_norm(dimensions):
     nn.init.normal_(plain.bias)
     other = kind(3).double()
     other.load_state_dict(plain.state_dict())
-    ours = GlobalBatchNorm(other, ALONE)
+    ours = GlobalBatchNorm(other, SINGLE_PROCESS)
     for scale in (1.0, 3.0):
         x = torch.randn(5, 3, *(4,) * (2 * dimensions - 2), dtype=torch.float64) * scale + 2
         x.requires_grad_()
@@ -88,7 +89,7 @@ def test_global_batch_norm_is_batch_norm(dimensions):
 def test_batch_norms_are_replaced_under_their_names():
     module = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.BatchNorm1d(3)))
     before = dict(module.state_dict())
-    assert with_global_batch_norm(module, ALONE)[1][0].__class__ is nn.BatchNorm1d
+    assert with_global_batch_norm(module, SINGLE_PROCESS)[1][0].__class__ is nn.BatchNorm1d
     replaced = with_global_batch_norm(module, ProcessGroup(0, 2))
     assert isinstance(replaced[1][0], GlobalBatchNorm)
     assert list(replaced.state_dict()) == list(before)
@@ -97,19 +98,21 @@ def test_batch_norms_are_replaced_under_their_names():
 def test_shares_are_disjoint_and_cover_everything():
     for count in (0, 1, 5, 16, 17):
         for size in (1, 2, 3, 4, 7):
-            shares = [range(count)[ProcessGroup(rank, size).rows(count)] for rank in range(size)]
+            shares = [
+                range(count)[ProcessGroup(rank, size).local_slice(count)] for rank in range(size)
+            ]
             assert [i for share in shares for i in share] == list(range(count))
             assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_an_uneven_batch_is_refused_with_what_would_do():
-    with pytest.raises(UsageError, match="batch_size 100 cannot be shared by 3") as caught:
-        ProcessGroup(0, 3).refuse_uneven(100)
+    with pytest.raises(UsageError, match="batch_size 100 cannot be divided among 3") as caught:
+        check_divisible(100, 3)
     assert "training.batch_size=99 or 102" in caught.value.hint
-    ProcessGroup(0, 4).refuse_uneven(100)
+    check_divisible(100, 4)
 
 
-def test_one_process_alone_is_told_its_own_words():
-    assert ALONE.told("grüße") == ["grüße"]
-    assert ALONE.agree(True)
-    assert not ALONE.agree(False)
+def test_with_one_process_gathering_is_the_identity():
+    assert SINGLE_PROCESS.all_gather_object("grüße") == ["grüße"]
+    assert SINGLE_PROCESS.all_true(True)
+    assert not SINGLE_PROCESS.all_true(False)

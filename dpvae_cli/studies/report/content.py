@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.foundation.strangers import one_line
+from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.studies import published as published_tables
 from dpvae_cli.studies.deviations import deviation_notes, matches_published_settings
 from dpvae_cli.studies.grouping import BASELINE, Experiment, group_runs
@@ -150,8 +150,8 @@ def compose_report(
     shown = _metrics(counted, metrics)
     differences = tuple(_differences(counted, shown, baseline))
     return Content(
-        title=one_line(title),
-        question=one_line(question) if question else None,
+        title=sanitize_line(title),
+        question=sanitize_line(question) if question else None,
         baseline=baseline,
         answer=(
             *conclude([(d.experiment, d.metric, d.prior, d.found) for d in differences], baseline),
@@ -159,7 +159,9 @@ def compose_report(
                 [d.adjusted_p for d in differences], [d.found for d in differences]
             ),
         ),
-        notices=tuple(dict.fromkeys([*map(one_line, notes), *deviation_notes(counted), *left_out])),
+        notices=tuple(
+            dict.fromkeys([*map(sanitize_line, notes), *deviation_notes(counted), *left_out])
+        ),
         terms=_terms(records),
         metrics=tuple(shown),
         units={metric: _unit(counted, metric) for metric in shown},

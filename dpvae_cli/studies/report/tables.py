@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dpvae_cli.foundation.numbers import number, with_error
+from dpvae_cli.foundation.formatting import format_number, format_with_error
 from dpvae_cli.studies.report.conclusion import display_name
 from dpvae_cli.studies.report.content import Content, MetricCell, PairedDifference, ResultRow
 from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, describe_comparison, format_p_value
@@ -79,12 +79,12 @@ def _row(line: ResultRow, metrics: Sequence[str], beside: Sequence[str]) -> list
 
 def _value(cell: MetricCell, seeds: int) -> str:
     if cell.summary is None:
-        return number(None)
+        return format_number(None)
     n = cell.summary.n
     error = cell.own_error if n == 1 else cell.summary.standard_deviation
     notes = [f"n = {n}"] if n != seeds else []
     notes += [f"no leak in {cell.without_leak} of {n}"] if cell.without_leak else []
-    text = with_error(cell.summary.mean, error)
+    text = format_with_error(cell.summary.mean, error)
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
@@ -108,7 +108,9 @@ def differences(content: Content, chosen: Sequence[PairedDifference]) -> Table:
             _words(content.facts[each.metric].title),
             _words(each.experiment),
             *([_words(display_name(each.prior))] if several else []),
-            TableCell(with_error(found.mean, found.half_width, sign=True), is_best=found.is_better),
+            TableCell(
+                format_with_error(found.mean, found.half_width, sign=True), is_best=found.is_better
+            ),
             TableCell("-" if found.wins is None else f"{found.wins} of {found.n}"),
             TableCell(format_p_value(found.p_value)),
             *([TableCell(format_p_value(each.adjusted_p))] if content.tested else []),
