@@ -100,12 +100,12 @@ def matches_published_settings(experiment: Experiment, metric: str, prior: str) 
 
 def deviation_notes(experiments: Sequence[Experiment]) -> list[str]:
     """Return in words what was shortened, subsampled or changed, the same words only once."""
-    told: dict[str, list[str]] = {}
+    notes: dict[str, list[str]] = {}
     for experiment in experiments:
         for words in dict.fromkeys(_of(experiment)):
-            told.setdefault(words, []).append(experiment.label)
+            notes.setdefault(words, []).append(experiment.label)
     everything = len(experiments)
-    return [f"{_join_labels(labels, everything)}: {words}" for words, labels in told.items()]
+    return [f"{_join_labels(labels, everything)}: {words}" for words, labels in notes.items()]
 
 
 def _join_labels(labels: Sequence[str], everything: int) -> str:

@@ -1,4 +1,4 @@
-"""How long a study will take: from the pace of its cells so far, or a guess that says so."""
+"""How long a study will take: from the pace of its cells so far, else a guess."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ def estimate_duration(
     Args:
         cells: all cells.
         states: of each cell.
-        on_gpu: what to guess for where no cell tells.
+        on_gpu: whether to guess for a GPU where no cell has run.
     """
     paces = _Medians()
     measuring = _Medians()

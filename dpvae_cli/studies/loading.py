@@ -23,7 +23,7 @@ LISTS = ("recipes", "metrics", "figures", "notes")
 @final
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A study, what it is called, and where each part of it was written."""
+    """A study, its name, and where each part of it was written."""
 
     name: str
     study: Study

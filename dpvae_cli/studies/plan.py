@@ -58,11 +58,11 @@ class _Candidate:
 
     @property
     def base_name(self) -> str:
-        """Return `<recipe>-<prior>-seed<k>`, as far as it can be told unresolved."""
-        said = {override.path: override.value for override in self.overrides}
-        prior = said.get(("prior",), "decoupled")
+        """Return `<recipe>-<prior>-seed<k>`, as far as it is known before resolving."""
+        values = {override.path: override.value for override in self.overrides}
+        prior = values.get(("prior",), "decoupled")
         kind = prior.get("kind") if isinstance(prior, dict) else prior
-        return f"{self.path.stem}-{kind}-seed{said.get(('seed',), 0)}"
+        return f"{self.path.stem}-{kind}-seed{values.get(('seed',), 0)}"
 
 
 def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIES) -> Plan:
@@ -100,12 +100,12 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
     if not found:
         raise _no_match_error(only or "*", candidates)
     cells = _with_figures(list(found.values()), loaded.study.figures)
-    told = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
-    return Plan(loaded.name, loaded.study, folder, tuple(cells), told if others else "")
+    note = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
+    return Plan(loaded.name, loaded.study, folder, tuple(cells), note if others else "")
 
 
 def _check_size(loaded: LoadedStudy) -> None:
-    """Refuse more cells than anybody trains, before they are made."""
+    """Check the number of cells before they are made."""
     axes = loaded.study.axes
     cells = len(loaded.study.recipes) * math.prod(map(len, axes.values()))
     if cells > MAX_CELLS:

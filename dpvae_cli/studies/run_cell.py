@@ -1,4 +1,4 @@
-"""Bring one cell to its end: train what is missing, measure what is missing, keep what is drawn.
+"""Run one cell: train, measure and prepare for figures what is missing.
 
 `run_cell` is what executors run, in whatever process; what it takes and returns is plain data.
 """

@@ -14,7 +14,7 @@ def _check_metric(metric: str) -> str:
     """Check that this is a metric.
 
     Raises:
-        ValueError: says which there are.
+        ValueError: it is not.
     """
     if metric in METRICS:
         return metric

@@ -88,15 +88,15 @@ def _state_by_checkpoint(run: RunFolder, cell: Cell) -> CellState:
         checkpoint = checkpoints.read_checkpoint(run.checkpoint)
     except DpvaeError:
         return CellState("damaged")
-    asked = applicable_metrics(cell.metrics, recipe_of(cell), checkpoint.example_shape)
+    wanted = applicable_metrics(cell.metrics, recipe_of(cell), checkpoint.example_shape)
     if checkpoint.iteration < iterations(cell) or not run.samples.is_file():
-        return CellState("stopped", checkpoint.iteration, asked)
-    return CellState("trained" if asked else "done", checkpoint.iteration, asked)
+        return CellState("stopped", checkpoint.iteration, wanted)
+    return CellState("trained" if wanted else "done", checkpoint.iteration, wanted)
 
 
 def _state(run: RunFolder, cell: Cell, options: CellOptions, measured: Measurements) -> CellState:
-    asked = applicable_metrics(cell.metrics, recipe_of(cell), measured.example_shape)
-    missing = tuple(m for m in asked if measured.metrics.get(m) != measurement_key(m, options))
+    wanted = applicable_metrics(cell.metrics, recipe_of(cell), measured.example_shape)
+    missing = tuple(m for m in wanted if measured.metrics.get(m) != measurement_key(m, options))
     if measured.iteration < iterations(cell) or not run.samples.is_file():
         return CellState("stopped", measured.iteration, missing)
     return CellState("trained" if missing else "done", measured.iteration, missing)
@@ -120,7 +120,7 @@ def applicable_metrics(
 ) -> tuple[str, ...]:
     """Return the metrics that data and prior allow: of images, manifold, a z0, factors or labels.
 
-    Whether a file has labels shows when it is read; where it may, they are asked for.
+    Whether a file has labels shows when it is read; where it may, they are wanted for.
     """
     left_out = unavailable_metrics(
         has_manifold=recipe.data.knows_manifold,
@@ -138,7 +138,7 @@ def measurement_key(metric: str, options: CellOptions) -> str:
 
 
 def measurements_path(run: RunFolder) -> Path:
-    """Return where it is kept what was measured."""
+    """Return the file that lists what was measured."""
     return run.path / "cell.json"
 
 
