@@ -182,7 +182,7 @@ def _measure(
     """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
     from dpvae_cli.evaluation.evaluate import metric_names
     from dpvae_cli.evaluation.features import are_images
-    from dpvae_cli.recipe.revision import revised
+    from dpvae_cli.recipe.loading import with_overrides
     from dpvae_cli.runs.evaluate_run import evaluate_run
 
     has_manifold = run.recipe.data.knows_manifold
@@ -198,7 +198,7 @@ def _measure(
         has_factors=train is not None and train.factors is not None,
         has_labels=train is not None and train.labels is not None,
     )
-    recipe = revised(run.recipe, overrides, section="evaluation")
+    recipe = with_overrides(run.recipe, overrides, section="evaluation")
     record, failures = evaluate_run(
         run,
         names,

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from dpvae_cli.plotting.gallery import Gallery
     from dpvae_cli.plotting.leakage import LeakageCurve
-    from dpvae_cli.plotting.moons import Portrait
+    from dpvae_cli.plotting.moons import PlanarModel
     from dpvae_cli.plotting.training import TrainingCurves
     from dpvae_cli.runs.loaded_run import LoadedRun
 
-Record = TypeVar("Record", "Portrait", "Gallery", "LeakageCurve", "TrainingCurves")
+Record = TypeVar("Record", "PlanarModel", "Gallery", "LeakageCurve", "TrainingCurves")
 
 plot = typer.Typer(
     no_args_is_help=True,

@@ -33,7 +33,7 @@ from dpvae_cli.priors import (
 )
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.recipe import Fitting
-from dpvae_cli.recipe.sections import of_word
+from dpvae_cli.recipe.sections import spec_by_name
 
 TOLD_EVERY = 20
 LARGEST_GRADIENT = 100.0
@@ -131,7 +131,7 @@ def fit_prior(
     start = time.perf_counter()
     fitting = fitting or Fitting()
     mean, log_variance = validate_codes(mean, log_variance)
-    spec = of_word("fit_prior", prior) if isinstance(prior, str) else prior
+    spec = spec_by_name("fit_prior", prior) if isinstance(prior, str) else prior
     _check(spec, mean.shape[1], encoder, example_shape)
     codes = Codes(mean, log_variance, held_out=fitting.held_out, seed=seed)
     with _frozen(encoder), oom_context("while fitting", hint="Lower fitting.batch_size."):

@@ -20,7 +20,7 @@ from dpvae_cli.foundation.files import (
     write_text,
 )
 from dpvae_cli.foundation.text_files import read_json
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import replacement
@@ -118,7 +118,7 @@ class RunFolder:
         if "dpvae" in read_json(self.environment):
             return self.recipe.is_file()
         with suppress(OSError, UsageError, ValueError):
-            return self.recipe.read_text("utf-8") == to_yaml(Recipe.load(self.recipe))
+            return self.recipe.read_text("utf-8") == to_yaml(load_recipe(self.recipe))
         return False
 
     def copy_metrics_log(self, other: "RunFolder") -> None:

@@ -248,7 +248,7 @@ def test_fitting_stops_early_and_keeps_the_best():
 
 def test_nothing_outside_changes():
     """Neither the encoder, nor the baseline, nor torch's own generator."""
-    encoder = dpvae.build(dpvae.Recipe.load("vae_moons")).encoder.train()
+    encoder = dpvae.build(dpvae.load_recipe("vae_moons")).encoder.train()
     with torch.no_grad():
         posterior = encoder(torch.randn(80, 2))
     baseline = MixturePrior(2, 3).double()
@@ -398,7 +398,7 @@ def test_changed_prior_files_are_refused(key, value, tmp_path):
 
 
 def test_a_prior_that_needs_its_encoder_is_not_written(tmp_path):
-    encoder = dpvae.build(dpvae.Recipe.load("vae_moons")).encoder
+    encoder = dpvae.build(dpvae.load_recipe("vae_moons")).encoder
     mean, log_variance = two_clusters(100)
     fitted = dpvae.fit_prior(
         mean,
