@@ -23,7 +23,9 @@ def test_the_pace_of_the_most_alike_counts(tmp_path):
     for cell, pace in zip(cells[::2], (5.0, 2.0), strict=True):
         folder = Path(cell.folder)
         folder.mkdir(parents=True)
-        lines = [{"steps_per_second": p} for p in (pace, pace, 1000.0)] + [{"elbo": 1}]
+        lines = [{"iteration": 1, "steps_per_second": p} for p in (pace, pace, 1000.0)] + [
+            {"iteration": 1, "elbo": 1}
+        ]
         text = "".join(json.dumps(line) + "\n" for line in lines) + '{"torn'
         (folder / "metrics.jsonl").write_text(text)
     states = [

@@ -159,10 +159,10 @@ def test_one_seed_keeps_the_error_that_was_measured(tmp_path):
     assert [line.cells["skl"].own_error for line in found.lines] == [0.01, 0.01]
     text = page(found)
     assert [row[3].text for row in main(found).rows] == ["2.000 ± 0.010", "1.000 ± 0.010"]
-    assert "nothing of another training seed" in text
+    assert "not other training seeds" in text
     assert "Mean over n seeds" not in text
     several = page(content_of(*pairs(tmp_path / "more", LOWER)))
-    assert "nothing of another training seed" not in several
+    assert "not other training seeds" not in several
     assert "adjusted p" not in text
     assert "stand by themselves" not in page(
         content_of(*pairs(tmp_path / "p", LOWER), published="table1")
@@ -326,7 +326,7 @@ def test_the_papers_numbers_stand_beside_runs_with_its_settings(tmp_path):
 def test_the_papers_numbers_do_not_stand_beside_other_settings(tmp_path, overrides, samples):
     found = content_of(*mnist_pair(tmp_path, *overrides, samples=samples), published="table1")
     assert found.with_published == ()
-    assert "no run here has its experiments" in main(found).caption
+    assert "no run here has its settings" in main(found).caption
     assert "137.4" in page(found), "in a table of their own"
 
 
@@ -519,7 +519,7 @@ def test_a_report_of_many_settings_pictures_the_first_ones(tmp_path, monkeypatch
         for prior in ("standard_normal", "decoupled")
     ]
     text = page(content_of(*runs))
-    assert "the first 2 experiments; those of the other 1 lie" in text
+    assert "the first 2 experiments; those of the other 1 are" in text
     samples = text.partition('<section id="samples">')[2].partition("<section id=")[0]
     assert "width_5" in samples
     assert "width_6" not in samples

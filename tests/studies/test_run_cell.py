@@ -219,7 +219,7 @@ def test_a_figure_that_cannot_be_drawn_does_not_lose_the_others(tmp_path):
 
 def test_the_report_says_what_was_left_out(tmp_path):
     found = planned(tmp_path, "prior=decoupled")
-    assert run(found.cells[0])[0].status == "done"
+    assert run(found.cells[0]).status == "done"
     write_outputs(replace(found, left_out="Only these: 1 of the 4 runs of the study"), OPTIONS)
     assert "Only these: 1 of the 4 runs" in (found.folder / "report.md").read_text()
     write_outputs(found, OPTIONS)

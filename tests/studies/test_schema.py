@@ -28,7 +28,7 @@ published: table2
 def mistakes(path, *overrides):
     with pytest.raises(RecipeError) as caught:
         make_plan(load_study(str(path), overrides))
-    return [str(mistake) for mistake in caught.value.mistakes]
+    return [str(mistake) for mistake in caught.value.issues]
 
 
 def test_all_mistakes_come_at_once_by_line(tmp_path):
@@ -108,7 +108,7 @@ def test_unknown_studies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, said in {
         "tabel1": "did you mean table1?",
-        "vae_moons": "this is a recipe, no study; train it with: dpvae train vae_moons",
+        "vae_moons": "this is a recipe, not a study; train it with: dpvae train vae_moons",
         "table1.yaml": "there is no such file; did you mean table1?",
     }.items():
         with pytest.raises(UsageError, match=said.replace("?", r"\?")):
@@ -152,7 +152,7 @@ def test_the_last_override_wins(tmp_path):
 def test_packaged_studies_plan(name):
     loaded = load_study(name)
     found = make_plan(loaded)
-    assert loaded.tree.mistakes == []
+    assert loaded.tree.issues == []
     assert len(found.cells) == len({cell.name for cell in found.cells})
     for figure in loaded.study.figures:
         assert found.cells_of(figure), f"{figure.stem} shows nothing"
