@@ -9,25 +9,21 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
-    Best,
     CheckpointPath,
-    DataRoot,
-    Device,
     FidDimensions,
     InceptionWeights,
-    NoDownload,
     Quiet,
     Seed,
     examples,
 )
+from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
 
 if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis, DiagnosisBudget
     from dpvae_cli.diagnosis.low_posterior import SampleMetric
     from dpvae_cli.diagnosis.page import About
-    from dpvae_cli.evaluation.context import EvaluationContext, Progress
+    from dpvae_cli.evaluation.context import EvaluationContext
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.runs.loaded_run import LoadedRun
 
@@ -45,7 +41,9 @@ def register(app: typer.Typer) -> None:
 
 
 @handle_errors
+@with_run_options
 def diagnose(
+    options: RunOptions,
     checkpoint: CheckpointPath = None,
     quick: Annotated[
         bool,
@@ -69,10 +67,6 @@ def diagnose(
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
     seed: Seed = 0,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
     quiet: Quiet = False,
 ) -> None:
     """Find pockets, leaks and inactive dimensions; recommend a prior.
@@ -84,45 +78,21 @@ def diagnose(
     from dpvae_cli.diagnosis.writing import document, write_diagnosis
     from dpvae_cli.evaluation.features import FeatureOptions
 
-    named = _target(out)
     features = FeatureOptions(
         dimensions=fid_dimensions, weights=inception_weights, repeats=repeats, download=False
     )
-    run = opened(
-        checkpoint,
-        best=best,
-        device=device,
-        data_root=data_root,
-        no_download=no_download,
-        quiet=quiet,
-    )
+    run = options.load(checkpoint, quiet=quiet)
+    default = run.folder.path / "diagnosis.html"
+    path = output_path(out, default, suffixes=(".html",), what="pages")
     asks_fid = fid_dimensions is not None or inception_weights is not None
     found = _diagnosed(run, features, asks_fid=asks_fid, quick=quick, seed=seed)
-    about = _about(run, checkpoint, best=best)
-    written = write_diagnosis(found, about, named or run.folder.path / "diagnosis.html")
+    about = _about(run, checkpoint, best=options.best)
+    written = write_diagnosis(found, about, path)
     if as_json:
         console.result(json.dumps(document(found, about), indent=2, allow_nan=False))
         return
     _print(found, about)
     console.result("\n".join(map(str, written)))
-
-
-def _target(out: Path | None) -> Path | None:
-    """Return the page that --out names.
-
-    Raises:
-        UsageError: its suffix is another.
-    """
-    from dpvae_cli.foundation.errors import UsageError
-
-    if out is None or out.suffix == ".html":
-        return out
-    if out.suffix and not out.is_dir():
-        raise UsageError(
-            f"--out {out}: the page ends in .html, not {out.suffix}",
-            hint="Leave the suffix out to name a folder.",
-        )
-    return out / "diagnosis.html"
 
 
 def _diagnosed(
@@ -134,12 +104,11 @@ def _diagnosed(
     seed: int,
 ) -> "Diagnosis":
     from dpvae_cli.diagnosis.run import run_diagnosis
-    from dpvae_cli.foundation.progress import report_progress
     from dpvae_cli.foundation.results import validate_results
     from dpvae_cli.runs import results_file
 
     return run_diagnosis(
-        _context(run, features, seed=seed, progress=report_progress),
+        _context(run, features, seed=seed),
         budget=_budget(run, quick=quick),
         compare=_compared(run, asks_fid=asks_fid, quick=quick),
         earlier=validate_results(results_file.read_results(run).get("results")),
@@ -156,9 +125,7 @@ def _overfits_since(run: "LoadedRun") -> int | None:
     return overfitting_start(run.folder.metrics_log, until=run.iteration)
 
 
-def _context(
-    run: "LoadedRun", features: "FeatureOptions", *, seed: int, progress: "Progress"
-) -> "EvaluationContext":
+def _context(run: "LoadedRun", features: "FeatureOptions", *, seed: int) -> "EvaluationContext":
     from dpvae_cli.evaluation.context import EvaluationContext
 
     return EvaluationContext(
@@ -167,8 +134,7 @@ def _context(
         run.encoded,
         run.recipe.evaluation,
         seed,
-        progress,
-        features,
+        features=features,
         training_note=run.data_note,
     )
 

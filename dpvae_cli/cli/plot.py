@@ -1,26 +1,26 @@
-"""`dpvae plot`: the paper's figures from runs' result files; what is missing is made first."""
+"""`dpvae plot`: the paper's figures from results of runs, which are computed if missing."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.opening import opened
-from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, examples
+from dpvae_cli.cli.options import examples
+from dpvae_cli.cli.run_io import RunOptions, with_run_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.figure import Figure
 
     from dpvae_cli.plotting.gallery import Gallery
-    from dpvae_cli.plotting.leakage import LeakageCurve
-    from dpvae_cli.plotting.moons import Portrait
-    from dpvae_cli.plotting.training import TrainingCurves
+    from dpvae_cli.plotting.moons import PlanarModel
     from dpvae_cli.runs.loaded_run import LoadedRun
 
-Record = TypeVar("Record", "Portrait", "Gallery", "LeakageCurve", "TrainingCurves")
+Record = TypeVar("Record", "PlanarModel", "Gallery")
 
 plot = typer.Typer(
     no_args_is_help=True,
@@ -44,7 +44,7 @@ Labels = Annotated[
     str | None,
     typer.Option(
         metavar="NAME,NAME",
-        help="Names of the runs in the figure, in their order, separated by commas.",
+        help="Names of the runs in the figure, in order, separated by commas.",
         show_default=False,
     ),
 ]
@@ -57,70 +57,48 @@ FIGURES = Path("figures")
     )
 )
 @handle_errors
+@with_run_options
 def moons(
-    runs: Runs = None,
-    out: OutStem = None,
-    labels: Labels = None,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
+    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
 ) -> None:
-    """Draw Figure 1: samples, and the low-posterior ones in all three spaces, a row a run."""
+    """Draw Figure 1: samples, and the low-posterior ones in all three spaces, one row per run."""
     from dpvae_cli.plotting.moons import figure1
-    from dpvae_cli.runs.figure_data import portrait_data, with_labels
+    from dpvae_cli.runs.figure_data import portrait_data
 
-    names = _names(labels, runs)
-    found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    portraits = [portrait_data(run, label) for run, label in with_labels(found)]
-    _save(figure1(_titled(portraits, names)), out, "moons")
+    _save(figure1(_records(portrait_data, options, runs, labels)), out, "moons")
 
 
 @plot.command(epilog=examples("dpvae plot regularizers runs/*_moons-*-seed0 --out figure3"))
 @handle_errors
+@with_run_options
 def regularizers(
-    runs: Runs = None,
-    out: OutStem = None,
-    labels: Labels = None,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
+    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
 ) -> None:
-    """Draw Figure 3: a block a run with samples, log q(z), generation space and training data."""
+    """Draw Figure 3: samples, log q(z), generation space and data, one block per run."""
     from dpvae_cli.plotting.regularizers import figure3
-    from dpvae_cli.runs.figure_data import portrait_data, with_labels
+    from dpvae_cli.runs.figure_data import portrait_data
 
-    names = _names(labels, runs)
-    found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    portraits = [portrait_data(run, label) for run, label in with_labels(found)]
-    _save(figure3(_titled(portraits, names)), out, "regularizers")
+    _save(figure3(_records(portrait_data, options, runs, labels)), out, "regularizers")
 
 
 @plot.command(epilog=examples("dpvae plot leakage runs/*_mnist-*-seed0 --out figure4.pdf"))
 @handle_errors
+@with_run_options
 def leakage(
-    runs: Runs = None,
-    out: OutStem = None,
-    labels: Labels = None,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
+    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
 ) -> None:
-    """Draw Figure 4: the leakage score against its threshold, a curve a run.
+    """Draw Figure 4: the leakage score against its threshold, one curve per run.
 
-    Reads `leak` from each run's metrics.json; measures it first where it is not there.
+    Reads `leak` from each run's metrics.json; measures it first where it is missing.
     """
     from dpvae_cli.plotting.leakage import figure4
     from dpvae_cli.runs.figure_data import leakage_data, with_labels
 
-    names = _names(labels, runs)
-    found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    titles: list[str | None] = [*names] if names else [None] * len(found)
+    titles = _titles(labels, runs)
+    loaded = with_labels([options.load(run) for run in _run_paths(runs)])
     curves = [
-        replace(curve, title=name)
-        for (run, label), name in zip(with_labels(found), titles, strict=True)
+        replace(curve, title=title)
+        for (run, label), title in zip(loaded, titles, strict=True)
         for curve in leakage_data(run, label)
     ]
     _save(figure4(curves), out, "leakage")
@@ -128,23 +106,15 @@ def leakage(
 
 @plot.command(epilog=examples("dpvae plot samples runs/factor_mnist-*-seed0 --out figure5"))
 @handle_errors
+@with_run_options
 def samples(
-    runs: Runs = None,
-    out: OutStem = None,
-    labels: Labels = None,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
+    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
 ) -> None:
-    """Draw Figure 5: prior, low-posterior and high-posterior samples, a row a run."""
+    """Draw Figure 5: prior, low-posterior and high-posterior samples, one row per run."""
     from dpvae_cli.plotting.gallery import figure5
-    from dpvae_cli.runs.figure_data import gallery_data, with_labels
+    from dpvae_cli.runs.figure_data import gallery_data
 
-    names = _names(labels, runs)
-    found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    galleries = [gallery_data(run, label) for run, label in with_labels(found)]
-    _save(figure5(_titled(galleries, names)), out, "samples")
+    _save(figure5(_records(gallery_data, options, runs, labels)), out, "samples")
 
 
 @plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
@@ -157,52 +127,55 @@ def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> N
     from dpvae_cli.runs.paths import resolve_checkpoint
     from dpvae_cli.runs.run_folder import RunFolder
 
-    read, names = [], _names(labels, runs)
-    for run in _places(runs):
+    read = []
+    for run, title in zip(_run_paths(runs), _titles(labels, runs), strict=True):
         folder = RunFolder(resolve_checkpoint(run).parent)
         if not folder.metrics_log.is_file():
             raise MissingError(f"{folder.path} has no metrics.jsonl")
-        read.append(
-            curves.TrainingCurves.from_records(
-                MetricsLog.read(folder.metrics_log, strict=True), folder.path.resolve().name
-            )
-        )
-    _save(curves.figure(_titled(read, names)), out, "training")
+        records = MetricsLog.read(folder.metrics_log, strict=True)
+        curve = curves.TrainingCurves.from_records(records, folder.path.resolve().name)
+        read.append(replace(curve, title=title))
+    _save(curves.figure(read), out, "training")
 
 
-def _open(runs: list[Path] | None, **options: Any) -> "list[LoadedRun]":
-    return [opened(run, **options) for run in _places(runs)]
-
-
-def _places(runs: list[Path] | None) -> list[Path | None]:
-    """Return the runs named, or the one None that stands for the latest."""
+def _run_paths(runs: list[Path] | None) -> list[Path | None]:
+    """Return the runs that are named, or [None] for the latest."""
     return [*runs] if runs else [None]
 
 
-def _names(labels: str | None, runs: list[Path] | None) -> list[str] | None:
-    """Return a name for each run; None where none were given.
+def _records(
+    load: "Callable[[LoadedRun, str], Record]",
+    options: RunOptions,
+    runs: list[Path] | None,
+    labels: str | None,
+) -> "list[Record]":
+    """Return what a figure shows of each run, under the given names."""
+    from dpvae_cli.runs.figure_data import with_labels
+
+    titles = _titles(labels, runs)
+    loaded = with_labels([options.load(run) for run in _run_paths(runs)])
+    records = [load(run, label) for run, label in loaded]
+    return [replace(record, title=title) for record, title in zip(records, titles, strict=True)]
+
+
+def _titles(labels: str | None, runs: list[Path] | None) -> list[str] | list[None]:
+    """Return the name of each run in --labels, or None for each without that option.
 
     Raises:
         UsageError: there are more or fewer names than runs.
     """
     from dpvae_cli.foundation.errors import UsageError
 
+    count = len(_run_paths(runs))
     if labels is None:
-        return None
-    names, count = [name.strip() for name in labels.split(",")], len(_places(runs))
+        return [None] * count
+    names = [name.strip() for name in labels.split(",")]
     if len(names) != count:
         raise UsageError(
             f"--labels has {len(names)} names for {count} run{'s' * (count > 1)}: {labels}",
-            hint="Give one name a run, in their order, separated by commas.",
+            hint="Give one name per run, in their order, separated by commas.",
         )
     return names
-
-
-def _titled(records: "list[Record]", names: list[str] | None) -> "list[Record]":
-    """Return what a figure shows of the runs, under these names."""
-    if names is None:
-        return records
-    return [replace(record, title=name) for record, name in zip(records, names, strict=True)]
 
 
 def _save(figure: "Figure", out: Path | None, name: str) -> None:

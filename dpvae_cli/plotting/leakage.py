@@ -55,7 +55,7 @@ def curves_from_metrics(
         return [_curve(result["details"], label, prior) for result in found]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"{label}: what metrics.json has under leak is no leakage record",
+            f"{label}: the leak entry of metrics.json is not a leakage record",
             hint="Measure it again: dpvae eval --metrics leak RUN.",
         ) from error
 
@@ -103,7 +103,11 @@ def figure4(curves: Sequence[LeakageCurve]) -> Figure:
     axes[0].set(xlabel="threshold $\\tau$ on $\\log\\,p(z)$, nats", ylabel="leakage score, nats")
     if quantiles:
         _level_axis(axes[1], curves)
-    handles: list[Artist] = [_handle(*pair) for pair in zip(curves, styles, strict=True)]
+    names = [style.name(curve.label, curve.prior, title=curve.title) for curve in curves]
+    handles: list[Artist] = [
+        Line2D([], [], label=name, **look, **_marker(look))
+        for name, look in zip(names, styles, strict=True)
+    ]
     if _mark_none(axes, curves, styles):
         handles.append(Line2D([], [], label=NO_LEAK, color=style.GREY, **CROSS))
     style.legend_below(figure, handles)
@@ -124,7 +128,7 @@ def _draw(
         axes[0].set_yscale("log", nonpositive="clip")
         axes[0].set_ylim(known.min() / 4, known.max() * 2)  # an error bar may reach down to 0
     for ax in axes:
-        panels.open_frame(ax)
+        panels.despine(ax)
 
 
 def _line(
@@ -145,9 +149,9 @@ def _line(
 def _mark_none(
     axes: np.ndarray, curves: Sequence[LeakageCurve], styles: Sequence[dict[str, Any]]
 ) -> bool:
-    """Mark thresholds that no sample lies below, a line of crosses a curve; tell if there are any.
+    """Mark thresholds that no sample lies below, one line of crosses per curve.
 
-    They stand in a strip below the smallest value.
+    They are in a strip below the smallest value. Returns whether there are any.
     """
     where = [(axes[0], [(c.thresholds, c.values) for c in curves])]
     if len(axes) > 1:
@@ -188,8 +192,3 @@ def _level_axis(ax: Axes, curves: Sequence[LeakageCurve]) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{100 * level:g} %"))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("threshold at this quantile of the model's own $\\log\\,p(z)$")
-
-
-def _handle(curve: LeakageCurve, look: dict[str, Any]) -> Line2D:
-    name = style.name(curve.label, curve.prior, title=curve.title)
-    return Line2D([], [], label=name, **look, **_marker(look))

@@ -83,7 +83,8 @@ def trade_off(
             "nothing to draw: no run has a metric of the representation and the sampling metric",
             hint=f"Measure {', '.join(q.metric for q in representation)} and {sampling.metric}.",
         )
-    colours = _colours(methods)
+    labels = dict.fromkeys(method.label for method in methods)
+    colours = {label: style.CYCLE[i % len(style.CYCLE)] for i, label in enumerate(labels)}
     columns = min(len(shown), COLUMNS)
     rows = ceil(len(shown) / columns)
     width = style.SINGLE_COLUMN if columns == 1 else style.DOUBLE_COLUMN
@@ -96,11 +97,6 @@ def trade_off(
     _direct(figure.axes, sampling, (m.mean(sampling.metric) for _, found in shown for m in found))
     style.legend_below(figure, _handles(methods, colours))
     return figure
-
-
-def _colours(methods: Iterable[Method]) -> dict[str, str]:
-    labels = dict.fromkeys(method.label for method in methods)
-    return {label: style.CYCLE[i % len(style.CYCLE)] for i, label in enumerate(labels)}
 
 
 def _draw(
@@ -116,7 +112,7 @@ def _draw(
     for one, other in _twins(methods):
         ends = [(m.mean(across.metric), m.mean(up.metric)) for m in (one, other)]
         _arrow(ax, *ends, colour=colours[one.label])
-    panels.open_frame(ax)
+    panels.despine(ax)
     ax.margins(0.12)
     ax.set_xlabel(across.label)
     if across.lower_is_better:
@@ -197,11 +193,16 @@ def _handles(methods: Sequence[Method], colours: Mapping[str, str]) -> list[Arti
     priors = list(dict.fromkeys(method.prior for method in methods))
     priors.sort(key=lambda prior: prior != style.STANDARD_NORMAL)
     of_labels = [
-        Line2D([], [], color=colour, linewidth=2.2, label=style.plain(label, 26))
+        Line2D([], [], color=colour, linewidth=2.2, label=style.escape_label(label, 26))
         for label, colour in colours.items()
     ]
     of_priors = [
-        Line2D([], [], label=style.plain(style.prior_name(prior), 26), **_look(prior, style.GREY))
+        Line2D(
+            [],
+            [],
+            label=style.escape_label(style.prior_name(prior), 26),
+            **_look(prior, style.GREY),
+        )
         for prior in priors
     ]
     return [*of_labels, *of_priors]

@@ -1,13 +1,14 @@
-"""Measure metrics of a run and keep them in its folder."""
+"""Measure metrics of a run and write them to its folder."""
 
 from collections.abc import Sequence
 
-from dpvae_cli.evaluation.context import EvaluationContext, Progress, no_progress
+from dpvae_cli.evaluation.context import EvaluationContext, Progress
 from dpvae_cli.evaluation.evaluate import measure
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.foundation.distributed import current_process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.results import RunResults
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.runs.loaded_run import LoadedRun
@@ -20,13 +21,13 @@ def evaluate_run(
     *,
     evaluation: Evaluation | None = None,
     seed: int = 0,
-    progress: Progress = no_progress,
+    progress: Progress = report_progress,
     features: FeatureOptions | None = None,
 ) -> tuple[RunResults, dict[str, DpvaeError]]:
-    """Return a run's results, kept in metrics.json too, and the metrics that failed.
+    """Return a run's results, also written to metrics.json, and the errors of metrics that failed.
 
-    A metrics.json that cannot be written is named among these. The tracebacks of exceptions that no
-    metric should raise are added to errors.log.
+    A metrics.json that cannot be written is among the errors. Tracebacks of unexpected exceptions
+    are appended to errors.log.
 
     Args:
         run: the opened checkpoint.

@@ -28,9 +28,9 @@ from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageErro
 from dpvae_cli.recipe import RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.optimizer_state import load_optimizer
-from dpvae_cli.studies.loading import load as load_study
-from dpvae_cli.studies.plan import plan
-from dpvae_cli.studies.source import source
+from dpvae_cli.studies.loading import load_study
+from dpvae_cli.studies.plan import make_plan
+from dpvae_cli.studies.report_inputs import read_inputs
 from dpvae_cli.training.dry_run import describe
 from dpvae_cli.training.loop import train
 from tests.small import small_recipe
@@ -91,7 +91,7 @@ def test_the_record_of_a_study_is_read_as_carefully(name):
     Path("runs").mkdir()
     Path("runs/recipe.yaml").write_text("data: moons\n")
     Path("study.yaml").write_text("notes: [x]\n" + BAD_YAML[name][0], encoding="utf-8")
-    found = source([Path()])
+    found = read_inputs([Path()])
     assert (found.question, found.notes) == (None, ())
 
 
@@ -136,7 +136,7 @@ def test_a_study_of_more_cells_than_anybody_trains_is_refused_before_they_are_ma
     text = f"title: T\nrecipes: [vae_moons]\naxes:\n{axes}metrics: [skl]\n"
     Path("mine.yaml").write_text(text)
     with pytest.raises(RecipeError, match="100,000,000 cells are more than 10,000"):
-        plan(load_study("mine.yaml"))
+        make_plan(load_study("mine.yaml"))
 
 
 @pytest.mark.parametrize("name", ["..yaml", "...yaml"])
@@ -171,7 +171,7 @@ def test_data_larger_than_all_memory_are_not_drawn(monkeypatch):
 
 
 def zeros(count):
-    """Return the bytes of a .npy of so many zeros, compressed as a zip has it, and its header."""
+    """Return the bytes of a .npy of zeros, compressed as a zip has it, and its header."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"shape": (count, 2), "fortran_order": False, "descr": "<f4"}
@@ -180,7 +180,7 @@ def zeros(count):
 
 
 def npz_bomb(path, *names, gigabytes=8):
-    """Write an .npz that says of its arrays that they unpack into so many gigabytes each."""
+    """Write an .npz that says of its arrays that each unpacks to this number of gigabytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
             archive.writestr(f"{name}.npy", zeros(gigabytes * 2**27))
@@ -263,7 +263,7 @@ def test_what_a_checkpoint_says_of_itself_is_not_trusted(name, trained):
     content = torch.load(trained / "checkpoint.pt", weights_only=True)
     meta = json.loads(content["json"]) | META[name]
     torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "bad.pt")
-    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but no dpvae checkpoint"):
+    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but not a dpvae"):
         dpvae.load("bad.pt")
 
 
@@ -279,14 +279,14 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("name", TENSORS)
-@pytest.mark.filterwarnings("ignore")  # torch's own remarks on sparse tensors
+@pytest.mark.filterwarnings("ignore")  # torch's own warnings on sparse tensors
 def test_odd_tensors_are_no_checkpoint(name, trained):
     content = torch.load(trained / "checkpoint.pt", weights_only=True)
     torch.save({"json": content["json"], "tensors": TENSORS[name]}, "bad.pt")
     with pytest.raises(CheckpointError):
         dpvae.load("bad.pt")
     torch.save({"json": DEEP, "tensors": content["tensors"]}, "deep.pt")
-    with pytest.raises(CheckpointError, match="no dpvae checkpoint"):
+    with pytest.raises(CheckpointError, match="not a dpvae checkpoint"):
         dpvae.load("deep.pt")
 
 
@@ -332,7 +332,7 @@ def test_a_prior_file_of_more_dimensions_than_it_stores_takes_no_memory(monkeypa
     stored = content["tensors"] | {"unused": torch.zeros(1).expand(10**9)}
     for tensors, why in (
         (content["tensors"], "not those of its prior"),
-        (stored, "no dpvae prior"),
+        (stored, "not a dpvae prior"),
     ):
         torch.save({"json": json.dumps(meta), "tensors": tensors}, "wide.pt")
         with pytest.raises(CheckpointError, match=why):
@@ -371,7 +371,7 @@ def test_odd_moments_are_refused(change):
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own remarks on the damage
+@pytest.mark.filterwarnings("ignore")  # torch's own warnings on the damage
 def test_a_changed_byte_of_a_checkpoint_raises_nothing_else(trained):
     """Whatever is damaged: the checkpoint loads (a weight may have changed) or is refused."""
     whole = (trained / "checkpoint.pt").read_bytes()
@@ -450,12 +450,12 @@ def test_memory_is_that_of_the_machine_or_the_container(tmp_path, monkeypatch):
 
 
 def test_too_little_memory_is_a_message(tmp_path):
-    """Where counting did not help: what the system does not give is no traceback."""
+    """Where counting did not help: missing system values cause no traceback."""
     code = (
         "import torch, typer\n"
         "from dpvae_cli.cli.app import app\n"
-        "from dpvae_cli.cli import console\n"
-        "@console.guarded\n"
+        "from dpvae_cli.cli.errors import handle_errors\n"
+        "@handle_errors\n"
         "def much(): torch.empty(2**48)\n"
         "try: much()\n"
         "except typer.Exit as error: raise SystemExit(error.exit_code)\n"
