@@ -42,14 +42,13 @@ def are_active(means: Codes, variances: Codes) -> Bool[Tensor, " latent"]:
 def measure_active_units(context: EvaluationContext) -> list[Result]:
     """Count the active units over all held-out examples; nothing is drawn."""
     posterior = encode(context.model, context.dataset.split(context.evaluation.split))
-    result = Result(
-        metric="active_units",
-        value=float(active_units(posterior.mean, posterior.log_variance.exp())),
-        standard_error=None,
-        unit="dimensions",
+    count = active_units(posterior.mean, posterior.log_variance.exp())
+    result = context.result(
+        "active_units",
+        float(count),
+        None,
         samples=len(posterior.mean),
-        seed=context.seed,
         split=context.evaluation.split,
-        details={"latent_dim": context.model.latent_dim},
+        latent_dim=context.model.latent_dim,
     )
     return [result]

@@ -19,7 +19,7 @@ from dpvae_cli.foundation.shapes import Codes
 
 Images = Float[Tensor, "batch channels height width"]
 RgbImages = Float[Tensor, "batch 3 height width"]
-Metric = Literal["fid", "fid_lp", "kid"]
+FeatureMetric = Literal["fid", "fid_lp", "kid"]
 CHANNELS = (1, 3)
 
 
@@ -132,7 +132,7 @@ class Extractor:
         """Return file and digest, as results quote them."""
         return f"{self.file.name} (sha256 {self.digest[:16]})"
 
-    def result_name(self, metric: Metric) -> str:
+    def result_name(self, metric: FeatureMetric) -> str:
         """Return what the metric is called with these features; never fid for others' features."""
         kind, _, suffix = metric.partition("_")
         if self.name is None:

@@ -13,7 +13,7 @@ from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.mathematics.estimates import Estimate, error_terms_of_mean, mean_and_error
+from dpvae_cli.mathematics.estimates import Estimate, mean_and_error
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import encode
 from dpvae_cli.sampling.paths import Space, interpolate
@@ -157,34 +157,29 @@ def _along_some(
 def path(context: EvaluationContext) -> list[Result]:
     """Measure the lowest log q(z) along lines in z and in z0 between pairs of held-out examples."""
     split = context.evaluation.split
-    found = path_statistics(
-        context.model,
-        context.aggregate,
-        encode(context.model, context.dataset.split(split)).mean,
-        generator=context.generator("path"),
-        progress=context.progress,
+    return path_results(
+        context,
+        path_statistics(
+            context.model,
+            context.aggregate,
+            encode(context.model, context.dataset.split(split)).mean,
+            generator=context.generator("path"),
+            progress=context.progress,
+        ),
+        split=split,
     )
-    return results(found, seed=context.seed, split=split)
 
 
-def results(found: PathStatistics, *, seed: int, split: str) -> list[Result]:
+def path_results(
+    context: EvaluationContext, statistics: PathStatistics, *, split: str
+) -> list[Result]:
     """Return `path_z`, `path_z0` and their difference `path` as records that share details."""
-    details = {**found.details(), "points": POINTS}
     lowest = {
-        "path": found.lowest_z0 - found.lowest_z,
-        "path_z": found.lowest_z,
-        "path_z0": found.lowest_z0,
+        "path": statistics.lowest_z0 - statistics.lowest_z,
+        "path_z": statistics.lowest_z,
+        "path_z0": statistics.lowest_z0,
     }
+    details = {**statistics.details(), "points": POINTS}
     return [
-        Result(
-            metric=metric,
-            **mean_and_error(values)._asdict(),
-            unit="nats",
-            samples=len(found.pairs),
-            seed=seed,
-            split=split,
-            details=details,
-            error_terms={"value": error_terms_of_mean(values)},
-        )
-        for metric, values in lowest.items()
+        context.mean_result(name, values, split=split, **details) for name, values in lowest.items()
     ]

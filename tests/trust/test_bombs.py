@@ -21,7 +21,7 @@ import dpvae_cli as dpvae
 from dpvae_cli.data import Arrays, BinarizedMnist, Dsprites, Mnist, Svhn
 from dpvae_cli.data import mnist as mnist_module
 from dpvae_cli.data.dsprites import FILE as DSPRITES
-from dpvae_cli.evaluation import inception, reference
+from dpvae_cli.evaluation import feature_statistics, inception
 from dpvae_cli.foundation import memory, text_files
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageError
