@@ -18,8 +18,8 @@ import dpvae_cli.cli.progress
 import dpvae_cli.cli.result_tables
 import dpvae_cli.cli.study_screen
 import dpvae_cli.diagnosis.writing
+import dpvae_cli.runs.evaluate_run
 import dpvae_cli.runs.loaded_run
-import dpvae_cli.runs.measure
 import dpvae_cli.runs.results_file
 import dpvae_cli.studies.cell
 import dpvae_cli.studies.finish

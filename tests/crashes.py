@@ -172,7 +172,7 @@ def sound(run, before):
     reached = {}
     for name in (checkpoints.CURRENT, checkpoints.PREVIOUS, checkpoints.BEST):
         if (run / name).is_file():
-            reached[name] = checkpoints.read(run / name).iteration
+            reached[name] = checkpoints.read_checkpoint(run / name).iteration
     assert before.keys() <= reached.keys()
     current = checkpoints.CURRENT
     assert reached.get(current, 0) >= before.get(current, 0)
@@ -226,7 +226,7 @@ def kill_evaluation(crashes, *, kills):
         for name in trained:
             shutil.copy(whole.folder / "run" / name, folder / "run" / name)
         crashes.dies(folder, measure, crashes.drawn(whole))
-        assert checkpoints.read(folder / "run" / checkpoints.CURRENT).iteration == 24
+        assert checkpoints.read_checkpoint(folder / "run" / checkpoints.CURRENT).iteration == 24
         assert crashes.run(folder, measure) == 0
         for name in ("metrics.json", "checkpoint.nll.npz", "checkpoint.encodings.npz"):
             assert (folder / "run" / name).read_bytes() == (
@@ -285,7 +285,7 @@ def _resumed(sweep, place):
 def _replaced(sweep, place):
     """The old run is whole, and the new one is begun again; or the new one is there and goes on."""
     run = place / "run"
-    seed = checkpoints.read(run / checkpoints.CURRENT).recipe.seed
+    seed = checkpoints.read_checkpoint(run / checkpoints.CURRENT).recipe.seed
     if "\nseed: 1\n" in (run / "recipe.yaml").read_text():
         return ("train", "--resume", "--run-dir", "run")
     assert seed == 0
@@ -319,7 +319,7 @@ def kill_at_every_step(crashes, name, *, every=1):
         shutil.copytree(start, place, symlinks=True, dirs_exist_ok=True)
         assert crashes.dies(place, sweep.command, {"kind": "step", "at": step}), step
         if (place / sweep.folder / checkpoints.CURRENT).is_file():
-            checkpoints.read(place / sweep.folder / checkpoints.CURRENT)
+            checkpoints.read_checkpoint(place / sweep.folder / checkpoints.CURRENT)
         assert crashes.run(place, sweep.go_on(sweep, place)) == 0, step
         _assert_same_end(whole.folder, place, sweep.folder, step)
         shutil.rmtree(place)

@@ -340,7 +340,7 @@ def outcome(recipe, folder):
     data = recipe.data.load()
     features = FeatureOptions(features=tiny_extractor(folder.parent / "tiny.pt"), trust=True)
     results = evaluate(model, data, ["all"], evaluation=recipe.evaluation, features=features)
-    saved = checkpoints.read(folder / "checkpoint.pt")
+    saved = checkpoints.read_checkpoint(folder / "checkpoint.pt")
     return (
         {name: tensor.tolist() for name, tensor in saved.tensors.items()},
         saved.facts["compiled"],

@@ -8,6 +8,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_prior
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, Quiet, examples
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("fit-prior", epilog=EXAMPLES)(fit_prior)
 
 
-@console.guarded
+@handle_errors
 def fit_prior(
     words: Annotated[
         list[str] | None,
@@ -71,7 +72,7 @@ def fit_prior(
     device: Device = "auto",
     data_root: DataRoot = None,
     no_download: NoDownload = False,
-    quiet: Quiet = False,
+    quiet: Quiet = False,  # noqa: ARG001 (handle_errors reads it)
 ) -> None:
     """Fit a better prior to the codes of a trained VAE.
 
@@ -80,7 +81,6 @@ def fit_prior(
     is: every command takes the run, dpvae sample the file. Where the prior is clearly worse than
     the one it is compared with, runs/latest stays what it was and the exit code is 1.
     """
-    from dpvae_cli.cli.progress import listener
     from dpvae_cli.foundation.errors import DpvaeError, UsageError
     from dpvae_cli.foundation.text_files import path_exists
 
@@ -94,28 +94,27 @@ def fit_prior(
         )
     if codes is None and seed is not None:
         raise UsageError("--seed is for --codes; a run has the seed of its recipe")
-    with listener(quiet=quiet):
-        if codes is not None:
-            path, record = _of_codes(
-                codes, prior, overrides, out=out, overwrite=overwrite, seed=seed or 0, device=device
-            )
-        else:
-            from dpvae_cli.runs.fit_prior import fit_run
+    if codes is not None:
+        path, record = _of_codes(
+            codes, prior, overrides, out=out, overwrite=overwrite, seed=seed or 0, device=device
+        )
+    else:
+        from dpvae_cli.runs.fit_prior import fit_run
 
-            folder, record = fit_run(
-                next(iter(paths), None),
-                prior,
-                overrides,
-                run_dir=out,
-                best=best,
-                overwrite=overwrite,
-                device=device,
-                data_root=data_root,
-                download=not no_download,
-                mark_latest=True,
-                warn=console.note,
-            )
-            path = folder.path
+        folder, record = fit_run(
+            next(iter(paths), None),
+            prior,
+            overrides,
+            run_dir=out,
+            best=best,
+            overwrite=overwrite,
+            device=device,
+            data_root=data_root,
+            download=not no_download,
+            mark_latest=True,
+            warn=console.note,
+        )
+        path = folder.path
     _print(record)
     if (path / "fit.png").is_file():
         console.result(str(path / "fit.png"))
@@ -147,13 +146,13 @@ def _of_codes(
     import torch
 
     from dpvae_cli.fitting import prior_file
-    from dpvae_cli.fitting.codes import checked, read_codes, unused_arrays
+    from dpvae_cli.fitting.codes import read_codes, unused_arrays, validate_codes
     from dpvae_cli.fitting.fit import fit_prior
     from dpvae_cli.foundation import devices
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe.fit_options import fit_options
 
-    mean, log_variance = checked(*read_codes(codes))
+    mean, log_variance = validate_codes(*read_codes(codes))
     if unused := unused_arrays(codes):
         console.note(f"Not used of {codes}: {', '.join(unused)}.")
     path = codes.with_name("prior.pt") if out is None else out
@@ -163,7 +162,7 @@ def _of_codes(
         if not overwrite:
             hint = "Add --overwrite, or name another --out."
             raise UsageError(f"{path} is already there", hint=hint)
-        prior_file.check_is_prior(path)
+        prior_file.check_is_prior_file(path)
     spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
     place = devices.resolve(device)
     spread: torch.Tensor | None = None if log_variance is None else log_variance.to(place)

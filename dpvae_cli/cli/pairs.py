@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dpvae_cli.evaluation.path_density import PathStatistics
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
     Arrays = dict[str, np.ndarray]
 
 SPLIT: Literal["test"] = "test"
 
 
-def measured(found: "Opened", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
+def measured(found: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
     """Return the arrays over pairs, and the records `dpvae eval --metrics path` has; print them."""
     from dpvae_cli.evaluation.path_density import path_statistics, results
     from dpvae_cli.foundation.randomness import stream
@@ -44,7 +44,7 @@ def measured(found: "Opened", count: int, *, seed: int) -> "tuple[Arrays, list[d
     return arrays, [result.to_json() for result in noted]
 
 
-def _print(found: "Opened", statistics: "PathStatistics") -> None:
+def _print(found: "LoadedRun", statistics: "PathStatistics") -> None:
     from dpvae_cli.foundation.formatting import format_number
 
     rows = {

@@ -9,6 +9,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_recipe
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import examples
 
 OVERRIDE = re.compile(r"[\w.]+\s*=")
@@ -33,7 +34,7 @@ Overrides = Annotated[
 
 
 @recipes.command(epilog=examples("dpvae recipes ls"))
-@console.guarded
+@handle_errors
 def ls() -> None:
     """List the packaged recipes."""
     from dpvae_cli.recipe import catalogue
@@ -49,7 +50,7 @@ def ls() -> None:
         "dpvae recipes show mine.yaml > resolved.yaml",
     )
 )
-@console.guarded
+@handle_errors
 def show(
     recipe: RecipeName,
     overrides: Overrides = None,
@@ -66,7 +67,7 @@ def show(
         "dpvae recipes cp factor_mnist experiments/ --force",
     )
 )
-@console.guarded
+@handle_errors
 def cp(
     recipe: RecipeName,
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new file, or a folder.")],
@@ -97,7 +98,7 @@ def _is_folder(destination: Path) -> bool:
         "dpvae recipes validate mine.yaml regularizer.beta=8",
     )
 )
-@console.guarded
+@handle_errors
 def validate(
     words: Annotated[
         list[str],
@@ -131,7 +132,7 @@ def validate(
 
 
 @recipes.command(epilog=examples("dpvae recipes schema > dpvae-recipe.schema.json"))
-@console.guarded
+@handle_errors
 def schema() -> None:
     """Print the JSON Schema of recipes, for completion and checks in editors."""
     from dpvae_cli.recipe import json_schema

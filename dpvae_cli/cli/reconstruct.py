@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.opening import column_names, note_units, opened, outputs
 from dpvae_cli.cli.options import (
     MOST,
@@ -30,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(reconstruct)
 
 
-@console.guarded
+@handle_errors
 def reconstruct(
     checkpoint: CheckpointPath = None,
     n: Annotated[

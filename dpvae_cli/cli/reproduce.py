@@ -7,6 +7,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_study
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import (
     DataRoot,
     Device,
@@ -43,7 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(reproduce)
 
 
-@console.guarded
+@handle_errors
 def reproduce(
     study: Annotated[
         str | None,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dpvae_cli.foundation.shapes import Codes
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
     from dpvae_cli.sampling.paths import Space
     from dpvae_cli.sampling.traversal import LatentTraversal
 
@@ -87,7 +87,7 @@ def refuse_contradictions(asked: Asked) -> None:
             raise UsageError(f"{option} is for {what}")
 
 
-def carry_out(asked: Asked, found: "Opened", out: Path | None) -> None:
+def carry_out(asked: Asked, found: "LoadedRun", out: Path | None) -> None:
     """Walk, decode and measure; write the files and print their paths."""
     from dpvae_cli.foundation.files import write_json, write_npz
     from dpvae_cli.foundation.results import nonfinite_to_none
@@ -111,7 +111,7 @@ def carry_out(asked: Asked, found: "Opened", out: Path | None) -> None:
     console.result("\n".join(map(str, [*paths, arrays, document])))
 
 
-def _targets(asked: Asked, found: "Opened", out: Path | None) -> tuple[Path, Path]:
+def _targets(asked: Asked, found: "LoadedRun", out: Path | None) -> tuple[Path, Path]:
     """Return the picture's path, which --pairs alone leaves empty, and that of the .npz."""
     from dpvae_cli.foundation.errors import UsageError
 
@@ -126,7 +126,7 @@ def _targets(asked: Asked, found: "Opened", out: Path | None) -> tuple[Path, Pat
     return outputs(out, default=found.folder.path / "traversals", stem=asked.stem)
 
 
-def _header(found: "Opened") -> dict[str, Any]:
+def _header(found: "LoadedRun") -> dict[str, Any]:
     from dpvae_cli.foundation.results import SCHEMA
 
     return {
@@ -139,7 +139,7 @@ def _header(found: "Opened") -> dict[str, Any]:
     }
 
 
-def _walks(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]]":
+def _walks(asked: Asked, found: "LoadedRun") -> "tuple[Arrays, list[dict[str, Any]]]":
     """Return the walks' arrays, and what is to be said of each."""
     from dpvae_cli.plotting import animation
     from dpvae_cli.sampling.traversal import line, record, sweeps
@@ -171,7 +171,7 @@ def _walks(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]
     return record(model, aggregate, walks), [_said(asked, walk) for walk in walks]
 
 
-def _centre(asked: Asked, found: "Opened", ends: "list[Codes]") -> "Codes":
+def _centre(asked: Asked, found: "LoadedRun", ends: "list[Codes]") -> "Codes":
     """Return the code that sweeps start from."""
     if asked.start is None and ends:
         return ends[0]
@@ -199,7 +199,7 @@ def _said(asked: Asked, walk: "LatentTraversal") -> dict[str, Any]:
     }
 
 
-def _draw_walks(asked: Asked, found: "Opened", record: "Arrays", picture: Path) -> list[Path]:
+def _draw_walks(asked: Asked, found: "LoadedRun", record: "Arrays", picture: Path) -> list[Path]:
     from dpvae_cli.plotting import animation, style, traversal
     from dpvae_cli.sampling.encodings import drawable
 
@@ -210,7 +210,7 @@ def _draw_walks(asked: Asked, found: "Opened", record: "Arrays", picture: Path) 
     return paths
 
 
-def _grid(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]]":
+def _grid(asked: Asked, found: "LoadedRun") -> "tuple[Arrays, list[dict[str, Any]]]":
     """Return the decoded plane's arrays, and what is to be said of each space."""
     from dpvae_cli.sampling.plane import check_two_dimensional, plane
 
@@ -224,7 +224,7 @@ def _grid(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]]
     return record, [{"space": space, "lowest_log_q": value} for space, value in lowest.items()]
 
 
-def _draw_grid(found: "Opened", record: "Arrays", picture: Path) -> list[Path]:
+def _draw_grid(found: "LoadedRun", record: "Arrays", picture: Path) -> list[Path]:
     from dpvae_cli.plotting import plane, style
     from dpvae_cli.sampling.encodings import drawable
 

@@ -27,7 +27,7 @@ FORMAT = FileFormat(
 )
 
 
-def write(path: Path, prior: Prior, record: FitRecord) -> None:
+def write_prior(path: Path, prior: Prior, record: FitRecord) -> None:
     """Write a prior with its record, whole or not at all.
 
     Raises:
@@ -49,7 +49,7 @@ def write(path: Path, prior: Prior, record: FitRecord) -> None:
     FORMAT.write(path, meta, prior.state_dict())
 
 
-def check_is_prior(path: Path) -> None:
+def check_is_prior_file(path: Path) -> None:
     """Raise where a file is not a prior file, so that nothing else is ever replaced by one.
 
     Raises:
@@ -64,7 +64,7 @@ def check_is_prior(path: Path) -> None:
         ) from error
 
 
-def read(path: Path) -> tuple[Prior, FitRecord]:
+def read_prior(path: Path) -> tuple[Prior, FitRecord]:
     """Return the prior of a file, in evaluation mode, and its record; nothing in it can execute.
 
     Raises:

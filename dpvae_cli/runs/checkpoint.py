@@ -40,18 +40,18 @@ from dpvae_cli.recipe.mistakes import shortened
 from dpvae_cli.runs.precision import Precision
 
 CPU = torch.device("cpu")
-RETRAIN = "Train again, or name another checkpoint."
+RETRAIN_HINT = "Train again, or name another checkpoint."
 FORMAT = FileFormat(
     format="dpvae-checkpoint",
     version=1,
     noun="checkpoint",
     make="Train a model first: dpvae train RECIPE.",
-    again=RETRAIN,
+    again=RETRAIN_HINT,
 )
 CURRENT, PREVIOUS, BEST = "checkpoint.pt", "checkpoint.previous.pt", "best.pt"
 """The checkpoints of a run folder."""
-MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
-MOST_AXES = 8
+MOMENT_NAMES = {"step", "exp_avg", "exp_avg_sq"}
+MAX_AXES = 8
 DIGEST_LENGTH = 32
 
 
@@ -74,7 +74,7 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors whose names begin with `prefix` and a dot, without it."""
-        return below(prefix, self.tensors)
+        return select_prefix(prefix, self.tensors)
 
     def write(self, path: Path, *, previous: Path | None = None) -> None:
         """Write the file atomically; what was there is kept as `previous`, where that is named."""
@@ -124,13 +124,13 @@ class Checkpoint:
         def make() -> VAE:
             model = build(self.recipe, example_shape=self.example_shape, networks=networks)
             # a prior that was fitted to codes of the caller's and then trained on is standardised
-            model.prior = match_saved_prior(model.prior, below("prior", tensors))
+            model.prior = match_saved_prior(model.prior, select_prefix("prior", tensors))
             return model
 
         if networks is None and (mismatch := shape_mismatch(make, tensors)) is not None:
-            raise does_not_fit("model", mismatch)
+            raise mismatch_error("model", mismatch)
         model = precision.placed(make())
-        load_tensors(model, tensors, "model")
+        load_state_dict(model, tensors, "model")
         model.units = self.units()
         if self.recipe.fit_prior is not None and not as_trained:
             model = model.with_prior(self.fitted_prior(model))
@@ -154,7 +154,7 @@ class Checkpoint:
             )
         except MALFORMED_ERRORS as error:
             raise CheckpointError(
-                f"the checkpoint's units of the data cannot be used: {error}", hint=RETRAIN
+                f"the checkpoint's units of the data cannot be used: {error}", hint=RETRAIN_HINT
             ) from error
 
     def fitted_prior(self, model: VAE) -> Prior:
@@ -174,7 +174,7 @@ class Checkpoint:
         spec = self._fitted_spec(asked)
         built = spec.build(model.latent_dim, model.encoder, model.example_shape)
         prior = match_saved_prior(built, fitted).to(next(model.parameters()))
-        load_tensors(prior, fitted, "fitted prior")
+        load_state_dict(prior, fitted, "fitted prior")
         return prior.eval()
 
     def _fitted_spec(self, asked: PriorSpec) -> PriorSpec:
@@ -189,12 +189,12 @@ class Checkpoint:
         except MALFORMED_ERRORS as error:
             raise CheckpointError(
                 "the checkpoint's record of the fit does not say which prior was fitted",
-                hint=RETRAIN,
+                hint=RETRAIN_HINT,
             ) from error
         return spec
 
 
-def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def select_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors whose names begin with `prefix` and a dot, without it."""
     start = prefix + "."
     return {
@@ -204,14 +204,14 @@ def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def read(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; nothing in the file can execute.
 
     Raises:
         CheckpointError: missing, damaged, foreign, or of a newer version; offers a good one that
             lies beside it.
     """
-    with offering_another(path):
+    with suggest_fallback(path):
         return _read(path)
 
 
@@ -234,7 +234,7 @@ def _read(path: Path) -> Checkpoint:
 
 def _shape(value: Any) -> tuple[int, ...]:
     shape = tuple(map(expect_count, expect_type(list, value)))
-    if len(shape) > MOST_AXES or 0 in shape:
+    if len(shape) > MAX_AXES or 0 in shape:
         raise ValueError(f"{shape} is the shape of no example")
     return shape
 
@@ -273,7 +273,7 @@ def _value_range(ends: Any) -> tuple[float, float] | None:
 
 
 @contextmanager
-def offering_another(path: Path) -> Iterator[None]:
+def suggest_fallback(path: Path) -> Iterator[None]:
     """Let an error about a run's checkpoint name the file, and a good one that lies beside it.
 
     Raises:
@@ -285,22 +285,22 @@ def offering_another(path: Path) -> Iterator[None]:
         raise
     except CheckpointError as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
-        hints = filter(None, (_offer(path), error.hint))
+        hints = filter(None, (_find_fallback(path), error.hint))
         raise CheckpointError(named, hint="\n".join(hints) or None) from None
 
 
-def _offer(path: Path) -> str | None:
+def _find_fallback(path: Path) -> str | None:
     """Return what to do with a good checkpoint beside this one; None where there is none."""
     names = (PREVIOUS, CURRENT, BEST)
     if path.name not in names:
         return None
     for beside in (path.with_name(name) for name in names if name != path.name):
         with suppress(CheckpointError):
-            return _told(beside, _read(beside))
+            return _fallback_hint(beside, _read(beside))
     return None
 
 
-def _told(path: Path, checkpoint: Checkpoint) -> str:
+def _fallback_hint(path: Path, checkpoint: Checkpoint) -> str:
     """Return what can be typed with a good checkpoint."""
     named = f"{path.name} beside it is whole (iteration {checkpoint.iteration:,}): "
     use = f"name it, {shlex.quote(str(path))}"
@@ -316,7 +316,7 @@ def _told(path: Path, checkpoint: Checkpoint) -> str:
     return f"{named}{use}, or go on from it: {go_on}"
 
 
-def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+def load_state_dict(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     """Load a module's tensors strictly.
 
     Raises:
@@ -325,13 +325,13 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], what: str) ->
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        raise does_not_fit(what, str(error)) from error
+        raise mismatch_error(what, str(error)) from error
 
 
-def does_not_fit(what: str, reason: str) -> CheckpointError:
+def mismatch_error(what: str, reason: str) -> CheckpointError:
     """Return the error that stored tensors are not those of the recipe."""
     return CheckpointError(
-        f"the checkpoint's {what} does not fit its recipe: {reason}", hint=RETRAIN
+        f"the checkpoint's {what} does not fit its recipe: {reason}", hint=RETRAIN_HINT
     )
 
 
@@ -357,9 +357,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = _moment(key, len(parameters))
-        state.setdefault(index, {})[name] = _laid_out(key, tensor, parameters[index])
-    if any(moments.keys() != MOMENTS for moments in state.values()):
-        raise _odd_moments("some of a parameter's moments are missing")
+        state.setdefault(index, {})[name] = _match_layout(key, tensor, parameters[index])
+    if any(moments.keys() != MOMENT_NAMES for moments in state.values()):
+        raise _optimizer_mismatch("some of a parameter's moments are missing")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
@@ -371,27 +371,31 @@ def _moment(key: str, parameters: int) -> tuple[int, str]:
         CheckpointError: it is no moment of any of so many parameters.
     """
     index, _, name = key.partition(".")
-    if not re.fullmatch(r"[0-9]{1,9}", index) or name not in MOMENTS:
-        raise _odd_moments(f"{shortened(key)!r} is no moment")
+    if not re.fullmatch(r"[0-9]{1,9}", index) or name not in MOMENT_NAMES:
+        raise _optimizer_mismatch(f"{shortened(key)!r} is no moment")
     if int(index) >= parameters:
-        raise _odd_moments(f"{key} is of parameter {index}, the model has {parameters} parameters")
+        raise _optimizer_mismatch(
+            f"{key} is of parameter {index}, the model has {parameters} parameters"
+        )
     return int(index), name
 
 
-def _laid_out(key: str, tensor: Tensor, like: Tensor) -> Tensor:
+def _match_layout(key: str, tensor: Tensor, like: Tensor) -> Tensor:
     """Return a copy with the memory layout of its parameter; a count of steps is one number."""
     is_count = key.endswith(".step") and tensor.numel() == 1
     if not is_count and tensor.shape != like.shape:
-        raise _odd_moments(f"{key} is {tuple(tensor.shape)}, its parameter {tuple(like.shape)}")
+        raise _optimizer_mismatch(
+            f"{key} is {tuple(tensor.shape)}, its parameter {tuple(like.shape)}"
+        )
     if not torch.isfinite(tensor).all():
-        raise _odd_moments(f"{key} is not finite")
+        raise _optimizer_mismatch(f"{key} is not finite")
     if is_count:
         return tensor.clone()
     return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
 
 
-def _odd_moments(problem: str) -> CheckpointError:
-    return CheckpointError(f"the checkpoint's optimizer does not fit: {problem}", hint=RETRAIN)
+def _optimizer_mismatch(problem: str) -> CheckpointError:
+    return CheckpointError(f"the checkpoint's optimizer does not fit: {problem}", hint=RETRAIN_HINT)
 
 
 def file_digest(path: Path) -> str:

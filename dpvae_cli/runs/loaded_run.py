@@ -12,14 +12,14 @@ from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
-from dpvae_cli.runs.run_data import RunData, warn_in_python
-from dpvae_cli.runs.run_folder import RunFolder, locate
+from dpvae_cli.runs.run_data import RunData, python_warning
+from dpvae_cli.runs.run_folder import RunFolder, resolve_checkpoint
 from dpvae_cli.sampling.encodings import TrainingEncodings
 
 
 @final
 @dataclass(frozen=True)
-class Opened:
+class LoadedRun:
     """A model with its recipe, its data (read when asked for) and its encodings (cached)."""
 
     path: Path
@@ -55,7 +55,7 @@ class Opened:
         return self.path.resolve().parent.name
 
 
-def open_checkpoint(
+def load_run(
     path: Path | None,
     *,
     best: bool = False,
@@ -63,8 +63,8 @@ def open_checkpoint(
     data_root: Path | None = None,
     download: bool = True,
     load_dataset: Callable[[], Dataset] | None = None,
-    warn: Callable[[str], None] = warn_in_python,
-) -> Opened:
+    warn: Callable[[str], None] = python_warning,
+) -> LoadedRun:
     """Open a checkpoint file, a run folder's checkpoint, or with None the latest run's.
 
     Args:
@@ -80,10 +80,10 @@ def open_checkpoint(
         CheckpointError: missing, damaged, foreign, newer, or of networks of the caller's own.
         UsageError: the device has no float64 and the run was of it.
     """
-    file = locate(path, best=best)
-    checkpoint = checkpoints.read(file)
-    networks = own_networks.networks_for(file, checkpoint, None, None)
-    with checkpoints.offering_another(file):
+    file = resolve_checkpoint(path, best=best)
+    checkpoint = checkpoints.read_checkpoint(file)
+    networks = own_networks.resolve_networks(file, checkpoint, None, None)
+    with checkpoints.suggest_fallback(file):
         model = checkpoint.model(devices.resolve(device), networks=networks)
     data = RunData(
         checkpoint,
@@ -92,7 +92,7 @@ def open_checkpoint(
     )
     cache, digest = file.with_suffix(".encodings.npz"), checkpoint.digest
     note = checkpoint.facts.get("data_note")
-    return Opened(
+    return LoadedRun(
         path=file,
         digest=digest,
         iteration=checkpoint.iteration,

@@ -15,7 +15,7 @@ from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.foundation.results import nonfinite_to_none
 from dpvae_cli.foundation.text_files import parse_json, read_lines
 
-FEWEST, CHANGES = 4, 3
+MIN_VALIDATIONS, CHANGES = 4, 3
 """Validations from the best one on, and typical changes, without which no ELBO is said to fall."""
 
 
@@ -78,7 +78,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
                     yield record
 
 
-def overfits_since(path: Path, *, until: int) -> int | None:
+def overfitting_start(path: Path, *, until: int) -> int | None:
     """Return the iteration of the best validation ELBO where it fell ever since, else None.
 
     It fell where all of the validations that follow are lower, three at least, and the last one by
@@ -99,7 +99,7 @@ def overfits_since(path: Path, *, until: int) -> int | None:
         return None
     best = max(range(len(elbos)), key=lambda index: elbos[index][1])
     later = [elbo for _, elbo in elbos[best:]]
-    if len(later) < FEWEST:
+    if len(later) < MIN_VALIDATIONS:
         return None
     change = median(abs(a - b) for a, b in pairwise(later))
     return elbos[best][0] if later[0] - later[-1] > CHANGES * change else None

@@ -11,13 +11,13 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import HIDDEN_PREFIX, write_json
 from dpvae_cli.foundation.results import Result, RunResults, nonfinite_to_none
 from dpvae_cli.foundation.text_files import read_json
-from dpvae_cli.runs.loaded_run import Opened
+from dpvae_cli.runs.loaded_run import LoadedRun
 
 LOCK = f"{HIDDEN_PREFIX}metrics.lock"
 """Held while metrics.json is read, merged and written."""
 
 
-def run_results(run: Opened, results: Sequence[Result]) -> RunResults:
+def run_results(run: LoadedRun, results: Sequence[Result]) -> RunResults:
     """Return results with the run they belong to."""
     return RunResults(
         run=run.label,
@@ -29,7 +29,7 @@ def run_results(run: Opened, results: Sequence[Result]) -> RunResults:
     )
 
 
-def keep(run: Opened, record: RunResults) -> Path:
+def merge_results(run: LoadedRun, record: RunResults) -> Path:
     """Write metrics.json, with what it held before of the same checkpoint and other metrics.
 
     Raises:
@@ -39,7 +39,7 @@ def keep(run: Opened, record: RunResults) -> Path:
     fresh = record.to_json()
     measured = {result["metric"] for result in fresh["results"]}
     with _locked(path):
-        older = read(run).get("results", [])
+        older = read_results(run).get("results", [])
         fresh["results"] = [r for r in older if r["metric"] not in measured] + fresh["results"]
         write_json(path, nonfinite_to_none(fresh))
     return path
@@ -63,7 +63,7 @@ def _locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def read(run: Opened) -> dict[str, Any]:
+def read_results(run: LoadedRun) -> dict[str, Any]:
     """Return what metrics.json says of this very checkpoint, or nothing."""
     found = read_json(run.folder.metrics)
     if found.get("checkpoint_digest") != run.digest:

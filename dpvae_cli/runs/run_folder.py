@@ -39,7 +39,7 @@ LATEST = "latest"
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 LOCK, STAGED = f"{HIDDEN_PREFIX}lock", f"{HIDDEN_PREFIX}new"
 """What a run folder holds beside the run: its lock, and a new run until that has a checkpoint."""
-WRITTEN = re.compile(
+RUN_FILE = re.compile(
     r"""recipe\.yaml | environment\.json | metrics\.jsonl? | fit\.(json|png) | cell\.json
     | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz | diagnosis\.(html|json)
     | (checkpoint(\.previous)?|best)\.(pt|encodings\.npz|nll\.npz)
@@ -50,12 +50,12 @@ WRITTEN = re.compile(
     re.VERBOSE,
 )
 """The files that dpvae writes into a run folder, all that `--overwrite` ever deletes."""
-FOLDERS = ("tensorboard", "samples", "reconstructions", "codes", "traversals")
-NAMED = 5
+SUBFOLDERS = ("tensorboard", "samples", "reconstructions", "codes", "traversals")
+MAX_LISTED = 5
 """So many files are named in an error."""
 
 
-OTHERWISE = (
+NOT_EMPTY_HINT = (
     "Add --resume to go on with it, --overwrite to start over, or --run-dir for another folder."
 )
 
@@ -99,7 +99,7 @@ class RunFolder:
         return self._files != self.path
 
     def prepare(
-        self, *, resume: bool = False, overwrite: bool = False, hint: str = OTHERWISE
+        self, *, resume: bool = False, overwrite: bool = False, hint: str = NOT_EMPTY_HINT
     ) -> None:
         """Refuse a folder with files in it unless told to go on or to start over.
 
@@ -164,9 +164,9 @@ class RunFolder:
     def _delete_old(self) -> None:
         """Delete the files of a run that is replaced; its recipe and checkpoint are moved over."""
         for name in self._names():
-            if WRITTEN.fullmatch(name) and name not in (RECIPE, CURRENT):
+            if RUN_FILE.fullmatch(name) and name not in (RECIPE, CURRENT):
                 (self.path / name).unlink()
-        for place in (self.path / name for name in FOLDERS):
+        for place in (self.path / name for name in SUBFOLDERS):
             for folder in (*sorted(place.rglob("*/"), reverse=True), place):
                 with suppress(OSError):
                     folder.rmdir()
@@ -177,7 +177,7 @@ class RunFolder:
         for path in self.path.iterdir() if self.path.is_dir() else ():
             if path.name.startswith(HIDDEN_PREFIX):
                 continue
-            if path.is_dir() and not path.is_symlink() and path.name in FOLDERS:
+            if path.is_dir() and not path.is_symlink() and path.name in SUBFOLDERS:
                 inside = (p for p in path.rglob("*") if p.is_symlink() or not p.is_dir())
                 names += [p.relative_to(self.path).as_posix() for p in inside]
             else:
@@ -191,18 +191,18 @@ class RunFolder:
             UsageError: names the files.
         """
         names = self._names()
-        others = [name for name in names if not WRITTEN.fullmatch(name)]
-        if names and not self.holds_run():
+        others = [name for name in names if not RUN_FILE.fullmatch(name)]
+        if names and not self.is_run():
             others = names
         if others:
-            more = f" and {len(others) - NAMED:,} more" if len(others) > NAMED else ""
+            more = f" and {len(others) - MAX_LISTED:,} more" if len(others) > MAX_LISTED else ""
             raise UsageError(
                 f"{self.path} holds files that no run wrote, --overwrite will not delete them: "
-                f"{', '.join(others[:NAMED])}{more}",
+                f"{', '.join(others[:MAX_LISTED])}{more}",
                 hint="Move them away, or name another folder.",
             )
 
-    def holds_run(self) -> bool:
+    def is_run(self) -> bool:
         """Tell whether the folder is a run's, and its recipe not one that somebody put there."""
         if "dpvae" in read_json(self.environment):
             return self.recipe.is_file()
@@ -213,12 +213,12 @@ class RunFolder:
     def _has_files(self) -> bool:
         return any(not path.name.startswith(HIDDEN_PREFIX) for path in self.path.iterdir())
 
-    def copy_log(self, other: "RunFolder") -> None:
+    def copy_metrics_log(self, other: "RunFolder") -> None:
         """Let another run begin with this one's metrics.jsonl, where there is one."""
         if self.metrics_log.is_file():
             copy_file(self.metrics_log, other.metrics_log)
 
-    def go_back(self) -> None:
+    def rollback(self) -> None:
         """Let checkpoint.pt be the one before it.
 
         Raises:
@@ -274,7 +274,7 @@ class RunFolder:
                         self.path.rmdir()
             held.release()
 
-    def check_held(self) -> None:
+    def check_lock(self) -> None:
         """Raise where the folder was moved or deleted, or its lock replaced, since it was locked.
 
         Raises:
@@ -286,19 +286,19 @@ class RunFolder:
             held = os.fstat(self._handle.fileno())
             if os.path.samestat(held, (self.path / LOCK).stat()):
                 return
-        if (place := _folder_of(self._handle)) is not None:
+        if (place := _current_folder(self._handle)) is not None:
             what = f"was moved to {place}"
         elif self.path.is_dir():
             place, what = self.path, "lost its lock, so that another process may train it"
         else:
             what = "was moved or deleted"
-        saved, hint = _saved_in(place)
+        saved, hint = _describe_saved(place)
         raise UsageError(f"run folder {self.path} {what}: stopped. {saved}", hint=hint)
 
     def write_start(self, recipe: Recipe, *, device: torch.device, processes: int = 1) -> None:
         """Write recipe.yaml and environment.json."""
         write_text(self.recipe, to_yaml(recipe))
-        write_json(self.environment, environment(device) | {"processes": processes})
+        write_json(self.environment, environment_info(device) | {"processes": processes})
 
 
 def default_run_dir(recipe: Recipe) -> Path:
@@ -306,7 +306,7 @@ def default_run_dir(recipe: Recipe) -> Path:
     return RUNS / recipe.run_name
 
 
-def _folder_of(file: BinaryIO) -> Path | None:
+def _current_folder(file: BinaryIO) -> Path | None:
     """Return the folder in which an open file lies now; None if it was deleted, or beside Linux."""
     try:
         path = Path(f"/proc/self/fd/{file.fileno()}").readlink()
@@ -315,11 +315,11 @@ def _folder_of(file: BinaryIO) -> Path | None:
     return path.parent if path.exists() else None
 
 
-def _saved_in(place: Path | None) -> tuple[str, str]:
+def _describe_saved(place: Path | None) -> tuple[str, str]:
     """Return what was saved in a folder, and what to type next."""
     with suppress(CheckpointError):
         if place is not None:
-            iteration = checkpoints.read(place / CURRENT).iteration
+            iteration = checkpoints.read_checkpoint(place / CURRENT).iteration
             return (
                 f"The state at iteration {iteration:,} is saved in {place / CURRENT}.",
                 f"Go on with: dpvae train --resume --run-dir {shlex.quote(str(place))}",
@@ -344,7 +344,7 @@ def follow_links(path: Path | str) -> Path:
     return real.relative_to(here) if real.is_relative_to(here) else real
 
 
-def folder_to_write(path: Path | str) -> Path:
+def resolve_run_dir(path: Path | str) -> Path:
     """Return the run folder that a path means, links followed, for a run to be written into it.
 
     Raises:
@@ -359,7 +359,7 @@ def folder_to_write(path: Path | str) -> Path:
     return follow_links(path)
 
 
-def point_latest(run_dir: Path) -> None:
+def update_latest_link(run_dir: Path) -> None:
     """Let runs/latest name `run_dir`, where links can be made."""
     link = RUNS / f"{TEMPORARY_PREFIX}latest"
     with suppress(OSError):
@@ -371,7 +371,7 @@ def point_latest(run_dir: Path) -> None:
         link.unlink(missing_ok=True)
 
 
-def latest() -> Path:
+def latest_run_dir() -> Path:
     """Return the newest run's folder.
 
     Raises:
@@ -386,15 +386,15 @@ def latest() -> Path:
     return follow_links(link)
 
 
-def locate(path: Path | None, *, best: bool = False) -> Path:
+def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
     """Return the checkpoint file that a file, a run folder, or None for the latest, means."""
-    place = latest() if path is None else path
+    place = latest_run_dir() if path is None else path
     if place.is_dir():
         return follow_links(place) / (BEST if best else CURRENT)
     return follow_links(place.parent) / place.name
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment_info(device: torch.device) -> dict[str, Any]:
     """Return versions, device and threads: what a number may depend on beside the recipe."""
     return {
         "dpvae": __version__,

@@ -23,8 +23,8 @@ from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
-from dpvae_cli.runs.loaded_run import Opened, open_checkpoint
-from dpvae_cli.runs.measure import measure_run
+from dpvae_cli.runs.evaluate_run import evaluate_run
+from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.cells import Cell, Event, Options, Outcome, Tell, silent
 from dpvae_cli.studies.figures import from_dict
@@ -95,7 +95,7 @@ def _complete(cell: Cell, options: Options, device: str, tell: "_Throttled") -> 
     tell(Event(cell.name, "started", _opening(state.iteration)))
     _claim(run, cell, recipe)
     with handle_progress(
-        lambda what, done, total: tell(Event(cell.name, "preparing", what, done, total))
+        lambda event: tell(Event(cell.name, "preparing", event.task, event.done, event.total or 0))
     ):
         if state.word != "trained":
             _train(cell, recipe, options, device, tell)
@@ -137,9 +137,9 @@ def _train(cell: Cell, recipe: Recipe, options: Options, device: str, tell: "_Th
     )
 
 
-def opened_cell(cell: Cell, options: Options, *, device: str) -> Opened:
+def opened_cell(cell: Cell, options: Options, *, device: str) -> LoadedRun:
     """Return a cell's checkpoint, opened; its data is read when it is asked for."""
-    return open_checkpoint(
+    return load_run(
         Path(cell.folder),
         device=device,
         load_dataset=lambda: _dataset(recipe_of(cell), options),
@@ -147,7 +147,7 @@ def opened_cell(cell: Cell, options: Options, *, device: str) -> Opened:
 
 
 def _measure(
-    cell: Cell, opened: Opened, options: Options, tell: "_Throttled"
+    cell: Cell, opened: LoadedRun, options: Options, tell: "_Throttled"
 ) -> dict[str, DpvaeError]:
     """Measure what is missing, keep each result at once, return what failed."""
     run = opened.folder
@@ -159,7 +159,7 @@ def _measure(
     for group in _groups(missing):
         tell(Event(cell.name, "measuring", ", ".join(group)))
         start = time.perf_counter()
-        record, wrong = measure_run(
+        record, wrong = evaluate_run(
             opened,
             group,
             progress=lambda metric, done, total: tell(
@@ -198,7 +198,7 @@ def _features(options: Options) -> FeatureOptions:
     )
 
 
-def _prepare(cell: Cell, opened: Opened, tell: "_Throttled") -> None:
+def _prepare(cell: Cell, opened: LoadedRun, tell: "_Throttled") -> None:
     """Make here, where the model and the data are, what the study's figures show of the cell."""
     for spec in cell.figures:
         figure = from_dict(spec)

@@ -211,7 +211,7 @@ def _said(value: Any) -> str:
 def _data_note(path: Path) -> str | None:
     """Return what the checkpoint says of its data, such as that some of it is missing."""
     try:
-        return _text(checkpoints.read(path).facts.get("data_note"))
+        return _text(checkpoints.read_checkpoint(path).facts.get("data_note"))
     except (DpvaeError, AttributeError):
         return None
 

@@ -85,7 +85,7 @@ def state_of(cell: Cell, options: Options) -> State:
 def _state_by_checkpoint(run: RunFolder, cell: Cell) -> State:
     """Return the state of a cell that has not been measured."""
     try:
-        checkpoint = checkpoints.read(run.checkpoint)
+        checkpoint = checkpoints.read_checkpoint(run.checkpoint)
     except DpvaeError:
         return State("damaged")
     asked = applicable(cell.metrics, recipe_of(cell), checkpoint.example_shape)

@@ -19,13 +19,18 @@ from dpvae_cli.regularizers import Term
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
-from dpvae_cli.runs.fit_prior import fit_to, keep, keep_record
+from dpvae_cli.runs.fit_prior import fit_recipe_prior, save_fit_record, save_fitted_prior
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.precision import Precision, refuse_device
-from dpvae_cli.runs.resume import Start, continued
+from dpvae_cli.runs.resume import ResumePoint, load_resume_point
 from dpvae_cli.runs.run_data import check_unchanged
-from dpvae_cli.runs.run_folder import RunFolder, folder_to_write, locate, point_latest
-from dpvae_cli.runs.sample_picture import draw_samples
+from dpvae_cli.runs.run_folder import (
+    RunFolder,
+    resolve_checkpoint,
+    resolve_run_dir,
+    update_latest_link,
+)
+from dpvae_cli.runs.sample_picture import save_samples
 from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.training import threads
 from dpvae_cli.training.listener import Listener, Silent
@@ -93,21 +98,21 @@ def train(
     """
     if from_previous and not resume:
         raise UsageError("--from-previous is for --resume", hint="Add --resume.")
-    folder = RunFolder(folder_to_write(run_dir))
+    folder = RunFolder(resolve_run_dir(run_dir))
     chosen = devices.resolve(device)
     refuse_device(recipe.training.precision, chosen)
-    recipe = own_networks.recipe_of(recipe, model, resume=resume)
+    recipe = own_networks.recipe_for_model(recipe, model, resume=resume)
     with (
         process_group() as group,
         folder.locked(wanted=group.is_main_process),
-        own_networks.global_draws_kept(chosen, wanted=model is not None),
+        own_networks.preserve_rng_state(chosen, wanted=model is not None),
     ):
         if group.is_main_process:
             folder.prepare(resume=resume, overwrite=overwrite)
         group.barrier()
-        start = Start(recipe, None)
+        start = ResumePoint(recipe, None)
         if resume:
-            start = continued(folder, recipe, model=model, from_previous=from_previous)
+            start = load_resume_point(folder, recipe, model=model, from_previous=from_previous)
         recipe = start.recipe
         check_divisible(recipe.training.batch_size, group.world_size)
         if dataset is None:
@@ -122,11 +127,11 @@ def train(
         trainer = Trainer(recipe, dataset, chosen, model, group=group)
         if start.checkpoint is not None:
             place = folder.previous if from_previous else folder.checkpoint
-            with checkpoints.offering_another(place):
+            with checkpoints.suggest_fallback(place):
                 trainer.restore(start.checkpoint)
         trainer.refuse_strangers()
         if from_previous and group.is_main_process:
-            folder.go_back()
+            folder.rollback()
         trainer.settle()
         with threads.limited(trainer.model, trainer.next_examples()):
             if group.is_main_process:
@@ -137,8 +142,8 @@ def train(
         if recipe.fit_prior is not None:
             trained = with_fitted_prior(trained, trainer, folder, start.checkpoint)
         if group.is_main_process:
-            folder.check_held()
-            draw_samples(trained, lambda: dataset, folder, seed=recipe.seed)
+            folder.check_lock()
+            save_samples(trained, lambda: dataset, folder, seed=recipe.seed)
         return trained
 
 
@@ -153,15 +158,15 @@ def with_fitted_prior(
     group = trainer.group
     if start is not None and start.iteration == trainer.iteration and start.is_fitted:
         if group.is_main_process:
-            keep_record(folder, start)
+            save_fit_record(folder, start)
         return model.with_prior(start.fitted_prior(model)).eval()
     encoded = TrainingEncodings(model, lambda: trainer.dataset, group=group)
     aggregate = encoded.aggregate_posterior()
-    fitted = fit_to(model, aggregate, trainer.recipe)
+    fitted = fit_recipe_prior(model, aggregate, trainer.recipe)
     state = trainer.checkpoint()
     if group.is_main_process:
-        folder.check_held()
-        keep(folder, state, fitted, aggregate)
+        folder.check_lock()
+        save_fitted_prior(folder, state, fitted, aggregate)
     return model.with_prior(fitted.prior).eval()
 
 
@@ -297,7 +302,7 @@ class Run:
     def _record(self, record: dict[str, Any]) -> None:
         if self._log is None:
             return
-        self._folder.check_held()
+        self._folder.check_lock()
         record = {"iteration": self._trainer.iteration, **record}
         self._log.write(record)
         self._board.write(record)
@@ -320,7 +325,7 @@ class Run:
         self._group.barrier()
         self._saved = iteration
         if self._group.is_main_process:
-            folder.check_held()
+            folder.check_lock()
             state.write(folder.checkpoint, previous=folder.previous)
             if folder.is_staged:
                 self._replace_old_run()
@@ -336,15 +341,15 @@ class Run:
 
     def _point_latest(self) -> None:
         if self._mark_latest and not self._folder.is_staged:
-            point_latest(self._folder.path)
+            update_latest_link(self._folder.path)
 
     def _stop(self, signal_number: int) -> None:
         self._save()
         self._group.barrier()
         folder = self._folder.path
         command = f"dpvae train --resume --run-dir {shlex.quote(str(folder))}"
-        if own_networks.is_own(self._trainer.recipe):
-            command = own_networks.resuming(folder)
+        if own_networks.uses_own_networks(self._trainer.recipe):
+            command = own_networks.resume_call(folder)
         raise InterruptedRun(
             f"stopped at iteration {self._trainer.iteration} of {self._schedule.iterations}; "
             f"saved {self._folder.checkpoint}",
@@ -374,8 +379,8 @@ def load(
             superfluous or of other weights.
         UsageError: the device has no float64 and the run was of it.
     """
-    file = locate(Path(path))
-    checkpoint = checkpoints.read(file)
-    networks = own_networks.networks_for(file, checkpoint, encoder, decoder)
-    with checkpoints.offering_another(file):
+    file = resolve_checkpoint(Path(path))
+    checkpoint = checkpoints.read_checkpoint(file)
+    networks = own_networks.resolve_networks(file, checkpoint, encoder, decoder)
+    with checkpoints.suggest_fallback(file):
         return checkpoint.model(devices.resolve(device), networks=networks)

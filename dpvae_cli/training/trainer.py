@@ -22,7 +22,7 @@ from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import (
     Checkpoint,
     load_optimizer,
-    load_tensors,
+    load_state_dict,
     optimizer_tensors,
     units_facts,
     units_tensors,
@@ -145,7 +145,7 @@ class Trainer:
 
         Where processes share the run, the terms are of this one's share of the batch.
         """
-        own_networks.seed_global_draws(self.recipe, self.iteration, rank=self.group.rank)
+        own_networks.seed_global_rng(self.recipe, self.iteration, rank=self.group.rank)
         noise = stream(self.recipe.seed, "noise", self.iteration, device=self.device)
         x = self._batch(self._order.batch(self.iteration), noise)
         loss, terms, z = self._shared(lambda model: self._loss(model, x, noise))
@@ -247,16 +247,16 @@ class Trainer:
                 "training_examples": len(self.split),
                 "best_elbo": self.best_elbo,
                 "compiled": self.is_compiled,
-                **own_networks.facts(self.recipe, self.model),
+                **own_networks.network_facts(self.recipe, self.model),
             },
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same recipe."""
-        load_tensors(self.model, checkpoint.part("model"), "model")
+        load_state_dict(self.model, checkpoint.part("model"), "model")
         if self._average is not None:
-            load_tensors(self._average.model, checkpoint.part("ema"), "averaged model")
-        load_tensors(self.regularizer, checkpoint.part("regularizer"), "regularizer")
+            load_state_dict(self._average.model, checkpoint.part("ema"), "averaged model")
+        load_state_dict(self.regularizer, checkpoint.part("regularizer"), "regularizer")
         load_optimizer(self.optimizer, checkpoint.part("optimizer"))
         if self.adversary_optimizer is not None:
             load_optimizer(self.adversary_optimizer, checkpoint.part("adversary_optimizer"))
@@ -266,7 +266,9 @@ class Trainer:
         self.is_compiled = compiled if isinstance(compiled, bool) else None
 
     def _shared_steps(self) -> Shared:
-        return Shared(self._computing, self.group, is_steady=not own_networks.is_own(self.recipe))
+        return Shared(
+            self._computing, self.group, is_steady=not own_networks.uses_own_networks(self.recipe)
+        )
 
     def _make_adversary_optimizer(self) -> torch.optim.Optimizer | None:
         adversary = self.regularizer.adversary

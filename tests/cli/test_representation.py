@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dpvae_cli.evaluation.evaluate import METRICS
-from dpvae_cli.runs.run_folder import WRITTEN
+from dpvae_cli.runs.run_folder import RUN_FILE
 from tests.cli.test_commands import ok, run
 from tests.small import SMALL
 
@@ -121,4 +121,4 @@ def test_an_exception_in_one_metric_loses_no_other_and_is_logged(monkeypatch):
     assert alone.exit_code == 1
     assert "Error: ZeroDivisionError: found by nobody" in alone.stderr
     assert Path("known/errors.log").read_text(encoding="utf-8").count("in crash") == 2
-    assert WRITTEN.fullmatch("errors.log"), "--overwrite may delete it"
+    assert RUN_FILE.fullmatch("errors.log"), "--overwrite may delete it"

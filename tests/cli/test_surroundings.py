@@ -134,7 +134,7 @@ def test_times_from_the_future_are_fine(whole, tmp_path):
     for path in (tmp_path / "run").iterdir():
         os.utime(path, (4e9, 4e9))
     train(small_recipe("vae", "training.iterations=25"), tmp_path / "run", resume=True)
-    assert checkpoints.read(tmp_path / "run" / "checkpoint.pt").iteration == 25
+    assert checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt").iteration == 25
 
 
 def test_no_color_is_no_colour(tmp_path):
@@ -234,7 +234,7 @@ def test_closed_streams_write_nowhere(closed, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == b"" or closed == ">&-"
     assert b"Traceback" not in done.stderr
-    checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+    checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
 
 
 @pytest.mark.parametrize("variable", ["WORLD_SIZE", "RANK", "LOCAL_RANK"])

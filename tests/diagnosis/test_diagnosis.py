@@ -31,7 +31,7 @@ from dpvae_cli.evaluation.skl import skl
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
-from dpvae_cli.runs.metrics_log import overfits_since
+from dpvae_cli.runs.metrics_log import overfitting_start
 from dpvae_cli.sampling.encodings import TrainingEncodings
 from tests.evaluation.planted import codes, context, normal, planted, prior_of
 from tests.small import image_vae, random_images, small_recipe
@@ -351,8 +351,8 @@ def test_since_when_a_validation_elbo_falls(elbos, since, tmp_path):
         for place, elbo in enumerate(elbos)
     ]
     log.write_text("".join(json.dumps(each) + "\n" for each in records))
-    assert overfits_since(log, until=10_000) == since
-    assert overfits_since(log, until=300) is None
+    assert overfitting_start(log, until=10_000) == since
+    assert overfitting_start(log, until=300) is None
 
 
 def test_without_held_out_examples_the_rest_is_diagnosed():

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import dpvae_cli as dpvae
 from dpvae_cli.cli.app import app
-from dpvae_cli.fitting.codes import Codes, HeldOut, read_codes
+from dpvae_cli.fitting.codes import Codes, HeldOutCodes, read_codes
 from dpvae_cli.fitting.prior_file import FORMAT
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation.errors import (
@@ -144,9 +144,9 @@ def test_what_is_reported_of_few_codes_is_not_too_good():
         codes = Codes(z, None, held_out=fitting.held_out, seed=seed)
         on_reported, on_choosing, on_fresh = (
             float((truth.log_prob(part) - fitted.log_prob(part)).mean())
-            for part in (codes.reported.z, codes.choosing.z, fresh)
+            for part in (codes.test.z, codes.validation.z, fresh)
         )
-        own = -float(truth.log_prob(codes.reported.z).mean())
+        own = -float(truth.log_prob(codes.test.z).mean())
         assert fitted.record.nll.value - own == pytest.approx(on_reported, abs=1e-4)
         reported.append(on_reported - on_fresh)
         choosing.append(on_choosing - on_fresh)
@@ -168,7 +168,7 @@ def test_the_record_is_what_can_be_measured_again(prior):
     spec = Mixture(components=5) if prior == "mixture" else prior
     fitted = dpvae.fit_prior(mean, log_variance, spec, fitting=QUICK, seed=3)
     codes = Codes(mean, log_variance, held_out=QUICK.held_out, seed=3)
-    held = codes.reported
+    held = codes.test
     after, before = held.nll(fitted.prior), held.nll(StandardNormalPrior(2).double())
     record = fitted.record
     assert record.nll.value == pytest.approx(float(after.mean()), rel=1e-12)
@@ -177,9 +177,9 @@ def test_the_record_is_what_can_be_measured_again(prior):
     assert record.gain.standard_error == pytest.approx(error, rel=1e-9)
     assert (record.components, record.held_out, record.reported) == (600, 120, 60)
     assert record.prior == prior
-    chosen = float(codes.choosing.nll(fitted.prior).mean())
+    chosen = float(codes.validation.nll(fitted.prior).mean())
     assert chosen == pytest.approx(min(nll for _, nll in record.curve), rel=1e-12)
-    mean_of_q, covariance = codes.learned_from.moments()
+    mean_of_q, covariance = codes.training.moments()
     gaussian = MultivariateNormal(mean_of_q, covariance)
     by_moments = -gaussian.log_prob(held.z).view(-1, 60).mean(dim=0)
     assert record.gaussian_nll.value == pytest.approx(float(by_moments.mean()), abs=1e-5)
@@ -192,7 +192,7 @@ def test_held_out_nll_is_the_cross_entropy():
     """Under N(0, I) it has a closed form."""
     torch.manual_seed(0)
     mean, log_variance = torch.randn(50, 3).double(), torch.randn(50, 3).double() - 2
-    held = HeldOut(mean, log_variance, generator=torch.Generator().manual_seed(1))
+    held = HeldOutCodes(mean, log_variance, generator=torch.Generator().manual_seed(1))
     exact = DiagonalGaussian(mean, log_variance).cross_entropy_to_standard_normal()
     found = held.nll(StandardNormalPrior(3).double())
     assert len(held.z) == 10_000
@@ -206,7 +206,7 @@ def test_points_are_their_own_draws():
     known = {tuple(row) for row in mean.tolist()}
     drawn = {tuple(row) for row in codes.batch(1, 500).tolist()}
     choosing, reported = (
-        {tuple(row) for row in part.z.tolist()} for part in (codes.choosing, codes.reported)
+        {tuple(row) for row in part.z.tolist()} for part in (codes.validation, codes.test)
     )
     assert drawn | choosing | reported <= known
     assert not drawn & choosing  # what is held out is never learned from

@@ -105,7 +105,7 @@ def test_a_malicious_pickle_is_not_executed(tmp_path):
 
 
 def test_optimizer_moments_survive(trained):
-    saved = checkpoints.read(trained[1] / "checkpoint.pt")
+    saved = checkpoints.read_checkpoint(trained[1] / "checkpoint.pt")
     parameters = [
         torch.nn.Parameter(tensor.clone())
         for name, tensor in saved.part("model").items()

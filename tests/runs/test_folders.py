@@ -44,7 +44,7 @@ def place(tmp_path, monkeypatch):
 def run(whole):
     """Return a finished run, `runs/old`, to which runs/latest leads."""
     folder = shutil.copytree(whole, "runs/old")
-    run_folder.point_latest(Path(folder))
+    run_folder.update_latest_link(Path(folder))
     return Path(folder)
 
 
@@ -213,7 +213,7 @@ def test_a_run_behind_a_link_is_replaced_where_it_is(run):
     done = retrain("--run-dir", "mine", "--overwrite")
     assert done.exit_code == 0, done.output
     assert Path("mine").readlink() == run
-    assert checkpoints.read(run / "checkpoint.pt").recipe.seed == 1
+    assert checkpoints.read_checkpoint(run / "checkpoint.pt").recipe.seed == 1
 
 
 @pytest.mark.parametrize("option", ["--resume", "--overwrite"])
@@ -224,7 +224,7 @@ def test_latest_as_a_folder_is_the_run_it_names(option, run):
     assert done.exit_code == 0, done.output
     assert Path("runs/latest").readlink() == Path("old")
     assert not run.is_symlink()
-    assert checkpoints.read(run / "checkpoint.pt").iteration == 25
+    assert checkpoints.read_checkpoint(run / "checkpoint.pt").iteration == 25
 
 
 def test_the_home_folder_is_known(tmp_path, monkeypatch):
@@ -237,9 +237,9 @@ def test_the_home_folder_is_known(tmp_path, monkeypatch):
 
 def test_a_run_that_is_named_by_a_link_is_one_run_whatever_the_link_says_later(run):
     """`eval runs/latest` keeps its results in the run whose checkpoint it read."""
-    found = run_folder.locate(Path("runs/latest/best.pt"))
+    found = run_folder.resolve_checkpoint(Path("runs/latest/best.pt"))
     assert found == run / "best.pt"
-    assert run_folder.locate(Path("runs/latest")) == run / "checkpoint.pt"
+    assert run_folder.resolve_checkpoint(Path("runs/latest")) == run / "checkpoint.pt"
 
 
 def test_latest_never_becomes_a_folder():
@@ -383,7 +383,7 @@ def test_a_run_that_lost_its_lock_stops(is_replaced, monkeypatch):
     assert done.exit_code == 2, done.output
     assert "lost its lock" in done.stderr
     assert "iteration 10 is saved in run/checkpoint.pt" in done.stderr
-    assert checkpoints.read(Path("run/checkpoint.pt")).iteration == 10
+    assert checkpoints.read_checkpoint(Path("run/checkpoint.pt")).iteration == 10
 
 
 # --- leftovers

@@ -33,15 +33,15 @@ def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
         "samples.png",
         ".dpvae-lock",
     }
-    assert run_folder.latest() == folder
-    assert run_folder.locate(None) == folder / "checkpoint.pt"
-    assert run_folder.locate(folder, best=True) == folder / "best.pt"
+    assert run_folder.latest_run_dir() == folder
+    assert run_folder.resolve_checkpoint(None) == folder / "checkpoint.pt"
+    assert run_folder.resolve_checkpoint(folder, best=True) == folder / "best.pt"
     assert Recipe.load(folder / "recipe.yaml").named(recipe.name) == recipe
     assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__
     train(small_recipe("vae", "seed=1"), "runs/silent")
-    assert run_folder.latest() == folder
+    assert run_folder.latest_run_dir() == folder
     train(small_recipe("vae", "seed=2"), "runs/other", mark_latest=True)
-    assert run_folder.latest().name == "other"
+    assert run_folder.latest_run_dir().name == "other"
 
 
 def test_a_folder_with_files_is_refused_unless_told_otherwise(tmp_path):
@@ -72,7 +72,7 @@ def test_a_file_is_no_run_folder(tmp_path):
 
 def test_without_a_run_there_is_no_latest():
     with pytest.raises(CheckpointError, match="no checkpoint was named"):
-        run_folder.latest()
+        run_folder.latest_run_dir()
 
 
 def test_misfits_are_refused_before_anything_is_written(tmp_path):

@@ -8,7 +8,7 @@ import dpvae_cli as dpvae
 from dpvae_cli.plotting import picture
 from dpvae_cli.recipe.revision import revised
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.loaded_run import open_checkpoint
+from dpvae_cli.runs.loaded_run import load_run
 from dpvae_cli.training.loop import train
 from dpvae_cli.training.trainer import Trainer
 from dpvae_cli.training.validation import validate
@@ -85,11 +85,11 @@ def test_everything_after_a_step_uses_the_average(tmp_path, monkeypatch):
     monkeypatch.setattr(picture, "save", lambda path, decoded, **_: drawn.append(decoded))
     recipe = small_recipe("vae", "training.ema=0.9", "training.learning_rate=0.05")
     model = train(recipe, tmp_path / "run")
-    saved = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+    saved = checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     raw, averaged = saved.part("model"), saved.part("ema")
     assert raw.keys() == averaged.keys()
     assert any(not torch.equal(raw[name], averaged[name]) for name in raw)
-    for used in (model, dpvae.load(tmp_path / "run"), open_checkpoint(tmp_path / "run").model):
+    for used in (model, dpvae.load(tmp_path / "run"), load_run(tmp_path / "run").model):
         assert not used.training
         for name, tensor in used.state_dict().items():
             assert torch.equal(tensor, averaged[name]), name

@@ -76,7 +76,7 @@ def test_a_checkpoint_has_the_same_names(tmp_path):
         trainer = trainer_of(f"training.compile={compile}", "training.ema=0.9")
         trainer.step()
         trainer.checkpoint().write(tmp_path / f"{compile}.pt")
-        saved = checkpoints.read(tmp_path / f"{compile}.pt")
+        saved = checkpoints.read_checkpoint(tmp_path / f"{compile}.pt")
         names[compile] = saved.tensors.keys()
         assert saved.facts["compiled"] == (compile == "on")
     assert names["on"] == names["off"]
@@ -127,7 +127,7 @@ def test_a_run_that_is_gone_on_with_stays_as_it_was(tmp_path, monkeypatch):
     longer = small_recipe("vae", "training.compile=auto", "training.iterations=25")
     monkeypatch.setattr(compilation, "pays", lambda *_, **__: pytest.fail("asked a second time"))
     train(longer, tmp_path, resume=True)
-    assert checkpoints.read(tmp_path / "checkpoint.pt").facts["compiled"] is False
+    assert checkpoints.read_checkpoint(tmp_path / "checkpoint.pt").facts["compiled"] is False
 
 
 @pytest.mark.parametrize("how", ["on", "auto"])

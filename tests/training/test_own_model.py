@@ -52,7 +52,7 @@ def test_the_run_folder_says_what_was_trained(trained):
         k: v for k, v in asked.items() if k not in replaced
     }
     for name in ("checkpoint.pt", "best.pt"):
-        saved = checkpoints.read(folder / name)
+        saved = checkpoints.read_checkpoint(folder / name)
         assert to_dict(saved.recipe) == found
         assert saved.recipe.name == "vae_moons"
         assert saved.facts["own_model"] == {
@@ -66,7 +66,7 @@ def test_the_run_folder_says_what_was_trained(trained):
 
 def test_ordinary_checkpoints_say_nothing_of_own_models(tmp_path):
     dpvae.train(RECIPE, tmp_path / "run")
-    assert "own_model" not in checkpoints.read(tmp_path / "run" / "checkpoint.pt").facts
+    assert "own_model" not in checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt").facts
 
 
 def test_load_gives_the_trained_model_back(trained):

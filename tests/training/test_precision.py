@@ -15,7 +15,7 @@ from dpvae_cli.model import build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.revision import revised
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.loaded_run import open_checkpoint
+from dpvae_cli.runs.loaded_run import load_run
 from dpvae_cli.runs.precision import Autocast, Precision
 from dpvae_cli.sampling.encodings import encode
 from dpvae_cli.training import loop
@@ -177,7 +177,7 @@ def test_a_bf16_run_starts_from_the_same_weights(tmp_path):
 def test_a_checkpoint_opens_in_the_precision_of_its_run(precision, tmp_path):
     recipe = small_recipe("info", f"training.precision={precision}")
     trained = train(recipe, tmp_path / "run")
-    for model in (dpvae.load(tmp_path / "run"), open_checkpoint(tmp_path / "run").model):
+    for model in (dpvae.load(tmp_path / "run"), load_run(tmp_path / "run").model):
         assert model.dtype == TYPES[precision]
         for name, tensor in trained.state_dict().items():
             assert torch.equal(tensor, model.state_dict()[name])
@@ -188,7 +188,7 @@ def test_metrics_of_float32_and_float64_agree(tmp_path):
     sizes = ["evaluation.samples=1500", "evaluation.nll_samples=300", "evaluation.nll_images=10"]
     recipe = small_recipe("vae", "training.iterations=100", *sizes)
     single = train(recipe, tmp_path / "run")
-    saved = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+    saved = checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     tensors = {name: tensor.double() for name, tensor in saved.tensors.items()}
     double = replace(saved, recipe=revised(recipe, ["training.precision=float64"]), tensors=tensors)
     double.write(tmp_path / "double.pt")
@@ -211,7 +211,7 @@ def test_a_device_without_float64_is_refused_before_anything_is_done(tmp_path, m
     for attempt in (
         lambda: train(recipe, tmp_path / "run", overwrite=True),
         lambda: dpvae.load(tmp_path / "run"),
-        lambda: open_checkpoint(tmp_path / "run"),
+        lambda: load_run(tmp_path / "run"),
     ):
         with pytest.raises(UsageError, match=r"training\.precision") as caught:
             attempt()

@@ -95,7 +95,7 @@ def test_every_precision_and_the_average_resume_to_the_bit(regularizer, precisio
         train(recipe, tmp_path / "cut", listener=CutAt(13))
     train(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
-    assert checkpoints.read(tmp_path / "cut" / "checkpoint.pt").part("ema")
+    assert checkpoints.read_checkpoint(tmp_path / "cut" / "checkpoint.pt").part("ema")
 
 
 @pytest.mark.parametrize("precision", ["bf16", "float64"])
@@ -135,7 +135,7 @@ def test_batch_norm_resumes_to_the_bit(kind, side, regularizer, tmp_path):
         train(recipe, tmp_path / "cut", listener=CutAt(5))
     train(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
-    tensors = checkpoints.read(tmp_path / "cut" / "checkpoint.pt").tensors
+    tensors = checkpoints.read_checkpoint(tmp_path / "cut" / "checkpoint.pt").tensors
     batches = {int(tensors[name]) for name in tensors if name.endswith("num_batches_tracked")}
     assert max(batches) == (12 if regularizer == "factor" else 6)
 
@@ -149,7 +149,7 @@ def test_iterations_may_grow_and_the_schedule_stays(tmp_path):
     again = small_recipe("beta_b", "training.iterations=40")
     assert again.regularizer.stop_step == 40
     train(again, tmp_path / "run", resume=True)
-    found = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+    found = checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert (found.iteration, found.recipe.regularizer.stop_step) == (40, 20)
 
 
@@ -221,7 +221,7 @@ def test_a_signal_saves_and_names_the_resuming_command(number, tmp_path):
     assert process.returncode == 128 + number
     assert f"dpvae train --resume --run-dir {tmp_path / 'run'}" in stderr
     assert "Traceback" not in stderr
-    found = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+    found = checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert f"stopped at iteration {found.iteration} of 1000000" in stderr
     assert logged(tmp_path / "run")[-1]["iteration"] <= found.iteration
 
@@ -251,7 +251,7 @@ def test_training_goes_on_when_nobody_reads_its_progress(tmp_path):
     result = process.stdout.read()
     assert process.wait(timeout=60) == 0
     assert result.strip() == str(tmp_path / "run")
-    assert checkpoints.read(tmp_path / "run" / "checkpoint.pt").iteration == 300
+    assert checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt").iteration == 300
     assert (tmp_path / "run" / "samples.png").is_file()
 
 
@@ -260,7 +260,7 @@ def test_a_killed_process_resumes_to_the_bit(tmp_path):
     process = start(tmp_path / "killed")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    assert checkpoints.read(tmp_path / "killed" / "checkpoint.pt").iteration < 1500
+    assert checkpoints.read_checkpoint(tmp_path / "killed" / "checkpoint.pt").iteration < 1500
     finish(tmp_path / "killed")
     whole = start(tmp_path / "whole")
     whole.communicate(timeout=120)

@@ -10,12 +10,12 @@ from dpvae_cli.foundation.distributed import current_process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import RunResults
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.runs.loaded_run import Opened
-from dpvae_cli.runs.results_file import keep, run_results
+from dpvae_cli.runs.loaded_run import LoadedRun
+from dpvae_cli.runs.results_file import merge_results, run_results
 
 
-def measure_run(
-    run: Opened,
+def evaluate_run(
+    run: LoadedRun,
     names: Sequence[str],
     *,
     evaluation: Evaluation | None = None,
@@ -56,7 +56,7 @@ def measure_run(
     record = run_results(run, results)
     if results and context.group.is_main_process:
         try:
-            keep(run, record)
+            merge_results(run, record)
         except UsageError as error:  # hours of measuring are not lost over it
             failed[run.folder.metrics.name] = error
     return record, failed
