@@ -18,16 +18,19 @@ SPLIT: Literal["test"] = "test"
 
 def measured(found: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
     """Return the arrays over pairs, and the records `dpvae eval --metrics path` has; print them."""
-    from dpvae_cli.evaluation.path_density import path_statistics, results
-    from dpvae_cli.foundation.randomness import stream
+    from dpvae_cli.evaluation.context import EvaluationContext
+    from dpvae_cli.evaluation.path_density import path_results, path_statistics
     from dpvae_cli.sampling.encodings import encode
 
+    context = EvaluationContext(
+        found.model, found.load_dataset, found.encoded, found.recipe.evaluation, seed
+    )
     statistics = path_statistics(
         found.model,
-        found.encoded.aggregate_posterior(),
+        context.aggregate,
         encode(found.model, found.load_dataset().split(SPLIT)).mean,
         pairs=count,
-        generator=stream(seed, "evaluation", "path"),
+        generator=context.generator("path"),
     )
     _print(found, statistics)
     arrays = {
@@ -39,7 +42,7 @@ def measured(found: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, lis
     note = {"data_note": found.data_note}
     noted = [
         replace(result, details=result.details | note)
-        for result in results(statistics, seed=seed, split=SPLIT)
+        for result in path_results(context, statistics, split=SPLIT)
     ]
     return arrays, [result.to_json() for result in noted]
 

@@ -126,18 +126,21 @@ def _curve_result(
     has_value = headline is not None and headline.share_below > 0
     scores = list(at_quantiles.values())
     error_terms = {"values": _columns(fixed), "quantile_values": _columns(scores)}
+    details: dict[str, Any] = {
+        "value_at_quantile": level,
+        "thresholds": list(thresholds),
+        **_curve(fixed),
+        "quantiles": list(quantiles),
+        "quantile_thresholds": [score.threshold for score in scores],
+        **{f"quantile_{key}": column for key, column in _curve(scores).items()},
+    }
     return context.result(
         name,
         headline.value if headline and has_value else None,
         headline.standard_error if headline and has_value else None,
         split="train",
         error_terms=error_terms | ({} if headline is None else {"value": headline.error_terms}),
-        value_at_quantile=level,
-        thresholds=list(thresholds),
-        **_curve(fixed),
-        quantiles=list(quantiles),
-        quantile_thresholds=[score.threshold for score in scores],
-        **{f"quantile_{key}": column for key, column in _curve(scores).items()},
+        **details,
     )
 
 

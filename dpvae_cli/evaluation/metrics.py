@@ -445,6 +445,11 @@ def is_requested(name: str, metrics: Iterable[str]) -> bool:
     return any(re.fullmatch(record.name, name) for record in records)
 
 
+def metrics_needing(need: Need) -> list[str]:
+    """Return the metrics that need something of data or prior."""
+    return [name for name, metric in METRICS.items() if need in metric.needs]
+
+
 def unavailable_metrics(available: Collection[Need]) -> set[str]:
     """Return the metrics that need more than what data and prior have."""
     return {name for name, metric in METRICS.items() if not set(metric.needs) <= set(available)}

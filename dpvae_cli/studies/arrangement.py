@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
+from dpvae_cli.evaluation.metrics import SHORT_UNITS, find_metric
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.recipe import Recipe, to_dict
 from dpvae_cli.recipe.sections import kinds
-from dpvae_cli.studies.metrics import SHORT_UNITS, facts
 from dpvae_cli.studies.records import RunRecord
 from dpvae_cli.studies.statistics import Comparison, Summary, compare, summary
 
 BASELINE = "standard_normal"
 BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every", "tensorboard")
 """Keys of `training` that change no weight."""
-HOW_MEASURED = ("images", "pool", "dimensions", "neighbours", "value_at_quantile", "reference")
 
 
 @final
@@ -104,7 +103,7 @@ class Setting:
         return compare(
             self.values(metric, prior),
             self.values(metric, baseline),
-            better=facts(metric).better,
+            better=find_metric(metric).better,
             unit=self.unit(metric),
         )
 
@@ -135,7 +134,7 @@ def _count(results: Mapping[str, Mapping[int, Result]]) -> int:
 
 def _way(result: Result) -> str:
     """Return how a result was measured, but for its draws."""
-    details = {key: result.details.get(key) for key in HOW_MEASURED}
+    details = {key: result.details.get(key) for key in find_metric(result.metric).settings}
     return json.dumps([result.samples, result.split, result.weights, details], default=str)
 
 

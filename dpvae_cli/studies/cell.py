@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.data.base import DataSpec
-from dpvae_cli.evaluation.evaluate import NEED_IMAGES
 from dpvae_cli.evaluation.features import FeatureOptions
+from dpvae_cli.evaluation.metrics import metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.progress import handle_progress
@@ -184,8 +184,8 @@ def _measure(
 
 def _groups(metrics: list[str]) -> list[list[str]]:
     """Return the metrics one by one; those of images together, since they share their features."""
-    of_images = [metric for metric in metrics if metric in NEED_IMAGES]
-    alone = [[metric] for metric in metrics if metric not in NEED_IMAGES]
+    of_images = [metric for metric in metrics if metric in metrics_needing("images")]
+    alone = [[metric] for metric in metrics if metric not in of_images]
     return [*alone, *([of_images] if of_images else [])]
 
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from dpvae_cli.data import Split
+from dpvae_cli.evaluation.metrics import SHORT_UNITS, Direction, find_metric, is_known
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
@@ -35,7 +36,6 @@ from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.sampling.encodings import drawable, encode
 from dpvae_cli.sampling.paths import Space
 from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
-from dpvae_cli.studies.metrics import SHORT_UNITS, Better, facts, is_known
 
 Arrays = dict[str, np.ndarray]
 Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], FROM_LIST]
@@ -47,7 +47,7 @@ def _has_direction(metric: str) -> str:
     Raises:
         ValueError: says so.
     """
-    if not is_known(metric) or facts(metric).better is Better.NEITHER:
+    if not is_known(metric) or find_metric(metric).better is Direction.NEITHER:
         raise ValueError("is no result of a metric that is better higher or lower")
     return metric
 
@@ -338,10 +338,12 @@ def _names(runs: Sequence[LoadedRun]) -> list[str]:
 def _quantity(
     metric: str, records: Sequence[tuple[LoadedRun, dict[str, dict[str, Any]]]]
 ) -> Quantity:
-    known = facts(metric)
+    known = find_metric(metric)
     units = (found[metric]["unit"] for _, found in records if metric in found)
     unit = next(units, "")
-    return Quantity(metric, known.title, known.better is Better.LOWER, SHORT_UNITS.get(unit, unit))
+    return Quantity(
+        metric, known.title, known.better is Direction.LOWER, SHORT_UNITS.get(unit, unit)
+    )
 
 
 AnyFigure = Moons | Regularizers | Leakage | Samples | Training | Traversal | TradeOff

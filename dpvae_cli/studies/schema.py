@@ -1,26 +1,25 @@
 """The study: which recipes, along which axes, measured how, drawn how."""
 
-import difflib
 from typing import Annotated, Any, Literal, final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from dpvae_cli.evaluation.evaluate import METRICS
+from dpvae_cli.evaluation.metrics import METRICS
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
+from dpvae_cli.recipe.mistakes import did_you_mean
 from dpvae_cli.studies.figures import AnyFigure
 
 
-def _known(metric: str) -> str:
-    """Refuse what is no metric.
+def _check_metric(metric: str) -> str:
+    """Check that there is such a metric.
 
     Raises:
-        ValueError: says which there are.
+        ValueError: lists which there are.
     """
     if metric in METRICS:
         return metric
-    close = difflib.get_close_matches(metric, METRICS, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    raise ValueError(f"is no metric{meant}; allowed: {', '.join(METRICS)}")
+    meant = did_you_mean(metric, METRICS)
+    raise ValueError(f"is not a metric{meant}; allowed: {', '.join(METRICS)}")
 
 
 def default_axes() -> dict[str, tuple[Any, ...]]:
@@ -37,7 +36,7 @@ def _expanded(figures: Any) -> Any:
 
 Words = Annotated[tuple[str, ...], FROM_LIST]
 Values = Annotated[tuple[Any, ...], FROM_LIST, Field(min_length=1)]
-Metric = Annotated[str, AfterValidator(_known)]
+MetricName = Annotated[str, AfterValidator(_check_metric)]
 Figures = Annotated[
     tuple[Annotated[AnyFigure, Field(discriminator="kind")], ...],
     FROM_LIST,
@@ -61,7 +60,7 @@ class Study(Spec):
     """Recipe keys and their values in all cells."""
     overrides_for: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """The same for the recipes whose name fits a pattern, such as `"*_celeba"`."""
-    metrics: Annotated[tuple[Metric, ...], FROM_LIST] = ()
+    metrics: Annotated[tuple[MetricName, ...], FROM_LIST] = ()
     """What is measured of each cell, as far as its data allows."""
     figures: Figures = ()
     """What is drawn of the cells."""

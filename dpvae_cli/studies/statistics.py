@@ -9,8 +9,8 @@ from typing import final
 import numpy as np
 from scipy import stats
 
+from dpvae_cli.evaluation.metrics import Direction
 from dpvae_cli.foundation.formatting import format_number, format_with_error
-from dpvae_cli.studies.metrics import Better
 
 LEAST_SEEDS = 3
 """With fewer there is no verdict: the interval of two is a statement about nothing."""
@@ -87,7 +87,7 @@ class Comparison:
     p_value: float | None
     t_test_p: float | None
     verdict: Verdict
-    better: Better
+    better: Direction
     unit: str
 
     @property
@@ -105,7 +105,7 @@ class Comparison:
     @property
     def wins(self) -> int | None:
         """Return the seeds in which it is better, None where neither way is."""
-        return {Better.LOWER: self.lower, Better.HIGHER: self.higher}.get(self.better)
+        return {Direction.LOWER: self.lower, Direction.HIGHER: self.higher}.get(self.better)
 
     @property
     def is_better(self) -> bool:
@@ -116,7 +116,7 @@ class Comparison:
     def is_worse(self) -> bool:
         """Tell whether the interval says that it is worse."""
         decided = self.verdict in (Verdict.LOWER, Verdict.HIGHER)
-        return decided and self.better is not Better.NEITHER and not self.is_better
+        return decided and self.better is not Direction.NEITHER and not self.is_better
 
     def to_json(self) -> dict[str, object]:
         """Return plain JSON."""
@@ -136,7 +136,7 @@ class Comparison:
 
 
 def compare(
-    values: Mapping[int, float], baseline: Mapping[int, float], *, better: Better, unit: str = ""
+    values: Mapping[int, float], baseline: Mapping[int, float], *, better: Direction, unit: str = ""
 ) -> Comparison | None:
     """Compare two priors over the seeds that both have.
 
@@ -234,11 +234,13 @@ def _count(found: Comparison) -> str:
         word = "lower" if found.lower >= found.higher else "higher"
     count = found.lower if word == "lower" else found.higher
     seeds = "the one seed" if found.n == 1 else f"{count} of {found.n} seeds"
-    return f"differs: {word} in {seeds}" if found.better is Better.NEITHER else f"{word} in {seeds}"
+    return (
+        f"differs: {word} in {seeds}" if found.better is Direction.NEITHER else f"{word} in {seeds}"
+    )
 
 
 def _judgement(found: Comparison) -> str:
-    if found.better is Better.NEITHER:
+    if found.better is Direction.NEITHER:
         return ""
     return " (better)" if found.is_better else " (worse)"
 

@@ -191,7 +191,7 @@ def npz_bomb(path, *names, gigabytes=8):
     path.write_bytes(content[: at + 24] + struct.pack("<I", 2**32 - 2) + content[at + 28 :])
 
 
-@pytest.mark.parametrize("read", [read_npz, reference.read, Arrays(path="x.npz").load])
+@pytest.mark.parametrize("read", [read_npz, feature_statistics.read, Arrays(path="x.npz").load])
 def test_an_archive_that_would_fill_memory_is_not_unpacked(read, monkeypatch):
     monkeypatch.setattr("dpvae_cli.foundation.array_files.total_memory_bytes", lambda: GIGABYTE)
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was opened"))

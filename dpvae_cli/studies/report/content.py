@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from dpvae_cli.evaluation.metrics import Metric, find_metric, is_requested, sort_metrics
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.studies import published as published_tables
 from dpvae_cli.studies.arrangement import BASELINE, Setting, arrange
 from dpvae_cli.studies.departures import is_as_published, notices
-from dpvae_cli.studies.metrics import MetricFacts, facts, in_order, is_asked
 from dpvae_cli.studies.published import Published
 from dpvae_cli.studies.records import RunRecord
 from dpvae_cli.studies.report.answer import answer, discoveries
@@ -86,14 +86,14 @@ class Content:
     figures: tuple[Path, ...]
 
     @property
-    def facts(self) -> dict[str, MetricFacts]:
+    def facts(self) -> dict[str, Metric]:
         """Return what is known of the metrics shown."""
-        return {metric: facts(metric) for metric in self.metrics}
+        return {metric: find_metric(metric) for metric in self.metrics}
 
     @property
     def headline(self) -> tuple[str, ...]:
         """Return the metrics of the first table; all, where none of them is a headline."""
-        found = tuple(metric for metric in self.metrics if facts(metric).is_headline)
+        found = tuple(metric for metric in self.metrics if find_metric(metric).is_headline)
         return found or self.metrics
 
     @property
@@ -182,8 +182,8 @@ def _counted(setting: Setting) -> Setting | None:
 
 def _metrics(settings: Sequence[Setting], asked: Sequence[str] | None) -> list[str]:
     found = {metric for setting in settings for metric in setting.measured}
-    wanted = found if asked is None else {m for m in found if m in asked or is_asked(m, asked)}
-    return in_order(wanted or found)
+    wanted = found if asked is None else {m for m in found if m in asked or is_requested(m, asked)}
+    return sort_metrics(wanted or found)
 
 
 def _unit(settings: Sequence[Setting], metric: str) -> str:
