@@ -43,7 +43,7 @@ TOY = Metric(
 def test_a_metric_is_a_function_and_a_record(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(METRICS, "toy", TOY)
-    tiny = ("training.iterations=2", "data.train=100", "evaluation.samples=20")
+    tiny = ("training.iterations=2", "data.train=400", "evaluation.samples=20")
     ok("train", "vae_moons", *tiny, "--run-dir", "run")
     done = ok("eval", "run", "--metrics", "toy,skl", "--json")
     result = json.loads(done.stdout)["runs"][0]["results"][0]
