@@ -297,6 +297,7 @@ def build(
     *,
     example_shape: tuple[int, ...] | None = None,
     networks: tuple[nn.Module, nn.Module] | None = None,
+    check_memory: bool = True,
 ) -> VAE:
     """Return the untrained model of a recipe; its weights follow from its seed.
 
@@ -307,12 +308,13 @@ def build(
         recipe: what to build.
         example_shape: shape of one example; None asks the recipe's data.
         networks: encoder and decoder to take in place of the architecture's.
+        check_memory: check first that the weights fit into memory.
 
     Raises:
         UsageError: the architecture does not fit the data, or the model not into memory.
     """
     shape = recipe.data.example_shape() if example_shape is None else example_shape
-    if networks is None:
+    if networks is None and check_memory:
         check_model_memory(
             "the model of sections architecture and prior", lambda: _parts(recipe, shape)
         )

@@ -135,15 +135,14 @@ def _diagnosed(
 ) -> "Diagnosis":
     from dpvae_cli.diagnosis.run import run_diagnosis
     from dpvae_cli.foundation.progress import report_progress
-    from dpvae_cli.foundation.results import result_in
+    from dpvae_cli.foundation.results import validate_results
     from dpvae_cli.runs import results_file
 
-    earlier = map(result_in, results_file.read_results(run).get("results", []))
     return run_diagnosis(
         _context(run, features, seed=seed, progress=report_progress),
         budget=_budget(run, quick=quick),
         compare=_compared(run, asks_fid=asks_fid, quick=quick),
-        earlier=[each for each in earlier if each is not None],
+        earlier=validate_results(results_file.read_results(run).get("results")),
         overfits_since=_overfits_since(run),
     )
 

@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split
-from dpvae_cli.data.images import no_images_error
+from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, SplitName, each_split
 from dpvae_cli.foundation.memory import check_fits_in_memory
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, PerExample
@@ -71,18 +70,13 @@ class Moons(DataSpec):
         check_fits_in_memory(f"data with {points:,} points", BYTES_A_POINT * points)
         return Dataset(
             "moons",
-            train=self._draw("train", self.train),
-            validation=self._draw("validation", self.validation),
-            test=self._draw("test", self.test),
+            **each_split(self._draw),
             distance_to_manifold=distance_to_moons,
         )
 
-    def load_image(self, path: Path) -> Split:
-        """Refuse: points in the plane are not images."""
-        raise no_images_error(self.kind, path)
-
-    def _draw(self, name: str, count: int) -> Split:
+    def _draw(self, name: SplitName) -> Split:
         seed = derive_seed(self.seed, "moons", name) % 2**32
+        count: int = getattr(self, name)
         points, labels = _points(count, noise=self.noise, generator=np.random.RandomState(seed))
         return Split(torch.from_numpy(points).float(), torch.from_numpy(labels))
 

@@ -11,7 +11,7 @@ from dpvae_cli.fitting.codes import Codes
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.randomness import derive_seed, seeded, stream
-from dpvae_cli.priors.mixture import Mixture
+from dpvae_cli.priors.mixture import Mixture, MixturePrior
 from dpvae_cli.priors.standardized import StandardizedPrior
 
 CANDIDATES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -109,6 +109,7 @@ def _mixture(
     mean, deviation = codes.standardization()
     with seeded(0, "fit", "mixture"):  # what it begins with is overwritten
         prior = spec.build(len(mean)).to(mean)
+    assert isinstance(prior, MixturePrior)
     prior.set_components(weights, means, factors)
     return StandardizedPrior(prior, mean, deviation).eval()
 

@@ -31,7 +31,7 @@ from dpvae_cli.foundation.text_files import expand_user, read_json
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.checkpoint import BEST, CURRENT, PREVIOUS
+from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from dpvae_cli.version import __version__
 
 RUNS = Path("runs")

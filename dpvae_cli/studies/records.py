@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
-from dpvae_cli.foundation.results import Result, nonfinite_to_none
+from dpvae_cli.foundation.results import Result, validate_results
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.foundation.text_files import (
     is_inside,
@@ -123,7 +123,7 @@ def read_run(path: Path) -> RunRecord:
         reason=reason,
         recipe=recipe,
         iteration=reached,
-        results=_results(measured) if state is State.measured else (),
+        results=validate_results(measured.get("results")) if state is State.measured else (),
         environment=_environment(read_json(folder.environment)),
         note=_data_note(folder.checkpoint),
     )
@@ -144,7 +144,7 @@ def _state(
     wanted = recipe.training.iterations
     if (reached or 0) < wanted:
         return State.unfinished, f"at iteration {reached or 0:,} of {wanted:,}"
-    if not _results(measured):
+    if not validate_results(measured.get("results")):
         return State.not_measured, "no results in metrics.json"
     is_best = Path(str(measured.get("checkpoint"))).stem == "best"
     at = measured.get("iteration")
@@ -161,39 +161,6 @@ def _last_iteration(path: Path) -> int | None:
             with suppress(ValueError, TypeError, KeyError, OverflowError):
                 last = int(parse_json(line)["iteration"])
     return last
-
-
-def _results(measured: Mapping[str, Any]) -> tuple[Result, ...]:
-    listed = measured.get("results")
-    found = [_result(raw) for raw in listed] if isinstance(listed, list) else []
-    return tuple(result for result in found if result is not None)
-
-
-def _result(raw: Any) -> Result | None:
-    """Return a record with values of the right types, None where it is none."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("metric"), str):
-        return None
-    details = raw.get("details")
-    return Result(
-        metric=sanitize_line(raw["metric"]),
-        value=_number(raw.get("value")),
-        standard_error=_number(raw.get("standard_error")),
-        unit=sanitize_line(str(raw.get("unit", ""))),
-        samples=int(_number(raw.get("samples")) or 0),
-        seed=int(_number(raw.get("seed")) or 0),
-        split=_text(raw.get("split")),
-        weights=_text(raw.get("weights")),
-        details=nonfinite_to_none(details) if isinstance(details, dict) else {},
-    )
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    try:
-        found: float | None = nonfinite_to_none(float(value)) if is_number else None
-    except OverflowError:
-        return None
-    return found
 
 
 def _text(value: Any) -> str | None:

@@ -19,16 +19,11 @@ from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.regularizers import Batch, Term
 from dpvae_cli.regularizers.base import Training as RunSizes
 from dpvae_cli.runs import own_networks
-from dpvae_cli.runs.checkpoint import (
-    Checkpoint,
-    load_optimizer,
-    load_state_dict,
-    optimizer_tensors,
-    units_facts,
-    units_tensors,
-)
+from dpvae_cli.runs.checkpoint import Checkpoint, load_state_dict
+from dpvae_cli.runs.optimizer_state import load_optimizer, optimizer_tensors
 from dpvae_cli.runs.precision import Precision
 from dpvae_cli.runs.run_data import data_facts
+from dpvae_cli.runs.units_state import units_facts, units_tensors
 from dpvae_cli.training import compilation
 from dpvae_cli.training.average import Average
 from dpvae_cli.training.footprint import refuse_training

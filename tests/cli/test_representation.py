@@ -88,7 +88,7 @@ def test_encode_writes_factors():
 def test_dsprites_that_are_not_there():
     done = run("train", "vae_sprites", "data=dsprites", "--data-root", "nowhere")
     assert done.exit_code == 3
-    assert "was not found" in done.stderr
+    assert "not found; looked in" in done.stderr
 
 
 def test_a_factor_that_does_not_vary_is_named_and_rare_values_lose_no_metric():

@@ -9,8 +9,8 @@ from dpvae_cli.foundation.results import (
     Result,
     RunResults,
     nonfinite_to_none,
-    result_in,
     results_document,
+    validate_results,
 )
 
 NAN, INF = float("nan"), float("inf")
@@ -72,15 +72,17 @@ def test_finite_values_are_kept():
 
 def test_a_result_is_read_back_from_its_json():
     written = result(details={"null": {"value": 1.5}}, weights="w")
-    assert result_in(json.loads(json.dumps(written.to_json()))) == written
-    assert result_in(result(value=None, split=None).to_json()) == result(value=None, split=None)
+    assert Result.model_validate(json.loads(json.dumps(written.to_json()))) == written
+    unknown = result(value=None, split=None)
+    assert Result.model_validate(unknown.to_json()) == unknown
+    assert Result.model_validate(result(metric="a\n\x1bb").to_json()).metric == "a b"
 
 
 @pytest.mark.parametrize(
     "damage",
     [{"value": "x"}, {"samples": None}, {"samples": 1e400}, {"details": []}, {"value": [1]}],
 )
-def test_what_is_no_result_is_none(damage):
-    assert result_in(result().to_json() | damage) is None
-    assert result_in({"metric": "fid"}) is None
-    assert result_in([1]) is None
+def test_what_is_not_a_result_is_left_out(damage):
+    good = result().to_json()
+    assert validate_results([good | damage, {"metric": "fid"}, [1], good]) == (result(),)
+    assert validate_results({"metric": "fid"}) == ()

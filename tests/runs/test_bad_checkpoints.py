@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation.errors import CheckpointError
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.checkpoint import BEST, CURRENT, PREVIOUS
+from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from dpvae_cli.runs.loaded_run import load_run
 from dpvae_cli.training.loop import load, train
 from tests.same import assert_same_run

@@ -9,6 +9,7 @@ import torch
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError
 from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.optimizer_state import load_optimizer, optimizer_tensors
 from dpvae_cli.training.loop import train
 from tests.small import small_recipe
 
@@ -112,8 +113,8 @@ def test_optimizer_moments_survive(trained):
         if name not in ("likelihood.raw_scale", "prior.bijection.masks")
     ]
     optimizer = torch.optim.Adam(parameters, fused=True)
-    checkpoints.load_optimizer(optimizer, saved.part("optimizer"))
-    again = checkpoints.optimizer_tensors(optimizer)
+    load_optimizer(optimizer, saved.part("optimizer"))
+    again = optimizer_tensors(optimizer)
     assert again.keys() == saved.part("optimizer").keys()
     assert all(torch.equal(again[k], v) for k, v in saved.part("optimizer").items())
 
@@ -126,7 +127,7 @@ def test_moments_go_on_in_the_layout_of_their_weights():
         weight = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
         weight = torch.nn.Parameter(weight.to(memory_format=layout))
         optimizer = torch.optim.Adam([weight], fused=True)
-        checkpoints.load_optimizer(optimizer, moments)
+        load_optimizer(optimizer, moments)
         weight.grad = gradient.to(memory_format=layout)
         optimizer.step()
         return weight.detach()
@@ -148,4 +149,4 @@ def test_moments_go_on_in_the_layout_of_their_weights():
 def test_moments_of_another_optimizer_are_refused():
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))], fused=True)
     with pytest.raises(CheckpointError, match="1 parameters"):
-        checkpoints.load_optimizer(optimizer, {"1.exp_avg": torch.zeros(2)})
+        load_optimizer(optimizer, {"1.exp_avg": torch.zeros(2)})

@@ -18,6 +18,7 @@ from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import files
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.training.loop import Run, train
 from dpvae_cli.training.trainer import Trainer
@@ -60,7 +61,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(room, whole, tmp_path, monkeypat
         with pytest.raises(UsageError, match="No space left on device"):
             train(small_recipe(), tmp_path / "run")
     assert no_half_files(tmp_path / "run")
-    for name in (checkpoints.CURRENT, checkpoints.PREVIOUS, checkpoints.BEST):
+    for name in (CURRENT, PREVIOUS, BEST):
         if (tmp_path / "run" / name).is_file():
             checkpoints.read_checkpoint(tmp_path / "run" / name)
     resume = (tmp_path / "run" / "recipe.yaml").is_file()

@@ -27,6 +27,7 @@ from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageError
 from dpvae_cli.recipe import Recipe, RecipeError
 from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.optimizer_state import load_optimizer
 from dpvae_cli.studies.loading import load as load_study
 from dpvae_cli.studies.plan import plan
 from dpvae_cli.studies.source import source
@@ -294,7 +295,7 @@ def test_a_checkpoint_of_a_model_larger_than_memory_is_not_built(trained, monkey
     meta = json.loads(content["json"])
     meta["recipe"]["architecture"]["hidden"] = [10**9, 10**9]
     torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "bad.pt")
-    with pytest.raises(UsageError, match="GB of memory"):
+    with pytest.raises(CheckpointError, match=r"1000000000.*the file has"):
         dpvae.load("bad.pt")
 
 
@@ -364,9 +365,9 @@ def test_odd_moments_are_refused(change):
         "0.exp_avg_sq": torch.zeros(2),
     }
     optimizer = torch.optim.Adam([weight], fused=True)
-    checkpoints.load_optimizer(optimizer, good)
+    load_optimizer(optimizer, good)
     with pytest.raises(CheckpointError, match="optimizer does not fit") as caught:
-        checkpoints.load_optimizer(optimizer, good | change)
+        load_optimizer(optimizer, good | change)
     assert len(str(caught.value)) < 300
 
 
