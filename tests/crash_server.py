@@ -17,7 +17,7 @@ import torch._dynamo  # an optimizer imports it, for two seconds
 import dpvae_cli.cli.progress
 import dpvae_cli.cli.result_tables
 import dpvae_cli.cli.study_screen
-import dpvae_cli.diagnosis.writing
+import dpvae_cli.diagnosis.page
 import dpvae_cli.runs.evaluate_run
 import dpvae_cli.runs.loaded_run
 import dpvae_cli.runs.results_file

@@ -1,4 +1,4 @@
-"""`dpvae diagnose`: on one page, whether a model is well and what would mend it."""
+"""`dpvae diagnose`: find mismatches of prior and codes, and recommend a better prior."""
 
 import json
 import shlex
@@ -24,11 +24,9 @@ from dpvae_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from dpvae_cli.diagnosis import Diagnosis, DiagnosisBudget
+    from dpvae_cli.diagnosis import Diagnosis
     from dpvae_cli.diagnosis.low_posterior import SampleMetric
     from dpvae_cli.diagnosis.page import About
-    from dpvae_cli.evaluation.context import EvaluationContext, Progress
-    from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.runs.loaded_run import LoadedRun
 
 EXAMPLES = examples(
@@ -81,10 +79,18 @@ def diagnose(
     writes diagnosis.html and diagnosis.json; the verdict does not change the exit code. FID is
     measured only where --inception-weights or --fid-dimensions asks for it, and never downloads.
     """
-    from dpvae_cli.diagnosis.writing import document, write_diagnosis
+    from dpvae_cli.diagnosis import DiagnosisBudget
+    from dpvae_cli.diagnosis.candidates import CANDIDATE_PRIORS
+    from dpvae_cli.diagnosis.page import document, write_diagnosis
+    from dpvae_cli.diagnosis.run import run_diagnosis
     from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.foundation.progress import report_progress
+    from dpvae_cli.foundation.results import validate_results
+    from dpvae_cli.runs import results_file
+    from dpvae_cli.runs.evaluate_run import evaluation_context
+    from dpvae_cli.runs.metrics_log import overfitting_start
 
-    named = _target(out)
+    target = _page_path(out)
     features = FeatureOptions(
         dimensions=fid_dimensions, weights=inception_weights, repeats=repeats, download=False
     )
@@ -96,22 +102,39 @@ def diagnose(
         no_download=no_download,
         quiet=quiet,
     )
-    asks_fid = fid_dimensions is not None or inception_weights is not None
-    found = _diagnosed(run, features, asks_fid=asks_fid, quick=quick, seed=seed)
+    compare: SampleMetric | None = None
+    if fid_dimensions is not None or inception_weights is not None:
+        compare = "fid"
+    elif run.recipe.data.knows_manifold and not quick:
+        compare = "manifold"
+    has_better = run.folder.best.is_file() and run.path != run.folder.best
+    diagnosis = run_diagnosis(
+        evaluation_context(run, seed=seed, progress=report_progress, features=features),
+        budget=DiagnosisBudget(
+            tried={} if quick else CANDIDATE_PRIORS,
+            fitting=run.recipe.fitting,
+            fit_seed=run.recipe.seed,
+        ),
+        compare=compare,
+        earlier=validate_results(results_file.read_results(run).get("results")),
+        overfits_since=overfitting_start(run.folder.metrics_log, until=run.iteration)
+        if has_better
+        else None,
+    )
     about = _about(run, checkpoint, best=best)
-    written = write_diagnosis(found, about, named or run.folder.path / "diagnosis.html")
+    written = write_diagnosis(diagnosis, about, target or run.folder.path / "diagnosis.html")
     if as_json:
-        console.result(json.dumps(document(found, about), indent=2, allow_nan=False))
+        console.result(json.dumps(document(diagnosis, about), indent=2, allow_nan=False))
         return
-    _print(found, about)
+    _print(diagnosis, about)
     console.result("\n".join(map(str, written)))
 
 
-def _target(out: Path | None) -> Path | None:
+def _page_path(out: Path | None) -> Path | None:
     """Return the page that --out names.
 
     Raises:
-        UsageError: its suffix is another.
+        UsageError: its suffix is not .html.
     """
     from dpvae_cli.foundation.errors import UsageError
 
@@ -125,104 +148,38 @@ def _target(out: Path | None) -> Path | None:
     return out / "diagnosis.html"
 
 
-def _diagnosed(
-    run: "LoadedRun",
-    features: "FeatureOptions",
-    *,
-    asks_fid: bool,
-    quick: bool,
-    seed: int,
-) -> "Diagnosis":
-    from dpvae_cli.diagnosis.run import run_diagnosis
-    from dpvae_cli.foundation.progress import report_progress
-    from dpvae_cli.foundation.results import validate_results
-    from dpvae_cli.runs import results_file
-
-    return run_diagnosis(
-        _context(run, features, seed=seed, progress=report_progress),
-        budget=_budget(run, quick=quick),
-        compare=_compared(run, asks_fid=asks_fid, quick=quick),
-        earlier=validate_results(results_file.read_results(run).get("results")),
-        overfits_since=_overfits_since(run),
-    )
-
-
-def _overfits_since(run: "LoadedRun") -> int | None:
-    """Return the iteration whose checkpoint --best takes in place of one that overfits."""
-    from dpvae_cli.runs.metrics_log import overfitting_start
-
-    if not run.folder.best.is_file() or run.path == run.folder.best:
-        return None
-    return overfitting_start(run.folder.metrics_log, until=run.iteration)
-
-
-def _context(
-    run: "LoadedRun", features: "FeatureOptions", *, seed: int, progress: "Progress"
-) -> "EvaluationContext":
-    from dpvae_cli.evaluation.context import EvaluationContext
-
-    return EvaluationContext(
-        run.model,
-        run.load_dataset,
-        run.encoded,
-        run.recipe.evaluation,
-        seed,
-        progress,
-        features,
-        training_note=run.data_note,
-    )
-
-
-def _budget(run: "LoadedRun", *, quick: bool) -> "DiagnosisBudget":
-    from dpvae_cli.diagnosis import DiagnosisBudget
-    from dpvae_cli.diagnosis.candidates import CANDIDATE_PRIORS
-
-    return DiagnosisBudget(
-        tried={} if quick else CANDIDATE_PRIORS,
-        fitting=run.recipe.fitting,
-        fit_seed=run.recipe.seed,
-    )
-
-
-def _compared(run: "LoadedRun", *, asks_fid: bool, quick: bool) -> "SampleMetric | None":
-    """Return how decoded samples are compared with the data, if at all."""
-    if asks_fid:
-        return "fid"
-    return "manifold" if run.recipe.data.knows_manifold and not quick else None
-
-
 def _about(run: "LoadedRun", given: Path | None, *, best: bool) -> "About":
     from dpvae_cli.diagnosis.page import About
 
-    given_place = shlex.quote(str(given or run.path.parent))
-    place = given_place.replace("{", "{{").replace("}", "}}")
+    path = shlex.quote(str(given or run.path.parent))
+    in_template = path.replace("{", "{{").replace("}", "}}")
     return About(
         run=run.label,
         checkpoint=str(run.path),
         digest=run.digest,
         iteration=run.iteration,
         recipe=run.recipe.name,
-        comparison=f"dpvae plot samples {shlex.quote(str(run.path)) if best else given_place}",
-        command=f"dpvae fit-prior {place} {{options}}" + (" --best" if best else ""),
+        comparison=f"dpvae plot samples {shlex.quote(str(run.path)) if best else path}",
+        command=f"dpvae fit-prior {in_template} {{options}}" + (" --best" if best else ""),
         data_note=run.data_note,
     )
 
 
-def _print(found: "Diagnosis", about: "About") -> None:
+def _print(diagnosis: "Diagnosis", about: "About") -> None:
     from dpvae_cli.diagnosis import tables
     from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
 
-    advice, command = recommendation(found, about.command)
-    console.result("\n".join([summarize(found), *describe_dimensions(found)]))
-    console.table(None, *tables.quantities(found))
-    if (low := tables.low_posterior(found)) is not None:
+    advice, command = recommendation(diagnosis, about.command)
+    console.result("\n".join([summarize(diagnosis), *describe_dimensions(diagnosis)]))
+    console.table(None, *tables.quantities(diagnosis))
+    if (low := tables.low_posterior(diagnosis)) is not None:
         console.table(None, *low)
     else:
-        why = found.low_posterior
+        why = diagnosis.low_posterior
         console.result(f"Random and low-posterior samples: {why.reason}. {why.hint}".strip())
-    if found.repairs:
-        console.table(None, *tables.repairs(found))
+    if diagnosis.repairs:
+        console.table(None, *tables.repairs(diagnosis))
     commands = [command and f"  {command}"]
-    if command or "samples" in found.arrays:
+    if command or "samples" in diagnosis.arrays:
         commands.append(f"  {about.comparison_after(command)}")
-    console.result("\n".join(filter(None, [*found.notes, advice, *commands])))
+    console.result("\n".join(filter(None, [*diagnosis.notes, advice, *commands])))

@@ -18,13 +18,11 @@ SPLIT: Literal["test"] = "test"
 
 def measured(found: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
     """Return the arrays over pairs, and the records `dpvae eval --metrics path` has; print them."""
-    from dpvae_cli.evaluation.context import EvaluationContext
     from dpvae_cli.evaluation.path_density import path_results, path_statistics
+    from dpvae_cli.runs.evaluate_run import evaluation_context
     from dpvae_cli.sampling.encodings import encode
 
-    context = EvaluationContext(
-        found.model, found.load_dataset, found.encoded, found.recipe.evaluation, seed
-    )
+    context = evaluation_context(found, seed=seed)
     statistics = path_statistics(
         found.model,
         context.aggregate,

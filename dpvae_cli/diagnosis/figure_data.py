@@ -3,9 +3,8 @@
 import numpy as np
 import torch
 
-from dpvae_cli.diagnosis.groups import are_in
+from dpvae_cli.diagnosis.groups import TAIL, are_in
 from dpvae_cli.diagnosis.null import Splits
-from dpvae_cli.diagnosis.quantities import TAIL
 from dpvae_cli.diagnosis.record import CandidatePrior
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.features import are_images
