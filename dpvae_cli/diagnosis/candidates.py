@@ -60,9 +60,9 @@ def _fit_and_score(
     spec, _ = fit_options(prior, (), latent_dim=aggregate.latent_dim)
     fitted = fit_model_prior(context.model, aggregate, spec, fitting=fitting, seed=seed)
     codes = Codes(aggregate.mean, aggregate.log_variance, held_out=fitting.held_out, seed=seed)
-    learned_from = codes.learned_from
-    q = AggregatePosterior(learned_from.mean[:COMPONENTS], learned_from.log_variance[:COMPONENTS])
-    fresh = codes.reported.z[:DRAWS].cpu()
+    training = codes.training
+    q = AggregatePosterior(training.mean[:COMPONENTS], training.log_variance[:COMPONENTS])
+    fresh = codes.test.z[:DRAWS].cpu()
     density = from_prior(fitted.prior)
     z = density.draw(len(fresh), context.generator("diagnosis", prior))
     gain = fitted.record.gain
@@ -75,7 +75,7 @@ def _fit_and_score(
         prior=spec.kind,
         gain=gain.value,
         standard_error=gain.standard_error,
-        held_out=len(codes.reported),
+        held_out=len(codes.test),
         pocket_share=share_in_tail(q.log_prob(z), of=q.log_prob(fresh)),
         leak_share=share_in_tail(density.log_prob(fresh), of=density.log_prob(z)),
         seconds=time.perf_counter() - start,

@@ -49,8 +49,8 @@ def test_a_metric_is_a_function_and_a_record(monkeypatch, tmp_path):
     result = json.loads(done.stdout)["runs"][0]["results"][0]
     assert (result["metric"], result["value"], result["unit"]) == ("toy", 0.5, "halves")
     assert (result["samples"], result["details"]["pairs"]) == (20, 10)
-    ok("report", "run", "--out", "report.html")
-    page = Path("report.html").read_text(encoding="utf-8")
+    ok("report", "run", "--out", "report")
+    page = Path("report/report.html").read_text(encoding="utf-8")
     assert "toy score" in page
     assert "half of everything" in page
 
