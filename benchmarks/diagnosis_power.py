@@ -9,7 +9,7 @@ half spaces that are found. `--divide N` takes an Nth of the data sets.
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from scipy import stats
@@ -21,9 +21,13 @@ from dpvae_cli.model import VAE
 from dpvae_cli.priors import Decoupled, Mixture, Prior, Spline, StandardNormalPrior
 
 SIZES, DIMENSIONS, HOLES = (200, 1_000, 5_000), (2, 6, 16), (0.03, 0.05, 0.08, 0.12)
+HALF = 0.5
+CASES = tuple((latent_dim, n) for latent_dim in DIMENSIONS[:2] for n in SIZES)
+Cases = Sequence[tuple[int, int]]
+"""Dimensions and numbers of codes."""
 KINDS = ("standard_normal", "decoupled", "mixture", "spline")
 SAMPLES, SPLITS = 2_000, 1
-SEEDS, RATIO_SEEDS, POWER_SEEDS = 9, 40, 16
+SEEDS, RATIO_SEEDS, POWER_SEEDS = 9, 80, 16
 NARROW = 0.02
 """Deviation of posteriors that does not change the density of a flow's samples visibly."""
 DEVIATION = {2: 0.1, 6: 0.3, 16: 0.5}
@@ -98,13 +102,13 @@ def with_hole(latent_dim: int, n: int, mass: float, *, seed: int) -> Diagnosis:
     deviation = DEVIATION[latent_dim]
     means = math.sqrt(1 - deviation**2) * torch.randn(3 * n, latent_dim)
     radius = stats.chi2.ppf(mass, latent_dim) ** 0.5
-    kept = means[:, 0] > 0 if mass == 0.5 else means.norm(dim=1) > radius
+    kept = means[:, 0] > 0 if mass == HALF else means.norm(dim=1) > radius
     means = means[kept][: n + n // 5]
     prior = StandardNormalPrior(latent_dim)
     return diagnosed(prior, means[:n], means[n:], deviation, seed=seed)
 
 
-def false_alarms(seeds: int) -> Iterator[str]:
+def false_alarms(seeds: int, sizes: Sequence[int] = SIZES) -> Iterator[str]:
     """Give a row for each kind: what was off, of how many."""
     yield "| prior | data sets | off in anything | what |"
     yield "|---|---:|---:|---|"
@@ -113,7 +117,7 @@ def false_alarms(seeds: int) -> Iterator[str]:
         found = [
             healthy(kind, latent_dim, n, seed=seed)
             for latent_dim in DIMENSIONS
-            for n in SIZES
+            for n in sizes
             for seed in range(seeds)
         ]
         off = [each for each in found if each.off]
@@ -123,40 +127,39 @@ def false_alarms(seeds: int) -> Iterator[str]:
     yield f"| all | {total} | {alarms} ({100 * alarms / total:.1f} %) | |"
 
 
-def ratios(seeds: int) -> Iterator[str]:
+def ratios(seeds: int, cases: Cases = CASES) -> Iterator[str]:
     """Give a row for each size: deviation of value - null over data sets to the reported one."""
     names = None
-    for latent_dim in DIMENSIONS[:2]:
-        for n in SIZES:
-            found = [
-                healthy("standard_normal", latent_dim, n, seed=1_000 + seed)
-                for seed in range(seeds)
-            ]
-            if names is None:
-                names = [each.name for each in found[0].quantities]
-                yield "| L | codes | " + " | ".join(f"`{name}`" for name in names) + " |"
-                yield "|---:|---:|" + "---:|" * len(names)
-            excess, spread = (
-                torch.tensor([[getattr(q, what) for q in each.quantities] for each in found])
-                for what in ("excess", "spread")
-            )
-            ratio = excess.std(dim=0) / spread.square().mean(dim=0).sqrt()
-            yield f"| {latent_dim} | {n:,} | " + " | ".join(f"{r:.2f}" for r in ratio) + " |"
+    for latent_dim, n in cases:
+        found = [
+            healthy("standard_normal", latent_dim, n, seed=1_000 + seed) for seed in range(seeds)
+        ]
+        if names is None:
+            names = [each.name for each in found[0].quantities]
+            yield "| L | codes | " + " | ".join(f"`{name}`" for name in names) + " |"
+            yield "|---:|---:|" + "---:|" * len(names)
+        excess, spread = (
+            torch.tensor([[getattr(q, what) for q in each.quantities] for each in found])
+            for what in ("excess", "spread")
+        )
+        ratio = excess.std(dim=0) / spread.square().mean(dim=0).sqrt()
+        yield f"| {latent_dim} | {n:,} | " + " | ".join(f"{r:.2f}" for r in ratio) + " |"
 
 
-def power(seeds: int) -> Iterator[str]:
+def power(
+    seeds: int, cases: Cases = CASES, masses: Sequence[float] = (*HOLES, HALF)
+) -> Iterator[str]:
     """Give a row for each size: the share of planted faults that are found."""
-    faults = {**{mass: f"hole of {100 * mass:.0f} %" for mass in HOLES}, 0.5: "half space"}
-    yield f"| L | codes | {' | '.join(faults.values())} |"
-    yield "|---:|---:|" + "---:|" * len(faults)
-    for latent_dim in DIMENSIONS[:2]:
-        for n in SIZES:
-            counts = [
-                sum(bool(with_hole(latent_dim, n, mass, seed=seed).off) for seed in range(seeds))
-                for mass in faults
-            ]
-            shares = " | ".join(f"{100 * count / seeds:.0f} %" for count in counts)
-            yield f"| {latent_dim} | {n:,} | {shares} |"
+    names = ["half space" if mass == HALF else f"hole of {100 * mass:.0f} %" for mass in masses]
+    yield f"| L | codes | {' | '.join(names)} |"
+    yield "|---:|---:|" + "---:|" * len(names)
+    for latent_dim, n in cases:
+        counts = [
+            sum(bool(with_hole(latent_dim, n, mass, seed=seed).off) for seed in range(seeds))
+            for mass in masses
+        ]
+        shares = " | ".join(f"{100 * count / seeds:.0f} %" for count in counts)
+        yield f"| {latent_dim} | {n:,} | {shares} |"
 
 
 def main() -> None:

@@ -274,11 +274,6 @@ def _again(sweep, place):
     return sweep.command
 
 
-def _fitted(sweep, place):
-    """A fit that was killed at its very end left a whole run, which is replaced on request only."""
-    return (*FIT, "--overwrite") if (place / "fitted" / "recipe.yaml").is_file() else FIT
-
-
 def _resumed(sweep, place):
     return _going_on(place, sweep.command)
 
@@ -298,7 +293,7 @@ def _replaced(sweep, place):
 SWEEPS = {
     "train with fit_prior": Sweep((), FITTED, "run", _resumed),
     "train --overwrite": Sweep(OLD, (*NEW, "--overwrite"), "run", _replaced),
-    "fit-prior": Sweep((TRAIN,), FIT, "fitted", _fitted),
+    "fit-prior": Sweep((TRAIN,), FIT, "fitted", _again),
     "fit-prior --overwrite": Sweep((TRAIN, FIT), (*FIT, "--overwrite"), "fitted", _again),
     "eval": Sweep((TRAIN,), ("eval", "run", "--metrics", "skl,elbo"), "run", _again),
     "diagnose": Sweep((TRAIN,), ("diagnose", "run", "--quick"), "run", _again),

@@ -153,6 +153,7 @@ def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> N
     """Draw training curves from metrics.jsonl: ELBO, terms, sKL and active units."""
     from dpvae_cli.foundation.errors import MissingError
     from dpvae_cli.plotting import training as curves
+    from dpvae_cli.runs.metrics_log import MetricsLog
     from dpvae_cli.runs.run_folder import RunFolder, resolve_checkpoint
 
     read, names = [], _names(labels, runs)
@@ -160,7 +161,11 @@ def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> N
         folder = RunFolder(resolve_checkpoint(run).parent)
         if not folder.metrics_log.is_file():
             raise MissingError(f"{folder.path} has no metrics.jsonl")
-        read.append(curves.TrainingCurves.read(folder.metrics_log, folder.path.resolve().name))
+        read.append(
+            curves.TrainingCurves.from_records(
+                MetricsLog.read(folder.metrics_log, strict=True), folder.path.resolve().name
+            )
+        )
     _save(curves.figure(_titled(read, names)), out, "training")
 
 

@@ -70,5 +70,6 @@ def reconstruct(
     write_npz(arrays, record | column_names(found))
     title = f"{found.label}: {split.value} examples above their reconstructions"
     x, decoded = (drawable(found.model, record[name]) for name in ("x", "decoded"))
-    reconstructions.save(picture, x, decoded=decoded, title=title)
+    columns = found.model.units.columns
+    reconstructions.save(picture, x, decoded=decoded, title=title, columns=columns)
     console.result(f"{picture}\n{arrays}")

@@ -6,16 +6,14 @@ images, and their transform. A change of any of them makes a new file.
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, final
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from dpvae_cli.data.base import SplitName
 from dpvae_cli.data.images import (
@@ -26,8 +24,9 @@ from dpvae_cli.data.images import (
     read_image,
 )
 from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
-from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.files import remove_stale_temporaries, write_atomically, write_json
+from dpvae_cli.foundation.locks import hold_lock
 from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import StoredExamples
 from dpvae_cli.foundation.text_files import read_json
@@ -102,7 +101,8 @@ def load_splits(
         CropError: an image is smaller than the crop.
     """
     path = cache_root() / "pictures" / f"{source.name[:40]}-{source.key()}.npy"
-    with _locked(path):
+    hint = f"Name another folder with {CACHE_VARIABLE}."
+    with hold_lock(path.with_suffix(".lock"), hint=hint):
         found = _cached(path, source)
         if found is None:
             remove_stale_temporaries(path)  # of one who was killed at it: gigabytes perhaps
@@ -128,24 +128,6 @@ def skipped_note(skipped: Mapping[str, str]) -> str | None:
     if not skipped:
         return None
     return f"{len(skipped):,} unreadable file{'s' if len(skipped) > 1 else ''} left out"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time look and decode."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_suffix(".lock"))
-        lock.acquire()
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to the cache {path.parent}: {error.strerror or error}",
-            hint=f"Name another folder with {CACHE_VARIABLE}.",
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _cached(path: Path, source: ImageSource) -> tuple[StoredExamples, Mapping[str, str]] | None:

@@ -5,7 +5,8 @@ distributions are known: beta-binomial, and Kolmogorov's. The two KL divergences
 score are averages over random halves A, B of the codes, in both roles. The standard error of
 value - null is a jackknife that leaves out one group of codes and samples at a time. Where q(z) is
 near p(z) its variance is up to twice the true one, since value - null is of second order in the
-codes; leaving out two groups at a time estimates the excess.
+codes. Leaving out two groups at a time estimates the excess, which is subtracted, but at most half
+of the variance: that is the excess of a statistic of second order alone.
 
 Source: Efron and Stein 1981, section 5, for the correction.
 """
@@ -47,8 +48,6 @@ MIN_EXAMPLES = 8
 NATS: tuple[Name, ...] = ("kl_prior_to_posterior", "kl_posterior_to_prior", "leakage_score")
 ALARMS = 0.002
 """Probability that a share, or any of the marginals, is off where q(z) = p(z)."""
-CORRECTION = 0.7
-"""Fraction of the correction of the jackknife variance that is applied."""
 HALF_EMPTY = math.log(2)
 """KL[q, p] in nats where q(z) is p(z) on one half of p's mass, and the other half is empty."""
 
@@ -229,11 +228,11 @@ def _standard_errors(
     whole, one, two = replicates.split([1, count, count * (count - 1) // 2])
     variance = (count - 1) / count * (one - one.mean(dim=0)).square().sum(dim=0)
     first, second = torch.combinations(torch.arange(count)).unbind(1)
-    # of a term of order 1, 2 and 3 in the codes the jackknife has 1, 2 and 3 times the variance,
-    # and the correction 0, 1 and 3 times: so much of it is right within 14 % for all of them
+    # the jackknife counts the variance of a term of order k in the codes k times, and the excess is
+    # k (k - 1) / 2 times that variance: their difference is exact for orders 1 and 2
     pairs = count * whole - (count - 1) * (one[first] + one[second]) + (count - 2) * two
     excess = (pairs - pairs.mean(dim=0)).square().sum(dim=0) / (count * (count - 1))
-    return torch.maximum(variance - CORRECTION * excess, variance / 3).sqrt()
+    return torch.maximum(variance - excess, variance / 2).sqrt()
 
 
 def marginals(splits: Splits, codes: AggregatePosterior) -> tuple[Quantity, tuple[Dimension, ...]]:

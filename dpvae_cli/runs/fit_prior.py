@@ -19,7 +19,7 @@ from dpvae_cli.recipe.revision import revised
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
-from dpvae_cli.runs.metrics_log import MetricsLog, read_records
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_data import RunData, python_warning
 from dpvae_cli.runs.run_folder import (
     RunFolder,
@@ -76,7 +76,7 @@ def save_fit_record(folder: RunFolder, checkpoint: Checkpoint) -> None:
         write_json(folder.fit, record)
     line = {"iteration": checkpoint.iteration, "kind": "fit"}
     line |= {name: record.get(name) for name in ("prior", "gain")}
-    if line not in read_records(folder.metrics_log):
+    if line not in MetricsLog.read(folder.metrics_log):
         log = MetricsLog(folder.metrics_log, keep_until=checkpoint.iteration)
         log.write(line)
         log.close()
@@ -136,7 +136,7 @@ def fit_run(
     load_dataset = RunData(checkpoint, lambda: recipe.data.load(data_root, download=download), warn)
     cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
     with folder.locked():
-        folder.prepare(overwrite=overwrite, hint=NOT_EMPTY_HINT)
+        folder.prepare(overwrite=overwrite or folder.is_unfinished, hint=NOT_EMPTY_HINT)
         encoded = TrainingEncodings(model, load_dataset, path=cache, key=key)
         aggregate = encoded.aggregate_posterior()
         fitted = fit_recipe_prior(model, aggregate, recipe)
@@ -150,9 +150,12 @@ def fit_run(
         repaired = model.with_prior(fitted.prior)
         save_samples(repaired, load_dataset, folder, seed=recipe.seed)
         save_comparison(model, repaired, aggregate, folder, seed=recipe.seed)
+        if not overwrite:
+            folder.mark_unfinished()
         folder.commit()
-    if mark_latest and not fitted.record.is_clear_loss:
-        update_latest_link(folder.path)
+        if mark_latest and not fitted.record.is_clear_loss:
+            update_latest_link(folder.path)
+        folder.finish()
     return folder, fitted.record
 
 

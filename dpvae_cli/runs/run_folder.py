@@ -37,8 +37,9 @@ from dpvae_cli.version import __version__
 RUNS = Path("runs")
 LATEST = "latest"
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
-LOCK, STAGED = f"{HIDDEN_PREFIX}lock", f"{HIDDEN_PREFIX}new"
-"""What a run folder holds beside the run: its lock, and a new run until that has a checkpoint."""
+LOCK, STAGED, UNFINISHED = (f"{HIDDEN_PREFIX}{name}" for name in ("lock", "new", "unfinished"))
+"""What a run folder holds beside the run: its lock, a new run until that has a checkpoint, and a
+mark until the command that filled an empty folder at one go is done."""
 RUN_FILE = re.compile(
     r"""recipe\.yaml | environment\.json | metrics\.jsonl? | fit\.(json|png) | cell\.json
     | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz | diagnosis\.(html|json)
@@ -112,6 +113,8 @@ class RunFolder:
             raise UsageError("--resume and --overwrite exclude each other")
         self._finish_commit()
         remove_stale_temporaries(self.path)
+        if resume:
+            self.finish()
         if overwrite:
             self._check_only_ours()
         elif not resume and self._has_files():
@@ -127,6 +130,19 @@ class RunFolder:
         except OSError as error:
             raise UsageError(f"cannot make {staged}: {error.strerror}") from None
         self._place(staged)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether all files here are of a command that was killed while it committed them."""
+        return (self.path / UNFINISHED).exists()
+
+    def mark_unfinished(self) -> None:
+        """Let the command that is about to commit start over if it is killed before `finish`."""
+        (self.path / UNFINISHED).touch()
+
+    def finish(self) -> None:
+        """Remove the mark of `mark_unfinished`: from now on the run is replaced on request only."""
+        (self.path / UNFINISHED).unlink(missing_ok=True)
 
     def commit(self) -> None:
         """Let a staged run, which has a checkpoint, take the place of the one that is there.

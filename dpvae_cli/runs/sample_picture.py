@@ -56,7 +56,9 @@ def save_comparison(
     z = prior_samples(model, POOL * IMAGES, generator=stream(seed, "comparison", "before")).z
     after = prior_samples(fitted, IMAGES, generator=stream(seed, "comparison", "after")).z
     log_q = aggregate.log_prob(z.to(aggregate.mean.device, torch.float64)).cpu()
-    style.save(grids(decoded_samples(model, z, log_q=log_q, repaired=after)), folder.comparison)
+    figure = grids(decoded_samples(model, z, log_q=log_q, repaired=after))
+    style.title(figure, folder.path.resolve().name)
+    style.save(figure, folder.comparison)
 
 
 def background_data(model: VAE, load_dataset: Callable[[], Dataset]) -> np.ndarray | None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.data.base import DataSpec
@@ -20,6 +20,7 @@ from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.metrics import metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import write_text
+from dpvae_cli.foundation.locks import hold_lock
 from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
@@ -82,8 +83,7 @@ def _held(cell: Cell) -> Iterator[None]:
         Timeout: another process holds it.
     """
     folder = Path(cell.folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0):
+    with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0):
         yield
 
 

@@ -1,6 +1,7 @@
 """The figures of a study: each kind draws one picture of several cells, or one of each."""
 
 import inspect
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from dpvae_cli.plotting.regularizers import figure3
 from dpvae_cli.plotting.trade_off import Method, Quantity, trade_off
 from dpvae_cli.plotting.training import TrainingCurves
 from dpvae_cli.plotting.training import figure as curves
+from dpvae_cli.recipe import to_dict
 from dpvae_cli.runs import results_file
 from dpvae_cli.runs.figure_data import (
     cached_arrays,
@@ -33,6 +35,7 @@ from dpvae_cli.runs.figure_data import (
     with_labels,
 )
 from dpvae_cli.runs.loaded_run import LoadedRun
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.sampling.encodings import drawable, encode
 from dpvae_cli.sampling.paths import Space
 from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
@@ -171,7 +174,11 @@ class Training(Figure):
     def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
         read = [
-            TrainingCurves.read(run.folder.metrics_log, label, prior=run.recipe.prior_name)
+            TrainingCurves.from_records(
+                MetricsLog.read(run.folder.metrics_log, strict=True),
+                label,
+                prior=run.recipe.prior_name,
+            )
             for run, label in with_labels(runs)
         ]
         return _joint(curves(read), self, folder)
@@ -210,16 +217,31 @@ class Traversal(Figure):
         self._records(run)
 
     def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw a picture of each run."""
-        return [path for run in runs for path in self._draw_one(run, folder)]
+        """Draw a picture of each run; those of twins, which differ in the prior, share axes."""
+        records = [self._drawable_records(run) for run in runs]
+        keys = [_twin_key(run) for run in runs]
+        return [
+            path
+            for index, run in enumerate(runs)
+            for path in self._draw_one(
+                run,
+                records[index],
+                [r for i, r in enumerate(records) if keys[i] == keys[index] and i != index],
+                folder,
+            )
+        ]
 
-    def _draw_one(self, run: LoadedRun, folder: Path) -> list[Path]:
-        # Cells' names end in the digest of their recipe, which no reader needs.
-        path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
-        records = [
+    def _drawable_records(self, run: LoadedRun) -> list[Arrays]:
+        return [
             found | {"walk_decoded": drawable(run.model, found["walk_decoded"])}
             for found in self._records(run)
         ]
+
+    def _draw_one(
+        self, run: LoadedRun, records: list[Arrays], twins: list[list[Arrays]], folder: Path
+    ) -> list[Path]:
+        # Cells' names end in the digest of their recipe, which no reader needs.
+        path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
         if len(records) > 1 and picture.are_images(records[0]["walk_decoded"][0]):
             rows = [images for found in records for images in found["walk_decoded"]]
             title = f"{run.label}: lines between test examples"
@@ -228,8 +250,8 @@ class Traversal(Figure):
         drawn = [path] if len(records) == 1 else _numbered(path, len(records))
         return [
             saved
-            for record, target in zip(records, drawn, strict=True)
-            for saved in style.save(traversal.figure(record, run.label), target)
+            for record, target, *others in zip(records, drawn, *twins, strict=True)
+            for saved in style.save(traversal.figure(record, run.label, twins=others), target)
         ]
 
     def _records(self, run: LoadedRun) -> list[Arrays]:
@@ -265,6 +287,12 @@ class Traversal(Figure):
                 steps=self.steps,
             )
         return record(model, aggregate, walks)
+
+
+def _twin_key(run: LoadedRun) -> str:
+    """Return what twins share: the recipe but for its priors."""
+    own = {key: value for key, value in to_dict(run.recipe).items() if "prior" not in key}
+    return json.dumps(own, sort_keys=True)
 
 
 def _numbered(path: Path, count: int) -> list[Path]:

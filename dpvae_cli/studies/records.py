@@ -5,7 +5,6 @@ that is none of ours is a reason, not a traceback.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,13 +15,12 @@ from dpvae_cli.foundation.results import Result, validate_results
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.foundation.text_files import (
     is_inside,
-    parse_json,
     path_exists,
     read_json,
-    read_lines,
 )
 from dpvae_cli.recipe import Recipe, RecipeError
 from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
 
 RECIPE = "recipe.yaml"
@@ -114,7 +112,9 @@ def read_run(path: Path) -> RunRecord:
         return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {error}"))
     measured = read_json(folder.metrics)
     recipe = recipe.named(_recipe_name(measured, label, recipe))
-    reached = _last_iteration(folder.metrics_log)
+    reached = max(
+        (record["iteration"] for record in MetricsLog.read(folder.metrics_log)), default=None
+    )
     state, reason = _state(recipe, measured, reached=reached)
     return RunRecord(
         path=path,
@@ -151,16 +151,6 @@ def _state(
     if at != wanted and not is_best:
         return State.not_measured, "metrics.json is of an earlier state of the run"
     return State.measured, f"best.pt, iteration {at}" if is_best else ""
-
-
-def _last_iteration(path: Path) -> int | None:
-    """Return the last iteration that metrics.jsonl records; a torn last line is passed over."""
-    last: int | None = None
-    with suppress(OSError):
-        for line in read_lines(path):
-            with suppress(ValueError, TypeError, KeyError, OverflowError):
-                last = int(parse_json(line)["iteration"])
-    return last
 
 
 def _text(value: Any) -> str | None:

@@ -245,6 +245,27 @@ def test_a_fit_that_is_stopped_leaves_no_run(trained, monkeypatch):
     assert not trained.with_name("run-fit_decoupled").exists()
 
 
+def test_a_fit_that_is_killed_while_it_commits_is_repeated(trained, monkeypatch):
+    """The files in the folder are all its own, so they are replaced; anybody else's stay."""
+
+    def killed(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dpvae_cli.runs.fit_prior.update_latest_link", killed)
+        with pytest.raises(SystemExit):
+            fit_run(trained, "decoupled", mark_latest=True)
+    new = trained.with_name("run-fit_decoupled")
+    assert (new / "checkpoint.pt").is_file()
+    (new / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        fit_run(trained, "decoupled")
+    (new / "notes.txt").unlink()
+    fit_run(trained, "decoupled")
+    with pytest.raises(UsageError, match="is not empty"):
+        fit_run(trained, "decoupled")
+
+
 def test_folders_are_named_after_the_run(tmp_path):
     for name in ("run", "run-fit_spline"):
         path = tmp_path / name / "checkpoint.pt"
