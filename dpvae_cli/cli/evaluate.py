@@ -179,7 +179,7 @@ def _measure(
     progress: "Progress",
     features: "FeatureOptions",
 ) -> "tuple[RunResults, bool]":
-    """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
+    """Measure one run, keep metrics.json, report failures; return whether all metrics succeeded."""
     from dpvae_cli.evaluation.evaluate import metric_names
     from dpvae_cli.evaluation.features import are_images
     from dpvae_cli.recipe.revision import revised
@@ -233,18 +233,18 @@ def _report(run: "LoadedRun", failures: "dict[str, DpvaeError]", *, nothing_else
 def _print(measured: "list[RunResults]", recipes: "list[Recipe]") -> None:
     from dpvae_cli.cli.result_tables import (
         check_comparable,
-        compared,
+        comparison_table,
         distinct_parts,
-        foot,
-        single,
+        footnotes,
+        run_table,
     )
 
     cautions: list[str] = []
     if len(measured) == 1:
-        console.table(measured[0].run, *single(measured[0]))
+        console.table(measured[0].run, *run_table(measured[0]))
     else:
         cautions, incomparable = check_comparable(measured, recipes)
         shared = distinct_parts([run.run for run in measured])[0]
-        console.table(shared or None, *compared(measured, incomparable=incomparable))
-    for line in cautions + foot(measured):
+        console.table(shared or None, *comparison_table(measured, incomparable=incomparable))
+    for line in cautions + footnotes(measured):
         console.result(line)

@@ -48,14 +48,15 @@ def measured(found: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, lis
 def _print(found: "LoadedRun", statistics: "PathStatistics") -> None:
     from dpvae_cli.foundation.formatting import format_number
 
+    means = statistics.means()
     rows = {
-        "lowest on lines in z": statistics.z,
-        "lowest on lines in z0": statistics.z0,
-        "z0 above z": statistics.difference,
-        "both ends": statistics.end,
-        "lower end": statistics.lower_end,
-        "drop below it in z": statistics.drop("z"),
-        "drop below it in z0": statistics.drop("z0"),
+        "lowest on lines in z": means["z"],
+        "lowest on lines in z0": means["z0"],
+        "z0 above z": means["difference"],
+        "both ends": means["end"],
+        "lower end": means["lower_end"],
+        "drop below it in z": means["drop_z"],
+        "drop below it in z0": means["drop_z0"],
     }
     console.table(
         f"{found.label}, {len(statistics.pairs):,} pairs of {SPLIT} examples",

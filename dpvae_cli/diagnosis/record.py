@@ -12,7 +12,7 @@ SCHEMA = 1
 LEVEL = 3.0
 """Standard errors by which a value must exceed the null to be off."""
 ROUNDING = 1e-4
-"""An excess below this, whatever its unit, is rounding of float32."""
+"""An excess below this, in any unit, is rounding of float32."""
 
 Name = Literal[
     "pocket_share",

@@ -35,7 +35,7 @@ def forest(
     expected: Int[Tensor, " others"],
     seed: int,
 ) -> Forest:
-    """Fit a random forest that tells a factor's value from codes, all dimensions at every split.
+    """Fit a random forest that predicts a factor from codes, all dimensions at every split.
 
     The depth is the one at which a single tree has the best accuracy in cross-validation on
     `codes`: nearly that of forests, in a fifth of the time. Trees grown in full put noise into the
@@ -79,7 +79,7 @@ def linear(codes: Codes, values: Values, *, others: OtherCodes) -> Int[Tensor, "
 
     x, y = _standardised(codes, others)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it gets in so many steps
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the limit of steps is intended
         fitted = LogisticRegression(max_iter=STEPS).fit(x, values.numpy())
     return torch.from_numpy(fitted.predict(y))
 

@@ -44,7 +44,7 @@ class EvaluationContext:
         encodings: of the training data.
         evaluation: sizes.
         seed: of the draws of every metric.
-        progress: is told of slow work.
+        progress: is called during slow work.
         features: which network computes the features of images.
         nll_cache: estimates of the examples that nll is done with.
         training_note: the note of the data that the model was trained on.
@@ -136,7 +136,7 @@ class EvaluationContext:
             split: of the data.
             weights: of the feature extractor.
             error_terms: of the value, for the error of a difference of runs.
-            **details: whatever else is to be known.
+            **details: further values.
         """
         return Result(
             metric=name,

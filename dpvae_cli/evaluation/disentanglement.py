@@ -1,7 +1,7 @@
 """Disentanglement scores: how codes and known factors of variation correspond.
 
 Codes are posterior means of training examples, as in the papers, which have one set of data. Each
-score is measured in z and, through g, in z0. A repeat draws examples of its own; the same for both
+score is measured in z and, through g, in z0. Each repeat draws its own examples, the same for both
 spaces, and for every model of the same data.
 """
 
@@ -75,7 +75,7 @@ def sap(context: EvaluationContext) -> list[Result]:
     """Measure the separated attribute predictability.
 
     How well each dimension alone predicts each factor: R^2 of a line for factors whose values
-    stand in an order, the balanced accuracy of cuts for others, 0 for inactive dimensions; the gap
+    are ordered, the balanced accuracy of cuts for others, 0 for inactive dimensions; the gap
     between the best two, averaged over factors. A factor of K unordered values gives at most
     1 - 1/K.
 
@@ -102,8 +102,7 @@ def _accuracies(codes: Codes, values: Indices) -> Float[Tensor, " latent"]:
 def dci(context: EvaluationContext) -> list[Result]:
     """Measure disentanglement, completeness and informativeness by a random forest for each factor.
 
-    Informativeness is the share of held-out examples whose value the forest tells, where the paper
-    has an error; a half of the examples is held out. The depth of trees is cross-validated.
+    Informativeness is the held-out accuracy of the forest, where the paper has an error; a half of the examples is held out. The depth of trees is cross-validated.
 
     Source: Eastwood and Williams 2018, section 2.
     """
@@ -133,7 +132,7 @@ def _dci(sample: FactorSample) -> Scores:
 
 
 def factor_score(context: EvaluationContext) -> list[Result]:
-    """Measure how often the dimension that varies least tells which factor is held fixed.
+    """Measure how often the dimension that varies least identifies the factor held fixed.
 
     A vote: fix a factor, draw examples with one value of it, divide their codes by the deviation of
     all, and take the dimension of least variance. The score is the accuracy of a majority vote on
@@ -171,7 +170,7 @@ def _votes(
 
 
 def beta_score(context: EvaluationContext) -> list[Result]:
-    """Measure how well a linear classifier tells which factor pairs of examples share.
+    """Measure how well a linear classifier predicts which factor pairs of examples share.
 
     A point: fix a factor, draw pairs of examples that share its value, and average the distances of
     their codes in each dimension. The score is the accuracy of a logistic regression on other
@@ -188,7 +187,7 @@ def _beta_score(sample: FactorSample) -> Scores:
     (points, shared), (others, expected) = (
         _points(sample.codes, sample.values, generator) for _ in range(2)
     )
-    if sample.values.shape[1] == 1:  # nothing to tell apart
+    if sample.values.shape[1] == 1:  # a single class
         return {"beta_score": torch.ones((), dtype=torch.float64)}
     right = classifiers.linear(points, shared, others=others) == expected
     return {"beta_score": right.double().mean()}

@@ -37,7 +37,7 @@ class FeatureStatistics:
     """What fid and kid need of a set of images.
 
     `rows` are the features of the first 10,000 images, for kid; None where only moments are known,
-    as of a file of pytorch-fid's, which does not tell their `count` either.
+    as in files of pytorch-fid, which do not have their `count` either.
     """
 
     mean: Tensor
@@ -66,7 +66,7 @@ def feature_statistics(
         extractor: the network.
         images_of: makes images of a batch of sources.
         sources: a row for each image: codes to decode, positions in a data set.
-        progress: hears how many images are done.
+        progress: is called with the number of images done.
         batch: images that a process extracts in one go.
         group: processes that share the work; each gets the statistics of all images.
 

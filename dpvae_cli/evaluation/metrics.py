@@ -78,30 +78,17 @@ class Metric:
         return (self, *self.by_products)
 
 
-def _of_codes(
-    name: str,
-    title: str,
-    description: str,
-    *also: Metric,
-    function: str = "",
-    need: Need = "factors",
-    sample_size: str = "factor_samples",
-    is_headline: bool = False,
-) -> Metric:
+HIGHER, NEITHER = Direction.HIGHER, Direction.NEITHER
+
+
+def _nats(name: str, title: str, description: str, **options: Any) -> Metric:
+    return Metric(name, title, description, "nats per example", **options)
+
+
+def _of_codes(name: str, title: str, description: str, *also: Metric, **options: Any) -> Metric:
     """Return a score of codes in z, measured in z0 as well, where the prior has one."""
-    in_z = Metric(
-        name,
-        title,
-        description,
-        "no unit",
-        Direction.HIGHER,
-        function=function,
-        needs=(need,),
-        sample_size=sample_size,
-        is_limited_by_data=True,
-        settings=("neighbours",) if need == "labels" else (),
-        is_headline=is_headline,
-    )
+    options = {"needs": ("factors",), "sample_size": "factor_samples"} | options
+    in_z = Metric(name, title, description, "no unit", HIGHER, is_limited_by_data=True, **options)
     in_z0 = replace(
         in_z,
         name=f"{name}_generation",
@@ -112,60 +99,49 @@ def _of_codes(
     return replace(in_z, by_products=(in_z0, *(record for each in also for record in each.records)))
 
 
-def _of_features(metric: Metric, distance: str) -> Metric:
+def _of_features(name: str, title: str, description: str, unit: str) -> Metric:
     """Return a metric of image features, with the names that it has for other features."""
-    kind, _, suffix = metric.name.partition("_")
-    lp, same = ("_lp", "the same for low-posterior samples") if suffix else ("", None)
-    metric = replace(
-        metric,
-        function=f"dpvae_cli.evaluation.fid:{metric.name}",
+    kind, _, suffix = name.partition("_")
+    lp, is_kernel = ("_lp" if suffix else ""), kind == "kid"
+    metric = Metric(
+        name,
+        title,
+        description,
+        unit,
+        function=f"dpvae_cli.evaluation.fid:{name}",
         needs=("images",),
         sample_size="fid_samples",
-        settings=("images", "dimensions", "reference", *(["pool"] if suffix else [])),
+        settings=("images", "dimensions", "reference", "pool"),
         is_headline=True,
     )
-    distance_title = f"{distance} (LP)" if suffix else distance
+    distance = "kernel distance" if is_kernel else "Fréchet distance"
     fewer = replace(
         metric,
         name=rf"{kind}(\d+){lp}",
-        title=f"{metric.title}, {{}} dimensions",
-        description=same or f"{distance} of fewer Inception features; not the published kind",
+        title=f"{title}, {{}} dimensions",
+        description=f"{description}, of fewer features",
     )
     another = replace(
         metric,
-        name=rf"{'kernel' if kind == 'kid' else 'frechet'}_(.+{'' if suffix else '(?<!_lp)'}){lp}",
-        title=f"{distance_title}, {{}}",
-        description=same or f"{distance} of another network's features",
+        name=rf"{'kernel' if is_kernel else 'frechet'}_(.+{'' if lp else '(?<!_lp)'}){lp}",
+        title=f"{distance}{' (LP)' if lp else ''}, {{}}",
+        description=f"{distance} of another network's features",
     )
     return replace(metric, by_products=(fewer, another))
 
 
-def _nats(name: str, title: str, description: str, **options: Any) -> Metric:
-    return Metric(name, title, description, "nats per example", **options)
-
-
 _ALL = (
     _of_features(
-        Metric(
-            "fid",
-            "FID",
-            "Fréchet distance of Inception features, samples to training images",
-            "squared feature units",
-        ),
-        "Fréchet distance",
+        "fid",
+        "FID",
+        "Fréchet distance of Inception features, samples to training images",
+        "squared feature units",
     ),
     _of_features(
-        Metric("fid_lp", "FID (LP)", "the same for low-posterior samples", "squared feature units"),
-        "Fréchet distance",
+        "fid_lp", "FID (LP)", "the same for low-posterior samples", "squared feature units"
     ),
     _of_features(
-        Metric(
-            "kid",
-            "KID",
-            "kernel distance of Inception features; unbiased, may be negative",
-            "no unit",
-        ),
-        "kernel distance",
+        "kid", "KID", "kernel distance of Inception features; unbiased, may be negative", "no unit"
     ),
     Metric(
         "skl",
@@ -177,11 +153,10 @@ _ALL = (
         is_headline=True,
         is_default=True,
     ),
-    Metric(
+    _nats(
         "nll",
         "NLL",
         "negative log-likelihood of held-out examples, importance sampling",
-        "nats per example",
         function="dpvae_cli.evaluation.nll:nll",
         sample_size="nll_samples",
         settings=("images",),
@@ -204,7 +179,6 @@ _ALL = (
                 "leakage, as printed",
                 "the same with the paper's printed ratio",
                 "nats",
-                sample_size="samples",
                 settings=("value_at_quantile",),
             ),
         ),
@@ -247,7 +221,6 @@ _ALL = (
                 "sKL by neighbours, in z0",
                 "the same in the generation space",
                 "nats",
-                sample_size="samples",
                 settings=("neighbours",),
             ),
         ),
@@ -256,44 +229,31 @@ _ALL = (
         "elbo",
         "ELBO",
         "evidence lower bound of held-out examples",
-        better=Direction.HIGHER,
+        better=HIGHER,
         function="dpvae_cli.evaluation.elbo:elbo",
         sample_size="samples",
         is_limited_by_data=True,
         by_products=(
-            _nats(
-                "reconstruction",
-                "reconstruction",
-                "minus the expected log-likelihood, held-out examples",
-            ),
-            _nats(
-                "kl",
-                "KL",
-                "mean KL divergence of the posterior from the prior",
-                better=Direction.NEITHER,
-            ),
-            _nats(
-                "marginal_kl",
-                "KL(q(z), p(z))",
-                "divergence of the aggregate posterior from the prior",
-            ),
+            _nats("reconstruction", "reconstruction", "-E[log p(x|z)] of held-out examples"),
+            _nats("kl", "KL", "mean KL divergence of posterior from prior", better=NEITHER),
+            _nats("marginal_kl", "KL(q(z), p(z))", "of the aggregate posterior from the prior"),
             _nats(
                 "mutual_information",
                 "mutual information",
                 "between code and training example",
-                better=Direction.NEITHER,
+                better=NEITHER,
             ),
             _nats(
                 "total_correlation",
                 "total correlation",
                 "of the aggregate posterior",
-                better=Direction.NEITHER,
+                better=NEITHER,
             ),
             _nats(
                 "dimension_wise_kl",
                 "dimension-wise KL",
                 "of the aggregate posterior's marginals from the prior's",
-                better=Direction.NEITHER,
+                better=NEITHER,
             ),
         ),
     ),
@@ -302,24 +262,14 @@ _ALL = (
         "log q(z), z0 above z",
         "how much higher the lowest log q(z) on lines in z0 is than on lines in z",
         "nats",
-        Direction.HIGHER,
+        HIGHER,
         function="dpvae_cli.evaluation.path_density:path",
         needs=("generation space",),
         is_headline=True,
         by_products=(
+            Metric("path_z", "lowest on z-lines", "lowest log q(z) on lines in z", "nats", HIGHER),
             Metric(
-                "path_z",
-                "lowest on z-lines",
-                "lowest log q(z) on lines in z",
-                "nats",
-                Direction.HIGHER,
-            ),
-            Metric(
-                "path_z0",
-                "lowest on z0-lines",
-                "lowest log q(z) on lines in z0",
-                "nats",
-                Direction.HIGHER,
+                "path_z0", "lowest on z0-lines", "lowest log q(z) on lines in z0", "nats", HIGHER
             ),
         ),
     ),
@@ -334,11 +284,7 @@ _ALL = (
         "dci",
         "disentanglement (DCI)",
         "how far a dimension matters for one factor alone",
-        _of_codes(
-            "dci_completeness",
-            "completeness (DCI)",
-            "how far one dimension alone matters for a factor",
-        ),
+        _of_codes("dci_completeness", "completeness (DCI)", "how few dimensions a factor needs"),
         _of_codes(
             "dci_informativeness",
             "informativeness (DCI)",
@@ -372,11 +318,11 @@ _ALL = (
             "probe_knn",
             "neighbours probe",
             "held-out accuracy of nearest neighbours among codes",
-            need="labels",
-            sample_size="probe_samples",
+            needs=("labels",),
+            settings=("neighbours",),
         ),
         function="dpvae_cli.evaluation.probe:probe",
-        need="labels",
+        needs=("labels",),
         sample_size="probe_samples",
         is_headline=True,
     ),
@@ -385,7 +331,7 @@ _ALL = (
         "active units",
         "latent dimensions in use",
         "dimensions",
-        Direction.NEITHER,
+        NEITHER,
         function="dpvae_cli.evaluation.active_units:measure_active_units",
     ),
     Metric(
