@@ -182,7 +182,7 @@ def _measure(
     """Measure one run, keep metrics.json, report failures; return whether all metrics succeeded."""
     from dpvae_cli.evaluation.evaluate import metric_names
     from dpvae_cli.evaluation.features import are_images
-    from dpvae_cli.recipe.revision import revised
+    from dpvae_cli.recipe.loading import with_overrides
     from dpvae_cli.runs.evaluate_run import evaluate_run
 
     # what a file holds is only known when it is read, and only `all` has to know
@@ -195,7 +195,7 @@ def _measure(
         "labels": train is not None and train.labels is not None,
     }
     names = metric_names(metrics, [need for need, holds in has.items() if holds])
-    recipe = revised(run.recipe, overrides, section="evaluation")
+    recipe = with_overrides(run.recipe, overrides, section="evaluation")
     record, failures = evaluate_run(
         run,
         names,

@@ -150,7 +150,7 @@ def _of_codes(
     from dpvae_cli.fitting.fit import fit_prior
     from dpvae_cli.foundation import devices
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.recipe.fit_options import fit_options
+    from dpvae_cli.recipe.loading import fit_options
 
     mean, log_variance = validate_codes(*read_codes(codes))
     if unused := unused_arrays(codes):

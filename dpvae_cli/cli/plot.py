@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from dpvae_cli.plotting.gallery import Gallery
     from dpvae_cli.plotting.leakage import LeakageCurve
-    from dpvae_cli.plotting.moons import Portrait
+    from dpvae_cli.plotting.moons import PlanarModel
     from dpvae_cli.plotting.training import TrainingCurves
     from dpvae_cli.runs.loaded_run import LoadedRun
 
-Record = TypeVar("Record", "Portrait", "Gallery", "LeakageCurve", "TrainingCurves")
+Record = TypeVar("Record", "PlanarModel", "Gallery", "LeakageCurve", "TrainingCurves")
 
 plot = typer.Typer(
     no_args_is_help=True,
@@ -154,7 +154,8 @@ def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> N
     from dpvae_cli.foundation.errors import MissingError
     from dpvae_cli.plotting import training as curves
     from dpvae_cli.runs.metrics_log import MetricsLog
-    from dpvae_cli.runs.run_folder import RunFolder, resolve_checkpoint
+    from dpvae_cli.runs.paths import resolve_checkpoint
+    from dpvae_cli.runs.run_folder import RunFolder
 
     read, names = [], _names(labels, runs)
     for run in _places(runs):

@@ -56,9 +56,9 @@ def show(
     overrides: Overrides = None,
 ) -> None:
     """Print a recipe as it would run: overrides applied, every default spelled out."""
-    from dpvae_cli.recipe import Recipe, to_yaml
+    from dpvae_cli.recipe import load_recipe, to_yaml
 
-    console.result(to_yaml(Recipe.load(recipe, overrides or [])))
+    console.result(to_yaml(load_recipe(recipe, overrides or [])))
 
 
 @recipes.command(
@@ -112,7 +112,7 @@ def validate(
     """Check recipes without running them; print what is wrong with all of them at once."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.text_files import path_exists
-    from dpvae_cli.recipe import Mistake, Recipe, RecipeError
+    from dpvae_cli.recipe import ConfigIssue, RecipeError, load_recipe
 
     overrides = [word for word in words if OVERRIDE.match(word) and not path_exists(word)]
     files = [word for word in words if word not in overrides]
@@ -120,13 +120,13 @@ def validate(
         raise UsageError(
             "which recipe?", hint="Name a file first: dpvae recipes validate mine.yaml"
         )
-    mistakes: list[Mistake] = []
+    mistakes: list[ConfigIssue] = []
     for file in files:
         try:
-            Recipe.load(file, overrides)
+            load_recipe(file, overrides)
             console.result(f"{file}: ok")
         except RecipeError as error:
-            mistakes += error.mistakes
+            mistakes += error.issues
     if mistakes:
         raise RecipeError(list(dict.fromkeys(mistakes)))
 

@@ -74,7 +74,7 @@ def train(
     word replaces a section.
     """
     from dpvae_cli.cli.progress import TrainingProgress
-    from dpvae_cli.runs.run_folder import default_run_dir, resolve_run_dir
+    from dpvae_cli.runs.paths import default_run_dir, resolve_run_dir
     from dpvae_cli.training.listener import Silent
     from dpvae_cli.training.loop import train as train_recipe
 
@@ -126,13 +126,13 @@ def _chosen(
 ) -> tuple["Recipe", Path | None]:
     """Return the recipe to train and the run folder, where the options name one."""
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.recipe import Recipe
-    from dpvae_cli.runs.run_folder import latest_run_dir
+    from dpvae_cli.recipe import load_recipe
+    from dpvae_cli.runs.paths import latest_run_dir
 
     if recipe is not None and "=" in recipe:
         overrides, recipe = [recipe, *overrides], None
     if recipe is not None:
-        return Recipe.load(recipe, overrides), run_dir
+        return load_recipe(recipe, overrides), run_dir
     if not resume:
         raise UsageError(
             "which recipe?",
@@ -147,7 +147,7 @@ def _chosen(
 def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) -> "Recipe":
     """Return the run's recipe with the overrides; what it resolved once stays resolved."""
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.recipe import Recipe
+    from dpvae_cli.recipe import load_recipe
     from dpvae_cli.runs import checkpoint
     from dpvae_cli.runs.own_networks import check_resume
     from dpvae_cli.runs.run_folder import RunFolder
@@ -157,7 +157,7 @@ def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) ->
         raise UsageError(
             f"--resume: {folder} holds no run", hint="Name a run folder with --run-dir."
         )
-    saved = Recipe.load(run.recipe, overrides)
+    saved = load_recipe(run.recipe, overrides)
     check_resume(saved, folder, has_model=False)
     path = run.previous if from_previous else run.checkpoint
     name = checkpoint.read_checkpoint(path).recipe.name if path.is_file() else "recipe"

@@ -145,7 +145,7 @@ def _walks(asked: Asked, found: "LoadedRun") -> "tuple[Arrays, list[dict[str, An
     from dpvae_cli.sampling.traversal import line, record, sweeps
 
     if asked.gif:
-        animation.refuse_other(found.model.example_shape)
+        animation.check_animatable(found.model.example_shape)
     ends = [chosen.code(found, text, option="--between") for text in asked.between or ()]
     steps = asked.steps or (GIF_STEPS if asked.gif else STEPS)
     centre = _centre(asked, found, ends) if asked.dimensions else None

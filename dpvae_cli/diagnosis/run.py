@@ -79,7 +79,7 @@ def diagnose(
 
     Example:
         >>> import dpvae_cli as dpvae
-        >>> recipe = dpvae.Recipe.load("vae_moons", ["data.train=500", "prior=standard_normal"])
+        >>> recipe = dpvae.load_recipe("vae_moons", ["data.train=500", "prior=standard_normal"])
         >>> data, model = recipe.data.load(), dpvae.build(recipe)
         >>> budget = dpvae.DiagnosisBudget(splits=3, samples=500, tried={})
         >>> dpvae.diagnose(model, data, budget=budget).is_healthy

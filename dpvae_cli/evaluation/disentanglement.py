@@ -102,7 +102,8 @@ def _accuracies(codes: Codes, values: Indices) -> Float[Tensor, " latent"]:
 def dci(context: EvaluationContext) -> list[Result]:
     """Measure disentanglement, completeness and informativeness by a random forest for each factor.
 
-    Informativeness is the held-out accuracy of the forest, where the paper has an error; a half of the examples is held out. The depth of trees is cross-validated.
+    Informativeness is the held-out accuracy of the forest, where the paper has an error; half of
+    the examples are held out. The depth of trees is cross-validated.
 
     Source: Eastwood and Williams 2018, section 2.
     """

@@ -19,12 +19,12 @@ from dpvae_cli.evaluation.metrics import (
 )
 from dpvae_cli.foundation.distributed import process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.recipe.mistakes import did_you_mean
 from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.version import __version__
 
@@ -141,7 +141,7 @@ def evaluate(
 
     Example:
         >>> import dpvae_cli as dpvae
-        >>> recipe = dpvae.Recipe.load("vae_moons", ["data.train=500", "evaluation.samples=100"])
+        >>> recipe = dpvae.load_recipe("vae_moons", ["data.train=500", "evaluation.samples=100"])
         >>> data, model = recipe.data.load(), dpvae.build(recipe)
         >>> [r.metric for r in dpvae.evaluate(model, data, ["skl"], evaluation=recipe.evaluation)]
         ['skl']

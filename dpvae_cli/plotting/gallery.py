@@ -82,7 +82,7 @@ def _grids(galleries: Sequence[Gallery]) -> Figure:
         for ax, drawn in zip(row, pictures, strict=True):
             ax.imshow(drawn, interpolation="none")
             ax.spines[:].set_visible(False)
-            panels.bare(ax)
+            panels.hide_ticks(ax)
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)
@@ -102,7 +102,7 @@ def _planes(galleries: Sequence[Gallery]) -> Figure:
     axes = figure.subplots(len(galleries), len(COLUMNS), squeeze=False, sharex=True, sharey=True)
     for row, gallery in zip(axes, galleries, strict=True):
         for ax, key in zip(row, COLUMNS, strict=True):
-            panels.cloud(ax, gallery.arrays["data"], colour=tables.DATA)
+            panels.scatter_dense(ax, gallery.arrays["data"], colour=tables.DATA)
             panels.dots(ax, gallery.arrays[key], colour=COLOURS[key], size=3.0)
             ax.set(xlim=window[:2], ylim=window[2:], aspect=panels.aspect(*window))
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))

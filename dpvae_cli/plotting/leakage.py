@@ -124,7 +124,7 @@ def _draw(
         axes[0].set_yscale("log", nonpositive="clip")
         axes[0].set_ylim(known.min() / 4, known.max() * 2)  # an error bar may reach down to 0
     for ax in axes:
-        panels.open_frame(ax)
+        panels.despine(ax)
 
 
 def _line(

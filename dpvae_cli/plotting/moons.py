@@ -39,7 +39,7 @@ _SPACES = (
 
 @final
 @dataclass(frozen=True)
-class Portrait:
+class PlanarModel:
     """What a two-dimensional model looks like, as arrays read from an .npz.
 
     `arrays` holds train (n, 2); samples (m, 2), sample_log_density and sample_log_q (m,), sample_z
@@ -60,7 +60,7 @@ class Portrait:
 
 
 @style.house_style()
-def figure1(portraits: Sequence[Portrait]) -> Figure:
+def figure1(portraits: Sequence[PlanarModel]) -> Figure:
     """Draw one row a run: its samples, and in each space where the low-posterior fifth lies.
 
     All runs share the axes of each space and the colours.
@@ -91,7 +91,7 @@ def figure1(portraits: Sequence[Portrait]) -> Figure:
     return figure
 
 
-def require(portraits: Sequence[Portrait]) -> Sequence[Portrait]:
+def require(portraits: Sequence[PlanarModel]) -> Sequence[PlanarModel]:
     """Return the portraits.
 
     Raises:
@@ -103,7 +103,7 @@ def require(portraits: Sequence[Portrait]) -> Sequence[Portrait]:
 
 
 def _draw_rows(
-    axes: np.ndarray, portraits: Sequence[Portrait], window: tuple[float, ...]
+    axes: np.ndarray, portraits: Sequence[PlanarModel], window: tuple[float, ...]
 ) -> tuple[PathCollection, AxesImage]:
     norm = density_norm(portraits)
     for row, portrait in zip(axes, portraits, strict=True):
@@ -123,7 +123,7 @@ def _draw_rows(
     return points, image
 
 
-def data_limits(portraits: Sequence[Portrait]) -> tuple[float, ...]:
+def data_limits(portraits: Sequence[PlanarModel]) -> tuple[float, ...]:
     """Return one window of the data space for all runs, at least 7/10 as tall as wide.
 
     A stray sample does not widen it.
@@ -138,7 +138,7 @@ def data_limits(portraits: Sequence[Portrait]) -> tuple[float, ...]:
     return left, right, bottom - room, top + room
 
 
-def density_norm(portraits: Sequence[Portrait]) -> Normalize:
+def density_norm(portraits: Sequence[PlanarModel]) -> Normalize:
     """Return one colour scale for the samples' log-densities, so that columns compare."""
     values = np.concatenate([portrait.arrays["sample_log_density"] for portrait in portraits])
     low, high = np.percentile(values[np.isfinite(values)], [1, 100])
@@ -150,10 +150,10 @@ def show_data(ax: Axes, limits: tuple[float, ...]) -> None:
     ax.set(xlim=limits[:2], ylim=limits[2:], aspect=panels.aspect(*limits))
 
 
-def draw_samples(ax: Axes, portrait: Portrait, *, norm: Normalize) -> PathCollection:
+def draw_samples(ax: Axes, portrait: PlanarModel, *, norm: Normalize) -> PathCollection:
     """Draw decoded prior samples, the probable ones dark, over a trace of the training data."""
     arrays = portrait.arrays
-    panels.cloud(ax, arrays["train"], colour=DATA_COLOUR)
+    panels.scatter_dense(ax, arrays["train"], colour=DATA_COLOUR)
     order = np.argsort(arrays["sample_log_density"])
     x, y = arrays["samples"][order].T
     return ax.scatter(
@@ -168,7 +168,7 @@ def draw_samples(ax: Axes, portrait: Portrait, *, norm: Normalize) -> PathCollec
     )
 
 
-def draw_posterior(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> AxesImage:
+def draw_posterior(ax: Axes, portrait: PlanarModel, *, size: float = SIZE) -> AxesImage:
     """Draw log q(z) with the low-posterior samples and the outline of the prior."""
     arrays = portrait.arrays
     image = panels.density_map(ax, arrays["grid_x"], arrays["grid_y"], log_density=arrays["log_q"])
@@ -188,16 +188,16 @@ def draw_posterior(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> AxesI
     return image
 
 
-def draw_data(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> None:
+def draw_data(ax: Axes, portrait: PlanarModel, *, size: float = SIZE) -> None:
     """Draw the training data with the decoded low-posterior samples."""
-    panels.cloud(ax, portrait.arrays["train"], colour=style.GREY)
+    panels.scatter_dense(ax, portrait.arrays["train"], colour=style.GREY)
     panels.dots(ax, portrait.low("samples"), colour=panels.LOW, size=size)
 
 
-def draw_generation(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> None:
+def draw_generation(ax: Axes, portrait: PlanarModel, *, size: float = SIZE) -> None:
     """Draw codes and low-posterior samples in the generation space on the circles of N(0, I)."""
     arrays = portrait.arrays
-    panels.cloud(ax, arrays["codes_z0"], colour=style.GREY)
+    panels.scatter_dense(ax, arrays["codes_z0"], colour=style.GREY)
     panels.sigma_circles(ax)
     panels.dots(ax, portrait.low("sample_z0"), colour=panels.LOW, size=size)
     reach = max(3.4, float(np.quantile(np.abs(arrays["codes_z0"]), 0.999)))

@@ -61,6 +61,6 @@ def _page(grid: np.ndarray, title: str) -> Figure:
     axes = figure.subplots()
     axes.imshow(grid, interpolation="none")
     axes.spines[:].set_visible(False)
-    panels.bare(axes)
+    panels.hide_ticks(axes)
     style.title(figure, title)
     return figure

@@ -6,7 +6,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from dpvae_cli.plotting import panels, picture, samples, style
-from dpvae_cli.plotting.walks import COLOURS, SYMBOLS, Record, signed
+from dpvae_cli.plotting.traversal_style import COLOURS, SYMBOLS, Record, signed
 
 _TITLES = {"z0": "$z_0$ at quantiles of $N(0, 1)$", "z": "$z$ over the box of $q(z)$"}
 

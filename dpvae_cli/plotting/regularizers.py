@@ -8,15 +8,15 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
 from dpvae_cli.plotting import moons, panels, style
-from dpvae_cli.plotting.moons import Portrait
+from dpvae_cli.plotting.moons import PlanarModel
 
-Pair = tuple[Portrait | None, Portrait | None]
+Pair = tuple[PlanarModel | None, PlanarModel | None]
 _SIZE = 1.5
 _WIDE = 1 / 0.7  # data panels, width over height
 
 
 @style.house_style()
-def figure3(portraits: Sequence[Portrait]) -> Figure:
+def figure3(portraits: Sequence[PlanarModel]) -> Figure:
     """Draw (a) samples, (b) log q(z), (c) generation space and data with marks, a block each run.
 
     Twins stand side by side and share the axes of the data space and of z; pairs have their own.
@@ -50,9 +50,9 @@ def figure3(portraits: Sequence[Portrait]) -> Figure:
     return figure
 
 
-def twins(portraits: Sequence[Portrait]) -> list[Pair]:
+def twins(portraits: Sequence[PlanarModel]) -> list[Pair]:
     """Return rows of (standard normal, other prior), runs of one family in one row."""
-    families: dict[str, tuple[list[Portrait], list[Portrait]]] = {}
+    families: dict[str, tuple[list[PlanarModel], list[PlanarModel]]] = {}
     for portrait in portraits:
         name = style.family(portrait.label, portrait.prior)
         side = int(portrait.prior != style.STANDARD_NORMAL)
@@ -65,7 +65,7 @@ def _units(side: int) -> list[float]:
     return [_WIDE, 1.0, _WIDE] if side == 0 else [_WIDE, 1.0, 1.0, _WIDE]
 
 
-def _window(portraits: Sequence[Portrait]) -> tuple[float, ...]:
+def _window(portraits: Sequence[PlanarModel]) -> tuple[float, ...]:
     """Return the window of the data space for a pair of twins, in the panels' own proportion."""
     left, right, bottom, top = moons.data_limits(portraits)
     if panels.aspect(left, right, bottom, top) == "auto":
@@ -76,7 +76,7 @@ def _window(portraits: Sequence[Portrait]) -> tuple[float, ...]:
 
 def _draw_block(
     block: SubFigure,
-    portrait: Portrait,
+    portrait: PlanarModel,
     *,
     ratios: list[float],
     norm: Normalize,
@@ -106,6 +106,6 @@ def _name_panels(axes: list[Axes]) -> None:
     if len(axes) == 3:
         del names[2]
     for ax, name in zip(axes, names, strict=True):
-        panels.bare(ax)
+        panels.hide_ticks(ax)
         ax.set_anchor("N")
         ax.set_xlabel(name, fontsize=7)

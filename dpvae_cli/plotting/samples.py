@@ -83,7 +83,7 @@ def title_strip(text: str, width: int) -> np.ndarray:
     """Return a line of text as a picture (h, `width`, 3) of bytes."""
     size = float(np.clip(9 * width / WIDTH, 4.5, 27))
     figure = Figure(figsize=(width / DPI, 2 * size / 72), dpi=DPI)
-    figure.text(0, 0.55, style.plain(text, 80), fontsize=size, va="center", color=style.GREY)
+    figure.text(0, 0.55, style.escape_label(text, 80), fontsize=size, va="center", color=style.GREY)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
@@ -143,13 +143,15 @@ def scatter(
     figure = style.new_figure(style.SINGLE_COLUMN, 2.2 * tall + 0.6, compressed=True)
     ax = figure.subplots()
     if reference is not None:
-        panels.cloud(ax, reference, colour=style.LIGHT_GREY)
+        panels.scatter_dense(ax, reference, colour=style.LIGHT_GREY)
     order = np.argsort(log_density)
     x, y = points[order].T
     dots = ax.scatter(
         x, y, c=log_density[order], cmap=style.POINTS_MAP, s=3, linewidths=0, rasterized=True
     )
-    xlabel, ylabel = map(partial(style.plain, width=30), columns) if columns else ("$x_1$", "$x_2$")
+    xlabel, ylabel = (
+        map(partial(style.escape_label, width=30), columns) if columns else ("$x_1$", "$x_2$")
+    )
     aspect = panels.aspect(left, right, bottom, top)
     ax.set(aspect=aspect, xlabel=xlabel, ylabel=ylabel, xlim=(left, right), ylim=(bottom, top))
     on_frame = np.clip(points, [left, bottom], [right, top])
@@ -189,4 +191,4 @@ def name_entries(ax: Axes, columns: Sequence[str] | None) -> None:
         ax.set_xlabel("entry")
         return
     places = range(0, len(columns), ceil(len(columns) / MOST_NAMES))
-    ax.set_xticks(places, [style.plain(columns[place], 18) for place in places], rotation=90)
+    ax.set_xticks(places, [style.escape_label(columns[place], 18) for place in places], rotation=90)

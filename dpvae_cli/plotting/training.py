@@ -69,7 +69,7 @@ def _number(value: Any) -> float:
 
 
 def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    if record["kind"] == "train":
+    if record.get("kind") == "train":
         terms = record.get("terms")
         terms = terms if isinstance(terms, dict) else {}
         yield "train/loss", _number(record.get("loss"))
@@ -77,7 +77,7 @@ def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield "train/elbo", -(_number(terms["reconstruction"]) + _number(terms["kl"]))
         for name, value in terms.items():
             yield f"train/{name}", _number(value)
-    if record["kind"] == "validation":
+    if record.get("kind") == "validation":
         for name in _TITLES:
             if name in record:
                 yield f"validation/{name}", _number(record[name])
@@ -109,7 +109,7 @@ def figure(runs: Sequence[TrainingCurves]) -> Figure:
     rows = ceil(len(names) / columns)
     picture = style.new_figure(style.DOUBLE_COLUMN * max(columns, 2) / 3, 1.45 * rows + 0.2)
     axes = list(picture.subplots(rows, columns, squeeze=False, sharex=True).flat)
-    priors = [run.prior or style.prior_in(run.label) for run in runs]
+    priors = [run.prior or style.prior_from_label(run.label) for run in runs]
     looks = style.line_styles([run.label for run in runs], priors)
     for ax, name in zip(axes, names, strict=False):
         _draw_panel(ax, name, runs=runs, looks=looks)
@@ -160,7 +160,7 @@ def _draw_panel(
         ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
     ax.yaxis.set_major_locator(MaxNLocator(4, integer=counted))
     ax.set_title(_TITLES.get(name, name.replace("_", " ")), loc="left")
-    panels.open_frame(ax)
+    panels.despine(ax)
 
 
 def _one(values: np.ndarray) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from dpvae_cli.foundation.files import read_cache, write_cache
 from dpvae_cli.plotting.gallery import Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
-from dpvae_cli.plotting.moons import Portrait
+from dpvae_cli.plotting.moons import PlanarModel
 from dpvae_cli.plotting.picture import CHANNELS
 from dpvae_cli.runs import results_file
 from dpvae_cli.runs.evaluate_run import evaluate_run
@@ -31,7 +31,7 @@ def with_labels(found: Sequence[LoadedRun]) -> list[tuple[LoadedRun, str]]:
     return [(run, f"{run.recipe.name} seed {run.recipe.seed}") for run in found]
 
 
-def portrait_data(run: LoadedRun, label: str) -> Portrait:
+def portrait_data(run: LoadedRun, label: str) -> PlanarModel:
     """Return what Figures 1 and 3 show of a run, from portrait.npz or made and kept there.
 
     Raises:
@@ -43,7 +43,7 @@ def portrait_data(run: LoadedRun, label: str) -> Portrait:
         "portrait.npz",
         lambda: portrait(run.model, aggregate(), run.load_dataset(), seed=run.recipe.seed),
     )
-    return Portrait(label=label, prior=run.recipe.prior_name, arrays=arrays)
+    return PlanarModel(label=label, prior=run.recipe.prior_name, arrays=arrays)
 
 
 def gallery_data(run: LoadedRun, label: str) -> Gallery:

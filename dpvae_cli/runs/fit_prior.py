@@ -15,18 +15,14 @@ from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.revision import revised
+from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
 from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.paths import resolve_checkpoint, resolve_run_dir, update_latest_link
 from dpvae_cli.runs.run_data import RunData, python_warning
-from dpvae_cli.runs.run_folder import (
-    RunFolder,
-    resolve_checkpoint,
-    resolve_run_dir,
-    update_latest_link,
-)
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.runs.sample_picture import save_comparison, save_samples
 from dpvae_cli.sampling.encodings import TrainingEncodings
 
@@ -123,8 +119,8 @@ def fit_run(
     file = resolve_checkpoint(path, best=best)
     checkpoint = checkpoints.read_checkpoint(file)
     own_networks.resolve_networks(file, checkpoint, None, None)
-    recipe = revised(checkpoint.recipe, [f"fit_prior={prior}"])
-    recipe = revised(recipe, overrides, section="fitting")
+    recipe = with_overrides(checkpoint.recipe, [f"fit_prior={prior}"])
+    recipe = with_overrides(recipe, overrides, section="fitting")
     with checkpoints.suggest_fallback(file):
         model = checkpoint.model(devices.resolve(device), as_trained=not checkpoint.is_fitted)
     new = run_dir or default_fit_dir(file, recipe.final_prior.kind)

@@ -5,8 +5,9 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.model import VAE
-from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.recipe import Recipe, load_recipe
+from dpvae_cli.recipe.dump import to_dict
+from dpvae_cli.recipe.loading import from_dict
 from dpvae_cli.recipe.schema import derived_fields
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
@@ -45,7 +46,7 @@ def load_resume_point(
             f"--resume: {folder.path} holds no run", hint="Leave out --resume to start it."
         )
     if not (has_checkpoint or from_previous):
-        saved = Recipe.load(folder.recipe).named(recipe.name)
+        saved = load_recipe(folder.recipe).named(recipe.name)
         own_networks.check_resume(saved, folder.path, has_model=model is not None)
         return ResumePoint(_with_more_iterations(saved, recipe, done=0), None)
     checkpoint = checkpoints.read_checkpoint(path)

@@ -7,7 +7,7 @@ from typing import Any, final
 from dpvae_cli.evaluation.metrics import find_metric
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.recipe import Recipe, catalogue
+from dpvae_cli.recipe import Recipe, catalogue, load_recipe
 from dpvae_cli.studies.arrangement import BOOKKEEPING, Setting, flat
 
 MISSING = "(none)"
@@ -64,7 +64,7 @@ def packaged_twin(recipe: Recipe, *overrides: str) -> Recipe | None:
         return None
     for prior in ([f"prior={recipe.prior.kind}"], []):
         try:
-            return Recipe.load(recipe.name, [*prior, *overrides])
+            return load_recipe(recipe.name, [*prior, *overrides])
         except DpvaeError:  # a prior that a word alone does not say
             continue
     return None

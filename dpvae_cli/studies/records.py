@@ -18,7 +18,7 @@ from dpvae_cli.foundation.text_files import (
     path_exists,
     read_json,
 )
-from dpvae_cli.recipe import Recipe, RecipeError
+from dpvae_cli.recipe import Recipe, RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
@@ -104,9 +104,9 @@ def read_run(path: Path) -> RunRecord:
             reason = f"{file.name} is a link that leads out of the run folder"
             return RunRecord(path, label, State.unreadable, reason)
     try:
-        recipe = Recipe.load(folder.recipe)
+        recipe = load_recipe(folder.recipe)
     except RecipeError as error:
-        told = "; ".join(f"{each.key}: {each.problem}" for each in error.mistakes)
+        told = "; ".join(f"{each.key}: {each.problem}" for each in error.issues)
         return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {told}"))
     except (DpvaeError, OSError, ValueError) as error:
         return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {error}"))

@@ -10,8 +10,9 @@ from dpvae_cli.evaluation.metrics import Need, metrics_needing, unavailable_metr
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.files import write_json
 from dpvae_cli.foundation.text_files import read_json
-from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.recipe import Recipe, load_recipe
+from dpvae_cli.recipe.dump import to_dict
+from dpvae_cli.recipe.loading import from_dict
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.cells import Cell, Options
@@ -110,7 +111,7 @@ def iterations(cell: Cell) -> int:
 def holds(run: RunFolder, cell: Cell) -> bool:
     """Tell whether a run folder's recipe is the cell's, in every key."""
     try:
-        return to_dict(Recipe.load(run.recipe)) == cell.recipe
+        return to_dict(load_recipe(run.recipe)) == cell.recipe
     except UsageError:
         return False
 

@@ -170,7 +170,7 @@ def test_what_cannot_be_says_so(arguments, status, words):
 def test_a_prior_file_is_no_checkpoint(arguments):
     done = run(*arguments)
     assert done.exit_code == 4, done.output
-    assert "prior.pt is no dpvae checkpoint but a prior file" in done.stderr
+    assert "prior.pt is not a dpvae checkpoint but a prior file" in done.stderr
     assert "dpvae sample prior.pt draws from it" in done.stderr
 
 

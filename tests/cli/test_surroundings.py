@@ -211,7 +211,7 @@ def test_what_goes_wrong_anywhere_is_told(error, said, monkeypatch):
     def wrong(*_, **__):
         raise error
 
-    monkeypatch.setattr("dpvae_cli.recipe.Recipe.load", wrong)
+    monkeypatch.setattr("dpvae_cli.recipe.load_recipe", wrong)
     done = CliRunner().invoke(app, ["train", "vae_moons"])
     assert done.exit_code == 2
     assert said in done.stderr
@@ -222,7 +222,7 @@ def test_a_bug_stays_a_traceback(error, monkeypatch):
     def wrong(*_, **__):
         raise error
 
-    monkeypatch.setattr("dpvae_cli.recipe.Recipe.load", wrong)
+    monkeypatch.setattr("dpvae_cli.recipe.load_recipe", wrong)
     assert CliRunner().invoke(app, ["train", "vae_moons"]).exception is error
 
 

@@ -55,7 +55,7 @@ def test_the_new_run_says_what_it_is(trained):
     run = load_run(folder.path)
     assert run.recipe.prior_name == "standard_normal, then mixture"
     assert run.recipe.fit_prior == dpvae.Mixture(components=3)
-    assert to_dict(dpvae.Recipe.load(folder.recipe)) == to_dict(run.recipe)
+    assert to_dict(dpvae.load_recipe(folder.recipe)) == to_dict(run.recipe)
     assert run.recipe.fitting.held_out == 0.25
     lines = [json.loads(line) for line in folder.metrics_log.read_text().splitlines()]
     assert [line["kind"] for line in lines][-1] == "fit"

@@ -49,8 +49,8 @@ class FullAfter(io.FileIO):
             FullAfter.room -= len(data)
             return super().write(data)
         os.write(self.fileno(), bytes(data)[: len(data) // 2])
-        self.refused = OSError(28, "No space left on device")
-        raise self.refused
+        self.error = OSError(28, "No space left on device")
+        raise self.error
 
 
 @pytest.mark.parametrize("room", [3_000, 12_000, 30_000, 60_000, 90_000])

@@ -141,7 +141,7 @@ def compose(
         metrics: which to show; all that the runs have by default.
         published: name of the published table to put beside ours.
         figures: files of figures over several runs.
-        notes: what was shortened or subsampled, beside what the runs tell themselves.
+        notes: what was truncate or subsampled, beside what the runs tell themselves.
         baseline: name of the prior that others are compared with.
     """
     settings, left_out = arrange(records)
