@@ -300,7 +300,7 @@ def test_few_codes_in_many_dimensions_cannot_tell():
     advice, command = recommendation(found, COMMAND)
     assert advice.startswith("More codes or fewer dimensions are needed")
     assert command is None
-    assert any("do not fill the space" in note for note in found.notes)
+    assert any("too few to fill the space" in note for note in found.notes)
     narrow = diagnosed(prior, 0.7 * normal(160, 32, deviation=0.2), 0.2)
     assert narrow.has_pockets, "what can be seen is said"
 
@@ -382,7 +382,7 @@ def test_too_few_codes_are_refused():
 
 @pytest.mark.parametrize("sizes", [{"splits": 0}, {"samples": 9}])
 def test_budgets_that_cannot_tell_anything_are_refused(sizes):
-    with pytest.raises(UsageError, match="at the least"):
+    with pytest.raises(UsageError, match="needs at least"):
         dpvae.DiagnosisBudget(**sizes)
 
 
