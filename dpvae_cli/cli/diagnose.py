@@ -9,19 +9,15 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
-    Best,
     CheckpointPath,
-    DataRoot,
-    Device,
     FidDimensions,
     InceptionWeights,
-    NoDownload,
     Quiet,
     Seed,
     examples,
 )
+from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
 
 if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis
@@ -43,7 +39,9 @@ def register(app: typer.Typer) -> None:
 
 
 @handle_errors
+@with_run_options
 def diagnose(
+    options: RunOptions,
     checkpoint: CheckpointPath = None,
     quick: Annotated[
         bool,
@@ -67,10 +65,6 @@ def diagnose(
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
     seed: Seed = 0,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
     quiet: Quiet = False,
 ) -> None:
     """Find pockets, leaks and inactive dimensions; recommend a prior.
@@ -90,18 +84,12 @@ def diagnose(
     from dpvae_cli.runs.evaluate_run import evaluation_context
     from dpvae_cli.runs.metrics_log import overfitting_start
 
-    target = _page_path(out)
     features = FeatureOptions(
         dimensions=fid_dimensions, weights=inception_weights, repeats=repeats, download=False
     )
-    run = opened(
-        checkpoint,
-        best=best,
-        device=device,
-        data_root=data_root,
-        no_download=no_download,
-        quiet=quiet,
-    )
+    run = options.load(checkpoint, quiet=quiet)
+    default = run.folder.path / "diagnosis.html"
+    path = output_path(out, default, suffixes=(".html",), what="pages")
     compare: SampleMetric | None = None
     if fid_dimensions is not None or inception_weights is not None:
         compare = "fid"
@@ -121,31 +109,13 @@ def diagnose(
         if has_better
         else None,
     )
-    about = _about(run, checkpoint, best=best)
-    written = write_diagnosis(diagnosis, about, target or run.folder.path / "diagnosis.html")
+    about = _about(run, checkpoint, best=options.best)
+    written = write_diagnosis(diagnosis, about, path)
     if as_json:
         console.result(json.dumps(document(diagnosis, about), indent=2, allow_nan=False))
         return
     _print(diagnosis, about)
     console.result("\n".join(map(str, written)))
-
-
-def _page_path(out: Path | None) -> Path | None:
-    """Return the page that --out names.
-
-    Raises:
-        UsageError: its suffix is not .html.
-    """
-    from dpvae_cli.foundation.errors import UsageError
-
-    if out is None or out.suffix == ".html":
-        return out
-    if out.suffix and not out.is_dir():
-        raise UsageError(
-            f"--out {out}: the page ends in .html, not {out.suffix}",
-            hint="Leave the suffix out to name a folder.",
-        )
-    return out / "diagnosis.html"
 
 
 def _about(run: "LoadedRun", given: Path | None, *, best: bool) -> "About":

@@ -5,9 +5,9 @@ from typing import Literal
 
 from dpvae_cli.diagnosis.record import LowPosterior
 from dpvae_cli.evaluation.context import EvaluationContext
-from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.evaluation.metrics import METRICS
 from dpvae_cli.foundation.errors import DpvaeError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.results import Result
 
 SampleMetric = Literal["manifold", "fid"]
@@ -28,7 +28,7 @@ def low_posterior(
             lowest = by_name.get(f"{name}_lp")
             if name.startswith("fid") and lowest is not None:
                 return LowPosterior(random, lowest)
-        hint = IMAGE_HINT if are_images(context.model.example_shape) else OTHER_HINT
+        hint = IMAGE_HINT if is_image(context.model.example_shape) else OTHER_HINT
         return LowPosterior(reason="not measured", hint=hint)
     try:
         [random], [lowest] = (METRICS[name].measure(context) for name in (metric, f"{metric}_lp"))

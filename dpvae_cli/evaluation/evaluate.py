@@ -10,7 +10,7 @@ from typing import Any
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.context import EvaluationContext
-from dpvae_cli.evaluation.features import FeatureOptions, are_images
+from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.metrics import (
     METRICS,
     Need,
@@ -19,6 +19,7 @@ from dpvae_cli.evaluation.metrics import (
 )
 from dpvae_cli.foundation.distributed import process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.foundation.modes import eval_mode
@@ -160,7 +161,7 @@ def evaluate(
         )
         has: dict[Need, bool] = {
             "manifold": data.distance_to_manifold is not None,
-            "images": are_images(model.example_shape),
+            "images": is_image(model.example_shape),
             "generation space": model.prior.generation is not None,
             "factors": data.train.factors is not None,
             "labels": data.train.labels is not None,

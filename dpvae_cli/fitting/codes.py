@@ -42,25 +42,16 @@ def read_codes(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             name.
     """
     names = _read_npz(path, read_headers)
-    guesses = {
-        key: name for name in names if (key := _guess_array(name)) is not None and key not in names
-    }
     if "mean" not in names:
-        guess = guesses.get("mean")
-        suggestion = f"; is {guess} meant? Then save it as mean" if guess else ""
-        raise UsageError(
-            f"{path} holds {', '.join(names)}, and no array `mean`{suggestion}", hint=LAYOUT
-        )
-    if other := guesses.get("log_variance"):
-        is_log = "log" in other.lower()
-        formula = other if is_log else f"numpy.log({other})"
-        if _letters(other).endswith(("std", "sigma", "scale", "stddev")):
-            formula = f"2 * {formula}"
-        raise UsageError(
-            f"{path} has no log_variance; the array {other} would not be used",
-            hint=f"Save it as log_variance={formula}, or leave it out: codes without "
-            "log_variance are points.",
-        )
+        raise UsageError(f"{path} holds {', '.join(names)}, and no array `mean`", hint=LAYOUT)
+    if "log_variance" not in names:
+        for name in names:
+            if re.sub("[^a-z]", "", name.lower()).endswith(SPREAD_SUFFIXES):
+                raise UsageError(
+                    f"{path} has no log_variance; the array {name} would not be used",
+                    hint="Save the logarithms of the variances as log_variance, or leave it out: "
+                    "codes without log_variance are points.",
+                )
     arrays = _read_npz(
         path, lambda file: read_arrays(file, [name for name in CODES if name in names])
     )
@@ -79,18 +70,6 @@ def _read_npz(path: Path, read: Callable[[Path], R]) -> R:
         raise MissingError(f"there are no codes at {path}", hint=LAYOUT) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as .npz: {error}", hint=LAYOUT) from None
-
-
-def _letters(name: str) -> str:
-    return re.sub("[^a-z]", "", name.lower())
-
-
-def _guess_array(name: str) -> str | None:
-    """Return which array of codes an array of another name probably is."""
-    letters = _letters(name)
-    if letters.endswith(("mu", "mean", "means", "loc")) or letters in ("x", "z", "codes"):
-        return "mean"
-    return "log_variance" if letters.endswith(SPREAD_SUFFIXES) else None
 
 
 def validate_codes(mean: Any, log_variance: Any | None) -> tuple[Components, Components | None]:

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.plotting import panels, picture, samples, style
+from dpvae_cli.plotting import panels, samples, style
 from dpvae_cli.plotting import traversal_style as looks
 from dpvae_cli.plotting.traversal import place
 from dpvae_cli.plotting.traversal_style import Record
@@ -45,7 +46,7 @@ def check_animatable(example_shape: tuple[int, ...]) -> None:
     Raises:
         UsageError: it would not be clear what moves.
     """
-    if example_shape != (2,) and not (len(example_shape) == 3 and example_shape[0] in (1, 3)):
+    if example_shape != (2,) and not is_image(example_shape):
         shape = " x ".join(map(str, example_shape))
         raise UsageError(
             f"--gif shows images or points in the plane; examples of shape {shape} are neither",
@@ -120,7 +121,7 @@ def frames(record: Record, label: str) -> list[np.ndarray]:
 def _scene(record: Record, label: str) -> tuple[Figure, list[Update]]:
     """Return a figure, laid out by hand so that nothing moves but the walks, and its updates."""
     count, mapped = len(record["walk_space"]), "log_q" in record
-    images = picture.are_images(record["walk_decoded"][0])
+    images = is_image(record["walk_decoded"].shape[2:])
     columns = min(count, _COLUMNS)
     rows = ceil(count / columns)
     row = _TILE + _ABOVE + _BELOW

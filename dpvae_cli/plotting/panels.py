@@ -68,7 +68,7 @@ def square_limits(ax: Axes, left: float, right: float, bottom: float, top: float
 
 
 def aspect(left: float, right: float, bottom: float, top: float) -> Literal["equal", "auto"]:
-    """Return whether one unit of both axes is equally long: not where they are of other sizes."""
+    """Return "equal" unless the axes differ too much in size for units of equal length."""
     wide, tall = right - left, top - bottom
     return "equal" if max(wide, tall) <= COMMENSURATE * min(wide, tall) else "auto"
 

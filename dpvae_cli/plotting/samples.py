@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.plotting import panels, style
 
@@ -35,7 +36,7 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     Raises:
         UsageError: the images have neither one channel nor three.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if not is_image(images.shape[1:]):
         shape = " x ".join(map(str, images.shape[1:]))
         raise UsageError(
             f"cannot draw examples of shape {shape} as images",
@@ -111,7 +112,7 @@ def save_each(images: np.ndarray, folder: Path, *, start: int = 0) -> None:
     """Write each image as a PNG of its own, 000000.png and so on, grey or colour as it is.
 
     Raises:
-        UsageError: these are no images, or the folder cannot be written to.
+        UsageError: these are not images, or the folder cannot be written to.
     """
     for index, image in enumerate(to_uint8(images), start):
         pixels = np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
@@ -158,8 +159,8 @@ def scatter(
     outside = np.isfinite(points).all(axis=1) & (on_frame != points).any(axis=1)
     if outside.any():
         ax.plot(*on_frame[outside].T, "x", color=style.GREY, markersize=3, clip_on=False)
-        told = f"{outside.sum():,} outside (×)"
-        ax.text(0.98, 0.98, told, transform=ax.transAxes, ha="right", va="top", fontsize=6)
+        outliers = f"{outside.sum():,} outside (×)"
+        ax.text(0.98, 0.98, outliers, transform=ax.transAxes, ha="right", va="top", fontsize=6)
     panels.few_ticks([ax])
     figure.colorbar(dots, ax=ax).set_label("log-density, nats")
     return figure

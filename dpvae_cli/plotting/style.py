@@ -198,7 +198,7 @@ def name(label: str, prior: str | None, *, title: str | None = None, width: int 
 
 
 def title(figure: Figure, text: str, **where: Any) -> None:
-    """Write over a figure whose it is, in at most 60 characters and no more than have room."""
+    """Write the run's name over a figure, in at most 60 characters or as many as fit."""
     room = int(figure.get_figwidth() / 0.062)
     figure.suptitle(escape_label(text, min(60, room)), fontsize=8, color=GREY, **where)
 
@@ -226,9 +226,9 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
 def line_styles(labels: Sequence[str], priors: Sequence[str | None]) -> list[dict[str, Any]]:
     """Return colour and dashes of each line: twins share a colour, standard normal is dashed.
 
-    A single pair of twins needs no colour to be told apart, so its lines take the priors' colours.
+    A single pair of twins takes the priors' colours.
     """
-    seen: Counter[tuple[str, str | None]] = Counter()  # a run of the same prior is no twin
+    seen: Counter[tuple[str, str | None]] = Counter()  # a run of the same prior is not a twin
     keys = []
     for label, prior in zip(labels, priors, strict=True):
         shared = family(label, prior)

@@ -37,7 +37,7 @@ def bins(*values: np.ndarray) -> np.ndarray:
 def histogram(
     ax: Axes, values: np.ndarray, edges: np.ndarray, *, colour: str, filled: bool = False
 ) -> None:
-    """Draw a density; what lies outside stands in the outermost bins."""
+    """Draw a density; outliers are in the outermost bins."""
     inside = np.clip(values[np.isfinite(values)], edges[0], edges[-1])
     heights = np.histogram(inside, edges)[0] / max(len(values), 1) / np.diff(edges)
     ax.stairs(heights, edges, fill=filled, color=colour, alpha=0.35 if filled else 1.0)

@@ -124,7 +124,7 @@ def _handle(run: TrainingCurves, look: dict[str, Any]) -> Line2D:
 
 
 def _kinds(runs: Sequence[TrainingCurves]) -> list[Line2D]:
-    """Return legend entries that tell training from validation, where both were recorded."""
+    """Return legend entries of training and validation, where both were recorded."""
     recorded = {name.partition("/")[0] for run in runs for name in run.series}
     looks = (("train", "training, running mean", TRAINING), ("validation",) * 2 + (VALIDATION,))
     if len(recorded) < len(looks):

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import panels, picture, samples, style
+from dpvae_cli.foundation.example_shape import is_image
+from dpvae_cli.plotting import panels, samples, style
 from dpvae_cli.plotting import traversal_style as looks
 from dpvae_cli.plotting.traversal_style import Record
 
@@ -43,7 +44,7 @@ def figure(record: Record, label: str, *, twins: Sequence[Record] = ()) -> Figur
     if not len(record.get("walk_space", ())):
         raise UsageError("nothing to draw: the record holds neither a line nor a sweep")
     decoded = record["walk_decoded"]
-    if picture.are_images(decoded[0]):
+    if is_image(decoded.shape[2:]):
         return _strips(record, label, twins=twins)
     every = [record, *twins]
     drawn = _plane(record, every) if decoded.shape[2:] == (2,) else _tables(record, every)

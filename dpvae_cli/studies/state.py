@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
-from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.evaluation.metrics import Need, metrics_needing, unavailable_metrics
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_json
 from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.recipe import Recipe, load_recipe
@@ -125,7 +125,7 @@ def applicable(
     """
     has: dict[Need, bool] = {
         "manifold": recipe.data.knows_manifold,
-        "images": are_images(example_shape),
+        "images": is_image(example_shape),
         "generation space": recipe.final_prior.has_generation,
         "factors": recipe.data.may_have_factors,
         "labels": recipe.data.may_have_labels,

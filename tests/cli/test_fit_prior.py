@@ -141,7 +141,7 @@ def test_codes_alone_and_a_run_give_the_same_prior():
         (["training.iterations=5"], 2, "only fitting.KEY=VALUE may change"),
         (["nowhere"], 4, "there is no checkpoint at nowhere"),
         ([RUN, RUN], 2, "2 are named"),
-        ([RUN, "--codes", "codes.npz"], 2, "--codes takes the place of a checkpoint"),
+        ([RUN, "--codes", "codes.npz"], 2, "--codes replaces a checkpoint"),
         ([RUN, "--seed", "1"], 2, "--seed is for --codes"),
         (["--codes", "nowhere.npz"], 3, "there are no codes at nowhere.npz"),
         (["--codes", "codes.npz"], 2, "prior.pt is already there"),

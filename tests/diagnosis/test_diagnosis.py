@@ -122,7 +122,7 @@ def test_codes_where_an_unbounded_coupling_overflows_leak():
     found = diagnosed(prior, z, 0.02, samples=2_000)
     assert found["leak_share"].value == pytest.approx(0.2 + 0.8 * 0.01, abs=0.01)
     assert found.leaks
-    assert found["kl_posterior_to_prior"].is_off, "an infinite divergence is no healthy one"
+    assert found["kl_posterior_to_prior"].is_off, "an infinite divergence is not a healthy one"
     json.dumps(found.to_json(), allow_nan=False)
 
 

@@ -431,20 +431,13 @@ def test_codes_are_read_as_encode_writes_them(tmp_path):
         read_codes(tmp_path / "none.npz")
 
 
-@pytest.mark.parametrize(
-    ("name", "saved_as"),
-    [("logvar", "logvar"), ("z_log_var", "z_log_var"), ("std", "2 * numpy.log(std)")],
-)
-def test_log_variances_under_another_name_are_not_passed_over(tmp_path, name, saved_as):
+@pytest.mark.parametrize("name", ["logvar", "z_log_var", "std"])
+def test_log_variances_under_another_name_are_not_passed_over(tmp_path, name):
     mean, log_variance = (part.numpy() for part in two_clusters())
     np.savez(tmp_path / "codes.npz", **{"mean": mean, name: log_variance})
     done = CliRunner().invoke(app, ["fit-prior", "--codes", str(tmp_path / "codes.npz")])
     assert done.exit_code == 2
     assert f"the array {name} would not be used" in done.stderr
-    assert f"log_variance={saved_as}" in done.stderr
-    np.savez(tmp_path / "other.npz", mu=mean, ids=mean)
-    with pytest.raises(UsageError, match="is mu meant"):
-        read_codes(tmp_path / "other.npz")
 
 
 def test_only_codes_are_read_and_the_rest_is_named(tmp_path):

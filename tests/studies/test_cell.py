@@ -103,7 +103,7 @@ def test_a_finished_cell_is_left_alone_and_a_missing_metric_is_measured(tmp_path
     outcome, events = run(cell)
     assert (outcome.end, events) == ("done", [])
     [more] = planned(tmp_path, "prior=decoupled", metrics=["skl", "leak", "fid"]).cells
-    assert state_of(more, OPTIONS).missing == ("leak",)  # moons are no images
+    assert state_of(more, OPTIONS).missing == ("leak",)  # moons are not images
     outcome, events = run(more)
     assert outcome.end == "done"
     assert [event.text for event in events if event.kind == "measuring"] == ["leak"]
