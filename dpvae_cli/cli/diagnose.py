@@ -142,7 +142,7 @@ def _print(diagnosis: "Diagnosis", about: "About") -> None:
     advice, command = recommendation(diagnosis, about.command)
     console.result("\n".join([summarize(diagnosis), *describe_dimensions(diagnosis)]))
     console.table(None, *tables.quantities(diagnosis))
-    if (low := tables.low_posterior(diagnosis)) is not None:
+    if (low := tables.low_posterior_table(diagnosis)) is not None:
         console.table(None, *low)
     else:
         why = diagnosis.low_posterior

@@ -26,7 +26,7 @@ TAIL = 0.01
 
 @final
 @dataclass(frozen=True)
-class Draws:
+class GroupedDraws:
     """Points, each of one group, with log p(z) and each group's log sum over n of q(z|x_n)."""
 
     z: Codes
@@ -71,7 +71,7 @@ class Groups:
         return part(self.codes, are_in(self.of(len(self.codes)), members).nonzero().squeeze(1))
 
 
-def log_density(
+def log_q_of_groups(
     log_sums: Float[Tensor, "batch groups"],
     sizes: Int[Tensor, " groups"],
     members: Sequence[int],

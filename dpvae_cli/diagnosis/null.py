@@ -26,11 +26,11 @@ from dpvae_cli.diagnosis.densities import Density
 from dpvae_cli.diagnosis.groups import (
     GROUPS,
     TAIL,
-    Draws,
+    GroupedDraws,
     Groups,
     are_in,
     code_draws,
-    log_density,
+    log_q_of_groups,
     part,
     share_in_tail,
 )
@@ -54,20 +54,20 @@ HALF_EMPTY = math.log(2)
 
 @final
 @dataclass(frozen=True)
-class Splits:
+class HalfSplits:
     """Draws of the prior, of the codes and of held-out codes, and halves A and B of the groups."""
 
     groups: Groups
     halves: tuple[tuple[list[int], list[int]], ...]
-    prior: Draws
-    codes: Draws
-    held_out: Draws | None
+    prior: GroupedDraws
+    codes: GroupedDraws
+    held_out: GroupedDraws | None
 
     def log_q(
-        self, draws: Draws, half: Sequence[int], left_out: Sequence[Collection[int]] = ((),)
+        self, draws: GroupedDraws, half: Sequence[int], left_out: Sequence[Collection[int]] = ((),)
     ) -> Float[Tensor, "replicates batch"]:
         """Return log q(z) over half of the codes at some draws, without some groups in each row."""
-        return log_density(draws.log_sums, self.groups.sizes, half, left_out)
+        return log_q_of_groups(draws.log_sums, self.groups.sizes, half, left_out)
 
 
 def draw_splits(
@@ -78,7 +78,7 @@ def draw_splits(
     splits: int,
     samples: int,
     components: int,
-) -> Splits:
+) -> HalfSplits:
     """Draw from prior and codes, and choose halves of the codes.
 
     Args:
@@ -102,9 +102,9 @@ def draw_splits(
     order = torch.randperm(len(aggregate), generator=generator)[: 2 * components]
     groups = Groups(part(aggregate, order), min(GROUPS, len(order)) // 2 * 2)
 
-    def draws(z: Codes, what: str) -> Draws:
+    def draws(z: Codes, what: str) -> GroupedDraws:
         log_sums = groups.log_sums(z, context.progress, what)
-        return Draws(z, groups.of(len(z)), prior.log_prob(z), log_sums)
+        return GroupedDraws(z, groups.of(len(z)), prior.log_prob(z), log_sums)
 
     halves = []
     for _ in range(splits):
@@ -116,7 +116,7 @@ def draw_splits(
         rows = torch.randperm(len(held_out), generator=generator)[:samples]
         z = code_draws(part(held_out, rows), samples, generator)
         held_out_draws = draws(z, "held-out codes")
-    return Splits(
+    return HalfSplits(
         groups,
         tuple(halves),
         draws(prior.draw(samples, generator), "samples"),
@@ -125,7 +125,7 @@ def draw_splits(
     )
 
 
-def shares(splits: Splits) -> list[Quantity]:
+def shares(splits: HalfSplits) -> list[Quantity]:
     """Return the shares of samples, codes and held-out codes in the tails of the other density."""
     samples, codes, held_out = len(splits.prior.z), len(splits.codes.z), splits.held_out
     pockets, outside = [], []
@@ -135,7 +135,7 @@ def shares(splits: Splits) -> list[Quantity]:
         if held_out is not None:
             outside.append(share_in_tail(splits.log_q(held_out, b)[0], of=fresh))
 
-    def leak_share(name: Name, draws: Draws) -> Quantity:
+    def leak_share(name: Name, draws: GroupedDraws) -> Quantity:
         share = share_in_tail(draws.log_p, of=splits.prior.log_p)
         return _share(name, share, len(draws.z), of=samples)
 
@@ -164,7 +164,7 @@ def _share(name: Name, value: float, count: int, *, of: int, parts: int = 1) -> 
     return Quantity(name, value, float(mean), float(error), "share", float(limit))
 
 
-def nats(splits: Splits) -> list[Quantity]:
+def nats(splits: HalfSplits) -> list[Quantity]:
     """Return both KL divergences and the leakage score, means over the splits."""
     count = splits.groups.count
     left_out = [(), *((group,) for group in range(count)), *combinations(range(count), 2)]
@@ -179,7 +179,7 @@ def nats(splits: Splits) -> list[Quantity]:
 
 
 def _divergences(
-    splits: Splits, a: Sequence[int], b: Sequence[int], left_out: Sequence[Collection[int]]
+    splits: HalfSplits, a: Sequence[int], b: Sequence[int], left_out: Sequence[Collection[int]]
 ) -> Float[Tensor, "replicates 2 quantities"]:
     """Return KL[p, q], KL[q, p] and the leakage score, p the prior and then q_A; q is q_B.
 
@@ -235,7 +235,9 @@ def _standard_errors(
     return torch.maximum(variance - excess, variance / 2).sqrt()
 
 
-def marginals(splits: Splits, codes: AggregatePosterior) -> tuple[Quantity, tuple[Dimension, ...]]:
+def marginals(
+    splits: HalfSplits, codes: AggregatePosterior
+) -> tuple[Quantity, tuple[Dimension, ...]]:
     """Return the largest distance of marginals, and the distance in every dimension.
 
     Args:
@@ -263,7 +265,7 @@ def marginals(splits: Splits, codes: AggregatePosterior) -> tuple[Quantity, tupl
     return quantity(float(distances.max()), latent_dim), by_dimension
 
 
-def can_detect_half_empty(splits: Splits, quantities: Sequence[Quantity]) -> bool:
+def can_detect_half_empty(splits: HalfSplits, quantities: Sequence[Quantity]) -> bool:
     """Tell whether the diagnosis would notice it if half of the prior's mass had no codes.
 
     Either KL[q, p] cannot be log 2 nats larger without being off, or pockets appear when the codes
@@ -280,7 +282,7 @@ def can_detect_half_empty(splits: Splits, quantities: Sequence[Quantity]) -> boo
 
 
 def _share_beyond_plane(
-    splits: Splits, a: Sequence[int], b: Sequence[int], generator: torch.Generator
+    splits: HalfSplits, a: Sequence[int], b: Sequence[int], generator: torch.Generator
 ) -> float:
     """Return the share of q_A's codes in pockets of q_B without its codes beyond a random plane."""
     z, q = splits.codes.z[are_in(splits.codes.group, a)], splits.groups.half(b)

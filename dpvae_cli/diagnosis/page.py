@@ -80,7 +80,7 @@ def document(diagnosis: Diagnosis, about: About) -> dict[str, Any]:
     }
 
 
-def page(diagnosis: Diagnosis, about: About) -> str:
+def diagnosis_page(diagnosis: Diagnosis, about: About) -> str:
     """Return the HTML page."""
     advice, command = recommendation(diagnosis, about.command)
     grids = figures.grids(diagnosis.arrays) if "samples" in diagnosis.arrays else None
@@ -100,7 +100,7 @@ def page(diagnosis: Diagnosis, about: About) -> str:
         quantities=tables.quantities(diagnosis),
         dimensions=tables.dimensions(diagnosis),
         repairs=tables.repairs(diagnosis) if diagnosis.repairs else None,
-        low=tables.low_posterior(diagnosis),
+        low=tables.low_posterior_table(diagnosis),
         pictures=_pictures(diagnosis),
     )
 
@@ -125,6 +125,6 @@ def write_diagnosis(diagnosis: Diagnosis, about: About, path: Path) -> list[Path
         UsageError: the folder cannot be written to.
     """
     beside = path.with_suffix(".json")
-    write_text(path, escape_unprintable(page(diagnosis, about)))
+    write_text(path, escape_unprintable(diagnosis_page(diagnosis, about)))
     write_json(beside, document(diagnosis, about))
     return [path, beside]

@@ -51,7 +51,7 @@ def repairs(diagnosis: Diagnosis) -> Table:
     return Table(columns, rows)
 
 
-def low_posterior(diagnosis: Diagnosis) -> Table | None:
+def low_posterior_table(diagnosis: Diagnosis) -> Table | None:
     """Return decoded samples compared with the data; None if they were not."""
     random, lowest = diagnosis.low_posterior.random, diagnosis.low_posterior.lowest
     if random is None or lowest is None:

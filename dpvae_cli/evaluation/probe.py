@@ -18,7 +18,7 @@ from dpvae_cli.sampling.encodings import encode
 
 NEIGHBOURS = 5
 
-Labels = Int[Tensor, "batch labels"]
+LabelColumns = Int[Tensor, "batch labels"]
 Classifier = Callable[[Codes, Int[Tensor, " batch"], OtherCodes], Int[Tensor, " others"]]
 CLASSIFIERS: dict[str, Classifier] = {
     "probe": lambda codes, labels, others: classifiers.linear(codes, labels, others=others),
@@ -62,7 +62,7 @@ def probe(context: EvaluationContext) -> list[Result]:
     return results
 
 
-def _labels(split: Split, name: str) -> Labels:
+def _labels(split: Split, name: str) -> LabelColumns:
     """Return labels as columns.
 
     Raises:
@@ -83,7 +83,7 @@ def _labels(split: Split, name: str) -> Labels:
 
 
 def _predict(
-    classifier: Classifier, codes: Codes, labels: Labels, others: OtherCodes
+    classifier: Classifier, codes: Codes, labels: LabelColumns, others: OtherCodes
 ) -> Int[Tensor, "others labels"]:
     """Return what a classifier predicts for each label; a label that is constant stays so."""
     columns = [

@@ -52,7 +52,7 @@ def _has_direction(metric: str) -> str:
         ValueError: says so.
     """
     if not is_known(metric) or find_metric(metric).better is Direction.NEITHER:
-        raise ValueError("is no result of a metric that is better higher or lower")
+        raise ValueError("is not a result of a metric that is better higher or lower")
     return metric
 
 
