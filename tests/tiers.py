@@ -40,15 +40,15 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_folders::test_a_run_is_replaced_whole": (),
     "test_folders::test_a_dangling_latest_where_runs_is_a_link": (),
     "test_folders::test_what_a_killed_command_left_goes_with_the_next": (),
-    "test_surroundings::test_closed_streams_write_nowhere": (">&-",),
+    "test_environment_errors::test_closed_streams_write_nowhere": (">&-",),
     "test_faults::test_a_full_disk_leaves_the_last_checkpoint": ("30000",),
-    "test_surroundings::test_forty_columns_are_enough": (),
+    "test_environment_errors::test_forty_columns_are_enough": (),
     "test_bad_checkpoints::test_what_the_error_says_to_type_goes_on_to_the_bit": (),
     "test_results_file::test_processes_that_measure_at_once_lose_no_result": (),
     "test_waiting::test_a_step_asks_for_no_value": ("vae", "factor"),
     # several processes: one run and evaluation of two processes stays
     "test_processes::test_losses_and_weights_are_those_of_one_process": (),
-    "test_together::test_a_signal_stops_all_at_one_iteration_and_saves": (),
+    "test_distributed::test_a_signal_stops_all_at_one_iteration_and_saves": (),
     # compilation: one regularizer
     "test_compilation::test_losses_and_gradients_are_those_without": ("vae",),
     "test_compilation::test_the_decoupled_prior_is_compiled_too": (),
@@ -102,7 +102,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_precision_and_average::test_traverse": ("float64-moons",),
     # commands
     "test_priors::test_other_figures_work": (),
-    "test_surroundings::test_no_color_is_no_colour": (),
+    "test_environment_errors::test_no_color_is_no_colour": (),
     "test_units::test_figures_are_in_units": (),
     "test_traverse::test_grid": ("z0",),
     "test_traverse::test_gif": ("points",),
