@@ -78,7 +78,6 @@ def diagnose(
     from dpvae_cli.diagnosis.page import document, write_diagnosis
     from dpvae_cli.diagnosis.run import run_diagnosis
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.foundation.progress import report_progress
     from dpvae_cli.foundation.results import validate_results
     from dpvae_cli.runs import results_file
     from dpvae_cli.runs.evaluate_run import evaluation_context
@@ -97,7 +96,7 @@ def diagnose(
         compare = "manifold"
     has_better = run.folder.best.is_file() and run.path != run.folder.best
     diagnosis = run_diagnosis(
-        evaluation_context(run, seed=seed, progress=report_progress, features=features),
+        evaluation_context(run, seed=seed, features=features),
         budget=DiagnosisBudget(
             tried={} if quick else CANDIDATE_PRIORS,
             fitting=run.recipe.fitting,

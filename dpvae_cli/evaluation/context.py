@@ -17,6 +17,7 @@ from dpvae_cli.evaluation.metrics import find_metric
 from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.memoize import memoize
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -27,10 +28,6 @@ from dpvae_cli.sampling.encodings import TrainingEncodings
 
 Progress = Callable[[str, int, int], None]
 """Called with what is computed, how many parts of it are done, and how many there are."""
-
-
-def no_progress(metric: str, done: int, total: int) -> None:
-    """Ignore progress."""
 
 
 @final
@@ -56,7 +53,7 @@ class EvaluationContext:
     encodings: TrainingEncodings
     evaluation: Evaluation
     seed: int
-    progress: Progress = no_progress
+    progress: Progress = report_progress
     features: FeatureOptions = field(default_factory=FeatureOptions)
     nll_cache: NllCache = field(default_factory=NllCache)
     training_note: str | None = None

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from dpvae_cli.evaluation.context import EvaluationContext, Progress, no_progress
+from dpvae_cli.evaluation.context import EvaluationContext, Progress
 from dpvae_cli.evaluation.evaluate import measure
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.foundation.distributed import current_process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.results import RunResults
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.runs.loaded_run import LoadedRun
@@ -19,7 +20,7 @@ def evaluation_context(
     *,
     evaluation: Evaluation | None = None,
     seed: int = 0,
-    progress: Progress = no_progress,
+    progress: Progress = report_progress,
     features: FeatureOptions | None = None,
 ) -> EvaluationContext:
     """Return what metrics of a run are computed from; arguments as of `evaluate_run`."""
@@ -45,7 +46,7 @@ def evaluate_run(
     *,
     evaluation: Evaluation | None = None,
     seed: int = 0,
-    progress: Progress = no_progress,
+    progress: Progress = report_progress,
     features: FeatureOptions | None = None,
 ) -> tuple[RunResults, dict[str, DpvaeError]]:
     """Return a run's results, also written to metrics.json, and the errors of metrics that failed.
@@ -58,7 +59,7 @@ def evaluate_run(
         names: metrics, as in `evaluation.metrics.METRICS`.
         evaluation: sizes; the recipe's by default.
         seed: of every draw.
-        progress: hears of slow metrics.
+        progress: is called during slow metrics.
         features: which network looks at images; Inception by default.
     """
     context = evaluation_context(
