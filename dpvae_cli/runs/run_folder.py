@@ -41,7 +41,7 @@ LOCK, STAGED, UNFINISHED = (f"{HIDDEN_PREFIX}{name}" for name in ("lock", "new",
 """What a run folder holds beside the run: its lock, a new run until that has a checkpoint, and a
 mark until the command that filled an empty folder at one go is done."""
 RUN_FILE = re.compile(
-    r"""recipe\.yaml | environment\.json | metrics\.jsonl? | fit\.(json|png) | cell\.json
+    r"""recipe\.yaml | environment\.json | metrics(\.jsonl?|_terms\.npz) | fit\.(json|png) | cell\.json
     | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz | diagnosis\.(html|json)
     | (checkpoint(\.previous)?|best)\.(pt|encodings\.npz|nll\.npz)
     | tensorboard/events\.out\.tfevents\.[^/]+
@@ -84,6 +84,7 @@ class RunFolder:
         self.metrics_log = folder / "metrics.jsonl"
         self.environment = folder / ENVIRONMENT
         self.metrics = folder / "metrics.json"
+        self.error_terms = folder / "metrics_terms.npz"
         self.errors = folder / "errors.log"
         self.fit = folder / "fit.json"
         self.samples = folder / "samples.png"
