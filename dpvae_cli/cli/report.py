@@ -10,7 +10,7 @@ from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import examples
 
 if TYPE_CHECKING:
-    from dpvae_cli.studies.source import Source
+    from dpvae_cli.studies.report_inputs import ReportInputs
 
 EXAMPLES = examples(
     "dpvae report runs/*_moons-*",
@@ -60,9 +60,9 @@ def report(
     fetches nothing.
     """
     from dpvae_cli.studies.report import write_report
-    from dpvae_cli.studies.source import source
+    from dpvae_cli.studies.report_inputs import read_inputs
 
-    found = source(places)
+    found = read_inputs(places)
     written = write_report(
         _folder(found, out),
         found.runs,
@@ -77,7 +77,7 @@ def report(
     console.result("\n".join(map(str, written)))
 
 
-def _folder(found: "Source", out: Path | None) -> Path:
+def _folder(found: "ReportInputs", out: Path | None) -> Path:
     """Return where the report goes.
 
     Raises:

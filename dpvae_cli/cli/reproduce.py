@@ -8,6 +8,7 @@ import typer
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_study
 from dpvae_cli.cli.errors import handle_errors
+from dpvae_cli.cli.executor_options import ExecutorName, ExecutorOptions
 from dpvae_cli.cli.options import (
     DataRoot,
     Device,
@@ -17,15 +18,14 @@ from dpvae_cli.cli.options import (
     Quiet,
     examples,
 )
-from dpvae_cli.cli.study_place import ExecutorName, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dpvae_cli.studies.cells import Cell, Options, Outcome
     from dpvae_cli.studies.executors.base import Executor
+    from dpvae_cli.studies.messages import Cell, CellOptions, Outcome
     from dpvae_cli.studies.plan import Plan
-    from dpvae_cli.studies.state import State
+    from dpvae_cli.studies.state import CellState
 
 EXAMPLES = examples(
     "dpvae reproduce",
@@ -130,19 +130,19 @@ def reproduce(
 
         local.prepare()
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.studies.cells import Options
-    from dpvae_cli.studies.loading import load
-    from dpvae_cli.studies.plan import plan
+    from dpvae_cli.studies.loading import load_study
+    from dpvae_cli.studies.messages import CellOptions
+    from dpvae_cli.studies.plan import make_plan
 
-    planned = plan(load(study, overrides or []), only=only)
+    planned = make_plan(load_study(study, overrides or []), only=only)
     FeatureOptions(dimensions=fid_dimensions)  # refuses what Inception does not have
-    options = Options(
+    options = CellOptions(
         data_root=None if data_root is None else str(data_root),
         download=not no_download,
         fid_dimensions=fid_dimensions,
         inception_weights=None if inception_weights is None else str(inception_weights),
     )
-    place = Place(executor, address, device, jobs, threads, gpu_share)
+    place = ExecutorOptions(executor, address, device, jobs, threads, gpu_share)
     chosen, workers = place.executor(len(planned.cells), fail_fast=fail_fast)
     states = _show_plan(planned, options, workers, quiet=quiet, dry_run=dry_run)
     if dry_run:
@@ -155,20 +155,20 @@ def _list() -> None:
     """List the packaged studies."""
     from dpvae_cli.studies import catalogue
 
-    rows = [[name, catalogue.title(name)] for name in catalogue.names()]
+    rows = [[name, catalogue.study_title(name)] for name in catalogue.study_names()]
     console.table(None, ["study", "what it is"], rows)
 
 
 def _show_plan(
-    planned: "Plan", options: "Options", workers: list[str], *, quiet: bool, dry_run: bool
-) -> "list[State]":
+    planned: "Plan", options: "CellOptions", workers: list[str], *, quiet: bool, dry_run: bool
+) -> "list[CellState]":
     """Print cells, states and an estimate: the result of a dry run, else a remark."""
     from dpvae_cli.foundation.progress import format_duration
-    from dpvae_cli.studies.estimate import estimate
-    from dpvae_cli.studies.state import state_of
+    from dpvae_cli.studies.estimate import estimate_duration
+    from dpvae_cli.studies.state import cell_state
 
-    states = [state_of(cell, options) for cell in planned.cells]
-    expected = estimate(planned.cells, states, on_gpu=workers[0] != "cpu")
+    states = [cell_state(cell, options) for cell in planned.cells]
+    expected = estimate_duration(planned.cells, states, on_gpu=workers[0] != "cpu")
     rows = [
         [
             cell.name,
@@ -177,7 +177,7 @@ def _show_plan(
         ]
         for cell, state in zip(planned.cells, states, strict=True)
     ]
-    counts = Counter(state.word for state in states)
+    counts = Counter(state.status for state in states)
     summary = f"{planned.folder}: {len(rows)} cells, " + ", ".join(
         f"{number} {word}" for word, number in counts.items()
     )
@@ -191,18 +191,18 @@ def _show_plan(
     return states
 
 
-def _in_words(state: "State") -> str:
-    if state.word == "stopped":
+def _in_words(state: "CellState") -> str:
+    if state.status == "stopped":
         return f"stopped at {state.iteration:,}"
-    if state.word == "trained":
+    if state.status == "trained":
         return f"to measure: {', '.join(state.missing)}"
-    return state.word
+    return state.status
 
 
 def _run(
     planned: "Plan",
-    states: "Sequence[State]",
-    options: "Options",
+    states: "Sequence[CellState]",
+    options: "CellOptions",
     executor: "Executor",
     *,
     quiet: bool,
@@ -210,27 +210,27 @@ def _run(
     """Run the cells that are not done."""
     from functools import partial
 
-    from dpvae_cli.cli.study_screen import study_screen
-    from dpvae_cli.studies.cell import run_cell
-    from dpvae_cli.studies.finish import begin
+    from dpvae_cli.cli.study_progress import study_progress
+    from dpvae_cli.studies.outputs import write_study_record
+    from dpvae_cli.studies.run_cell import run_cell
 
-    begin(planned)
+    write_study_record(planned)
     left: list[Cell] = [
-        cell for cell, state in zip(planned.cells, states, strict=True) if state.word != "done"
+        cell for cell, state in zip(planned.cells, states, strict=True) if state.status != "done"
     ]
-    with study_screen(len(left), quiet=quiet) as tell:
-        return executor.run(left, partial(run_cell, options=options), tell)
+    with study_progress(len(left), quiet=quiet) as on_event:
+        return executor.run(left, partial(run_cell, options=options), on_event)
 
 
-def _finish(planned: "Plan", options: "Options", outcomes: "Sequence[Outcome]") -> None:
+def _finish(planned: "Plan", options: "CellOptions", outcomes: "Sequence[Outcome]") -> None:
     """Draw what the study draws, print where everything is, say what failed."""
-    from dpvae_cli.studies.finish import finish
+    from dpvae_cli.studies.outputs import write_outputs
 
-    finished = finish(planned, options)
+    finished = write_outputs(planned, options)
     console.result("\n".join(map(str, [planned.folder, *finished.figures, *finished.report])))
-    failed = [outcome for outcome in outcomes if outcome.end != "done"]
+    failed = [outcome for outcome in outcomes if outcome.status != "done"]
     for outcome in failed:
-        console.note(f"{outcome.cell} {outcome.end}: {outcome.message}")
+        console.note(f"{outcome.cell} {outcome.status}: {outcome.message}")
         if outcome.hint:
             console.note(outcome.hint)
     for problem in finished.problems:

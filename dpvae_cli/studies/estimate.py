@@ -7,16 +7,16 @@ from statistics import median
 from typing import final
 
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.studies.cells import Cell
-from dpvae_cli.studies.state import State, iterations, read_measured, run_folder
+from dpvae_cli.studies.messages import Cell
+from dpvae_cli.studies.state import CellState, cell_folder, iterations, read_measurements
 
 GUESSED_CPU = {"mlp": 300.0, "mnist_conv": 25.0, "conv": 20.0, "svhn_conv": 5.0, "celeba_conv": 2.5}
 GUESSED_GPU = {"mlp": 350.0, "mnist_conv": 250.0, "conv": 250.0, "svhn_conv": 150.0}
 """Steps a second of a worker, by architecture; no more than an order of magnitude."""
-OTHERS = {"cpu": 5.0, "gpu": 120.0}
-FITTED = 150.0
+DEFAULT_PACE = {"cpu": 5.0, "gpu": 120.0}
+PRIOR_FIT_PACE = 150.0
 """Iterations a second of a prior that is fitted to codes."""
-FACTOR = 2.5
+FACTOR_VAE_SLOWDOWN = 2.5
 """Times as long as others that a FactorVAE's step takes: a second batch and a discriminator."""
 
 Key = tuple[str, ...]
@@ -24,7 +24,7 @@ Key = tuple[str, ...]
 
 @final
 @dataclass(frozen=True)
-class Estimate:
+class DurationEstimate:
     """Seconds of work of each cell, and how many of them rest on a guess."""
 
     seconds: dict[str, float]
@@ -46,7 +46,9 @@ class Estimate:
         return f"{guess}, from {paces} for the others" if self.paced_by else "a mere guess"
 
 
-def estimate(cells: Sequence[Cell], states: Sequence[State], *, on_gpu: bool) -> Estimate:
+def estimate_duration(
+    cells: Sequence[Cell], states: Sequence[CellState], *, on_gpu: bool
+) -> DurationEstimate:
     """Return how long the cells that are not done will take.
 
     Args:
@@ -59,39 +61,39 @@ def estimate(cells: Sequence[Cell], states: Sequence[State], *, on_gpu: bool) ->
     for cell in cells:
         if (pace := _pace(cell)) is not None:
             paces.add(cell, pace)
-        measured = read_measured(run_folder(cell))
+        measured = read_measurements(cell_folder(cell))
         if measured is not None and measured.seconds:
             measuring.add(cell, measured.seconds)
     seconds, guessed = {}, 0
     for cell, state in zip(cells, states, strict=True):
-        if state.word == "done":
+        if state.status == "done":
             continue
         pace = paces.of(cell)
         guessed += pace is None
         left = max(0, iterations(cell) - state.iteration)
         afterwards = _fitting(cell) + (measuring.of(cell) or 0.0)
         seconds[cell.name] = left / (pace or _guess(cell, on_gpu=on_gpu)) + afterwards
-    return Estimate(seconds, paces.count, guessed)
+    return DurationEstimate(seconds, paces.count, guessed)
 
 
 def _fitting(cell: Cell) -> float:
     """Return the seconds that a guess gives the fit of a prior after training."""
     is_fitted = cell.recipe["fit_prior"] is not None
-    return float(cell.recipe["fitting"]["iterations"]) / FITTED if is_fitted else 0.0
+    return float(cell.recipe["fitting"]["iterations"]) / PRIOR_FIT_PACE if is_fitted else 0.0
 
 
 def _guess(cell: Cell, *, on_gpu: bool) -> float:
     kind = str(cell.recipe["architecture"]["kind"])
     table = GUESSED_GPU if on_gpu else GUESSED_CPU
-    pace = table.get(kind, OTHERS["gpu" if on_gpu else "cpu"])
-    return pace / FACTOR if cell.recipe["regularizer"]["kind"] == "factor" else pace
+    pace = table.get(kind, DEFAULT_PACE["gpu" if on_gpu else "cpu"])
+    return pace / FACTOR_VAE_SLOWDOWN if cell.recipe["regularizer"]["kind"] == "factor" else pace
 
 
 def _pace(cell: Cell) -> float | None:
     """Return the median of the steps per second in the cell's log."""
     paces = [
         pace
-        for record in MetricsLog.read(run_folder(cell).metrics_log)
+        for record in MetricsLog.read(cell_folder(cell).metrics_log)
         if isinstance(pace := record.get("steps_per_second"), int | float) and 0 < pace < math.inf
     ]
     return median(paces) if paces else None
@@ -108,18 +110,18 @@ class _Medians:
     def add(self, cell: Cell, number: float) -> None:
         """Note a cell's number."""
         self.count += 1
-        for key in _likenesses(cell):
+        for key in _similarity_keys(cell):
             self._numbers.setdefault(key, []).append(number)
 
     def of(self, cell: Cell) -> float | None:
         """Return the median of the cells that are most alike, or None."""
-        for key in _likenesses(cell):
+        for key in _similarity_keys(cell):
             if key in self._numbers:
                 return median(self._numbers[key])
         return None
 
 
-def _likenesses(cell: Cell) -> Iterator[Key]:
+def _similarity_keys(cell: Cell) -> Iterator[Key]:
     """Yield what a cell shares with others, the most telling first."""
     architecture, regularizer = (
         str(cell.recipe[section]["kind"]) for section in ("architecture", "regularizer")

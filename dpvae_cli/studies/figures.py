@@ -55,10 +55,10 @@ def _has_direction(metric: str) -> str:
     return metric
 
 
-Measured = Annotated[str, AfterValidator(_has_direction)]
+DirectedMetric = Annotated[str, AfterValidator(_has_direction)]
 
 
-class Figure(Spec, ABC):
+class StudyFigure(Spec, ABC):
     """What all figures of a study have; `caption` goes beside the picture as a text file."""
 
     kind: str
@@ -94,13 +94,13 @@ class Figure(Spec, ABC):
         """
 
 
-def _joint(drawn: Picture, figure: Figure, folder: Path) -> list[Path]:
+def _joint(drawn: Picture, figure: StudyFigure, folder: Path) -> list[Path]:
     return style.save(drawn, folder / f"{figure.stem}.png")
 
 
 @final
-class Moons(Figure):
-    """Figure 1: samples, and the low-posterior fifth in all three spaces, a row a cell."""
+class MoonsFigure(StudyFigure):
+    """StudyFigure 1: samples, and the low-posterior fifth in all three spaces, a row a cell."""
 
     kind: Literal["moons"] = "moons"
 
@@ -115,8 +115,8 @@ class Moons(Figure):
 
 
 @final
-class Regularizers(Figure):
-    """Figure 3: a block a cell, twins side by side."""
+class RegularizersFigure(StudyFigure):
+    """StudyFigure 3: a block a cell, twins side by side."""
 
     kind: Literal["regularizers"] = "regularizers"
 
@@ -131,8 +131,8 @@ class Regularizers(Figure):
 
 
 @final
-class Leakage(Figure):
-    """Figure 4: the leakage score against its threshold, a curve a cell."""
+class LeakageFigure(StudyFigure):
+    """StudyFigure 4: the leakage score against its threshold, a curve a cell."""
 
     kind: Literal["leakage"] = "leakage"
 
@@ -147,8 +147,8 @@ class Leakage(Figure):
 
 
 @final
-class Samples(Figure):
-    """Figure 5: prior, low-posterior and high-posterior samples, a row a cell."""
+class SamplesFigure(StudyFigure):
+    """StudyFigure 5: prior, low-posterior and high-posterior samples, a row a cell."""
 
     kind: Literal["samples"] = "samples"
 
@@ -163,7 +163,7 @@ class Samples(Figure):
 
 
 @final
-class Training(Figure):
+class TrainingFigure(StudyFigure):
     """Training curves of the cells in one picture."""
 
     kind: Literal["training"] = "training"
@@ -185,7 +185,7 @@ class Training(Figure):
 
 
 @final
-class Traversal(Figure):
+class TraversalFigure(StudyFigure):
     """Figures 6 to 8: walks between test examples, and along single dimensions; a picture a cell.
 
     One pair is drawn with log q(z) along its line, and at latent_dim 2 with the line over q(z);
@@ -207,7 +207,7 @@ class Traversal(Figure):
     """The test example whose reconstruction the sweeps begin from."""
 
     @model_validator(mode="after")
-    def _walks_at_all(self) -> "Traversal":
+    def _walks_at_all(self) -> "TraversalFigure":
         if not (self.between or self.dimensions):
             raise PydanticCustomError("nothing", "between is empty and dimensions is 0: no walk")
         return self
@@ -315,18 +315,18 @@ def _code(run: LoadedRun, index: int) -> Codes:
 
 
 @final
-class TradeOff(Figure):
+class TradeOffFigure(StudyFigure):
     """A sampling metric against metrics of the representation; an arrow to each decoupled twin."""
 
     kind: Literal["trade_off"] = "trade_off"
     seeds: Literal["first", "all"] = "all"
     """Of cells that differ only in the seed draw the first, or the mean of all."""
-    representation: Annotated[tuple[Measured, ...], FROM_LIST, Field(min_length=1)] = (
+    representation: Annotated[tuple[DirectedMetric, ...], FROM_LIST, Field(min_length=1)] = (
         "mig",
         "probe",
     )
     """Results of metrics that say what codes are worth, a panel each."""
-    sampling: Measured = "skl"
+    sampling: DirectedMetric = "skl"
     """The result that says how well is sampled, upwards in all panels."""
 
     def prepare(self, run: LoadedRun) -> None:
@@ -372,12 +372,20 @@ def _quantity(
     return Quantity(metric, known.title, known.better is Better.LOWER, SHORT_UNITS.get(unit, unit))
 
 
-AnyFigure = Moons | Regularizers | Leakage | Samples | Training | Traversal | TradeOff
-KINDS: dict[str, type[Figure]] = {
+AnyFigure = (
+    MoonsFigure
+    | RegularizersFigure
+    | LeakageFigure
+    | SamplesFigure
+    | TrainingFigure
+    | TraversalFigure
+    | TradeOffFigure
+)
+KINDS: dict[str, type[StudyFigure]] = {
     spec.model_fields["kind"].default: spec for spec in get_args(AnyFigure)
 }
 
 
-def from_dict(values: dict[str, Any]) -> Figure:
+def figure_from_dict(values: dict[str, Any]) -> StudyFigure:
     """Return the figure whose plain fields these are."""
     return KINDS[values["kind"]].model_validate(values)

@@ -26,7 +26,7 @@ from dpvae_cli.runs.run_folder import RunFolder
 RECIPE = "recipe.yaml"
 
 
-class State(StrEnum):
+class RunStatus(StrEnum):
     """How far a run came."""
 
     measured = "measured"
@@ -42,7 +42,7 @@ class RunRecord:
 
     path: Path
     label: str
-    state: State
+    status: RunStatus
     reason: str = ""
     recipe: Recipe | None = None
     iteration: int | None = None
@@ -52,8 +52,8 @@ class RunRecord:
 
     @property
     def counts(self) -> bool:
-        """Tell whether its numbers enter the tables."""
-        return self.state is State.measured
+        """Return whether its numbers enter the tables."""
+        return self.status is RunStatus.measured
 
 
 def discover(paths: Sequence[Path]) -> list[Path]:
@@ -98,32 +98,32 @@ def read_run(path: Path) -> RunRecord:
     folder = RunFolder(path)
     label = sanitize_line(path.resolve().name)
     if not folder.recipe.is_file():
-        return RunRecord(path, label, State.unreadable, f"there is no {RECIPE}")
+        return RunRecord(path, label, RunStatus.unreadable, f"there is no {RECIPE}")
     for file in (folder.recipe, folder.metrics, folder.metrics_log, folder.environment):
         if not is_inside(file, path):
             reason = f"{file.name} is a link that leads out of the run folder"
-            return RunRecord(path, label, State.unreadable, reason)
+            return RunRecord(path, label, RunStatus.unreadable, reason)
     try:
         recipe = Recipe.load(folder.recipe)
     except RecipeError as error:
         told = "; ".join(f"{each.key}: {each.problem}" for each in error.mistakes)
-        return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {told}"))
+        return RunRecord(path, label, RunStatus.unreadable, sanitize_line(f"its recipe: {told}"))
     except (DpvaeError, OSError, ValueError) as error:
-        return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {error}"))
+        return RunRecord(path, label, RunStatus.unreadable, sanitize_line(f"its recipe: {error}"))
     measured = read_json(folder.metrics)
     recipe = recipe.named(_recipe_name(measured, label, recipe))
     reached = max(
         (record["iteration"] for record in MetricsLog.read(folder.metrics_log)), default=None
     )
-    state, reason = _state(recipe, measured, reached=reached)
+    status, reason = _status(recipe, measured, reached=reached)
     return RunRecord(
         path=path,
         label=label,
-        state=state,
+        status=status,
         reason=reason,
         recipe=recipe,
         iteration=reached,
-        results=validate_results(measured.get("results")) if state is State.measured else (),
+        results=validate_results(measured.get("results")) if status is RunStatus.measured else (),
         environment=_environment(read_json(folder.environment)),
         note=_data_note(folder.checkpoint),
     )
@@ -138,19 +138,19 @@ def _recipe_name(measured: Mapping[str, Any], label: str, recipe: Recipe) -> str
     return before if after or label != before else label
 
 
-def _state(
+def _status(
     recipe: Recipe, measured: Mapping[str, Any], *, reached: int | None
-) -> tuple[State, str]:
+) -> tuple[RunStatus, str]:
     wanted = recipe.training.iterations
     if (reached or 0) < wanted:
-        return State.unfinished, f"at iteration {reached or 0:,} of {wanted:,}"
+        return RunStatus.unfinished, f"at iteration {reached or 0:,} of {wanted:,}"
     if not validate_results(measured.get("results")):
-        return State.not_measured, "no results in metrics.json"
+        return RunStatus.not_measured, "no results in metrics.json"
     is_best = Path(str(measured.get("checkpoint"))).stem == "best"
     at = measured.get("iteration")
     if at != wanted and not is_best:
-        return State.not_measured, "metrics.json is of an earlier state of the run"
-    return State.measured, f"best.pt, iteration {at}" if is_best else ""
+        return RunStatus.not_measured, "metrics.json is of an earlier state of the run"
+    return RunStatus.measured, f"best.pt, iteration {at}" if is_best else ""
 
 
 def _text(value: Any) -> str | None:
@@ -173,7 +173,7 @@ def _data_note(path: Path) -> str | None:
         return None
 
 
-def refuse_nothing_measured(records: Sequence[RunRecord]) -> None:
+def check_any_measured(records: Sequence[RunRecord]) -> None:
     """Refuse a report of runs none of which has numbers.
 
     Raises:
@@ -181,7 +181,7 @@ def refuse_nothing_measured(records: Sequence[RunRecord]) -> None:
     """
     if any(record.counts for record in records):
         return
-    waiting = [record for record in records if record.state is State.not_measured]
+    waiting = [record for record in records if record.status is RunStatus.not_measured]
     if waiting:
         some = " ".join(str(record.path) for record in waiting[:3])
         more = " ..." if len(waiting) > 3 else ""

@@ -12,7 +12,7 @@ from scipy import stats
 from dpvae_cli.foundation.formatting import format_number, format_with_error
 from dpvae_cli.studies.metrics import Better
 
-LEAST_SEEDS = 3
+MIN_SEEDS = 3
 """With fewer there is no verdict: the interval of two is a statement about nothing."""
 LEVEL = 0.95
 FALSE_DISCOVERY_RATE = 0.05
@@ -45,7 +45,7 @@ class Summary:
         return self.mean - self.half_width, self.mean + self.half_width
 
 
-def summary(values: Sequence[float]) -> Summary | None:
+def summarize(values: Sequence[float]) -> Summary | None:
     r"""Return mean, standard deviation (n - 1) and half width of Student's 95 % interval.
 
     $$\bar x \pm t_{0.975,\,n-1}\, s / \sqrt n$$
@@ -54,7 +54,7 @@ def summary(values: Sequence[float]) -> Summary | None:
         None without values; without a deviation for one value.
 
     Example:
-        >>> found = summary([1.0, 2.0, 3.0])
+        >>> found = summarize([1.0, 2.0, 3.0])
         >>> found.mean, found.standard_deviation, round(found.half_width, 3)
         (2.0, 1.0, 2.484)
     """
@@ -109,12 +109,12 @@ class Comparison:
 
     @property
     def is_better(self) -> bool:
-        """Tell whether the interval says that it is better."""
+        """Return whether the interval says that it is better."""
         return self.verdict.value == self.better.value
 
     @property
     def is_worse(self) -> bool:
-        """Tell whether the interval says that it is worse."""
+        """Return whether the interval says that it is worse."""
         decided = self.verdict in (Verdict.LOWER, Verdict.HIGHER)
         return decided and self.better is not Better.NEITHER and not self.is_better
 
@@ -131,11 +131,11 @@ class Comparison:
             "t_test_p": self.t_test_p,
             "verdict": self.verdict.value,
             "better": self.better.value,
-            "sentence": sentence(self),
+            "sentence": describe_comparison(self),
         }
 
 
-def compare(
+def compare_pairs(
     values: Mapping[int, float], baseline: Mapping[int, float], *, better: Better, unit: str = ""
 ) -> Comparison | None:
     """Compare two priors over the seeds that both have.
@@ -151,7 +151,7 @@ def compare(
     """
     seeds = sorted(set(values) & set(baseline))
     differences = {seed: values[seed] - baseline[seed] for seed in seeds}
-    found = summary(list(differences.values()))
+    found = summarize(list(differences.values()))
     if found is None:
         return None
     lower = sum(difference < 0 for difference in differences.values())
@@ -159,7 +159,7 @@ def compare(
     return Comparison(
         differences=differences,
         mean=found.mean,
-        half_width=found.half_width if found.n >= LEAST_SEEDS else None,
+        half_width=found.half_width if found.n >= MIN_SEEDS else None,
         lower=lower,
         higher=higher,
         p_value=sign_test(lower, higher),
@@ -179,7 +179,7 @@ def sign_test(lower: int, higher: int) -> float | None:
 
 def _t_test(found: Summary) -> float | None:
     """Return the two-sided p-value of Student's test of a mean of zero."""
-    if found.n < LEAST_SEEDS or found.standard_deviation is None:
+    if found.n < MIN_SEEDS or found.standard_deviation is None:
         return None
     if found.standard_deviation == 0:
         return 1.0 if found.mean == 0 else 0.0
@@ -187,16 +187,16 @@ def _t_test(found: Summary) -> float | None:
     return float(2 * stats.t.sf(abs(t), found.n - 1))
 
 
-def adjust(p_values: Sequence[float | None]) -> list[float | None]:
+def adjust_p_values(p_values: Sequence[float | None]) -> list[float | None]:
     """Return p-values adjusted for how many comparisons there are; None stays None.
 
     Those at most 0.05 are found at a false discovery rate of 5 %: of all that are found, one in
     twenty is expected to be none. Holds for comparisons that are independent or go together.
 
-    Source: Benjamini and Hochberg 1995.
+    ReportInputs: Benjamini and Hochberg 1995.
 
     Example:
-        >>> adjust([0.01, None, 0.04, 0.5])
+        >>> adjust_p_values([0.01, None, 0.04, 0.5])
         [0.03, None, 0.06, 0.5]
     """
     known = [p for p in p_values if p is not None]
@@ -205,7 +205,7 @@ def adjust(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _verdict(found: Summary) -> Verdict:
-    if found.n < LEAST_SEEDS or found.interval is None:
+    if found.n < MIN_SEEDS or found.interval is None:
         return Verdict.TOO_FEW
     low, high = found.interval
     if high < 0:
@@ -213,13 +213,13 @@ def _verdict(found: Summary) -> Verdict:
     return Verdict.HIGHER if low > 0 else Verdict.UNCLEAR
 
 
-def sentence(found: Comparison) -> str:
+def describe_comparison(found: Comparison) -> str:
     """Return a comparison in words: `lower in 5 of 5 seeds, -14.2 ± 3.1 nats (better)`."""
     amount = format_with_error(found.mean, found.half_width, sign=True)
     amount = f"{amount} {found.unit}".rstrip()
     if found.verdict is Verdict.TOO_FEW:
         seeds = "1 seed" if found.n == 1 else f"{found.n} seeds"
-        return f"{_count(found)}, {amount}; {seeds}: no verdict below {LEAST_SEEDS}"
+        return f"{_count(found)}, {amount}; {seeds}: no verdict below {MIN_SEEDS}"
     if found.verdict is Verdict.UNCLEAR:
         return f"no clear difference: {_count(found)}, {amount}"
     return f"{_count(found)}, {amount}{_judgement(found)}"
@@ -243,6 +243,6 @@ def _judgement(found: Comparison) -> str:
     return " (better)" if found.is_better else " (worse)"
 
 
-def p_text(value: float | None) -> str:
+def format_p_value(value: float | None) -> str:
     """Return a p-value with two significant digits, or a dash."""
     return format_number(None) if value is None else f"{value:.2g}"

@@ -31,7 +31,7 @@ def checkpoints():
 def test_without_a_study_they_are_listed():
     done = run()
     assert done.exit_code == 0
-    assert all(name in done.stdout for name in catalogue.names())
+    assert all(name in done.stdout for name in catalogue.study_names())
 
 
 def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path):

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from dpvae_cli.studies.cells import Options
-from dpvae_cli.studies.estimate import GUESSED_CPU, estimate
-from dpvae_cli.studies.state import State, state_of
+from dpvae_cli.studies.estimate import GUESSED_CPU, estimate_duration
+from dpvae_cli.studies.messages import CellOptions
+from dpvae_cli.studies.state import CellState, cell_state
 from tests.studies.tiny import planned
 
 
 def test_without_any_pace_it_is_a_guess(tmp_path):
     cells = planned(tmp_path).cells
-    found = estimate(cells, [State("new"), State("done", 20)], on_gpu=False)
+    found = estimate_duration(cells, [CellState("new"), CellState("done", 20)], on_gpu=False)
     assert found.seconds == {cells[0].name: pytest.approx(20 / GUESSED_CPU["mlp"])}
     assert found.source == "a mere guess"
 
@@ -26,8 +26,13 @@ def test_the_pace_of_the_most_alike_counts(tmp_path):
         lines = [{"steps_per_second": p} for p in (pace, pace, 1000.0)] + [{"elbo": 1}]
         text = "".join(json.dumps(line) + "\n" for line in lines) + '{"torn'
         (folder / "metrics.jsonl").write_text(text)
-    states = [State("done", 20), State("stopped", 10), State("done", 20), State("new")]
-    found = estimate(cells, states, on_gpu=False)
+    states = [
+        CellState("done", 20),
+        CellState("stopped", 10),
+        CellState("done", 20),
+        CellState("new"),
+    ]
+    found = estimate_duration(cells, states, on_gpu=False)
     assert list(found.seconds.values()) == [pytest.approx(2.0), pytest.approx(10.0)]
     assert found.total(1) == pytest.approx(12.0)
     assert found.total(4) == pytest.approx(10.0)  # no faster than the longest cell
@@ -43,6 +48,6 @@ def test_a_damaged_checkpoint_is_said_to_be(tmp_path):
     from dpvae_cli.studies.state import recipe_of
 
     write_text(folder / "recipe.yaml", to_yaml(recipe_of(cell)))
-    assert state_of(cell, Options()).word == "started"
+    assert cell_state(cell, CellOptions()).status == "started"
     (folder / "checkpoint.pt").write_bytes(b"no")
-    assert state_of(cell, Options()).word == "damaged"
+    assert cell_state(cell, CellOptions()).status == "damaged"

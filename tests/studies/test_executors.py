@@ -12,11 +12,11 @@ import pytest
 
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
-from dpvae_cli.studies.cell import run_cell
-from dpvae_cli.studies.cells import Options, Outcome, silent
 from dpvae_cli.studies.executors.base import Schedule
 from dpvae_cli.studies.executors.local import LocalExecutor, prepare
 from dpvae_cli.studies.executors.slots import slots
+from dpvae_cli.studies.messages import CellOptions, Outcome, ignore_event
+from dpvae_cli.studies.run_cell import run_cell
 from dpvae_cli.studies.state import recipe_of
 from dpvae_cli.training.loop import train
 from tests.studies import tasks
@@ -47,7 +47,7 @@ def test_a_cell_that_is_always_lost_has_failed(tmp_path):
         made.lost(made.next(), "its worker died (exit code 3)")
     assert made.is_empty
     [outcome] = made.outcomes
-    assert outcome.end == "failed"
+    assert outcome.status == "failed"
     assert outcome.message == "its worker died (exit code 3), 3 times"
     assert [event.kind for event in events] == ["lost", "lost", "failed"]
 
@@ -78,7 +78,7 @@ def test_fail_fast_starts_nothing_more(tmp_path):
 def test_workers_stay_warm_each_on_its_device(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     made = LocalExecutor(["cuda:0", "cuda:1"], threads=3)
-    outcomes = made.run(fake_cells(tmp_path, 8), tasks.note_process, silent)
+    outcomes = made.run(fake_cells(tmp_path, 8), tasks.note_process, ignore_event)
     assert sorted(outcome.cell for outcome in outcomes) == [f"cell{i}" for i in range(8)]
     told = {tuple(outcome.message.split()) for outcome in outcomes}
     assert len({process for process, _, _ in told}) == len(told) <= 2
@@ -94,7 +94,7 @@ def test_workers_take_over_what_the_parent_has_now(tmp_path, monkeypatch):
     monkeypatch.setenv("MARK", "set later")
     for threads in (1, 3):
         made = LocalExecutor(["cpu"], threads=threads)
-        [outcome] = made.run(fake_cells(tmp_path, 1), tasks.note_threads, silent)
+        [outcome] = made.run(fake_cells(tmp_path, 1), tasks.note_threads, ignore_event)
         assert outcome.message == f"[{threads}] set later"
 
 
@@ -102,34 +102,36 @@ def test_a_worker_that_dies_is_replaced(tmp_path):
     events = []
     made = LocalExecutor(["cpu", "cpu"])
     outcomes = made.run(fake_cells(tmp_path, 3), tasks.die_at_first, events.append)
-    assert [outcome.end for outcome in outcomes] == ["done"] * 3
+    assert [outcome.status for outcome in outcomes] == ["done"] * 3
     lost = [event.text for event in events if event.kind == "lost"]
     assert lost == ["its worker died (SIGKILL); trying again"] * 3
 
 
 def test_a_cell_that_kills_its_workers_does_not_stop_the_study(tmp_path):
     outcomes = LocalExecutor(["cpu"], retries=1).run(
-        fake_cells(tmp_path, 2), tasks.always_die, silent
+        fake_cells(tmp_path, 2), tasks.always_die, ignore_event
     )
-    assert [outcome.end for outcome in outcomes] == ["failed"] * 2
+    assert [outcome.status for outcome in outcomes] == ["failed"] * 2
     assert outcomes[0].message == "its worker died (exit code 3), 2 times"
     assert (tmp_path / "cell0.visits").read_text() == "2"
 
 
 def test_keep_going_and_fail_fast(tmp_path):
     cells = fake_cells(tmp_path, 3)
-    outcomes = LocalExecutor(["cpu"]).run(cells, tasks.fail_the_first, silent)
-    assert [outcome.end for outcome in outcomes] == ["failed", "done", "done"]
+    outcomes = LocalExecutor(["cpu"]).run(cells, tasks.fail_the_first, ignore_event)
+    assert [outcome.status for outcome in outcomes] == ["failed", "done", "done"]
     (tmp_path / "fast").mkdir()
     cells = fake_cells(tmp_path / "fast", 3)
-    outcomes = LocalExecutor(["cpu"], fail_fast=True).run(cells, tasks.fail_the_first, silent)
-    assert [outcome.end for outcome in outcomes] == ["failed"]
+    outcomes = LocalExecutor(["cpu"], fail_fast=True).run(cells, tasks.fail_the_first, ignore_event)
+    assert [outcome.status for outcome in outcomes] == ["failed"]
     assert not (tmp_path / "fast" / "cell1.visits").exists()
 
 
 def test_busy_cells_are_done_in_the_end(tmp_path):
-    outcomes = LocalExecutor(["cpu"]).run(fake_cells(tmp_path, 2), tasks.busy_at_first, silent)
-    assert [outcome.end for outcome in outcomes] == ["done", "done"]
+    outcomes = LocalExecutor(["cpu"]).run(
+        fake_cells(tmp_path, 2), tasks.busy_at_first, ignore_event
+    )
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -162,7 +164,7 @@ def test_a_worker_told_to_stop_by_somebody_else_is_replaced(tmp_path):
 
     made = LocalExecutor(["cpu"], retries=1)
     [outcome] = made.run(fake_cells(tmp_path, 1), tasks.never_end, once)
-    assert outcome.end == "failed"
+    assert outcome.status == "failed"
     assert events[1].text == "its worker was told to stop; trying again"
 
 
@@ -184,9 +186,9 @@ def test_a_killed_cell_ends_as_if_nothing_had_happened(tmp_path):
             [worker] = multiprocessing.active_children()
             worker.kill()
 
-    task = partial(run_cell, options=Options())
+    task = partial(run_cell, options=CellOptions())
     [outcome] = LocalExecutor(["cpu"]).run([cell], task, kill_once)
-    assert outcome.end == "done"
+    assert outcome.status == "done"
     assert [event.kind for event in events].count("lost") == 1
     again = [event for event in events if event.kind == "started"][-1]
     assert again.text.startswith("from iteration ")

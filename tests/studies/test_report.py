@@ -16,11 +16,11 @@ from dpvae_cli.pages.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import html, write_report
-from dpvae_cli.studies.report.content import compose
+from dpvae_cli.studies.report.content import compose_report
 from dpvae_cli.studies.report.curves import _mean as mean_curve
 from dpvae_cli.studies.report.html import page, plot
 from dpvae_cli.studies.report.tables import main
-from dpvae_cli.studies.statistics import Better, compare
+from dpvae_cli.studies.statistics import Better, compare_pairs
 from tests.studies.runs import leak, paint, pairs, result, write_run
 
 LOWER = {0: (2.0, 1.0), 1: (2.2, 1.1), 2: (2.1, 1.2)}
@@ -29,7 +29,7 @@ ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
 def content_of(*runs, **options):
-    return compose([read_run(run) for run in runs], title="T", **options)
+    return compose_report([read_run(run) for run in runs], title="T", **options)
 
 
 def texts(folder):
@@ -190,7 +190,7 @@ def test_bold_is_only_where_the_interval_says_so(tmp_path):
     runs = pairs(tmp_path / "a", LOWER)
     runs += pairs(tmp_path / "b", {0: (2, 1), 1: (1, 2), 2: (2, 2.1)}, regularizer="beta_h")
     found = content_of(*runs)
-    best = {(line.setting, line.prior) for line in found.lines if line.cells["skl"].is_best}
+    best = {(line.experiment, line.prior) for line in found.lines if line.cells["skl"].is_best}
     assert best == {("vae_moons", "decoupled")}
     assert not any(line.cells["active_units"].is_best for line in found.lines)
 
@@ -250,7 +250,7 @@ def test_every_picture_has_words_and_is_whole(study):
 
 def test_the_same_runs_make_the_same_page(study, tmp_path):
     again = [read_run(path) for path in discover([study])]
-    assert page(compose(again, title="x")) == page(compose(again, title="x"))
+    assert page(compose_report(again, title="x")) == page(compose_report(again, title="x"))
 
 
 def test_the_csv_has_a_row_for_each_prior_and_metric(study):
@@ -285,7 +285,7 @@ def test_markdown_and_latex_have_the_same_numbers(study):
 
 
 def mnist_pair(place, *overrides, samples=10_000):
-    """Return a run of vae_mnist and its twin, with these departures from the packaged recipe."""
+    """Return a run of vae_mnist and its twin, with these deviations from the packaged recipe."""
     runs = []
     for prior, value in (("standard_normal", 140.0), ("decoupled", 130.0)):
         recipe = Recipe.load("vae_mnist", [f"prior={prior}", *overrides])
@@ -319,7 +319,7 @@ def test_the_papers_numbers_stand_beside_runs_with_its_settings(tmp_path):
 def test_the_papers_numbers_do_not_stand_beside_other_settings(tmp_path, overrides, samples):
     found = content_of(*mnist_pair(tmp_path, *overrides, samples=samples), published="table1")
     assert found.with_published == ()
-    assert "no run here has its settings" in main(found).caption
+    assert "no run here has its experiments" in main(found).caption
     assert "137.4" in page(found), "in a table of their own"
 
 
@@ -429,12 +429,12 @@ def test_large_pictures_are_made_smaller_and_animations_kept(tmp_path):
 
 
 def test_a_difference_is_drawn_around_zero():
-    found = compare({0: 1.0, 1: 1.0, 2: 1.5}, {0: 2.0, 1: 3.0, 2: 2.0}, better=Better.LOWER)
+    found = compare_pairs({0: 1.0, 1: 1.0, 2: 1.5}, {0: 2.0, 1: 3.0, 2: 2.0}, better=Better.LOWER)
     drawn = plot(found)
     assert min(drawn.low, *drawn.seeds) == -46
     assert drawn.low < drawn.mean < drawn.high
     assert drawn.mean == pytest.approx((drawn.low + drawn.high) / 2, abs=0.01)
-    same = compare({0: 1.0}, {0: 1.0}, better=Better.LOWER)
+    same = compare_pairs({0: 1.0}, {0: 1.0}, better=Better.LOWER)
     assert (plot(same).mean, plot(same).low) == (0, None)
 
 
@@ -512,7 +512,7 @@ def test_a_report_of_many_settings_pictures_the_first_ones(tmp_path, monkeypatch
         for prior in ("standard_normal", "decoupled")
     ]
     text = page(content_of(*runs))
-    assert "the first 2 settings; those of the other 1 lie" in text
+    assert "the first 2 experiments; those of the other 1 lie" in text
     samples = text.partition('<section id="samples">')[2].partition("<section id=")[0]
     assert "width_5" in samples
     assert "width_6" not in samples

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol, final, runtime_checkable
 
 from dpvae_cli.foundation.errors import DpvaeError
-from dpvae_cli.studies.cells import Cell, Event, Outcome, Tell
+from dpvae_cli.studies.messages import Cell, Event, EventHandler, Outcome
 
 RETRIES = 2
 """Times that a cell whose worker died is tried again."""
@@ -19,14 +19,14 @@ PAUSE = 1.0
 class Task(Protocol):
     """What is done to a cell, `run_cell` with its options; it is pickled to reach a worker."""
 
-    def __call__(self, cell: Cell, *, device: str, tell: Tell) -> Outcome:
+    def __call__(self, cell: Cell, *, device: str, on_event: EventHandler) -> Outcome:
         """Bring the cell to its end."""
 
 
-def attempt(task: Task, cell: Cell, *, device: str, tell: Tell) -> Outcome:
+def attempt(task: Task, cell: Cell, *, device: str, on_event: EventHandler) -> Outcome:
     """Do a cell in a worker; an interrupt that the task lets through is an outcome too."""
     try:
-        return task(cell, device=device, tell=tell)
+        return task(cell, device=device, on_event=on_event)
     except KeyboardInterrupt:
         return Outcome(cell.name, "interrupted", "stopped")
 
@@ -35,7 +35,7 @@ class Executor(ABC):
     """Runs cells somewhere: on this machine, on a cluster."""
 
     @abstractmethod
-    def run(self, cells: Sequence[Cell], task: Task, on_event: Tell) -> list[Outcome]:
+    def run(self, cells: Sequence[Cell], task: Task, on_event: EventHandler) -> list[Outcome]:
         """Run all cells and return how each ended, in the order in which they ended.
 
         A cell whose worker dies is tried again from its checkpoint, a few times; a cell that
@@ -67,7 +67,7 @@ class Schedule:
     def __init__(
         self,
         cells: Sequence[Cell],
-        on_event: Tell,
+        on_event: EventHandler,
         *,
         fail_fast: bool = False,
         retries: int = RETRIES,
@@ -93,7 +93,7 @@ class Schedule:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether no cell is left to be started, now or later."""
+        """Return whether no cell is left to be started, now or later."""
         return not (self._waiting or self._busy)
 
     @property
@@ -103,20 +103,20 @@ class Schedule:
 
     @property
     def is_stopped(self) -> bool:
-        """Tell whether a failure or a refusal ends the study."""
+        """Return whether a failure or a refusal ends the study."""
         if self.refusal is not None:
             return True
-        return self._fail_fast and any(outcome.end == "failed" for outcome in self.outcomes)
+        return self._fail_fast and any(outcome.status == "failed" for outcome in self.outcomes)
 
     def ended(self, cell: Cell, outcome: Outcome) -> None:
         """Note how a cell ended; a busy one is looked at again later.
 
         Only the study's own end interrupts a cell for good; somebody else's signal loses it.
         """
-        if outcome.end == "interrupted" and not self._abandoned:
+        if outcome.status == "interrupted" and not self._abandoned:
             self.lost(cell, "its worker was told to stop")
             return
-        if outcome.end == "busy":
+        if outcome.status == "busy":
             self._busy.append((time.monotonic() + self._pause, cell))
             if cell.name not in self._told_busy:
                 self._told_busy.add(cell.name)

@@ -11,10 +11,10 @@ from multiprocessing import connection, forkserver, get_all_start_methods, get_c
 from multiprocessing.process import BaseProcess
 from typing import Any, final
 
-from dpvae_cli.studies.cells import Cell, Outcome, Tell
 from dpvae_cli.studies.executors.base import RETRIES, Executor, Schedule, Task
 from dpvae_cli.studies.executors.team import POLL, Team, see_through
 from dpvae_cli.studies.executors.worker import serve, signals_held
+from dpvae_cli.studies.messages import Cell, EventHandler, Outcome
 
 LONGEST_TEMPORARY = 75
 """Bytes of TMPDIR up to which the sockets in it have names that the system allows (108 bytes)."""
@@ -26,7 +26,7 @@ def _start_method() -> str:
 
 
 METHOD: Any = _start_method()
-IMPORTED = ["dpvae_cli.studies.cell"]
+IMPORTED = ["dpvae_cli.studies.run_cell"]
 
 
 def prepare() -> None:
@@ -62,7 +62,7 @@ class LocalExecutor(Executor):
         self._devices, self._threads = tuple(devices), threads
         self._fail_fast, self._retries = fail_fast, retries
 
-    def run(self, cells: Sequence[Cell], task: Task, on_event: Tell) -> list[Outcome]:
+    def run(self, cells: Sequence[Cell], task: Task, on_event: EventHandler) -> list[Outcome]:
         """Run all cells and return how each ended."""
         schedule = Schedule(cells, on_event, fail_fast=self._fail_fast, retries=self._retries)
         team = _Team(self._devices, self._threads, task)
@@ -105,7 +105,7 @@ class _Team(Team):
             with suppress(OSError):  # it has died; the pipe's end tells
                 worker.pipe.send(cell)
 
-    def listen(self, schedule: Schedule, on_event: Tell) -> None:
+    def listen(self, schedule: Schedule, on_event: EventHandler) -> None:
         """Hear what workers say, for a moment."""
         pipes = [worker.pipe for worker in self.at_work]
         if not pipes:
@@ -116,7 +116,7 @@ class _Team(Team):
             if worker.pipe in ready:
                 self._hear(slot, worker, schedule, on_event)
 
-    def _hear(self, slot: int, worker: _Worker, schedule: Schedule, on_event: Tell) -> None:
+    def _hear(self, slot: int, worker: _Worker, schedule: Schedule, on_event: EventHandler) -> None:
         assert worker.cell is not None
         try:
             message = worker.pipe.recv()
@@ -128,7 +128,7 @@ class _Team(Team):
             on_event(message)
             return
         cell, worker.cell = worker.cell, None
-        if message.end == "interrupted":  # then the worker ends too
+        if message.status == "interrupted":  # then the worker ends too
             self._dismiss(slot)
         schedule.ended(cell, message)
 

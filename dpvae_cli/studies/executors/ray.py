@@ -19,12 +19,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.studies.cells import Cell, Event, Outcome, Tell
 from dpvae_cli.studies.executors.base import RETRIES, Executor, Schedule, Task
 from dpvae_cli.studies.executors.ray_cluster import Needs, cause, connected, needs_of
-from dpvae_cli.studies.executors.ray_worker import Desk, RayWorker, Setting
+from dpvae_cli.studies.executors.ray_worker import Desk, Experiment, RayWorker
 from dpvae_cli.studies.executors.slots import check_share, cores
 from dpvae_cli.studies.executors.team import POLL, Team, see_through
+from dpvae_cli.studies.messages import Cell, Event, EventHandler, Outcome
 
 PATIENCE = 30.0
 """Seconds without an answer after which a cluster counts as dead; nodes are replaced sooner."""
@@ -65,21 +65,21 @@ class RayExecutor(Executor):
         self._threads, self._gpu_share = threads, gpu_share
         self._fail_fast, self._retries = fail_fast, retries
 
-    def run(self, cells: Sequence[Cell], task: Task, on_event: Tell) -> list[Outcome]:
+    def run(self, cells: Sequence[Cell], task: Task, on_event: EventHandler) -> list[Outcome]:
         """Run all cells and return how each ended."""
         if not cells:
             return []
         schedule = Schedule(cells, on_event, fail_fast=self._fail_fast, retries=self._retries)
         cpus = max(cores(), (self._jobs or 1) * self._threads)
-        with connected(self._address, cpus=cpus), _setting(cells, self._threads) as setting:
+        with connected(self._address, cpus=cpus), _setting(cells, self._threads) as experiment:
             needs = needs_of(self._device, self._threads, self._gpu_share)
-            team = _Team(setting, needs, task, most=min(self._jobs or len(cells), len(cells)))
+            team = _Team(experiment, needs, task, most=min(self._jobs or len(cells), len(cells)))
             with team.dismissed_at_the_end():
                 return see_through(team, schedule, on_event, cells=len(cells))
 
 
 @contextmanager
-def _setting(cells: Sequence[Cell], threads: int) -> Iterator[Setting]:
+def _setting(cells: Sequence[Cell], threads: int) -> Iterator[Experiment]:
     """Write a probe into every folder that cells are kept in, for workers to find."""
     token = secrets.token_hex(8)
     folders = sorted({Path(cell.folder).absolute().parent for cell in cells})
@@ -87,7 +87,7 @@ def _setting(cells: Sequence[Cell], threads: int) -> Iterator[Setting]:
     try:
         for probe in probes:
             write_text(probe, token)
-        yield Setting(
+        yield Experiment(
             directory=str(Path.cwd()),
             probes=tuple(map(str, probes)),
             token=token,
@@ -114,8 +114,8 @@ class _Worker:
 class _Team(Team):
     """Workers, each begun when the cluster has room for it, with cells once it has begun."""
 
-    def __init__(self, setting: Setting, needs: Needs, task: Task, *, most: int) -> None:
-        self._setting, self._needs, self._task, self._most = setting, needs, task, most
+    def __init__(self, experiment: Experiment, needs: Needs, task: Task, *, most: int) -> None:
+        self._setting, self._needs, self._task, self._most = experiment, needs, task, most
         self._workers: list[_Worker] = []
         self._stopping, self._stillborn = False, 0
         self._heard = time.monotonic()
@@ -144,7 +144,7 @@ class _Team(Team):
             for worker in [worker for worker in self._workers if worker.cell is None]:
                 self._dismiss(worker)
 
-    def listen(self, schedule: Schedule, on_event: Tell) -> None:
+    def listen(self, schedule: Schedule, on_event: EventHandler) -> None:
         """Hear what workers say, for a moment."""
         asked = {worker.answer: worker for worker in self._workers if worker.answer is not None}
         answered: Sequence[Any] = []
@@ -182,7 +182,7 @@ class _Team(Team):
             return
         cell, worker.cell, worker.answer = worker.cell, None, None
         if cell is not None:
-            if said.end == "interrupted":
+            if said.status == "interrupted":
                 self._dismiss(worker)
             schedule.ended(cell, said)
         elif said is not None:

@@ -19,8 +19,8 @@ import ray
 from ray.exceptions import RayError
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.studies.cells import Cell, Event, Outcome
 from dpvae_cli.studies.executors.base import Task, attempt
+from dpvae_cli.studies.messages import Cell, Event, Outcome
 from dpvae_cli.version import __version__
 
 EVERY = 0.25
@@ -31,7 +31,7 @@ PATIENCE = 2.0
 
 @final
 @dataclass(frozen=True)
-class Setting:
+class Experiment:
     """What every worker needs to know.
 
     Args:
@@ -76,41 +76,42 @@ class RayWorker:
     """An actor: does one cell after the other, warm in between, on the device it was given.
 
     Args:
-        setting: what it needs to know.
+        experiment: what it needs to know.
         desk: where it tells its news.
     """
 
-    def __init__(self, setting: Setting, desk: Any) -> None:
-        self._setting, self._desk = setting, desk
-        os.environ["OMP_NUM_THREADS"] = str(setting.threads)
-        for key, value in setting.environment.items():
+    def __init__(self, experiment: Experiment, desk: Any) -> None:
+        self._setting, self._desk = experiment, desk
+        os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
+        for key, value in experiment.environment.items():
             os.environ.setdefault(key, value)
 
-    def begin(self) -> UsageError | None:
+    def write_study_record(self) -> UsageError | None:
         """Return why no cell can run here, or None."""
         return unfit(self._setting, _node())
 
     def do(self, cell: Cell, task: Task, device: str) -> Outcome:
         """Bring a cell to its end."""
         with _Line(self._desk) as line:
-            return attempt(task, cell, device=device, tell=line.tell)
+            return attempt(task, cell, device=device, on_event=line.tell)
 
 
-def unfit(setting: Setting, node: str) -> UsageError | None:
+def unfit(experiment: Experiment, node: str) -> UsageError | None:
     """Return what makes a node unfit for a study, or None; go to the working directory."""
-    if setting.version != __version__:
+    if experiment.version != __version__:
         return UsageError(
-            f"node {node} has dpvae-cli {__version__}, the study was started by {setting.version}",
+            f"node {node} has dpvae-cli {__version__}, the study was started by "
+            f"{experiment.version}",
             hint="Install the same version on all nodes.",
         )
-    looked_for = setting.directory
+    looked_for = experiment.directory
     try:
-        os.chdir(setting.directory)
-        for looked_for in setting.probes:
-            _probe(Path(looked_for), setting.token)
+        os.chdir(experiment.directory)
+        for looked_for in experiment.probes:
+            _probe(Path(looked_for), experiment.token)
     except OSError as error:
         return UsageError(
-            f"node {node} does not see {_folder(looked_for, setting)} of the study: "
+            f"node {node} does not see {_folder(looked_for, experiment)} of the study: "
             f"{error.strerror or error}",
             hint="Start the study in a folder that all nodes see under the same path and may "
             "write to, on a shared file system.",
@@ -118,8 +119,8 @@ def unfit(setting: Setting, node: str) -> UsageError | None:
     return None
 
 
-def _folder(path: str, setting: Setting) -> str:
-    return path if path == setting.directory else str(Path(path).parent)
+def _folder(path: str, experiment: Experiment) -> str:
+    return path if path == experiment.directory else str(Path(path).parent)
 
 
 def _probe(path: Path, token: str) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dpvae_cli.foundation.errors import InterruptedRun
-from dpvae_cli.studies.cells import Outcome, Tell
 from dpvae_cli.studies.executors.base import Schedule
+from dpvae_cli.studies.messages import EventHandler, Outcome
 from dpvae_cli.training.signals import stop_requests
 
 POLL = 0.2
@@ -30,7 +30,7 @@ class Team(ABC):
         """Give cells to workers that have none."""
 
     @abstractmethod
-    def listen(self, schedule: Schedule, on_event: Tell) -> None:
+    def listen(self, schedule: Schedule, on_event: EventHandler) -> None:
         """Hear what workers say, for `POLL` seconds at most, and note it in the schedule."""
 
     @abstractmethod
@@ -38,7 +38,9 @@ class Team(ABC):
         """Ask all that are at work to save and stop; the number is the signal's."""
 
 
-def see_through(team: Team, schedule: Schedule, on_event: Tell, *, cells: int) -> list[Outcome]:
+def see_through(
+    team: Team, schedule: Schedule, on_event: EventHandler, *, cells: int
+) -> list[Outcome]:
     """Let a team do a schedule of so many cells and return how each ended.
 
     Raises:
@@ -60,7 +62,7 @@ def see_through(team: Team, schedule: Schedule, on_event: Tell, *, cells: int) -
     return schedule.outcomes
 
 
-def _wind_up(team: Team, number: int, schedule: Schedule, on_event: Tell) -> None:
+def _wind_up(team: Team, number: int, schedule: Schedule, on_event: EventHandler) -> None:
     """Let the cells at work save and stop, and wait for them."""
     schedule.abandon()
     team.stop(number)
@@ -71,7 +73,7 @@ def _wind_up(team: Team, number: int, schedule: Schedule, on_event: Tell) -> Non
 
 
 def _interrupted(number: int, schedule: Schedule, cells: int) -> InterruptedRun:
-    done = sum(outcome.end == "done" for outcome in schedule.outcomes)
+    done = sum(outcome.status == "done" for outcome in schedule.outcomes)
     return InterruptedRun(
         f"stopped: {done} of the {cells} cells are done, the others keep what they have",
         signal_number=number,

@@ -8,8 +8,8 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
-from dpvae_cli.studies.cells import Cell, Event, Outcome
 from dpvae_cli.studies.executors.base import Task, attempt
+from dpvae_cli.studies.messages import Cell, Event, Outcome
 from dpvae_cli.training.signals import stop_signals
 
 
@@ -42,9 +42,9 @@ def _settle(environment: dict[str, str]) -> None:
 def _serve(pipe: Connection, task: Task, device: str) -> None:
     while True:
         cell: Cell = pipe.recv()
-        outcome = attempt(task, cell, device=device, tell=lambda event: _send(pipe, event))
+        outcome = attempt(task, cell, device=device, on_event=lambda event: _send(pipe, event))
         _send(pipe, outcome)
-        if outcome.end == "interrupted":
+        if outcome.status == "interrupted":
             return
 
 

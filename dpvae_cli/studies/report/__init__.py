@@ -5,10 +5,10 @@ from pathlib import Path
 
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.sanitize import escape_unprintable
-from dpvae_cli.studies.arrangement import BASELINE
-from dpvae_cli.studies.records import read_run, refuse_nothing_measured
-from dpvae_cli.studies.report import html, plain
-from dpvae_cli.studies.report.content import compose
+from dpvae_cli.studies.grouping import BASELINE
+from dpvae_cli.studies.records import check_any_measured, read_run
+from dpvae_cli.studies.report import exports, html
+from dpvae_cli.studies.report.content import compose_report
 
 STEM = "report"
 
@@ -45,8 +45,8 @@ def write_report(
         UsageError: no run is measured, or the folder cannot be written to.
     """
     records = [read_run(path) for path in runs]
-    refuse_nothing_measured(records)
-    content = compose(
+    check_any_measured(records)
+    content = compose_report(
         records,
         title=title,
         question=question,
@@ -58,10 +58,10 @@ def write_report(
     )
     texts = {
         ".html": html.page(content),
-        ".md": plain.markdown(content),
-        ".tex": plain.latex(content),
-        ".csv": plain.comma_separated(content),
-        ".json": plain.json_text(content),
+        ".md": exports.to_markdown(content),
+        ".tex": exports.to_latex(content),
+        ".csv": exports.to_csv(content),
+        ".json": exports.to_json(content),
     }
     written = [folder / f"{STEM}{suffix}" for suffix in texts]
     for path, text in zip(written, texts.values(), strict=True):

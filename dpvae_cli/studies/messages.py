@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-Doing = Literal["started", "preparing", "training", "measuring", "drawing"]
-End = Literal["done", "failed", "busy", "interrupted"]
+Phase = Literal["started", "preparing", "training", "measuring", "drawing"]
+Status = Literal["done", "failed", "busy", "interrupted"]
 
 
 @final
@@ -34,7 +34,7 @@ class Cell:
 
 @final
 @dataclass(frozen=True)
-class Options:
+class CellOptions:
     """What all cells share.
 
     Args:
@@ -56,7 +56,7 @@ class Event:
     """Something happened to a cell; `done` of `total` where there is something to count."""
 
     cell: str
-    kind: Doing | End | Literal["lost"]
+    kind: Phase | Status | Literal["lost"]
     text: str = ""
     done: int = 0
     total: int = 0
@@ -68,7 +68,7 @@ class Outcome:
     """How a cell ended: done, failed, busy (another process has it), or stopped by a signal."""
 
     cell: str
-    end: End
+    status: Status
     message: str = ""
     hint: str | None = None
     seconds: float = 0.0
@@ -76,12 +76,12 @@ class Outcome:
     @property
     def event(self) -> Event:
         """Return the outcome as news."""
-        return Event(self.cell, self.end, self.message)
+        return Event(self.cell, self.status, self.message)
 
 
-Tell = Callable[[Event], None]
+EventHandler = Callable[[Event], None]
 """Hears what happens to cells."""
 
 
-def silent(event: Event) -> None:
+def ignore_event(event: Event) -> None:
     """Ignore it."""

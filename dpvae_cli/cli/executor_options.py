@@ -17,7 +17,7 @@ class ExecutorName(StrEnum):
 
 @final
 @dataclass(frozen=True)
-class Place:
+class ExecutorOptions:
     """The options that say where, on what, and how many at once."""
 
     name: ExecutorName

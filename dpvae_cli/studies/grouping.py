@@ -1,4 +1,4 @@
-"""Runs in order: settings (a recipe but for prior and seed), their priors, and their seeds."""
+"""Runs in order: experiments (a recipe but for prior and seed), their priors, and their seeds."""
 
 import json
 from collections import Counter
@@ -12,17 +12,24 @@ from dpvae_cli.recipe import Recipe, to_dict
 from dpvae_cli.recipe.sections import kinds
 from dpvae_cli.studies.metrics import SHORT_UNITS, facts
 from dpvae_cli.studies.records import RunRecord
-from dpvae_cli.studies.statistics import Comparison, Summary, compare, summary
+from dpvae_cli.studies.statistics import Comparison, Summary, compare_pairs, summarize
 
 BASELINE = "standard_normal"
-BOOKKEEPING = ("log_every", "validate_every", "checkpoint_every", "tensorboard")
+LOGGING_KEYS = ("log_every", "validate_every", "checkpoint_every", "tensorboard")
 """Keys of `training` that change no weight."""
-HOW_MEASURED = ("images", "pool", "dimensions", "neighbours", "value_at_quantile", "reference")
+MEASUREMENT_DETAILS = (
+    "images",
+    "pool",
+    "dimensions",
+    "neighbours",
+    "value_at_quantile",
+    "reference",
+)
 
 
 @final
 @dataclass(frozen=True)
-class Setting:
+class Experiment:
     """A recipe but for its priors and seed; `runs` by the priors' name, then by seed."""
 
     label: str
@@ -55,10 +62,10 @@ class Setting:
 
         Where it was measured in several ways (samples, split, weights, sizes), the commonest stays.
         """
-        return {metric: _alike(results) for metric, results in self._everything.items()}
+        return {metric: _comparable(results) for metric, results in self._everything.items()}
 
     @property
-    def remarks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Return which metrics were not measured alike, and how many results that costs."""
         told = []
         for metric, results in self._everything.items():
@@ -74,13 +81,13 @@ class Setting:
         """Return a metric's values by seed, those that are defined; 0 where no draw leaks."""
         results = self.measured.get(metric, {}).get(prior, {})
         values = {
-            seed: 0.0 if shows_no_leak(result) else result.value for seed, result in results.items()
+            seed: 0.0 if has_no_leak(result) else result.value for seed, result in results.items()
         }
         return {seed: value for seed, value in values.items() if value is not None}
 
     def without_leak(self, metric: str, prior: str) -> int:
         """Return in how many seeds no draw lies below a leakage score's threshold."""
-        return sum(map(shows_no_leak, self.measured.get(metric, {}).get(prior, {}).values()))
+        return sum(map(has_no_leak, self.measured.get(metric, {}).get(prior, {}).values()))
 
     def own_error(self, metric: str, prior: str) -> float | None:
         """Return the standard error that the metric reported, where it is of one seed alone."""
@@ -97,11 +104,11 @@ class Setting:
 
     def summary(self, metric: str, prior: str) -> Summary | None:
         """Return a metric over the seeds of a prior."""
-        return summary(list(self.values(metric, prior).values()))
+        return summarize(list(self.values(metric, prior).values()))
 
     def compare(self, metric: str, prior: str, *, baseline: str) -> Comparison | None:
         """Return a prior's metric minus the baseline's, seed by seed."""
-        return compare(
+        return compare_pairs(
             self.values(metric, prior),
             self.values(metric, baseline),
             better=facts(metric).better,
@@ -109,22 +116,24 @@ class Setting:
         )
 
     def is_best(self, metric: str, prior: str) -> bool:
-        """Tell whether the intervals say that a prior is better than each of the others."""
+        """Return whether the intervals say that a prior is better than each of the others."""
         others = [other for other in self.priors if other != prior]
         found = [self.compare(metric, prior, baseline=other) for other in others]
         return bool(found) and all(each is not None and each.is_better for each in found)
 
 
-def shows_no_leak(result: Result) -> bool:
-    """Tell whether a leakage score is null since no draw lies below its threshold."""
+def has_no_leak(result: Result) -> bool:
+    """Return whether a leakage score is null since no draw lies below its threshold."""
     return result.value is None and result.details.get("value_at_quantile") is not None
 
 
-def _alike(results: dict[str, dict[int, Result]]) -> dict[str, dict[int, Result]]:
-    ways = Counter(_way(result) for by_seed in results.values() for result in by_seed.values())
+def _comparable(results: dict[str, dict[int, Result]]) -> dict[str, dict[int, Result]]:
+    ways = Counter(
+        _measurement_key(result) for by_seed in results.values() for result in by_seed.values()
+    )
     [(commonest, _)] = ways.most_common(1)
     return {
-        prior: {seed: r for seed, r in by_seed.items() if _way(r) == commonest}
+        prior: {seed: r for seed, r in by_seed.items() if _measurement_key(r) == commonest}
         for prior, by_seed in results.items()
     }
 
@@ -133,14 +142,14 @@ def _count(results: Mapping[str, Mapping[int, Result]]) -> int:
     return sum(map(len, results.values()))
 
 
-def _way(result: Result) -> str:
+def _measurement_key(result: Result) -> str:
     """Return how a result was measured, but for its draws."""
-    details = {key: result.details.get(key) for key in HOW_MEASURED}
+    details = {key: result.details.get(key) for key in MEASUREMENT_DETAILS}
     return json.dumps([result.samples, result.split, result.weights, details], default=str)
 
 
-def arrange(records: Sequence[RunRecord]) -> tuple[list[Setting], list[str]]:
-    """Return the settings of all runs with a recipe, and remarks on runs left out.
+def group_runs(records: Sequence[RunRecord]) -> tuple[list[Experiment], list[str]]:
+    """Return the experiments of all runs with a recipe, and warnings on runs left out.
 
     A second run of the same recipe, prior and seed is left out, one that counts being preferred.
     """
@@ -162,7 +171,7 @@ def _key(recipe: Recipe) -> str:
     plain = to_dict(recipe)
     for key in ("prior", "fit_prior", "seed", "evaluation"):
         del plain[key]
-    for key in BOOKKEEPING:
+    for key in LOGGING_KEYS:
         plain["training"].pop(key, None)
     return _spelled(plain)
 
@@ -202,22 +211,24 @@ def _with_options(prior: Mapping[str, Any], every: Iterable[Mapping[str, Any]]) 
     return f"{prior['kind']} ({', '.join(told)})"
 
 
-def _labelled(groups: Mapping[str, Mapping[str, Mapping[int, RunRecord]]]) -> list[Setting]:
-    """Return settings in the paper's order, with what tells them apart where names repeat."""
+def _labelled(groups: Mapping[str, Mapping[str, Mapping[int, RunRecord]]]) -> list[Experiment]:
+    """Return experiments in the paper's order, with what tells them apart where names repeat."""
     recipes = [_some_recipe(priors) for priors in groups.values()]
     names = Counter(recipe.name for recipe in recipes)
-    settings = []
+    experiments = []
     for recipe, priors in zip(recipes, groups.values(), strict=True):
         same = [other for other in recipes if other.name == recipe.name]
         label = (
-            recipe.name if names[recipe.name] == 1 else f"{recipe.name} ({_apart(recipe, same)})"
+            recipe.name
+            if names[recipe.name] == 1
+            else f"{recipe.name} ({_distinguishing_keys(recipe, same)})"
         )
-        settings.append(Setting(label, recipe, priors))
-    return sorted(settings, key=_place)
+        experiments.append(Experiment(label, recipe, priors))
+    return sorted(experiments, key=_place)
 
 
 def _some_recipe(priors: Mapping[str, Mapping[int, RunRecord]]) -> Recipe:
-    """Return the recipe that stands for a setting: of a run that counts, not of the baseline."""
+    """Return the recipe of a measured run that is not the baseline, as far as there is one."""
     runs = [
         (not run.counts, prior == BASELINE, seed, run.recipe)
         for prior, by_seed in priors.items()
@@ -228,27 +239,31 @@ def _some_recipe(priors: Mapping[str, Mapping[int, RunRecord]]) -> Recipe:
     return recipe
 
 
-def _apart(recipe: Recipe, same: Sequence[Recipe]) -> str:
-    mine = flat(recipe)
-    others = [flat(other) for other in same]
+def _distinguishing_keys(recipe: Recipe, same: Sequence[Recipe]) -> str:
+    mine = flatten_recipe(recipe)
+    others = [flatten_recipe(other) for other in same]
     ignored = (
         "seed",
         "prior.",
         "fit_prior",
         "evaluation.",
-        *(f"training.{key}" for key in BOOKKEEPING),
+        *(f"training.{key}" for key in LOGGING_KEYS),
     )
     keys = [key for key in mine if any(o.get(key) != mine[key] for o in others)]
     return ", ".join(f"{key}={mine[key]}" for key in keys if not key.startswith(ignored))
 
 
-def _place(setting: Setting) -> tuple[int, int, str]:
+def _place(experiment: Experiment) -> tuple[int, int, str]:
     data, regularizers = list(kinds("data")), list(kinds("regularizer"))
-    recipe = setting.recipe
-    return data.index(recipe.data.kind), regularizers.index(recipe.regularizer.kind), setting.label
+    recipe = experiment.recipe
+    return (
+        data.index(recipe.data.kind),
+        regularizers.index(recipe.regularizer.kind),
+        experiment.label,
+    )
 
 
-def flat(recipe: Recipe) -> dict[str, Any]:
+def flatten_recipe(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as `section.key` and value."""
     return {
         f"{section}.{key}" if key else section: value

@@ -27,39 +27,41 @@ from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.studies.cells import Cell, Event, Options, Outcome, Tell, silent
-from dpvae_cli.studies.figures import from_dict
+from dpvae_cli.studies.figures import figure_from_dict
+from dpvae_cli.studies.messages import Cell, CellOptions, Event, EventHandler, Outcome, ignore_event
 from dpvae_cli.studies.state import (
-    Measured,
-    applicable,
-    holds,
+    Measurements,
+    applicable_metrics,
+    cell_folder,
+    cell_state,
     iterations,
-    manner,
-    read_measured,
+    measurement_key,
+    read_measurements,
+    recipe_matches,
     recipe_of,
-    run_folder,
-    state_of,
-    write_measured,
+    write_measurements,
 )
 from dpvae_cli.training.loop import train
 
-SHOWN_EVERY = 0.25
+EVENT_INTERVAL = 0.25
 """Seconds between two reports of progress."""
 
 
-def run_cell(cell: Cell, *, options: Options, device: str = "auto", tell: Tell = silent) -> Outcome:
+def run_cell(
+    cell: Cell, *, options: CellOptions, device: str = "auto", on_event: EventHandler = ignore_event
+) -> Outcome:
     """Bring a cell to its end, from wherever it is; never raises but on a signal.
 
     Args:
         cell: which.
         options: what all cells share.
         device: where to compute.
-        tell: hears of progress.
+        on_event: called with what happens.
     """
     start = time.perf_counter()
     try:
-        with _held(cell):
-            _complete(cell, options, device, _Throttled(tell))
+        with _locked(cell):
+            _complete(cell, options, device, _RateLimited(on_event))
         outcome = Outcome(cell.name, "done")
     except Timeout:
         outcome = Outcome(cell.name, "busy", "another process is at it")
@@ -76,7 +78,7 @@ def run_cell(cell: Cell, *, options: Options, device: str = "auto", tell: Tell =
 
 
 @contextmanager
-def _held(cell: Cell) -> Iterator[None]:
+def _locked(cell: Cell) -> Iterator[None]:
     """Hold the cell as a whole; the run folder's own lock is `train`'s.
 
     Raises:
@@ -87,21 +89,23 @@ def _held(cell: Cell) -> Iterator[None]:
         yield
 
 
-def _complete(cell: Cell, options: Options, device: str, tell: "_Throttled") -> None:
-    run, recipe = run_folder(cell), recipe_of(cell)
-    state = state_of(cell, options)
-    if state.word == "done":
+def _complete(cell: Cell, options: CellOptions, device: str, on_event: "_RateLimited") -> None:
+    run, recipe = cell_folder(cell), recipe_of(cell)
+    state = cell_state(cell, options)
+    if state.status == "done":
         return
-    tell(Event(cell.name, "started", _opening(state.iteration)))
-    _claim(run, cell, recipe)
+    on_event(Event(cell.name, "started", _opening(state.iteration)))
+    _write_recipe(run, cell, recipe)
     with handle_progress(
-        lambda event: tell(Event(cell.name, "preparing", event.task, event.done, event.total or 0))
+        lambda event: on_event(
+            Event(cell.name, "preparing", event.task, event.done, event.total or 0)
+        )
     ):
-        if state.word != "trained":
-            _train(cell, recipe, options, device, tell)
-        opened = opened_cell(cell, options, device=device)
-        failed = _measure(cell, opened, options, tell)
-        _prepare(cell, opened, tell)
+        if state.status != "trained":
+            _train(cell, recipe, options, device, on_event)
+        opened = load_cell(cell, options, device=device)
+        failed = _measure(cell, opened, options, on_event)
+        _prepare(cell, opened, on_event)
     if failed:
         raise _complaint(failed)
 
@@ -110,7 +114,7 @@ def _opening(iteration: int) -> str:
     return f"from iteration {iteration}" if iteration else ""
 
 
-def _claim(run: RunFolder, cell: Cell, recipe: Recipe) -> None:
+def _write_recipe(run: RunFolder, cell: Cell, recipe: Recipe) -> None:
     """Write the recipe first, so that whatever happens next is a run that can be resumed.
 
     Raises:
@@ -118,14 +122,16 @@ def _claim(run: RunFolder, cell: Cell, recipe: Recipe) -> None:
     """
     if not run.recipe.is_file():
         write_text(run.recipe, to_yaml(recipe))
-    elif not holds(run, cell):
+    elif not recipe_matches(run, cell):
         raise UsageError(
             f"{run.recipe} is not the recipe that the folder is named after",
             hint="Move the folder away; the cell is then trained anew.",
         )
 
 
-def _train(cell: Cell, recipe: Recipe, options: Options, device: str, tell: "_Throttled") -> None:
+def _train(
+    cell: Cell, recipe: Recipe, options: CellOptions, device: str, on_event: "_RateLimited"
+) -> None:
     """Train from the last checkpoint, or the beginning where there is none."""
     train(
         recipe,
@@ -133,11 +139,11 @@ def _train(cell: Cell, recipe: Recipe, options: Options, device: str, tell: "_Th
         resume=True,
         device=device,
         dataset=_dataset(recipe, options),
-        listener=_Listener(cell, tell),
+        listener=_Listener(cell, on_event),
     )
 
 
-def opened_cell(cell: Cell, options: Options, *, device: str) -> LoadedRun:
+def load_cell(cell: Cell, options: CellOptions, *, device: str) -> LoadedRun:
     """Return a cell's checkpoint, opened; its data is read when it is asked for."""
     return load_run(
         Path(cell.folder),
@@ -147,28 +153,30 @@ def opened_cell(cell: Cell, options: Options, *, device: str) -> LoadedRun:
 
 
 def _measure(
-    cell: Cell, opened: LoadedRun, options: Options, tell: "_Throttled"
+    cell: Cell, opened: LoadedRun, options: CellOptions, on_event: "_RateLimited"
 ) -> dict[str, DpvaeError]:
     """Measure what is missing, keep each result at once, return what failed."""
     run = opened.folder
     shape = opened.model.example_shape
-    known = read_measured(run) or Measured(opened.digest, opened.iteration, shape)
-    asked = applicable(cell.metrics, opened.recipe, shape)
-    missing = [m for m in asked if known.metrics.get(m) != manner(m, options)]
+    known = read_measurements(run) or Measurements(opened.digest, opened.iteration, shape)
+    asked = applicable_metrics(cell.metrics, opened.recipe, shape)
+    missing = [m for m in asked if known.metrics.get(m) != measurement_key(m, options)]
     failed: dict[str, DpvaeError] = {}
     for group in _groups(missing):
-        tell(Event(cell.name, "measuring", ", ".join(group)))
+        on_event(Event(cell.name, "measuring", ", ".join(group)))
         start = time.perf_counter()
         record, wrong = evaluate_run(
             opened,
             group,
-            progress=lambda metric, done, total: tell(
+            progress=lambda metric, done, total: on_event(
                 Event(cell.name, "measuring", metric, done, total)
             ),
             features=_features(options),
         )
         failed |= wrong
-        fresh = {metric: manner(metric, options) for metric in group if metric not in wrong}
+        fresh = {
+            metric: measurement_key(metric, options) for metric in group if metric not in wrong
+        }
         names = tuple(result.metric for result in record.results)
         known = replace(
             known,
@@ -176,9 +184,9 @@ def _measure(
             results=known.results | dict.fromkeys(fresh, names),
             seconds=known.seconds + time.perf_counter() - start,
         )
-        write_measured(run, known)
+        write_measurements(run, known)
     if not missing:
-        write_measured(run, known)
+        write_measurements(run, known)
     return failed
 
 
@@ -189,7 +197,7 @@ def _groups(metrics: list[str]) -> list[list[str]]:
     return [*alone, *([of_images] if of_images else [])]
 
 
-def _features(options: Options) -> FeatureOptions:
+def _features(options: CellOptions) -> FeatureOptions:
     weights = options.inception_weights
     return FeatureOptions(
         dimensions=options.fid_dimensions,
@@ -198,11 +206,11 @@ def _features(options: Options) -> FeatureOptions:
     )
 
 
-def _prepare(cell: Cell, opened: LoadedRun, tell: "_Throttled") -> None:
+def _prepare(cell: Cell, opened: LoadedRun, on_event: "_RateLimited") -> None:
     """Make here, where the model and the data are, what the study's figures show of the cell."""
     for spec in cell.figures:
-        figure = from_dict(spec)
-        tell(Event(cell.name, "drawing", figure.stem))
+        figure = figure_from_dict(spec)
+        on_event(Event(cell.name, "drawing", figure.stem))
         figure.prepare(opened)
 
 
@@ -212,7 +220,7 @@ def _complaint(failed: Mapping[str, DpvaeError]) -> DpvaeError:
     return DpvaeError(message, hint=hints[0] if hints else None)
 
 
-def _dataset(recipe: Recipe, options: Options) -> Dataset:
+def _dataset(recipe: Recipe, options: CellOptions) -> Dataset:
     return _loaded(recipe.data, options.data_root, options.download)
 
 
@@ -223,16 +231,16 @@ def _loaded(spec: DataSpec, root: str | None, download: bool) -> Dataset:
 
 
 @final
-class _Throttled:
+class _RateLimited:
     """Passes news on; of counts of the same thing only one every so often."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell, self._last, self._told = tell, ("", ""), 0.0
+    def __init__(self, on_event: EventHandler) -> None:
+        self._tell, self._last, self._told = on_event, ("", ""), 0.0
 
     def __call__(self, event: Event) -> None:
         """Pass it on, or not."""
         now, what = time.perf_counter(), (event.kind, event.text)
-        if what == self._last and event.done < event.total and now - self._told < SHOWN_EVERY:
+        if what == self._last and event.done < event.total and now - self._told < EVENT_INTERVAL:
             return
         self._last, self._told = what, now
         self._tell(event)
@@ -242,7 +250,7 @@ class _Throttled:
 class _Listener:
     """Tells of training, at a price that a step does not notice."""
 
-    def __init__(self, cell: Cell, tell: _Throttled) -> None:
+    def __init__(self, cell: Cell, tell: _RateLimited) -> None:
         self._cell, self._tell = cell, tell
         self._total, self._told, self._pace = iterations(cell), 0.0, ""
 
@@ -250,13 +258,13 @@ class _Listener:
         """Say nothing."""
 
     def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
-        """Tell where training begins."""
+        """Return where training begins."""
         self._progress(iteration)
 
     def stepped(self, iteration: int) -> None:
-        """Tell how far it is, now and then."""
+        """Return how far it is, now and then."""
         now = time.perf_counter()
-        if now - self._told > SHOWN_EVERY:
+        if now - self._told > EVENT_INTERVAL:
             self._told = now
             self._progress(iteration)
 

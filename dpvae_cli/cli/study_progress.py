@@ -18,21 +18,21 @@ from rich.progress import (
 from rich.table import Column
 
 from dpvae_cli.cli import console
-from dpvae_cli.studies.cells import Event, Tell, silent
+from dpvae_cli.studies.messages import Event, EventHandler, ignore_event
 
-ENDS = ("done", "failed", "interrupted")
-NEWS = ("started", "busy", "lost", "measuring", *ENDS)
+FINAL = ("done", "failed", "interrupted")
+REPORTED = ("started", "busy", "lost", "measuring", *FINAL)
 """What is worth a line; steps are not."""
 
 
 @contextmanager
-def study_screen(cells: int, *, quiet: bool) -> Iterator[Tell]:
+def study_progress(cells: int, *, quiet: bool) -> Iterator[EventHandler]:
     """Return what hears of a study: a screen on a terminal, lines elsewhere."""
     out = console.stderr()
     if quiet:
-        yield silent
+        yield ignore_event
     elif not out.is_terminal:
-        yield Lines(out, cells)
+        yield StudyLines(out, cells)
     else:
         columns = (
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
@@ -47,16 +47,16 @@ def study_screen(cells: int, *, quiet: bool) -> Iterator[Tell]:
             ),
         )
         with Progress(*columns, console=out, expand=True) as progress:
-            yield Screen(progress, cells)
+            yield StudyProgress(progress, cells)
 
 
-def news(event: Event) -> str:
+def format_event(event: Event) -> str:
     """Return an event as one line."""
     return f"{event.cell}: {event.kind}{f' {event.text}' if event.text else ''}"
 
 
 @final
-class Lines:
+class StudyLines:
     """Prints a line for what begins, ends or goes wrong."""
 
     def __init__(self, out: Console, cells: int) -> None:
@@ -65,18 +65,18 @@ class Lines:
 
     def __call__(self, event: Event) -> None:
         """Print the event, unless it is only progress."""
-        line = news(event)
-        if event.kind not in NEWS or self._last.get(event.cell) == line:
+        line = format_event(event)
+        if event.kind not in REPORTED or self._last.get(event.cell) == line:
             return
         self._last[event.cell] = line
-        if event.kind in ENDS:
+        if event.kind in FINAL:
             self._ended += 1
             line = f"[{self._ended}/{self._cells}] {line}"
         self._out.print(line, markup=False)
 
 
 @final
-class Screen:
+class StudyProgress:
     """Shows a bar for all cells and one for each at work; what ended scrolls away above."""
 
     def __init__(self, progress: Progress, cells: int) -> None:
@@ -87,7 +87,7 @@ class Screen:
 
     def __call__(self, event: Event) -> None:
         """Move the bars."""
-        if event.kind in (*ENDS, "lost", "busy"):
+        if event.kind in (*FINAL, "lost", "busy"):
             self._end(event)
             return
         if event.cell not in self._tasks:
@@ -103,8 +103,8 @@ class Screen:
     def _end(self, event: Event) -> None:
         if event.cell in self._tasks:
             self._progress.remove_task(self._tasks.pop(event.cell))
-        self._progress.console.print(news(event), markup=False)
-        if event.kind in ENDS:
+        self._progress.console.print(format_event(event), markup=False)
+        if event.kind in FINAL:
             self._counts[event.kind] += 1
             counts = ", ".join(f"{number} {kind}" for kind, number in self._counts.items())
             self._progress.update(self._all, advance=1, text=counts)

@@ -10,7 +10,7 @@ from dpvae_cli.foundation.text_files import is_inside
 from dpvae_cli.recipe.mistakes import RecipeError
 from dpvae_cli.recipe.reading import read_file
 from dpvae_cli.studies import published
-from dpvae_cli.studies.arrangement import BASELINE
+from dpvae_cli.studies.grouping import BASELINE
 from dpvae_cli.studies.records import RECIPE, discover
 
 STUDY = "study.yaml"
@@ -19,7 +19,7 @@ TABLE = "table1"
 
 @final
 @dataclass(frozen=True)
-class Source:
+class ReportInputs:
     """Runs to report on; `study` is the folder where the report belongs, if it is one study's."""
 
     runs: tuple[Path, ...]
@@ -33,7 +33,7 @@ class Source:
     baseline: str
 
 
-def source(places: Sequence[Path]) -> Source:
+def read_inputs(places: Sequence[Path]) -> ReportInputs:
     """Return the runs that paths mean, with title, question and figures of a single study.
 
     Raises:
@@ -42,8 +42,8 @@ def source(places: Sequence[Path]) -> Source:
     runs = tuple(discover(places))
     studies = [place for place in places if (place / STUDY).is_file()]
     study = studies[0] if len(studies) == len(places) == 1 else None
-    said = _said(study) if study else {}
-    return Source(
+    said = _study_metadata(study) if study else {}
+    return ReportInputs(
         runs=runs,
         study=study,
         title=_text(said.get("title")) or _title(places, study),
@@ -56,7 +56,7 @@ def source(places: Sequence[Path]) -> Source:
     )
 
 
-def _said(study: Path) -> dict[str, Any]:
+def _study_metadata(study: Path) -> dict[str, Any]:
     """Return what study.yaml holds; a report is made of a damaged one too."""
     if not is_inside(study / STUDY, study):
         return {}
@@ -82,7 +82,7 @@ def _listed(value: Any) -> tuple[str, ...]:
 
 def _published(value: Any) -> str | None:
     """Return the table a study names, None for anything else."""
-    return value if isinstance(value, str) and value in published.names() else None
+    return value if isinstance(value, str) and value in published.published_names() else None
 
 
 def _figures(study: Path) -> list[Path]:
