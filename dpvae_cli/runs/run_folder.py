@@ -41,8 +41,9 @@ LOCK, STAGED, UNFINISHED = (f"{HIDDEN_PREFIX}{name}" for name in ("lock", "new",
 """What a run folder holds beside the run: its lock, a new run until that has a checkpoint, and a
 mark until the command that filled an empty folder at one go is done."""
 RUN_FILE = re.compile(
-    r"""recipe\.yaml | environment\.json | metrics(\.jsonl?|_terms\.npz) | fit\.(json|png) | cell\.json
-    | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz | diagnosis\.(html|json)
+    r"""recipe\.yaml | environment\.json | metrics\.jsonl? | metrics_terms\.npz | fit\.(json|png)
+    | cell\.json | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz
+    | diagnosis\.(html|json)
     | (checkpoint(\.previous)?|best)\.(pt|encodings\.npz|nll\.npz)
     | tensorboard/events\.out\.tfevents\.[^/]+
     | samples/(prior|low_posterior|high_posterior)(\.png|\.npz|/\d{6}\.png)
