@@ -21,7 +21,10 @@ from dpvae_cli.plotting import style
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 FIGURE = Path("figures") / "growth.png"
-CAPTION = "Cost against size over the grey line of the arithmetic; titles have the exponents"
+CAPTION = (
+    "Measured cost against size; the grey line is the cost of the arithmetic; "
+    "the fitted exponents are in the titles"
+)
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NOT_YET = "not yet measured"
 COLUMNS = 4
@@ -44,7 +47,7 @@ def section(kind: str, found: Results) -> str:
     entries = {} if found is None else found["benchmarks"]
     parts = [f"## {HEADINGS[kind]}", circumstances(entries), *tables(rows(kind, entries))]
     if entries:
-        parts += ["### The figures behind the ratios", figures(entries)]
+        parts += ["### Absolute values", figures(entries)]
     if kind == "cpu" and "growth" in entries:
         parts.append(f"![{CAPTION}]({FIGURE})")
     return "\n\n".join(parts)
@@ -99,7 +102,10 @@ def tables(found: list[tuple[Ratio, Record]]) -> list[str]:
     other = [
         f"| {ratio.what} | {measured(record)} |" for ratio, record in found if ratio.target == "-"
     ]
-    heads = ("| what | target | measured | |\n|---|---|---|---|", "| what | measured |\n|---|---|")
+    heads = (
+        "| ratio | target | measured | |\n|---|---|---|---|",
+        "| value | measured |\n|---|---|",
+    )
     return [
         "\n".join([head, *lines])
         for head, lines in zip(heads, (aimed, other), strict=True)
@@ -121,7 +127,7 @@ def verdict(record: Record) -> str:
 
 def figures(entries: dict[str, Any]) -> str:
     """Return the table of every contestant's median."""
-    lines = ["| benchmark | contestant | median |", "|---|---|---|"]
+    lines = ["| benchmark | variant | median |", "|---|---|---|"]
     for name, entry in entries.items():
         for trial in entry["trials"]:
             lines += [
