@@ -63,7 +63,7 @@ class Operations:
 
 def run_here(_, cells, task, on_event):
     """Run a study's cells in this process, which is then killed, and not in one of their own."""
-    return [task(cell, device="cpu", on_event=on_event) for cell in cells]
+    return [task(cell, device="cpu") for cell in cells]
 
 
 def become(order):
@@ -72,7 +72,7 @@ def become(order):
     os.environ.update(order["environment"])
     picture.save = lambda path, *_, **__: files.write_text(path, "a picture")  # a second each
     finished.WRITE_EVERY = 0.0  # so that there is something to go on with
-    local.prepare = lambda: None
+    local.start_forkserver = lambda: None
     local.LocalExecutor.run = run_here
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):

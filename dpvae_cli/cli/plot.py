@@ -154,7 +154,8 @@ def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> N
     from dpvae_cli.foundation.errors import MissingError
     from dpvae_cli.plotting import training as curves
     from dpvae_cli.runs.metrics_log import MetricsLog
-    from dpvae_cli.runs.run_folder import RunFolder, resolve_checkpoint
+    from dpvae_cli.runs.paths import resolve_checkpoint
+    from dpvae_cli.runs.run_folder import RunFolder
 
     read, names = [], _names(labels, runs)
     for run in _places(runs):

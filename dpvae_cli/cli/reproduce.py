@@ -1,7 +1,7 @@
 """`dpvae reproduce`: a study, that is a grid of runs, from its plan to its figures and report."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, final
 
 import typer
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dpvae_cli.studies.executors.base import Executor
-    from dpvae_cli.studies.messages import Cell, CellOptions, Outcome
+    from dpvae_cli.studies.messages import Cell, CellOptions, Event, Outcome
     from dpvae_cli.studies.plan import Plan
     from dpvae_cli.studies.state import CellState
 
@@ -36,6 +36,7 @@ EXAMPLES = examples(
     "dpvae reproduce figure4 --only '*_mnist-*'",
     "dpvae reproduce mine.yaml --fail-fast",
     "dpvae reproduce table1 --executor ray --address auto --threads 2",
+    "dpvae reproduce table1 --executor slurm --partition gpu --time 04:00:00 --gpus 1",
 )
 
 
@@ -93,7 +94,11 @@ def reproduce(
         float, typer.Option(help="Share of a GPU that a cell needs: 0.5 lets two share one.")
     ] = 1.0,
     executor: Annotated[
-        ExecutorName, typer.Option(help="local: processes on this machine; ray: a Ray cluster.")
+        ExecutorName,
+        typer.Option(
+            help="local: processes on this machine; ray: a Ray cluster; slurm: an array of Slurm "
+            "jobs."
+        ),
     ] = ExecutorName.local,
     address: Annotated[
         str | None,
@@ -101,6 +106,24 @@ def reproduce(
             help="Address of a Ray cluster, e.g. auto (with --executor ray; default: RAY_ADDRESS, "
             "else one is started here).",
             show_default=False,
+        ),
+    ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(help="Partition (with --executor slurm).", show_default=False),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[D-]HH:MM:SS",
+            help="Time limit of a job (with --executor slurm; default: 04:00:00).",
+            show_default=False,
+        ),
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="GPUs of a job (with --executor slurm; default: 0).", show_default=False
         ),
     ] = None,
     fail_fast: Annotated[
@@ -128,7 +151,7 @@ def reproduce(
     if executor is ExecutorName.local and not dry_run:
         from dpvae_cli.studies.executors import local
 
-        local.prepare()
+        local.start_forkserver()
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.studies.executors.slots import cores
     from dpvae_cli.studies.loading import load_study
@@ -143,7 +166,9 @@ def reproduce(
         fid_dimensions=fid_dimensions,
         inception_weights=None if inception_weights is None else str(inception_weights),
     )
-    place = ExecutorOptions(executor, address, device, jobs, threads, gpu_share)
+    place = ExecutorOptions(
+        executor, device, jobs, threads, gpu_share, address, partition, time, gpus
+    )
     chosen, workers = place.executor(len(planned.cells), fail_fast=fail_fast)
     each = threads or max(1, cores() // len(workers))
     states = _show_plan(planned, options, workers, threads=each, quiet=quiet, dry_run=dry_run)
@@ -224,7 +249,7 @@ def _run(
     """Run the cells that are not done."""
     from functools import partial
 
-    from dpvae_cli.cli.study_progress import study_progress
+    from dpvae_cli.studies.messages import ignore_event
     from dpvae_cli.studies.outputs import write_study_record
     from dpvae_cli.studies.run_cell import run_cell
 
@@ -232,8 +257,32 @@ def _run(
     left: list[Cell] = [
         cell for cell, state in zip(planned.cells, states, strict=True) if state.status != "done"
     ]
-    with study_progress(len(left), quiet=quiet) as on_event:
-        return executor.run(left, partial(run_cell, options=options), on_event)
+    on_event = ignore_event if quiet else StudyProgress(len(left))
+    return executor.run(left, partial(run_cell, options=options), on_event)
+
+
+@final
+class StudyProgress:
+    """Prints a line where a cell starts or ends; the steps between are progress."""
+
+    def __init__(self, cells: int) -> None:
+        self._cells, self._ended = cells, 0
+
+    def __call__(self, event: "Event") -> None:
+        """Show the event."""
+        from dpvae_cli.foundation.progress import report_progress
+
+        text = f"{event.kind} {event.text}".strip()
+        if event.kind in ("training", "measuring"):
+            report_progress(event.cell, event.done, event.total, text)
+            return
+        start = ""
+        if event.kind != "started":
+            report_progress(event.cell, 1, 1)
+        if event.kind in ("done", "failed", "interrupted"):
+            self._ended += 1
+            start = f"[{self._ended}/{self._cells}] "
+        console.note(f"{start}{event.cell}: {text}")
 
 
 def _finish(planned: "Plan", options: "CellOptions", outcomes: "Sequence[Outcome]") -> None:

@@ -74,7 +74,7 @@ def train(
     word replaces a section.
     """
     from dpvae_cli.cli.progress import TrainingProgress
-    from dpvae_cli.runs.run_folder import default_run_dir, resolve_run_dir
+    from dpvae_cli.runs.paths import default_run_dir, resolve_run_dir
     from dpvae_cli.training.listener import Silent
     from dpvae_cli.training.loop import train as train_recipe
 
@@ -127,7 +127,7 @@ def _chosen(
     """Return the recipe to train and the run folder, where the options name one."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe import Recipe
-    from dpvae_cli.runs.run_folder import latest_run_dir
+    from dpvae_cli.runs.paths import latest_run_dir
 
     if recipe is not None and "=" in recipe:
         overrides, recipe = [recipe, *overrides], None

@@ -69,7 +69,7 @@ def _number(value: Any) -> float:
 
 
 def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    if record["kind"] == "train":
+    if record.get("kind") == "train":
         terms = record.get("terms")
         terms = terms if isinstance(terms, dict) else {}
         yield "train/loss", _number(record.get("loss"))
@@ -77,7 +77,7 @@ def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield "train/elbo", -(_number(terms["reconstruction"]) + _number(terms["kl"]))
         for name, value in terms.items():
             yield f"train/{name}", _number(value)
-    if record["kind"] == "validation":
+    if record.get("kind") == "validation":
         for name in _TITLES:
             if name in record:
                 yield f"validation/{name}", _number(record[name])

@@ -20,13 +20,9 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
 from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.paths import resolve_checkpoint, resolve_run_dir, update_latest_link
 from dpvae_cli.runs.run_data import RunData, python_warning
-from dpvae_cli.runs.run_folder import (
-    RunFolder,
-    resolve_checkpoint,
-    resolve_run_dir,
-    update_latest_link,
-)
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.runs.sample_picture import save_comparison, save_samples
 from dpvae_cli.sampling.encodings import TrainingEncodings
 

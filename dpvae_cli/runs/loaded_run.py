@@ -12,8 +12,9 @@ from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.paths import resolve_checkpoint
 from dpvae_cli.runs.run_data import RunData, python_warning
-from dpvae_cli.runs.run_folder import RunFolder, resolve_checkpoint
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.sampling.encodings import TrainingEncodings
 
 

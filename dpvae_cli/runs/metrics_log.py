@@ -132,7 +132,5 @@ def _line(record: dict[str, Any]) -> bytes:
 
 
 def _is_record(record: Any) -> bool:
-    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
-        return False
-    iteration = record.get("iteration")
+    iteration = record.get("iteration") if isinstance(record, dict) else None
     return isinstance(iteration, int) and abs(iteration) < 2**63

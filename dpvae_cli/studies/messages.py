@@ -1,10 +1,10 @@
-"""What travels to workers and back: plain data that pickle and JSON can both carry."""
+"""Messages exchanged with workers: plain data that pickle and JSON can carry."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-Phase = Literal["started", "preparing", "training", "measuring", "drawing"]
+Phase = Literal["started", "training", "measuring"]
 Status = Literal["done", "failed", "busy", "interrupted"]
 
 

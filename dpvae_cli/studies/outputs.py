@@ -12,6 +12,7 @@ from dpvae_cli.studies.loading import RECORD, study_to_yaml
 from dpvae_cli.studies.messages import CellOptions
 from dpvae_cli.studies.plan import Plan
 from dpvae_cli.studies.report import write_report
+from dpvae_cli.studies.report_inputs import ReportInputs
 from dpvae_cli.studies.run_cell import load_cell
 from dpvae_cli.studies.state import cell_state
 
@@ -49,7 +50,7 @@ def write_outputs(plan: Plan, options: CellOptions) -> StudyOutput:
         except DpvaeError as error:
             problems.append(f"figure {figure.stem}: {error}")
     try:
-        report += _reported(plan, figures)
+        report += _write_report(plan, figures)
     except DpvaeError as error:
         problems.append(f"report: {error}")
     return StudyOutput(tuple(figures), tuple(report), tuple(problems))
@@ -66,20 +67,20 @@ def _drawn(figure: StudyFigure, plan: Plan, options: CellOptions) -> list[Path]:
     return pictures
 
 
-def _reported(plan: Plan, figures: Sequence[Path]) -> list[Path]:
+def _write_report(plan: Plan, figures: Sequence[Path]) -> list[Path]:
     study = plan.study
     folders = [Path(cell.folder) for cell in plan.cells]
-    runs = [folder for folder in folders if folder.is_dir()]
+    runs = tuple(folder for folder in folders if folder.is_dir())
     if not runs:
         return []
-    return write_report(
-        plan.folder,
-        runs,
+    inputs = ReportInputs(
         title=study.title,
+        runs=runs,
         question=study.question,
         metrics=study.metrics or None,
         published=study.published,
-        figures=figures,
-        notes=[*study.notes, *filter(None, [plan.left_out])],
+        figures=tuple(figures),
+        notes=(*study.notes, *filter(None, [plan.left_out])),
         baseline=study.baseline,
     )
+    return write_report(plan.folder, inputs)

@@ -1,6 +1,7 @@
-"""What `dpvae report` is asked about: the runs, and what a study folder says of itself."""
+"""What a report is about: the runs, and title, question and figures of their study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -11,79 +12,70 @@ from dpvae_cli.recipe.mistakes import RecipeError
 from dpvae_cli.recipe.reading import read_file
 from dpvae_cli.studies import published
 from dpvae_cli.studies.grouping import BASELINE
-from dpvae_cli.studies.records import RECIPE, discover
+from dpvae_cli.studies.records import discover
 
 STUDY = "study.yaml"
-TABLE = "table1"
 
 
 @final
 @dataclass(frozen=True)
 class ReportInputs:
-    """Runs to report on; `study` is the folder where the report belongs, if it is one study's."""
+    """What goes into a report.
 
-    runs: tuple[Path, ...]
-    study: Path | None
+    Args:
+        title: of the report.
+        runs: run folders, finished or not; those without numbers are listed as such.
+        study: the folder where the report belongs, if it is one study's.
+        question: what the runs are to answer.
+        metrics: which to show; whatever the runs have by default.
+        published: name of a published table whose numbers stand beside ours, such as `table1`.
+        figures: pictures of several runs, each with its caption in a .txt of the same stem if any.
+        notes: what was shortened or subsampled, besides what the run folders say.
+        baseline: name of the prior that others are compared with.
+    """
+
     title: str
-    question: str | None
-    metrics: tuple[str, ...] | None
-    published: str | None
-    figures: tuple[Path, ...]
-    notes: tuple[str, ...]
-    baseline: str
+    runs: tuple[Path, ...] = ()
+    study: Path | None = None
+    question: str | None = None
+    metrics: tuple[str, ...] | None = None
+    published: str | None = None
+    figures: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+    baseline: str = BASELINE
 
 
 def read_inputs(places: Sequence[Path]) -> ReportInputs:
-    """Return the runs that paths mean, with title, question and figures of a single study.
+    """Return the runs in these folders, with title, question and figures of a single study.
 
     Raises:
-        MissingError: a path is not there or holds no run.
+        MissingError: a path does not exist or holds no run.
     """
     runs = tuple(discover(places))
     studies = [place for place in places if (place / STUDY).is_file()]
     study = studies[0] if len(studies) == len(places) == 1 else None
-    said = _study_metadata(study) if study else {}
+    fields: Mapping[str, Any] = {}
+    if study is not None and is_inside(study / STUDY, study):
+        with suppress(RecipeError):  # a damaged study gets a report too
+            fields = read_file(study / STUDY).values
+    table = fields.get("published", "table1")
+    folder = places[0].resolve().name if len(places) == 1 else "Runs compared"
     return ReportInputs(
+        title=_text(fields.get("title")) or sanitize_line(folder),
         runs=runs,
         study=study,
-        title=_text(said.get("title")) or _title(places, study),
-        question=_text(said.get("question")),
-        metrics=_listed(said.get("metrics")) or None,
-        published=_published(said.get("published", TABLE)),
-        figures=tuple(figure for folder in studies for figure in _figures(folder)),
-        notes=_listed(said.get("notes")),
-        baseline=_text(said.get("baseline")) or BASELINE,
+        question=_text(fields.get("question")),
+        metrics=_strings(fields.get("metrics")) or None,
+        published=table if table in published.published_names() else None,
+        figures=tuple(path for s in studies for path in sorted((s / "figures").glob("*.png"))),
+        notes=_strings(fields.get("notes")),
+        baseline=_text(fields.get("baseline")) or BASELINE,
     )
-
-
-def _study_metadata(study: Path) -> dict[str, Any]:
-    """Return what study.yaml holds; a report is made of a damaged one too."""
-    if not is_inside(study / STUDY, study):
-        return {}
-    try:
-        return read_file(study / STUDY).values
-    except RecipeError:
-        return {}
-
-
-def _title(places: Sequence[Path], study: Path | None) -> str:
-    if study is not None or (len(places) == 1 and not (places[0] / RECIPE).is_file()):
-        return sanitize_line(places[0].resolve().name)
-    return "Runs compared" if len(places) > 1 else sanitize_line(places[0].resolve().name)
 
 
 def _text(value: Any) -> str | None:
     return sanitize_line(value) if isinstance(value, str) and value.strip() else None
 
 
-def _listed(value: Any) -> tuple[str, ...]:
+def _strings(value: Any) -> tuple[str, ...]:
     return tuple(sanitize_line(str(each)) for each in value) if isinstance(value, list) else ()
-
-
-def _published(value: Any) -> str | None:
-    """Return the table a study names, None for anything else."""
-    return value if isinstance(value, str) and value in published.published_names() else None
-
-
-def _figures(study: Path) -> list[Path]:
-    return sorted((study / "figures").glob("*.png"))

@@ -5,12 +5,9 @@
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, final
 
 from filelock import Timeout
 
@@ -21,20 +18,17 @@ from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.locks import hold_lock
-from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import LoadedRun, load_run
-from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.figures import figure_from_dict
-from dpvae_cli.studies.messages import Cell, CellOptions, Event, EventHandler, Outcome, ignore_event
+from dpvae_cli.studies.messages import Cell, CellOptions, Outcome
 from dpvae_cli.studies.state import (
     Measurements,
     applicable_metrics,
     cell_folder,
     cell_state,
-    iterations,
     measurement_key,
     read_measurements,
     recipe_matches,
@@ -43,108 +37,62 @@ from dpvae_cli.studies.state import (
 )
 from dpvae_cli.training.loop import train
 
-EVENT_INTERVAL = 0.25
-"""Seconds between two reports of progress."""
 
-
-def run_cell(
-    cell: Cell, *, options: CellOptions, device: str = "auto", on_event: EventHandler = ignore_event
-) -> Outcome:
-    """Bring a cell to its end, from wherever it is; never raises but on a signal.
+def run_cell(cell: Cell, *, options: CellOptions, device: str = "auto") -> Outcome:
+    """Train, measure and prepare what is missing of a cell; never raises but on a signal.
 
     Args:
-        cell: which.
+        cell: the cell.
         options: what all cells share.
         device: where to compute.
-        on_event: called with what happens.
     """
     start = time.perf_counter()
+    folder = Path(cell.folder)
     try:
-        with _locked(cell):
-            _complete(cell, options, device, _RateLimited(on_event))
+        with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0):
+            _complete(cell, options, device)
         outcome = Outcome(cell.name, "done")
     except Timeout:
-        outcome = Outcome(cell.name, "busy", "another process is at it")
+        outcome = Outcome(cell.name, "busy", "another process runs it")
     except InterruptedRun as stopped:
         outcome = Outcome(cell.name, "interrupted", str(stopped).partition(";")[0])
     except DpvaeError as error:
         outcome = Outcome(cell.name, "failed", str(error), error.hint)
     except Exception as error:  # a bug in one cell must not lose the others
-        path = Path(cell.folder) / "error.txt"
+        path = folder / "error.txt"
         write_text(path, traceback.format_exc())
         problem = f"{type(error).__name__}: {error}"
         outcome = Outcome(cell.name, "failed", problem, f"The traceback is in {path}.")
     return replace(outcome, seconds=time.perf_counter() - start)
 
 
-@contextmanager
-def _locked(cell: Cell) -> Iterator[None]:
-    """Hold the cell as a whole; the run folder's own lock is `train`'s.
-
-    Raises:
-        Timeout: another process holds it.
-    """
-    folder = Path(cell.folder)
-    with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0):
-        yield
-
-
-def _complete(cell: Cell, options: CellOptions, device: str, on_event: "_RateLimited") -> None:
+def _complete(cell: Cell, options: CellOptions, device: str) -> None:
     run, recipe = cell_folder(cell), recipe_of(cell)
-    state = cell_state(cell, options)
-    if state.status == "done":
+    status = cell_state(cell, options).status
+    if status == "done":
         return
-    on_event(Event(cell.name, "started", _opening(state.iteration)))
-    _write_recipe(run, cell, recipe)
-    with handle_progress(
-        lambda event: on_event(
-            Event(cell.name, "preparing", event.task, event.done, event.total or 0)
-        )
-    ):
-        if state.status != "trained":
-            _train(cell, recipe, options, device, on_event)
-        opened = load_cell(cell, options, device=device)
-        failed = _measure(cell, opened, options, on_event)
-        _prepare(cell, opened, on_event)
-    if failed:
-        raise _complaint(failed)
-
-
-def _opening(iteration: int) -> str:
-    return f"from iteration {iteration}" if iteration else ""
-
-
-def _write_recipe(run: RunFolder, cell: Cell, recipe: Recipe) -> None:
-    """Write the recipe first, so that whatever happens next is a run that can be resumed.
-
-    Raises:
-        UsageError: the folder holds another recipe.
-    """
-    if not run.recipe.is_file():
+    if not run.recipe.is_file():  # first, so that whatever happens next is a run to be resumed
         write_text(run.recipe, to_yaml(recipe))
     elif not recipe_matches(run, cell):
         raise UsageError(
             f"{run.recipe} is not the recipe that the folder is named after",
             hint="Move the folder away; the cell is then trained anew.",
         )
-
-
-def _train(
-    cell: Cell, recipe: Recipe, options: CellOptions, device: str, on_event: "_RateLimited"
-) -> None:
-    """Train from the last checkpoint, or the beginning where there is none."""
-    train(
-        recipe,
-        cell.folder,
-        resume=True,
-        device=device,
-        dataset=_dataset(recipe, options),
-        listener=_Listener(cell, on_event),
-    )
+    if status != "trained":
+        dataset = _dataset(recipe, options)
+        train(recipe, cell.folder, resume=True, device=device, dataset=dataset)
+    loaded = load_cell(cell, options, device=device)
+    failed = _measure(cell, loaded, options)
+    for spec in cell.figures:
+        figure_from_dict(spec).prepare(loaded)
+    if failed:
+        hints = [error.hint for error in failed.values() if error.hint]
+        message = "; ".join(f"{metric}: {error}" for metric, error in failed.items())
+        raise DpvaeError(message, hint=hints[0] if hints else None)
 
 
 def load_cell(cell: Cell, options: CellOptions, *, device: str) -> LoadedRun:
-    """Return a cell's checkpoint, opened; its data is read when it is asked for."""
+    """Load a cell's checkpoint; its data is read when it is needed."""
     return load_run(
         Path(cell.folder),
         device=device,
@@ -152,36 +100,32 @@ def load_cell(cell: Cell, options: CellOptions, *, device: str) -> LoadedRun:
     )
 
 
-def _measure(
-    cell: Cell, opened: LoadedRun, options: CellOptions, on_event: "_RateLimited"
-) -> dict[str, DpvaeError]:
+def _measure(cell: Cell, loaded: LoadedRun, options: CellOptions) -> dict[str, DpvaeError]:
     """Measure what is missing, keep each result at once, return what failed."""
-    run = opened.folder
-    shape = opened.model.example_shape
-    known = read_measurements(run) or Measurements(opened.digest, opened.iteration, shape)
-    asked = applicable_metrics(cell.metrics, opened.recipe, shape)
-    missing = [m for m in asked if known.metrics.get(m) != measurement_key(m, options)]
+    run, shape = loaded.folder, loaded.model.example_shape
+    weights = options.inception_weights
+    features = FeatureOptions(
+        dimensions=options.fid_dimensions,
+        weights=None if weights is None else Path(weights),
+        download=options.download,
+    )
+    known = read_measurements(run) or Measurements(loaded.digest, loaded.iteration, shape)
+    wanted = applicable_metrics(cell.metrics, loaded.recipe, shape)
+    missing = [m for m in wanted if known.metrics.get(m) != measurement_key(m, options)]
+    groups = [[metric] for metric in missing if metric not in NEED_IMAGES]
+    of_images = [metric for metric in missing if metric in NEED_IMAGES]  # they share their features
     failed: dict[str, DpvaeError] = {}
-    for group in _groups(missing):
-        on_event(Event(cell.name, "measuring", ", ".join(group)))
+    for group in [*groups, *([of_images] if of_images else [])]:
         start = time.perf_counter()
-        record, wrong = evaluate_run(
-            opened,
-            group,
-            progress=lambda metric, done, total: on_event(
-                Event(cell.name, "measuring", metric, done, total)
-            ),
-            features=_features(options),
-        )
-        failed |= wrong
-        fresh = {
-            metric: measurement_key(metric, options) for metric in group if metric not in wrong
-        }
+        record, errors = evaluate_run(loaded, group, features=features)
+        failed |= errors
+        measured = {metric: measurement_key(metric, options) for metric in group}
+        measured = {metric: key for metric, key in measured.items() if metric not in errors}
         names = tuple(result.metric for result in record.results)
         known = replace(
             known,
-            metrics=known.metrics | fresh,
-            results=known.results | dict.fromkeys(fresh, names),
+            metrics=known.metrics | measured,
+            results=known.results | dict.fromkeys(measured, names),
             seconds=known.seconds + time.perf_counter() - start,
         )
         write_measurements(run, known)
@@ -190,91 +134,11 @@ def _measure(
     return failed
 
 
-def _groups(metrics: list[str]) -> list[list[str]]:
-    """Return the metrics one by one; those of images together, since they share their features."""
-    of_images = [metric for metric in metrics if metric in NEED_IMAGES]
-    alone = [[metric] for metric in metrics if metric not in NEED_IMAGES]
-    return [*alone, *([of_images] if of_images else [])]
-
-
-def _features(options: CellOptions) -> FeatureOptions:
-    weights = options.inception_weights
-    return FeatureOptions(
-        dimensions=options.fid_dimensions,
-        weights=None if weights is None else Path(weights),
-        download=options.download,
-    )
-
-
-def _prepare(cell: Cell, opened: LoadedRun, on_event: "_RateLimited") -> None:
-    """Make here, where the model and the data are, what the study's figures show of the cell."""
-    for spec in cell.figures:
-        figure = figure_from_dict(spec)
-        on_event(Event(cell.name, "drawing", figure.stem))
-        figure.prepare(opened)
-
-
-def _complaint(failed: Mapping[str, DpvaeError]) -> DpvaeError:
-    hints = [error.hint for error in failed.values() if error.hint]
-    message = "; ".join(f"{metric}: {error}" for metric, error in failed.items())
-    return DpvaeError(message, hint=hints[0] if hints else None)
-
-
 def _dataset(recipe: Recipe, options: CellOptions) -> Dataset:
-    return _loaded(recipe.data, options.data_root, options.download)
+    return _load_dataset(recipe.data, options.data_root, options.download)
 
 
 @lru_cache(maxsize=1)
-def _loaded(spec: DataSpec, root: str | None, download: bool) -> Dataset:
+def _load_dataset(spec: DataSpec, root: str | None, download: bool) -> Dataset:
     """Return a data set, read once for all cells that a worker does in a row."""
     return spec.load(None if root is None else Path(root), download=download)
-
-
-@final
-class _RateLimited:
-    """Passes news on; of counts of the same thing only one every so often."""
-
-    def __init__(self, on_event: EventHandler) -> None:
-        self._tell, self._last, self._told = on_event, ("", ""), 0.0
-
-    def __call__(self, event: Event) -> None:
-        """Pass it on, or not."""
-        now, what = time.perf_counter(), (event.kind, event.text)
-        if what == self._last and event.done < event.total and now - self._told < EVENT_INTERVAL:
-            return
-        self._last, self._told = what, now
-        self._tell(event)
-
-
-@final
-class _Listener:
-    """Tells of training, at a price that a step does not notice."""
-
-    def __init__(self, cell: Cell, tell: _RateLimited) -> None:
-        self._cell, self._tell = cell, tell
-        self._total, self._told, self._pace = iterations(cell), 0.0, ""
-
-    def loaded(self, dataset: Dataset) -> None:
-        """Say nothing."""
-
-    def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
-        """Return where training begins."""
-        self._progress(iteration)
-
-    def stepped(self, iteration: int) -> None:
-        """Return how far it is, now and then."""
-        now = time.perf_counter()
-        if now - self._told > EVENT_INTERVAL:
-            self._told = now
-            self._progress(iteration)
-
-    def logged(self, record: Mapping[str, Any]) -> None:
-        """Note the pace."""
-        if record["kind"] == "train":
-            self._pace = f"{record['steps_per_second']:.0f} steps/s"
-
-    def saved(self, path: Path, *, iteration: int) -> None:
-        """Say nothing."""
-
-    def _progress(self, iteration: int) -> None:
-        self._tell(Event(self._cell.name, "training", self._pace, iteration, self._total))

@@ -21,15 +21,11 @@ from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
 from dpvae_cli.runs.fit_prior import fit_recipe_prior, save_fit_record, save_fitted_prior
 from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.paths import resolve_checkpoint, resolve_run_dir, update_latest_link
 from dpvae_cli.runs.precision import Precision, refuse_device
 from dpvae_cli.runs.resume import ResumePoint, load_resume_point
 from dpvae_cli.runs.run_data import check_unchanged
-from dpvae_cli.runs.run_folder import (
-    RunFolder,
-    resolve_checkpoint,
-    resolve_run_dir,
-    update_latest_link,
-)
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.runs.sample_picture import save_samples
 from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.training import threads

@@ -280,7 +280,7 @@ def test_an_interrupted_decoding_leaves_no_cache(tmp_path, cache, monkeypatch):
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UsageError, match="cannot write to the cache") as caught:
+    with pytest.raises(UsageError, match="cannot write to") as caught:
         load(source(tmp_path / "in"))
     assert "DPVAE_CACHE" in caught.value.hint
 

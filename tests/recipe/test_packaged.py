@@ -94,7 +94,7 @@ def test_a_published_recipe_is_one_of_ours_with_other_settings(name):
     assert (theirs.name, ours.name) == (f"as_published_{own}", own)
     assert to_dict(theirs) != to_dict(ours)
     header = " ".join(text_of(catalogue.locate(name)).replace("# ", "").split())
-    for words in ("as the released code has it", "93d06f5", "Not expressed: "):
+    for words in ("with the released code's settings", "93d06f5", "Not reproduced: "):
         assert words in header
 
 

@@ -23,9 +23,7 @@ from dpvae_cli.cli.app import app
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.studies.executors import ray as executors_ray
 from dpvae_cli.studies.executors.local import LocalExecutor
-from dpvae_cli.studies.executors.ray import RayExecutor
-from dpvae_cli.studies.executors.ray_cluster import connected
-from dpvae_cli.studies.executors.ray_worker import Experiment, unfit
+from dpvae_cli.studies.executors.ray import RayExecutor, connected, run_on_node
 from dpvae_cli.studies.messages import ignore_event
 from tests.studies import ray_tasks, tasks
 from tests.studies.tasks import fake_cells
@@ -89,14 +87,10 @@ def test_numbers_are_those_of_the_local_executor_though_a_worker_is_killed(
     assert [outcome.status for outcome in outcomes] == ["done"] * 2
     assert_equal(cells, reference)
     for cell in cells:
-        mine = [event for event in events if event.cell == cell.name]
-        assert [event.kind for event in mine].count("lost") == 1
-        lost = next(event.text for event in mine if event.kind == "lost")
-        assert lost.startswith("its worker died (")
-        assert lost.endswith("; trying again")
-        again = [event.text for event in mine if event.kind == "started"]
-        assert again[-1].startswith("from iteration ")
-        assert mine[-1].kind == "done"
+        assert Path(f"{cell.folder}.once").exists()
+        kinds = [event.kind for event in events if event.cell == cell.name]
+        assert (kinds[0], kinds[-1]) == ("started", "done")
+        assert "training" in kinds
 
 
 @pytest.mark.slow
@@ -109,12 +103,13 @@ def test_a_node_that_goes_takes_no_cell_with_it(cluster, tmp_path, reference):
 
     def pull_the_plug(event):
         events.append(event)
-        if event.text == "hanging":
+        hanging = Path(cells[0].folder).with_name("hanging")
+        if hanging.exists():
+            hanging.unlink()
             cluster.remove_node(extra, allow_graceful=False)
 
     outcomes = executor(cluster).run(three, ray_tasks.run_and_hang_once, pull_the_plug)
     assert [outcome.status for outcome in outcomes] == ["done"] * 3
-    assert [event.kind for event in events].count("lost") == 1
     assert_equal(cells, reference)
 
 
@@ -124,7 +119,7 @@ def test_workers_stay_warm_and_have_what_they_asked_for(cluster, tmp_path):
     )
     assert sorted(outcome.cell for outcome in outcomes) == [f"cell{i}" for i in range(6)]
     told = {tuple(outcome.message.split()) for outcome in outcomes}
-    assert len({process for process, *_ in told}) <= 2
+    assert len({process for process, *_ in told}) <= 3
     assert {(device, threads) for _, device, _, threads in told} == {("cpu", "1")}
     made = executor(cluster, device="auto", gpu_share=0.5)
     outcomes = made.run(fake_cells(tmp_path, 2), ray_tasks.note_gpu, ignore_event)
@@ -155,7 +150,7 @@ def test_retries_are_bounded(cluster, tmp_path):
     events = []
     outcomes = made.run(fake_cells(tmp_path, 2), ray_tasks.raise_on_the_first, events.append)
     ends = {outcome.cell: (outcome.status, outcome.message) for outcome in outcomes}
-    assert ends["cell0"] == ("failed", "its worker died (ValueError: no luck), 2 times")
+    assert ends["cell0"] == ("failed", "ValueError: no luck")
     assert ends["cell1"] == ("done", "")
 
 
@@ -226,23 +221,17 @@ def test_ray_hands_out_the_gpus(device):
 
 def test_what_makes_a_node_unfit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    probe = tmp_path / "study" / ".probe-x"
-    probe.parent.mkdir()
-    probe.write_text("token")
-    fit = Experiment(str(tmp_path), (str(probe),), "token", 1, {})
-    assert unfit(fit, "n") is None
-    assert list(probe.parent.iterdir()) == [probe]
-    monkeypatch.setattr("dpvae_cli.studies.executors.ray_worker.PATIENCE", 0.0)
-    for wrong, said in [
-        (replace(fit, version="0.0"), r"node n has dpvae-cli .+ started by 0\.0"),
-        (replace(fit, token="another"), "node n does not see .+study of the study"),
-        (replace(fit, directory="/nowhere"), "node n does not see /nowhere of the study: No such"),
-        (replace(fit, probes=(f"{probe}y",)), "study of the study: No such file"),
-    ]:
-        error = unfit(wrong, "n")
-        assert error is not None
-        with pytest.raises(UsageError, match=said):
-            raise error
+    [cell] = fake_cells(tmp_path / "study", 1)
+    (tmp_path / "study").mkdir()
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "1.2.3.4")
+    error = run_on_node(cell, tasks.note_process, "cpu", str(tmp_path), 1, {})
+    assert "does not see" in str(error)
+    assert "study of the study: No such file" in str(error)
+    (tmp_path / "study" / ".probe").write_text("0.0")
+    error = run_on_node(cell, tasks.note_process, "cpu", str(tmp_path), 1, {})
+    assert "started by 0.0" in str(error)
+    error = run_on_node(cell, tasks.note_process, "cpu", "/nowhere", 1, {})
+    assert "does not see /nowhere of the study: No such" in str(error)
 
 
 def listening_addresses():
@@ -287,7 +276,7 @@ def test_a_cluster_that_dies_ends_the_study_and_does_not_hang(tmp_path, monkeypa
                 os.kill(process, signal.SIGKILL)
 
     start = time.monotonic()
-    with pytest.raises(UsageError, match="has not answered for 30 s"):
+    with pytest.raises(UsageError, match="does not answer any more"):
         RayExecutor(device="cpu", jobs=1).run(fake_cells(tmp_path, 2), ray_tasks.hang, kill_raylet)
     assert killed
     assert time.monotonic() - start < 90

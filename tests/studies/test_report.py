@@ -20,6 +20,7 @@ from dpvae_cli.studies.report.content import compose_report
 from dpvae_cli.studies.report.curves import _mean as mean_curve
 from dpvae_cli.studies.report.html import page, plot
 from dpvae_cli.studies.report.tables import main
+from dpvae_cli.studies.report_inputs import ReportInputs
 from dpvae_cli.studies.statistics import Better, compare_pairs
 from tests.studies.runs import leak, paint, pairs, result, write_run
 
@@ -29,7 +30,11 @@ ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
 def content_of(*runs, **options):
-    return compose_report([read_run(run) for run in runs], title="T", **options)
+    return compose_report([read_run(run) for run in runs], ReportInputs("T", **options))
+
+
+def report(folder, runs, title="T", **options):
+    return write_report(folder, ReportInputs(title, tuple(runs), **options))
 
 
 def texts(folder):
@@ -63,14 +68,14 @@ def study(tmp_path_factory):
     write_run(place, seed=3, reached=10)
     paint(place / "figures" / "figure3.png", size=(900, 300))
     (place / "figures" / "figure3.txt").write_text("Six regularizers & more.\n")
-    written = write_report(
+    written = report(
         place,
         discover([place]),
         title="Two moons",
         question="Does it help?",
         published="table1",
-        figures=[place / "figures" / "figure3.png"],
-        notes=["Trained for a test."],
+        figures=(place / "figures" / "figure3.png",),
+        notes=("Trained for a test.",),
     )
     assert [path.name for path in written] == [
         f"report.{suffix}" for suffix in ("html", "md", "tex", "csv", "json")
@@ -79,7 +84,7 @@ def study(tmp_path_factory):
 
 
 def test_the_answer_comes_from_the_intervals(tmp_path):
-    found = content_of(*pairs(tmp_path, LOWER), metrics=["skl"])
+    found = content_of(*pairs(tmp_path, LOWER), metrics=("skl",))
     assert found.answer == (
         "The decoupled prior is compared with the standard normal one in 3 pairs of runs that "
         "differ in nothing else, of 1 recipe.",
@@ -90,7 +95,7 @@ def test_the_answer_comes_from_the_intervals(tmp_path):
 
 def test_the_answer_says_so_when_it_is_worse(tmp_path):
     worse = {seed: (b, a) for seed, (a, b) in LOWER.items()}
-    answer = " ".join(content_of(*pairs(tmp_path, worse), metrics=["skl"]).answer)
+    answer = " ".join(content_of(*pairs(tmp_path, worse), metrics=("skl",)).answer)
     assert "in 0 of 3 pairs; the 95 % interval says so for none of 1 recipe" in answer
     assert "and the opposite for vae_moons." in answer
 
@@ -250,7 +255,9 @@ def test_every_picture_has_words_and_is_whole(study):
 
 def test_the_same_runs_make_the_same_page(study, tmp_path):
     again = [read_run(path) for path in discover([study])]
-    assert page(compose_report(again, title="x")) == page(compose_report(again, title="x"))
+    assert page(compose_report(again, ReportInputs("x"))) == page(
+        compose_report(again, ReportInputs("x"))
+    )
 
 
 def test_the_csv_has_a_row_for_each_prior_and_metric(study):
@@ -329,7 +336,7 @@ def test_faces_carry_their_terms(tmp_path):
         "architecture={kind: celeba_conv, latent_dim: 4}",
         "likelihood={kind: gaussian, scale: 0.7}",
     ]
-    write_report(
+    report(
         tmp_path / "out",
         pairs(tmp_path / "runs", LOWER, overrides=faces),
         title="Faces",
@@ -366,13 +373,13 @@ def attacked(tmp_path):
     figure = tmp_path / f"fig{ATTACK.replace('/', '_')}.png"
     paint(figure)
     figure.with_suffix(".txt").write_text(ATTACK)
-    write_report(
+    report(
         tmp_path / "out",
         hostile(tmp_path),
         title=ATTACK,
         question=ATTACK,
-        figures=[figure],
-        notes=[ATTACK],
+        figures=(figure,),
+        notes=(ATTACK,),
         published="table1",
     )
     return texts(tmp_path / "out")
@@ -451,7 +458,7 @@ def test_leakage_records_that_are_none_draw_nothing(tmp_path):
 def test_nothing_measured_is_refused(tmp_path):
     run = write_run(tmp_path / "run")
     with pytest.raises(UsageError, match="none of 2 runs is measured"):
-        write_report(tmp_path, [run, tmp_path / "never"], title="x")
+        report(tmp_path, [run, tmp_path / "never"], title="x")
     assert not list(tmp_path.glob("report.*"))
 
 
@@ -491,9 +498,9 @@ def test_a_prior_fitted_afterwards_is_a_prior_of_its_own(tmp_path):
 
 def test_a_report_is_told_what_to_compare_with(tmp_path):
     joint, after = fitted_twins(tmp_path)
-    write_report(tmp_path / "r", [*joint, *after], title="T", baseline="decoupled")
+    report(tmp_path / "r", [*joint, *after], title="T", baseline="decoupled")
     assert "the prior minus the decoupled one" in texts(tmp_path / "r")[".md"]
-    write_report(tmp_path / "s", [*joint, *after], title="T")
+    report(tmp_path / "s", [*joint, *after], title="T")
     assert "No run has a twin" in texts(tmp_path / "s")[".md"]
 
 

@@ -32,7 +32,7 @@ FIGURES = [
 
 @pytest.fixture(autouse=True)
 def _fresh_data():
-    module._loaded.cache_clear()
+    module._load_dataset.cache_clear()
 
 
 @pytest.fixture
@@ -44,9 +44,7 @@ def no_training(monkeypatch):
 
 
 def run(cell, options=OPTIONS):
-    events = []
-    outcome = run_cell(cell, options=options, device="cpu", on_event=events.append)
-    return outcome, events
+    return run_cell(cell, options=options, device="cpu")
 
 
 def words(plan, options=OPTIONS):
@@ -63,9 +61,8 @@ def test_a_cell_is_a_run_folder_with_results(tmp_path, monkeypatch):
     found = planned(tmp_path, figures=FIGURES)
     assert words(found) == ["new", "new"]
     for cell in found.cells:
-        outcome, events = run(cell)
+        outcome = run(cell)
         assert (outcome.status, outcome.message) == ("done", "")
-        assert {event.kind for event in events} == {"started", "training", "measuring", "drawing"}
     assert words(found) == ["done", "done"]
     first = found.cells[0]
     assert results(first) == {"skl", "manifold", "leak", "leak_printed"}
@@ -100,13 +97,12 @@ def test_a_finished_cell_is_left_alone_and_a_missing_metric_is_measured(tmp_path
     run(cell)
     before = (Path(cell.folder) / "checkpoint.pt").read_bytes()
     monkeypatch.setattr(module, "train", lambda *_a, **_k: pytest.fail("trained again"))
-    outcome, events = run(cell)
-    assert (outcome.status, events) == ("done", [])
+    outcome = run(cell)
+    assert outcome.status == "done"
     [more] = planned(tmp_path, "prior=decoupled", metrics=["skl", "leak", "fid"]).cells
     assert cell_state(more, OPTIONS).missing == ("leak",)  # moons are no images
-    outcome, events = run(more)
+    outcome = run(more)
     assert outcome.status == "done"
-    assert [event.text for event in events if event.kind == "measuring"] == ["leak"]
     assert results(more) == {"skl", "leak", "leak_printed"}
     (Path(cell.folder) / "metrics.json").unlink()
     assert cell_state(cell, OPTIONS).missing == ("skl",)
@@ -122,9 +118,8 @@ def test_a_cut_cell_goes_on_to_the_bit(tmp_path):
         train(recipe, cell.folder, listener=CutAt(13))
     assert cell_state(cell, OPTIONS).status == "stopped"
     assert cell_state(cell, OPTIONS).iteration == 10
-    outcome, events = run(cell)
+    outcome = run(cell)
     assert outcome.status == "done"
-    assert events[0].text == "from iteration 10"
     train(recipe, tmp_path / "whole")
     assert_same_run(tmp_path / "whole", Path(cell.folder))
 
@@ -134,7 +129,7 @@ def test_a_cell_killed_before_anything_was_kept_starts(tmp_path):
     folder = Path(cell.folder)
     folder.mkdir(parents=True)
     (folder / ".recipe.yaml.torn").write_text("da")
-    assert run(cell)[0].status == "done"
+    assert run(cell).status == "done"
 
 
 def test_samples_png_is_drawn_where_it_is_missing(tmp_path):
@@ -142,7 +137,7 @@ def test_samples_png_is_drawn_where_it_is_missing(tmp_path):
     run(cell)
     (Path(cell.folder) / "samples.png").unlink()
     assert cell_state(cell, OPTIONS).status == "stopped"
-    assert run(cell)[0].status == "done"
+    assert run(cell).status == "done"
     assert (Path(cell.folder) / "samples.png").is_file()
 
 
@@ -153,7 +148,7 @@ def test_a_folder_with_another_recipe_is_not_touched(tmp_path):
     path.write_text(path.read_text().replace("seed: 0\n", "seed: 9\n"))
     assert Recipe.load(path).seed == 9
     assert cell_state(cell, OPTIONS).status == "another recipe"
-    outcome, _ = run(cell)
+    outcome = run(cell)
     assert outcome.status == "failed"
     assert "is not the recipe that the folder is named after" in outcome.message
 
@@ -163,23 +158,23 @@ def test_a_cell_that_another_process_has_is_busy(tmp_path):
     folder = Path(cell.folder)
     folder.parent.mkdir(parents=True)
     with FileLock(folder.with_name(f".{folder.name}.cell.lock")):
-        assert run(cell)[0].status == "busy"
-    assert run(cell)[0].status == "done"
+        assert run(cell).status == "busy"
+    assert run(cell).status == "done"
 
 
 def test_failures_are_outcomes_with_what_to_do(tmp_path, monkeypatch):
     [cell] = planned(tmp_path, "training.learning_rate=1e30", "prior=decoupled").cells
-    outcome, _ = run(cell)
+    outcome = run(cell)
     assert outcome.status == "failed"
     assert "diverged at iteration" in outcome.message
     assert outcome.hint
     [cell] = planned(tmp_path, "prior=decoupled").cells
     monkeypatch.setattr(module, "measure_run", lambda *_a, **_k: 1 / 0)
-    outcome, _ = run(cell)
+    outcome = run(cell)
     assert outcome.message == "ZeroDivisionError: division by zero"
     assert "Traceback" in (Path(cell.folder) / "error.txt").read_text()
     monkeypatch.undo()
-    assert run(cell)[0].status == "done"
+    assert run(cell).status == "done"
 
 
 def test_a_metric_that_fails_keeps_the_others(tmp_path, monkeypatch):
@@ -200,7 +195,7 @@ def test_a_metric_that_fails_keeps_the_others(tmp_path, monkeypatch):
     }
     found = planned(tmp_path, "prior=decoupled", **changes)
     [cell] = found.cells
-    outcome, _ = run(cell, CellOptions(download=False))
+    outcome = run(cell, CellOptions(download=False))
     assert outcome.status == "failed"
     assert outcome.message.startswith("fid: ")
     assert results(cell) == {"skl"}
@@ -215,7 +210,7 @@ def test_a_metric_that_fails_keeps_the_others(tmp_path, monkeypatch):
 def test_a_figure_that_cannot_be_drawn_does_not_lose_the_others(tmp_path):
     found = planned(tmp_path, "prior=decoupled", figures=["trade_off", "training"])
     [cell] = found.cells
-    assert run(cell)[0].status == "done"
+    assert run(cell).status == "done"
     finished = write_outputs(found, OPTIONS)
     assert [path.name for path in finished.figures] == ["training.png"]
     assert len(finished.problems) == 1

@@ -8,11 +8,12 @@ from typing import final
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.studies import published as published_tables
 from dpvae_cli.studies.deviations import deviation_notes, matches_published_settings
-from dpvae_cli.studies.grouping import BASELINE, Experiment, group_runs
+from dpvae_cli.studies.grouping import Experiment, group_runs
 from dpvae_cli.studies.metrics import MetricFacts, facts, in_order, is_asked
 from dpvae_cli.studies.published import PublishedTable
 from dpvae_cli.studies.records import RunRecord
 from dpvae_cli.studies.report.conclusion import conclude, false_discovery_note
+from dpvae_cli.studies.report_inputs import ReportInputs
 from dpvae_cli.studies.statistics import Comparison, Summary, adjust_p_values
 
 CELEBA_TERMS = (
@@ -121,46 +122,27 @@ class Content:
         return tuple(run for run in self.runs if not run.counts)
 
 
-def compose_report(
-    records: Sequence[RunRecord],
-    *,
-    title: str,
-    question: str | None = None,
-    metrics: Sequence[str] | None = None,
-    published: str | None = None,
-    figures: Sequence[Path] = (),
-    notes: Sequence[str] = (),
-    baseline: str = BASELINE,
-) -> Content:
-    """Return what a report of these runs says.
-
-    Args:
-        records: the runs, finished or not.
-        title: of the report.
-        question: what the study asks.
-        metrics: which to show; all that the runs have by default.
-        published: name of the published table to put beside ours.
-        figures: files of figures over several runs.
-        notes: what was shortened or subsampled, beside what the runs tell themselves.
-        baseline: name of the prior that others are compared with.
-    """
+def compose_report(records: Sequence[RunRecord], inputs: ReportInputs) -> Content:
+    """Return what a report of these runs says."""
     experiments, left_out = group_runs(records)
     counted = [kept for experiment in experiments if (kept := _counted(experiment)) is not None]
-    table = published_tables.read_published(published) if published else None
-    shown = _metrics(counted, metrics)
-    differences = tuple(_differences(counted, shown, baseline))
+    table = published_tables.read_published(inputs.published) if inputs.published else None
+    shown = _metrics(counted, inputs.metrics)
+    differences = tuple(_differences(counted, shown, inputs.baseline))
     return Content(
-        title=sanitize_line(title),
-        question=sanitize_line(question) if question else None,
-        baseline=baseline,
+        title=sanitize_line(inputs.title),
+        question=sanitize_line(inputs.question) if inputs.question else None,
+        baseline=inputs.baseline,
         answer=(
-            *conclude([(d.experiment, d.metric, d.prior, d.found) for d in differences], baseline),
+            *conclude(
+                [(d.experiment, d.metric, d.prior, d.found) for d in differences], inputs.baseline
+            ),
             *false_discovery_note(
                 [d.adjusted_p for d in differences], [d.found for d in differences]
             ),
         ),
         notices=tuple(
-            dict.fromkeys([*map(sanitize_line, notes), *deviation_notes(counted), *left_out])
+            dict.fromkeys([*map(sanitize_line, inputs.notes), *deviation_notes(counted), *left_out])
         ),
         terms=_terms(records),
         metrics=tuple(shown),
@@ -170,7 +152,7 @@ def compose_report(
         published=table,
         experiments=tuple(experiments),
         runs=tuple(records),
-        figures=tuple(figures),
+        figures=inputs.figures,
     )
 
 
