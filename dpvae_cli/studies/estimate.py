@@ -177,23 +177,25 @@ def _fit_key(cell: Cell) -> str:
 
 
 def _time_fit(recipe: Recipe) -> float:
-    """Return the seconds of a fit: a mixture's are timed whole, others' as far as one look."""
-    assert recipe.fit_prior is not None
-    fitting, latent_dim = recipe.fitting, recipe.architecture.latent_dim
-    some = min(fitting.iterations, fitting.validate_every)
+    """Return the seconds of a fit: a mixture's is timed whole, of others one look and two."""
+    spec, fitting = recipe.fit_prior, recipe.fitting
+    assert spec is not None
     generator = stream(0, "timing")
-    centres = 3 * torch.randn(FIT_CLUSTERS, latent_dim, generator=generator)
+    centres = 3 * torch.randn(FIT_CLUSTERS, recipe.architecture.latent_dim, generator=generator)
     codes = centres.repeat(FIT_CODES // FIT_CLUSTERS, 1)
     codes = codes + torch.randn(codes.shape, generator=generator)
-    start = time.perf_counter()
-    fit_prior(
-        codes,
-        torch.zeros_like(codes) - 2,
-        recipe.fit_prior,
-        fitting=fitting.model_copy(update={"iterations": some}),
-    )
-    taken = time.perf_counter() - start
-    return taken if recipe.fit_prior.kind == "mixture" else taken * fitting.iterations / some
+
+    def timed(iterations: int) -> float:
+        start = time.perf_counter()
+        short = fitting.model_copy(update={"iterations": iterations})
+        fit_prior(codes, torch.full_like(codes, -2), spec, fitting=short)
+        return time.perf_counter() - start
+
+    if spec.kind == "mixture":
+        return timed(fitting.iterations)
+    some = min(fitting.iterations, fitting.validate_every)
+    one, two = timed(some), timed(2 * some)
+    return one + (fitting.iterations / some - 1) * max(two - one, 0.0)
 
 
 def _guess(cell: Cell, *, on_gpu: bool) -> float:
