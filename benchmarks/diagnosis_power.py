@@ -1,4 +1,4 @@
-"""How often `dpvae diagnose` raises a false alarm, and how often it finds a planted fault.
+"""False alarms and power of `dpvae diagnose` on planted codes.
 
     python -m benchmarks.diagnosis_power
 
@@ -29,13 +29,13 @@ KINDS = ("standard_normal", "decoupled", "mixture", "spline")
 SAMPLES, SPLITS = 2_000, 1
 SEEDS, RATIO_SEEDS, POWER_SEEDS = 9, 80, 16
 NARROW = 0.02
-"""Deviation of posteriors that does not change the density of a flow's samples visibly."""
+"""Standard deviation of posteriors that hardly changes the density of a flow's samples."""
 DEVIATION = {2: 0.1, 6: 0.3, 16: 0.5}
-"""Of the posteriors by number of dimensions, in units of the prior."""
+"""Standard deviation of posteriors by number of dimensions, in units of the prior."""
 
 
 class Echo(nn.Module):
-    """An encoder that returns its input as the mean, with one deviation."""
+    """An encoder that returns its input as the mean, with a fixed standard deviation."""
 
     def __init__(self, deviation: float) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Echo(nn.Module):
 def diagnosed(
     prior: Prior, means: Tensor, held_out: Tensor, deviation: float, *, seed: int
 ) -> Diagnosis:
-    """Diagnose a model of this prior whose codes have these means."""
+    """Diagnose a model with the given prior and the given means of codes."""
     latent_dim = means.shape[1]
     model = VAE(
         encoder=Echo(deviation),
@@ -70,7 +70,7 @@ def diagnosed(
 
 @torch.no_grad()
 def healthy(kind: str, latent_dim: int, n: int, *, seed: int) -> Diagnosis:
-    """Diagnose n codes, and a fifth as many held-out ones, that are drawn from their prior."""
+    """Diagnose n codes drawn from the prior, with a fifth as many held-out codes."""
     torch.manual_seed(seed)
     count = n + n // 5
     deviation = NARROW
@@ -97,7 +97,7 @@ def healthy(kind: str, latent_dim: int, n: int, *, seed: int) -> Diagnosis:
 
 
 def with_hole(latent_dim: int, n: int, mass: float, *, seed: int) -> Diagnosis:
-    """Diagnose codes of N(0, I) that leave a ball round the origin empty; at 0.5 a half space."""
+    """Diagnose codes of N(0, I) outside a ball around the origin; at 0.5 outside a half space."""
     torch.manual_seed(seed)
     deviation = DEVIATION[latent_dim]
     means = math.sqrt(1 - deviation**2) * torch.randn(3 * n, latent_dim)
@@ -109,7 +109,7 @@ def with_hole(latent_dim: int, n: int, mass: float, *, seed: int) -> Diagnosis:
 
 
 def false_alarms(seeds: int, sizes: Sequence[int] = SIZES) -> Iterator[str]:
-    """Give a row for each kind: what was off, of how many."""
+    """Yield a row for each kind of prior: which quantities were off, out of how many data sets."""
     yield "| prior | data sets | off in anything | what |"
     yield "|---|---:|---:|---|"
     total = alarms = 0
@@ -128,7 +128,8 @@ def false_alarms(seeds: int, sizes: Sequence[int] = SIZES) -> Iterator[str]:
 
 
 def ratios(seeds: int, cases: Cases = CASES) -> Iterator[str]:
-    """Give a row for each size: deviation of value - null over data sets to the reported one."""
+    """Yield a row for each size: the deviation of value - null over data sets, relative to the
+    reported standard error."""
     names = None
     for latent_dim, n in cases:
         found = [
@@ -149,7 +150,7 @@ def ratios(seeds: int, cases: Cases = CASES) -> Iterator[str]:
 def power(
     seeds: int, cases: Cases = CASES, masses: Sequence[float] = (*HOLES, HALF)
 ) -> Iterator[str]:
-    """Give a row for each size: the share of planted faults that are found."""
+    """Yield a row for each size: the fraction of planted faults that are detected."""
     names = ["half space" if mass == HALF else f"hole of {100 * mass:.0f} %" for mass in masses]
     yield f"| L | codes | {' | '.join(names)} |"
     yield "|---:|---:|" + "---:|" * len(names)
@@ -165,7 +166,7 @@ def power(
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--divide", type=int, default=1, help="seeds are divided by it")
+    parser.add_argument("--divide", type=int, default=1, help="divide the number of seeds by this")
     parser.add_argument("--only", choices=["alarms", "ratios", "power"])
     options = parser.parse_args()
     tables = {

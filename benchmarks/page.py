@@ -1,8 +1,8 @@
-"""The tables and the figure of docs/performance.md, made from the newest results.
+"""Generate the tables and the figure of docs/performance.md from the newest results.
 
     python -m benchmarks.page
 
-The prose of the page is by hand; what stands between its two markers comes from here.
+The text of the page is written by hand; the part between its two markers is generated.
 """
 
 import argparse
@@ -35,7 +35,7 @@ Results = dict[str, Any] | None
 
 
 def refreshed(page: str, found: dict[str, Results]) -> str:
-    """Return the page with what stands between its markers made anew."""
+    """Return the page with the part between its markers replaced."""
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
     sections = "\n\n".join(section(kind, found[kind]) for kind in HEADINGS)
@@ -43,7 +43,7 @@ def refreshed(page: str, found: dict[str, Results]) -> str:
 
 
 def section(kind: str, found: Results) -> str:
-    """Return what was measured on one kind of device."""
+    """Return the section for one kind of device."""
     entries = {} if found is None else found["benchmarks"]
     parts = [f"## {HEADINGS[kind]}", circumstances(entries), *tables(rows(kind, entries))]
     if entries:
@@ -54,10 +54,9 @@ def section(kind: str, found: Results) -> str:
 
 
 def rows(kind: str, entries: dict[str, Any]) -> list[tuple[Ratio, Record]]:
-    """Return every ratio that is about a kind of device, with its record if it was measured.
+    """Return the ratios for a kind of device, with their records if measured.
 
-    A CPU is what all of them are about; on a GPU stand those that are about nothing else, and
-    those that were measured.
+    For the CPU these are all ratios; for the GPU those that need one, and those measured on one.
     """
     found = []
     for name in NAMES:
@@ -71,13 +70,13 @@ def rows(kind: str, entries: dict[str, Any]) -> list[tuple[Ratio, Record]]:
 
 
 def records(entries: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return what was measured of each ratio of a benchmark."""
+    """Return the record of each ratio of a benchmark."""
     trials = entries.get(name, {"trials": []})["trials"]
     return {record["what"]: record for trial in trials for record in trial["ratios"]}
 
 
 def circumstances(entries: dict[str, Any]) -> str:
-    """Return a sentence about machine, versions and rounds; several where they differ."""
+    """Return a sentence on hardware, versions and rounds; several if they differ."""
     said = dict.fromkeys(sentence(entry) for entry in entries.values())
     return " ".join(said) or f"{NOT_YET.capitalize()}."
 
@@ -93,7 +92,7 @@ def sentence(entry: dict[str, Any]) -> str:
 
 
 def tables(found: list[tuple[Ratio, Record]]) -> list[str]:
-    """Return a table of what has a target, and one of what has none."""
+    """Return a table of the ratios with a target, and one of those without."""
     aimed = [
         f"| {ratio.what} | {ratio.target} | {measured(record)} | {verdict(record)} |"
         for ratio, record in found
@@ -126,7 +125,7 @@ def verdict(record: Record) -> str:
 
 
 def figures(entries: dict[str, Any]) -> str:
-    """Return the table of every contestant's median."""
+    """Return the table of medians of all variants."""
     lines = ["| benchmark | variant | median |", "|---|---|---|"]
     for name, entry in entries.items():
         for trial in entry["trials"]:
@@ -138,7 +137,7 @@ def figures(entries: dict[str, Any]) -> str:
 
 
 def amount(value: float, unit: str) -> str:
-    """Return a figure in a unit that makes it readable."""
+    """Return a value in a readable unit."""
     base, _, rest = unit.partition(" ")
     if base == "s":
         base, factor = next(
@@ -150,7 +149,7 @@ def amount(value: float, unit: str) -> str:
 
 @style.house_style()
 def draw(entry: dict[str, Any], path: Path) -> None:
-    """Draw how many times the smallest size's cost each size has, one panel an axis."""
+    """Plot cost relative to the smallest size, one panel per axis."""
     trials = entry["trials"]
     count = -(-len(trials) // COLUMNS)
     figure = style.new_figure(style.DOUBLE_COLUMN, 1.6 * count)
@@ -164,7 +163,7 @@ def draw(entry: dict[str, Any], path: Path) -> None:
 
 
 def panel(axes: Axes, trial: dict[str, Any]) -> None:
-    """Draw one axis: medians over a grey line of the arithmetic's exponent."""
+    """Plot one axis: medians, and a grey line with the exponent of the arithmetic."""
     costs = {int(size): median(values) for size, values in trial["contestants"].items()}
     sizes, least = list(costs), min(costs)
     arithmetic = [(size / least) ** EXPONENTS.get(trial["name"], 1) for size in sizes]

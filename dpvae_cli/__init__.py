@@ -4,7 +4,7 @@ Importing the package imports nothing heavy; each name below is loaded when it i
 
 Example:
     >>> import dpvae_cli as dpvae
-    >>> recipe = dpvae.Recipe.load("beta_h_moons", ["training.iterations=10"])
+    >>> recipe = dpvae.load_recipe("beta_h_moons", ["training.iterations=10"])
     >>> model = dpvae.build(recipe)
     >>> z, log_abs_det = model.prior.to_representation(model.prior.sample(3))
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         StandardNormal,
         Vamp,
     )
-    from dpvae_cli.recipe import Fitting, Recipe
+    from dpvae_cli.recipe import Fitting, Recipe, load_recipe
     from dpvae_cli.training.loop import load, train
 
 _PLACES = {
@@ -64,6 +64,7 @@ _PLACES = {
     "kernel_distance": "dpvae_cli.mathematics.kernel_distance",
     "load": "dpvae_cli.training.loop",
     "load_prior": "dpvae_cli.fitting.fit",
+    "load_recipe": "dpvae_cli.recipe",
     "train": "dpvae_cli.training.loop",
 }
 
@@ -95,6 +96,7 @@ __all__ = [
     "kernel_distance",
     "load",
     "load_prior",
+    "load_recipe",
     "train",
 ]
 

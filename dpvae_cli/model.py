@@ -15,7 +15,7 @@ from dpvae_cli.likelihoods import BernoulliLikelihood, Likelihood, LikelihoodSpe
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.sections import of_word
+from dpvae_cli.recipe.sections import spec_by_name
 
 PROBE_BATCH_SIZE = 16
 """Examples of the training data that a model is tried on before it is used with it."""
@@ -54,7 +54,7 @@ class VAE(nn.Module):
 
     Example:
         >>> import dpvae_cli as dpvae
-        >>> model = dpvae.build(dpvae.Recipe.load("vae_moons"))
+        >>> model = dpvae.build(dpvae.load_recipe("vae_moons"))
         >>> model.sample(4).shape
         torch.Size([4, 2])
     """
@@ -186,7 +186,7 @@ def _resolve_likelihood(given: Likelihood | LikelihoodSpec | str) -> Likelihood:
     """Return the likelihood that a word or a spec stands for, or the one given."""
     if isinstance(given, Likelihood):
         return given
-    spec: LikelihoodSpec = of_word("likelihood", given) if isinstance(given, str) else given
+    spec: LikelihoodSpec = spec_by_name("likelihood", given) if isinstance(given, str) else given
     return spec.build()
 
 
@@ -203,7 +203,7 @@ def _resolve_prior(
                 f"latent_dim={latent_dim}, but the prior has {given.latent_dim} dimensions"
             )
         return given
-    spec: PriorSpec = of_word("prior", given) if isinstance(given, str) else given
+    spec: PriorSpec = spec_by_name("prior", given) if isinstance(given, str) else given
     if latent_dim is None:
         raise UsageError(
             "the prior has to be built and the number of latent dimensions is not known",

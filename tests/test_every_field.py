@@ -12,7 +12,7 @@ from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.spec import Spec
-from dpvae_cli.recipe import Evaluation, Fitting, Recipe, Training, to_yaml
+from dpvae_cli.recipe import Evaluation, Fitting, Training, load_recipe, to_yaml
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, specs
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training import compilation
@@ -249,7 +249,7 @@ def base(section, kind):
 def recipe_of(section, kind, *more):
     name, overrides = base(section, kind)
     mnist = [p for p in SMALL_ARRAYS if "hidden" not in p] if name == "vae_mnist" else ()
-    return Recipe.load(name, [*overrides, *mnist, *more])
+    return load_recipe(name, [*overrides, *mnist, *more])
 
 
 @pytest.fixture(autouse=True)

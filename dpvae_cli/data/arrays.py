@@ -336,7 +336,7 @@ def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Return the factors of the examples, cut as these are.
 
     Raises:
-        UsageError: they are no integers, or not a row an example.
+        UsageError: they are not integers, or not one row per example.
     """
     name = next(iter(_readable(path, read_any_headers)))
     found = _readable(path, lambda file: read_any_arrays(file, [name]))[name]

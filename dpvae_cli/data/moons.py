@@ -84,7 +84,7 @@ class Moons(DataSpec):
 def _points(
     count: int, *, noise: float, generator: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return scikit-learn's moons to the bit, without the seconds that it takes to import.
+    """Return scikit-learn's moons bit for bit, without the seconds that it takes to import.
 
     A half of the points is on the upper moon, evenly spaced, the rest on the lower; they are
     shuffled before the noise is drawn.

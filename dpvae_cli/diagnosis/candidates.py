@@ -14,7 +14,7 @@ from dpvae_cli.fitting.fit import fit_model_prior
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.recipe import Fitting
-from dpvae_cli.recipe.fit_options import fit_options
+from dpvae_cli.recipe.loading import fit_options
 from dpvae_cli.sampling.gallery import IMAGES
 
 QUICK_FIT: dict[str, Any] = {"validate_every": 50, "patience": 5}

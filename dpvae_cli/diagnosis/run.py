@@ -79,7 +79,7 @@ def diagnose(
 
     Example:
         >>> import dpvae_cli as dpvae
-        >>> recipe = dpvae.Recipe.load("vae_moons", ["data.train=500", "prior=standard_normal"])
+        >>> recipe = dpvae.load_recipe("vae_moons", ["data.train=500", "prior=standard_normal"])
         >>> data, model = recipe.data.load(), dpvae.build(recipe)
         >>> budget = dpvae.DiagnosisBudget(splits=3, samples=500, tried={})
         >>> dpvae.diagnose(model, data, budget=budget).is_healthy
@@ -177,7 +177,7 @@ def _notes(judged: Sequence[Quantity], half: int, latent_dim: int) -> list[str]:
         return []
     return [
         f"Two halves of {half:,} codes each in {latent_dim} dimensions are up to {null:.2g} nats "
-        "apart: so many codes do not fill the space, and the two KL divergences and the leakage "
+        "apart: they do not fill the space, and the two KL divergences and the leakage "
         "score can show large mismatches only. Leaks, the marginals and the gain of a repair do "
         "not suffer from it."
     ]

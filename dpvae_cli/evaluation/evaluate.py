@@ -1,6 +1,5 @@
 """Measure several metrics of one model; one that fails does not lose the others."""
 
-import difflib
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.cost import cost
 from dpvae_cli.evaluation.disentanglement import beta_score, dci, factor_score, mig, sap
 from dpvae_cli.evaluation.elbo import elbo
-from dpvae_cli.evaluation.features import FeatureOptions, are_images
+from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.fid import fid, fid_lp, kid
 from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
@@ -25,6 +24,8 @@ from dpvae_cli.evaluation.probe import probe
 from dpvae_cli.evaluation.skl import skl, skl_knn
 from dpvae_cli.foundation.distributed import ProcessGroup, process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
+from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.results import Result
@@ -107,10 +108,8 @@ def metric_names(asked: str, **has: bool) -> list[str]:
         return [name for name in METRICS if name not in left_out]
     for name in names:
         if name not in METRICS:
-            close = difflib.get_close_matches(name, METRICS, n=1)
-            meant = f" Did you mean {close[0]}?" if close else ""
             raise UsageError(
-                f"--metrics: {name!r} is no metric.{meant}",
+                f"--metrics: {name!r} is not a metric{did_you_mean(name, METRICS)}",
                 hint=f"Valid: all, {', '.join(METRICS)}.",
             )
     if not names:
@@ -202,7 +201,7 @@ def evaluate(
 
     Example:
         >>> import dpvae_cli as dpvae
-        >>> recipe = dpvae.Recipe.load("vae_moons", ["data.train=500", "evaluation.samples=100"])
+        >>> recipe = dpvae.load_recipe("vae_moons", ["data.train=500", "evaluation.samples=100"])
         >>> data, model = recipe.data.load(), dpvae.build(recipe)
         >>> [r.metric for r in dpvae.evaluate(model, data, ["skl"], evaluation=recipe.evaluation)]
         ['skl']
@@ -224,7 +223,7 @@ def _evaluated(
     names = metric_names(
         metrics,
         has_manifold=data.distance_to_manifold is not None,
-        has_images=are_images(model.example_shape),
+        has_images=is_image(model.example_shape),
         has_generation=model.prior.generation is not None,
         has_factors=data.train.factors is not None,
         has_labels=data.train.labels is not None,

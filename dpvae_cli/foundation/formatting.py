@@ -1,13 +1,15 @@
-"""Numbers as text: as many digits as they deserve."""
+"""Numbers as text with as many digits as they deserve, and suggestions for misspelled words."""
 
+import difflib
 import math
+from collections.abc import Iterable
 
 LARGE = 1e5
-"""From here on numbers have a power of ten."""
+"""Larger numbers are written with a power of ten."""
 
 
 def format_number(value: float | None, *, sign: bool = False) -> str:
-    """Return four significant digits, or a dash where there is no finite number."""
+    """Return four significant digits, or a dash for None and numbers that are not finite."""
     is_there = value is not None and math.isfinite(value)
     return f"{value:{'+' if sign else ''}.4g}" if is_there else "-"
 
@@ -22,3 +24,9 @@ def format_with_error(value: float | None, error: float | None, *, sign: bool = 
     digits = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 4
     digits = min(digits, 6)
     return f"{value:{'+' if sign else ''}.{digits}f} ± {error:.{digits}f}"
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the candidate that is spelled most alike, if any is."""
+    close = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -17,7 +17,7 @@ from dpvae_cli.priors.base import LogNormaliser, Prior, PriorSpec
 DECAY = 0.99
 """Of the moving average of Z while training."""
 EVALUATION_PROPOSALS, CHUNK_SIZE = 2**16, 2**13
-"""Proposals that Z is estimated from outside training, always the same ones; so many at a time."""
+"""Fixed proposals for the estimate of Z outside training, and how many are evaluated at a time."""
 MIN_NORMALISER = 1e-6
 """Z stays this far from 0 and from 1, where its logarithms end."""
 

@@ -7,14 +7,15 @@ import os
 from pathlib import Path
 
 from dpvae_cli.foundation.errors import MissingError
+from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.text_files import expand_user, path_exists
-from dpvae_cli.recipe.mistakes import Mistake, Place, RecipeError, did_you_mean, shortened
+from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, SourceLocation, truncate
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
 SUFFIXES = (".yaml", ".yml")
 STUDIES = "studies"
-"""A folder beside the recipes whose files are none."""
+"""A folder beside the recipes that holds no recipes."""
 LIST = "All names: dpvae recipes ls"
 
 
@@ -28,8 +29,8 @@ def folder() -> Path:
         if (candidate / "beta_h_moons.yaml").is_file():
             return candidate
     raise MissingError(
-        "the packaged recipes are not there; looked in " + " and ".join(map(str, FOLDERS)),
-        hint="Install dpvae-cli again.",
+        "the packaged recipes are missing from " + " and ".join(map(str, FOLDERS)),
+        hint="Reinstall dpvae-cli.",
     )
 
 
@@ -91,5 +92,5 @@ def _without_suffix(name: str) -> str:
 
 def _unknown(name: str, problem: str) -> RecipeError:
     return RecipeError(
-        [Mistake(Place((0, 0), shortened(name, length=200)), "", problem)], hint=LIST
+        [ConfigIssue(SourceLocation((0, 0), truncate(name, length=200)), "", problem)], hint=LIST
     )

@@ -32,7 +32,8 @@ from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.priors.standardized import match_saved_prior
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.recipe.dump import to_dict
+from dpvae_cli.recipe.loading import from_dict
 from dpvae_cli.runs.fallback import fallback_hint
 from dpvae_cli.runs.precision import Precision
 from dpvae_cli.runs.units_state import load_units

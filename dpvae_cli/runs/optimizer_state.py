@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.foundation.errors import CheckpointError
-from dpvae_cli.recipe.mistakes import shortened
+from dpvae_cli.recipe.issues import truncate
 
 MOMENT_NAMES = {"step", "exp_avg", "exp_avg_sq"}
 
@@ -35,7 +35,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
         if not re.fullmatch(r"[0-9]{1,9}", index) or name not in MOMENT_NAMES:
-            raise _mismatch(f"{shortened(key)!r} is not a moment")
+            raise _mismatch(f"{truncate(key)!r} is not a moment")
         if int(index) >= len(parameters):
             raise _mismatch(
                 f"{key} is of parameter {index}, the model has {len(parameters)} parameters"

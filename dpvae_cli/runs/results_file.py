@@ -1,4 +1,4 @@
-"""metrics.json: the results of a run's checkpoint, others kept, the same ones replaced.
+"""metrics.json: the results of a run's checkpoint.
 
 Beside it metrics_terms.npz has the error terms of their values (`mathematics.estimates`), an array
 of float32 for each metric, from which the error of a difference of two runs follows.
@@ -20,11 +20,11 @@ from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.run_folder import RunFolder
 
 LOCK = f"{HIDDEN_PREFIX}metrics.lock"
-"""Held while metrics.json is read, merged and written."""
+"""Held while results are merged into metrics.json."""
 
 
 def run_results(run: LoadedRun, results: Sequence[Result]) -> RunResults:
-    """Return results with the run they belong to."""
+    """Return results with a description of their run."""
     return RunResults(
         run=run.label,
         checkpoint=str(run.path),
@@ -36,7 +36,7 @@ def run_results(run: LoadedRun, results: Sequence[Result]) -> RunResults:
 
 
 def merge_results(run: LoadedRun, record: RunResults) -> Path:
-    """Write metrics.json, with what it held before of the same checkpoint and other metrics.
+    """Merge results into metrics.json; those of other checkpoints are dropped.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -79,7 +79,7 @@ def read_error_terms(folder: RunFolder, result: Result) -> np.ndarray | None:
 
 
 def read_results(run: LoadedRun) -> dict[str, Any]:
-    """Return what metrics.json says of this very checkpoint, or nothing."""
+    """Return the content of metrics.json if it is of this checkpoint, else an empty mapping."""
     found = read_json(run.folder.metrics)
     if found.get("checkpoint_digest") != run.digest:
         return {}

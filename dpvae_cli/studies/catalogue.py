@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.text_files import expand_user, path_exists
 from dpvae_cli.recipe import catalogue
-from dpvae_cli.recipe.mistakes import Mistake, Place, RecipeError, did_you_mean, shortened
+from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, SourceLocation, truncate
 
 LIST = "All names: dpvae reproduce"
 
@@ -43,5 +44,5 @@ def locate_study(name_or_path: str) -> Path:
         problem = "there is no packaged study of that name" + did_you_mean(
             name_or_path, study_names()
         )
-    place = Place((0, 0), shortened(name_or_path, length=200))
-    raise RecipeError([Mistake(place, "", problem)], hint=LIST, what="study")
+    place = SourceLocation((0, 0), truncate(name_or_path, length=200))
+    raise RecipeError([ConfigIssue(place, "", problem)], hint=LIST, what="study")

@@ -6,7 +6,7 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.recipe import Recipe, catalogue
+from dpvae_cli.recipe import Recipe, catalogue, load_recipe
 from dpvae_cli.studies.grouping import LOGGING_KEYS, Experiment, flatten_recipe
 
 SIZES = {
@@ -49,7 +49,7 @@ def _is_more(packaged: Any, here: Any) -> bool:
 def deviations(recipe: Recipe) -> list[Deviation] | None:
     """Return where a recipe differs from the packaged one of its name and prior, None without one.
 
-    What follows from the length of training (`stop_step`) is no departure of its own.
+    What follows from the length of training (`stop_step`) is not a departure of its own.
     """
     packaged = packaged_recipe(recipe)
     if packaged is None:
@@ -73,7 +73,7 @@ def packaged_recipe(recipe: Recipe, *overrides: str) -> Recipe | None:
         return None
     for prior in ([f"prior={recipe.prior.kind}"], []):
         try:
-            return Recipe.load(recipe.name, [*prior, *overrides])
+            return load_recipe(recipe.name, [*prior, *overrides])
         except DpvaeError:  # a prior that a word alone does not say
             continue
     return None
@@ -100,12 +100,12 @@ def matches_published_settings(experiment: Experiment, metric: str, prior: str) 
 
 def deviation_notes(experiments: Sequence[Experiment]) -> list[str]:
     """Return in words what was shortened, subsampled or changed, the same words only once."""
-    told: dict[str, list[str]] = {}
+    notes: dict[str, list[str]] = {}
     for experiment in experiments:
         for words in dict.fromkeys(_of(experiment)):
-            told.setdefault(words, []).append(experiment.label)
+            notes.setdefault(words, []).append(experiment.label)
     everything = len(experiments)
-    return [f"{_join_labels(labels, everything)}: {words}" for words, labels in told.items()]
+    return [f"{_join_labels(labels, everything)}: {words}" for words, labels in notes.items()]
 
 
 def _join_labels(labels: Sequence[str], everything: int) -> str:

@@ -54,7 +54,7 @@ class DurationEstimate:
     timed: int = 0
 
     def total(self, workers: int) -> float:
-        """Return the seconds until the end with so many workers."""
+        """Return the remaining seconds with this number of workers."""
         longest = max(self.seconds.values(), default=0.0)
         return max(sum(self.seconds.values()) / workers, longest)
 
@@ -87,7 +87,7 @@ def estimate_duration(
     Args:
         cells: all cells.
         states: of each cell.
-        on_gpu: what to guess for where no cell tells.
+        on_gpu: whether to guess for a GPU where no cell has run.
         data_root: folder to look for the data's shape in.
         threads: of a worker, None for as many as torch takes.
     """

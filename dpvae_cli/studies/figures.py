@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from dpvae_cli.data import Split
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
 from dpvae_cli.plotting import picture, style, traversal
@@ -23,7 +24,7 @@ from dpvae_cli.plotting.moons import figure1
 from dpvae_cli.plotting.regularizers import figure3
 from dpvae_cli.plotting.trade_off import Method, Quantity, trade_off
 from dpvae_cli.plotting.training import TrainingCurves
-from dpvae_cli.plotting.training import figure as curves
+from dpvae_cli.plotting.training import figure as training_figure
 from dpvae_cli.recipe import to_dict
 from dpvae_cli.runs import results_file
 from dpvae_cli.runs.figure_data import (
@@ -45,13 +46,13 @@ Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 
 def _has_direction(metric: str) -> str:
-    """Refuse what is no result, and what cannot be better or worse.
+    """Check that a result is better one way or the other.
 
     Raises:
-        ValueError: says so.
+        ValueError: it is not.
     """
     if not is_known(metric) or facts(metric).better is Better.NEITHER:
-        raise ValueError("is no result of a metric that is better higher or lower")
+        raise ValueError("is not a metric with a preferred direction")
     return metric
 
 
@@ -94,94 +95,101 @@ class StudyFigure(Spec, ABC):
         """
 
 
-def _joint(drawn: Picture, figure: StudyFigure, folder: Path) -> list[Path]:
-    return style.save(drawn, folder / f"{figure.stem}.png")
+class JointFigure(StudyFigure, ABC):
+    """A figure that shows all runs in one picture."""
+
+    @abstractmethod
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return what is drawn of a run, computed once and kept in the run's folder."""
+
+    @abstractmethod
+    def plot(self, data: list[Any]) -> Picture:
+        """Return the picture of all runs."""
+
+    def prepare(self, run: LoadedRun) -> None:
+        """Compute the run's part."""
+        self.data(run, run.label)
+
+    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
+        """Draw all runs as one picture."""
+        data = [self.data(run, label) for run, label in with_labels(runs)]
+        return style.save(self.plot(data), folder / f"{self.stem}.png")
 
 
 @final
-class MoonsFigure(StudyFigure):
-    """StudyFigure 1: samples, and the low-posterior fifth in all three spaces, a row a cell."""
+class MoonsFigure(JointFigure):
+    """Figure 1: samples, and the low-posterior fifth in all three spaces, a row a cell."""
 
     kind: Literal["moons"] = "moons"
 
-    def prepare(self, run: LoadedRun) -> None:
-        """Make the portrait."""
-        portrait_data(run, run.label)
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return samples in all spaces."""
+        return portrait_data(run, label)
 
-    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw all runs as one picture."""
-        portraits = [portrait_data(run, label) for run, label in with_labels(runs)]
-        return _joint(figure1(portraits), self, folder)
+    def plot(self, data: list[Any]) -> Picture:
+        """Return Figure 1."""
+        return figure1(data)
 
 
 @final
-class RegularizersFigure(StudyFigure):
-    """StudyFigure 3: a block a cell, twins side by side."""
+class RegularizersFigure(JointFigure):
+    """Figure 3: a block a cell, twins side by side."""
 
     kind: Literal["regularizers"] = "regularizers"
 
-    def prepare(self, run: LoadedRun) -> None:
-        """Make the portrait."""
-        portrait_data(run, run.label)
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return samples in all spaces."""
+        return portrait_data(run, label)
 
-    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw all runs as one picture."""
-        portraits = [portrait_data(run, label) for run, label in with_labels(runs)]
-        return _joint(figure3(portraits), self, folder)
+    def plot(self, data: list[Any]) -> Picture:
+        """Return Figure 3."""
+        return figure3(data)
 
 
 @final
-class LeakageFigure(StudyFigure):
-    """StudyFigure 4: the leakage score against its threshold, a curve a cell."""
+class LeakageFigure(JointFigure):
+    """Figure 4: the leakage score against its threshold, a curve a cell."""
 
     kind: Literal["leakage"] = "leakage"
 
-    def prepare(self, run: LoadedRun) -> None:
-        """Measure `leak` where it is not there."""
-        leakage_data(run, run.label)
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return the curves of `leak`, measured where it is missing."""
+        return leakage_data(run, label)
 
-    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw all runs as one picture."""
-        found = [curve for run, label in with_labels(runs) for curve in leakage_data(run, label)]
-        return _joint(figure4(found), self, folder)
+    def plot(self, data: list[Any]) -> Picture:
+        """Return Figure 4."""
+        return figure4([curve for curves in data for curve in curves])
 
 
 @final
-class SamplesFigure(StudyFigure):
-    """StudyFigure 5: prior, low-posterior and high-posterior samples, a row a cell."""
+class SamplesFigure(JointFigure):
+    """Figure 5: prior, low-posterior and high-posterior samples, a row a cell."""
 
     kind: Literal["samples"] = "samples"
 
-    def prepare(self, run: LoadedRun) -> None:
-        """Draw the samples."""
-        gallery_data(run, run.label)
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return the samples."""
+        return gallery_data(run, label)
 
-    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw all runs as one picture."""
-        galleries = [gallery_data(run, label) for run, label in with_labels(runs)]
-        return _joint(figure5(galleries), self, folder)
+    def plot(self, data: list[Any]) -> Picture:
+        """Return Figure 5."""
+        return figure5(data)
 
 
 @final
-class TrainingFigure(StudyFigure):
+class TrainingFigure(JointFigure):
     """Training curves of the cells in one picture."""
 
     kind: Literal["training"] = "training"
 
-    def prepare(self, run: LoadedRun) -> None:
-        """Do nothing: metrics.jsonl is there."""
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return the log."""
+        records = MetricsLog.read(run.folder.metrics_log, strict=True)
+        return TrainingCurves.from_records(records, label, prior=run.recipe.prior_name)
 
-    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw all runs as one picture."""
-        read = [
-            TrainingCurves.from_records(
-                MetricsLog.read(run.folder.metrics_log, strict=True),
-                label,
-                prior=run.recipe.prior_name,
-            )
-            for run, label in with_labels(runs)
-        ]
-        return _joint(curves(read), self, folder)
+    def plot(self, data: list[Any]) -> Picture:
+        """Return the curves."""
+        return training_figure(data)
 
 
 @final
@@ -242,7 +250,7 @@ class TraversalFigure(StudyFigure):
     ) -> list[Path]:
         # Cells' names end in the digest of their recipe, which no reader needs.
         path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
-        if len(records) > 1 and picture.are_images(records[0]["walk_decoded"][0]):
+        if len(records) > 1 and is_image(records[0]["walk_decoded"].shape[2:]):
             rows = [images for found in records for images in found["walk_decoded"]]
             title = f"{run.label}: lines between test examples"
             images = np.concatenate(rows)
@@ -346,7 +354,7 @@ class TradeOffFigure(StudyFigure):
             representation=[_quantity(name, records) for name in self.representation],
             sampling=_quantity(self.sampling, records),
         )
-        return _joint(drawn, self, folder)
+        return style.save(drawn, folder / f"{self.stem}.png")
 
 
 def _recorded(run: LoadedRun) -> dict[str, dict[str, Any]]:

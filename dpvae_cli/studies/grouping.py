@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
@@ -73,15 +73,15 @@ class Experiment:
     @property
     def warnings(self) -> list[str]:
         """Return which metrics were not measured alike, and how many results that costs."""
-        told = []
+        notes = []
         for metric, results in self._everything.items():
             every, kept = _count(results), _count(self.measured[metric])
             if kept < every:
-                told.append(
+                notes.append(
                     f"{metric} was not measured alike in all runs (samples, split, weights or "
                     f"sizes differ): {every - kept} of {every} results are left out"
                 )
-        return told
+        return notes
 
     def values(self, metric: str, prior: str) -> dict[int, float]:
         """Return a metric's values by seed, those that are defined; 0 where no draw leaks."""
@@ -181,116 +181,79 @@ def _measurement_key(result: Result) -> str:
 def group_runs(records: Sequence[RunRecord]) -> tuple[list[Experiment], list[str]]:
     """Return the experiments of all runs with a recipe, and warnings on runs left out.
 
-    A second run of the same recipe, prior and seed is left out, one that counts being preferred.
+    A second run of the same recipe, prior and seed is left out, one with results being preferred.
+    Experiments come in the paper's order; where names repeat, labels have what differs.
     """
-    told: list[str] = []
+    warnings: list[str] = []
     groups: dict[str, dict[str, dict[int, RunRecord]]] = {}
-    name_of = _prior_names([record.recipe for record in records if record.recipe])
-    for record in sorted(records, key=lambda each: not each.counts):
+    recipes = [record.recipe for record in records if record.recipe]
+    names = {section: _section_names(recipes, section) for section in ("prior", "fit_prior")}
+    for record in sorted(records, key=lambda record: not record.counts):
         if record.recipe is None:
             continue
-        prior = name_of(record.recipe)
-        by_seed = groups.setdefault(_key(record.recipe), {}).setdefault(prior, {})
+        plain = to_dict(record.recipe)
+        prior = ", then ".join(
+            by_prior[_key(plain[section])] for section, by_prior in names.items() if plain[section]
+        )
+        for section in ("prior", "fit_prior", "seed", "evaluation"):
+            del plain[section]
+        for key in LOGGING_KEYS:
+            plain["training"].pop(key, None)
+        by_seed = groups.setdefault(_key(plain), {}).setdefault(prior, {})
         first = by_seed.setdefault(record.recipe.seed, record)
         if first is not record:
-            told.append(f"{record.label} repeats {first.label} and is left out")
-    return _labelled(groups), told
+            warnings.append(f"{record.label} repeats {first.label} and is left out")
+    typical = [_typical_recipe(priors) for priors in groups.values()]
+    experiments = []
+    for recipe, priors in zip(typical, groups.values(), strict=True):
+        same = [other for other in typical if other.name == recipe.name]
+        what_differs = f" ({_distinguishing_keys(recipe, same)})" if len(same) > 1 else ""
+        experiments.append(Experiment(f"{recipe.name}{what_differs}", recipe, priors))
+    data, regularizers = list(kinds("data")), list(kinds("regularizer"))
+    experiments.sort(
+        key=lambda e: (
+            data.index(e.recipe.data.kind),
+            regularizers.index(e.recipe.regularizer.kind),
+            e.label,
+        )
+    )
+    return experiments, warnings
 
 
-def _key(recipe: Recipe) -> str:
-    plain = to_dict(recipe)
-    for key in ("prior", "fit_prior", "seed", "evaluation"):
-        del plain[key]
-    for key in LOGGING_KEYS:
-        plain["training"].pop(key, None)
-    return _spelled(plain)
-
-
-def _spelled(value: Any) -> str:
+def _key(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _prior_names(recipes: Sequence[Recipe]) -> Callable[[Recipe], str]:
-    """Return what names a recipe's prior, as in "standard_normal, then spline" where one is fitted.
-
-    A name is the prior's kind, with its options where a kind has several.
-    """
-    sections = ("prior", "fit_prior")
-    plain = [to_dict(recipe) for recipe in recipes]
-    names = {section: _section_names([each[section] for each in plain]) for section in sections}
-
-    def name(recipe: Recipe) -> str:
-        found = {section: to_dict(recipe)[section] for section in sections}
-        return ", then ".join(names[s][_spelled(prior)] for s, prior in found.items() if prior)
-
-    return name
+def _section_names(recipes: Sequence[Recipe], section: str) -> dict[str, str]:
+    """Return the names of priors: the kind, with its options where a kind has several."""
+    plain = [to_dict(recipe)[section] for recipe in recipes]
+    priors = {_key(prior): prior for prior in plain if prior is not None}
+    names = {}
+    for key, prior in priors.items():
+        same = [other for other in priors.values() if other["kind"] == prior["kind"]]
+        options = [f"{k}={prior[k]}" for k in prior if any(o[k] != prior[k] for o in same)]
+        names[key] = f"{prior['kind']} ({', '.join(options)})" if options else prior["kind"]
+    return names
 
 
-def _section_names(given: Iterable[Mapping[str, Any] | None]) -> dict[str, str]:
-    priors = {_spelled(prior): prior for prior in given if prior is not None}
-    common = Counter(prior["kind"] for prior in priors.values())
-    return {
-        key: prior["kind"] if common[prior["kind"]] == 1 else _with_options(prior, priors.values())
-        for key, prior in priors.items()
-    }
-
-
-def _with_options(prior: Mapping[str, Any], every: Iterable[Mapping[str, Any]]) -> str:
-    same_kind = [other for other in every if other["kind"] == prior["kind"]]
-    told = [f"{key}={prior[key]}" for key in prior if any(o[key] != prior[key] for o in same_kind)]
-    return f"{prior['kind']} ({', '.join(told)})"
-
-
-def _labelled(groups: Mapping[str, Mapping[str, Mapping[int, RunRecord]]]) -> list[Experiment]:
-    """Return experiments in the paper's order, with what tells them apart where names repeat."""
-    recipes = [_some_recipe(priors) for priors in groups.values()]
-    names = Counter(recipe.name for recipe in recipes)
-    experiments = []
-    for recipe, priors in zip(recipes, groups.values(), strict=True):
-        same = [other for other in recipes if other.name == recipe.name]
-        label = (
-            recipe.name
-            if names[recipe.name] == 1
-            else f"{recipe.name} ({_distinguishing_keys(recipe, same)})"
-        )
-        experiments.append(Experiment(label, recipe, priors))
-    return sorted(experiments, key=_place)
-
-
-def _some_recipe(priors: Mapping[str, Mapping[int, RunRecord]]) -> Recipe:
+def _typical_recipe(priors: Mapping[str, Mapping[int, RunRecord]]) -> Recipe:
     """Return the recipe of a measured run that is not the baseline, as far as there is one."""
     runs = [
         (not run.counts, prior == BASELINE, seed, run.recipe)
         for prior, by_seed in priors.items()
         for seed, run in by_seed.items()
     ]
-    recipe = min(runs, key=lambda each: each[:3])[3]
+    recipe = min(runs, key=lambda run: run[:3])[3]
     assert recipe is not None
     return recipe
 
 
 def _distinguishing_keys(recipe: Recipe, same: Sequence[Recipe]) -> str:
-    mine = flatten_recipe(recipe)
-    others = [flatten_recipe(other) for other in same]
-    ignored = (
-        "seed",
-        "prior.",
-        "fit_prior",
-        "evaluation.",
-        *(f"training.{key}" for key in LOGGING_KEYS),
-    )
-    keys = [key for key in mine if any(o.get(key) != mine[key] for o in others)]
+    mine, others = flatten_recipe(recipe), [flatten_recipe(other) for other in same]
+    logging = (f"training.{key}" for key in LOGGING_KEYS)
+    ignored = ("seed", "prior.", "fit_prior", "evaluation.", *logging)
+    keys = [key for key in mine if any(other.get(key) != mine[key] for other in others)]
     return ", ".join(f"{key}={mine[key]}" for key in keys if not key.startswith(ignored))
-
-
-def _place(experiment: Experiment) -> tuple[int, int, str]:
-    data, regularizers = list(kinds("data")), list(kinds("regularizer"))
-    recipe = experiment.recipe
-    return (
-        data.index(recipe.data.kind),
-        regularizers.index(recipe.regularizer.kind),
-        experiment.label,
-    )
 
 
 def flatten_recipe(recipe: Recipe) -> dict[str, Any]:

@@ -75,12 +75,11 @@ class Outcome:
 
     @property
     def event(self) -> Event:
-        """Return the outcome as news."""
+        """Return the outcome as an event."""
         return Event(self.cell, self.status, self.message)
 
 
 EventHandler = Callable[[Event], None]
-"""Hears what happens to cells."""
 
 
 def ignore_event(event: Event) -> None:

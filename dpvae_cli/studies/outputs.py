@@ -39,14 +39,14 @@ def write_study_record(plan: Plan) -> Path:
 def write_outputs(plan: Plan, options: CellOptions) -> StudyOutput:
     """Draw the study's figures of the cells that are there, and write the report.
 
-    A figure that cannot be drawn does not lose the others, nor the report.
+    A figure that cannot be drawn is a problem; the others and the report are made.
     """
     figures: list[Path] = []
     report: list[Path] = []
     problems: list[str] = []
     for figure in plan.study.figures:
         try:
-            figures += _drawn(figure, plan, options)
+            figures += _draw(figure, plan, options)
         except DpvaeError as error:
             problems.append(f"figure {figure.stem}: {error}")
     try:
@@ -56,7 +56,7 @@ def write_outputs(plan: Plan, options: CellOptions) -> StudyOutput:
     return StudyOutput(tuple(figures), tuple(report), tuple(problems))
 
 
-def _drawn(figure: StudyFigure, plan: Plan, options: CellOptions) -> list[Path]:
+def _draw(figure: StudyFigure, plan: Plan, options: CellOptions) -> list[Path]:
     cells = [c for c in plan.cells_of(figure) if cell_state(c, options).status in DRAWABLE]
     if not cells:
         return []

@@ -13,8 +13,8 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe import catalogue as recipes
 from dpvae_cli.recipe.dump import digest, to_dict
-from dpvae_cli.recipe.loading import resolved
-from dpvae_cli.recipe.mistakes import Mistake, RecipeError, shortened
+from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, truncate
+from dpvae_cli.recipe.loading import resolve
 from dpvae_cli.recipe.overrides import Override
 from dpvae_cli.studies.figures import StudyFigure
 from dpvae_cli.studies.loading import HINT, LoadedStudy
@@ -58,11 +58,11 @@ class _Candidate:
 
     @property
     def base_name(self) -> str:
-        """Return `<recipe>-<prior>-seed<k>`, as far as it can be told unresolved."""
-        said = {override.path: override.value for override in self.overrides}
-        prior = said.get(("prior",), "decoupled")
+        """Return `<recipe>-<prior>-seed<k>`, as far as it is known before resolving."""
+        values = {override.path: override.value for override in self.overrides}
+        prior = values.get(("prior",), "decoupled")
         kind = prior.get("kind") if isinstance(prior, dict) else prior
-        return f"{self.path.stem}-{kind}-seed{said.get(('seed',), 0)}"
+        return f"{self.path.stem}-{kind}-seed{values.get(('seed',), 0)}"
 
 
 def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIES) -> Plan:
@@ -85,7 +85,7 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
     wrong = _Mistakes()
     for candidate in candidates:
         try:
-            recipe = resolved(candidate.path, candidate.overrides)
+            recipe = resolve(candidate.path, candidate.overrides)
         except RecipeError as error:
             if only is None or fnmatchcase(candidate.base_name, only):
                 wrong.add(error, candidate.path.stem)
@@ -100,17 +100,17 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
     if not found:
         raise _no_match_error(only or "*", candidates)
     cells = _with_figures(list(found.values()), loaded.study.figures)
-    told = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
-    return Plan(loaded.name, loaded.study, folder, tuple(cells), told if others else "")
+    note = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
+    return Plan(loaded.name, loaded.study, folder, tuple(cells), note if others else "")
 
 
 def _check_size(loaded: LoadedStudy) -> None:
-    """Refuse more cells than anybody trains, before they are made."""
+    """Check the number of cells before they are made."""
     axes = loaded.study.axes
     cells = len(loaded.study.recipes) * math.prod(map(len, axes.values()))
     if cells > MAX_CELLS:
         problem = f"{cells:,} cells are more than {MAX_CELLS:,}; leave out recipes or values"
-        mistake = Mistake(loaded.place("axes"), "axes", problem)
+        mistake = ConfigIssue(loaded.place("axes"), "axes", problem)
         raise RecipeError([mistake], hint=HINT, what="study")
 
 
@@ -162,8 +162,8 @@ def _located(loaded: LoadedStudy) -> list[Path]:
             paths.append(recipes.locate(word))
         except RecipeError as error:
             place = loaded.place("recipes", index)
-            problem = f"{shortened(word)}: {error.mistakes[0].problem}"
-            mistakes.append(Mistake(place, f"recipes[{index}]", problem))
+            problem = f"{truncate(word)}: {error.issues[0].problem}"
+            mistakes.append(ConfigIssue(place, f"recipes[{index}]", problem))
     if mistakes:
         raise RecipeError(mistakes, hint=recipes.LIST, what="study")
     return paths
@@ -226,13 +226,13 @@ class _Mistakes:
     """Mistakes of many recipes, each once, with the recipes that make it."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[Any, ...], tuple[Mistake, list[str]]] = {}
+        self._found: dict[tuple[Any, ...], tuple[ConfigIssue, list[str]]] = {}
 
     def add(self, error: RecipeError, recipe: str) -> None:
         """Add what is wrong with one recipe."""
-        for mistake in error.mistakes:
+        for mistake in error.issues:
             # What is allowed instead differs from recipe to recipe.
-            key = (mistake.place, mistake.key, mistake.problem.partition(";")[0])
+            key = (mistake.location, mistake.key, mistake.problem.partition(";")[0])
             _, names = self._found.setdefault(key, (mistake, []))
             if recipe not in names:
                 names.append(recipe)

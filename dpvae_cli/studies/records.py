@@ -18,7 +18,7 @@ from dpvae_cli.foundation.text_files import (
     path_exists,
     read_json,
 )
-from dpvae_cli.recipe import Recipe, RecipeError
+from dpvae_cli.recipe import Recipe, RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
@@ -80,21 +80,21 @@ def _folders(path: Path) -> list[Path]:
     if (path / RECIPE).is_file():
         return [path]
     inside = sorted(file.parent for file in path.rglob(RECIPE)) if path.is_dir() else []
-    folders = [folder for folder in inside if not _is_hidden(folder.relative_to(path))]
+    folders = [
+        folder
+        for folder in inside
+        if not any(part.startswith(".") for part in folder.relative_to(path).parts)
+    ]
     if not folders:
         raise MissingError(
-            f"{path} is no run folder and holds none: there is no {RECIPE} in it or below it",
+            f"{path} is not a run folder and holds none: there is no {RECIPE} in it or below it",
             hint="Train first: dpvae train beta_h_moons.",
         )
     return folders
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
 def read_run(path: Path) -> RunRecord:
-    """Read one run folder; whatever is wrong with it is told in the record."""
+    """Read one run folder; problems become its status and reason."""
     folder = RunFolder(path)
     label = sanitize_line(path.resolve().name)
     if not folder.recipe.is_file():
@@ -104,10 +104,10 @@ def read_run(path: Path) -> RunRecord:
             reason = f"{file.name} is a link that leads out of the run folder"
             return RunRecord(path, label, RunStatus.unreadable, reason)
     try:
-        recipe = Recipe.load(folder.recipe)
+        recipe = load_recipe(folder.recipe)
     except RecipeError as error:
-        told = "; ".join(f"{each.key}: {each.problem}" for each in error.mistakes)
-        return RunRecord(path, label, RunStatus.unreadable, sanitize_line(f"its recipe: {told}"))
+        reasons = "; ".join(f"{each.key}: {each.problem}" for each in error.issues)
+        return RunRecord(path, label, RunStatus.unreadable, sanitize_line(f"its recipe: {reasons}"))
     except (DpvaeError, OSError, ValueError) as error:
         return RunRecord(path, label, RunStatus.unreadable, sanitize_line(f"its recipe: {error}"))
     measured = read_json(folder.metrics)
@@ -174,10 +174,10 @@ def _data_note(path: Path) -> str | None:
 
 
 def check_any_measured(records: Sequence[RunRecord]) -> None:
-    """Refuse a report of runs none of which has numbers.
+    """Check that some run has results.
 
     Raises:
-        UsageError: says which command measures them.
+        UsageError: none has; the hint is the command that measures them.
     """
     if any(record.counts for record in records):
         return
@@ -191,8 +191,8 @@ def check_any_measured(records: Sequence[RunRecord]) -> None:
         )
     if not records:
         raise UsageError("there are no runs to report of")
-    told = "; ".join(f"{record.label}: {record.reason}" for record in records[:3])
+    reasons = "; ".join(f"{record.label}: {record.reason}" for record in records[:3])
     raise UsageError(
-        f"none of {len(records)} runs is finished ({told})",
+        f"none of {len(records)} runs is finished ({reasons})",
         hint=f"Go on with: dpvae train --resume --run-dir {records[0].path}",
     )

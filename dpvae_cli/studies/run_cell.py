@@ -1,4 +1,4 @@
-"""Bring one cell to its end: train what is missing, measure what is missing, keep what is drawn.
+"""Run one cell: train, measure and prepare for figures what is missing.
 
 `run_cell` is what executors run, in whatever process; what it takes and returns is plain data.
 """
@@ -49,7 +49,7 @@ def run_cell(cell: Cell, *, options: CellOptions, device: str = "auto") -> Outco
     start = time.perf_counter()
     folder = Path(cell.folder)
     try:
-        with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0):
+        with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0.0):
             _complete(cell, options, device)
         outcome = Outcome(cell.name, "done")
     except Timeout:

@@ -1,11 +1,11 @@
 """The study: which recipes, along which axes, measured how, drawn how."""
 
-import difflib
 from typing import Annotated, Any, Literal, final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dpvae_cli.evaluation.evaluate import METRICS
+from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
 from dpvae_cli.studies.figures import AnyFigure
 
@@ -14,12 +14,11 @@ def _check_metric(metric: str) -> str:
     """Check that this is a metric.
 
     Raises:
-        ValueError: says which there are.
+        ValueError: it is not.
     """
     if metric in METRICS:
         return metric
-    close = difflib.get_close_matches(metric, METRICS, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
+    meant = did_you_mean(metric, METRICS)
     raise ValueError(f"is not a metric{meant}; allowed: {', '.join(METRICS)}")
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from dpvae_cli.evaluation.evaluate import NEED_IMAGES, unavailable_metrics
-from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_json
 from dpvae_cli.foundation.text_files import read_json
-from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.recipe import Recipe, load_recipe
+from dpvae_cli.recipe.dump import to_dict
+from dpvae_cli.recipe.loading import from_dict
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.messages import Cell, CellOptions
@@ -88,15 +89,15 @@ def _state_by_checkpoint(run: RunFolder, cell: Cell) -> CellState:
         checkpoint = checkpoints.read_checkpoint(run.checkpoint)
     except DpvaeError:
         return CellState("damaged")
-    asked = applicable_metrics(cell.metrics, recipe_of(cell), checkpoint.example_shape)
+    wanted = applicable_metrics(cell.metrics, recipe_of(cell), checkpoint.example_shape)
     if checkpoint.iteration < iterations(cell) or not run.samples.is_file():
-        return CellState("stopped", checkpoint.iteration, asked)
-    return CellState("trained" if asked else "done", checkpoint.iteration, asked)
+        return CellState("stopped", checkpoint.iteration, wanted)
+    return CellState("trained" if wanted else "done", checkpoint.iteration, wanted)
 
 
 def _state(run: RunFolder, cell: Cell, options: CellOptions, measured: Measurements) -> CellState:
-    asked = applicable_metrics(cell.metrics, recipe_of(cell), measured.example_shape)
-    missing = tuple(m for m in asked if measured.metrics.get(m) != measurement_key(m, options))
+    wanted = applicable_metrics(cell.metrics, recipe_of(cell), measured.example_shape)
+    missing = tuple(m for m in wanted if measured.metrics.get(m) != measurement_key(m, options))
     if measured.iteration < iterations(cell) or not run.samples.is_file():
         return CellState("stopped", measured.iteration, missing)
     return CellState("trained" if missing else "done", measured.iteration, missing)
@@ -110,7 +111,7 @@ def iterations(cell: Cell) -> int:
 def recipe_matches(run: RunFolder, cell: Cell) -> bool:
     """Return whether a run folder's recipe is the cell's, in every key."""
     try:
-        return to_dict(Recipe.load(run.recipe)) == cell.recipe
+        return to_dict(load_recipe(run.recipe)) == cell.recipe
     except UsageError:
         return False
 
@@ -120,11 +121,11 @@ def applicable_metrics(
 ) -> tuple[str, ...]:
     """Return the metrics that data and prior allow: of images, manifold, a z0, factors or labels.
 
-    Whether a file has labels shows when it is read; where it may, they are asked for.
+    Whether a file has labels shows when it is read; where it may, they are wanted for.
     """
     left_out = unavailable_metrics(
         has_manifold=recipe.data.knows_manifold,
-        has_images=are_images(example_shape),
+        has_images=is_image(example_shape),
         has_generation=recipe.final_prior.has_generation,
         has_factors=recipe.data.may_have_factors,
         has_labels=recipe.data.may_have_labels,
@@ -138,7 +139,7 @@ def measurement_key(metric: str, options: CellOptions) -> str:
 
 
 def measurements_path(run: RunFolder) -> Path:
-    """Return where it is kept what was measured."""
+    """Return the file that lists what was measured."""
     return run.path / "cell.json"
 
 

@@ -179,7 +179,7 @@ def compare_pairs(
 
 
 def sign_test(lower: int, higher: int) -> float | None:
-    """Return the two-sided p-value of so many negative and positive differences, ties left out."""
+    """Return the two-sided p-value for counts of negative and positive differences, no ties."""
     if lower + higher == 0:
         return None
     return float(stats.binomtest(lower, lower + higher, 0.5).pvalue)
@@ -201,7 +201,7 @@ def adjust_p_values(p_values: Sequence[float | None]) -> list[float | None]:
     Those at most 0.05 are found at a false discovery rate of 5 %: of all that are found, one in
     twenty is expected to be none. Holds for comparisons that are independent or go together.
 
-    ReportInputs: Benjamini and Hochberg 1995.
+    Source: Benjamini and Hochberg 1995.
 
     Example:
         >>> adjust_p_values([0.01, None, 0.04, 0.5])
@@ -221,34 +221,31 @@ def _verdict(found: Summary) -> Verdict:
     return Verdict.HIGHER if low > 0 else Verdict.UNCLEAR
 
 
-def describe_comparison(found: Comparison) -> str:
+def describe_comparison(comparison: Comparison) -> str:
     """Return a comparison in words: `lower in 5 of 5 seeds, -14.2 ± 3.1 nats (better)`."""
-    amount = format_with_error(found.mean, found.uncertainty, sign=True)
-    amount = f"{amount} {found.unit}".rstrip()
-    if found.verdict is Verdict.TOO_FEW:
-        seeds = "1 seed" if found.n == 1 else f"{found.n} seeds"
-        return f"{_count(found)}, {amount}; {seeds}: no verdict below {MIN_SEEDS}"
-    if found.verdict is Verdict.UNCLEAR:
-        return f"no clear difference: {_count(found)}, {amount}"
-    return f"{_count(found)}, {amount}{_judgement(found)}"
+    amount = format_with_error(comparison.mean, comparison.uncertainty, sign=True)
+    amount = f"{amount} {comparison.unit}".rstrip()
+    count = _describe_count(comparison)
+    if comparison.verdict is Verdict.TOO_FEW:
+        seeds = "1 seed" if comparison.n == 1 else f"{comparison.n} seeds"
+        return f"{count}, {amount}; {seeds}: no verdict below {MIN_SEEDS}"
+    if comparison.verdict is Verdict.UNCLEAR:
+        return f"no clear difference: {count}, {amount}"
+    if comparison.better is Better.NEITHER:
+        return f"{count}, {amount}"
+    return f"{count}, {amount} ({'better' if comparison.is_better else 'worse'})"
 
 
-def _count(found: Comparison) -> str:
-    if found.lower == found.higher == 0:
-        return f"equal in {found.n} of {found.n} seeds"
-    if found.verdict in (Verdict.LOWER, Verdict.HIGHER):
-        word = found.verdict.value
-    else:
-        word = "lower" if found.lower >= found.higher else "higher"
-    count = found.lower if word == "lower" else found.higher
-    seeds = "the one seed" if found.n == 1 else f"{count} of {found.n} seeds"
-    return f"differs: {word} in {seeds}" if found.better is Better.NEITHER else f"{word} in {seeds}"
-
-
-def _judgement(found: Comparison) -> str:
-    if found.better is Better.NEITHER:
-        return ""
-    return " (better)" if found.is_better else " (worse)"
+def _describe_count(comparison: Comparison) -> str:
+    n, lower, higher = comparison.n, comparison.lower, comparison.higher
+    if lower == higher == 0:
+        return f"equal in {n} of {n} seeds"
+    is_lower = lower >= higher
+    if comparison.verdict in (Verdict.LOWER, Verdict.HIGHER):
+        is_lower = comparison.verdict is Verdict.LOWER
+    seeds = "the one seed" if n == 1 else f"{lower if is_lower else higher} of {n} seeds"
+    text = f"{'lower' if is_lower else 'higher'} in {seeds}"
+    return f"differs: {text}" if comparison.better is Better.NEITHER else text
 
 
 def format_p_value(value: float | None) -> str:

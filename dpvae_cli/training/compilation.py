@@ -61,7 +61,7 @@ def refuse_failure(model: VAE, x: Examples) -> None:
 
 
 def pays(model: VAE, x: Examples, *, steps: int) -> bool:
-    """Tell whether compiling saves more time in so many steps than it takes.
+    """Return whether compiling saves more time in the remaining steps than it takes.
 
     Both ways are measured, turn by turn, on a copy of the model; the first compiled step says what
     compiling takes. A run that will be short anyway is not measured.

@@ -14,7 +14,7 @@ from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.schema import SMALLEST_BATCH
+from dpvae_cli.recipe.schema import MIN_BATCH_SIZE
 from dpvae_cli.regularizers import Term
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
@@ -89,7 +89,7 @@ def train(
 
     Example:
         >>> import dpvae_cli as dpvae
-        >>> recipe = dpvae.Recipe.load("vae_moons", ["training.iterations=20"])
+        >>> recipe = dpvae.load_recipe("vae_moons", ["training.iterations=20"])
         >>> model = dpvae.train(recipe, "runs/try")  # doctest: +SKIP
     """
     if from_previous and not resume:
@@ -205,8 +205,8 @@ def check_divisible(batch_size: int, processes: int) -> None:
 def _fitting_batch(examples: int, processes: int) -> str:
     """Return the hint with a batch size that the recipe's schema and the processes accept."""
     largest = examples // processes * processes
-    if largest < SMALLEST_BATCH:
-        needed = max(SMALLEST_BATCH, processes)
+    if largest < MIN_BATCH_SIZE:
+        needed = max(MIN_BATCH_SIZE, processes)
         return f"Train on {needed} examples or more: that many make the smallest batch."
     return f"Add training.batch_size={largest} or less."
 

@@ -49,7 +49,7 @@ def run(*arguments, cwd, environment=None, start=MODULE, **options):
 
 
 def on_terminal(*arguments, cwd, columns, environment=None, start=MODULE):
-    """Run the command on a terminal of so many columns; return its exit code and what it shows."""
+    """Run the command on a terminal of the given width; return exit code and output."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     surroundings = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm"} | (environment or {})
@@ -211,7 +211,7 @@ def test_what_goes_wrong_anywhere_is_told(error, said, monkeypatch):
     def wrong(*_, **__):
         raise error
 
-    monkeypatch.setattr("dpvae_cli.recipe.Recipe.load", wrong)
+    monkeypatch.setattr("dpvae_cli.recipe.load_recipe", wrong)
     done = CliRunner().invoke(app, ["train", "vae_moons"])
     assert done.exit_code == 2
     assert said in done.stderr
@@ -222,7 +222,7 @@ def test_a_bug_stays_a_traceback(error, monkeypatch):
     def wrong(*_, **__):
         raise error
 
-    monkeypatch.setattr("dpvae_cli.recipe.Recipe.load", wrong)
+    monkeypatch.setattr("dpvae_cli.recipe.load_recipe", wrong)
     assert CliRunner().invoke(app, ["train", "vae_moons"]).exception is error
 
 

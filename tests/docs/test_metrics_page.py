@@ -7,7 +7,7 @@ import pytest
 import dpvae_cli as dpvae
 from dpvae_cli.evaluation.evaluate import METRICS, NEED_FACTORS
 from dpvae_cli.foundation.results import RunResults, results_document
-from dpvae_cli.recipe import Evaluation, Recipe
+from dpvae_cli.recipe import Evaluation, load_recipe
 from tests.docs.pages import ROOT, blocks
 from tests.small import SMALL, small_recipe
 
@@ -23,7 +23,7 @@ def results():
         (small_recipe(), ["all"]),
         (small_recipe(), ["cost"]),
         (small_recipe("vae", "prior=resampled"), ["cost"]),
-        (Recipe.load("vae_moons", [sprites, *without]), NEED_FACTORS),
+        (load_recipe("vae_moons", [sprites, *without]), NEED_FACTORS),
     ):
         model, data = dpvae.build(recipe), recipe.data.load()
         found += dpvae.evaluate(model, data, names, evaluation=recipe.evaluation)

@@ -11,7 +11,7 @@ from dpvae_cli.evaluation import nll as nll_module
 from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.evaluation.nll import negative_log_likelihood, negative_log_likelihoods
 from dpvae_cli.model import build
-from dpvae_cli.recipe import Evaluation, Recipe
+from dpvae_cli.recipe import Evaluation, load_recipe
 from dpvae_cli.sampling import encodings
 from tests.small import image_vae, linear_gaussian_vae, random_dataset
 
@@ -180,7 +180,7 @@ def test_one_example_is_not_copied_for_its_samples(monkeypatch):
 @pytest.mark.parametrize("name", ["vae_mnist", "vae_svhn", "vae_celeba"])
 def test_activations_stay_small(name):
     """At random weights: what the widest layer reads and writes stays in megabytes."""
-    model = build(Recipe.load(name))
+    model = build(load_recipe(name))
     sizes = []
 
     def hear(_, inputs, output):

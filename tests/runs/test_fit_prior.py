@@ -55,7 +55,7 @@ def test_the_new_run_says_what_it_is(trained):
     run = load_run(folder.path)
     assert run.recipe.prior_name == "standard_normal, then mixture"
     assert run.recipe.fit_prior == dpvae.Mixture(components=3)
-    assert to_dict(dpvae.Recipe.load(folder.recipe)) == to_dict(run.recipe)
+    assert to_dict(dpvae.load_recipe(folder.recipe)) == to_dict(run.recipe)
     assert run.recipe.fitting.held_out == 0.25
     lines = [json.loads(line) for line in folder.metrics_log.read_text().splitlines()]
     assert [line["kind"] for line in lines][-1] == "fit"
@@ -122,7 +122,7 @@ def test_its_codes_are_kept_and_need_no_data(trained, monkeypatch):
 
 
 def test_training_with_fit_prior_is_training_and_then_fitting(trained, tmp_path):
-    """The recipe's way and the command's way give the same weights, to the bit."""
+    """The recipe's way and the command's way give the same weights, bit for bit."""
     recipe = small_recipe("beta_h", *PLAIN, "fit_prior=decoupled")
     model = train(recipe, tmp_path / "both")
     folder, _ = fit_run(trained, "decoupled")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.runs import paths, run_folder
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.training.loop import train
@@ -36,7 +36,7 @@ def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
     assert paths.latest_run_dir() == folder
     assert paths.resolve_checkpoint(None) == folder / "checkpoint.pt"
     assert paths.resolve_checkpoint(folder, best=True) == folder / "best.pt"
-    assert Recipe.load(folder / "recipe.yaml").named(recipe.name) == recipe
+    assert load_recipe(folder / "recipe.yaml").named(recipe.name) == recipe
     assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__
     train(small_recipe("vae", "seed=1"), "runs/silent")
     assert paths.latest_run_dir() == folder

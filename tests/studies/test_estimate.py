@@ -22,7 +22,7 @@ def test_without_any_pace_it_is_a_guess(tmp_path):
 
 
 def test_steps_and_fits_are_timed_where_no_cell_ran(tmp_path, monkeypatch):
-    """A real study takes what was estimated, to a factor of two; in CPU time, as others work too."""
+    """A real study takes what was estimated, to a factor of two; in CPU time."""
     monkeypatch.setattr(time, "perf_counter", time.process_time)
     size = ("training.iterations=400", "training.validate_every=100", "training.batch_size=64")
     fit = ("fitting.iterations=200", "fitting.validate_every=25", "fitting.patience=400")
@@ -46,7 +46,9 @@ def test_the_pace_of_the_most_alike_counts(tmp_path):
     for cell, pace in zip(cells[::2], (5.0, 2.0), strict=True):
         folder = Path(cell.folder)
         folder.mkdir(parents=True)
-        lines = [{"steps_per_second": p} for p in (pace, pace, 1000.0)] + [{"elbo": 1}]
+        lines = [{"iteration": 1, "steps_per_second": p} for p in (pace, pace, 1000.0)] + [
+            {"iteration": 1, "elbo": 1}
+        ]
         text = "".join(json.dumps(line) + "\n" for line in lines) + '{"torn'
         (folder / "metrics.jsonl").write_text(text)
     states = [

@@ -27,9 +27,9 @@ from tests.studies.tiny import planned
 from tests.training.test_resume import assert_same_run
 
 
-def queue(tmp_path, count=3, **options):
+def queue(tmp_path, count=3):
     events = []
-    return JobQueue(fake_cells(tmp_path, count), events.append, **options), events
+    return JobQueue(fake_cells(tmp_path, count), events.append, LocalExecutor(["cpu"])), events
 
 
 def test_cells_come_in_order_and_lost_ones_come_first(tmp_path):
@@ -44,7 +44,7 @@ def test_cells_come_in_order_and_lost_ones_come_first(tmp_path):
 
 
 def test_a_cell_that_is_always_lost_has_failed(tmp_path):
-    made, events = queue(tmp_path, 1, retries=2)
+    made, events = queue(tmp_path, 1)
     for _ in range(3):
         made.finish(*made.take(1), WorkerLost("its worker died (exit code 3)"))
     assert made.is_empty
@@ -54,8 +54,9 @@ def test_a_cell_that_is_always_lost_has_failed(tmp_path):
     assert [event.kind for event in events] == ["lost", "lost", "failed"]
 
 
-def test_a_busy_cell_waits_while_others_go_on(tmp_path):
-    made, events = queue(tmp_path, 2, pause=0.05)
+def test_a_busy_cell_waits_while_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(LocalExecutor, "pause", 0.05)
+    made, events = queue(tmp_path, 2)
     [first] = made.take(1)
     made.finish(first, Outcome("cell0", "busy"))
     assert [cell.name for cell in made.take(2)] == ["cell1"]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.pages.pictures import LONGEST_SIDE, from_bytes, from_file
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import html, write_report
 from dpvae_cli.studies.report.content import compose_report
@@ -159,10 +159,10 @@ def test_one_seed_keeps_the_error_that_was_measured(tmp_path):
     assert [line.cells["skl"].own_error for line in found.lines] == [0.01, 0.01]
     text = page(found)
     assert [row[3].text for row in main(found).rows] == ["2.000 ± 0.010", "1.000 ± 0.010"]
-    assert "nothing of another training seed" in text
+    assert "not other training seeds" in text
     assert "Mean over n seeds" not in text
     several = page(content_of(*pairs(tmp_path / "more", LOWER)))
-    assert "nothing of another training seed" not in several
+    assert "not other training seeds" not in several
     assert "adjusted p" not in text
     assert "stand by themselves" not in page(
         content_of(*pairs(tmp_path / "p", LOWER), published="table1")
@@ -295,7 +295,7 @@ def mnist_pair(place, *overrides, samples=10_000):
     """Return a run of vae_mnist and its twin, with these deviations from the packaged recipe."""
     runs = []
     for prior, value in (("standard_normal", 140.0), ("decoupled", 130.0)):
-        recipe = Recipe.load("vae_mnist", [f"prior={prior}", *overrides])
+        recipe = load_recipe("vae_mnist", [f"prior={prior}", *overrides])
         fid = result("fid", value, samples=samples)
         reached = recipe.training.iterations
         runs.append(write_run(place, prior=prior, recipe=recipe, results=[fid], reached=reached))
@@ -326,7 +326,7 @@ def test_the_papers_numbers_stand_beside_runs_with_its_settings(tmp_path):
 def test_the_papers_numbers_do_not_stand_beside_other_settings(tmp_path, overrides, samples):
     found = content_of(*mnist_pair(tmp_path, *overrides, samples=samples), published="table1")
     assert found.with_published == ()
-    assert "no run here has its experiments" in main(found).caption
+    assert "no run here has its settings" in main(found).caption
     assert "137.4" in page(found), "in a table of their own"
 
 
@@ -519,7 +519,7 @@ def test_a_report_of_many_settings_pictures_the_first_ones(tmp_path, monkeypatch
         for prior in ("standard_normal", "decoupled")
     ]
     text = page(content_of(*runs))
-    assert "the first 2 experiments; those of the other 1 lie" in text
+    assert "the first 2 experiments; those of the other 1 are" in text
     samples = text.partition('<section id="samples">')[2].partition("<section id=")[0]
     assert "width_5" in samples
     assert "width_6" not in samples

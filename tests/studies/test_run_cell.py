@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.studies import run_cell as module
 from dpvae_cli.studies.messages import CellOptions
 from dpvae_cli.studies.outputs import write_outputs, write_study_record
@@ -146,7 +146,7 @@ def test_a_folder_with_another_recipe_is_not_touched(tmp_path):
     run(cell)
     path = Path(cell.folder) / "recipe.yaml"
     path.write_text(path.read_text().replace("seed: 0\n", "seed: 9\n"))
-    assert Recipe.load(path).seed == 9
+    assert load_recipe(path).seed == 9
     assert cell_state(cell, OPTIONS).status == "another recipe"
     outcome = run(cell)
     assert outcome.status == "failed"
@@ -219,7 +219,7 @@ def test_a_figure_that_cannot_be_drawn_does_not_lose_the_others(tmp_path):
 
 def test_the_report_says_what_was_left_out(tmp_path):
     found = planned(tmp_path, "prior=decoupled")
-    assert run(found.cells[0])[0].status == "done"
+    assert run(found.cells[0]).status == "done"
     write_outputs(replace(found, left_out="Only these: 1 of the 4 runs of the study"), OPTIONS)
     assert "Only these: 1 of the 4 runs" in (found.folder / "report.md").read_text()
     write_outputs(found, OPTIONS)
@@ -234,7 +234,7 @@ def test_nothing_is_drawn_of_cells_that_are_not_there(tmp_path):
 
 def test_the_data_is_read_once_for_cells_in_a_row(tmp_path, monkeypatch):
     loads = []
-    spec = type(Recipe.load("vae_moons").data)
+    spec = type(load_recipe("vae_moons").data)
     load = spec.load
     monkeypatch.setattr(spec, "load", lambda *a, **k: loads.append(1) or load(*a, **k))
     found = planned(tmp_path, "seed=[0, 1]")

@@ -28,7 +28,7 @@ published: table2
 def mistakes(path, *overrides):
     with pytest.raises(RecipeError) as caught:
         make_plan(load_study(str(path), overrides))
-    return [str(mistake) for mistake in caught.value.mistakes]
+    return [str(mistake) for mistake in caught.value.issues]
 
 
 def test_all_mistakes_come_at_once_by_line(tmp_path):
@@ -42,9 +42,9 @@ def test_all_mistakes_come_at_once_by_line(tmp_path):
         "mine.yaml:1: title: is missing; What the report is called.",
         'mine.yaml:2: recipes: "vae_moons" is not a list; write [a, b]',
         "mine.yaml:3: axes.seed: [] has too few items; at least 1",
-        'mine.yaml:4: metrics[1]: "ffid" is no metric; did you mean fid?; allowed: skl, skl_knn, '
-        "nll, leak, elbo, active_units, path, fid, fid_lp, kid, manifold, manifold_lp, mig, dci, "
-        "sap, factor_score, beta_score, probe, cost",
+        'mine.yaml:4: metrics[1]: "ffid" is not a metric; did you mean fid?; allowed: skl, '
+        "skl_knn, nll, leak, elbo, active_units, path, fid, fid_lp, kid, manifold, manifold_lp, "
+        "mig, dci, sap, factor_score, beta_score, probe, cost",
         'mine.yaml:6: figures[0]: {"kind": "leakge"} has no kind there is; did you mean leakage?; '
         "allowed: moons, regularizers, leakage, samples, training, traversal, trade_off",
         'mine.yaml:7: figures[1].cell: unknown key (given "*"); did you mean cells?; allowed: '
@@ -108,7 +108,7 @@ def test_unknown_studies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, said in {
         "tabel1": "did you mean table1?",
-        "vae_moons": "this is a recipe, no study; train it with: dpvae train vae_moons",
+        "vae_moons": "this is a recipe, not a study; train it with: dpvae train vae_moons",
         "table1.yaml": "there is no such file; did you mean table1?",
     }.items():
         with pytest.raises(UsageError, match=said.replace("?", r"\?")):
@@ -152,7 +152,7 @@ def test_the_last_override_wins(tmp_path):
 def test_packaged_studies_plan(name):
     loaded = load_study(name)
     found = make_plan(loaded)
-    assert loaded.tree.mistakes == []
+    assert loaded.tree.issues == []
     assert len(found.cells) == len({cell.name for cell in found.cells})
     for figure in loaded.study.figures:
         assert found.cells_of(figure), f"{figure.stem} shows nothing"

@@ -45,7 +45,7 @@ def test_results_must_be_known_and_have_a_direction(tmp_path, metric):
     path = written(
         tmp_path, figures=[{**FIGURE, key: [value.strip("[]")] if "[" in value else value}]
     )
-    with pytest.raises(RecipeError, match="no result of a metric that is better"):
+    with pytest.raises(RecipeError, match="not a metric with a preferred direction"):
         load_study(str(path))
 
 

@@ -12,7 +12,7 @@ import torch
 
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup, process_group
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.training.trainer import Trainer, total
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 
@@ -37,9 +37,9 @@ def cases() -> dict[str, tuple[Recipe, Dataset, dict[str, Any]]]:
             recipe = small_recipe(regularizer, f"prior={prior}")
             found[f"{regularizer} {prior}"] = (recipe, recipe.data.load(), {})
     small = ("training.batch_size=16", f"training.iterations={STEPS}")
-    svhn = Recipe.load("factor_svhn", ["regularizer.width=8", "architecture.latent_dim=4", *small])
+    svhn = load_recipe("factor_svhn", ["regularizer.width=8", "architecture.latent_dim=4", *small])
     found["batch norm"] = (svhn, noise_images(3, 32), {})
-    binary = Recipe.load("beta_h_digits", ["data.binarize=dynamic", "likelihood=bernoulli", *small])
+    binary = load_recipe("beta_h_digits", ["data.binarize=dynamic", "likelihood=bernoulli", *small])
     found["dynamic binarisation"] = (binary, binary.data.load(), {})
     averaged = small_recipe("beta_tc", "training.ema=0.9")
     found["average"] = (averaged, averaged.data.load(), {})

@@ -5,7 +5,7 @@ import torch
 
 from dpvae_cli.foundation import memory
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.training import footprint
 from dpvae_cli.training.trainer import Trainer
 from tests.small import small_recipe
@@ -13,7 +13,7 @@ from tests.small import small_recipe
 
 def counted(monkeypatch, *overrides, shape=(2,)):
     monkeypatch.setattr(footprint, "ORDINARY_BATCH", 0)
-    recipe = Recipe.load("vae_moons", ["prior=standard_normal", *overrides])
+    recipe = load_recipe("vae_moons", ["prior=standard_normal", *overrides])
     return footprint._counted(recipe, shape)
 
 
@@ -39,7 +39,7 @@ def test_convolutions_count_by_their_area(monkeypatch):
 def test_too_much_is_refused(override, monkeypatch):
     monkeypatch.setattr(memory, "total_memory_bytes", lambda: 2**33)
     with pytest.raises(UsageError, match="GB of memory") as caught:
-        footprint.refuse_training(Recipe.load("factor_moons", [override]), (2,))
+        footprint.refuse_training(load_recipe("factor_moons", [override]), (2,))
     assert "training.batch_size=" in str(caught.value)
 
 
@@ -58,7 +58,7 @@ def _drawn(recipe, monkeypatch):
 
 def test_ordinary_recipes_are_not_counted():
     for name in ("vae_moons", "factor_mnist", "beta_h_celeba", "vae_svhn"):
-        recipe = Recipe.load(name)
+        recipe = load_recipe(name)
         shape = recipe.data.example_shape()
         weights, kept = footprint._counted(recipe, shape)
         assert weights > 10_000

@@ -43,7 +43,7 @@ def test_the_given_model_itself_is_trained(tmp_path):
 def test_the_run_folder_says_what_was_trained(trained):
     """The recipe that is kept has the model's likelihood and prior, and no architecture."""
     _, folder = trained
-    kept = dpvae.Recipe.load(folder / "recipe.yaml")
+    kept = dpvae.load_recipe(folder / "recipe.yaml")
     assert (kept.architecture.kind, kept.architecture.latent_dim) == ("own", 2)
     assert (kept.likelihood, kept.prior) == (PARTS["likelihood"], PARTS["prior"])
     replaced = ("architecture", "likelihood", "prior")
@@ -176,7 +176,7 @@ def test_the_caller_s_own_draws_are_left_alone(tmp_path):
 
 def test_a_run_of_own_networks_resumes_with_a_model_alone(trained, tmp_path):
     _, folder = trained
-    for recipe in (RECIPE, dpvae.Recipe.load(folder / "recipe.yaml")):
+    for recipe in (RECIPE, dpvae.load_recipe(folder / "recipe.yaml")):
         with pytest.raises(CheckpointError) as caught:
             dpvae.train(recipe, folder, resume=True)
         call = f"dpvae.train(recipe, {str(folder)!r}, model=..., resume=True)"
@@ -243,7 +243,7 @@ def test_the_model_is_checked_once_before_training(tmp_path):
 
 
 class Remembers(PairEncoder):
-    """Has state that is no tensor."""
+    """Has state that is not a tensor."""
 
     def get_extra_state(self):
         return {"words": "no tensor"}
@@ -256,7 +256,7 @@ class Remembers(PairEncoder):
     ("overrides", "parts", "said"),
     [
         (["architecture={kind: own, latent_dim: 3}"], {}, "3 in the recipe, the model has 2"),
-        ([], {"prior": DecoupledPrior(COUPLING, StandardNormalPrior(2))}, "by hand"),
+        ([], {"prior": DecoupledPrior(COUPLING, StandardNormalPrior(2))}, "has no spec"),
         ([], {"likelihood": "bernoulli"}, "bernoulli needs data of 0 and 1"),
         ([], {"example_shape": (3,)}, r"of shape \(3,\), these have \(2,\)"),
         ([], {"encoder": Remembers()}, "encoder._extra_state is a dict"),
@@ -264,7 +264,7 @@ class Remembers(PairEncoder):
     ids=["latent_dim", "prior by hand", "likelihood", "example_shape", "state"],
 )
 def test_what_contradicts_is_refused(overrides, parts, said, tmp_path):
-    recipe = dpvae.Recipe.load("vae_moons", overrides)
+    recipe = dpvae.load_recipe("vae_moons", overrides)
     with pytest.raises(UsageError, match=said):
         dpvae.train(recipe, tmp_path / "run", model=own_vae(**parts))
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
@@ -299,7 +299,7 @@ def test_an_average_is_a_copy_beside_the_given_model(tmp_path):
 
 
 def test_a_recipe_of_own_networks_needs_the_model(tmp_path):
-    recipe = dpvae.Recipe.load("vae_moons", ["architecture=own"])
+    recipe = dpvae.load_recipe("vae_moons", ["architecture=own"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.yaml").write_text("precious")
     with pytest.raises(UsageError, match="exist in Python alone"):
@@ -309,9 +309,9 @@ def test_a_recipe_of_own_networks_needs_the_model(tmp_path):
 
 def test_the_word_own_leaves_the_size_to_the_model(tmp_path):
     small = ["training.iterations=4", "data.train=50", "training.batch_size=8"]
-    recipe = dpvae.Recipe.load("vae_moons", ["architecture=own", *small])
+    recipe = dpvae.load_recipe("vae_moons", ["architecture=own", *small])
     dpvae.train(recipe, tmp_path / "run", model=own_vae(3))
-    assert dpvae.Recipe.load(tmp_path / "run" / "recipe.yaml").architecture.latent_dim == 3
+    assert dpvae.load_recipe(tmp_path / "run" / "recipe.yaml").architecture.latent_dim == 3
 
 
 def test_lazy_networks_train_and_load(tmp_path):

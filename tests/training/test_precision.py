@@ -12,8 +12,8 @@ import dpvae_cli as dpvae
 from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.model import build
-from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.revision import revised
+from dpvae_cli.recipe import Recipe, load_recipe
+from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.loaded_run import load_run
 from dpvae_cli.runs.precision import Autocast, Precision
@@ -42,7 +42,7 @@ def conv_recipe(folder, kind: str, side: int, *more: str) -> Recipe:
 
 
 def trainer_of(recipe: Recipe, precision: str) -> Trainer:
-    chosen = revised(recipe, [f"training.precision={precision}"])
+    chosen = with_overrides(recipe, [f"training.precision={precision}"])
     return Trainer(chosen, chosen.data.load(), CPU)
 
 
@@ -190,7 +190,9 @@ def test_metrics_of_float32_and_float64_agree(tmp_path):
     single = train(recipe, tmp_path / "run")
     saved = checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     tensors = {name: tensor.double() for name, tensor in saved.tensors.items()}
-    double = replace(saved, recipe=revised(recipe, ["training.precision=float64"]), tensors=tensors)
+    double = replace(
+        saved, recipe=with_overrides(recipe, ["training.precision=float64"]), tensors=tensors
+    )
     double.write(tmp_path / "double.pt")
     model, data = dpvae.load(tmp_path / "double.pt"), recipe.data.load()
     one, other = encode(single, data.train), encode(model, data.train)
@@ -224,7 +226,7 @@ def test_binarised_data_in_every_precision(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (80, 4), dtype=np.uint8))
     small = [part for part in SMALL if not part.startswith("data.")]
     data = f"data={{kind: arrays, path: {tmp_path}/x.npy, binarize: dynamic}}"
-    recipe = Recipe.load("vae_moons", [*small, data, "likelihood=bernoulli"])
+    recipe = load_recipe("vae_moons", [*small, data, "likelihood=bernoulli"])
     steps = {name: trainer_of(recipe, name).step() for name in TYPES}
     losses = {name: terms["reconstruction"].value.detach() for name, terms in steps.items()}
     assert {name: loss.dtype for name, loss in losses.items()} == TYPES

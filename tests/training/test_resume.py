@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe.revision import revised
+from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training.listener import Silent
 from dpvae_cli.training.loop import train
@@ -143,7 +143,7 @@ def test_batch_norm_resumes_to_the_bit(kind, side, regularizer, tmp_path):
 def test_iterations_may_grow_and_the_schedule_stays(tmp_path):
     recipe = small_recipe("beta_b")
     train(recipe, tmp_path / "run")
-    longer = revised(recipe, ["training.iterations=30"])
+    longer = with_overrides(recipe, ["training.iterations=30"])
     assert longer.regularizer.stop_step == 20
     train(longer, tmp_path / "run", resume=True)
     again = small_recipe("beta_b", "training.iterations=40")

@@ -25,7 +25,7 @@ from dpvae_cli.evaluation import inception, reference
 from dpvae_cli.foundation import memory, text_files
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageError
-from dpvae_cli.recipe import Recipe, RecipeError
+from dpvae_cli.recipe import RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.optimizer_state import load_optimizer
 from dpvae_cli.studies.loading import load_study
@@ -73,7 +73,7 @@ def _no_data_from_elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", BAD_YAML)
-@pytest.mark.parametrize("load", [Recipe.load, load_study], ids=["recipe", "study"])
+@pytest.mark.parametrize("load", [load_recipe, load_study], ids=["recipe", "study"])
 def test_yaml_is_refused_where_it_begins_to_grow(name, load):
     text, said = BAD_YAML[name]
     Path("mine.yaml").write_text(text, encoding="utf-8")
@@ -102,7 +102,7 @@ def hundred_megabytes(path):
         file.truncate(100 * 2**20)
 
 
-@pytest.mark.parametrize("load", [Recipe.load, load_study], ids=["recipe", "study"])
+@pytest.mark.parametrize("load", [load_recipe, load_study], ids=["recipe", "study"])
 def test_of_a_large_file_no_more_than_a_megabyte_is_read(load, monkeypatch):
     hundred_megabytes(Path("mine.yaml"))
     asked = []
@@ -127,7 +127,7 @@ def test_of_a_large_file_no_more_than_a_megabyte_is_read(load, monkeypatch):
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
 def test_an_endless_file_ends():
     with pytest.raises(RecipeError, match="larger than 1 MB"):
-        Recipe.load("/dev/zero")
+        load_recipe("/dev/zero")
 
 
 def test_a_study_of_more_cells_than_anybody_trains_is_refused_before_they_are_made():
@@ -158,7 +158,7 @@ HUGE = {
 @pytest.mark.parametrize("override", HUGE)
 def test_a_recipe_larger_than_all_memory_is_refused_before_it_is_built(override, monkeypatch):
     monkeypatch.setattr(memory, "total_memory_bytes", lambda: GIGABYTE)
-    recipe = Recipe.load("factor_moons", [override])
+    recipe = load_recipe("factor_moons", [override])
     with pytest.raises(UsageError, match="GB of memory") as caught:
         describe(recipe, device="cpu")
     assert str(caught.value).startswith((HUGE[override], "the model"))
@@ -167,11 +167,11 @@ def test_a_recipe_larger_than_all_memory_is_refused_before_it_is_built(override,
 def test_data_larger_than_all_memory_are_not_drawn(monkeypatch):
     monkeypatch.setattr(memory, "total_memory_bytes", lambda: 2**20)
     with pytest.raises(UsageError, match="GB of memory"):
-        Recipe.load("vae_moons").data.load()
+        load_recipe("vae_moons").data.load()
 
 
 def zeros(count):
-    """Return the bytes of a .npy of so many zeros, compressed as a zip has it, and its header."""
+    """Return the bytes of a .npy of zeros, compressed as a zip has it, and its header."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"shape": (count, 2), "fortran_order": False, "descr": "<f4"}
@@ -180,7 +180,7 @@ def zeros(count):
 
 
 def npz_bomb(path, *names, gigabytes=8):
-    """Write an .npz that says of its arrays that they unpack into so many gigabytes each."""
+    """Write an .npz that says of its arrays that each unpacks to this number of gigabytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
             archive.writestr(f"{name}.npy", zeros(gigabytes * 2**27))
@@ -263,7 +263,7 @@ def test_what_a_checkpoint_says_of_itself_is_not_trusted(name, trained):
     content = torch.load(trained / "checkpoint.pt", weights_only=True)
     meta = json.loads(content["json"]) | META[name]
     torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "bad.pt")
-    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but no dpvae checkpoint"):
+    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but not a dpvae"):
         dpvae.load("bad.pt")
 
 
@@ -286,7 +286,7 @@ def test_odd_tensors_are_no_checkpoint(name, trained):
     with pytest.raises(CheckpointError):
         dpvae.load("bad.pt")
     torch.save({"json": DEEP, "tensors": content["tensors"]}, "deep.pt")
-    with pytest.raises(CheckpointError, match="no dpvae checkpoint"):
+    with pytest.raises(CheckpointError, match="not a dpvae checkpoint"):
         dpvae.load("deep.pt")
 
 
@@ -332,7 +332,7 @@ def test_a_prior_file_of_more_dimensions_than_it_stores_takes_no_memory(monkeypa
     stored = content["tensors"] | {"unused": torch.zeros(1).expand(10**9)}
     for tensors, why in (
         (content["tensors"], "not those of its prior"),
-        (stored, "no dpvae prior"),
+        (stored, "not a dpvae prior"),
     ):
         torch.save({"json": json.dumps(meta), "tensors": tensors}, "wide.pt")
         with pytest.raises(CheckpointError, match=why):
@@ -450,7 +450,7 @@ def test_memory_is_that_of_the_machine_or_the_container(tmp_path, monkeypatch):
 
 
 def test_too_little_memory_is_a_message(tmp_path):
-    """Where counting did not help: what the system does not give is no traceback."""
+    """Where counting did not help: missing system values cause no traceback."""
     code = (
         "import torch, typer\n"
         "from dpvae_cli.cli.app import app\n"

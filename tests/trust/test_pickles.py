@@ -144,7 +144,7 @@ PLACES = {
         saved,
         ["sample", "run"],
         4,
-        "something else than tensors",
+        "objects other than tensors",
     ),
     "a bare pickle as checkpoint": ("run/checkpoint.pt", raw, ["encode", "run"], 4, "checkpoint"),
     "best.pt": ("run/best.pt", saved, ["eval", "run", "--best", *QUIET], 4, "else than tensors"),

@@ -64,6 +64,8 @@ class Executor(ABC):
     retries: int = RETRIES
     pause: ClassVar[float] = 1.0
     """Seconds until a cell that another process holds is tried again."""
+    has_time_limit: ClassVar[bool] = False
+    """Whether cells are interrupted as a matter of course, which is then no failed attempt."""
 
     @abstractmethod
     def connect(self, cells: Sequence[Cell], task: Task) -> AbstractContextManager[int]:
@@ -93,7 +95,7 @@ class Executor(ABC):
         """
         if not cells:
             return []
-        queue = JobQueue(cells, on_event, retries=self.retries, pause=self.pause)
+        queue = JobQueue(cells, on_event, self)
         running: dict[Any, CellLog] = {}
         deadline = math.inf
         with stop_requests() as request, self.connect(cells, task) as slots:
@@ -138,9 +140,7 @@ class JobQueue:
         self,
         cells: Sequence[Cell],
         on_event: EventHandler,
-        *,
-        retries: int = RETRIES,
-        pause: float = 1.0,
+        executor: Executor,
     ) -> None:
         self.outcomes: list[Outcome] = []
         self.error: DpvaeError | None = None
@@ -148,7 +148,7 @@ class JobQueue:
         self._busy: dict[str, tuple[float, Cell]] = {}
         self._reported: set[str] = set()
         self._losses: Counter[str] = Counter()
-        self._on_event, self._retries, self._pause = on_event, retries, pause
+        self._on_event, self._executor = on_event, executor
         self._is_cancelled = False
 
     @property
@@ -175,10 +175,11 @@ class JobQueue:
         elif isinstance(result, WorkerLost):
             self._retry(cell, result)
         elif result.status == "interrupted" and not self._is_cancelled:
+            self._losses[cell.name] -= self._executor.has_time_limit
             self._retry(cell, WorkerLost("its worker was told to stop"))
         elif result.status == "busy":
             if not self._is_cancelled:
-                self._busy[cell.name] = time.monotonic() + self._pause, cell
+                self._busy[cell.name] = time.monotonic() + self._executor.pause, cell
             if cell.name not in self._reported:
                 self._reported.add(cell.name)
                 self._on_event(result.event)
@@ -191,7 +192,7 @@ class JobQueue:
             return
         self._losses[cell.name] += 1
         times = self._losses[cell.name]
-        if lost.is_final or times > self._retries:
+        if lost.is_final or times > self._executor.retries:
             problem = lost.reason if lost.is_final else f"{lost.reason}, {times} times"
             hint = "Is there enough memory? Run fewer cells at once: --jobs 1."
             self.finish(cell, Outcome(cell.name, "failed", problem, hint))

@@ -49,6 +49,7 @@ class SlurmExecutor(Executor):
     jobs: int | None = None
     cluster: str = "slurm"
     pause: ClassVar[float] = 60.0
+    has_time_limit: ClassVar[bool] = True
     _executor: Any = field(default=None, init=False)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""What a report says, before it is HTML, Markdown, LaTeX, CSV or JSON."""
+"""Format-independent content of a report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,8 +127,13 @@ def compose_report(records: Sequence[RunRecord], inputs: ReportInputs) -> Conten
     experiments, left_out = group_runs(records)
     counted = [kept for experiment in experiments if (kept := _counted(experiment)) is not None]
     table = published_tables.read_published(inputs.published) if inputs.published else None
-    shown = _metrics(counted, inputs.metrics)
+    found = {metric for experiment in counted for metric in experiment.measured}
+    wanted = inputs.metrics
+    if wanted is not None:
+        found = {m for m in found if m in wanted or is_asked(m, wanted)} or found
+    shown = in_order(found)
     differences = tuple(_differences(counted, shown, inputs.baseline))
+    shows_faces = any(r.recipe is not None and r.recipe.data.kind == "celeba" for r in records)
     return Content(
         title=sanitize_line(inputs.title),
         question=sanitize_line(inputs.question) if inputs.question else None,
@@ -144,9 +149,9 @@ def compose_report(records: Sequence[RunRecord], inputs: ReportInputs) -> Conten
         notices=tuple(
             dict.fromkeys([*map(sanitize_line, inputs.notes), *deviation_notes(counted), *left_out])
         ),
-        terms=_terms(records),
+        terms=(CELEBA_TERMS,) if shows_faces else (),
         metrics=tuple(shown),
-        units={metric: _unit(counted, metric) for metric in shown},
+        units={m: next(filter(None, (e.unit(m) for e in counted)), "") for m in shown},
         lines=tuple(_lines(counted, shown, table)),
         differences=differences,
         published=table,
@@ -164,16 +169,6 @@ def _counted(experiment: Experiment) -> Experiment | None:
     }
     kept = {prior: by_seed for prior, by_seed in runs.items() if by_seed}
     return Experiment(experiment.label, experiment.recipe, kept) if kept else None
-
-
-def _metrics(experiments: Sequence[Experiment], asked: Sequence[str] | None) -> list[str]:
-    found = {metric for experiment in experiments for metric in experiment.measured}
-    wanted = found if asked is None else {m for m in found if m in asked or is_asked(m, asked)}
-    return in_order(wanted or found)
-
-
-def _unit(experiments: Sequence[Experiment], metric: str) -> str:
-    return next((unit for experiment in experiments if (unit := experiment.unit(metric))), "")
 
 
 def _lines(
@@ -219,8 +214,3 @@ def _differences(
     adjusted = adjust_p_values([found.t_test_p for *_, found in compared])
     for each, p in zip(compared, adjusted, strict=True):
         yield PairedDifference(*each, p)
-
-
-def _terms(records: Sequence[RunRecord]) -> tuple[str, ...]:
-    shows_faces = any(r.recipe is not None and r.recipe.data.kind == "celeba" for r in records)
-    return (CELEBA_TERMS,) if shows_faces else ()

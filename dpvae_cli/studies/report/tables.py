@@ -192,8 +192,8 @@ def runs(content: Content) -> Table:
 
 MEAN = "Mean over n seeds ± standard deviation."
 ONE_SEED = (
-    "With n = 1, value ± the metric's own standard error, which is of its draws and says nothing "
-    "of another training seed."
+    "With n = 1, value ± the metric's own standard error, which covers its own sampling only, "
+    "not other training seeds."
 )
 NO_LEAK = (
     "No leak in some seeds: no draw of q(z) lies below the threshold there, and the score is 0."
@@ -214,16 +214,16 @@ def _caption(content: Content, metrics: Sequence[str]) -> str:
     cells = [line.cells[metric] for line in content.lines for metric in metrics]
     known = [cell for cell in cells if cell.summary is not None]
     several = any(cell.summary.n > 1 for cell in known if cell.summary)
-    said = [MEAN] if several else []
-    said += [ONE_SEED] if any(c.summary.n == 1 for c in known if c.summary) else []
-    said += [BOLD] if several else []
-    said += [NO_LEAK] if any(cell.without_leak for cell in known) else []
-    said.append("Arrows: ↓ lower is better, ↑ higher is better.")
+    parts = [MEAN] if several else []
+    parts += [ONE_SEED] if any(c.summary.n == 1 for c in known if c.summary) else []
+    parts += [BOLD] if several else []
+    parts += [NO_LEAK] if any(cell.without_leak for cell in known) else []
+    parts.append("Arrows: ↓ lower is better, ↑ higher is better.")
     if any(metric in content.with_published for metric in metrics):
-        said.append(f"Paper: the published number; {DAGGER} does not compare with ours.")
+        parts.append(f"Paper: the published number; {DAGGER} does not compare with ours.")
     elif paper(content) and metrics == content.headline:
-        said.append("The paper's numbers stand by themselves below: no run here has its settings.")
-    return " ".join(said)
+        parts.append("The paper's numbers stand by themselves below: no run here has its settings.")
+    return " ".join(parts)
 
 
 def further(content: Content) -> Table | None:
@@ -238,11 +238,12 @@ def comparability(content: Content) -> list[tuple[str, str, str]]:
     """Return (column, how it compares, why) for the paper's columns that the runs stand beside."""
     if content.published is None or not paper(content):
         return []
-    said = {
+    words = {
         "yes": "comparable",
         "direction": "comparable in direction only",
         "no": "not comparable",
     }
     return [
-        (column.title, said[column.comparable], column.note) for column in content.published.columns
+        (column.title, words[column.comparable], column.note)
+        for column in content.published.columns
     ]
