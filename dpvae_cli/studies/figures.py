@@ -41,8 +41,8 @@ from dpvae_cli.sampling.paths import Space
 from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
 from dpvae_cli.studies.metrics import SHORT_UNITS, Better, facts, is_known
 
-Arrays = dict[str, np.ndarray]
-Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], FROM_LIST]
+ArrayDict = dict[str, np.ndarray]
+ExamplePair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], FROM_LIST]
 
 
 def _has_direction(metric: str) -> str:
@@ -201,7 +201,7 @@ class TraversalFigure(StudyFigure):
     """
 
     kind: Literal["traversal"] = "traversal"
-    between: Annotated[tuple[Pair, ...], FROM_LIST] = ((0, 1),)
+    between: Annotated[tuple[ExamplePair, ...], FROM_LIST] = ((0, 1),)
     """Pairs of test examples to walk between; none, `[]`, draws the sweeps alone."""
     space: Literal["z0", "z", "both"] = "z0"
     """Where a line is straight: the generation space z0, or z; both draws the two."""
@@ -239,14 +239,14 @@ class TraversalFigure(StudyFigure):
             )
         ]
 
-    def _drawable_records(self, run: LoadedRun) -> list[Arrays]:
+    def _drawable_records(self, run: LoadedRun) -> list[ArrayDict]:
         return [
             found | {"walk_decoded": drawable(run.model, found["walk_decoded"])}
             for found in self._records(run)
         ]
 
     def _draw_one(
-        self, run: LoadedRun, records: list[Arrays], twins: list[list[Arrays]], folder: Path
+        self, run: LoadedRun, records: list[ArrayDict], twins: list[list[ArrayDict]], folder: Path
     ) -> list[Path]:
         # Cells' names end in the digest of their recipe, which no reader needs.
         path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
@@ -262,9 +262,9 @@ class TraversalFigure(StudyFigure):
             for saved in style.save(traversal.figure(record, run.label, twins=others), target)
         ]
 
-    def _records(self, run: LoadedRun) -> list[Arrays]:
+    def _records(self, run: LoadedRun) -> list[ArrayDict]:
         """Return a record of each pair, the sweeps with the first; kept in traversals/."""
-        makers: list[Callable[[], Arrays]] = [
+        makers: list[Callable[[], ArrayDict]] = [
             lambda pair=pair, index=index: self._record(run, pair, swept=index == 0)  # type: ignore[misc]
             for index, pair in enumerate(self.between or (None,))
         ]
@@ -274,7 +274,7 @@ class TraversalFigure(StudyFigure):
             for index, make in enumerate(makers)
         ]
 
-    def _record(self, run: LoadedRun, pair: tuple[int, int] | None, *, swept: bool) -> Arrays:
+    def _record(self, run: LoadedRun, pair: tuple[int, int] | None, *, swept: bool) -> ArrayDict:
         model, aggregate = run.model, run.encoded.aggregate_posterior()
         walks: list[LatentTraversal] = []
         if pair is not None:

@@ -18,7 +18,7 @@ from dpvae_cli.runs.results_file import read_error_terms
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.metrics import SHORT_UNITS, facts
 from dpvae_cli.studies.records import RunRecord
-from dpvae_cli.studies.statistics import Comparison, Summary, compare_pairs, summarize
+from dpvae_cli.studies.statistics import Comparison, Summary, compare_pairs, summarize_seeds
 
 BASELINE = "standard_normal"
 LOGGING_KEYS = ("log_every", "validate_every", "checkpoint_every", "tensorboard")
@@ -110,7 +110,7 @@ class Experiment:
 
     def summary(self, metric: str, prior: str) -> Summary | None:
         """Return a metric over the seeds of a prior."""
-        return summarize(list(self.values(metric, prior).values()))
+        return summarize_seeds(list(self.values(metric, prior).values()))
 
     def compare(self, metric: str, prior: str, *, baseline: str) -> Comparison | None:
         """Return a prior's metric minus the baseline's, seed by seed; with its error if of one."""

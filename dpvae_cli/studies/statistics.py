@@ -45,7 +45,7 @@ class Summary:
         return self.mean - self.half_width, self.mean + self.half_width
 
 
-def summarize(values: Sequence[float]) -> Summary | None:
+def summarize_seeds(values: Sequence[float]) -> Summary | None:
     r"""Return mean, standard deviation (n - 1) and half width of Student's 95 % interval.
 
     $$\bar x \pm t_{0.975,\,n-1}\, s / \sqrt n$$
@@ -54,7 +54,7 @@ def summarize(values: Sequence[float]) -> Summary | None:
         None without values; without a deviation for one value.
 
     Example:
-        >>> found = summarize([1.0, 2.0, 3.0])
+        >>> found = summarize_seeds([1.0, 2.0, 3.0])
         >>> found.mean, found.standard_deviation, round(found.half_width, 3)
         (2.0, 1.0, 2.484)
     """
@@ -159,7 +159,7 @@ def compare_pairs(
     """
     seeds = sorted(set(values) & set(baseline))
     differences = {seed: values[seed] - baseline[seed] for seed in seeds}
-    found = summarize(list(differences.values()))
+    found = summarize_seeds(list(differences.values()))
     if found is None:
         return None
     lower = sum(difference < 0 for difference in differences.values())

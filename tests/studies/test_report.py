@@ -18,8 +18,8 @@ from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import html, write_report
 from dpvae_cli.studies.report.content import compose_report
 from dpvae_cli.studies.report.curves import _mean as mean_curve
-from dpvae_cli.studies.report.html import page, plot
-from dpvae_cli.studies.report.tables import main
+from dpvae_cli.studies.report.html import plot, render_report
+from dpvae_cli.studies.report.tables import main_table
 from dpvae_cli.studies.report_inputs import ReportInputs
 from dpvae_cli.studies.statistics import Better, compare_pairs
 from tests.studies.runs import leak, paint, pairs, result, write_run
@@ -122,7 +122,7 @@ def test_false_discoveries_are_counted_over_the_whole_report(tmp_path):
         "Of 8 comparisons in this report the intervals of 2 exclude zero; "
         "1 of them hold at a false discovery rate of 5 %."
     )
-    assert "for all 8 comparisons of this report" in page(found)
+    assert "for all 8 comparisons of this report" in render_report(found)
 
 
 def test_a_leak_that_no_draw_shows_is_zero_with_a_note(tmp_path):
@@ -140,8 +140,10 @@ def test_a_leak_that_no_draw_shows_is_zero_with_a_note(tmp_path):
     found = content_of(*runs)
     cell = found.lines[1].cells["leak"]
     assert (cell.summary.n, cell.summary.mean) == (3, pytest.approx(0.1 / 3))
-    assert "0.033 ± 0.058 (no leak in 2 of 3)" in [entry.text for entry in main(found).rows[1]]
-    assert "No leak in some seeds" in main(found).caption
+    assert "0.033 ± 0.058 (no leak in 2 of 3)" in [
+        entry.text for entry in main_table(found).rows[1]
+    ]
+    assert "No leak in some seeds" in main_table(found).caption
     [difference] = found.differences
     assert difference.found.n == 3
 
@@ -157,14 +159,14 @@ def test_leakage_curves_count_a_seed_without_leak_as_zero():
 def test_one_seed_keeps_the_error_that_was_measured(tmp_path):
     found = content_of(*pairs(tmp_path, {0: (2.0, 1.0)}))
     assert [line.cells["skl"].own_error for line in found.lines] == [0.01, 0.01]
-    text = page(found)
-    assert [row[3].text for row in main(found).rows] == ["2.000 ± 0.010", "1.000 ± 0.010"]
+    text = render_report(found)
+    assert [row[3].text for row in main_table(found).rows] == ["2.000 ± 0.010", "1.000 ± 0.010"]
     assert "not other training seeds" in text
     assert "Mean over n seeds" not in text
-    several = page(content_of(*pairs(tmp_path / "more", LOWER)))
+    several = render_report(content_of(*pairs(tmp_path / "more", LOWER)))
     assert "not other training seeds" not in several
     assert "adjusted p" not in text
-    assert "stand by themselves" not in page(
+    assert "stand by themselves" not in render_report(
         content_of(*pairs(tmp_path / "p", LOWER), published="table1")
     )
 
@@ -255,7 +257,7 @@ def test_every_picture_has_words_and_is_whole(study):
 
 def test_the_same_runs_make_the_same_page(study, tmp_path):
     again = [read_run(path) for path in discover([study])]
-    assert page(compose_report(again, ReportInputs("x"))) == page(
+    assert render_report(compose_report(again, ReportInputs("x"))) == render_report(
         compose_report(again, ReportInputs("x"))
     )
 
@@ -307,11 +309,11 @@ def test_the_papers_numbers_stand_beside_runs_with_its_settings(tmp_path):
     found = content_of(*runs, published="table1")
     shown = {line.prior: line.cells["fid"].published for line in found.lines}
     assert shown == {"standard_normal": 137.4, "decoupled": 129.0}
-    text = page(found)
+    text = render_report(found)
     assert "137.4" in text
     assert "not comparable" in text
     assert "comparable in direction only" in text
-    assert "The paper’s numbers" not in page(content_of(*runs))
+    assert "The paper’s numbers" not in render_report(content_of(*runs))
 
 
 @pytest.mark.parametrize(
@@ -326,8 +328,8 @@ def test_the_papers_numbers_stand_beside_runs_with_its_settings(tmp_path):
 def test_the_papers_numbers_do_not_stand_beside_other_settings(tmp_path, overrides, samples):
     found = content_of(*mnist_pair(tmp_path, *overrides, samples=samples), published="table1")
     assert found.with_published == ()
-    assert "no run here has its settings" in main(found).caption
-    assert "137.4" in page(found), "in a table of their own"
+    assert "no run here has its settings" in main_table(found).caption
+    assert "137.4" in render_report(found), "in a table of their own"
 
 
 def test_faces_carry_their_terms(tmp_path):
@@ -452,7 +454,7 @@ def test_leakage_records_that_are_none_draw_nothing(tmp_path):
         write_run(tmp_path, prior=prior, results=[broken], name=prior)
         for prior in ("standard_normal", "decoupled")
     ]
-    assert 'id="leakage"' not in page(content_of(*runs))
+    assert 'id="leakage"' not in render_report(content_of(*runs))
 
 
 def test_nothing_measured_is_refused(tmp_path):
@@ -518,7 +520,7 @@ def test_a_report_of_many_settings_pictures_the_first_ones(tmp_path, monkeypatch
         for width in (4, 5, 6)
         for prior in ("standard_normal", "decoupled")
     ]
-    text = page(content_of(*runs))
+    text = render_report(content_of(*runs))
     assert "the first 2 experiments; those of the other 1 are" in text
     samples = text.partition('<section id="samples">')[2].partition("<section id=")[0]
     assert "width_5" in samples

@@ -16,7 +16,7 @@ from dpvae_cli.studies.statistics import (
     compare_pairs,
     describe_comparison,
     sign_test,
-    summarize,
+    summarize_seeds,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -29,7 +29,7 @@ def by_seed(values):
 @pytest.mark.parametrize("n", [2, 3, 5, 20])
 def test_the_interval_is_students(n):
     values = RANDOM.normal(3, 2, size=n)
-    found = summarize(list(map(float, values)))
+    found = summarize_seeds(list(map(float, values)))
     low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
     assert found.interval == pytest.approx((low, high))
     assert found.mean == pytest.approx(values.mean())
@@ -38,14 +38,14 @@ def test_the_interval_is_students(n):
 
 def test_two_seeds_in_closed_form():
     # Student's t with one degree of freedom is Cauchy: its quantile is tan(pi (p - 1/2)).
-    found = summarize([1.0, 3.0])
+    found = summarize_seeds([1.0, 3.0])
     assert found.half_width == pytest.approx(math.tan(math.pi * 0.475))
 
 
 def test_one_value_has_no_deviation_and_none_no_summary():
-    found = summarize([2.5])
+    found = summarize_seeds([2.5])
     assert (found.n, found.mean, found.standard_deviation, found.interval) == (1, 2.5, None, None)
-    assert summarize([]) is None
+    assert summarize_seeds([]) is None
 
 
 @pytest.mark.parametrize(("lower", "higher"), [(0, 3), (3, 0), (5, 0), (4, 2), (1, 1), (9, 1)])

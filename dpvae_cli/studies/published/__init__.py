@@ -11,7 +11,7 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
 
 FOLDER = Path(__file__).parent
-Values = Annotated[tuple[float, ...], FROM_LIST]
+NumberList = Annotated[tuple[float, ...], FROM_LIST]
 DATA = ("mnist", "svhn", "celeba")
 
 
@@ -45,9 +45,9 @@ class PublishedRow(Spec):
     method: str
     regularizer: str
     prior: str
-    mnist: Values
-    svhn: Values
-    celeba: Values
+    mnist: NumberList
+    svhn: NumberList
+    celeba: NumberList
 
 
 @final

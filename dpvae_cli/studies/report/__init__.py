@@ -24,7 +24,7 @@ def write_report(folder: Path, inputs: ReportInputs) -> list[Path]:
     check_any_measured(records)
     content = compose_report(records, inputs)
     texts = {
-        ".html": html.page(content),
+        ".html": html.render_report(content),
         ".md": exports.to_markdown(content),
         ".tex": exports.to_latex(content),
         ".csv": exports.to_csv(content),

@@ -11,7 +11,7 @@ from typing import Any
 from dpvae_cli.foundation.results import nonfinite_to_none
 from dpvae_cli.studies.report import tables
 from dpvae_cli.studies.report.content import Content, PairedDifference, ResultRow
-from dpvae_cli.studies.report.tables import Table, TableCell
+from dpvae_cli.studies.report.tables import ReportTable, TableCell
 from dpvae_cli.studies.statistics import describe_comparison
 from dpvae_cli.version import __version__
 
@@ -56,17 +56,17 @@ def to_markdown(content: Content) -> str:
     parts += [_md_table(table) for table in _tables(content)]
     for column, how, why in tables.comparability(content):
         parts.append(f"- **{_md(column)}** of the paper: {how}. {_md(why)}")
-    parts += ["## Runs", _md_table(tables.runs(content)), f"Made with dpvae {__version__}."]
+    parts += ["## Runs", _md_table(tables.runs_table(content)), f"Made with dpvae {__version__}."]
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(content: Content) -> list[Table]:
-    further = tables.further(content)
+def _tables(content: Content) -> list[ReportTable]:
+    further = tables.further_table(content)
     return [
-        tables.main(content),
+        tables.main_table(content),
         *([further] if further else []),
-        *([tables.differences(content, content.differences)] if content.differences else []),
-        *tables.paper(content),
+        *([tables.differences_table(content, content.differences)] if content.differences else []),
+        *tables.published_tables(content),
     ]
 
 
@@ -78,7 +78,7 @@ def _md_list(title: str, items: Sequence[str]) -> list[str]:
     return [f"## {title}", "\n".join(f"- {_md(item)}" for item in items)] if items else []
 
 
-def _md_table(table: Table) -> str:
+def _md_table(table: ReportTable) -> str:
     def row(entries: Iterable[TableCell]) -> str:
         cells = (f"**{_md(e.text)}**" if e.is_best else _md(e.text) for e in entries)
         return f"| {' | '.join(cells)} |"
@@ -102,7 +102,7 @@ def _tex(text: str) -> str:
     )
 
 
-def _tex_table(table: Table) -> str:
+def _tex_table(table: ReportTable) -> str:
     def row(entries: Iterable[TableCell]) -> str:
         return " & ".join(_tex_entry(entry) for entry in entries) + r" \\"
 

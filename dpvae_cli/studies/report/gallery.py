@@ -19,7 +19,7 @@ OTHERS = ("reconstructions", "figures")
 WALKS = ("traversals",)
 MOST_FILES = 6
 """Pictures shown of a folder; the rest stays in the run folder."""
-Runs = dict[str, Path]
+RunFolders = dict[str, Path]
 """Run folders by prior."""
 
 
@@ -53,7 +53,7 @@ def walks(experiments: Sequence[Experiment]) -> list[ImageSection]:
 
 
 def _exhibits(
-    experiments: Sequence[Experiment], strips: Callable[[Runs, str], Iterator[ImageRow]]
+    experiments: Sequence[Experiment], strips: Callable[[RunFolders, str], Iterator[ImageRow]]
 ) -> list[ImageSection]:
     found = []
     for experiment in experiments:
@@ -70,7 +70,7 @@ def _exhibits(
     return found
 
 
-def _sample_strips(runs: Runs, name: str) -> Iterator[ImageRow]:
+def _sample_strips(runs: RunFolders, name: str) -> Iterator[ImageRow]:
     """Yield a strip of all kinds of samples for each prior, or one strip of the only kind."""
     by_kind = {title: _of_kind(runs, title, files, name) for title, files in SAMPLES}
     shown = {title: pictures for title, pictures in by_kind.items() if pictures}
@@ -84,7 +84,7 @@ def _sample_strips(runs: Runs, name: str) -> Iterator[ImageRow]:
     yield from _folder_strips(runs, name, OTHERS)
 
 
-def _of_kind(runs: Runs, title: str, files: Sequence[str], name: str) -> dict[str, Picture]:
+def _of_kind(runs: RunFolders, title: str, files: Sequence[str], name: str) -> dict[str, Picture]:
     """Return each prior's picture of a kind of samples."""
     pictures = {
         prior: first(
@@ -98,7 +98,7 @@ def _of_kind(runs: Runs, title: str, files: Sequence[str], name: str) -> dict[st
     return {prior: picture for prior, picture in pictures.items() if picture is not None}
 
 
-def _folder_strips(runs: Runs, name: str, folders: Sequence[str]) -> Iterator[ImageRow]:
+def _folder_strips(runs: RunFolders, name: str, folders: Sequence[str]) -> Iterator[ImageRow]:
     """Yield a strip for each file name that some of the runs have in these folders."""
     for folder in folders:
         files = {file.name for path in runs.values() for file in _pictures_in(path / folder)}

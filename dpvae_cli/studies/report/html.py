@@ -17,7 +17,7 @@ from dpvae_cli.studies.grouping import Experiment
 from dpvae_cli.studies.report import curves, gallery, tables
 from dpvae_cli.studies.report.conclusion import display_name
 from dpvae_cli.studies.report.content import Content
-from dpvae_cli.studies.report.tables import Table, TableCell
+from dpvae_cli.studies.report.tables import ReportTable, TableCell
 from dpvae_cli.studies.statistics import Comparison
 
 FOLDER = Path(__file__).parent
@@ -26,7 +26,7 @@ MOST_PICTURED = 24
 VERSIONS = ("dpvae", "python", "torch", "numpy", "platform", "device", "threads")
 
 
-def page(content: Content) -> str:
+def render_report(content: Content) -> str:
     """Return the whole page; of a study of many experiments the first ones are pictured."""
     pictured = content.experiments[:MOST_PICTURED]
     if left_out := len(content.experiments) - len(pictured):
@@ -39,13 +39,13 @@ def page(content: Content) -> str:
         FOLDER / "report.html.j2",
         content=content,
         days=_days(content),
-        main=rows_of(tables.main(content)),
-        further=_optional(tables.further(content)),
+        main=rows_of(tables.main_table(content)),
+        further=_optional(tables.further_table(content)),
         differences=_compared(content, content.headline),
         further_differences=_compared(content, content.further),
-        paper=[rows_of(table) for table in tables.paper(content)],
+        paper=[rows_of(table) for table in tables.published_tables(content)],
         comparability=tables.comparability(content),
-        runs=rows_of(tables.runs(content)),
+        runs=rows_of(tables.runs_table(content)),
         leakage=_leakage(content, pictured),
         figures=_study_figures(content.figures),
         samples=gallery.samples(pictured),
@@ -67,7 +67,7 @@ class GroupedTable:
     groups: tuple[tuple[TableCell, tuple[tuple[TableCell, ...], ...]], ...]
 
 
-def rows_of(table: Table) -> GroupedTable:
+def rows_of(table: ReportTable) -> GroupedTable:
     """Return a table with equal neighbours in the first column joined."""
     groups = []
     for first, rows in groupby(table.rows, key=lambda row: row[0]):
@@ -82,10 +82,10 @@ def _compared(
     chosen = [each for each in content.differences if each.metric in metrics]
     if not chosen:
         return None
-    return rows_of(tables.differences(content, chosen)), [plot(each.found) for each in chosen]
+    return rows_of(tables.differences_table(content, chosen)), [plot(each.found) for each in chosen]
 
 
-def _optional(table: Table | None) -> GroupedTable | None:
+def _optional(table: ReportTable | None) -> GroupedTable | None:
     return None if table is None else rows_of(table)
 
 

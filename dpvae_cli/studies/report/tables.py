@@ -26,7 +26,7 @@ class TableCell:
 
 @final
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table of text."""
 
     caption: str
@@ -38,7 +38,7 @@ def _words(text: str) -> TableCell:
     return TableCell(text, is_number=False)
 
 
-def results(content: Content, metrics: Sequence[str], *, caption: str) -> Table:
+def results_table(content: Content, metrics: Sequence[str], *, caption: str) -> ReportTable:
     """Return the table of metrics: a row for each experiment and prior."""
     beside = [metric for metric in metrics if metric in content.with_published]
     heads = [_words("recipe"), _words("prior"), TableCell("n")]
@@ -47,7 +47,7 @@ def results(content: Content, metrics: Sequence[str], *, caption: str) -> Table:
         if metric in beside:
             heads.append(TableCell(_paper_head(content, metric), is_published=True))
     rows = [tuple(_row(line, metrics, beside)) for line in content.lines]
-    return Table(caption, tuple(heads), tuple(rows))
+    return ReportTable(caption, tuple(heads), tuple(rows))
 
 
 def _head(content: Content, metric: str) -> str:
@@ -88,7 +88,7 @@ def _value(cell: MetricCell, seeds: int) -> str:
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
-def differences(content: Content, chosen: Sequence[PairedDifference]) -> Table:
+def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> ReportTable:
     """Return the table of paired differences with a sentence each."""
     several = len({each.prior for each in content.differences}) > 1
     heads = [
@@ -135,10 +135,10 @@ def differences(content: Content, chosen: Sequence[PairedDifference]) -> Table:
             f"{FALSE_DISCOVERY_RATE:g} hold at a false discovery rate of "
             f"{100 * FALSE_DISCOVERY_RATE:g} %."
         )
-    return Table(caption, tuple(heads), tuple(rows))
+    return ReportTable(caption, tuple(heads), tuple(rows))
 
 
-def paper(content: Content) -> list[Table]:
+def published_tables(content: Content) -> list[ReportTable]:
     """Return the published table's parts on the data sets of the runs, a table each."""
     if content.published is None:
         return []
@@ -146,7 +146,7 @@ def paper(content: Content) -> list[Table]:
     shown = [kind for kind in kinds if kind in ("mnist", "svhn", "celeba")]
     columns, source = content.published.columns, content.published.source
     return [
-        Table(
+        ReportTable(
             f"{source.table} of {source.authors} ({source.year}), {kind}: as printed.",
             (_words("method"), *(TableCell(column.title, is_published=True) for column in columns)),
             tuple(
@@ -161,7 +161,7 @@ def paper(content: Content) -> list[Table]:
     ]
 
 
-def runs(content: Content) -> Table:
+def runs_table(content: Content) -> ReportTable:
     """Return the list of runs: how far each came, and on what."""
     heads = [_words(head) for head in ("run", "recipe", "prior")]
     heads += [
@@ -187,7 +187,7 @@ def runs(content: Content) -> Table:
                 _words(environment.get("started", "-")[:10]),
             )
         )
-    return Table("All runs.", tuple(heads), tuple(rows))
+    return ReportTable("All runs.", tuple(heads), tuple(rows))
 
 
 MEAN = "Mean over n seeds ± standard deviation."
@@ -204,9 +204,9 @@ BOLD = (
 )
 
 
-def main(content: Content) -> Table:
+def main_table(content: Content) -> ReportTable:
     """Return the first table."""
-    return results(content, content.headline, caption=_caption(content, content.headline))
+    return results_table(content, content.headline, caption=_caption(content, content.headline))
 
 
 def _caption(content: Content, metrics: Sequence[str]) -> str:
@@ -221,22 +221,22 @@ def _caption(content: Content, metrics: Sequence[str]) -> str:
     parts.append("Arrows: ↓ lower is better, ↑ higher is better.")
     if any(metric in content.with_published for metric in metrics):
         parts.append(f"Paper: the published number; {DAGGER} does not compare with ours.")
-    elif paper(content) and metrics == content.headline:
+    elif published_tables(content) and metrics == content.headline:
         parts.append("The paper's numbers stand by themselves below: no run here has its settings.")
     return " ".join(parts)
 
 
-def further(content: Content) -> Table | None:
+def further_table(content: Content) -> ReportTable | None:
     """Return the table of the other metrics, None where there are none."""
     if not content.further:
         return None
     caption = f"Further metrics. {_caption(content, content.further)}"
-    return results(content, content.further, caption=caption)
+    return results_table(content, content.further, caption=caption)
 
 
 def comparability(content: Content) -> list[tuple[str, str, str]]:
     """Return (column, how it compares, why) for the paper's columns that the runs stand beside."""
-    if content.published is None or not paper(content):
+    if content.published is None or not published_tables(content):
         return []
     words = {
         "yes": "comparable",
