@@ -37,7 +37,7 @@ def _distance_to_upper_half_circle(x: Tensor) -> Tensor:
 
 @final
 class Moons(DataSpec):
-    """scikit-learn's two moons; every split is drawn on its own from the section's seed."""
+    """scikit-learn's two moons; each split is drawn separately from the section's seed."""
 
     knows_manifold: ClassVar[bool] = True
     may_have_labels: ClassVar[bool] = True

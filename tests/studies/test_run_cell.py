@@ -169,7 +169,7 @@ def test_failures_are_outcomes_with_what_to_do(tmp_path, monkeypatch):
     assert "diverged at iteration" in outcome.message
     assert outcome.hint
     [cell] = planned(tmp_path, "prior=decoupled").cells
-    monkeypatch.setattr(module, "measure_run", lambda *_a, **_k: 1 / 0)
+    monkeypatch.setattr(module, "evaluate_run", lambda *_a, **_k: 1 / 0)
     outcome = run(cell)
     assert outcome.message == "ZeroDivisionError: division by zero"
     assert "Traceback" in (Path(cell.folder) / "error.txt").read_text()
