@@ -25,7 +25,7 @@ demo: $(INSTALLED)
 	  runs/beta_h_moons-decoupled-seed0 --labels "standard normal prior,decoupled prior" --out figure1
 	@echo "Figure 1 of the paper: $(CURDIR)/$(DEMO)/figure1.png"
 
-# For the habit before every commit: less than a minute on two cores.
+# For the habit before every commit; target: less than a minute on two cores.
 test-fast: $(INSTALLED_DEV)
 	$(BIN)/pytest -n auto $(FAST)
 

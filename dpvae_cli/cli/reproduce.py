@@ -86,7 +86,7 @@ def reproduce(
             min=1,
             max=1_024,
             help="CPU threads of each cell (default: OMP_NUM_THREADS, else its share of the "
-            "cores; 1 with ray).",
+            "cores; 1 with ray and slurm).",
             show_default=False,
         ),
     ] = None,
