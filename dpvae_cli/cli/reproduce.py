@@ -267,6 +267,7 @@ class StudyProgress:
 
     def __init__(self, cells: int) -> None:
         self._cells, self._ended = cells, 0
+        self._totals: dict[str, int] = {}
 
     def __call__(self, event: "Event") -> None:
         """Show the event."""
@@ -274,11 +275,13 @@ class StudyProgress:
 
         text = f"{event.kind} {event.text}".strip()
         if event.kind in ("training", "measuring"):
-            report_progress(event.cell, event.done, event.total, text)
+            self._totals[event.cell] = event.total
+            report_progress(event.cell, event.done, event.total or None, text)
             return
         start = ""
-        if event.kind != "started":
-            report_progress(event.cell, 1, 1)
+        if event.kind != "started" and event.cell in self._totals:
+            total = self._totals.pop(event.cell) or 1
+            report_progress(event.cell, total, total)
         if event.kind in ("done", "failed", "interrupted"):
             self._ended += 1
             start = f"[{self._ended}/{self._cells}] "

@@ -454,8 +454,8 @@ def test_too_little_memory_is_a_message(tmp_path):
     code = (
         "import torch, typer\n"
         "from dpvae_cli.cli.app import app\n"
-        "from dpvae_cli.cli import console\n"
-        "@console.guarded\n"
+        "from dpvae_cli.cli.errors import handle_errors\n"
+        "@handle_errors\n"
         "def much(): torch.empty(2**48)\n"
         "try: much()\n"
         "except typer.Exit as error: raise SystemExit(error.exit_code)\n"
