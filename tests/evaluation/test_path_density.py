@@ -135,14 +135,14 @@ def test_the_metric_is_the_statistic_of_held_out_means():
     )
     values = {result.metric: (result.value, result.standard_error) for result in results}
     assert values == {
-        "path": expected.difference,
-        "path_z": expected.z,
-        "path_z0": expected.z0,
+        "path": expected.means()["difference"],
+        "path_z": expected.means()["z"],
+        "path_z0": expected.means()["z0"],
     }
     assert {(result.samples, result.split, result.unit) for result in results} == {
         (100, "validation", "nats")
     }
-    assert results[0].details["lower_end"] == expected.lower_end._asdict()
+    assert results[0].details["lower_end"] == expected.means()["lower_end"]._asdict()
 
 
 def test_one_gaussian_is_crossed_nowhere():
