@@ -1,0 +1,113 @@
+"""What a run leaves behind: logs, checkpoints, a sample picture; rank 0 alone records it."""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, final
+
+import torch
+
+from dpvae_cli.data import Dataset
+from dpvae_cli.fitting.fit import FittedPrior
+from dpvae_cli.foundation.distributed import ProcessGroup
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.model import VAE
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.fit_prior import keep, keep_record
+from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.run_folder import RunFolder
+from dpvae_cli.runs.sample_picture import draw_samples
+from dpvae_cli.training.callback import Callback
+from dpvae_cli.training.tensorboard import TensorBoard
+
+P = ParamSpec("P")
+
+
+def main_process_only(
+    method: Callable[Concatenate["Recorder", P], None],
+) -> Callable[Concatenate["Recorder", P], None]:
+    """Make a method do nothing on every rank but 0."""
+
+    @wraps(method)
+    def wrapper(self: "Recorder", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self.is_active:
+            method(self, *args, **kwargs)
+
+    return wrapper
+
+
+@final
+class Recorder:
+    """Writes the files of a run and calls the callback."""
+
+    def __init__(self, run: RunFolder, group: ProcessGroup, callback: Callback) -> None:
+        self.is_active = group.is_main_process
+        self._run, self._processes, self._callback = run, group.world_size, callback
+
+    @main_process_only
+    def start(self, recipe: Recipe, device: torch.device, iteration: int) -> None:
+        """Write recipe and environment, and open the logs; records after `iteration` are dropped."""
+        self._run.write_start(recipe, device=device, processes=self._processes)
+        self._log = MetricsLog(self._run.metrics_log, keep_until=iteration)
+        self._board = TensorBoard(self._run.files) if recipe.training.tensorboard else None
+        self._callback.on_train_start(
+            self._run, iteration=iteration, iterations=recipe.training.iterations
+        )
+
+    @main_process_only
+    def step(self, iteration: int) -> None:
+        """Call the callback."""
+        self._callback.on_step(iteration)
+
+    @main_process_only
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Write a record to metrics.jsonl and TensorBoard."""
+        self._run.check_held()
+        self._log.write(dict(record))
+        if self._board is not None:
+            self._board.write(record)
+        self._callback.on_log(record)
+
+    @main_process_only
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        """Write best.pt."""
+        checkpoint.write(self._run.best)
+
+    @main_process_only
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write checkpoint.pt; the first one lets the run replace the one it overwrites."""
+        self._run.check_held()
+        checkpoint.write(self._run.checkpoint, previous=self._run.previous)
+        if self._run.is_staged:
+            if self._board is not None:
+                self._board.close()  # it opens its file by name each time
+            self._run.commit()
+            if self._board is not None:
+                self._board = TensorBoard(self._run.files)
+        self._callback.on_checkpoint(self._run.checkpoint, iteration=checkpoint.iteration)
+
+    @main_process_only
+    def close(self) -> None:
+        """Close the logs, where they are open."""
+        for log in (getattr(self, "_log", None), getattr(self, "_board", None)):
+            if log is not None:
+                log.close()
+
+    @main_process_only
+    def save_fitted(
+        self, checkpoint: Checkpoint, fitted: FittedPrior, aggregate: AggregatePosterior
+    ) -> None:
+        """Write the checkpoint with the prior that was fitted to its codes."""
+        self._run.check_held()
+        keep(self._run, checkpoint, fitted, aggregate)
+
+    @main_process_only
+    def complete_fit(self, checkpoint: Checkpoint) -> None:
+        """Write what is missing of the record of a fit that a checkpoint holds."""
+        keep_record(self._run, checkpoint)
+
+    @main_process_only
+    def draw_samples(self, model: VAE, dataset: Dataset, *, seed: int) -> None:
+        """Draw samples.png."""
+        self._run.check_held()
+        draw_samples(model, lambda: dataset, self._run, seed=seed)
