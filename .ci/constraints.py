@@ -1,4 +1,4 @@
-"""Print the lowest version that pyproject.toml allows of each package it names, one a line."""
+"""Print the lowest version of each dependency that pyproject.toml allows, one per line."""
 
 import re
 import tomllib

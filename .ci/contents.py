@@ -1,4 +1,4 @@
-"""Check what is in a built wheel: the package and its recipes, and nothing else."""
+"""Check the contents of a built wheel: the package and its recipes, and nothing else."""
 
 import re
 import sys
@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 LARGEST = 2 * 2**20
-"""Bytes; the wheel has some 300,000."""
+"""Bytes; the wheel has about 300,000."""
 ALLOWED = re.compile(
     r"dpvae_cli/([a-z_]+/)*(\w+\.py|py\.typed)"
     r"|dpvae_cli/(diagnosis|pages|studies/report)/\w+(\.css|\.html\.j2)"
@@ -22,7 +22,7 @@ NEEDED = (
 
 
 def problems(wheel: Path) -> list[str]:
-    """Return what is in the wheel and should not be, what is not and should, and a wrong size."""
+    """Return unexpected files, missing files, and a wrong size."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     found = [

@@ -1,1 +1,1 @@
-"""Measurements that stand in the docs; none of them is a test."""
+"""The measurements reported in the documentation; none of them is a test."""

@@ -1,4 +1,4 @@
-"""Measure, print a line a ratio, and keep every round's figures.
+"""Run benchmarks, print one line per ratio, and store the values of every round.
 
     python -m benchmarks [NAME ...] [--rounds 5] [--threads N] [--device cpu|cuda] [--quick]
 
@@ -38,11 +38,11 @@ NAMES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmarks that the command line names; all of them where it names none."""
+    """Run the benchmarks named on the command line; by default all of them."""
     given = parsed(arguments)
     device = torch.device(given.device)
     options = Options(given.rounds, given.threads, device, given.quick)
-    os.environ["OMP_NUM_THREADS"] = str(given.threads)  # of the processes that are started
+    os.environ["OMP_NUM_THREADS"] = str(given.threads)  # inherited by subprocesses
     torch.set_num_threads(given.threads)
     file = results.file_of_today(given.out, device, quick=given.quick)
     with threadpool_limits(given.threads):
@@ -56,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def devices(module: ModuleType) -> tuple[str, ...]:
-    """Return the kinds of device a benchmark is about."""
+    """Return the kinds of device on which a benchmark runs."""
     return getattr(module, "DEVICES", ("cpu", "cuda"))
 
 
 def measured(name: str, module: ModuleType, options: Options) -> dict[str, Any]:
-    """Run one benchmark, printing as it goes; return what is kept of it."""
+    """Run one benchmark, print its ratios, and return its record."""
     entry = results.start(options)
     for trial in module.trials(options):
         print(f"{name}: {trial.name} ...", file=sys.stderr)
@@ -79,7 +79,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to verify that everything runs"
+    )
     parser.add_argument("--out", type=Path, default=results.FOLDER, metavar="DIR")
     given = parser.parse_args(arguments)
     if wrong := set(given.names) - set(NAMES):

@@ -43,7 +43,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give each latent size with wide and with narrow components, then memory."""
+    """Yield a trial per latent dimension and width of the components, then one for memory."""
     for latent_dim, scale in product(TARGETS, SCALES):
         yield compared(latent_dim, scale, options)
     if options.device.type == "cpu":
@@ -75,7 +75,7 @@ def compared(latent_dim: int, scale: float, options: Options) -> Trial:
 
 
 def drawn(components: int, latent_dim: int, scale: float) -> tuple[Tensor, Tensor]:
-    """Return means like a standard normal's, scales between half and one and a half of `scale`."""
+    """Return standard normal means and scales between 0.5 and 1.5 times `scale`."""
     generator = torch.Generator().manual_seed(0)
     mean = torch.randn(components, latent_dim, generator=generator)
     deviation = scale * (0.5 + torch.rand(components, latent_dim, generator=generator))
@@ -92,7 +92,7 @@ def in_chunks(density: MixtureSameFamily, z: Tensor, size: int) -> Callable[[], 
 
 
 def memory(options: Options) -> Trial:
-    """Return how much log q(z) adds at its peak to a process that holds components and points."""
+    """Return the peak memory of log q(z) in addition to components and points."""
     points = options.pick(POINTS, 100)
     contestants = {
         f"N = {n}, L = {latent_dim}": processes.growth(

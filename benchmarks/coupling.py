@@ -1,4 +1,4 @@
-"""The coupling stack alone: L = 32, six blocks, 5,000 codes, forth and back.
+"""The coupling layers alone: L = 32, six blocks, 5,000 codes, forward and inverse.
 
 zuko's NICE has one network a block, which sees the conditioning half alone. `same widths` has the
 64 units of each of our two networks, which is less than half of our arithmetic; `same parameters`
@@ -20,7 +20,7 @@ OURS, NAIVE = "ours", "naive form"
 
 
 def ratios(name: str, *, targets: bool) -> tuple[Ratio, ...]:
-    """Return ours over each of the others; zuko is not to be faster."""
+    """Return the ratios of ours to each of the others; the target is to be no slower than zuko."""
     limits = {NAIVE: 0.7, **dict.fromkeys(ZUKO_WIDTHS, 1.0)}
     return tuple(
         Ratio(f"{name}, over {other}", over(OURS, other), at_most=limit if targets else None)
@@ -35,7 +35,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give forward and inverse without gradients, and what training asks for."""
+    """Yield trials of forward and inverse without gradients, and of the gradient of training."""
     torch.manual_seed(0)
     z = torch.randn(options.pick(BATCH, 50), LATENT_DIM, device=options.device)
     stacks = contestants(options)
@@ -61,7 +61,7 @@ def contestants(options: Options) -> dict:
 
 
 def turn(stack, work: Callable, z: torch.Tensor, times: int, options: Options) -> Contestant:
-    """Return the contestant, or why it is absent."""
+    """Return the variant, or why it is not available."""
     if not hasattr(stack, "inverse"):
         return stack
     return repeated(lambda: work(stack, z), times, options.device)

@@ -1,4 +1,4 @@
-"""How often `dpvae diagnose` raises a false alarm, and how often it finds a planted fault.
+"""False alarms and power of `dpvae diagnose` on planted codes.
 
     python -m benchmarks.diagnosis_power
 
@@ -9,7 +9,7 @@ half spaces that are found. `--divide N` takes an Nth of the data sets.
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from scipy import stats
@@ -21,17 +21,21 @@ from dpvae_cli.model import VAE
 from dpvae_cli.priors import Decoupled, Mixture, Prior, Spline, StandardNormalPrior
 
 SIZES, DIMENSIONS, HOLES = (200, 1_000, 5_000), (2, 6, 16), (0.03, 0.05, 0.08, 0.12)
+HALF = 0.5
+CASES = tuple((latent_dim, n) for latent_dim in DIMENSIONS[:2] for n in SIZES)
+Cases = Sequence[tuple[int, int]]
+"""Dimensions and numbers of codes."""
 KINDS = ("standard_normal", "decoupled", "mixture", "spline")
 SAMPLES, SPLITS = 2_000, 1
-SEEDS, RATIO_SEEDS, POWER_SEEDS = 9, 40, 16
+SEEDS, RATIO_SEEDS, POWER_SEEDS = 9, 80, 16
 NARROW = 0.02
-"""Deviation of posteriors that does not change the density of a flow's samples visibly."""
+"""Standard deviation of posteriors that hardly changes the density of a flow's samples."""
 DEVIATION = {2: 0.1, 6: 0.3, 16: 0.5}
-"""Of the posteriors by number of dimensions, in units of the prior."""
+"""Standard deviation of posteriors by number of dimensions, in units of the prior."""
 
 
 class Echo(nn.Module):
-    """An encoder that returns its input as the mean, with one deviation."""
+    """An encoder that returns its input as the mean, with a fixed standard deviation."""
 
     def __init__(self, deviation: float) -> None:
         super().__init__()
@@ -45,7 +49,7 @@ class Echo(nn.Module):
 def diagnosed(
     prior: Prior, means: Tensor, held_out: Tensor, deviation: float, *, seed: int
 ) -> Diagnosis:
-    """Diagnose a model of this prior whose codes have these means."""
+    """Diagnose a model with the given prior and the given means of codes."""
     latent_dim = means.shape[1]
     model = VAE(
         encoder=Echo(deviation),
@@ -66,7 +70,7 @@ def diagnosed(
 
 @torch.no_grad()
 def healthy(kind: str, latent_dim: int, n: int, *, seed: int) -> Diagnosis:
-    """Diagnose n codes, and a fifth as many held-out ones, that are drawn from their prior."""
+    """Diagnose n codes drawn from the prior, with a fifth as many held-out codes."""
     torch.manual_seed(seed)
     count = n + n // 5
     deviation = NARROW
@@ -93,19 +97,19 @@ def healthy(kind: str, latent_dim: int, n: int, *, seed: int) -> Diagnosis:
 
 
 def with_hole(latent_dim: int, n: int, mass: float, *, seed: int) -> Diagnosis:
-    """Diagnose codes of N(0, I) that leave a ball round the origin empty; at 0.5 a half space."""
+    """Diagnose codes of N(0, I) outside a ball around the origin; at 0.5 outside a half space."""
     torch.manual_seed(seed)
     deviation = DEVIATION[latent_dim]
     means = math.sqrt(1 - deviation**2) * torch.randn(3 * n, latent_dim)
     radius = stats.chi2.ppf(mass, latent_dim) ** 0.5
-    kept = means[:, 0] > 0 if mass == 0.5 else means.norm(dim=1) > radius
+    kept = means[:, 0] > 0 if mass == HALF else means.norm(dim=1) > radius
     means = means[kept][: n + n // 5]
     prior = StandardNormalPrior(latent_dim)
     return diagnosed(prior, means[:n], means[n:], deviation, seed=seed)
 
 
-def false_alarms(seeds: int) -> Iterator[str]:
-    """Give a row for each kind: what was off, of how many."""
+def false_alarms(seeds: int, sizes: Sequence[int] = SIZES) -> Iterator[str]:
+    """Yield a row for each kind of prior: which quantities were off, out of how many data sets."""
     yield "| prior | data sets | off in anything | what |"
     yield "|---|---:|---:|---|"
     total = alarms = 0
@@ -113,7 +117,7 @@ def false_alarms(seeds: int) -> Iterator[str]:
         found = [
             healthy(kind, latent_dim, n, seed=seed)
             for latent_dim in DIMENSIONS
-            for n in SIZES
+            for n in sizes
             for seed in range(seeds)
         ]
         off = [each for each in found if each.off]
@@ -123,46 +127,46 @@ def false_alarms(seeds: int) -> Iterator[str]:
     yield f"| all | {total} | {alarms} ({100 * alarms / total:.1f} %) | |"
 
 
-def ratios(seeds: int) -> Iterator[str]:
-    """Give a row for each size: deviation of value - null over data sets to the reported one."""
+def ratios(seeds: int, cases: Cases = CASES) -> Iterator[str]:
+    """Yield a row for each size: the deviation of value - null over data sets, relative to the
+    reported standard error."""
     names = None
-    for latent_dim in DIMENSIONS[:2]:
-        for n in SIZES:
-            found = [
-                healthy("standard_normal", latent_dim, n, seed=1_000 + seed)
-                for seed in range(seeds)
-            ]
-            if names is None:
-                names = [each.name for each in found[0].quantities]
-                yield "| L | codes | " + " | ".join(f"`{name}`" for name in names) + " |"
-                yield "|---:|---:|" + "---:|" * len(names)
-            excess, spread = (
-                torch.tensor([[getattr(q, what) for q in each.quantities] for each in found])
-                for what in ("excess", "spread")
-            )
-            ratio = excess.std(dim=0) / spread.square().mean(dim=0).sqrt()
-            yield f"| {latent_dim} | {n:,} | " + " | ".join(f"{r:.2f}" for r in ratio) + " |"
+    for latent_dim, n in cases:
+        found = [
+            healthy("standard_normal", latent_dim, n, seed=1_000 + seed) for seed in range(seeds)
+        ]
+        if names is None:
+            names = [each.name for each in found[0].quantities]
+            yield "| L | codes | " + " | ".join(f"`{name}`" for name in names) + " |"
+            yield "|---:|---:|" + "---:|" * len(names)
+        excess, spread = (
+            torch.tensor([[getattr(q, what) for q in each.quantities] for each in found])
+            for what in ("excess", "spread")
+        )
+        ratio = excess.std(dim=0) / spread.square().mean(dim=0).sqrt()
+        yield f"| {latent_dim} | {n:,} | " + " | ".join(f"{r:.2f}" for r in ratio) + " |"
 
 
-def power(seeds: int) -> Iterator[str]:
-    """Give a row for each size: the share of planted faults that are found."""
-    faults = {**{mass: f"hole of {100 * mass:.0f} %" for mass in HOLES}, 0.5: "half space"}
-    yield f"| L | codes | {' | '.join(faults.values())} |"
-    yield "|---:|---:|" + "---:|" * len(faults)
-    for latent_dim in DIMENSIONS[:2]:
-        for n in SIZES:
-            counts = [
-                sum(bool(with_hole(latent_dim, n, mass, seed=seed).off) for seed in range(seeds))
-                for mass in faults
-            ]
-            shares = " | ".join(f"{100 * count / seeds:.0f} %" for count in counts)
-            yield f"| {latent_dim} | {n:,} | {shares} |"
+def power(
+    seeds: int, cases: Cases = CASES, masses: Sequence[float] = (*HOLES, HALF)
+) -> Iterator[str]:
+    """Yield a row for each size: the fraction of planted faults that are detected."""
+    names = ["half space" if mass == HALF else f"hole of {100 * mass:.0f} %" for mass in masses]
+    yield f"| L | codes | {' | '.join(names)} |"
+    yield "|---:|---:|" + "---:|" * len(names)
+    for latent_dim, n in cases:
+        counts = [
+            sum(bool(with_hole(latent_dim, n, mass, seed=seed).off) for seed in range(seeds))
+            for mass in masses
+        ]
+        shares = " | ".join(f"{100 * count / seeds:.0f} %" for count in counts)
+        yield f"| {latent_dim} | {n:,} | {shares} |"
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--divide", type=int, default=1, help="seeds are divided by it")
+    parser.add_argument("--divide", type=int, default=1, help="divide the number of seeds by this")
     parser.add_argument("--only", choices=["alarms", "ratios", "power"])
     options = parser.parse_args()
     tables = {

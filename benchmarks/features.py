@@ -1,4 +1,4 @@
-"""Inception features of images in memory, beside the bare network on batches that lie ready.
+"""Inception features of images in memory, compared with the bare network on prepared batches.
 
 Ours shows 8-bit RGB to the network, checks what it gives and adds it to the running statistics.
 The weights are random: they change no time. pytorch-fid's own network, before its batch norms are
@@ -33,7 +33,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give the features of some 64x64 pictures."""
+    """Yield a trial on the features of 64x64 images."""
     device, count = options.device, options.pick(4 * BATCH, 2)
     state = random_state()
     with TemporaryDirectory() as name:
@@ -61,7 +61,7 @@ def trials(options: Options) -> Iterator[Trial]:
 
 
 def random_state() -> dict[str, torch.Tensor]:
-    """Return weights of the published file's names and shapes, which keep the variance."""
+    """Return variance-preserving weights with the names and shapes of the published file."""
     from torchvision.models import inception_v3  # noqa: PLC0415 - slow
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The floor of a training step: nothing but what the model's own arithmetic asks for."""
+"""The floor of a training step: only the model's own arithmetic."""
 
 from itertools import cycle
 
@@ -9,7 +9,7 @@ from dpvae_cli.model import VAE
 
 
 class BareLoop:
-    """Forward, backward and a fused Adam over a model's modules, on batches cut beforehand.
+    """Forward, backward and a fused Adam over a model's modules, on batches prepared in advance.
 
     There is no shuffling, no seeded noise, no guard against NaN, no term by name and no log; the
     batches are views of one tensor on the device. Eight-bit ones are turned to numbers here.

@@ -1,4 +1,4 @@
-"""The Frechet distance at 2048 dimensions beside pytorch-fid's own, on the same statistics.
+"""The Frechet distance in 2048 dimensions, compared with pytorch-fid on the same statistics.
 
 python -m benchmarks.frechet [--rounds 5]
 """
@@ -25,7 +25,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give the distance of two sets of statistics."""
+    """Yield a trial on the distance of two sets of statistics."""
     dimensions = options.pick(DIMENSIONS, 64)
     generator = np.random.default_rng(0)
     pair = [random_statistics(generator, dimensions) for _ in range(2)]
@@ -40,7 +40,7 @@ def trials(options: Options) -> Iterator[Trial]:
 
 
 def random_statistics(generator: np.random.Generator, dimensions: int):
-    """Return mean and covariance of rectified, correlated features, like a network's."""
+    """Return mean and covariance of rectified, correlated features."""
     mixing = generator.normal(size=(dimensions, dimensions))
     mixing *= 0.05 * np.exp(-np.arange(dimensions) / 300)
     rows = generator.normal(size=(3 * dimensions, dimensions)) @ mixing.T

@@ -1,4 +1,4 @@
-"""How cost grows: each size is a contestant, and a line is fitted to its cost in every round.
+"""Scaling of cost with size: each size is a variant, and an exponent is fitted in every round.
 
 The slope of log cost over log size is the exponent of the growth. It is not to be larger than the
 exponent of the arithmetic by more than a tenth, which is left to caches.
@@ -22,7 +22,7 @@ from dpvae_cli.evaluation.nll import negative_log_likelihood
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors import Decoupled
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.sampling.encodings import encode
 from dpvae_cli.training.trainer import Trainer
 
@@ -33,7 +33,7 @@ Work = Callable[[], object]
 @final
 @dataclass(frozen=True)
 class Axis:
-    """What grows with what: sizes, work of a size, and the exponent of its arithmetic."""
+    """An axis of growth: sizes, the work for a size, and the exponent of the arithmetic."""
 
     name: str
     sizes: Sequence[int]
@@ -54,15 +54,15 @@ def coupling(blocks: int, latent_dim: int, batch: int, device: torch.device) -> 
 
 
 def step(batch: int, shape: tuple[int, ...], device: torch.device) -> Work:
-    """Return a training step of convolutions whose depth does not follow the side."""
+    """Return a training step of convolutions with a depth independent of the image size."""
     kind = "mnist_conv" if shape == (1, 28, 28) else "{kind: conv, depth: 3, latent_dim: 16}"
     sizes = [f"architecture={kind}", f"training.batch_size={batch}"]
-    recipe = Recipe.load("vae_mnist", sizes)
+    recipe = load_recipe("vae_mnist", sizes)
     return Trainer(recipe, stand_ins.dataset(4 * batch, *shape), device).step
 
 
 def mnist_model(device: torch.device) -> VAE:
-    return build(Recipe.load("vae_mnist"), example_shape=(1, 28, 28)).to(device).eval()
+    return build(load_recipe("vae_mnist"), example_shape=(1, 28, 28)).to(device).eval()
 
 
 def nll(samples: int, device: torch.device) -> Work:
@@ -116,14 +116,14 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give one trial an axis; `quick` takes the two smallest sizes."""
+    """Yield one trial per axis; `quick` uses the two smallest sizes."""
     for axis in AXES:
         sizes = axis.sizes[: options.pick(None, 2)]
         yield Trial(axis.name, {str(n): contestant(axis, n, options) for n in sizes}, "s")
 
 
 def contestant(axis: Axis, size: int, options: Options):
-    """Return the work of a size, as often as a turn of the largest size takes."""
+    """Return the work for a size, repeated to take as long as the largest size."""
     times = options.pick(max(1, axis.sizes[-1] // size), 1)
     work = axis.work(size, options.device)
     return timed(lambda: [work() for _ in range(times)][-1], units=times, device=options.device)

@@ -1,4 +1,4 @@
-"""Low-posterior sampling, 10,000 kept of 50,000, beside the exact log q(z) of the pool alone."""
+"""Low-posterior sampling, 10,000 out of 50,000, compared with the exact log q(z) of the pool."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from benchmarks.measure import Options, Ratio, Trial, over, timed
 from dpvae_cli import AggregatePosterior
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import build
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.sampling.samples import low_posterior, prior_samples
 
 COMPONENTS, POOL, KEPT = 60_000, 50_000, 10_000
@@ -25,11 +25,11 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give the draw from the decoupled prior of the paper's MNIST model."""
+    """Yield a trial with the decoupled prior of the paper's MNIST model."""
     pool, kept = options.pick(POOL, 100), options.pick(KEPT, 20)
     components = [t.to(options.device) for t in drawn(options.pick(COMPONENTS, 500), 2, 0.1)]
     aggregate = AggregatePosterior(*components)
-    recipe = Recipe.load("vae_mnist")
+    recipe = load_recipe("vae_mnist")
     model = build(recipe, example_shape=(1, 28, 28)).to(options.device).eval()
     z = prior_samples(model, pool, generator=stream(0, "pool")).z
 

@@ -1,4 +1,4 @@
-"""How everything here is measured: contestants in turn, a ratio in each round, the median of them.
+"""The method of all benchmarks: interleaved variants, one ratio per round, the median over rounds.
 
 A contestant does its work once and returns its figure, seconds a unit of work or MiB. In each round
 all of them have a turn, in an order that is turned round from one round to the next, so that
@@ -21,7 +21,7 @@ Contestant = Callable[[], float]
 @final
 @dataclass(frozen=True)
 class Absent:
-    """A contestant that cannot take part, and why."""
+    """A variant that is not available, and why."""
 
     reason: str
 
@@ -29,7 +29,7 @@ class Absent:
 @final
 @dataclass(frozen=True)
 class Options:
-    """What the command line says; the same for every contestant."""
+    """The options of the command line, common to all variants."""
 
     rounds: int
     threads: int
@@ -37,14 +37,14 @@ class Options:
     quick: bool
 
     def pick(self, full, quick):
-        """Return a size: the one that is measured with, or the one that only shows it works."""
+        """Return the full size, or the small one with `--quick`."""
         return quick if self.quick else full
 
 
 @final
 @dataclass(frozen=True)
 class Ratio:
-    """A figure of every round, and what its median should be; without a target it is told only."""
+    """A value per round, and the target of its median; without a target it is only reported."""
 
     what: str
     of: Callable[[Round], float]
@@ -54,33 +54,33 @@ class Ratio:
 
     @property
     def target(self) -> str:
-        """Return the target in words."""
+        """Return the target as text."""
         for words, limit in (("at most", self.at_most), ("at least", self.at_least)):
             if limit is not None:
                 return f"{words} {limit:g} {self.unit}".rstrip()
         return "-"
 
     def met(self, median: float) -> bool | None:
-        """Tell whether a median is what it should be; None where there is no target."""
+        """Return whether a median meets the target; None if there is no target."""
         if self.at_most is not None:
             return median <= self.at_most
         return None if self.at_least is None else median >= self.at_least
 
 
 def over(top: str, *bottoms: str) -> Callable[[Round], float]:
-    """Return the ratio of one contestant to another, or to the best of several."""
+    """Return the ratio of one variant to another, or to the best of several."""
     return lambda figures: figures[top] / min(figures[bottom] for bottom in bottoms)
 
 
 def alone(name: str) -> Callable[[Round], float]:
-    """Return a contestant's own figure."""
+    """Return the value of one variant."""
     return lambda figures: figures[name]
 
 
 @final
 @dataclass(frozen=True)
 class Trial:
-    """Contestants that are measured together, the unit of their figures, and facts beside them."""
+    """Variants that are measured together, the unit of their values, and further facts."""
 
     name: str
     contestants: Mapping[str, Contestant | Absent]
@@ -90,7 +90,7 @@ class Trial:
 
 
 def timed(work: Callable[[], object], *, units: float = 1, device: torch.device) -> Contestant:
-    """Return a contestant that does `work`, `units` units of it, and returns seconds a unit."""
+    """Return a variant that runs `work`, which has `units` units, and returns seconds per unit."""
 
     def seconds() -> float:
         synchronise(device)
@@ -103,18 +103,18 @@ def timed(work: Callable[[], object], *, units: float = 1, device: torch.device)
 
 
 def repeated(step: Callable[[], object], times: int, device: torch.device) -> Contestant:
-    """Return a contestant that does `step` so many times and returns seconds a step."""
+    """Return a variant that runs `step` `times` times and returns seconds per step."""
     return timed(lambda: [step() for _ in range(times)][-1], units=times, device=device)
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for what an accelerator still has to do."""
+    """Wait for pending work of an accelerator."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def play(trial: Trial, ratios: Sequence[Ratio], rounds: int) -> dict[str, Any]:
-    """Return every contestant's figure in every round, and the ratios."""
+    """Return the value of every variant in every round, and the ratios."""
     turns = {k: each for k, each in trial.contestants.items() if not isinstance(each, Absent)}
     if trial.warm_up:
         for turn in turns.values():
@@ -135,7 +135,7 @@ def play(trial: Trial, ratios: Sequence[Ratio], rounds: int) -> dict[str, Any]:
 
 
 def _evaluated(ratio: Ratio, played: Sequence[Round], absent: Mapping[str, str]) -> dict[str, Any]:
-    """Return a ratio's value in every round; none where a contestant of it is absent."""
+    """Return the value of a ratio in every round; empty if one of its variants is not available."""
     record: dict[str, Any] = {
         "what": ratio.what,
         "target": ratio.target,

@@ -1,4 +1,4 @@
-"""Memory: a training's peak beside the floor's, and what evaluations add as the data grow.
+"""Memory: the peak of training relative to the floor, and the growth of evaluations with the data.
 
 Every figure is of a process of its own. `dpvae.train` is a whole run, with a validation, a
 checkpoint and the picture of samples, and with all that it imports; `our steps` stop before those.
@@ -18,7 +18,7 @@ from benchmarks.floor import BareLoop
 from benchmarks.measure import Absent, Options, Ratio, Trial, over
 from dpvae_cli.data import Dataset
 from dpvae_cli.model import build
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 
 DEVICES = ("cpu",)
 STEPS = 30
@@ -51,7 +51,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give training on MNIST's shape and count, then every metric on two numbers of images."""
+    """Yield trials of training on MNIST-shaped data, then of every metric on two data sizes."""
     count, steps = options.pick(stand_ins.MNIST, 500), options.pick(STEPS, 2)
     works = {TRAIN: train, STEPS_ALONE: our_steps, FLOOR: floor}
     contestants = {name: processes.peak(work, count, steps) for name, work in works.items()}
@@ -77,7 +77,7 @@ def evaluations(options: Options, extractor: Path) -> Trial:
 def train(count: int, steps: int) -> None:
     import dpvae_cli as dpvae  # noqa: PLC0415 - the floor does not import all of it
 
-    recipe = Recipe.load("vae_mnist", [f"training.iterations={steps}"])
+    recipe = load_recipe("vae_mnist", [f"training.iterations={steps}"])
     with TemporaryDirectory() as name:
         data = stand_ins.mnist(count)
         dpvae.train(recipe, Path(name) / "run", dataset=data, device="cpu")
@@ -86,14 +86,14 @@ def train(count: int, steps: int) -> None:
 def our_steps(count: int, steps: int) -> None:
     from dpvae_cli.training.trainer import Trainer  # noqa: PLC0415 - as above
 
-    trainer = Trainer(Recipe.load("vae_mnist"), stand_ins.mnist(count), torch.device("cpu"))
+    trainer = Trainer(load_recipe("vae_mnist"), stand_ins.mnist(count), torch.device("cpu"))
     for _ in range(steps):
         trainer.step()
 
 
 def floor(count: int, steps: int) -> None:
-    """Run the bare loop on 8-bit images, as ours are kept."""
-    recipe, data = Recipe.load("vae_mnist"), stand_ins.mnist(count)
+    """Run the bare loop on 8-bit images, as stored by dpvae."""
+    recipe, data = load_recipe("vae_mnist"), stand_ins.mnist(count)
     loop = BareLoop(
         build(recipe, example_shape=data.example_shape),
         data.train.stored,
@@ -105,10 +105,10 @@ def floor(count: int, steps: int) -> None:
 
 
 def prepared(metric: str, count: int, extractor: Path) -> Callable[[], object]:
-    """Return a metric of an untrained MNIST model on so many images, ready to be measured."""
+    """Return the evaluation of a metric of an untrained MNIST model on `count` images."""
     import dpvae_cli as dpvae  # noqa: PLC0415 - as above
 
-    recipe = Recipe.load("vae_mnist")
+    recipe = load_recipe("vae_mnist")
     data = stand_ins.mnist(count)
     model = build(recipe, example_shape=data.example_shape)
     evaluation = recipe.evaluation.model_copy(update=SIZES)
@@ -117,12 +117,12 @@ def prepared(metric: str, count: int, extractor: Path) -> Callable[[], object]:
     def measured(data: Dataset) -> None:
         dpvae.evaluate(model, data, [metric], evaluation=evaluation, features=options)
 
-    measured(stand_ins.mnist(300))  # what is imported and kept whatever the number of images
+    measured(stand_ins.mnist(300))  # imports and caches that do not depend on the number of images
     return lambda: measured(data)
 
 
 def small_extractor(path: Path) -> Path:
-    """Write an exported network of few features, which takes no memory to speak of."""
+    """Write an exported network with few features and negligible memory."""
     network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit")

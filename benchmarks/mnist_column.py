@@ -1,4 +1,4 @@
-"""What Table 1's MNIST column would take on a GPU: steps of its twelve recipes.
+"""Training time of Table 1's MNIST column on a GPU: steps of its twelve recipes.
 
 The time is that of the steps alone; logs, validations and the metrics come on top of it.
 """
@@ -9,7 +9,7 @@ from itertools import product
 from benchmarks import stand_ins
 from benchmarks.measure import Options, Ratio, Trial
 from benchmarks.training import ours
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 
 DEVICES = ("cuda",)
 REGULARIZERS = ("vae", "beta_h", "beta_b", "beta_tc", "factor", "info")
@@ -34,11 +34,11 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give steps of every regularizer with both priors."""
+    """Yield a trial for steps of every regularizer with both priors."""
     data, steps = stand_ins.mnist(options.pick(stand_ins.MNIST, 500)), options.pick(300, 2)
     contestants = {
         f"{regularizer}, {prior}": ours(
-            Recipe.load(f"{regularizer}_mnist", [f"prior={prior}"]), data, steps, options
+            load_recipe(f"{regularizer}_mnist", [f"prior={prior}"]), data, steps, options
         )
         for regularizer, prior in product(REGULARIZERS, PRIORS)
     }

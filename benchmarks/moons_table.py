@@ -35,7 +35,7 @@ COLUMNS = {
 
 
 def dpvae(*arguments: str) -> None:
-    """Run the command line with one thread."""
+    """Run a command with one thread."""
     subprocess.run(
         [sys.executable, "-m", "dpvae_cli", *arguments],
         check=True,
@@ -45,7 +45,7 @@ def dpvae(*arguments: str) -> None:
 
 
 def cell(folder: Path, regularizer: str, prior: str, seed: int) -> dict:
-    """Train and measure one cell, or read it; return its metrics by name."""
+    """Train and evaluate one cell, or read its results; return metrics by name."""
     run = folder / f"{regularizer}_moons-{prior}-seed{seed}"
     if not (run / "metrics.json").is_file():
         where = ("--run-dir", str(run), "--quiet")
@@ -59,7 +59,7 @@ def cell(folder: Path, regularizer: str, prior: str, seed: int) -> dict:
 
 
 def entry(values: list[float | None]) -> str:
-    """Return mean +- standard error over seeds; a dash where a seed has no value."""
+    """Return mean +- standard error over seeds; a dash if a seed has no value."""
     if None in values:
         return "-"
     mean, error = statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))

@@ -1,4 +1,4 @@
-"""Affine coupling as it is usually written: two `nn.Sequential` a block, called one by one."""
+"""Affine coupling in its usual form: two `nn.Sequential` per block, called one after the other."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from dpvae_cli.mathematics.coupling import AffineCoupling
 
 
 class NaiveBlock(nn.Module):
-    """Equation (3) as it is printed."""
+    """Equation (3) as printed."""
 
     def __init__(self, mask: Tensor, *, hidden: int, slope: float) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class NaiveBlock(nn.Module):
 
 
 class NaiveCoupling(nn.Module):
-    """What an `AffineCoupling` with bounds of one computes, with copies of its weights.
+    """The function of an `AffineCoupling` with bounds of one, with copies of its weights.
 
     Masks are an attribute, as of the original, so that a prior can use it in its place.
     """

@@ -1,4 +1,4 @@
-"""The likelihood of a picture from 21,000 importance samples, beside its decoding alone.
+"""The likelihood of an image from 21,000 importance samples, compared with decoding alone.
 
 The decoder's own throughput is that of `decoder(z)` on as many codes, in the same batches, drawn
 beforehand: no draws, no densities, no sum, and no fit of the proposal.
@@ -13,9 +13,9 @@ from benchmarks.measure import Options, Ratio, Trial, over, timed
 from dpvae_cli.evaluation.nll import negative_log_likelihood
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import build
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.runs.precision import Precision
-from dpvae_cli.sampling.encodings import at_once
+from dpvae_cli.sampling.encodings import batch_size_for
 
 SAMPLES = 21_000
 RATIOS = {
@@ -30,14 +30,14 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give one picture of MNIST's shape under the decoupled model."""
+    """Yield a trial with one MNIST-shaped image and the decoupled prior."""
     device, samples = options.device, options.pick(SAMPLES, 100)
     data = stand_ins.mnist(1)
-    model = build(Recipe.load("vae_mnist"), example_shape=data.example_shape).eval()
+    model = build(load_recipe("vae_mnist"), example_shape=data.example_shape).eval()
     model = Precision("float32", device).placed(model)
     x = data.train.examples().to(device)
     z = torch.randn(samples, model.latent_dim, device=device)
-    batches = z.split(at_once(model))
+    batches = z.split(batch_size_for(model))
 
     def ours() -> None:
         generator = stream(0, "nll", device=device)
@@ -52,5 +52,5 @@ def trials(options: Options) -> Iterator[Trial]:
         "ours": timed(ours, units=samples, device=device),
         "decoder alone": timed(decoder_alone, units=samples, device=device),
     }
-    facts = {"samples": samples, "decoded at once": at_once(model)}
+    facts = {"samples": samples, "decoded at once": batch_size_for(model)}
     yield Trial("MNIST", contestants, "s a sample", facts)

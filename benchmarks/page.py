@@ -1,8 +1,8 @@
-"""The tables and the figure of docs/performance.md, made from the newest results.
+"""Generate the tables and the figure of docs/performance.md from the newest results.
 
     python -m benchmarks.page
 
-The prose of the page is by hand; what stands between its two markers comes from here.
+The text of the page is written by hand; the part between its two markers is generated.
 """
 
 import argparse
@@ -21,7 +21,10 @@ from dpvae_cli.plotting import style
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 FIGURE = Path("figures") / "growth.png"
-CAPTION = "Cost against size over the grey line of the arithmetic; titles have the exponents"
+CAPTION = (
+    "Measured cost against size; the grey line is the cost of the arithmetic; "
+    "the fitted exponents are in the titles"
+)
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NOT_YET = "not yet measured"
 COLUMNS = 4
@@ -32,7 +35,7 @@ Results = dict[str, Any] | None
 
 
 def refreshed(page: str, found: dict[str, Results]) -> str:
-    """Return the page with what stands between its markers made anew."""
+    """Return the page with the part between its markers replaced."""
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
     sections = "\n\n".join(section(kind, found[kind]) for kind in HEADINGS)
@@ -40,21 +43,20 @@ def refreshed(page: str, found: dict[str, Results]) -> str:
 
 
 def section(kind: str, found: Results) -> str:
-    """Return what was measured on one kind of device."""
+    """Return the section for one kind of device."""
     entries = {} if found is None else found["benchmarks"]
     parts = [f"## {HEADINGS[kind]}", circumstances(entries), *tables(rows(kind, entries))]
     if entries:
-        parts += ["### The figures behind the ratios", figures(entries)]
+        parts += ["### Absolute values", figures(entries)]
     if kind == "cpu" and "growth" in entries:
         parts.append(f"![{CAPTION}]({FIGURE})")
     return "\n\n".join(parts)
 
 
 def rows(kind: str, entries: dict[str, Any]) -> list[tuple[Ratio, Record]]:
-    """Return every ratio that is about a kind of device, with its record if it was measured.
+    """Return the ratios for a kind of device, with their records if measured.
 
-    A CPU is what all of them are about; on a GPU stand those that are about nothing else, and
-    those that were measured.
+    For the CPU these are all ratios; for the GPU those that need one, and those measured on one.
     """
     found = []
     for name in NAMES:
@@ -68,13 +70,13 @@ def rows(kind: str, entries: dict[str, Any]) -> list[tuple[Ratio, Record]]:
 
 
 def records(entries: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return what was measured of each ratio of a benchmark."""
+    """Return the record of each ratio of a benchmark."""
     trials = entries.get(name, {"trials": []})["trials"]
     return {record["what"]: record for trial in trials for record in trial["ratios"]}
 
 
 def circumstances(entries: dict[str, Any]) -> str:
-    """Return a sentence about machine, versions and rounds; several where they differ."""
+    """Return a sentence on hardware, versions and rounds; several if they differ."""
     said = dict.fromkeys(sentence(entry) for entry in entries.values())
     return " ".join(said) or f"{NOT_YET.capitalize()}."
 
@@ -90,7 +92,7 @@ def sentence(entry: dict[str, Any]) -> str:
 
 
 def tables(found: list[tuple[Ratio, Record]]) -> list[str]:
-    """Return a table of what has a target, and one of what has none."""
+    """Return a table of the ratios with a target, and one of those without."""
     aimed = [
         f"| {ratio.what} | {ratio.target} | {measured(record)} | {verdict(record)} |"
         for ratio, record in found
@@ -99,7 +101,10 @@ def tables(found: list[tuple[Ratio, Record]]) -> list[str]:
     other = [
         f"| {ratio.what} | {measured(record)} |" for ratio, record in found if ratio.target == "-"
     ]
-    heads = ("| what | target | measured | |\n|---|---|---|---|", "| what | measured |\n|---|---|")
+    heads = (
+        "| ratio | target | measured | |\n|---|---|---|---|",
+        "| value | measured |\n|---|---|",
+    )
     return [
         "\n".join([head, *lines])
         for head, lines in zip(heads, (aimed, other), strict=True)
@@ -120,8 +125,8 @@ def verdict(record: Record) -> str:
 
 
 def figures(entries: dict[str, Any]) -> str:
-    """Return the table of every contestant's median."""
-    lines = ["| benchmark | contestant | median |", "|---|---|---|"]
+    """Return the table of medians of all variants."""
+    lines = ["| benchmark | variant | median |", "|---|---|---|"]
     for name, entry in entries.items():
         for trial in entry["trials"]:
             lines += [
@@ -132,7 +137,7 @@ def figures(entries: dict[str, Any]) -> str:
 
 
 def amount(value: float, unit: str) -> str:
-    """Return a figure in a unit that makes it readable."""
+    """Return a value in a readable unit."""
     base, _, rest = unit.partition(" ")
     if base == "s":
         base, factor = next(
@@ -144,7 +149,7 @@ def amount(value: float, unit: str) -> str:
 
 @style.house_style()
 def draw(entry: dict[str, Any], path: Path) -> None:
-    """Draw how many times the smallest size's cost each size has, one panel an axis."""
+    """Plot cost relative to the smallest size, one panel per axis."""
     trials = entry["trials"]
     count = -(-len(trials) // COLUMNS)
     figure = style.new_figure(style.DOUBLE_COLUMN, 1.6 * count)
@@ -158,7 +163,7 @@ def draw(entry: dict[str, Any], path: Path) -> None:
 
 
 def panel(axes: Axes, trial: dict[str, Any]) -> None:
-    """Draw one axis: medians over a grey line of the arithmetic's exponent."""
+    """Plot one axis: medians, and a grey line with the exponent of the arithmetic."""
     costs = {int(size): median(values) for size, values in trial["contestants"].items()}
     sizes, least = list(costs), min(costs)
     arithmetic = [(size / least) ** EXPONENTS.get(trial["name"], 1) for size in sizes]

@@ -1,4 +1,4 @@
-"""Other packages, called as their own users call them; one that is not installed stays away."""
+"""Other packages, called as their users call them; packages that are not installed are skipped."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,7 @@ INSTALL = "make bench installs it"
 
 
 def peer(package: str, make: Callable[[], Contestant]) -> Contestant | Absent:
-    """Return the contestant, or what is missing for it."""
+    """Return the variant, or the name of the missing package."""
     try:
         return make()
     except ModuleNotFoundError as error:
@@ -66,7 +66,7 @@ def pythae(
 
 
 def _pythae_networks(encoder: nn.Module, decoder: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Wrap two networks as Pythae wants them."""
+    """Wrap two networks in Pythae's classes."""
     from pythae.models.base.base_utils import ModelOutput  # noqa: PLC0415
     from pythae.models.nn import BaseDecoder, BaseEncoder  # noqa: PLC0415
 
@@ -100,7 +100,7 @@ def zuko_nice(latent_dim: int, *, blocks: int, hidden: int, device: torch.device
 
 
 class ZukoCoupling:
-    """A zuko flow with the two calls of a coupling stack."""
+    """A zuko flow with the interface of our coupling layers."""
 
     def __init__(self, flow: nn.Module) -> None:
         self._flow = flow

@@ -1,4 +1,4 @@
-"""The numbers of planted cases in docs/metrics.md: proposals of nll, and estimators of dci.
+"""The planted cases of docs/metrics.md: proposals for nll and estimators for dci.
 
     python -m benchmarks.planted_table
 
@@ -18,7 +18,7 @@ from torch.distributions import MultivariateNormal
 import dpvae_cli as dpvae
 from dpvae_cli.architectures import Encoder
 from dpvae_cli.evaluation import classifiers, nll
-from dpvae_cli.evaluation.finished import ImportanceEstimate
+from dpvae_cli.evaluation.nll_cache import ImportanceEstimate
 from dpvae_cli.likelihoods import GaussianLikelihood
 from dpvae_cli.mathematics.disentanglement import disentanglement
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -58,7 +58,7 @@ def planted(latent_dim: int, narrow: float, shift: float) -> tuple[dpvae.VAE, Te
 
 
 def cell(found: list[ImportanceEstimate], exact: Tensor) -> str:
-    """Return nats too high, printed error, and median effective size."""
+    """Return error, reported standard error, and median effective sample size."""
     off = sum(one.nll for one in found) / EXAMPLES - float(exact.mean())
     error = math.sqrt(sum(one.standard_error**2 for one in found)) / EXAMPLES
     effective = sorted(one.effective_samples for one in found)[EXAMPLES // 2]
@@ -68,7 +68,7 @@ def cell(found: list[ImportanceEstimate], exact: Tensor) -> str:
 def encoder_alone(
     _: dpvae.VAE, __: Tensor, start: DiagonalGaussian, **___: object
 ) -> DiagonalGaussian:
-    """Return the encoder's posterior as the fitted one, so that both halves are the same."""
+    """Return the encoder's posterior as the fitted one, so that both halves are equal."""
     return start
 
 

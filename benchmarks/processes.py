@@ -1,4 +1,4 @@
-"""Figures of whole processes: how long a command takes, and how much memory work needs."""
+"""Run time and peak memory of whole processes."""
 
 import multiprocessing
 import resource
@@ -15,7 +15,7 @@ MIB = 2**20
 
 
 def command(*words: str) -> Callable[[], None]:
-    """Return work that runs `python WORDS`; its output goes nowhere."""
+    """Return work that runs `python WORDS` and discards its output."""
 
     def run() -> None:
         subprocess.run([sys.executable, *words], check=True, capture_output=True)
@@ -24,12 +24,12 @@ def command(*words: str) -> Callable[[], None]:
 
 
 def peak(work: Callable[..., object], *arguments: object) -> Contestant:
-    """Return a contestant that does work in a process of its own: the MiB of its peak."""
+    """Return a variant that runs work in its own process and returns its peak memory in MiB."""
     return lambda: _elsewhere(_peak_of, work, *arguments)
 
 
 def growth(prepare: Callable[..., Callable[[], object]], *arguments: object) -> Contestant | Absent:
-    """Return a contestant that does what `prepare` returns in a process of its own.
+    """Return a variant that runs the result of `prepare` in its own process.
 
     Its figure is by how many MiB the peak lies above what is resident when `prepare` is done.
     """
@@ -46,7 +46,7 @@ def _elsewhere(function: Callable[..., float], *arguments: object) -> float:
 
 def _peak_of(work: Callable[..., object], *arguments: object) -> float:
     work(*arguments)
-    if STATUS.exists():  # what getrusage knows includes the parent's size at the fork
+    if STATUS.exists():  # getrusage would include the parent's size at the fork
         return _resident("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
@@ -54,7 +54,7 @@ def _peak_of(work: Callable[..., object], *arguments: object) -> float:
 
 def _growth_of(prepare: Callable[..., Callable[[], object]], *arguments: object) -> float:
     work = prepare(*arguments)
-    FORGET.write_text("5")  # the peak so far
+    FORGET.write_text("5")  # reset the peak
     before = _resident("VmRSS")
     work()
     return _resident("VmHWM") - before

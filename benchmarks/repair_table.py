@@ -1,4 +1,4 @@
-"""The tables of docs/repair.md: a VAE of Pythae's before and after a prior was fitted to its codes.
+"""The tables of docs/repair.md: a Pythae VAE before and after fitting a prior to its codes.
 
     python -m benchmarks.repair_table --folder runs/repair-moons
     python -m benchmarks.repair_table --folder runs/repair-mnist --data mnist --fid 768
@@ -35,7 +35,7 @@ COLUMNS = {
 
 
 def results(folder: Path, seed: int, arguments: list[str]) -> dict:
-    """Run the example, or read what it left: results by prior and metric."""
+    """Run the example, or read its results: by prior and metric."""
     out = folder / f"seed{seed}"
     if not (out / "results.json").is_file():
         example = [sys.executable, str(ROOT / "examples" / "pythae_model.py")]
@@ -51,7 +51,7 @@ def results(folder: Path, seed: int, arguments: list[str]) -> dict:
 
 
 def at(metrics: dict, place: tuple) -> float | None:
-    """Return the number at a place."""
+    """Return the value at a path."""
     value = metrics
     for key in place:
         value = value[key]

@@ -1,4 +1,4 @@
-"""What is kept of a measurement: a file a day and kind of device, with all that led to it."""
+"""Records of measurements: one file per day and kind of device, with all circumstances."""
 
 import json
 import os
@@ -22,19 +22,19 @@ VERDICTS = {True: "met", False: "missed", None: ""}
 
 
 def file_of_today(folder: Path, device: torch.device, *, quick: bool) -> Path:
-    """Return the file that today's results of this kind of device go to."""
+    """Return the file for today's results on this kind of device."""
     kind = "gpu" if device.type == "cuda" else "cpu"
     return folder / f"{datetime.now(UTC):%Y-%m-%d}-{kind}{QUICK if quick else ''}.json"
 
 
 def newest(folder: Path, kind: str) -> dict[str, Any] | None:
-    """Return the newest results of `cpu` or `gpu`, quick ones apart; None where there are none."""
+    """Return the newest results of `cpu` or `gpu`, without quick ones; None if there are none."""
     files = sorted(folder.glob(f"*-{kind}.json"))
     return json.loads(files[-1].read_text(encoding="utf-8")) if files else None
 
 
 def start(options: Options) -> dict[str, Any]:
-    """Return what a benchmark's entry says before anything is measured."""
+    """Return the metadata of a benchmark's entry."""
     return {
         "began": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "hardware": hardware(options.device),
@@ -48,13 +48,13 @@ def start(options: Options) -> dict[str, Any]:
 
 
 def keep(file: Path, name: str, entry: dict[str, Any]) -> None:
-    """Put a benchmark's entry into the file, in the place of one of its name."""
+    """Write a benchmark's entry to the file, replacing an earlier one."""
     kept = json.loads(file.read_text(encoding="utf-8"))["benchmarks"] if file.exists() else {}
     write_json(file, {"schema": SCHEMA, "benchmarks": kept | {name: entry}})
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """Return what the figures were measured on."""
+    """Return a description of the hardware."""
     found = {"cpu": _processor(), "cores": _cores()}
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
@@ -62,7 +62,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def _cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores available to this process."""
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
@@ -75,7 +75,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that are there."""
+    """Return the versions of Python and of the installed packages."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -86,7 +86,7 @@ def versions() -> dict[str, str]:
 
 
 def line(ratio: dict[str, Any], *, quick: bool) -> str:
-    """Return a ratio as the command prints it: what, target, median, spread and verdict."""
+    """Return a ratio as a line of text: name, target, median, spread and verdict."""
     if ratio["median"] is None:
         return f"{ratio['what']:{WIDTH}} not measured: {ratio['absent']}"
     target = "" if ratio["target"] == "-" else ratio["target"]
@@ -95,7 +95,7 @@ def line(ratio: dict[str, Any], *, quick: bool) -> str:
 
 
 def spread(ratio: dict[str, Any]) -> str:
-    """Return median, smallest and largest value of the rounds."""
+    """Return median, minimum and maximum over the rounds."""
     low, high = min(ratio["values"]), max(ratio["values"])
     unit = f" {ratio['unit']}" if ratio["unit"] else ""
     return f"{ratio['median']:.3g}{unit} ({low:.3g} .. {high:.3g})"

@@ -1,4 +1,4 @@
-"""Time of a training step, and of log q(z), shared by as many processes as torchrun starts.
+"""Time of a training step and of log q(z), distributed over the processes of torchrun.
 
     torchrun --standalone --nproc-per-node 2 -m benchmarks.scaling
     python -m benchmarks.scaling --threads 2            # one process
@@ -17,10 +17,10 @@ import torch
 
 from benchmarks import stand_ins
 from benchmarks.aggregate_posterior import drawn
-from dpvae_cli import AggregatePosterior
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import ProcessGroup, process_group
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
+from dpvae_cli.sampling.encodings import aggregate_posterior
 from dpvae_cli.training.trainer import Trainer
 
 ROUNDS, STEPS = 5, 5
@@ -30,7 +30,7 @@ POINTS = 5_000
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--threads", type=int, default=1, help="threads per process")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     with process_group() as group:
@@ -44,20 +44,20 @@ def main() -> None:
 
 
 def workloads(group: ProcessGroup, device: torch.device) -> list[tuple[str, Callable[[], object]]]:
-    """Return what is timed: one call each."""
+    """Return the timed functions."""
     found: list[tuple[str, Callable[[], object]]] = []
     digits, faces = stand_ins.mnist(5_000), stand_ins.dataset(1_000, 3, 64, 64)
     for name, data in (("vae_mnist", digits), ("factor_mnist", digits), ("vae_celeba", faces)):
-        trainer = Trainer(Recipe.load(name), data, device, group=group)
+        trainer = Trainer(load_recipe(name), data, device, group=group)
         found.append((f"{name}, a step", trainer.step))
-    aggregate = AggregatePosterior(*(t.to(device) for t in drawn(60_000, 32, 0.3)), group=group)
+    aggregate = aggregate_posterior(*(t.to(device) for t in drawn(60_000, 32, 0.3)), group=group)
     z = torch.randn(POINTS, 32, generator=torch.Generator().manual_seed(0))
     found.append(("log q(z), 5,000 x 60,000, L = 32", lambda: aggregate.log_prob(z)))
     return found
 
 
 def median(work: Callable[[], object], group: ProcessGroup, device: torch.device) -> float:
-    """Return seconds a call, the median over rounds of several calls."""
+    """Return seconds per call, the median over rounds of several calls."""
     work()
     rounds = []
     for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""Data of the paper's shapes and counts, made of noise, so that nothing has to be downloaded."""
+"""Noise with the shapes and counts of the paper's data, so that nothing has to be downloaded."""
 
 import os
 from collections.abc import Iterator
@@ -24,20 +24,20 @@ def images(count: int, *shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def dataset(count: int, *shape: int) -> Dataset:
-    """Return noise as a data set with so many training images."""
+    """Return noise as a data set with `count` training images."""
     held_out = Split(images(min(count, HELD_OUT), *shape, seed=1))
     train = Split(images(count, *shape))
     return Dataset("noise", train=train, validation=held_out, test=held_out, eight_bit=True)
 
 
 def mnist(count: int = MNIST) -> Dataset:
-    """Return noise of MNIST's shape and count."""
+    """Return noise with MNIST's shape and count."""
     return dataset(count, 1, 28, 28)
 
 
 @contextmanager
 def faces(count: int) -> Iterator[Dataset]:
-    """Give 64x64 RGB pictures from the memory-mapped cache that a folder of files is decoded to."""
+    """Yield 64x64 RGB images from the memory-mapped cache of a decoded folder."""
     with TemporaryDirectory() as name, _cache_in(Path(name)):
         folder = Path(name) / "pictures"
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""How long commands take from the first keystroke's end to the prompt, as processes."""
+"""Run time of commands as processes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.measure import Options, Ratio, Trial, alone, timed
 from benchmarks.processes import command
-from dpvae_cli import Recipe, train
+from dpvae_cli import load_recipe, train
 
 DEVICES = ("cpu",)
 HELP, SAMPLE, TORCH = "dpvae --help", "dpvae sample", "import torch"
@@ -23,10 +23,10 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give three processes; the checkpoint is of a run of a few steps."""
+    """Yield a trial of three processes; the checkpoint is from a run of a few steps."""
     with TemporaryDirectory() as name:
         run = Path(name) / "run"
-        train(Recipe.load("vae_moons", ["training.iterations=10"]), run, device="cpu")
+        train(load_recipe("vae_moons", ["training.iterations=10"]), run, device="cpu")
         sample = ("sample", str(run), "--out", str(Path(name) / "samples.png"))
         works = {
             TORCH: command("-c", "import torch"),

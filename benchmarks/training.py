@@ -1,4 +1,4 @@
-"""Training steps: ours beside the floor, beside Pythae, and beside the naive form of the coupling.
+"""Training steps: ours compared with the floor, with Pythae, and with the naive coupling.
 
 Ours is `Trainer.step`: shuffled batches from 8-bit storage, seeded noise, terms by name and the
 guard against NaN included. Logs, validations and checkpoints come on top of it in a run.
@@ -15,7 +15,7 @@ from benchmarks.measure import Absent, Contestant, Options, Ratio, Trial, over, 
 from benchmarks.naive import NaiveCoupling
 from dpvae_cli.data import Dataset
 from dpvae_cli.model import VAE, build
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.runs.precision import Precision
 from dpvae_cli.training import threads
 from dpvae_cli.training.trainer import Trainer
@@ -46,7 +46,7 @@ RATIOS = {
 
 
 def trials(options: Options) -> Iterator[Trial]:
-    """Give MNIST, two moons and CelebA."""
+    """Yield trials on MNIST, two moons and CelebA."""
     yield mnist(options)
     yield moons(options)
     with stand_ins.faces(options.pick(4_000, 80)) as faces:
@@ -55,8 +55,8 @@ def trials(options: Options) -> Iterator[Trial]:
 
 def mnist(options: Options) -> Trial:
     data, steps = stand_ins.mnist(options.pick(stand_ins.MNIST, 500)), options.pick(30, 2)
-    recipe = Recipe.load("vae_mnist")
-    plain = Recipe.load("vae_mnist", ["prior=standard_normal"])
+    recipe = load_recipe("vae_mnist")
+    plain = load_recipe("vae_mnist", ["prior=standard_normal"])
     contestants = {
         OURS: ours(recipe, data, steps, options),
         FLOOR: bare(recipe, data, steps, options),
@@ -68,8 +68,8 @@ def mnist(options: Options) -> Trial:
 
 
 def moons(options: Options) -> Trial:
-    recipe = Recipe.load("vae_moons")
-    plain = Recipe.load("vae_moons", ["prior=standard_normal"])
+    recipe = load_recipe("vae_moons")
+    plain = load_recipe("vae_moons", ["prior=standard_normal"])
     data, steps = recipe.data.load(), options.pick(300, 2)
     contestants = {
         OURS: ours(recipe, data, steps, options),
@@ -83,7 +83,7 @@ def moons(options: Options) -> Trial:
 
 
 def celeba(options: Options, data: Dataset) -> Trial:
-    recipe, steps = Recipe.load("vae_celeba"), options.pick(8, 1)
+    recipe, steps = load_recipe("vae_celeba"), options.pick(8, 1)
     contestants = {
         OURS: ours(recipe, data, steps, options),
         FLOOR: bare(recipe, data, steps, options),
@@ -98,7 +98,7 @@ def facts(recipe: Recipe, data: Dataset, steps: int) -> dict[str, int]:
 
 
 def model_of(recipe: Recipe, data: Dataset, options: Options, *, naive: bool = False) -> VAE:
-    """Return a recipe's model with its first weights, as our trainer places it."""
+    """Return a recipe's model with its initial weights, on the trainer's device."""
     model = build(recipe, example_shape=data.example_shape)
     model = Precision(recipe.training.precision, options.device).placed(model)
     if naive:
@@ -109,7 +109,7 @@ def model_of(recipe: Recipe, data: Dataset, options: Options, *, naive: bool = F
 def ours(
     recipe: Recipe, data: Dataset, steps: int, options: Options, *, naive: bool = False
 ) -> Contestant:
-    """Return steps of our trainer, with the threads that a run takes."""
+    """Return steps of our trainer, with the number of threads of a run."""
     model = model_of(recipe, data, options, naive=True) if naive else None
     trainer = Trainer(recipe, data, options.device, model)
     turn = repeated(trainer.step, steps, options.device)
@@ -159,13 +159,13 @@ def pythae(recipe: Recipe, data: Dataset, steps: int, options: Options) -> Conte
 
 
 def bf16(name: str, data: Dataset, steps: int, options: Options) -> Contestant | Absent:
-    """Return our steps in bfloat16, where the processor multiplies it."""
+    """Return our steps in bfloat16, if the processor supports it."""
     if options.device.type == "cpu" and not multiplies_bf16():
         return Absent("this processor has neither avx512_bf16 nor amx_bf16")
-    return ours(Recipe.load(name, ["training.precision=bf16"]), data, steps, options)
+    return ours(load_recipe(name, ["training.precision=bf16"]), data, steps, options)
 
 
 def multiplies_bf16() -> bool:
-    """Tell whether the processor has instructions for bfloat16 products."""
+    """Return whether the processor has instructions for bfloat16 products."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in checks)

@@ -1,4 +1,4 @@
-"""The table of units in docs/priors.md: priors fitted to one ring of codes in several units.
+"""The table of units in docs/priors.md: priors fitted to a ring of codes in several units.
 
     python -m benchmarks.units_table --priors decoupled spline mixture full
 
@@ -40,7 +40,7 @@ def log_density(z: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Print Markdown, a line for each prior as it is done."""
+    """Print a Markdown table, one line per prior."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--priors", nargs="+", default=["decoupled", "spline", "mixture", "full"])
     asked = parser.parse_args()

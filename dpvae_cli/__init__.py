@@ -4,7 +4,7 @@ Importing the package imports nothing heavy; each name below is loaded when it i
 
 Example:
     >>> import dpvae_cli as dpvae
-    >>> recipe = dpvae.Recipe.load("beta_h_moons", ["training.iterations=10"])
+    >>> recipe = dpvae.load_recipe("beta_h_moons", ["training.iterations=10"])
     >>> model = dpvae.build(recipe)
     >>> z, log_abs_det = model.prior.to_representation(model.prior.sample(3))
 """
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
         StandardNormal,
         Vamp,
     )
-    from dpvae_cli.recipe import Fitting, Recipe
-    from dpvae_cli.training.loop import load, train
+    from dpvae_cli.recipe import Fitting, Recipe, load_recipe
+    from dpvae_cli.runs.loaded_run import load
+    from dpvae_cli.training.train import train
 
 _PLACES = {
     "AggregatePosterior": "dpvae_cli.mathematics.aggregate_posterior",
@@ -62,9 +63,10 @@ _PLACES = {
     "fit_prior": "dpvae_cli.fitting.fit",
     "frechet_distance": "dpvae_cli.mathematics.frechet",
     "kernel_distance": "dpvae_cli.mathematics.kernel_distance",
-    "load": "dpvae_cli.training.loop",
+    "load": "dpvae_cli.runs.loaded_run",
     "load_prior": "dpvae_cli.fitting.fit",
-    "train": "dpvae_cli.training.loop",
+    "load_recipe": "dpvae_cli.recipe",
+    "train": "dpvae_cli.training.train",
 }
 
 __all__ = [
@@ -95,6 +97,7 @@ __all__ = [
     "kernel_distance",
     "load",
     "load_prior",
+    "load_recipe",
     "train",
 ]
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from dpvae_cli.foundation.shapes import Examples, PerExample
 from dpvae_cli.foundation.spec import Spec
-from dpvae_cli.mathematics.draws import normal_noise, uniform_noise
 from dpvae_cli.mathematics.gaussian import LOG_2PI
+from dpvae_cli.mathematics.noise import normal_noise, uniform_noise
 
 MIN_PROBABILITY = 1e-6
 

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from dpvae_cli.data.units import Units
-from dpvae_cli.foundation.allocation import refuse_networks
+from dpvae_cli.foundation.allocation import check_model_memory
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.randomness import seeded
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.likelihoods import BernoulliLikelihood, Likelihood, LikelihoodSpec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.sections import of_word
+from dpvae_cli.recipe.sections import spec_by_name
 
 PROBE_BATCH_SIZE = 16
 """Examples of the training data that a model is tried on before it is used with it."""
@@ -54,7 +54,7 @@ class VAE(nn.Module):
 
     Example:
         >>> import dpvae_cli as dpvae
-        >>> model = dpvae.build(dpvae.Recipe.load("vae_moons"))
+        >>> model = dpvae.build(dpvae.load_recipe("vae_moons"))
         >>> model.sample(4).shape
         torch.Size([4, 2])
     """
@@ -166,7 +166,7 @@ class VAE(nn.Module):
                 f"the model is for examples of shape {self._example_shape}, these have {shape}"
             )
         accelerators = [x.device] if x.device.type == "cuda" else []
-        with evaluating(self), torch.random.fork_rng(devices=accelerators):
+        with eval_mode(self), torch.random.fork_rng(devices=accelerators):
             mean, log_variance = _mean_and_log_variance(_call_network("encoder", self.encoder, x))
             codes = (x.shape[0], self.latent_dim)
             _check_output("the encoder's mean", mean, codes, x)
@@ -186,7 +186,7 @@ def _resolve_likelihood(given: Likelihood | LikelihoodSpec | str) -> Likelihood:
     """Return the likelihood that a word or a spec stands for, or the one given."""
     if isinstance(given, Likelihood):
         return given
-    spec: LikelihoodSpec = of_word("likelihood", given) if isinstance(given, str) else given
+    spec: LikelihoodSpec = spec_by_name("likelihood", given) if isinstance(given, str) else given
     return spec.build()
 
 
@@ -203,7 +203,7 @@ def _resolve_prior(
                 f"latent_dim={latent_dim}, but the prior has {given.latent_dim} dimensions"
             )
         return given
-    spec: PriorSpec = of_word("prior", given) if isinstance(given, str) else given
+    spec: PriorSpec = spec_by_name("prior", given) if isinstance(given, str) else given
     if latent_dim is None:
         raise UsageError(
             "the prior has to be built and the number of latent dimensions is not known",
@@ -297,6 +297,7 @@ def build(
     *,
     example_shape: tuple[int, ...] | None = None,
     networks: tuple[nn.Module, nn.Module] | None = None,
+    check_memory: bool = True,
 ) -> VAE:
     """Return the untrained model of a recipe; its weights follow from its seed.
 
@@ -307,13 +308,14 @@ def build(
         recipe: what to build.
         example_shape: shape of one example; None asks the recipe's data.
         networks: encoder and decoder to take in place of the architecture's.
+        check_memory: check first that the weights fit into memory.
 
     Raises:
         UsageError: the architecture does not fit the data, or the model not into memory.
     """
     shape = recipe.data.example_shape() if example_shape is None else example_shape
-    if networks is None:
-        refuse_networks(
+    if networks is None and check_memory:
+        check_model_memory(
             "the model of sections architecture and prior", lambda: _parts(recipe, shape)
         )
     with seeded(recipe.seed, "weights"):

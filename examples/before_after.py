@@ -1,4 +1,4 @@
-"""What both examples share and no user needs: options, data, a table and a picture."""
+"""Helpers of the examples: options, data, a table and a figure."""
 
 import json
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -13,72 +13,70 @@ from dpvae_cli.plotting import style
 from dpvae_cli.plotting.gallery import Gallery, figure5
 from dpvae_cli.plotting.moons import Portrait, figure1
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.sampling.gallery import gallery
-from dpvae_cli.sampling.portrait import portrait
+from dpvae_cli.sampling.planar_figure_data import portrait
 
 AS_TRAINED = "standard_normal"
 PRIORS = ["decoupled", "spline", "mixture"]
 SPECS = {"mixture": dpvae.Mixture(covariance="full")}
-"""What stands for a word of --priors; other words are a recipe's."""
+"""Specs for values of --priors that are not names of recipes."""
 
 
-def options(description: str) -> Namespace:
-    """Return what was asked for on the command line."""
+def parse_args(description: str) -> Namespace:
+    """Return the options of the command line."""
     parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=("moons", "mnist"), default="moons")
     parser.add_argument("--train", type=int, default=10_000, help="training examples")
     parser.add_argument("--iterations", type=int, default=4_000, help="steps of the VAE's training")
     parser.add_argument("--beta", type=float, help="weight of the KL in the VAE's training")
-    parser.add_argument("--fit", type=int, default=5_000, help="steps of a prior's fit, at most")
+    parser.add_argument("--fit", type=int, default=5_000, help="maximum steps of a fit")
     parser.add_argument("--priors", nargs="+", default=PRIORS, metavar="KIND")
     parser.add_argument("--samples", type=int, default=2_000, help="samples of each measurement")
     parser.add_argument("--fid", type=int, metavar="DIMENSIONS", help="also fid, fid_lp: 2048, 768")
-    parser.add_argument("--fid-samples", type=int, default=1_000, help="samples that it compares")
+    parser.add_argument("--fid-samples", type=int, default=1_000, help="samples for FID")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("repaired"), help="folder of the results")
-    asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    return asked
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    return args
 
 
-def load(asked: Namespace) -> Dataset:
-    """Return two moons, drawn on the spot, or MNIST, from DPVAE_DATA or downloaded."""
-    if asked.data == "moons":
-        return Moons(train=asked.train).load()
-    return Mnist(validation=60_000 - asked.train).load()
+def load(args: Namespace) -> Dataset:
+    """Return generated two moons, or MNIST from DPVAE_DATA or downloaded."""
+    if args.data == "moons":
+        return Moons(train=args.train).load()
+    return Mnist(validation=60_000 - args.train).load()
 
 
-def report(models: dict[str, dpvae.VAE], data: Dataset, asked: Namespace) -> None:
-    """Measure models that share encoder and decoder; print a table, keep the records, draw."""
-    results = {name: measure(model, data, asked) for name, model in models.items()}
+def report(models: dict[str, dpvae.VAE], data: Dataset, args: Namespace) -> None:
+    """Evaluate models that share encoder and decoder; print, save and plot the results."""
+    results = {name: measure(model, data, args) for name, model in models.items()}
     records = {name: [each.to_json() for each in found] for name, found in results.items()}
-    (asked.out / "results.json").write_text(json.dumps(records, indent=1), encoding="utf-8")
+    (args.out / "results.json").write_text(json.dumps(records, indent=1), encoding="utf-8")
     print(table(results))
-    pictures = style.save(draw(models, data, asked.seed), asked.out / "before_after.png")
+    pictures = style.save(draw(models, data, args.seed), args.out / "before_after.png")
     print(*pictures)
 
 
-def measure(model: dpvae.VAE, data: Dataset, asked: Namespace) -> list[Result]:
-    """Return dpvae's measurements of one model."""
+def measure(model: dpvae.VAE, data: Dataset, args: Namespace) -> list[Result]:
+    """Return the metrics of one model."""
     metrics = ["skl", "leak"]
     metrics += ["manifold", "manifold_lp"] if data.distance_to_manifold else []
-    metrics += ["fid", "fid_lp"] if asked.fid else []
-    count = asked.samples
+    metrics += ["fid", "fid_lp"] if args.fid else []
+    count = args.samples
     sizes = Evaluation(
         samples=count,
         manifold_samples=count,
-        fid_samples=asked.fid_samples,
-        fid_images=2 * asked.fid_samples,
+        fid_samples=args.fid_samples,
+        fid_images=2 * args.fid_samples,
     )
-    features = dpvae.FeatureOptions(dimensions=asked.fid)
-    return dpvae.evaluate(
-        model, data, metrics, evaluation=sizes, seed=asked.seed, features=features
-    )
+    features = dpvae.FeatureOptions(dimensions=args.fid)
+    return dpvae.evaluate(model, data, metrics, evaluation=sizes, seed=args.seed, features=features)
 
 
 def table(results: dict[str, list[Result]]) -> str:
-    """Return a line for each measure and a column for each prior."""
+    """Return a table with a line per metric and a column per prior."""
     lines = [f"{'':12}" + "".join(f"{name:>20}" for name in results)]
     by_metric = [{each.metric: each for each in found} for found in results.values()]
     for metric in by_metric[0]:
@@ -89,7 +87,7 @@ def table(results: dict[str, list[Result]]) -> str:
 
 
 def shown(result: Result) -> str:
-    """Return a value with its standard error, where there is one."""
+    """Return a value with its standard error, if any."""
     if result.value is None:
         return "-"
     error = "" if result.standard_error is None else f" ± {result.standard_error:.2g}"
@@ -97,8 +95,8 @@ def shown(result: Result) -> str:
 
 
 def draw(models: dict[str, dpvae.VAE], data: Dataset, seed: int) -> Figure:
-    """Draw random and low-posterior samples: as Figure 1 of models with a z0, or as Figure 5."""
-    aggregate = EncodedTraining(models[AS_TRAINED], lambda: data).aggregate_posterior()
+    """Draw random and low-posterior samples: Figure 1 for models with a z0, otherwise Figure 5."""
+    aggregate = TrainingEncodings(models[AS_TRAINED], lambda: data).aggregate_posterior()
     if data.distance_to_manifold:
         flows = {name: each for name, each in models.items() if each.prior.generation is not None}
         found = {name: portrait(each, aggregate, data, seed=seed) for name, each in flows.items()}
@@ -108,5 +106,5 @@ def draw(models: dict[str, dpvae.VAE], data: Dataset, seed: int) -> Figure:
 
 
 def label(prior: str) -> str:
-    """Return what stands over a prior's samples."""
+    """Return the title of a prior's samples."""
     return f"{'before' if prior == AS_TRAINED else 'after'}, {prior}"

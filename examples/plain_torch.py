@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 import torch
-from before_after import AS_TRAINED, SPECS, load, options, report
+from before_after import AS_TRAINED, SPECS, load, parse_args, report
 from torch import Tensor, nn
 
 import dpvae_cli as dpvae
@@ -26,7 +26,7 @@ SCALE = {"moons": 0.045, "mnist": 0.2}
 
 
 class Encoder(nn.Module):
-    """Map examples to mean and log-variance of q(z|x): the pair that dpvae asks for."""
+    """Map examples to mean and log-variance of q(z|x), the pair that dpvae expects."""
 
     def __init__(self, size: int, latent_dim: int) -> None:
         super().__init__()
@@ -65,26 +65,26 @@ def train(
         optimizer.step()
 
 
-def through_files(mean: Tensor, log_variance: Tensor, asked: Namespace) -> Tensor:
-    """Return codes of a prior that commands fit: nothing but arrays passes to and fro."""
-    np.savez(asked.out / "codes.npz", mean=mean.numpy(), log_variance=log_variance.numpy())
-    fit = f"fit-prior --codes codes.npz --prior {asked.priors[-1]} --out prior.pt --overwrite"
+def through_files(mean: Tensor, log_variance: Tensor, args: Namespace) -> Tensor:
+    """Return samples of a prior fitted on the command line, exchanging only arrays."""
+    np.savez(args.out / "codes.npz", mean=mean.numpy(), log_variance=log_variance.numpy())
+    fit = f"fit-prior --codes codes.npz --prior {args.priors[-1]} --out prior.pt --overwrite"
     draw = "sample prior.pt -n 1000 --out z.npz"
-    for words in (f"{fit} fitting.iterations={asked.fit}", draw):
+    for words in (f"{fit} fitting.iterations={args.fit}", draw):
         command = [sys.executable, "-m", "dpvae_cli", *words.split()]
-        subprocess.run(command, cwd=asked.out, check=True)
-    return torch.from_numpy(np.load(asked.out / "z.npz")["z"])
+        subprocess.run(command, cwd=args.out, check=True)
+    return torch.from_numpy(np.load(args.out / "z.npz")["z"])
 
 
 def main() -> None:
     """Train, fit, sample and compare."""
-    asked = options(__doc__)
-    data, latent_dim, scale = load(asked), LATENT_DIM[asked.data], SCALE[asked.data]
+    args = parse_args(__doc__)
+    data, latent_dim, scale = load(args), LATENT_DIM[args.data], SCALE[args.data]
     x = data.train.examples()
-    torch.manual_seed(asked.seed)
+    torch.manual_seed(args.seed)
     encoder, decoder = networks(data.example_shape, latent_dim)
-    beta = asked.beta or 1.0
-    train(encoder, decoder, x, scale=scale, beta=beta, iterations=asked.iterations)
+    beta = args.beta or 1.0
+    train(encoder, decoder, x, scale=scale, beta=beta, iterations=args.iterations)
 
     with torch.no_grad():
         mean, log_variance = encoder(x)
@@ -96,23 +96,23 @@ def main() -> None:
         latent_dim=latent_dim,
     )
     models = {AS_TRAINED: before}
-    for kind in asked.priors:
+    for kind in args.priors:
         fitted = dpvae.fit_prior(
             mean,
             log_variance,
             SPECS.get(kind, kind),
-            fitting=dpvae.Fitting(iterations=asked.fit),
-            seed=asked.seed,
+            fitting=dpvae.Fitting(iterations=args.fit),
+            seed=args.seed,
         )
         models[kind] = before.with_prior(fitted.prior)
         with torch.no_grad():
-            samples = decoder(fitted.sample(1_000, seed=asked.seed))
-        np.save(asked.out / f"samples_{kind}.npy", samples.numpy())
-    report(models, data, asked)
+            samples = decoder(fitted.sample(1_000, seed=args.seed))
+        np.save(args.out / f"samples_{kind}.npy", samples.numpy())
+    report(models, data, args)
 
     with torch.no_grad():
-        samples = decoder(through_files(mean, log_variance, asked))
-    np.save(asked.out / "samples_through_files.npy", samples.numpy())
+        samples = decoder(through_files(mean, log_variance, args))
+    np.save(args.out / "samples_through_files.npy", samples.numpy())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Repair a beta-VAE that Pythae trained: fit a prior to its codes, then sample from that.
+"""Repair a Pythae beta-VAE: fit a prior to its codes, then sample from that.
 
   pip install tqdm cloudpickle && pip install --no-deps pythae
   python examples/pythae_model.py
@@ -13,7 +13,7 @@ from math import ceil
 
 import numpy as np
 import torch
-from before_after import AS_TRAINED, SPECS, load, options, report
+from before_after import AS_TRAINED, SPECS, load, parse_args, report
 from pythae.data.datasets import BaseDataset
 from pythae.models import BetaVAE, BetaVAEConfig
 from pythae.models.base.base_utils import ModelOutput
@@ -30,7 +30,7 @@ BETA = {"moons": 0.008, "mnist": 0.5}
 
 
 class MoonsEncoder(BaseEncoder):
-    """Write Pythae's record of mean and log-variance."""
+    """Return Pythae's output record of mean and log-variance."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class MoonsEncoder(BaseEncoder):
 
 
 class MoonsDecoder(BaseDecoder):
-    """Write Pythae's record of a reconstruction."""
+    """Return Pythae's output record of a reconstruction."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,21 +52,21 @@ class MoonsDecoder(BaseDecoder):
         return ModelOutput(reconstruction=self.network(z))
 
 
-def trained(x: Tensor, asked: Namespace) -> BetaVAE:
+def trained(x: Tensor, args: Namespace) -> BetaVAE:
     """Return Pythae's beta-VAE after Pythae's training."""
-    torch.manual_seed(asked.seed)
-    own = [MoonsEncoder(), MoonsDecoder()] if asked.data == "moons" else []
+    torch.manual_seed(args.seed)
+    own = [MoonsEncoder(), MoonsDecoder()] if args.data == "moons" else []
     config = BetaVAEConfig(
         input_dim=tuple(x.shape[1:]),
-        latent_dim=LATENT_DIM[asked.data],
-        beta=asked.beta or BETA[asked.data],
+        latent_dim=LATENT_DIM[args.data],
+        beta=args.beta or BETA[args.data],
     )
     settings = BaseTrainerConfig(
-        output_dir=str(asked.out / "pythae"),
-        num_epochs=ceil(asked.iterations * BATCH / len(x)),
+        output_dir=str(args.out / "pythae"),
+        num_epochs=ceil(args.iterations * BATCH / len(x)),
         per_device_train_batch_size=BATCH,
         learning_rate=1e-3,
-        seed=asked.seed,
+        seed=args.seed,
         no_cuda=True,
     )
     model = BetaVAE(config, *own)
@@ -75,7 +75,7 @@ def trained(x: Tensor, asked: Namespace) -> BetaVAE:
 
 
 class Encoder(nn.Module):
-    """Unpack Pythae's record into the pair that dpvae takes: mean and log-variance."""
+    """Unpack Pythae's output into the pair that dpvae expects: mean and log-variance."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Unpack Pythae's record into the means that dpvae takes."""
+    """Unpack Pythae's output into the means that dpvae expects."""
 
     def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
@@ -99,10 +99,10 @@ class Decoder(nn.Module):
 
 def main() -> None:
     """Train, fit, sample and compare."""
-    asked = options(__doc__)
-    data = load(asked)
+    args = parse_args(__doc__)
+    data = load(args)
     x = data.train.examples()
-    model = trained(x, asked)
+    model = trained(x, args)
 
     with torch.no_grad():
         codes = model.encoder(x)
@@ -114,19 +114,19 @@ def main() -> None:
         latent_dim=model.latent_dim,
     )
     models = {AS_TRAINED: before}
-    for kind in asked.priors:
+    for kind in args.priors:
         fitted = dpvae.fit_prior(
             codes.embedding,
             codes.log_covariance,
             SPECS.get(kind, kind),
-            fitting=dpvae.Fitting(iterations=asked.fit),
-            seed=asked.seed,
+            fitting=dpvae.Fitting(iterations=args.fit),
+            seed=args.seed,
         )
         models[kind] = before.with_prior(fitted.prior)
         with torch.no_grad():
-            samples = model.decoder(fitted.sample(1_000, seed=asked.seed)).reconstruction
-        np.save(asked.out / f"samples_{kind}.npy", samples.numpy())
-    report(models, data, asked)
+            samples = model.decoder(fitted.sample(1_000, seed=args.seed)).reconstruction
+        np.save(args.out / f"samples_{kind}.npy", samples.numpy())
+    report(models, data, args)
 
 
 if __name__ == "__main__":

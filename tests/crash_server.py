@@ -18,8 +18,8 @@ import dpvae_cli.cli.progress
 import dpvae_cli.cli.result_tables
 import dpvae_cli.cli.study_screen
 import dpvae_cli.diagnosis.writing
+import dpvae_cli.runs.evaluate_run
 import dpvae_cli.runs.loaded_run
-import dpvae_cli.runs.measure
 import dpvae_cli.runs.results_file
 import dpvae_cli.studies.cell
 import dpvae_cli.studies.finish
@@ -47,9 +47,9 @@ class Operations:
         sys.addaudithook(self._hear)
         fsync = os.fsync
         os.fsync = lambda descriptor: self._count("step") or fsync(descriptor)
-        self._write = files._Noting.write
+        self._write = files._ErrorRecordingFile.write
         hear = self._hear_of_write
-        files._Noting.write = lambda file, data: hear(file, data)  # noqa: PLW0108 - a method
+        files._ErrorRecordingFile.write = lambda file, data: hear(file, data)  # noqa: PLW0108 - a method
 
     def _hear(self, event, arguments):
         if event in STEPS:

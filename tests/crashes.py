@@ -19,6 +19,7 @@ import yaml
 from PIL import Image
 
 from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from tests.same import assert_same_run, logged
 from tests.small import SMALL
 from tests.studies.tiny import written
@@ -170,14 +171,14 @@ def _going_on(folder, start):
 def sound(run, before):
     """Check that no checkpoint is damaged, and none missing or older than before the kill."""
     reached = {}
-    for name in (checkpoints.CURRENT, checkpoints.PREVIOUS, checkpoints.BEST):
+    for name in (CURRENT, PREVIOUS, BEST):
         if (run / name).is_file():
-            reached[name] = checkpoints.read(run / name).iteration
+            reached[name] = checkpoints.read_checkpoint(run / name).iteration
     assert before.keys() <= reached.keys()
-    current = checkpoints.CURRENT
+    current = CURRENT
     assert reached.get(current, 0) >= before.get(current, 0)
-    if checkpoints.PREVIOUS in reached:
-        assert reached[checkpoints.PREVIOUS] <= reached[current]
+    if PREVIOUS in reached:
+        assert reached[PREVIOUS] <= reached[current]
     return reached
 
 
@@ -221,12 +222,12 @@ def kill_evaluation(crashes, *, kills):
     while crashes.kills - before < kills:
         folder = crashes.fresh(f"evaluation-{number}")
         number += 1
-        trained = {checkpoints.CURRENT, "recipe.yaml", "metrics.jsonl"}
+        trained = {CURRENT, "recipe.yaml", "metrics.jsonl"}
         (folder / "run").mkdir()
         for name in trained:
             shutil.copy(whole.folder / "run" / name, folder / "run" / name)
         crashes.dies(folder, measure, crashes.drawn(whole))
-        assert checkpoints.read(folder / "run" / checkpoints.CURRENT).iteration == 24
+        assert checkpoints.read_checkpoint(folder / "run" / CURRENT).iteration == 24
         assert crashes.run(folder, measure) == 0
         for name in ("metrics.json", "checkpoint.nll.npz", "checkpoint.encodings.npz"):
             assert (folder / "run" / name).read_bytes() == (
@@ -273,11 +274,6 @@ def _again(sweep, place):
     return sweep.command
 
 
-def _fitted(sweep, place):
-    """A fit that was killed at its very end left a whole run, which is replaced on request only."""
-    return (*FIT, "--overwrite") if (place / "fitted" / "recipe.yaml").is_file() else FIT
-
-
 def _resumed(sweep, place):
     return _going_on(place, sweep.command)
 
@@ -285,7 +281,7 @@ def _resumed(sweep, place):
 def _replaced(sweep, place):
     """The old run is whole, and the new one is begun again; or the new one is there and goes on."""
     run = place / "run"
-    seed = checkpoints.read(run / checkpoints.CURRENT).recipe.seed
+    seed = checkpoints.read_checkpoint(run / CURRENT).recipe.seed
     if "\nseed: 1\n" in (run / "recipe.yaml").read_text():
         return ("train", "--resume", "--run-dir", "run")
     assert seed == 0
@@ -297,7 +293,7 @@ def _replaced(sweep, place):
 SWEEPS = {
     "train with fit_prior": Sweep((), FITTED, "run", _resumed),
     "train --overwrite": Sweep(OLD, (*NEW, "--overwrite"), "run", _replaced),
-    "fit-prior": Sweep((TRAIN,), FIT, "fitted", _fitted),
+    "fit-prior": Sweep((TRAIN,), FIT, "fitted", _again),
     "fit-prior --overwrite": Sweep((TRAIN, FIT), (*FIT, "--overwrite"), "fitted", _again),
     "eval": Sweep((TRAIN,), ("eval", "run", "--metrics", "skl,elbo"), "run", _again),
     "diagnose": Sweep((TRAIN,), ("diagnose", "run", "--quick"), "run", _again),
@@ -318,8 +314,8 @@ def kill_at_every_step(crashes, name, *, every=1):
         place = crashes.fresh("place")
         shutil.copytree(start, place, symlinks=True, dirs_exist_ok=True)
         assert crashes.dies(place, sweep.command, {"kind": "step", "at": step}), step
-        if (place / sweep.folder / checkpoints.CURRENT).is_file():
-            checkpoints.read(place / sweep.folder / checkpoints.CURRENT)
+        if (place / sweep.folder / CURRENT).is_file():
+            checkpoints.read_checkpoint(place / sweep.folder / CURRENT)
         assert crashes.run(place, sweep.go_on(sweep, place)) == 0, step
         _assert_same_end(whole.folder, place, sweep.folder, step)
         shutil.rmtree(place)
@@ -343,8 +339,8 @@ def _assert_same_end(whole, place, folder, step):
         _assert_same_cell(whole / recipe.parent.relative_to(place), recipe.parent, step)
     for report in place.glob("studies/tiny/[!.]*.*"):
         assert _timeless(report) == _timeless(whole / report.relative_to(place)), (step, report)
-    if (place / folder / checkpoints.CURRENT).is_file():
-        if (place / folder / checkpoints.BEST).is_file():
+    if (place / folder / CURRENT).is_file():
+        if (place / folder / BEST).is_file():
             assert_same_run(whole / folder, place / folder)
         assert logged(whole / folder) == logged(place / folder)
 

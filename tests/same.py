@@ -10,7 +10,7 @@ from dpvae_cli.runs import checkpoint as checkpoints
 def assert_same_run(one, other):
     """Compare every tensor of both checkpoints and every logged number but the pace."""
     for name in ("checkpoint.pt", "best.pt"):
-        a, b = checkpoints.read(one / name), checkpoints.read(other / name)
+        a, b = checkpoints.read_checkpoint(one / name), checkpoints.read_checkpoint(other / name)
         assert a.iteration == b.iteration
         assert _facts(a) == _facts(b)
         assert a.tensors.keys() == b.tensors.keys()

@@ -12,7 +12,7 @@ from dpvae_cli.data import Dataset, Split
 from dpvae_cli.likelihoods import GaussianLikelihood
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import Prior, StandardNormalPrior
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import Recipe, load_recipe
 
 SMALL = (
     "data.train=120",
@@ -49,7 +49,7 @@ OTHER_PRIORS = (
 def small_recipe(regularizer: str = "vae", *overrides: str) -> Recipe:
     """Return a packaged moons recipe shrunk to a fraction of a second."""
     extra = ["regularizer.width=8"] if regularizer == "factor" else []
-    return Recipe.load(f"{regularizer}_moons", [*SMALL, *extra, *overrides])
+    return load_recipe(f"{regularizer}_moons", [*SMALL, *extra, *overrides])
 
 
 class Constant(nn.Module):

@@ -12,12 +12,12 @@ from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.spec import Spec
-from dpvae_cli.recipe import Evaluation, Fitting, Recipe, Training, to_yaml
+from dpvae_cli.recipe import Evaluation, Fitting, Training, load_recipe, to_yaml
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, specs
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training import compilation
-from dpvae_cli.training.listener import Silent
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.callback import NullCallback
+from dpvae_cli.training.train import train
 from tests.data.test_dsprites import write as write_dsprites
 from tests.small import SMALL, own_vae, tiny_extractor
 
@@ -249,7 +249,7 @@ def base(section, kind):
 def recipe_of(section, kind, *more):
     name, overrides = base(section, kind)
     mnist = [p for p in SMALL_ARRAYS if "hidden" not in p] if name == "vae_mnist" else ()
-    return Recipe.load(name, [*overrides, *mnist, *more])
+    return load_recipe(name, [*overrides, *mnist, *more])
 
 
 @pytest.fixture(autouse=True)
@@ -311,15 +311,15 @@ class Hears:
 
     def __init__(self):
         self.told = []
-        self._silent = Silent()
+        self._silent = NullCallback()
 
     def __getattr__(self, name):
         return getattr(self._silent, name)
 
-    def logged(self, record):
+    def on_log(self, record):
         self.told.append({k: v for k, v in record.items() if k != "steps_per_second"})
 
-    def saved(self, path, *, iteration):
+    def on_checkpoint(self, path, *, iteration):
         self.told.append((path.name, iteration))
 
 
@@ -334,13 +334,13 @@ def outcome(recipe, folder):
     parts = {"prior": recipe.prior, "likelihood": recipe.likelihood}
     mine = own_vae(recipe.architecture.latent_dim, **parts) if own else None
     try:
-        model = train(recipe, folder, model=mine, listener=heard)
+        model = train(recipe, folder, model=mine, callback=heard)
     except UsageError as error:
         return str(error)
     data = recipe.data.load()
     features = FeatureOptions(features=tiny_extractor(folder.parent / "tiny.pt"), trust=True)
     results = evaluate(model, data, ["all"], evaluation=recipe.evaluation, features=features)
-    saved = checkpoints.read(folder / "checkpoint.pt")
+    saved = checkpoints.read_checkpoint(folder / "checkpoint.pt")
     return (
         {name: tensor.tolist() for name, tensor in saved.tensors.items()},
         saved.facts["compiled"],

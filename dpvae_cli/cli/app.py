@@ -129,7 +129,7 @@ app.add_typer(recipes, name="recipes")
 def main() -> None:
     """Run the command line."""
     console.open_closed_streams()
-    console.outlive_stderr()
+    console.survive_closed_stderr()
     os.environ["MPLBACKEND"] = "agg"  # a notebook's is inherited, and may not be installed here
-    console.speak_plainly()
+    console.configure_encoding()
     app(prog_name="dpvae")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dpvae_cli.data import Split
     from dpvae_cli.foundation.shapes import Codes
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
 
-def code(found: "Opened", text: str, *, option: str) -> "Codes":
+def code(found: "LoadedRun", text: str, *, option: str) -> "Codes":
     """Return the posterior mean of one example, `(1, latent)`.
 
     A whole number counts test examples from 0; anything else is a file, prepared as the data of
@@ -27,7 +27,7 @@ def code(found: "Opened", text: str, *, option: str) -> "Codes":
         return found.model.encode(example.examples().to(found.model.device, found.model.dtype)).mean
 
 
-def _numbered(found: "Opened", index: int, option: str) -> "Split":
+def _numbered(found: "LoadedRun", index: int, option: str) -> "Split":
     from dpvae_cli.data import Split
     from dpvae_cli.foundation.errors import UsageError
 
@@ -37,12 +37,12 @@ def _numbered(found: "Opened", index: int, option: str) -> "Split":
     return Split(test.stored[index : index + 1])
 
 
-def _picture(found: "Opened", text: str, option: str) -> "Split":
+def _picture(found: "LoadedRun", text: str, option: str) -> "Split":
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.foundation.strangers import is_there
+    from dpvae_cli.foundation.text_files import path_exists
 
     path = Path(text)
-    if not is_there(path):
+    if not path_exists(path):
         raise UsageError(
             f"{option}: {text} is neither a number nor a file",
             hint="Name a test example by its number, from 0, or a picture by its path.",

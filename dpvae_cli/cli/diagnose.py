@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
     Best,
@@ -24,11 +25,11 @@ from dpvae_cli.cli.options import (
 
 if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis, DiagnosisBudget
-    from dpvae_cli.diagnosis.low_posterior import Compared
+    from dpvae_cli.diagnosis.low_posterior import SampleMetric
     from dpvae_cli.diagnosis.page import About
+    from dpvae_cli.evaluation.context import EvaluationContext, Progress
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.evaluation.subject import Progress, Subject
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
 EXAMPLES = examples(
     "dpvae diagnose",
@@ -43,7 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(diagnose)
 
 
-@console.guarded
+@handle_errors
 def diagnose(
     checkpoint: CheckpointPath = None,
     quick: Annotated[
@@ -96,7 +97,7 @@ def diagnose(
         quiet=quiet,
     )
     asks_fid = fid_dimensions is not None or inception_weights is not None
-    found = _diagnosed(run, features, asks_fid=asks_fid, quick=quick, seed=seed, quiet=quiet)
+    found = _diagnosed(run, features, asks_fid=asks_fid, quick=quick, seed=seed)
     about = _about(run, checkpoint, best=best)
     written = write_diagnosis(found, about, named or run.folder.path / "diagnosis.html")
     if as_json:
@@ -125,45 +126,42 @@ def _target(out: Path | None) -> Path | None:
 
 
 def _diagnosed(
-    run: "Opened",
+    run: "LoadedRun",
     features: "FeatureOptions",
     *,
     asks_fid: bool,
     quick: bool,
     seed: int,
-    quiet: bool,
 ) -> "Diagnosis":
-    from dpvae_cli.cli.progress import metric_progress
-    from dpvae_cli.diagnosis.run import examined
-    from dpvae_cli.foundation.results import result_in
+    from dpvae_cli.diagnosis.run import run_diagnosis
+    from dpvae_cli.foundation.progress import report_progress
+    from dpvae_cli.foundation.results import validate_results
     from dpvae_cli.runs import results_file
 
-    earlier = map(result_in, results_file.read(run).get("results", []))
-    with metric_progress(quiet=quiet) as progress:
-        return examined(
-            _subject(run, features, seed=seed, progress=progress),
-            budget=_budget(run, quick=quick),
-            compare=_compared(run, asks_fid=asks_fid, quick=quick),
-            earlier=[each for each in earlier if each is not None],
-            overfits_since=_overfits_since(run),
-        )
+    return run_diagnosis(
+        _context(run, features, seed=seed, progress=report_progress),
+        budget=_budget(run, quick=quick),
+        compare=_compared(run, asks_fid=asks_fid, quick=quick),
+        earlier=validate_results(results_file.read_results(run).get("results")),
+        overfits_since=_overfits_since(run),
+    )
 
 
-def _overfits_since(run: "Opened") -> int | None:
+def _overfits_since(run: "LoadedRun") -> int | None:
     """Return the iteration whose checkpoint --best takes in place of one that overfits."""
-    from dpvae_cli.runs.metrics_log import overfits_since
+    from dpvae_cli.runs.metrics_log import overfitting_start
 
     if not run.folder.best.is_file() or run.path == run.folder.best:
         return None
-    return overfits_since(run.folder.metrics_log, until=run.iteration)
+    return overfitting_start(run.folder.metrics_log, until=run.iteration)
 
 
-def _subject(
-    run: "Opened", features: "FeatureOptions", *, seed: int, progress: "Progress"
-) -> "Subject":
-    from dpvae_cli.evaluation.subject import Subject
+def _context(
+    run: "LoadedRun", features: "FeatureOptions", *, seed: int, progress: "Progress"
+) -> "EvaluationContext":
+    from dpvae_cli.evaluation.context import EvaluationContext
 
-    return Subject(
+    return EvaluationContext(
         run.model,
         run.load_dataset,
         run.encoded,
@@ -175,23 +173,25 @@ def _subject(
     )
 
 
-def _budget(run: "Opened", *, quick: bool) -> "DiagnosisBudget":
+def _budget(run: "LoadedRun", *, quick: bool) -> "DiagnosisBudget":
     from dpvae_cli.diagnosis import DiagnosisBudget
-    from dpvae_cli.diagnosis.candidates import TRIED
+    from dpvae_cli.diagnosis.candidates import CANDIDATE_PRIORS
 
     return DiagnosisBudget(
-        tried={} if quick else TRIED, fitting=run.recipe.fitting, fit_seed=run.recipe.seed
+        tried={} if quick else CANDIDATE_PRIORS,
+        fitting=run.recipe.fitting,
+        fit_seed=run.recipe.seed,
     )
 
 
-def _compared(run: "Opened", *, asks_fid: bool, quick: bool) -> "Compared | None":
+def _compared(run: "LoadedRun", *, asks_fid: bool, quick: bool) -> "SampleMetric | None":
     """Return how decoded samples are compared with the data, if at all."""
     if asks_fid:
         return "fid"
     return "manifold" if run.recipe.data.knows_manifold and not quick else None
 
 
-def _about(run: "Opened", given: Path | None, *, best: bool) -> "About":
+def _about(run: "LoadedRun", given: Path | None, *, best: bool) -> "About":
     from dpvae_cli.diagnosis.page import About
 
     given_place = shlex.quote(str(given or run.path.parent))
@@ -210,10 +210,10 @@ def _about(run: "Opened", given: Path | None, *, best: bool) -> "About":
 
 def _print(found: "Diagnosis", about: "About") -> None:
     from dpvae_cli.diagnosis import tables
-    from dpvae_cli.diagnosis.verdict import about_dimensions, headline, remedy
+    from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
 
-    advice, command = remedy(found, about.command)
-    console.result("\n".join([headline(found), *about_dimensions(found)]))
+    advice, command = recommendation(found, about.command)
+    console.result("\n".join([summarize(found), *describe_dimensions(found)]))
     console.table(None, *tables.quantities(found))
     if (low := tables.low_posterior(found)) is not None:
         console.table(None, *low)

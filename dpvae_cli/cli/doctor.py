@@ -3,6 +3,7 @@
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import DataRoot, examples
 
 
@@ -11,7 +12,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples("dpvae doctor", "dpvae doctor --data-root ~/data"))(doctor)
 
 
-@console.guarded
+@handle_errors
 def doctor(data_root: DataRoot = None) -> None:
     """Show versions, devices, and where data and weights are.
 

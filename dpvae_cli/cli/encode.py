@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
     Best,
@@ -35,7 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(encode)
 
 
-@console.guarded
+@handle_errors
 def encode(
     checkpoint: CheckpointPath = None,
     split: SplitChoice = SplitName.test,

@@ -8,6 +8,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_metrics
+from dpvae_cli.cli.errors import exit_code, handle_errors
 from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
     MOST,
@@ -23,12 +24,12 @@ from dpvae_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from dpvae_cli.evaluation.context import Progress
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.evaluation.subject import Progress
     from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.recipe import Recipe
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
 EXAMPLES = examples(
     "dpvae eval",
@@ -48,7 +49,7 @@ def register(app: typer.Typer) -> None:
     app.command("eval", epilog=EXAMPLES)(evaluate)
 
 
-@console.guarded
+@handle_errors
 def evaluate(
     runs: Annotated[
         list[str] | None,
@@ -124,10 +125,10 @@ def evaluate(
     Prints a table (several runs side by side, two with their difference) and keeps metrics.json
     in each run folder. Exit code 1 if a metric failed; the others are kept.
     """
-    from dpvae_cli.cli.progress import metric_progress
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.foundation.results import document
-    from dpvae_cli.foundation.strangers import is_there
+    from dpvae_cli.foundation.progress import report_progress
+    from dpvae_cli.foundation.results import results_document
+    from dpvae_cli.foundation.text_files import path_exists
 
     looked_at = FeatureOptions(
         dimensions=fid_dimensions,
@@ -139,7 +140,7 @@ def evaluate(
         repeats=repeats,
         download=not no_download,
     )
-    overrides = [run for run in runs or [] if "=" in run and not is_there(run)]
+    overrides = [run for run in runs or [] if "=" in run and not path_exists(run)]
     paths: list[Path | None] = [Path(run) for run in runs or [] if run not in overrides]
     overrides += [] if limit is None else [f"evaluation.nll_images={limit}"]
     found = [
@@ -155,15 +156,14 @@ def evaluate(
     ]
     failed = False
     measured = []
-    with metric_progress(quiet=quiet) as progress:
-        for run in found:
-            results, complete = _measure(
-                run, metrics, overrides, seed=seed, progress=progress, features=looked_at
-            )
-            measured.append(results)
-            failed = failed or not complete
+    for run in found:
+        results, complete = _measure(
+            run, metrics, overrides, seed=seed, progress=report_progress, features=looked_at
+        )
+        measured.append(results)
+        failed = failed or not complete
     if as_json:
-        console.result(json.dumps(document(measured), indent=2, allow_nan=False))
+        console.result(json.dumps(results_document(measured), indent=2, allow_nan=False))
     else:
         _print(measured, [run.recipe for run in found])
     if failed:
@@ -171,7 +171,7 @@ def evaluate(
 
 
 def _measure(
-    run: "Opened",
+    run: "LoadedRun",
     metrics: str | None,
     overrides: list[str],
     *,
@@ -182,8 +182,8 @@ def _measure(
     """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
     from dpvae_cli.evaluation.evaluate import metric_names
     from dpvae_cli.evaluation.features import are_images
-    from dpvae_cli.recipe.revision import revised
-    from dpvae_cli.runs.measure import measure_run
+    from dpvae_cli.recipe.loading import with_overrides
+    from dpvae_cli.runs.evaluate_run import evaluate_run
 
     has_manifold = run.recipe.data.knows_manifold
     default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT
@@ -198,8 +198,8 @@ def _measure(
         has_factors=train is not None and train.factors is not None,
         has_labels=train is not None and train.labels is not None,
     )
-    recipe = revised(run.recipe, overrides, section="evaluation")
-    record, failures = measure_run(
+    recipe = with_overrides(run.recipe, overrides, section="evaluation")
+    record, failures = evaluate_run(
         run,
         names,
         evaluation=recipe.evaluation,
@@ -217,7 +217,7 @@ def _measure(
     return record, not failures
 
 
-def _report(run: "Opened", failures: "dict[str, DpvaeError]", *, nothing_else: bool) -> None:
+def _report(run: "LoadedRun", failures: "dict[str, DpvaeError]", *, nothing_else: bool) -> None:
     """Say what failed and why, each reason once; end with it where it is all there is to say."""
     named: dict[str, list[str]] = {}
     for name, error in failures.items():
@@ -230,7 +230,7 @@ def _report(run: "Opened", failures: "dict[str, DpvaeError]", *, nothing_else: b
         if error.hint:
             console.note(error.hint)
     if nothing_else and failures:
-        raise typer.Exit(console.exit_code(next(iter(failures.values()))))
+        raise typer.Exit(exit_code(next(iter(failures.values()))))
 
 
 def _print(measured: "list[RunResults]", recipes: "list[Recipe]") -> None:

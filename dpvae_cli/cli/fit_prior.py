@@ -8,6 +8,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_prior
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, Quiet, examples
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("fit-prior", epilog=EXAMPLES)(fit_prior)
 
 
-@console.guarded
+@handle_errors
 def fit_prior(
     words: Annotated[
         list[str] | None,
@@ -71,7 +72,7 @@ def fit_prior(
     device: Device = "auto",
     data_root: DataRoot = None,
     no_download: NoDownload = False,
-    quiet: Quiet = False,
+    quiet: Quiet = False,  # noqa: ARG001 (handle_errors reads it)
 ) -> None:
     """Fit a better prior to the codes of a trained VAE.
 
@@ -80,12 +81,11 @@ def fit_prior(
     is: every command takes the run, dpvae sample the file. Where the prior is clearly worse than
     the one it is compared with, runs/latest stays what it was and the exit code is 1.
     """
-    from dpvae_cli.cli.progress import listener
     from dpvae_cli.foundation.errors import DpvaeError, UsageError
-    from dpvae_cli.foundation.strangers import is_there
+    from dpvae_cli.foundation.text_files import path_exists
 
     words = words or []
-    overrides = [word for word in words if "=" in word and not is_there(word)]
+    overrides = [word for word in words if "=" in word and not path_exists(word)]
     paths = [Path(word) for word in words if word not in overrides]
     if len(paths) > 1 or (paths and codes is not None):
         raise UsageError(
@@ -94,28 +94,27 @@ def fit_prior(
         )
     if codes is None and seed is not None:
         raise UsageError("--seed is for --codes; a run has the seed of its recipe")
-    with listener(quiet=quiet):
-        if codes is not None:
-            path, record = _of_codes(
-                codes, prior, overrides, out=out, overwrite=overwrite, seed=seed or 0, device=device
-            )
-        else:
-            from dpvae_cli.runs.fit_prior import fit_run
+    if codes is not None:
+        path, record = _of_codes(
+            codes, prior, overrides, out=out, overwrite=overwrite, seed=seed or 0, device=device
+        )
+    else:
+        from dpvae_cli.runs.fit_prior import fit_run
 
-            folder, record = fit_run(
-                next(iter(paths), None),
-                prior,
-                overrides,
-                run_dir=out,
-                best=best,
-                overwrite=overwrite,
-                device=device,
-                data_root=data_root,
-                download=not no_download,
-                mark_latest=True,
-                warn=console.note,
-            )
-            path = folder.path
+        folder, record = fit_run(
+            next(iter(paths), None),
+            prior,
+            overrides,
+            run_dir=out,
+            best=best,
+            overwrite=overwrite,
+            device=device,
+            data_root=data_root,
+            download=not no_download,
+            mark_latest=True,
+            warn=console.note,
+        )
+        path = folder.path
     _print(record)
     if (path / "fit.png").is_file():
         console.result(str(path / "fit.png"))
@@ -147,13 +146,13 @@ def _of_codes(
     import torch
 
     from dpvae_cli.fitting import prior_file
-    from dpvae_cli.fitting.codes import checked, read_codes, unused_arrays
+    from dpvae_cli.fitting.codes import read_codes, unused_arrays, validate_codes
     from dpvae_cli.fitting.fit import fit_prior
     from dpvae_cli.foundation import devices
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.recipe.fit_options import fit_options
+    from dpvae_cli.recipe.loading import fit_options
 
-    mean, log_variance = checked(*read_codes(codes))
+    mean, log_variance = validate_codes(*read_codes(codes))
     if unused := unused_arrays(codes):
         console.note(f"Not used of {codes}: {', '.join(unused)}.")
     path = codes.with_name("prior.pt") if out is None else out
@@ -163,7 +162,7 @@ def _of_codes(
         if not overwrite:
             hint = "Add --overwrite, or name another --out."
             raise UsageError(f"{path} is already there", hint=hint)
-        prior_file.check_is_prior(path)
+        prior_file.check_is_prior_file(path)
     spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
     place = devices.resolve(device)
     spread: torch.Tensor | None = None if log_variance is None else log_variance.to(place)
@@ -174,16 +173,16 @@ def _of_codes(
 
 def describe_loss(record: "FitRecord") -> str:
     """Return that a fitted prior is worse than the one it was compared with, and by how much."""
-    from dpvae_cli.foundation.numbers import with_error
+    from dpvae_cli.foundation.formatting import format_with_error
 
     return (
         f"the fitted {record.prior} prior is worse than {record.baseline} on held-out codes: "
-        f"gain {with_error(*record.gain, sign=True)} nats"
+        f"gain {format_with_error(*record.gain, sign=True)} nats"
     )
 
 
 def _print(record: "FitRecord") -> None:
-    from dpvae_cli.foundation.numbers import with_error
+    from dpvae_cli.foundation.formatting import format_with_error
 
     assert record.reported is not None
     assert record.gaussian_nll is not None
@@ -193,11 +192,14 @@ def _print(record: "FitRecord") -> None:
         ["prior", record.prior],
         ["codes", f"{record.components:,}; {chose:,} choose, {record.reported:,} are reported on"],
         ["iterations", _iterations(record)],
-        [f"-E[log p(z)], {record.baseline} [nats]", with_error(*record.baseline_nll)],
-        ["-E[log p(z)], Gaussian of the codes' moments [nats]", with_error(*record.gaussian_nll)],
-        [f"-E[log p(z)], {record.prior} [nats]", with_error(*record.nll)],
-        [f"gain over {record.baseline} [nats]", with_error(*record.gain, sign=True)],
-        ["gain over the Gaussian [nats]", with_error(*record.gaussian_gain, sign=True)],
+        [f"-E[log p(z)], {record.baseline} [nats]", format_with_error(*record.baseline_nll)],
+        [
+            "-E[log p(z)], Gaussian of the codes' moments [nats]",
+            format_with_error(*record.gaussian_nll),
+        ],
+        [f"-E[log p(z)], {record.prior} [nats]", format_with_error(*record.nll)],
+        [f"gain over {record.baseline} [nats]", format_with_error(*record.gain, sign=True)],
+        ["gain over the Gaussian [nats]", format_with_error(*record.gaussian_gain, sign=True)],
         ["seconds", f"{record.seconds:.1f}"],
     ]
     console.table("On held-out codes", ["what", "value"], rows)

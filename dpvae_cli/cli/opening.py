@@ -8,7 +8,7 @@ from dpvae_cli.cli import console
 if TYPE_CHECKING:
     import numpy as np
 
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
 
 def opened(
@@ -19,11 +19,11 @@ def opened(
     data_root: Path | None,
     no_download: bool,
     quiet: bool = False,
-) -> "Opened":
+) -> "LoadedRun":
     """Return the opened checkpoint; without a path the latest run's, named on stderr."""
-    from dpvae_cli.runs.loaded_run import open_checkpoint
+    from dpvae_cli.runs.loaded_run import load_run
 
-    found = open_checkpoint(
+    found = load_run(
         path,
         best=best,
         device=device,
@@ -36,13 +36,13 @@ def opened(
     return found
 
 
-def note_units(found: "Opened") -> None:
+def note_units(found: "LoadedRun") -> None:
     """Say on stderr where decoded examples are not in the units of the data."""
     if found.units_note is not None:
         console.note(found.units_note)
 
 
-def column_names(found: "Opened") -> "dict[str, np.ndarray]":
+def column_names(found: "LoadedRun") -> "dict[str, np.ndarray]":
     """Return the names of the entries of an example as an .npz holds them, where there are any."""
     import numpy as np
 

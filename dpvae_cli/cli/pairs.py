@@ -8,21 +8,21 @@ from dpvae_cli.cli import console
 if TYPE_CHECKING:
     import numpy as np
 
-    from dpvae_cli.evaluation.pockets import PocketStatistics
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.evaluation.path_density import PathStatistics
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
     Arrays = dict[str, np.ndarray]
 
 SPLIT: Literal["test"] = "test"
 
 
-def measured(found: "Opened", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
+def measured(found: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
     """Return the arrays over pairs, and the records `dpvae eval --metrics path` has; print them."""
-    from dpvae_cli.evaluation.pockets import pocket_statistics, results
+    from dpvae_cli.evaluation.path_density import path_statistics, results
     from dpvae_cli.foundation.randomness import stream
     from dpvae_cli.sampling.encodings import encode
 
-    statistics = pocket_statistics(
+    statistics = path_statistics(
         found.model,
         found.encoded.aggregate_posterior(),
         encode(found.model, found.load_dataset().split(SPLIT)).mean,
@@ -44,8 +44,8 @@ def measured(found: "Opened", count: int, *, seed: int) -> "tuple[Arrays, list[d
     return arrays, [result.to_json() for result in noted]
 
 
-def _print(found: "Opened", statistics: "PocketStatistics") -> None:
-    from dpvae_cli.foundation.numbers import number
+def _print(found: "LoadedRun", statistics: "PathStatistics") -> None:
+    from dpvae_cli.foundation.formatting import format_number
 
     rows = {
         "lowest on lines in z": statistics.z,
@@ -59,5 +59,8 @@ def _print(found: "Opened", statistics: "PocketStatistics") -> None:
     console.table(
         f"{found.label}, {len(statistics.pairs):,} pairs of {SPLIT} examples",
         ["log q(z), nats", "mean", "standard error"],
-        [[name, number(each.value), number(each.standard_error)] for name, each in rows.items()],
+        [
+            [name, format_number(each.value), format_number(each.standard_error)]
+            for name, each in rows.items()
+        ],
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, examples
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from dpvae_cli.plotting.leakage import LeakageCurve
     from dpvae_cli.plotting.moons import Portrait
     from dpvae_cli.plotting.training import TrainingCurves
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
 Record = TypeVar("Record", "Portrait", "Gallery", "LeakageCurve", "TrainingCurves")
 
@@ -55,7 +56,7 @@ FIGURES = Path("figures")
         "dpvae plot moons runs/beta_h_moons-standard_normal-seed0 runs/beta_h_moons-decoupled-seed0"
     )
 )
-@console.guarded
+@handle_errors
 def moons(
     runs: Runs = None,
     out: OutStem = None,
@@ -67,16 +68,16 @@ def moons(
 ) -> None:
     """Draw Figure 1: samples, and the low-posterior ones in all three spaces, a row a run."""
     from dpvae_cli.plotting.moons import figure1
-    from dpvae_cli.runs.figure_data import labelled, portrait_of
+    from dpvae_cli.runs.figure_data import portrait_data, with_labels
 
     names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    portraits = [portrait_of(run, label) for run, label in labelled(found)]
+    portraits = [portrait_data(run, label) for run, label in with_labels(found)]
     _save(figure1(_titled(portraits, names)), out, "moons")
 
 
 @plot.command(epilog=examples("dpvae plot regularizers runs/*_moons-*-seed0 --out figure3"))
-@console.guarded
+@handle_errors
 def regularizers(
     runs: Runs = None,
     out: OutStem = None,
@@ -88,16 +89,16 @@ def regularizers(
 ) -> None:
     """Draw Figure 3: a block a run with samples, log q(z), generation space and training data."""
     from dpvae_cli.plotting.regularizers import figure3
-    from dpvae_cli.runs.figure_data import labelled, portrait_of
+    from dpvae_cli.runs.figure_data import portrait_data, with_labels
 
     names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    portraits = [portrait_of(run, label) for run, label in labelled(found)]
+    portraits = [portrait_data(run, label) for run, label in with_labels(found)]
     _save(figure3(_titled(portraits, names)), out, "regularizers")
 
 
 @plot.command(epilog=examples("dpvae plot leakage runs/*_mnist-*-seed0 --out figure4.pdf"))
-@console.guarded
+@handle_errors
 def leakage(
     runs: Runs = None,
     out: OutStem = None,
@@ -112,21 +113,21 @@ def leakage(
     Reads `leak` from each run's metrics.json; measures it first where it is not there.
     """
     from dpvae_cli.plotting.leakage import figure4
-    from dpvae_cli.runs.figure_data import labelled, leakage_curves_of
+    from dpvae_cli.runs.figure_data import leakage_data, with_labels
 
     names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
     titles: list[str | None] = [*names] if names else [None] * len(found)
     curves = [
         replace(curve, title=name)
-        for (run, label), name in zip(labelled(found), titles, strict=True)
-        for curve in leakage_curves_of(run, label)
+        for (run, label), name in zip(with_labels(found), titles, strict=True)
+        for curve in leakage_data(run, label)
     ]
     _save(figure4(curves), out, "leakage")
 
 
 @plot.command(epilog=examples("dpvae plot samples runs/factor_mnist-*-seed0 --out figure5"))
-@console.guarded
+@handle_errors
 def samples(
     runs: Runs = None,
     out: OutStem = None,
@@ -138,32 +139,38 @@ def samples(
 ) -> None:
     """Draw Figure 5: prior, low-posterior and high-posterior samples, a row a run."""
     from dpvae_cli.plotting.gallery import figure5
-    from dpvae_cli.runs.figure_data import gallery_of, labelled
+    from dpvae_cli.runs.figure_data import gallery_data, with_labels
 
     names = _names(labels, runs)
     found = _open(runs, best=best, device=device, data_root=data_root, no_download=no_download)
-    galleries = [gallery_of(run, label) for run, label in labelled(found)]
+    galleries = [gallery_data(run, label) for run, label in with_labels(found)]
     _save(figure5(_titled(galleries, names)), out, "samples")
 
 
 @plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
-@console.guarded
+@handle_errors
 def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> None:
     """Draw training curves from metrics.jsonl: ELBO, terms, sKL and active units."""
     from dpvae_cli.foundation.errors import MissingError
     from dpvae_cli.plotting import training as curves
-    from dpvae_cli.runs.run_folder import RunFolder, locate
+    from dpvae_cli.runs.metrics_log import MetricsLog
+    from dpvae_cli.runs.paths import resolve_checkpoint
+    from dpvae_cli.runs.run_folder import RunFolder
 
     read, names = [], _names(labels, runs)
     for run in _places(runs):
-        folder = RunFolder(locate(run).parent)
+        folder = RunFolder(resolve_checkpoint(run).parent)
         if not folder.metrics_log.is_file():
             raise MissingError(f"{folder.path} has no metrics.jsonl")
-        read.append(curves.TrainingCurves.read(folder.metrics_log, folder.path.resolve().name))
+        read.append(
+            curves.TrainingCurves.from_records(
+                MetricsLog.read(folder.metrics_log, strict=True), folder.path.resolve().name
+            )
+        )
     _save(curves.figure(_titled(read, names)), out, "training")
 
 
-def _open(runs: list[Path] | None, **options: Any) -> "list[Opened]":
+def _open(runs: list[Path] | None, **options: Any) -> "list[LoadedRun]":
     return [opened(run, **options) for run in _places(runs)]
 
 

@@ -1,243 +1,187 @@
-"""Progress of training and metrics on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Progress on stderr: bars on a terminal, a plain line now and then elsewhere."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column
+from dpvae_cli.cli import console
+from dpvae_cli.foundation.progress import ProgressEvent, format_duration, report_progress
+from dpvae_cli.foundation.sanitize import escape_control_chars
 
-from dpvae_cli.cli import console, preparation
-from dpvae_cli.data import Dataset
-from dpvae_cli.evaluation.subject import Progress as MetricProgress
-from dpvae_cli.evaluation.subject import no_progress
-from dpvae_cli.foundation.progress import duration, heard_by, silent
-from dpvae_cli.training.listener import Listener, Silent
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from dpvae_cli.data import Dataset
 
 REFRESH, LINE_EVERY = 0.1, 2.0
-LONG = 600.0
-"""Seconds of waiting that one is told of beforehand."""
+"""Seconds between two updates of a bar, and between two plain lines."""
+SLOW = 600.0
+"""Seconds from which an nll is announced."""
 
 
-@contextmanager
-def listener(*, quiet: bool) -> Iterator[Listener]:
-    """Return what hears of a run: a bar on a terminal, lines elsewhere, nothing with --quiet."""
-    out = console.stderr()
-    if quiet:
-        with heard_by(silent):
-            yield Silent()
-    elif not out.is_terminal:
-        with heard_by(preparation.Lines(out).show):
-            yield Lines(out)
-    else:
-        with bar(out) as progress:
-            tasks = preparation.Tasks(progress, numbers="{what}", pace="")
-            with heard_by(tasks.show):
-                yield Bar(progress)
+@final
+class ProgressDisplay:
+    """Handles progress events for a whole command.
 
-
-def bar(out: Console) -> Progress:
-    """Return a progress bar: count, percentage, pace, time left and, where there is room, terms.
-
-    Where the terminal is narrow the terms are cut first; the count and the percentage always stay.
+    The bars are there only while a task is, so that nothing else is in their way.
     """
-    whole = Column(no_wrap=True, min_width=9)
+
+    def __init__(self) -> None:
+        self._bars = ExitStack()
+        self._tasks: dict[str, TaskID] = {}
+        self._out: Console | None = None
+        self._progress: Progress | None = None
+        self._updated = time.perf_counter()
+        self._nll = SlowNllWarning()
+
+    def __enter__(self) -> "ProgressDisplay":
+        """Show nothing yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what is left of the bars."""
+        self._bars.close()
+
+    def __call__(self, event: ProgressEvent) -> None:
+        """Show an event; of those that come fast only some."""
+        if event.task == "nll":
+            self._nll(event)
+        self._out = self._out or console.stderr()
+        now = time.perf_counter()
+        if not self._out.is_terminal:
+            if now - self._updated > LINE_EVERY:
+                self._updated = now
+                self._out.print(plain_line(event), markup=False)
+        elif event.is_finished:
+            self._remove(event.task)
+        elif event.task not in self._tasks or now - self._updated > REFRESH:
+            self._updated = now
+            self._update(event, self._out)
+
+    def _update(self, event: ProgressEvent, out: "Console") -> None:
+        if self._progress is None:
+            self._progress = self._bars.enter_context(_bars(out))
+        if event.task not in self._tasks:
+            name = escape_control_chars(event.task)  # before widths are measured
+            self._tasks[event.task] = self._progress.add_task(name, total=None, text="")
+        self._progress.update(
+            self._tasks[event.task], completed=event.done, total=event.total, text=event.text
+        )
+
+    def _remove(self, task: str) -> None:
+        if task in self._tasks and self._progress is not None:
+            self._progress.remove_task(self._tasks.pop(task))
+        if not self._tasks:
+            self._bars.close()
+            self._progress = None
+
+
+def plain_line(event: ProgressEvent) -> str:
+    """Return an event as a line of text."""
+    total = "" if event.total is None else f" of {event.total:,}"
+    return f"{event.task}: {event.done:,}{total}{event.text and f'  {event.text}'}"
+
+
+def _bars(out: "Console") -> "Progress":
+    """Return bars that on a narrow terminal cut the text first, and never the counts."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+
     return Progress(
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=15)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=8),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
-        TextColumn("{task.fields[pace]}", table_column=whole),
         TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
         TextColumn(
-            "{task.fields[numbers]}",
+            "{task.fields[text]}",
             markup=False,
             table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
         ),
         console=out,
-        transient=False,
+        transient=True,
         expand=True,
     )
 
 
 @final
-class Bar:
-    """Shows a run as a bar with rate, time left and the loss terms."""
+class SlowNllWarning:
+    """Warns once that an nll will take long, and says how to ask for less."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task: TaskID | None = None
-        self._shown = 0.0
+    def __init__(self) -> None:
+        self._is_printed = False
+        self._done, self._time = 0, 0.0
 
-    def loaded(self, dataset: Dataset) -> None:
-        """Show the sizes of the splits."""
-        self._progress.console.print(data_lines(dataset), markup=False)
-
-    def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
-        """Show the folder and start the bar."""
-        opening = announcement(run_dir, iteration, iterations)
-        self._progress.console.print(opening, markup=False)
-        self._task = self._progress.add_task(
-            "train", total=iterations, completed=iteration, numbers="", pace=""
-        )
-
-    def stepped(self, iteration: int) -> None:
-        """Move the bar, at most ten times a second."""
+    def __call__(self, event: ProgressEvent) -> None:
+        """Extrapolate from the last example; those kept from an earlier call take no time."""
         now = time.perf_counter()
-        if self._task is not None and now - self._shown > REFRESH:
-            self._shown = now
-            self._progress.update(self._task, completed=iteration)
-
-    def logged(self, record: Mapping[str, Any]) -> None:
-        """Show the terms beside the bar, a validation on a line of its own."""
-        assert self._task is not None
-        if record["kind"] == "validation":
-            self._progress.console.print(line(record), markup=False)
-        else:
-            pace = f"{record['steps_per_second']:.0f} steps/s"
-            self._progress.update(
-                self._task, completed=record["iteration"], numbers=terms(record), pace=pace
-            )
-
-    def saved(self, path: Path, *, iteration: int) -> None:
-        """Say nothing; the bar is enough."""
+        if event.done > self._done and event.total and not self._is_printed:
+            left = (now - self._time) / (event.done - self._done) * (event.total - event.done)
+            if left > SLOW:
+                self._is_printed = True
+                console.note(
+                    f"nll of {event.total} examples takes {format_duration(left)} more. It may be "
+                    "interrupted: finished examples are kept. For less, --limit N (examples) or "
+                    "evaluation.nll_samples=N."
+                )
+        self._done, self._time = event.done, now
 
 
 @final
-class Lines:
-    """Shows a run as plain lines, at most one training line every two seconds."""
+class TrainingProgress:
+    """A training callback: reports steps as progress, and prints data, folder and validations."""
 
-    def __init__(self, out: Console) -> None:
-        self._out = out
-        self._shown = 0.0
+    def __init__(self) -> None:
+        self._iterations, self._text = 0, ""
 
-    def loaded(self, dataset: Dataset) -> None:
-        """Say the sizes of the splits."""
-        self._print(data_lines(dataset))
+    def on_data_loaded(self, dataset: "Dataset") -> None:
+        """Print the sizes of the splits."""
+        console.note(data_lines(dataset))
 
-    def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
-        """Say where and how far."""
-        self._print(announcement(run_dir, iteration, iterations))
+    def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+        """Print the folder."""
+        self._iterations = iterations
+        if iteration >= iterations:
+            console.note(
+                f"{run_dir} is complete at iteration {iteration}; "
+                "raise training.iterations to continue"
+            )
+        else:
+            start = f" from iteration {iteration}" if iteration else ""
+            console.note(f"Training in {run_dir}{start}, {iterations} iterations")
 
-    def stepped(self, iteration: int) -> None:
-        """Say nothing."""
+    def on_step(self, iteration: int) -> None:
+        """Report the step."""
+        report_progress("training", iteration, self._iterations, self._text)
 
-    def logged(self, record: Mapping[str, Any]) -> None:
-        """Print validations, and training terms now and then."""
-        now = time.perf_counter()
-        if record["kind"] == "validation" or now - self._shown > LINE_EVERY:
-            self._shown = now
-            self._print(line(record))
+    def on_log(self, record: Mapping[str, Any]) -> None:
+        """Show pace and terms beside the bar; print a validation."""
+        if record["kind"] == "train":
+            terms = "  ".join(f"{name} {value:.4g}" for name, value in record["terms"].items())
+            self._text = (
+                f"{record['steps_per_second']:.0f} steps/s  loss {record['loss']:.4g}  {terms}"
+            )
+        else:
+            names = ("elbo", "reconstruction", "kl", "active_units", "skl")
+            values = "  ".join(f"{name} {record[name]:.4g}" for name in names)
+            console.note(f"{record['iteration']:>8}  {record['kind']:<10}  {values}")
 
-    def saved(self, path: Path, *, iteration: int) -> None:
-        """Say nothing."""
-
-    def _print(self, text: str) -> None:
-        self._out.print(text, markup=False)
+    def on_checkpoint(self, path: Path, *, iteration: int) -> None:
+        """Print nothing."""
 
 
-def data_lines(dataset: Dataset) -> str:
-    """Return how many examples each split has, and what is to be said of them, a line each."""
+def data_lines(dataset: "Dataset") -> str:
+    """Return how many examples each split has, and what is notable about them, one per line."""
     summary = dataset.summary
     remarks = [*summary.remarks, *([] if dataset.note is None else [dataset.note])]
     return "\n".join([f"Data {dataset.name}: {summary}", *(f"  {text}" for text in remarks)])
-
-
-def announcement(run_dir: Path, iteration: int, iterations: int) -> str:
-    """Return what is about to happen as one line."""
-    if iteration >= iterations:
-        return f"{run_dir} is complete at iteration {iteration}; raise training.iterations to go on"
-    start = f" from iteration {iteration}" if iteration else ""
-    return f"Training in {run_dir}{start}, {iterations} iterations"
-
-
-def line(record: Mapping[str, Any]) -> str:
-    """Return a record as one line."""
-    start = f"{record['iteration']:>8}  {record['kind']:<10}  "
-    if record["kind"] == "train":
-        return start + f"loss {record['loss']:.4g}  {terms(record)}"
-    names = ("elbo", "reconstruction", "kl", "active_units", "skl")
-    return start + "  ".join(f"{name} {record[name]:.4g}" for name in names)
-
-
-def terms(record: Mapping[str, Any]) -> str:
-    """Return the terms of a training record, unweighted."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in record["terms"].items())
-
-
-@contextmanager
-def metric_progress(*, quiet: bool) -> Iterator[MetricProgress]:
-    """Return what hears of slow metrics: a bar on a terminal, lines elsewhere, or nothing."""
-    out = console.stderr()
-    if quiet:
-        with heard_by(silent):
-            yield no_progress
-        return
-    warning = LongWait(out)
-    if not out.is_terminal:
-        lines = preparation.Lines(out)
-        with heard_by(lines.show):
-            yield both(warning.hear, lines.show)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=out, transient=True) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def show(metric: str, done: int, total: int) -> None:
-            if metric not in tasks:
-                tasks[metric] = progress.add_task(metric, total=total)
-            progress.update(tasks[metric], completed=done, total=total)
-
-        with heard_by(preparation.Tasks(progress).show):
-            yield both(warning.hear, show)
-
-
-def both(first: MetricProgress, second: MetricProgress) -> MetricProgress:
-    """Return what tells two listeners."""
-
-    def tell_both(metric: str, done: int, total: int) -> None:
-        first(metric, done, total)
-        second(metric, done, total)
-
-    return tell_both
-
-
-@final
-class LongWait:
-    """Says once that nll will take long, and how to ask for less."""
-
-    def __init__(self, out: Console) -> None:
-        self._out = out
-        self._is_said = False
-        self._before, self._clock = 0, 0.0
-
-    def hear(self, metric: str, done: int, total: int) -> None:
-        """Judge by the last example; those kept from an earlier call take no time."""
-        if metric != "nll" or self._is_said:
-            return
-        now = time.perf_counter()
-        if done > self._before:
-            left = (now - self._clock) / (done - self._before) * (total - done)
-            self._is_said = left > LONG
-            if self._is_said:
-                self._say(left, total)
-        self._before, self._clock = done, now
-
-    def _say(self, left: float, total: int) -> None:
-        self._out.print(
-            f"nll of {total} examples takes {duration(left)} more. It may be interrupted: what is "
-            "finished is kept. For less, --limit N (examples) or evaluation.nll_samples=N.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )

@@ -9,6 +9,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_recipe
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import examples
 
 OVERRIDE = re.compile(r"[\w.]+\s*=")
@@ -33,7 +34,7 @@ Overrides = Annotated[
 
 
 @recipes.command(epilog=examples("dpvae recipes ls"))
-@console.guarded
+@handle_errors
 def ls() -> None:
     """List the packaged recipes."""
     from dpvae_cli.recipe import catalogue
@@ -49,15 +50,15 @@ def ls() -> None:
         "dpvae recipes show mine.yaml > resolved.yaml",
     )
 )
-@console.guarded
+@handle_errors
 def show(
     recipe: RecipeName,
     overrides: Overrides = None,
 ) -> None:
     """Print a recipe as it would run: overrides applied, every default spelled out."""
-    from dpvae_cli.recipe import Recipe, to_yaml
+    from dpvae_cli.recipe import load_recipe, to_yaml
 
-    console.result(to_yaml(Recipe.load(recipe, overrides or [])))
+    console.result(to_yaml(load_recipe(recipe, overrides or [])))
 
 
 @recipes.command(
@@ -66,7 +67,7 @@ def show(
         "dpvae recipes cp factor_mnist experiments/ --force",
     )
 )
-@console.guarded
+@handle_errors
 def cp(
     recipe: RecipeName,
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new file, or a folder.")],
@@ -97,7 +98,7 @@ def _is_folder(destination: Path) -> bool:
         "dpvae recipes validate mine.yaml regularizer.beta=8",
     )
 )
-@console.guarded
+@handle_errors
 def validate(
     words: Annotated[
         list[str],
@@ -110,28 +111,28 @@ def validate(
 ) -> None:
     """Check recipes without running them; print what is wrong with all of them at once."""
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.foundation.strangers import is_there
-    from dpvae_cli.recipe import Mistake, Recipe, RecipeError
+    from dpvae_cli.foundation.text_files import path_exists
+    from dpvae_cli.recipe import ConfigIssue, RecipeError, load_recipe
 
-    overrides = [word for word in words if OVERRIDE.match(word) and not is_there(word)]
+    overrides = [word for word in words if OVERRIDE.match(word) and not path_exists(word)]
     files = [word for word in words if word not in overrides]
     if not files:
         raise UsageError(
             "which recipe?", hint="Name a file first: dpvae recipes validate mine.yaml"
         )
-    mistakes: list[Mistake] = []
+    mistakes: list[ConfigIssue] = []
     for file in files:
         try:
-            Recipe.load(file, overrides)
+            load_recipe(file, overrides)
             console.result(f"{file}: ok")
         except RecipeError as error:
-            mistakes += error.mistakes
+            mistakes += error.issues
     if mistakes:
         raise RecipeError(list(dict.fromkeys(mistakes)))
 
 
 @recipes.command(epilog=examples("dpvae recipes schema > dpvae-recipe.schema.json"))
-@console.guarded
+@handle_errors
 def schema() -> None:
     """Print the JSON Schema of recipes, for completion and checks in editors."""
     from dpvae_cli.recipe import json_schema

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.opening import column_names, note_units, opened, outputs
 from dpvae_cli.cli.options import (
     MOST,
@@ -30,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(reconstruct)
 
 
-@console.guarded
+@handle_errors
 def reconstruct(
     checkpoint: CheckpointPath = None,
     n: Annotated[
@@ -55,7 +56,7 @@ def reconstruct(
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import reconstructions
     from dpvae_cli.sampling.encodings import drawable
-    from dpvae_cli.sampling.reconstructions import reconstructed
+    from dpvae_cli.sampling.reconstructions import reconstruction_arrays
 
     found = opened(
         checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
@@ -63,11 +64,12 @@ def reconstruct(
     note_units(found)
     default = found.folder.path / "reconstructions"
     picture, arrays = outputs(out, default=default, stem=split.value)
-    record = reconstructed(found.model, found.load_dataset().split(split.value), n)
+    record = reconstruction_arrays(found.model, found.load_dataset().split(split.value), n)
     if (count := len(record["x"])) < n:
         console.note(f"The {split.value} split has {count} examples: here are all of them.")
     write_npz(arrays, record | column_names(found))
     title = f"{found.label}: {split.value} examples above their reconstructions"
     x, decoded = (drawable(found.model, record[name]) for name in ("x", "decoded"))
-    reconstructions.save(picture, x, decoded=decoded, title=title)
+    columns = found.model.units.columns
+    reconstructions.save(picture, x, decoded=decoded, title=title, columns=columns)
     console.result(f"{picture}\n{arrays}")

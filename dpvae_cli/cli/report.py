@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import examples
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(report)
 
 
-@console.guarded
+@handle_errors
 def report(
     places: Annotated[
         list[Path],

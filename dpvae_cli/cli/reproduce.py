@@ -7,6 +7,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_study
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import (
     DataRoot,
     Device,
@@ -43,7 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(reproduce)
 
 
-@console.guarded
+@handle_errors
 def reproduce(
     study: Annotated[
         str | None,
@@ -162,7 +163,7 @@ def _show_plan(
     planned: "Plan", options: "Options", workers: list[str], *, quiet: bool, dry_run: bool
 ) -> "list[State]":
     """Print cells, states and an estimate: the result of a dry run, else a remark."""
-    from dpvae_cli.foundation.progress import duration
+    from dpvae_cli.foundation.progress import format_duration
     from dpvae_cli.studies.estimate import estimate
     from dpvae_cli.studies.state import state_of
 
@@ -172,7 +173,7 @@ def _show_plan(
         [
             cell.name,
             _in_words(state),
-            duration(left) if (left := expected.seconds.get(cell.name)) else "",
+            format_duration(left) if (left := expected.seconds.get(cell.name)) else "",
         ]
         for cell, state in zip(planned.cells, states, strict=True)
     ]
@@ -181,7 +182,7 @@ def _show_plan(
         f"{number} {word}" for word, number in counts.items()
     )
     if expected.seconds:
-        total = duration(expected.total(len(workers)))
+        total = format_duration(expected.total(len(workers)))
         summary += f"; {total} with {len(workers)} at once ({expected.source})"
     if dry_run or not quiet:
         columns = ["cell", "state", "estimated"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from dpvae_cli.foundation.numbers import with_error
+from dpvae_cli.foundation.formatting import format_with_error
 from dpvae_cli.foundation.results import Result, RunResults
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def single(run: RunResults) -> Table:
     rows = [
         [
             row.name,
-            with_error(row.value, row.standard_error),
+            format_with_error(row.value, row.standard_error),
             row.result.unit,
             f"{row.result.samples:,}",
             str(row.result.seed),
@@ -67,7 +67,7 @@ def compared(runs: Sequence[RunResults], *, incomparable: Sequence[str] | None =
     for name in names:
         found = [rows.get(name) for rows in by_run]
         units = list(dict.fromkeys(row.result.unit for row in found if row is not None))
-        cells = ["-" if row is None else with_error(*row[1:3]) for row in found]
+        cells = ["-" if row is None else format_with_error(*row[1:3]) for row in found]
         if has_difference:
             is_fair = len(units) == 1 and name not in (incomparable or ())
             cells.append(_difference(*found) if is_fair else "-")
@@ -187,7 +187,9 @@ def _curve_rows(result: Result) -> Iterator[Row]:
 def _difference(first: Row | None, second: Row | None) -> str:
     if first is None or second is None or first.value is None or second.value is None:
         return "-"
-    return with_error(second.value - first.value, _error_of_difference(first, second), sign=True)
+    return format_with_error(
+        second.value - first.value, _error_of_difference(first, second), sign=True
+    )
 
 
 def _error_of_difference(first: Row, second: Row) -> float | None:

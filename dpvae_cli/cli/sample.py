@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.opening import column_names, note_units, opened, outputs
 from dpvae_cli.cli.options import (
     MOST,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
     from dpvae_cli.sampling.samples import LatentSamples
 
 EXAMPLES = examples(
@@ -44,7 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(sample)
 
 
-@console.guarded
+@handle_errors
 def sample(
     checkpoint: CheckpointPath = None,
     n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="How many samples.")] = 64,
@@ -100,7 +101,7 @@ def sample(
     --format png it writes single images, with --format csv a table. Given a prior file (dpvae
     fit-prior --codes) it writes z and log p(z), for a decoder of your own.
     """
-    from dpvae_cli.foundation.errors import OtherFileError, UsageError
+    from dpvae_cli.foundation.errors import UsageError, WrongFileTypeError
     from dpvae_cli.foundation.randomness import stream
 
     if low_posterior and high_posterior:
@@ -117,7 +118,7 @@ def sample(
         found = opened(
             checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
         )
-    except OtherFileError:
+    except WrongFileTypeError:
         assert checkpoint is not None
         if low_posterior or high_posterior or posterior or noise or form is not None:
             raise
@@ -166,7 +167,7 @@ def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> N
 
 
 def _draw(
-    found: "Opened", kind: str, n: int, *, pool: int, rank: RankBy | None, seed: int
+    found: "LoadedRun", kind: str, n: int, *, pool: int, rank: RankBy | None, seed: int
 ) -> "LatentSamples":
     from dpvae_cli.foundation.randomness import stream
     from dpvae_cli.sampling import samples
@@ -188,7 +189,7 @@ def _draw(
 
 
 def _write(
-    found: "Opened",
+    found: "LoadedRun",
     drawn: "LatentSamples",
     picture: Path,
     arrays: Path,
@@ -198,7 +199,7 @@ def _write(
     """Write the .npz and the picture and print their paths."""
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import picture as pictures
-    from dpvae_cli.runs.sample_picture import reference, title
+    from dpvae_cli.runs.sample_picture import background_data, samples_title
     from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 
     examples = {"decoded": decode_to_data_units(found.model, drawn.z)}
@@ -206,19 +207,19 @@ def _write(
         examples["x"] = decode_to_data_units(found.model, drawn.z, noise=noise)
     write_npz(arrays, _arrays(drawn) | examples | column_names(found))
     shown = drawable(found.model, examples.get("x", examples["decoded"]))
-    log_density = drawn.probability.numpy()
+    log_density = drawn.base_log_prob.numpy()
     pictures.save(
         picture,
         shown,
         log_density=log_density,
-        title=title(found.label, len(drawn), kind),
-        reference=reference(found.model, found.load_dataset),
+        title=samples_title(found.label, len(drawn), kind),
+        reference=background_data(found.model, found.load_dataset),
         columns=found.model.units.columns,
     )
     console.result(f"{picture}\n{arrays}")
 
 
-def _table_path(found: "Opened", path: Path, kind: str, *, given: bool) -> Path:
+def _table_path(found: "LoadedRun", path: Path, kind: str, *, given: bool) -> Path:
     """Return the .csv to write; refuse samples that are not rows of a table."""
     from dpvae_cli.foundation.errors import UsageError
 
@@ -238,7 +239,7 @@ def _table_path(found: "Opened", path: Path, kind: str, *, given: bool) -> Path:
 
 
 def _write_table(
-    found: "Opened", drawn: "LatentSamples", path: Path, noise: "torch.Generator | None"
+    found: "LoadedRun", drawn: "LatentSamples", path: Path, noise: "torch.Generator | None"
 ) -> None:
     """Write a row per sample under the names of the columns, and print the path."""
     from dpvae_cli.data.tables import write_csv
@@ -250,7 +251,7 @@ def _write_table(
     console.result(str(path))
 
 
-def _refuse_for_single_images(found: "Opened", folder: Path, n: int) -> None:
+def _refuse_for_single_images(found: "LoadedRun", folder: Path, n: int) -> None:
     """Refuse samples that are no images, a folder that is a file, and strangers among the PNGs."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.plotting.samples import file_name
@@ -276,7 +277,7 @@ def _refuse_for_single_images(found: "Opened", folder: Path, n: int) -> None:
 
 
 def _write_single_images(
-    found: "Opened", drawn: "LatentSamples", folder: Path, noise: "torch.Generator | None"
+    found: "LoadedRun", drawn: "LatentSamples", folder: Path, noise: "torch.Generator | None"
 ) -> None:
     """Write one PNG per sample, decoding some at a time, and print the folder."""
     from dpvae_cli.plotting.samples import save_each

@@ -7,6 +7,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_recipe
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import DataRoot, Device, NoDownload, Quiet, examples
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(train)
 
 
-@console.guarded
+@handle_errors
 def train(
     recipe: Annotated[
         str | None,
@@ -72,11 +73,12 @@ def train(
     metrics.jsonl, environment.json and a sample picture. KEY=VALUE overrides the recipe; a bare
     word replaces a section.
     """
-    from dpvae_cli.cli.progress import listener
-    from dpvae_cli.runs.run_folder import default_run_dir, folder_to_write
-    from dpvae_cli.training.loop import train as train_recipe
+    from dpvae_cli.cli.progress import TrainingProgress
+    from dpvae_cli.runs.paths import default_run_dir, resolve_run_dir
+    from dpvae_cli.training.callback import NullCallback
+    from dpvae_cli.training.train import train as train_recipe
 
-    run_dir = None if run_dir is None else folder_to_write(run_dir)
+    run_dir = None if run_dir is None else resolve_run_dir(run_dir)
     chosen, run_dir = _chosen(
         recipe, overrides or [], run_dir=run_dir, resume=resume, from_previous=from_previous
     )
@@ -84,19 +86,18 @@ def train(
     if dry_run:
         _describe(chosen, folder, device=device, data_root=data_root)
         return
-    with listener(quiet=quiet) as heard:
-        train_recipe(
-            chosen,
-            folder,
-            resume=resume,
-            from_previous=from_previous,
-            overwrite=overwrite,
-            device=device,
-            data_root=data_root,
-            download=not no_download,
-            listener=heard,
-            mark_latest=True,
-        )
+    train_recipe(
+        chosen,
+        folder,
+        resume=resume,
+        from_previous=from_previous,
+        overwrite=overwrite,
+        device=device,
+        data_root=data_root,
+        download=not no_download,
+        callback=NullCallback() if quiet else TrainingProgress(),
+        mark_latest=True,
+    )
     if chosen.fit_prior is not None:
         _note_loss(folder)
     console.result(str(folder))
@@ -125,19 +126,19 @@ def _chosen(
 ) -> tuple["Recipe", Path | None]:
     """Return the recipe to train and the run folder, where the options name one."""
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.recipe import Recipe
-    from dpvae_cli.runs.run_folder import latest
+    from dpvae_cli.recipe import load_recipe
+    from dpvae_cli.runs.paths import latest_run_dir
 
     if recipe is not None and "=" in recipe:
         overrides, recipe = [recipe, *overrides], None
     if recipe is not None:
-        return Recipe.load(recipe, overrides), run_dir
+        return load_recipe(recipe, overrides), run_dir
     if not resume:
         raise UsageError(
             "which recipe?",
             hint="dpvae recipes ls lists them; dpvae train beta_h_moons trains one.",
         )
-    folder = latest() if run_dir is None else run_dir
+    folder = latest_run_dir() if run_dir is None else run_dir
     if run_dir is None:
         console.note(f"Resuming {folder} (runs/latest).")
     return _saved_recipe(folder, overrides, from_previous=from_previous), folder
@@ -146,9 +147,9 @@ def _chosen(
 def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) -> "Recipe":
     """Return the run's recipe with the overrides; what it resolved once stays resolved."""
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.recipe import Recipe
+    from dpvae_cli.recipe import load_recipe
     from dpvae_cli.runs import checkpoint
-    from dpvae_cli.runs.own_networks import refuse_wrong_resume
+    from dpvae_cli.runs.own_networks import check_resume
     from dpvae_cli.runs.run_folder import RunFolder
 
     run = RunFolder(folder)
@@ -156,10 +157,10 @@ def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) ->
         raise UsageError(
             f"--resume: {folder} holds no run", hint="Name a run folder with --run-dir."
         )
-    saved = Recipe.load(run.recipe, overrides)
-    refuse_wrong_resume(saved, folder, has_model=False)
+    saved = load_recipe(run.recipe, overrides)
+    check_resume(saved, folder, has_model=False)
     path = run.previous if from_previous else run.checkpoint
-    name = checkpoint.read(path).recipe.name if path.is_file() else "recipe"
+    name = checkpoint.read_checkpoint(path).recipe.name if path.is_file() else "recipe"
     return saved.named(name)
 
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dpvae_cli.foundation.shapes import Codes
-    from dpvae_cli.runs.loaded_run import Opened
+    from dpvae_cli.runs.loaded_run import LoadedRun
     from dpvae_cli.sampling.paths import Space
-    from dpvae_cli.sampling.traversal import Walk
+    from dpvae_cli.sampling.traversal import LatentTraversal
 
     Arrays = dict[str, np.ndarray]
 
@@ -87,10 +87,10 @@ def refuse_contradictions(asked: Asked) -> None:
             raise UsageError(f"{option} is for {what}")
 
 
-def carry_out(asked: Asked, found: "Opened", out: Path | None) -> None:
+def carry_out(asked: Asked, found: "LoadedRun", out: Path | None) -> None:
     """Walk, decode and measure; write the files and print their paths."""
     from dpvae_cli.foundation.files import write_json, write_npz
-    from dpvae_cli.foundation.results import finite
+    from dpvae_cli.foundation.results import nonfinite_to_none
 
     picture, arrays = _targets(asked, found, out)
     record: Arrays = {}
@@ -107,11 +107,11 @@ def carry_out(asked: Asked, found: "Opened", out: Path | None) -> None:
         record = record | more
     document = arrays.with_suffix(".json")
     write_npz(arrays, record)
-    write_json(document, finite(_header(found) | said))
+    write_json(document, nonfinite_to_none(_header(found) | said))
     console.result("\n".join(map(str, [*paths, arrays, document])))
 
 
-def _targets(asked: Asked, found: "Opened", out: Path | None) -> tuple[Path, Path]:
+def _targets(asked: Asked, found: "LoadedRun", out: Path | None) -> tuple[Path, Path]:
     """Return the picture's path, which --pairs alone leaves empty, and that of the .npz."""
     from dpvae_cli.foundation.errors import UsageError
 
@@ -126,7 +126,7 @@ def _targets(asked: Asked, found: "Opened", out: Path | None) -> tuple[Path, Pat
     return outputs(out, default=found.folder.path / "traversals", stem=asked.stem)
 
 
-def _header(found: "Opened") -> dict[str, Any]:
+def _header(found: "LoadedRun") -> dict[str, Any]:
     from dpvae_cli.foundation.results import SCHEMA
 
     return {
@@ -139,7 +139,7 @@ def _header(found: "Opened") -> dict[str, Any]:
     }
 
 
-def _walks(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]]":
+def _walks(asked: Asked, found: "LoadedRun") -> "tuple[Arrays, list[dict[str, Any]]]":
     """Return the walks' arrays, and what is to be said of each."""
     from dpvae_cli.plotting import animation
     from dpvae_cli.sampling.traversal import line, record, sweeps
@@ -150,7 +150,7 @@ def _walks(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]
     steps = asked.steps or (GIF_STEPS if asked.gif else STEPS)
     centre = _centre(asked, found, ends) if asked.dimensions else None
     model, aggregate = found.model, found.encoded.aggregate_posterior()
-    walks: list[Walk] = []
+    walks: list[LatentTraversal] = []
     if ends:
         walks += [
             line(model, aggregate, *ends, space=space, steps=steps) for space in asked.spaces("z0")
@@ -171,20 +171,20 @@ def _walks(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]
     return record(model, aggregate, walks), [_said(asked, walk) for walk in walks]
 
 
-def _centre(asked: Asked, found: "Opened", ends: "list[Codes]") -> "Codes":
+def _centre(asked: Asked, found: "LoadedRun", ends: "list[Codes]") -> "Codes":
     """Return the code that sweeps start from."""
     if asked.start is None and ends:
         return ends[0]
     return chosen.code(found, asked.start or "0", option="--from")
 
 
-def _name(walk: "Walk") -> str:
+def _name(walk: "LatentTraversal") -> str:
     if walk.dimension < 0:
         return f"line that is straight in {walk.space}"
     return f"sweep of {walk.space}[{walk.dimension}]"
 
 
-def _said(asked: Asked, walk: "Walk") -> dict[str, Any]:
+def _said(asked: Asked, walk: "LatentTraversal") -> dict[str, Any]:
     """Return what the JSON says of a walk."""
     first = asked.between[0] if asked.between else "0"
     is_line = walk.dimension < 0
@@ -199,7 +199,7 @@ def _said(asked: Asked, walk: "Walk") -> dict[str, Any]:
     }
 
 
-def _draw_walks(asked: Asked, found: "Opened", record: "Arrays", picture: Path) -> list[Path]:
+def _draw_walks(asked: Asked, found: "LoadedRun", record: "Arrays", picture: Path) -> list[Path]:
     from dpvae_cli.plotting import animation, style, traversal
     from dpvae_cli.sampling.encodings import drawable
 
@@ -210,11 +210,11 @@ def _draw_walks(asked: Asked, found: "Opened", record: "Arrays", picture: Path) 
     return paths
 
 
-def _grid(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]]":
+def _grid(asked: Asked, found: "LoadedRun") -> "tuple[Arrays, list[dict[str, Any]]]":
     """Return the decoded plane's arrays, and what is to be said of each space."""
-    from dpvae_cli.sampling.plane import plane, refuse_other
+    from dpvae_cli.sampling.plane import check_two_dimensional, plane
 
-    refuse_other(found.model)
+    check_two_dimensional(found.model)
     aggregate = found.encoded.aggregate_posterior()
     spaces = asked.spaces("z0")
     record = plane(found.model, aggregate, spaces=spaces, side=asked.steps or SIDE)
@@ -224,7 +224,7 @@ def _grid(asked: Asked, found: "Opened") -> "tuple[Arrays, list[dict[str, Any]]]
     return record, [{"space": space, "lowest_log_q": value} for space, value in lowest.items()]
 
 
-def _draw_grid(found: "Opened", record: "Arrays", picture: Path) -> list[Path]:
+def _draw_grid(found: "LoadedRun", record: "Arrays", picture: Path) -> list[Path]:
     from dpvae_cli.plotting import plane, style
     from dpvae_cli.sampling.encodings import drawable
 

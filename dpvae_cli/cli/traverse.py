@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dpvae_cli.cli import console
+from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.opening import note_units, opened
 from dpvae_cli.cli.options import (
     MOST,
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLES)(traverse)
 
 
-@console.guarded
+@handle_errors
 def traverse(
     checkpoint: CheckpointPath = None,
     between: Annotated[

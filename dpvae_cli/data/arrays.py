@@ -14,7 +14,6 @@ from dpvae_cli.data import tables
 from dpvae_cli.data.base import (
     CHUNK,
     SPLITS,
-    Binarize,
     Dataset,
     DatasetSummary,
     DataSpec,
@@ -23,16 +22,16 @@ from dpvae_cli.data.base import (
     Split,
     SplitName,
     binarize_split,
+    each_split,
     hold_out_shares,
 )
-from dpvae_cli.data.images import no_images_error
-from dpvae_cli.data.locations import data_root, path_not_found_error
+from dpvae_cli.data.images import Binarize
+from dpvae_cli.data.locations import find_path
 from dpvae_cli.data.split_names import guess_key
 from dpvae_cli.data.units import Standardization
 from dpvae_cli.foundation.array_files import OBJECTS, Header, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.shapes import StoredExamples
-from dpvae_cli.foundation.strangers import expanded, is_there
 
 R = TypeVar("R")
 COLUMNS = "columns"
@@ -40,9 +39,9 @@ COLUMNS = "columns"
 STANDARDIZED = "values are standardized, so nats and distances are of these"
 Scale = Literal["unit", "standardize", "none"]
 MIN_IMAGE_VALUE = 128
-"""8-bit images have values from here on; smaller ones alone are numbers of their own perhaps."""
+"""8-bit images have values from here on; smaller values alone may be something else."""
 MAX_FLOAT32_ERROR = 0.01
-"""A column loses digits in float32 where it is off by more than this share of its deviation."""
+"""Of a column in float32, as a share of its deviation; beyond it digits are lost."""
 ROUNDING_ERROR = 1e-12
 """A column that varies by less than this share of its size is constant but for rounding."""
 
@@ -84,51 +83,62 @@ class Arrays(DataSpec):
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the rows by the file's header."""
         layout = self._layout(root)
-        rows = self._rows(layout.counts)
         sizes = {
             split: layout.counts[name] if part is None else len(part)
-            for split, (name, part) in rows.items()
+            for split, (name, part) in self._rows(layout.counts).items()
         }
         return DatasetSummary(sizes, layout.remarks)
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read, split, scale and binarise the arrays."""
         layout = self._layout(root)
-        arrays = layout.read()
-        if self.factors is not None:
-            arrays |= _factors(_find(self.factors, root, "factors"), layout.counts)
+        arrays = _readable(layout.path, lambda path: read_any_arrays(path, layout.names.values()))
+        arrays = {key: arrays[name] for key, name in layout.names.items()}
         for name in layout.counts:
             _check_finite(f"{layout.path}: {name}", arrays[name], self.scale)
-        values, labels, factors = {}, {}, {}
-        for split, (name, part) in self._rows(layout.counts).items():
-            rows = slice(None) if part is None else part
-            values[split] = arrays[name][rows]
-            labels[split] = _labels(arrays.get(_labels_key(name)), rows)
-            factors[split] = _integers(arrays.get(_factors_key(name)), rows)
+        if self.factors is not None:
+            arrays |= _factors(self._find(self.factors, root, "factors"), layout.counts)
+        origin = self._rows(layout.counts)
+
+        def rows(split: SplitName, beside: str = "") -> np.ndarray | None:
+            """Return a split's rows of the array of examples, or of one beside it."""
+            name, part = origin[split]
+            array = arrays.get(_key_beside(name, beside) if beside else name)
+            return array if array is None or part is None else array[part]
+
+        values = {split: array for split in SPLITS if (array := rows(split)) is not None}
         scaled = _apply_scale(layout.path, values, self.scale)
-        train, validation, test = (
-            binarize_split(Split(scaled.stored[n], labels[n], factors=factors[n]), self.binarize, n)
-            for n in SPLITS
+        splits = each_split(
+            lambda split: binarize_split(
+                Split(
+                    scaled.stored[split],
+                    _labels(rows(split, "labels")),
+                    factors=_integers(rows(split, "factors")),
+                ),
+                self.binarize,
+                split,
+            )
         )
+        factors = splits["train"].factors
         return Dataset(
             Path(self.path).stem,
-            train=train,
-            validation=validation,
-            test=test,
+            **splits,
             eight_bit=scaled.is_eight_bit and self.binarize is None,
             note=None if scaled.standardization is None else STANDARDIZED,
-            factors=_named_factors(train),
+            factors=tuple(  # nothing says that their values are ordered
+                GenerativeFactor(f"factor {column}", is_ordered=False)
+                for column in range(0 if factors is None else factors.shape[1])
+            ),
             remarks=(*layout.remarks, *([] if scaled.remark is None else [scaled.remark])),
             columns=tuple(map(str, arrays.get(COLUMNS, ()))),
             standardization=scaled.standardization,
         )
 
-    def load_image(self, path: Path) -> Split:
-        """Refuse: the file says nothing of how its rows were made."""
-        raise no_images_error(self.kind, path)
+    def _find(self, path: str, root: Path | None, key: str) -> Path:
+        return find_path(path, "arrays", root, f"data.{key} {path} was not found", Path.is_file)
 
     def _layout(self, root: Path | None) -> "ArrayLayout":
-        path = _find(self.path, root, "path")
+        path = self._find(self.path, root, "path")
         return _layout(path, _readable(path, read_any_headers))
 
     def _rows(self, counts: Mapping[str, int]) -> dict[SplitName, tuple[str, np.ndarray | None]]:
@@ -159,7 +169,7 @@ class ArrayLayout:
         names: the array's name by key: `x`, or `train` and other splits, labels, and `columns`.
         counts: rows of the arrays of examples by key.
         example_shape: the shape of a row.
-        remarks: what is said of arrays that are not read.
+        remarks: on arrays that are not read.
     """
 
     path: Path
@@ -167,11 +177,6 @@ class ArrayLayout:
     counts: Mapping[str, int]
     example_shape: tuple[int, ...]
     remarks: tuple[str, ...]
-
-    def read(self) -> dict[str, np.ndarray]:
-        """Return the arrays by key."""
-        arrays = _readable(self.path, lambda path: read_any_arrays(path, self.names.values()))
-        return {key: arrays[name] for key, name in self.names.items()}
 
 
 def _layout(path: Path, headers: Mapping[str, Header]) -> ArrayLayout:
@@ -181,26 +186,39 @@ def _layout(path: Path, headers: Mapping[str, Header]) -> ArrayLayout:
         UsageError: the names do not say which, or shapes or types do not fit.
     """
     examples = _examples(path, headers)
-    for name in (*examples.values(), *map(_labels_key, examples)):
+    labels = {_key_beside(key, "labels"): key for key in examples}
+    for name in (*examples.values(), *labels):
         if name in headers and headers[name].dtype.hasobject:
             raise _unreadable(path, OBJECTS.format(name))
     for name in examples.values():
-        _check_examples(f"{path}: {name}", headers[name])
+        shape, dtype = headers[name].shape, headers[name].dtype
+        if len(shape) < 2 or shape[0] < 3 or 0 in shape or dtype.kind not in "buif":
+            raise UsageError(
+                f"{path}: {name} has shape {shape} and type {dtype}; "
+                "examples are numbers, one a row, at least 3 rows"
+            )
     shapes = {name: headers[name].shape for name in examples.values()}
     if len({shape[1:] for shape in shapes.values()}) > 1:
         raise UsageError(f"{path}: the splits hold examples of different shapes: {shapes}")
     counts = {key: headers[name].shape[0] for key, name in examples.items()}
-    labels = {_labels_key(key): count for key, count in counts.items()}
-    for name, count in labels.items():
+    for name, key in labels.items():
         if name in headers:
-            _check_labels(name, headers[name], count)
+            shape, dtype, count = headers[name].shape, headers[name].dtype, counts[key]
+            if shape[:1] != (count,) or dtype.kind not in "buif":
+                raise UsageError(
+                    f"{name} have shape {shape} and type {dtype}; {count} numbers are expected"
+                )
+    example_shape = next(iter(shapes.values()))[1:]
     if COLUMNS in headers:
-        _check_columns(path, headers[COLUMNS], next(iter(shapes.values()))[1:])
+        shape, dtype = headers[COLUMNS].shape, headers[COLUMNS].dtype
+        if dtype.kind != "U" or shape != example_shape:
+            raise UsageError(
+                f"{path}: {COLUMNS} has shape {shape} and type {dtype}; "
+                f"a text for each entry of an example of shape {example_shape} is expected"
+            )
     names = examples | {name: name for name in (*labels, COLUMNS) if name in headers}
     unused = [name for name in headers if name not in names.values()]
-    return ArrayLayout(
-        path, names, counts, next(iter(shapes.values()))[1:], _unused(path, unused, names)
-    )
+    return ArrayLayout(path, names, counts, example_shape, _unused_remarks(path, unused, names))
 
 
 def _examples(path: Path, headers: Mapping[str, Header]) -> dict[str, str]:
@@ -220,8 +238,8 @@ def _examples(path: Path, headers: Mapping[str, Header]) -> dict[str, str]:
     )
 
 
-def _unused(path: Path, unused: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
-    """Say which arrays are not used, and what they are probably meant for.
+def _unused_remarks(path: Path, unused: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return which arrays are not used, and what they are probably meant for.
 
     Raises:
         UsageError: one looks like a split.
@@ -255,12 +273,9 @@ def _renaming(path: Path, names: Sequence[str], kept: Collection[str]) -> str:
     return f' Python: a = numpy.load("{path}"); numpy.savez("renamed.npz", {parts})'
 
 
-def _labels_key(key: str) -> str:
-    return "labels" if key == "x" else f"{key}_labels"
-
-
-def _factors_key(key: str) -> str:
-    return "factors" if key == "x" else f"{key}_factors"
+def _key_beside(key: str, what: str) -> str:
+    """Return the key of the labels or factors of an array of examples."""
+    return what if key == "x" else f"{key}_{what}"
 
 
 def read_any_headers(path: Path) -> dict[str, Header]:
@@ -303,41 +318,8 @@ def _unreadable(path: Path, problem: str) -> MissingError:
     )
 
 
-def _find(path: str, root: Path | None, key: str) -> Path:
-    tried = [expanded(path), data_root(root) / "arrays" / path, data_root(root) / path]
-    for candidate in tried:
-        if is_there(candidate) and candidate.is_file():
-            return candidate
-    raise path_not_found_error(f"data.{key} {path} was not found", tried)
-
-
-def _check_examples(what: str, header: Header) -> None:
-    shape, dtype = header.shape, header.dtype
-    if len(shape) < 2 or shape[0] < 3 or 0 in shape or dtype.kind not in "buif":
-        raise UsageError(
-            f"{what} has shape {shape} and type {dtype}; "
-            "examples are numbers, one a row, at least 3 rows"
-        )
-
-
-def _check_columns(path: Path, header: Header, shape: tuple[int, ...]) -> None:
-    if header.dtype.kind != "U" or header.shape != shape:
-        raise UsageError(
-            f"{path}: {COLUMNS} has shape {header.shape} and type {header.dtype}; "
-            f"a text for each entry of an example of shape {shape} is expected"
-        )
-
-
-def _check_labels(name: str, header: Header, count: int) -> None:
-    if header.shape[:1] != (count,) or header.dtype.kind not in "buif":
-        raise UsageError(
-            f"{name} have shape {header.shape} and type {header.dtype}; "
-            f"{count} numbers are expected"
-        )
-
-
 def _check_finite(what: str, array: np.ndarray, scale: Scale | None) -> None:
-    """Refuse values that are not finite in the type that they are scaled in."""
+    """Check that values are finite in the type that they are scaled in."""
     if array.dtype.kind != "f":
         return
     wide = np.float64 if scale == "standardize" else np.float32
@@ -366,7 +348,7 @@ def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
         )
     cuts = np.cumsum(list(counts.values()))[:-1]
     parts = np.split(found, cuts)
-    return {_factors_key(key): part for key, part in zip(counts, parts, strict=True)}
+    return {_key_beside(key, "factors"): part for key, part in zip(counts, parts, strict=True)}
 
 
 def _is_whole(array: np.ndarray) -> bool:
@@ -376,27 +358,19 @@ def _is_whole(array: np.ndarray) -> bool:
     return bool((np.isfinite(array) & (array == np.rint(array))).all())
 
 
-def _integers(array: np.ndarray | None, rows: np.ndarray | slice) -> Tensor | None:
-    return None if array is None else torch.from_numpy(array[rows].astype(np.int64))
+def _integers(array: np.ndarray | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array.astype(np.int64))
 
 
-def _labels(array: np.ndarray | None, rows: np.ndarray | slice) -> Tensor | None:
+def _labels(array: np.ndarray | None) -> Tensor | None:
     """Return labels as integers where they are whole, floating-point ones too."""
     if array is None or _is_whole(array):
-        return _integers(array, rows)
-    return torch.from_numpy(array[rows].astype(np.float64))
-
-
-def _named_factors(split: Split) -> tuple[GenerativeFactor, ...]:
-    """Name factors by their columns; nothing says that their values stand in an order."""
-    columns = 0 if split.factors is None else split.factors.shape[1]
-    return tuple(
-        GenerativeFactor(f"factor {column}", is_ordered=False) for column in range(columns)
-    )
+        return _integers(array)
+    return torch.from_numpy(array.astype(np.float64))
 
 
 class ScaledArrays(NamedTuple):
-    """What is stored, whether it is 8-bit images, a remark, and what `standardize` did."""
+    """Stored examples, whether they are 8-bit images, a remark, and what `standardize` did."""
 
     stored: dict[SplitName, StoredExamples]
     is_eight_bit: bool = False
@@ -448,10 +422,8 @@ def _apply_scale(
     if scale == "standardize":
         mean, deviation = mean_and_deviation(train)
         stored = {n: standardize(a, mean, deviation) for n, a in values.items()}
-        constants = Standardization(
-            *(torch.from_numpy(part.astype(np.float64)) for part in (mean, deviation))
-        )
-        return ScaledArrays(stored, standardization=constants)
+        constants = (torch.from_numpy(a.astype(np.float64)) for a in (mean, deviation))
+        return ScaledArrays(stored, standardization=Standardization(*constants))
     stored = {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()}
     return ScaledArrays(stored, remark=_float32_loss_remark(train))
 

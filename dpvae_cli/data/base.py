@@ -6,13 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple, final
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypedDict, cast, final
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from dpvae_cli.data.images import (
+    Binarize,
+    CropError,
+    ImageTransform,
+    UnreadableImageError,
+    pixel_limit,
+    read_image,
+)
 from dpvae_cli.data.units import Standardization, Units
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import derive_seed
@@ -21,7 +29,6 @@ from dpvae_cli.foundation.spec import Spec
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-Binarize = Literal["threshold", "static", "dynamic"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 BINARIZATION_SEED = 0
 CHUNK = 1_000
@@ -80,36 +87,53 @@ class Split:
         return digest.hexdigest()
 
     def subset(self, rows: Indices | slice) -> "Split":
-        """Return some of the examples, as they are here."""
-        labels = None if self.labels is None else self.labels[rows]
-        grey = None if self.binarize_from is None else self.binarize_from[rows]
-        factors = None if self.factors is None else self.factors[rows]
-        return Split(self.stored[rows], labels, grey, factors)
+        """Return some of the examples."""
+        return self._map(lambda tensor: tensor[rows])
 
     def to(self, device: torch.device) -> "Split":
         """Return the split with its tensors on `device`."""
-        labels = None if self.labels is None else self.labels.to(device)
-        grey = None if self.binarize_from is None else self.binarize_from.to(device)
-        factors = None if self.factors is None else self.factors.to(device)
-        return Split(self.stored.to(device), labels, grey, factors)
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Split":
+        optional = (self.labels, self.binarize_from, self.factors)
+        return Split(change(self.stored), *(t if t is None else change(t) for t in optional))
 
 
 def _as_float(stored: Tensor) -> Tensor:
     return stored.to(torch.float32) / 255 if stored.dtype == torch.uint8 else stored
 
 
+class Splits(TypedDict):
+    """The three splits as keyword arguments of `Dataset`."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+def each_split(make: Callable[[SplitName], Split]) -> Splits:
+    """Return the splits that `make` returns for their names."""
+    return Splits(train=make("train"), validation=make("validation"), test=make("test"))
+
+
 @final
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits of one data set, and what metrics may want to know of it.
+    """Three splits of one data set, and its metadata.
 
-    `eight_bit` tells that values are 8-bit intensities in [0, 1] (bits per dimension make sense);
-    `distance_to_manifold` is there where the noiseless data manifold is known; `note` names a
-    subset or any other reason why numbers do not compare with published ones, or says that they do;
-    `factors` names the columns of its splits' factors, `columns` the entries of an example;
-    `remarks` are said when training starts: how splits were found, what was left out;
-    `standardization` is what was done to the values, where anything was; `is_changed` tells that
-    a model is used with other data than it was trained on.
+    Args:
+        name: of the data set.
+        train: training examples.
+        validation: examples that choose the best checkpoint.
+        test: examples that results are reported on.
+        eight_bit: values are 8-bit intensities in [0, 1], so bits per dimension make sense.
+        distance_to_manifold: of examples, where the noiseless data manifold is known.
+        note: a subset or another reason why numbers do not compare with published ones.
+        factors: the columns of the splits' factors.
+        remarks: shown when training starts: how splits were found, what was left out.
+        columns: names of the entries of an example.
+        standardization: what was done to the values; None where nothing was.
+        is_changed: a model is used with other data than it was trained on.
     """
 
     name: str
@@ -127,22 +151,19 @@ class Dataset:
 
     @property
     def summary(self) -> "DatasetSummary":
-        """Return the sizes of the splits, and the remarks."""
+        """Return the sizes of the splits and the remarks."""
         return DatasetSummary({name: len(self.split(name)) for name in SPLITS}, self.remarks)
 
     @cached_property
     def units(self) -> Units:
         """Return the units of the training data."""
-        return Units(self.standardization, self._value_range(), self.columns)
-
-    def _value_range(self) -> tuple[float, float]:
-        stored = self.train.stored
-        if stored.dtype == torch.uint8:
-            return 0.0, 1.0
-        ends = torch.stack([stored.amin(dim=0), stored.amax(dim=0)])
-        if self.standardization is not None:
-            ends = self.standardization.inverse_transform(ends)
-        return float(ends.min()), float(ends.max())
+        stored, value_range = self.train.stored, (0.0, 1.0)
+        if stored.dtype != torch.uint8:
+            ends = torch.stack([stored.amin(dim=0), stored.amax(dim=0)])
+            if self.standardization is not None:
+                ends = self.standardization.inverse_transform(ends)
+            value_range = float(ends.min()), float(ends.max())
+        return Units(self.standardization, value_range, self.columns)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -151,7 +172,8 @@ class Dataset:
 
     def split(self, name: SplitName) -> Split:
         """Return the split of that name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+        split: Split = getattr(self, name)
+        return split
 
     def digest(self, name: SplitName) -> str:
         """Return a digest of a split in the data's own units.
@@ -174,13 +196,13 @@ class Dataset:
 @final
 @dataclass(frozen=True)
 class DatasetSummary:
-    """How many examples each split has, and what is to be said of how they were found."""
+    """The number of examples of each split, and remarks on how they were found."""
 
     sizes: Mapping[SplitName, int]
     remarks: tuple[str, ...] = ()
 
     @staticmethod
-    def from_slices(parts: Mapping[str, slice]) -> "DatasetSummary":
+    def from_slices(parts: Mapping[SplitName, slice]) -> "DatasetSummary":
         """Count what `hold_out` gives to each split."""
         return DatasetSummary({name: parts[name].stop - parts[name].start for name in SPLITS})
 
@@ -191,18 +213,23 @@ class DatasetSummary:
 
 
 class DataSpec(Spec, ABC):
-    """A recipe's `data` section; `knows_manifold` tells that distances to it can be measured.
+    """A recipe's `data` section."""
 
-    Where `may_have_labels` or `may_have_factors` is false examples never come with them.
-    """
-
+    kind: str
     knows_manifold: ClassVar[bool] = False
+    """Whether distances of examples to the data manifold can be measured."""
     may_have_labels: ClassVar[bool] = False
     may_have_factors: ClassVar[bool] = False
 
-    @abstractmethod
+    @property
+    def image_transform(self) -> ImageTransform | None:
+        """Return how image files become examples; None where examples are not images."""
+        return None
+
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Return the shape of one example, reading as little as possible."""
+        assert self.image_transform is not None, "data without images overrides this method"
+        return self.image_transform.shape
 
     @abstractmethod
     def summary(self, root: Path | None = None) -> DatasetSummary:
@@ -224,16 +251,49 @@ class DataSpec(Spec, ABC):
             MissingError: the data is not there, or a file is damaged.
         """
 
-    @abstractmethod
+    @final
     def load_image(self, path: Path) -> Split:
         """Return an image file as an example, prepared as this data is: a split of one.
 
         Raises:
-            UsageError: the file is not a readable image, or examples of this kind are not images.
+            UsageError: the file is not a readable image or smaller than the crop, or examples of
+                this kind are not images.
         """
+        transform = self.image_transform
+        if transform is None:
+            raise UsageError(
+                f"{path}: with data of kind {self.kind} an image cannot be converted to an example",
+                hint="Name an example of the test split by its number.",
+            )
+        try:
+            with pixel_limit(transform.max_pixels):
+                image = read_image(path, transform)
+        except UnreadableImageError as error:
+            raise UsageError(f"{path} cannot be read as an image: {error}") from None
+        except CropError as error:
+            raise UsageError(
+                f"{path} is too small: the square of {error.crop} pixels that this data is cut to "
+                f"does not fit into {error.width}x{error.height}",
+                hint="Name a larger image.",
+            ) from None
+        split = Split(torch.from_numpy(image.copy()).unsqueeze(0))
+        return binarize_split(split, transform.binarize, "test")
 
 
-def hold_out(count: int, **sizes: int) -> dict[str, slice]:
+class FractionalSplits(DataSpec, ABC):
+    """Data whose splits are fractions of one set of examples."""
+
+    validation: Fraction = 0.1
+    """Share held out for validation."""
+    test: Fraction = 0.1
+    """Share held out for testing."""
+
+    def cut(self, count: int) -> dict[SplitName, slice]:
+        """Return the rows of each split of `count` examples."""
+        return hold_out_shares(count, validation=self.validation, test=self.test)
+
+
+def hold_out(count: int, **sizes: int) -> dict[SplitName, slice]:
     """Cut `count` examples from the end: the named splits in order, `train` keeps the rest.
 
     Raises:
@@ -242,14 +302,12 @@ def hold_out(count: int, **sizes: int) -> dict[str, slice]:
     held = sum(sizes.values())
     if held >= count:
         raise UsageError(f"holding out {held} of {count} examples leaves none to train on")
-    parts, start = {"train": slice(0, count - held)}, count - held
-    for name, size in sizes.items():
-        parts[name] = slice(start, start + size)
-        start += size
-    return parts
+    ends = np.cumsum([count - held, *sizes.values()]).tolist()
+    parts = zip(("train", *sizes), (0, *ends), ends, strict=False)
+    return {cast("SplitName", name): slice(start, end) for name, start, end in parts}
 
 
-def hold_out_shares(count: int, **shares: float) -> dict[str, slice]:
+def hold_out_shares(count: int, **shares: float) -> dict[SplitName, slice]:
     """Cut `count` examples from the end as `hold_out` does, by shares, at least one example each.
 
     Raises:
@@ -270,10 +328,21 @@ def binarize_split(split: Split, how: Binarize | None, name: SplitName) -> Split
     if how is None:
         return split
     values = _as_float(split.stored)
-    _check_unit_interval(values)
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 1:
+        raise UsageError(
+            f"data.binarize needs values in [0, 1], the data has {low:g} to {high:g}",
+            hint="Scale the data first: data.scale=unit divides 8-bit images by 255; divide others "
+            "by their largest value.",
+        )
     zeros_and_ones = values > 0.5 if how == "threshold" else _static_draw(split.stored, name)
-    if name == "train":
-        _check_not_constant(values, zeros_and_ones, how)
+    ones = int(zeros_and_ones.sum())
+    if name == "train" and ones in (0, zeros_and_ones.numel()):
+        raise UsageError(
+            f"data.binarize={how} makes every training value {1 if ones else 0}: the data has "
+            f"values from {low:g} to {high:g}",
+            hint="Scale the data to [0, 1] first. Arrays of 0 and 1 need no data.binarize.",
+        )
     fixed = zeros_and_ones.to(torch.uint8) * 255
     grey = split.stored if how == "dynamic" else None
     return Split(fixed, split.labels, grey, split.factors)
@@ -282,7 +351,7 @@ def binarize_split(split: Split, how: Binarize | None, name: SplitName) -> Split
 def _static_draw(stored: StoredExamples, name: SplitName) -> Tensor:
     """Return one where a uniform draw is below the intensity, else zero.
 
-    Raw words of PCG64 and double-precision arithmetic are the same everywhere; torch promises
+    Raw words of PCG64 and double-precision arithmetic are the same everywhere; torch guarantees
     its own draws for neither versions nor platforms.
     """
     generator = np.random.PCG64(derive_seed(BINARIZATION_SEED, name))
@@ -293,25 +362,3 @@ def _static_draw(stored: StoredExamples, name: SplitName) -> Tensor:
         uniform = (generator.random_raw(values.size) >> 11) * 2.0**-53
         drawn[start : start + CHUNK] = torch.from_numpy(uniform.reshape(values.shape) < intensities)
     return drawn
-
-
-def _check_unit_interval(values: Tensor) -> None:
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 1:
-        raise UsageError(
-            f"data.binarize needs values in [0, 1], the data has {low:g} to {high:g}",
-            hint="Scale the data first: data.scale=unit divides 8-bit images by 255; divide others "
-            "by their largest value.",
-        )
-
-
-def _check_not_constant(values: Tensor, zeros_and_ones: Tensor, how: Binarize) -> None:
-    """Refuse binarised training data of one value only."""
-    ones = int(zeros_and_ones.sum())
-    if 0 < ones < zeros_and_ones.numel():
-        return
-    raise UsageError(
-        f"data.binarize={how} makes every training value {1 if ones else 0}: the data has values "
-        f"from {float(values.min()):g} to {float(values.max()):g}",
-        hint="Scale the data to [0, 1] first. Arrays of 0 and 1 need no data.binarize.",
-    )

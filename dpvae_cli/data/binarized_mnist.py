@@ -6,9 +6,16 @@ from typing import Literal, final
 import numpy as np
 import torch
 
-from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, SplitName, binarize_split
-from dpvae_cli.data.images import ImageTransform, load_single_image
-from dpvae_cli.data.locations import VARIABLE, candidate_folders, first_folder_with
+from dpvae_cli.data.base import (
+    Dataset,
+    DatasetSummary,
+    DataSpec,
+    Split,
+    SplitName,
+    each_split,
+)
+from dpvae_cli.data.images import ImageTransform
+from dpvae_cli.data.locations import VARIABLE, find_files
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.shapes import StoredExamples
 
@@ -36,9 +43,10 @@ class BinarizedMnist(DataSpec):
 
     kind: Literal["binarized_mnist"] = "binarized_mnist"
 
-    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
-        """Return (1, 28, 28)."""
-        return (1, 28, 28)
+    @property
+    def image_transform(self) -> ImageTransform:
+        """Return the centre square in grey, resized to 28x28, drawn as zeros and ones."""
+        return ImageTransform(None, 28, "grey", binarize="static")
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return 50,000, 10,000 and 10,000, where the files are there."""
@@ -48,33 +56,21 @@ class BinarizedMnist(DataSpec):
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the three files from one folder."""
         folder = _find(root)
-        train, validation, test = (
-            Split(_read(folder / file, IMAGES[name])) for name, file in FILES.items()
-        )
-        return Dataset(KIND, train=train, validation=validation, test=test, note=NOTE)
-
-    def load_image(self, path: Path) -> Split:
-        """Return the image's centre square in grey, resized to 28x28, drawn as zeros and ones."""
-        return binarize_split(
-            load_single_image(path, ImageTransform(None, 28, "grey")), "static", "test"
+        return Dataset(
+            KIND,
+            **each_split(lambda name: Split(_read(folder / FILES[name], IMAGES[name]))),
+            note=NOTE,
         )
 
 
 def _find(root: Path | None) -> Path:
     """Return the folder with the files: the first that has any of them."""
-    tried = candidate_folders(KIND, root)
-    there = first_folder_with(tried, FILES.values())
-    folder = there or tried[0]
-    missing = [file for file in FILES.values() if not (folder / file).is_file()]
-    if not missing:
-        return folder
-    raise MissingError(
-        f"binarised MNIST: {', '.join(missing)} not found; looked in "
-        + " and ".join(map(str, [there] if there else tried)),
-        hint=f"Put {', '.join(FILES.values())} (from {SOURCE}) into {folder}, or name another "
+    hint = (
+        f"Put {', '.join(FILES.values())} (from {SOURCE}) into {{folder}}, or name another "
         f"folder with --data-root or {VARIABLE}; dpvae does not download them. "
-        "A draw of our own: data='{kind: mnist, binarize: static}'.",
+        "A draw of our own: data='{{kind: mnist, binarize: static}}'."
     )
+    return find_files(KIND, list(FILES.values()), root, label="binarised MNIST", hint=hint)
 
 
 def _read(path: Path, images: int) -> StoredExamples:

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal, final
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from dpvae_cli.data.base import (
     SPLITS,
@@ -16,13 +15,14 @@ from dpvae_cli.data.base import (
     DataSpec,
     Split,
     SplitName,
+    each_split,
     hold_out_shares,
 )
 from dpvae_cli.data.image_cache import ImageSource, OnError, load_splits, skipped_note
-from dpvae_cli.data.images import CropError, ImageTransform, find_images, load_single_image
+from dpvae_cli.data.images import CropError, ImageTransform, find_images
 from dpvae_cli.data.locations import VARIABLE, candidate_folders
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.strangers import read_text
+from dpvae_cli.foundation.text_files import read_text
 
 IMAGES, PARTITION, ATTRIBUTES = (
     "img_align_celeba",
@@ -52,9 +52,10 @@ class Celeba(DataSpec):
     on_error: OnError = "refuse"
     """What files that cannot be read do: `refuse` names them and stops, `skip` leaves them out."""
 
-    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
-        """Return (3, size, size)."""
-        return (3, self.size, self.size)
+    @property
+    def image_transform(self) -> ImageTransform:
+        """Return the centre square, resized, in colour."""
+        return ImageTransform(self.crop, self.size, "rgb")
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the files; none is opened."""
@@ -68,39 +69,37 @@ class Celeba(DataSpec):
         """Read the faces, decoded once into the cache; nothing is ever downloaded."""
         base = _find(root)
         found = find_images(base / IMAGES)
-        names = found.names
-        chosen, notes = _split(base, names)
-        source = ImageSource("celeba", base / IMAGES, chosen, self._transform())
+        chosen, notes = _split(base, found.names)
+        source = ImageSource("celeba", base / IMAGES, chosen, self.image_transform)
         try:
             parts, skipped = load_splits(source, on_error=self.on_error)
         except CropError as error:
-            raise UsageError(str(error), hint=_fitting_crop(error)) from None
-        if len(names) != OFFICIAL_COUNT:
-            notes.insert(0, f"{len(names):,} of CelebA's {OFFICIAL_COUNT:,} images")
+            side = min(error.crop * error.width // OFFICIAL_WIDTH, error.width, error.height)
+            raise UsageError(
+                str(error),
+                hint="The official images are 178x218. For images of "
+                f"{error.width}x{error.height} give data.crop={max(1, side)}.",
+            ) from None
+        if len(found.names) != OFFICIAL_COUNT:
+            notes.insert(0, f"{len(found.names):,} of CelebA's {OFFICIAL_COUNT:,} images")
         if (remark := skipped_note(skipped)) is not None:
             notes.append(remark)
         attributes = _attributes(base)
-        splits = {
-            name: Split(part.stored, _labels(attributes, part.names, base))
-            for name, part in parts.items()
-        }
-        note = f"{'; '.join(notes)}: no published number compares" if notes else None
+
+        def split(name: SplitName) -> Split:
+            part = parts[name]
+            if attributes is None:
+                return Split(part.stored)
+            rows = [_entry(attributes, file, base / ATTRIBUTES).split() for file in part.names]
+            return Split(part.stored, torch.from_numpy((np.array(rows) == "1").astype(np.uint8)))
+
         return Dataset(
             "celeba",
-            train=splits["train"],
-            validation=splits["validation"],
-            test=splits["test"],
+            **each_split(split),
             eight_bit=True,
-            note=note,
+            note=f"{'; '.join(notes)}: no published number compares" if notes else None,
             remarks=() if found.remark is None else (found.remark,),
         )
-
-    def load_image(self, path: Path) -> Split:
-        """Return the image cut and resized as CelebA's."""
-        return load_single_image(path, self._transform())
-
-    def _transform(self) -> ImageTransform:
-        return ImageTransform(self.crop, self.size, "rgb")
 
 
 def _find(root: Path | None) -> Path:
@@ -117,16 +116,8 @@ def _find(root: Path | None) -> Path:
     )
 
 
-def _fitting_crop(error: CropError) -> str:
-    side = min(error.crop * error.width // OFFICIAL_WIDTH, error.width, error.height)
-    return (
-        f"The official images are 178x218. For images of {error.width}x{error.height} "
-        f"give data.crop={max(1, side)}."
-    )
-
-
 def _split(base: Path, names: Sequence[str]) -> tuple[Parts, list[str]]:
-    """Return the names of each split, and what is to be said about it."""
+    """Return the names of each split, and notes on how it was found."""
     path = _list(base, PARTITION)
     if path is not None:
         parts = _partition(path, names)
@@ -148,12 +139,12 @@ def _list(base: Path, name: str) -> Path | None:
 
 
 def _partition(path: Path, names: Sequence[str]) -> Parts:
-    """Deal the images as `000001.jpg 0` says: 0 is train, 1 validation, 2 test."""
+    """Split the images as `000001.jpg 0` says: 0 is train, 1 validation, 2 test."""
     code: dict[str, str] = {}
     for number, line in enumerate(_lines(path), 1):
         words = line.split()
         if len(words) != 2 or words[1] not in ("0", "1", "2"):
-            raise MissingError(f"{path}:{number}: {line!r} is no file name and 0, 1 or 2")
+            raise MissingError(f"{path}:{number}: {line!r} is not a file name and 0, 1 or 2")
         code[words[0]] = words[1]
     parts: Parts = {name: [] for name in SPLITS}
     for name in names:
@@ -181,14 +172,6 @@ def _attributes(base: Path) -> dict[str, str] | None:
             raise MissingError(f"{path}:{number}: not a file name and {width} values 1 or -1")
         rows[name] = values
     return rows
-
-
-def _labels(rows: Mapping[str, str] | None, names: Sequence[str], base: Path) -> Tensor | None:
-    """Return `(count, 40)`: 1 where an image has the attribute, 0 where not."""
-    if rows is None:
-        return None
-    found = [_entry(rows, name, base / ATTRIBUTES).split() for name in names]
-    return torch.from_numpy((np.array(found) == "1").astype(np.uint8))
 
 
 def _entry(entries: Mapping[str, str], name: str, path: Path) -> str:

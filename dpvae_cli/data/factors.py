@@ -1,11 +1,11 @@
 """Full factorials: every combination of some factors' values, shuffled and split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from dpvae_cli.data.base import Split, hold_out_shares
+from dpvae_cli.data.base import Split, SplitName, Splits, each_split
 from dpvae_cli.foundation.shapes import FactorValues, StoredExamples
 
 SHUFFLE_SEED = 0
@@ -30,19 +30,16 @@ def shuffle_order(count: int) -> np.ndarray:
 
 
 def split_factorial(
-    images: StoredExamples, factors: FactorValues, *, validation: float, test: float, label: int
-) -> dict[str, Split]:
-    """Cut examples, which come in `shuffle_order`, into the three splits.
+    images: StoredExamples, factors: FactorValues, cut: Mapping[SplitName, slice], *, label: int
+) -> Splits:
+    """Return the splits of examples in `shuffle_order`, each with its factors.
 
     Args:
         images: as they are stored.
         factors: of each image.
-        validation: share held out.
-        test: share held out.
+        cut: the rows of each split.
         label: which factor is the label too.
     """
-    cut = hold_out_shares(len(images), validation=validation, test=test)
-    return {
-        name: Split(images[part], factors[part, label], factors=factors[part])
-        for name, part in cut.items()
-    }
+    return each_split(
+        lambda name: Split(images[cut[name]], factors[cut[name], label], factors=factors[cut[name]])
+    )

@@ -16,20 +16,14 @@ from dpvae_cli.data.base import (
     Fraction,
     Split,
     SplitName,
+    each_split,
     hold_out_shares,
 )
 from dpvae_cli.data.image_cache import ImageSource, OnError, load_splits, skipped_note
-from dpvae_cli.data.images import (
-    MAX_PIXELS,
-    Colour,
-    ImageTransform,
-    find_images,
-    load_single_image,
-)
-from dpvae_cli.data.locations import data_root, path_not_found_error
+from dpvae_cli.data.images import MAX_PIXELS, Colour, ImageTransform, find_images
+from dpvae_cli.data.locations import find_path
 from dpvae_cli.data.split_names import split_for_name, split_in_name
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.strangers import expanded, is_there
 
 Parts = dict[SplitName, list[str]]
 HINT = (
@@ -37,7 +31,7 @@ HINT = (
     "data.max_pixels=N allows larger images."
 )
 BRIGHTNESS_SAMPLES, DARK_LEVEL = 1_000, 32
-"""So many training images with no brighter value are hardly photographs."""
+"""Training images that are looked at; photographs have a value above the level."""
 WAY_OUT = "If they are not splits: data.splits=deal splits all images anew."
 
 
@@ -70,42 +64,37 @@ class Folder(DataSpec):
     on_error: OnError = "refuse"
     """What files that cannot be read do: `refuse` names them and stops, `skip` leaves them out."""
 
-    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
-        """Return (3, size, size), or (1, size, size) for grey."""
-        return self._transform().shape
+    @property
+    def image_transform(self) -> ImageTransform:
+        """Return the centre square, resized, in the section's colour."""
+        return ImageTransform(self.crop, self.size, self.colour, self.max_pixels)
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the files; none is opened."""
-        parts, remarks = self._parts(_find(self.path, root))
+        parts, remarks = self._parts(self._find(root))
         return DatasetSummary({name: len(part) for name, part in parts.items()}, remarks)
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the images, decoded once into the cache."""
-        folder = _find(self.path, root)
-        chosen, remarks = self._parts(folder)
-        name = folder.name or "folder"
-        source = ImageSource(name, folder, chosen, self._transform(), hint=HINT)
+        folder = self._find(root)
+        names, remarks = self._parts(folder)
+        label = folder.name or "folder"
+        source = ImageSource(label, folder, names, self.image_transform, hint=HINT)
         parts, skipped = load_splits(source, on_error=self.on_error)
-        splits = {name: Split(part.stored) for name, part in parts.items()}
         brightest = int(parts["train"].stored[:BRIGHTNESS_SAMPLES].max())
         if brightest < DARK_LEVEL:
             remarks += (f"no image is brighter than {brightest} of 255: are these label maps?",)
         return Dataset(
-            name,
-            train=splits["train"],
-            validation=splits["validation"],
-            test=splits["test"],
+            label,
+            **each_split(lambda name: Split(parts[name].stored)),
             eight_bit=True,
             note=skipped_note(skipped),
             remarks=remarks,
         )
 
-    def load_image(self, path: Path) -> Split:
-        """Return the image cut and resized as those in the folder."""
-        return load_single_image(path, self._transform())
-
-    def _transform(self) -> ImageTransform:
-        return ImageTransform(self.crop, self.size, self.colour, self.max_pixels)
+    def _find(self, root: Path | None) -> Path:
+        problem = f"data.path {self.path} is not a folder"
+        return find_path(self.path, "folder", root, problem, Path.is_dir).resolve()
 
     def _parts(self, folder: Path) -> tuple[Parts, tuple[str, ...]]:
         """Return the names of each split's images, and what is to be said about it."""
@@ -127,22 +116,16 @@ class Folder(DataSpec):
         return {split: parts[split] for split in SPLITS}, tuple(remarks)
 
 
-def _find(path: str, root: Path | None) -> Path:
-    tried = [expanded(path), data_root(root) / "folder" / path, data_root(root) / path]
-    for candidate in tried:
-        if is_there(candidate) and candidate.is_dir():
-            return candidate.resolve()
-    raise path_not_found_error(f"data.path {path} is not a folder", tried)
-
-
-def _hash_key(name: str) -> tuple[bytes, str]:
-    """Return a name's place in an order that has nothing to do with the alphabet."""
-    return (hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), name)
-
-
 def _split_names(names: Sequence[str], shares: Mapping[str, float]) -> Parts:
-    """Return the names of splits of these shares; the others are for training."""
-    order = sorted(names, key=_hash_key)
+    """Return the names of splits of these shares; the others are for training.
+
+    The order is that of the names' digests, which has nothing to do with the alphabet.
+    """
+
+    def digest(name: str) -> tuple[bytes, str]:
+        return (hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), name)
+
+    order = sorted(names, key=digest)
     cut = hold_out_shares(len(order), **shares)
     return {split: order[cut[split]] for split in SPLITS if split in cut}
 

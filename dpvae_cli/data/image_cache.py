@@ -6,17 +6,14 @@ images, and their transform. A change of any of them makes a new file.
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, final
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from dpvae_cli.data.base import SplitName
 from dpvae_cli.data.images import (
@@ -27,17 +24,18 @@ from dpvae_cli.data.images import (
     read_image,
 )
 from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
-from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.files import remove_leftovers, write_atomically, write_json
-from dpvae_cli.foundation.progress import tell
+from dpvae_cli.foundation.errors import MissingError
+from dpvae_cli.foundation.files import remove_stale_temporaries, write_atomically, write_json
+from dpvae_cli.foundation.locks import hold_lock
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import StoredExamples
-from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.foundation.text_files import read_json
 
 OnError = Literal["refuse", "skip"]
 FORMAT = 1
 BLOCK = 256
 NAMED = 20
-"""So many unreadable files are named in an error."""
+"""Unreadable files that an error names."""
 
 
 @final
@@ -80,16 +78,13 @@ class ImageSource:
         facts = (FORMAT, os.fsencode(folder), self.transform)
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=12)
         for name in self.names:
-            digest.update(repr((os.fsencode(name), *_size_and_time(folder / name))).encode())
+            try:
+                status = (folder / name).stat()
+                size_and_time = (status.st_size, status.st_mtime_ns)
+            except OSError:
+                size_and_time = (0, 0)
+            digest.update(repr((os.fsencode(name), *size_and_time)).encode())
         return digest.hexdigest()
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_size, status.st_mtime_ns)
 
 
 def load_splits(
@@ -97,26 +92,35 @@ def load_splits(
 ) -> tuple[dict[SplitName, DecodedSplit], Mapping[str, str]]:
     """Return the decoded images of each split, mapped from the cache, and what was skipped.
 
-    They are decoded, in parallel, when the cache has them not. Decoding happens in threads: Pillow
-    decodes and resizes beside other threads, which is two thirds of the work for a small JPEG and
-    more for a large one, and no start of a process is asked of the caller's program.
+    Images that the cache does not have are decoded in threads: Pillow releases the lock while it
+    decodes and resizes, two thirds of the work for a small JPEG and more for a large one, and
+    threads do not start the caller's program again.
 
     Raises:
         MissingError: files are unreadable and `on_error` is refuse, or a split has none left.
         CropError: an image is smaller than the crop.
     """
     path = cache_root() / "pictures" / f"{source.name[:40]}-{source.key()}.npy"
-    with _locked(path):
+    hint = f"Name another folder with {CACHE_VARIABLE}."
+    with hold_lock(path.with_suffix(".lock"), hint=hint):
         found = _cached(path, source)
         if found is None:
-            remove_leftovers(path)  # of one who was killed at it: gigabytes perhaps
+            remove_stale_temporaries(path)  # of one who was killed at it: gigabytes perhaps
             with pixel_limit(source.transform.max_pixels):
                 _decode(path, source, on_error)
             found = _cached(path, source)
     assert found is not None
     stored, skipped = found
     _check_skipped(source, skipped, on_error)
-    return _cut(stored, source, skipped), skipped
+    parts: dict[SplitName, DecodedSplit] = {}
+    start = 0
+    for split, names in source.parts.items():
+        readable = tuple(name for name in names if name not in skipped)
+        if not readable:
+            raise MissingError(f"no readable image is left for the {split} split")
+        parts[split] = DecodedSplit(stored[start : start + len(readable)], readable)
+        start += len(readable)
+    return parts, skipped
 
 
 def skipped_note(skipped: Mapping[str, str]) -> str | None:
@@ -124,24 +128,6 @@ def skipped_note(skipped: Mapping[str, str]) -> str | None:
     if not skipped:
         return None
     return f"{len(skipped):,} unreadable file{'s' if len(skipped) > 1 else ''} left out"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time look and decode."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_suffix(".lock"))
-        lock.acquire()
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to the cache {path.parent}: {error.strerror or error}",
-            hint=f"Name another folder with {CACHE_VARIABLE}.",
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _cached(path: Path, source: ImageSource) -> tuple[StoredExamples, Mapping[str, str]] | None:
@@ -160,50 +146,42 @@ def _cached(path: Path, source: ImageSource) -> tuple[StoredExamples, Mapping[st
 
 def _decode(path: Path, source: ImageSource, on_error: OnError) -> None:
     """Write the cache file, and beside it what was skipped."""
-    skipped: dict[str, str] = {}
+    names, skipped = source.names, dict[str, str]()
+
+    def write_header(file: BinaryIO, count: int) -> None:
+        header = {"shape": (count, *source.transform.shape), "fortran_order": False, "descr": "|u1"}
+        np.lib.format.write_array_header_1_0(file, header)
+
+    def decode(name: str) -> ImageArray | UnreadableImageError:
+        try:
+            return read_image(source.folder / name, source.transform)
+        except UnreadableImageError as error:
+            return error
 
     def write(file: BinaryIO) -> None:
-        _write_header(file, len(source.names), source.transform)
+        write_header(file, len(names))
         start = file.tell()
-        for name, square in _decode_images(source):
-            if isinstance(square, UnreadableImageError):
-                skipped[name] = str(square)
-            else:
-                file.write(square.tobytes())
+        decode(names[0])  # a crop that is too large shows at once
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for first in range(0, len(names), BLOCK):  # no more than a block waits in memory
+                block = names[first : first + BLOCK]
+                for name, image in zip(block, pool.map(decode, block), strict=True):
+                    if isinstance(image, UnreadableImageError):
+                        skipped[name] = str(image)
+                    else:
+                        file.write(image.tobytes())
+                report_progress(f"decoding {source.name}", first + len(block), len(names))
         _check_skipped(source, skipped, on_error)
         file.seek(0)
-        _write_header(file, len(source.names) - len(skipped), source.transform)
+        write_header(file, len(names) - len(skipped))
         assert file.tell() == start, "numpy leaves room for any number of rows"
         write_json(path.with_suffix(".json"), {"skipped": skipped})
 
     write_atomically(path, write)
 
 
-def _write_header(file: BinaryIO, count: int, transform: ImageTransform) -> None:
-    header = {"shape": (count, *transform.shape), "fortran_order": False, "descr": "|u1"}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def _decode_images(source: ImageSource) -> Iterator[tuple[str, ImageArray | UnreadableImageError]]:
-    """Yield every name with its image, or with what is wrong with it, in order."""
-    names, decode = source.names, partial(_read, source=source)
-    decode(names[0])  # a crop that is too large shows at once
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(names), BLOCK):  # so that no more than a block waits in memory
-            block = names[start : start + BLOCK]
-            yield from zip(block, pool.map(decode, block), strict=True)
-            tell(f"decoding {source.name}", start + len(block), len(names))
-
-
-def _read(name: str, *, source: ImageSource) -> ImageArray | UnreadableImageError:
-    try:
-        return read_image(source.folder / name, source.transform)
-    except UnreadableImageError as error:
-        return error
-
-
 def _check_skipped(source: ImageSource, skipped: Mapping[str, str], on_error: OnError) -> None:
-    """Raise if files were unreadable and that is not allowed, or if nothing is left."""
+    """Raise if unreadable files are not allowed, or nothing is left."""
     if not skipped or (on_error == "skip" and len(skipped) < len(source.names)):
         return
     listed = [f"  {name}: {reason}" for name, reason in list(skipped.items())[:NAMED]]
@@ -214,17 +192,3 @@ def _check_skipped(source: ImageSource, skipped: Mapping[str, str], on_error: On
         + "\n".join(listed),
         hint=source.hint,
     )
-
-
-def _cut(
-    stored: StoredExamples, source: ImageSource, skipped: Mapping[str, str]
-) -> dict[SplitName, DecodedSplit]:
-    parts: dict[SplitName, DecodedSplit] = {}
-    start = 0
-    for split, names in source.parts.items():
-        kept = tuple(name for name in names if name not in skipped)
-        if not kept:
-            raise MissingError(f"no readable image is left for the {split} split")
-        parts[split] = DecodedSplit(stored[start : start + len(kept)], kept)
-        start += len(kept)
-    return parts

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Literal, final
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dpvae_cli.data.base import Split
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
 Colour = Literal["rgb", "grey"]
+Binarize = Literal["threshold", "static", "dynamic"]
 ImageArray = UInt8[np.ndarray, "channels size size"]
 
 # Named one by one: Pillow would also start other programs for some formats (EPS: Ghostscript).
@@ -34,13 +33,12 @@ HEIC = frozenset((".heic", ".heif", ".hif"))
 MAX_PIXELS = 89_478_485
 """An image with more pixels is taken for a decompression bomb (Pillow warns from here on)."""
 LISTED = 8
-"""So many kinds of files that are not images are named."""
+"""Endings of other files that a remark names."""
 OUTPUTS = (
     *(("recipe.yaml", "checkpoint.pt"), ("recipe.yaml", "environment.json")),
     ("study.yaml", "figures"),
 )
 """What lies together in a run folder, or in that of a study."""
-MODES = {"rgb": "RGB", "grey": "L"}
 
 
 @final
@@ -53,12 +51,14 @@ class ImageTransform:
         size: side of the result, pixels.
         colour: rgb or grey.
         max_pixels: of an image; a larger one is taken for a decompression bomb.
+        binarize: what is done to the values of examples; `read_image` does not.
     """
 
     crop: int | None
     size: int
     colour: Colour
     max_pixels: int = MAX_PIXELS
+    binarize: Binarize | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -98,25 +98,20 @@ class ImageListing:
     @property
     def remark(self) -> str | None:
         """Return what is left out: how many files of which endings, and folders of runs."""
-        return "; ".join(filter(None, (self._others_remark(), self._outputs_remark()))) or None
-
-    def _outputs_remark(self) -> str | None:
-        if not self.outputs:
-            return None
-        more = f" and {len(self.outputs) - LISTED:,} more" if len(self.outputs) > LISTED else ""
-        return f"folders of dpvae left out: {', '.join(self.outputs[:LISTED])}{more}"
-
-    def _others_remark(self) -> str | None:
-        if not self.others:
-            return None
-        ranked = sorted(self.others.items(), key=lambda pair: (-pair[1], pair[0]))
-        counts = [f"{count:,} {suffix or 'without an ending'}" for suffix, count in ranked[:LISTED]]
-        if len(ranked) > LISTED:
-            counts.append(f"{sum(count for _, count in ranked[LISTED:]):,} others")
-        needed = ""
-        if HEIC & set(self.others):
-            needed = " (HEIC images are read where the package pillow-heif is installed)"
-        return f"files left out, which do not have an image suffix: {', '.join(counts)}{needed}"
+        remarks = []
+        if self.others:
+            ranked = sorted(self.others.items(), key=lambda pair: (-pair[1], pair[0]))
+            counts = [f"{count:,} {end or 'without an ending'}" for end, count in ranked[:LISTED]]
+            if len(ranked) > LISTED:
+                counts.append(f"{sum(count for _, count in ranked[LISTED:]):,} others")
+            left_out = f"files left out, which do not have an image suffix: {', '.join(counts)}"
+            if HEIC & set(self.others):
+                left_out += " (HEIC images are read where the package pillow-heif is installed)"
+            remarks.append(left_out)
+        if self.outputs:
+            more = f" and {len(self.outputs) - LISTED:,} more" * (len(self.outputs) > LISTED)
+            remarks.append(f"folders of dpvae left out: {', '.join(self.outputs[:LISTED])}{more}")
+        return "; ".join(remarks) or None
 
 
 @cache
@@ -188,7 +183,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]], outputs: list[Path]) -> Iter
 
 @contextmanager
 def pixel_limit(limit: int) -> Iterator[None]:
-    """Let Pillow, whose own limit is one for all threads, open images of so many pixels."""
+    """Set Pillow's limit of pixels, which all threads share."""
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by name
@@ -218,36 +213,8 @@ def read_image(path: Path, transform: ImageTransform) -> ImageArray:
     return np.ascontiguousarray(np.moveaxis(np.atleast_3d(np.asarray(square)), -1, 0))
 
 
-def load_single_image(path: Path, transform: ImageTransform) -> Split:
-    """Return an image that the user names, prepared, as a split of one.
-
-    Raises:
-        UsageError: it cannot be read, or is smaller than the crop.
-    """
-    try:
-        with pixel_limit(transform.max_pixels):
-            square = read_image(path, transform)
-    except UnreadableImageError as error:
-        raise UsageError(f"{path} cannot be read as an image: {error}") from None
-    except CropError as error:
-        raise UsageError(
-            f"{path} is too small: the square of {error.crop} pixels that this data is cut to does "
-            f"not fit into {error.width}x{error.height}",
-            hint="Name a larger image.",
-        ) from None
-    return Split(torch.from_numpy(square.copy()).unsqueeze(0))
-
-
-def no_images_error(kind: str, path: Path) -> UsageError:
-    """Return the error for data whose examples do not come from images."""
-    return UsageError(
-        f"{path}: with data of kind {kind} an image cannot be converted to an example",
-        hint="Name an example of the test split by its number.",
-    )
-
-
 def _opened(path: Path, max_pixels: int) -> Image.Image:
-    """Open an image without reading its pixels; refuse what is none and what is too large."""
+    """Open an image without reading its pixels; reject other files and too large images."""
     if not path.is_file():
         raise UnreadableImageError("no file, or a broken link")
     if path.stat().st_size == 0:
@@ -275,24 +242,14 @@ def _squared(image: Image.Image, name: str, transform: ImageTransform) -> Image.
     if side > min(width, height):
         raise CropError(name, side, width=width, height=height)
     left, top = round((width - side) / 2), round((height - side) / 2)
-    converted = _in_colour(image.crop((left, top, left + side, top + side)), transform.colour)
-    target = (transform.size, transform.size)
-    return converted.resize(target, Image.Resampling.BILINEAR)
-
-
-def _in_colour(image: Image.Image, colour: Colour) -> Image.Image:
-    image = _eight_bit(image)
+    image = image.crop((left, top, left + side, top + side))
+    if image.mode.startswith(("I", "F")):  # 16-bit grey: 0 to 65,535 is 0 to 255
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65_535:
+            raise UnreadableImageError("its values are not of 8 or 16 bits")
+        image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(MODES[colour])
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Return 16-bit grey as 8-bit grey: 0 to 65,535 is 0 to 255."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65_535:
-        raise UnreadableImageError("its values are not of 8 or 16 bits")
-    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    converted = image.convert("RGB" if transform.colour == "rgb" else "L")
+    return converted.resize((transform.size, transform.size), Image.Resampling.BILINEAR)

@@ -1,11 +1,12 @@
 """Where data is looked for: --data-root, else DPVAE_DATA, else the user's cache."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.strangers import expanded
+from dpvae_cli.foundation.text_files import expand_user, path_exists
 
 VARIABLE = "DPVAE_DATA"
 CACHE_VARIABLE = "DPVAE_CACHE"
@@ -18,7 +19,7 @@ def cache_root() -> Path:
         UsageError: the user has no home folder, and no variable names one.
     """
     if chosen := os.environ.get(CACHE_VARIABLE):
-        return expanded(chosen)
+        return expand_user(chosen)
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "dpvae"
     try:
@@ -33,9 +34,9 @@ def cache_root() -> Path:
 def data_root(root: Path | None = None) -> Path:
     """Return the one folder that data is looked for in."""
     if root is not None:
-        return expanded(root)
+        return expand_user(root)
     if chosen := os.environ.get(VARIABLE):
-        return expanded(chosen)
+        return expand_user(chosen)
     return cache_root() / "data"
 
 
@@ -45,17 +46,74 @@ def candidate_folders(kind: str, root: Path | None = None) -> list[Path]:
     return [folder / kind, folder]
 
 
-def first_folder_with(folders: Sequence[Path], files: Iterable[str]) -> Path | None:
-    """Return the first folder that has any of the files."""
-    names = tuple(files)
-    return next((f for f in folders if any((f / name).is_file() for name in names)), None)
+def find_files(
+    kind: str,
+    files: Sequence[str],
+    root: Path | None,
+    *,
+    label: str,
+    hint: str,
+    subfolder: str = ".",
+    packed: str = "",
+    source: Callable[[str], tuple[Sequence[str], str]] | None = None,
+) -> Path:
+    """Return the folder with a data set's files: the first candidate that has any of them.
+
+    Args:
+        kind: of the data.
+        files: names of the files.
+        root: as in `data_root`.
+        label: name of the data set in errors.
+        hint: what to do about missing files; `{folder}` stands for the folder.
+        subfolder: where the files lie in a candidate.
+        packed: suffix that a file may have as well, and has when it is downloaded.
+        source: addresses and checksum of a file, which is then downloaded where it is missing.
+
+    Raises:
+        MissingError: files are missing and `source` is None, or they cannot be downloaded.
+    """
+    tried = [folder / subfolder for folder in candidate_folders(kind, root)]
+
+    def has(folder: Path, name: str) -> bool:
+        return (folder / name).is_file() or (folder / f"{name}{packed}").is_file()
+
+    there = next((folder for folder in tried if any(has(folder, file) for file in files)), None)
+    folder = there or tried[0]
+    missing = [file for file in files if not has(folder, file)]
+    if missing and source is None:
+        places = " and ".join(map(str, [there] if there else tried))
+        raise MissingError(
+            f"{label}: {', '.join(missing)} not found; looked in {places}",
+            hint=hint.format(folder=folder),
+        )
+    for file in missing:
+        assert source is not None
+        urls, checksum = source(file)
+        try:
+            downloads.download(urls, folder / f"{file}{packed}", checksum=checksum)
+        except OSError as error:
+            raise MissingError(
+                f"{label}: {file} is not in {folder} and could not be downloaded: {error}",
+                hint="Start again to go on with what has arrived, or "
+                f"put {urls[0]} there, or name another folder with --data-root or {VARIABLE}.",
+            ) from None
+    return folder
 
 
-def path_not_found_error(problem: str, tried: Sequence[Path]) -> MissingError:
-    """Return the error for a path of the recipe's that names nothing, with the places in full."""
-    places = ", ".join(str(path.absolute()) for path in tried)
-    return MissingError(
-        f"{problem}; looked at {places}",
+def find_path(
+    path: str, kind: str, root: Path | None, problem: str, accept: Callable[[Path], bool]
+) -> Path:
+    """Return a path of a recipe as given, or under the data root.
+
+    Raises:
+        MissingError: `problem`, with the places in full, where `accept` takes none of them.
+    """
+    tried = [expand_user(path), data_root(root) / kind / path, data_root(root) / path]
+    for candidate in tried:
+        if path_exists(candidate) and accept(candidate):
+            return candidate
+    raise MissingError(
+        f"{problem}; looked at {', '.join(str(path.absolute()) for path in tried)}",
         hint=f"A relative path starts from the working folder, {Path.cwd()}, wherever the recipe "
         f"lies. Give a full path, or name the data's folder with --data-root or {VARIABLE}.",
     )

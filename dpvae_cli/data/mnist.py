@@ -3,7 +3,6 @@
 import gzip
 import struct
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, final
 
@@ -13,7 +12,6 @@ from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.data.base import (
-    Binarize,
     Dataset,
     DatasetSummary,
     DataSpec,
@@ -21,9 +19,8 @@ from dpvae_cli.data.base import (
     binarize_split,
     hold_out,
 )
-from dpvae_cli.data.images import ImageTransform, load_single_image
-from dpvae_cli.data.locations import VARIABLE, candidate_folders, first_folder_with
-from dpvae_cli.foundation import download as downloads
+from dpvae_cli.data.images import Binarize, ImageTransform
+from dpvae_cli.data.locations import VARIABLE, find_files
 from dpvae_cli.foundation.errors import MissingError
 
 FILES = {
@@ -54,9 +51,10 @@ class Mnist(DataSpec):
     binarize: Binarize | None = None
     """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (a draw a batch) or null (grey)."""
 
-    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
-        """Return (1, 28, 28)."""
-        return (1, 28, 28)
+    @property
+    def image_transform(self) -> ImageTransform:
+        """Return the centre square in grey, resized to 28x28."""
+        return ImageTransform(None, 28, "grey", binarize=self.binarize)
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the labels."""
@@ -82,56 +80,28 @@ class Mnist(DataSpec):
             note=None if self.binarize is None else NOTES[self.binarize],
         )
 
-    def load_image(self, path: Path) -> Split:
-        """Return the image's centre square in grey, resized to 28x28 and binarised alike."""
-        return binarize_split(
-            load_single_image(path, ImageTransform(None, 28, "grey")), self.binarize, "test"
-        )
-
 
 def _find(root: Path | None, *, download: bool) -> Path:
     """Return the folder with the raw files, downloading what is missing as a last resort."""
-    tried = [base / "MNIST" / "raw" for base in candidate_folders("mnist", root)]
-    names = FILES["train"] + FILES["test"]
-    there = first_folder_with(tried, [*names, *map(_packed, names)])
-    folder = there or tried[0]
-    if there is None and not download:
-        raise MissingError(
-            "MNIST was not found; looked in " + " and ".join(map(str, tried)),
-            hint=f"Name the folder above MNIST/raw with --data-root or {VARIABLE}, "
-            "or leave out --no-download.",
-        )
-    if download:
-        _download(folder, [name for name in names if _existing(folder / name) is None])
-    return folder
+    return find_files(
+        "mnist",
+        FILES["train"] + FILES["test"],
+        root,
+        label="MNIST",
+        hint=f"Name the folder above MNIST/raw with --data-root or {VARIABLE}, "
+        "or leave out --no-download.",
+        subfolder="MNIST/raw",
+        packed=".gz",
+        source=_source if download else None,
+    )
 
 
-def _download(folder: Path, missing: Sequence[str]) -> None:
-    """Download files as they are published, packed."""
-    if not missing:
-        return
+def _source(name: str) -> tuple[list[str], str]:
+    """Return where a packed file is published, and its checksum."""
     from torchvision.datasets import MNIST  # noqa: PLC0415 - slow, and only a download needs it
 
-    checksums = dict(MNIST.resources)
-    try:
-        for file in map(_packed, missing):
-            urls = [f"{mirror}{file}" for mirror in MNIST.mirrors]
-            downloads.download(urls, folder / file, checksum=f"md5:{checksums[file]}")
-    except OSError as error:
-        raise MissingError(
-            f"MNIST is not whole in {folder} and could not be downloaded: {error}",
-            hint=f"Put the four files {', '.join(FILES['train'] + FILES['test'])} (or .gz) into "
-            f"{folder}, or name another folder with --data-root or {VARIABLE}.",
-        ) from None
-
-
-def _packed(name: str) -> str:
-    return f"{name}.gz"
-
-
-def _existing(path: Path) -> Path | None:
-    packed = path.with_name(_packed(path.name))
-    return next((file for file in (path, packed) if file.is_file()), None)
+    packed = f"{name}.gz"
+    return [f"{mirror}{packed}" for mirror in MNIST.mirrors], f"md5:{dict(MNIST.resources)[packed]}"
 
 
 def _read_pair(folder: Path, name: str) -> tuple[Tensor, Tensor]:
@@ -149,26 +119,20 @@ def _read_pair(folder: Path, name: str) -> tuple[Tensor, Tensor]:
 
 def _read_idx(path: Path) -> Tensor:
     """Read an IDX file of unsigned bytes: magic (0, 0, 8, rank), the sizes, the values."""
-    file = _existing(path)
-    if file is None:
-        raise MissingError(f"{path} is missing, packed (.gz) or not")
-    content = _content(file)
+    packed = path.with_name(f"{path.name}.gz")
+    file = path if path.is_file() else packed
+    try:
+        with gzip.open(file) if file is packed else file.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise MissingError(f"{file} cannot be read: {error}") from None
+    if len(content) > LARGEST:
+        raise MissingError(f"{file} unpacks into more than {LARGEST:,} bytes: not MNIST")
     rank = content[3] if len(content) >= 4 else 0
     if content[:3] != bytes([0, 0, UNSIGNED_BYTE]) or len(content) < 4 + 4 * rank:
-        raise MissingError(f"{file} is no IDX file of unsigned bytes (wrong magic number)")
+        raise MissingError(f"{file} is not an IDX file of unsigned bytes (wrong magic number)")
     shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
     if values.size != np.prod(shape, dtype=np.int64):
         raise MissingError(f"{file} is damaged: {values.size} values, its header says {shape}")
     return torch.from_numpy(values.reshape(shape).copy())
-
-
-def _content(file: Path) -> bytes:
-    try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            content = stream.read(LARGEST + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise MissingError(f"{file} cannot be read: {error}") from None
-    if len(content) > LARGEST:
-        raise MissingError(f"{file} unpacks into more than {LARGEST:,} bytes and is none of MNIST")
-    return content

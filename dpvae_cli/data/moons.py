@@ -8,11 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split
-from dpvae_cli.data.images import no_images_error
+from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, SplitName, each_split
+from dpvae_cli.foundation.memory import check_fits_in_memory
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, PerExample
-from dpvae_cli.foundation.strangers import refuse_too_large
 
 BYTES_A_POINT = 128
 """What drawing one takes."""
@@ -68,21 +67,16 @@ class Moons(DataSpec):
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Draw the three splits; nothing is read."""
         points = self.train + self.validation + self.test
-        refuse_too_large(f"data with {points:,} points", BYTES_A_POINT * points)
+        check_fits_in_memory(f"data with {points:,} points", BYTES_A_POINT * points)
         return Dataset(
             "moons",
-            train=self._draw("train", self.train),
-            validation=self._draw("validation", self.validation),
-            test=self._draw("test", self.test),
+            **each_split(self._draw),
             distance_to_manifold=distance_to_moons,
         )
 
-    def load_image(self, path: Path) -> Split:
-        """Refuse: points in the plane are not images."""
-        raise no_images_error(self.kind, path)
-
-    def _draw(self, name: str, count: int) -> Split:
+    def _draw(self, name: SplitName) -> Split:
         seed = derive_seed(self.seed, "moons", name) % 2**32
+        count: int = getattr(self, name)
         points, labels = _points(count, noise=self.noise, generator=np.random.RandomState(seed))
         return Split(torch.from_numpy(points).float(), torch.from_numpy(labels))
 

@@ -13,18 +13,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dpvae_cli.data.base import (
-    Dataset,
-    DatasetSummary,
-    DataSpec,
-    Fraction,
-    GenerativeFactor,
-    Split,
-    binarize_split,
-    hold_out_shares,
-)
+from dpvae_cli.data.base import Dataset, DatasetSummary, FractionalSplits, GenerativeFactor
 from dpvae_cli.data.factors import factor_combinations, shuffle_order, split_factorial
-from dpvae_cli.data.images import ImageTransform, load_single_image
+from dpvae_cli.data.images import ImageTransform
 from dpvae_cli.foundation.shapes import StoredExamples
 
 SIDE = 64
@@ -48,7 +39,7 @@ Positions = Annotated[int, Field(ge=1, le=WIDEST)]
 
 
 @final
-class Sprites(DataSpec):
+class Sprites(FractionalSplits):
     """64x64 images of a white shape on black: every combination of five factors, once.
 
     Shape (square, ellipse, heart), scale, orientation (0 to 90 degrees, 90 left out, so that no
@@ -71,42 +62,23 @@ class Sprites(DataSpec):
     """How many places from left to right, whole pixels apart."""
     y: Positions = 16
     """How many places from top to bottom, whole pixels apart."""
-    validation: Fraction = 0.1
-    """Share held out for validation."""
-    test: Fraction = 0.1
-    """Share held out for testing."""
 
-    def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
-        """Return (1, 64, 64)."""
-        return (1, SIDE, SIDE)
+    @property
+    def image_transform(self) -> ImageTransform:
+        """Return the centre square in grey, resized to 64x64, cut at 1/2."""
+        return ImageTransform(None, SIDE, "grey", binarize="threshold")
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return the shares of all combinations."""
-        count = prod(self.sizes().values())
-        return DatasetSummary.from_slices(
-            hold_out_shares(count, validation=self.validation, test=self.test)
-        )
+        return DatasetSummary.from_slices(self.cut(prod(self.sizes().values())))
 
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Draw every combination; nothing is read."""
         every = factor_combinations(tuple(self.sizes().values()))
         factors = every[torch.from_numpy(shuffle_order(len(every)))]
         images = render_sprites(factors.numpy(), self.sizes())
-        splits = split_factorial(
-            images, factors, validation=self.validation, test=self.test, label=0
-        )
-        return Dataset(
-            "sprites",
-            train=splits["train"],
-            validation=splits["validation"],
-            test=splits["test"],
-            factors=FACTORS,
-        )
-
-    def load_image(self, path: Path) -> Split:
-        """Return the image's centre square in grey, resized to 64x64, cut at 1/2."""
-        grey = load_single_image(path, ImageTransform(None, SIDE, "grey"))
-        return binarize_split(grey, "threshold", "test")
+        splits = split_factorial(images, factors, self.cut(len(images)), label=0)
+        return Dataset("sprites", **splits, factors=FACTORS)
 
     def sizes(self) -> dict[str, int]:
         """Return the number of values of each factor."""

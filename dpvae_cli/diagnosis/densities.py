@@ -15,22 +15,22 @@ from dpvae_cli.sampling.samples import from_codes, log_density, prior_samples
 
 @final
 @dataclass(frozen=True)
-class Side:
+class Density:
     """A density: `draw(n, generator)` gives n codes, `log_prob(z)` nats; both on the CPU."""
 
     draw: Callable[[int, torch.Generator], Codes]
     log_prob: Callable[[Codes], PerExample]
 
 
-def of_model(model: VAE) -> Side:
+def from_model(model: VAE) -> Density:
     """Return a model's prior."""
-    return Side(
+    return Density(
         lambda n, generator: prior_samples(model, n, generator=generator).z,
         lambda z: from_codes(model, z).log_p.double(),
     )
 
 
-def of_prior(prior: Prior) -> Side:
+def from_prior(prior: Prior) -> Density:
     """Return a prior that stands alone."""
     some = next(chain(prior.parameters(), prior.buffers()))
 
@@ -42,4 +42,4 @@ def of_prior(prior: Prior) -> Side:
     def log_prob(z: Codes) -> PerExample:
         return log_density(prior, z.to(some.device, some.dtype)).double()
 
-    return Side(draw, log_prob)
+    return Density(draw, log_prob)

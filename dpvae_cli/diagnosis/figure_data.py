@@ -6,9 +6,9 @@ import torch
 from dpvae_cli.diagnosis.groups import are_in
 from dpvae_cli.diagnosis.null import Splits
 from dpvae_cli.diagnosis.quantities import TAIL
-from dpvae_cli.diagnosis.record import Repair
+from dpvae_cli.diagnosis.record import CandidatePrior
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.features import are_images
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
 
@@ -16,7 +16,7 @@ SHOWN = 2_000
 """Codes of either side that the plane shows."""
 
 
-def arrays(subject: Subject, at: Splits) -> dict[str, np.ndarray]:
+def arrays(context: EvaluationContext, at: Splits) -> dict[str, np.ndarray]:
     """Return both log-densities of both sides in one split, and with L = 2 the plane.
 
     `prior_log_q`, `codes_log_q`, `prior_log_p` and `codes_log_p` (n,), `tail_log_q` and
@@ -33,25 +33,27 @@ def arrays(subject: Subject, at: Splits) -> dict[str, np.ndarray]:
         "tail_log_q": torch.quantile(codes_log_q, TAIL).numpy(),
         "tail_log_p": torch.quantile(at.prior.log_p, TAIL).numpy(),
     }
-    if subject.model.latent_dim != 2:
+    if context.model.latent_dim != 2:
         return both
     prior_z = at.prior.z[:SHOWN].double().numpy()
-    plane = density_map(at.groups.half(b), also=prior_z, model=subject.model)
+    plane = density_map(at.groups.half(b), also=prior_z, model=context.model)
     return both | {"prior_z": prior_z, "codes_z": at.codes.z[fresh][:SHOWN].numpy()} | plane
 
 
-def images(subject: Subject, at: Splits, repair: Repair | None) -> dict[str, np.ndarray]:
+def images(
+    context: EvaluationContext, at: Splits, repair: CandidatePrior | None
+) -> dict[str, np.ndarray]:
     """Return decoded samples (n, c, h, w) of an image model, in bytes; nothing of any other.
 
     `samples` of its prior, `lowest` the fifth of a pool with the lowest log q(z), `repaired` of the
     prior that is recommended.
     """
-    if not are_images(subject.model.example_shape):
+    if not are_images(context.model.example_shape):
         return {}
     _, b = at.halves[0]
     repaired = None if repair is None else repair.samples
     return decoded_samples(
-        subject.model,
+        context.model,
         at.prior.z[: POOL * IMAGES],
         log_q=at.log_q(at.prior, b)[0][: POOL * IMAGES],
         repaired=None if repaired is None else torch.from_numpy(repaired),

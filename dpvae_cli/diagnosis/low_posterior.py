@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from dpvae_cli.diagnosis.record import LowPosterior
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.evaluation.fid import fid, fid_lp
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 
-Compared = Literal["manifold", "fid"]
+SampleMetric = Literal["manifold", "fid"]
 METRICS = {"manifold": (manifold, manifold_lp), "fid": (fid, fid_lp)}
 LOWEST = "_lp"
 """What the name of a metric of low-posterior samples ends in."""
@@ -20,7 +20,7 @@ NO_IMAGES = "It is of images by FID, and of moons by the distance to them unless
 
 
 def low_posterior(
-    subject: Subject, compare: Compared | None, earlier: Sequence[Result]
+    context: EvaluationContext, compare: SampleMetric | None, earlier: Sequence[Result]
 ) -> LowPosterior:
     """Measure random and low-posterior samples, or take what was measured of them before.
 
@@ -28,16 +28,16 @@ def low_posterior(
     """
     known = _known(earlier)
     if compare is None:
-        return known or _unmeasured(subject)
+        return known or _unmeasured(context)
     try:
-        [random], [lowest] = (metric(subject) for metric in METRICS[compare])
+        [random], [lowest] = (metric(context) for metric in METRICS[compare])
     except DpvaeError as error:
         return LowPosterior(reason=f"not measured: {error}", hint=error.hint or "")
     return LowPosterior(random, lowest)
 
 
-def _unmeasured(subject: Subject) -> LowPosterior:
-    if are_images(subject.model.example_shape):
+def _unmeasured(context: EvaluationContext) -> LowPosterior:
+    if are_images(context.model.example_shape):
         return LowPosterior(reason="not measured", hint=ASK)
     return LowPosterior(reason="not measured", hint=NO_IMAGES)
 

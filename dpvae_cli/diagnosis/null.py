@@ -5,7 +5,8 @@ known: the beta-binomial one, and Kolmogorov's. The two KL divergences and the l
 averages over random halves A, B of the codes, each of them the other way round too. The standard
 error of value - null is a jackknife: everything again without one group of codes and samples at a
 time. Where q(z) is near p(z) its variance is up to twice the true one, for value - null then is of
-second order in the codes. What it is too much follows from leaving out two groups at a time.
+second order in the codes. Leaving out two groups at a time shows the excess, which is subtracted,
+but at most half of the variance: that is the excess of a statistic of second order alone.
 
 Source: Efron and Stein 1981, section 5, for the correction.
 """
@@ -21,7 +22,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from dpvae_cli.diagnosis.densities import Side
+from dpvae_cli.diagnosis.densities import Density
 from dpvae_cli.diagnosis.groups import (
     GROUPS,
     Draws,
@@ -37,8 +38,8 @@ from dpvae_cli.diagnosis.quantities import (
 )
 from dpvae_cli.diagnosis.record import LEVEL, ROUNDING, Dimension, Name, Quantity
 from dpvae_cli.evaluation.active_units import are_active
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.leakage import HEADLINE
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -49,8 +50,6 @@ LEAST = 8
 NATS: tuple[Name, ...] = ("kl_prior_to_posterior", "kl_posterior_to_prior", "leakage_score")
 ALARMS = 0.002
 """Probability of a share, and of the marginals of all dimensions, to be off where q(z) = p(z)."""
-CORRECTION = 0.7
-"""Part of the correction of the jackknife's variance that is made."""
 HALF_EMPTY = math.log(2)
 """KL[q, p] in nats where q(z) is p(z) on one half of p's mass, and the other half is empty."""
 
@@ -74,8 +73,8 @@ class Splits:
 
 
 def draw_splits(
-    subject: Subject,
-    prior: Side,
+    context: EvaluationContext,
+    prior: Density,
     held_out: AggregatePosterior | None,
     *,
     splits: int,
@@ -85,21 +84,21 @@ def draw_splits(
     """Draw of every side, and choose halves of the codes.
 
     Args:
-        subject: the model with its codes, its seed and who hears of the progress.
+        context: the model with its codes, its seed and who hears of the progress.
         prior: stands where the prior stands.
         held_out: posteriors of examples that the model was not trained on.
         splits: how often the codes are split into halves, which both play both parts.
         samples: draws of the prior, and the most of codes, one of each.
         components: the most codes that go into a half.
     """
-    aggregate = subject.aggregate
+    aggregate = context.aggregate
     check_enough(len(aggregate))
-    generator = subject.generator("diagnosis")
+    generator = context.generator("diagnosis")
     order = torch.randperm(len(aggregate), generator=generator)[: 2 * components]
     groups = Groups(part(aggregate, order), min(GROUPS, len(order)) // 2 * 2)
 
     def drawn(z: Codes, what: str) -> Draws:
-        log_sums = groups.log_sums(z, subject.progress, what)
+        log_sums = groups.log_sums(z, context.progress, what)
         return Draws(z, groups.of(len(z)), prior.log_prob(z), log_sums)
 
     halves = []
@@ -232,11 +231,11 @@ def _standard_errors(
     whole, one, two = found.split([1, count, count * (count - 1) // 2])
     variance = (count - 1) / count * (one - one.mean(dim=0)).square().sum(dim=0)
     first, second = torch.combinations(torch.arange(count)).unbind(1)
-    # of a term of order 1, 2 and 3 in the codes the jackknife has 1, 2 and 3 times the variance,
-    # and the correction 0, 1 and 3 times: so much of it is right within 14 % for all of them
+    # the jackknife counts the variance of a term of order k in the codes k times, and the excess is
+    # k (k - 1) / 2 times that variance: their difference is exact for orders 1 and 2
     pairs = count * whole - (count - 1) * (one[first] + one[second]) + (count - 2) * two
     excess = (pairs - pairs.mean(dim=0)).square().sum(dim=0) / (count * (count - 1))
-    return torch.maximum(variance - CORRECTION * excess, variance / 3).sqrt()
+    return torch.maximum(variance - excess, variance / 2).sqrt()
 
 
 def marginals(at: Splits, codes: AggregatePosterior) -> tuple[Quantity, tuple[Dimension, ...]]:

@@ -7,8 +7,8 @@ from typing import final
 from dpvae_cli.diagnosis import Diagnosis, tables
 from dpvae_cli.diagnosis.null import ALARMS
 from dpvae_cli.diagnosis.record import LEVEL
-from dpvae_cli.diagnosis.verdict import about_dimensions, headline, remedy
-from dpvae_cli.foundation.strangers import one_line
+from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
+from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.pages import rendered
 from dpvae_cli.pages.pictures import Picture, from_bytes
 from dpvae_cli.plotting import diagnosis as figures
@@ -62,19 +62,19 @@ class About:
 
 def page(found: Diagnosis, about: About) -> str:
     """Return the whole page."""
-    advice, command = remedy(found, about.command)
+    advice, command = recommendation(found, about.command)
     return rendered(
         TEMPLATE,
-        title=one_line(f"Diagnosis of {about.run}"),
+        title=sanitize_line(f"Diagnosis of {about.run}"),
         about=about,
         found=found,
         level=f"{LEVEL:g}",
         once_in=f"{1 / ALARMS:.0f}",
-        headline=headline(found),
-        dimensions_said=about_dimensions(found),
+        headline=summarize(found),
+        dimensions_said=describe_dimensions(found),
         advice=advice,
-        command=None if command is None else one_line(command, longest=2_000),
-        comparison=one_line(about.comparison_after(command), longest=2_000),
+        command=None if command is None else sanitize_line(command, longest=2_000),
+        comparison=sanitize_line(about.comparison_after(command), longest=2_000),
         grids=_grids(found),
         quantities=tables.quantities(found),
         dimensions=tables.dimensions(found),

@@ -6,7 +6,7 @@ from typing import Any, Literal, final, get_args
 
 import numpy as np
 
-from dpvae_cli.foundation.results import Result, finite
+from dpvae_cli.foundation.results import Result, nonfinite_to_none
 
 SCHEMA = 1
 LEVEL = 3.0
@@ -63,7 +63,7 @@ class Quantity:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
         judged = {"excess": self.excess, "is_off": self.is_off}
-        return {key: finite(value) for key, value in (asdict(self) | judged).items()}
+        return {key: nonfinite_to_none(value) for key, value in (asdict(self) | judged).items()}
 
 
 @final
@@ -81,14 +81,14 @@ class Dimension:
         return {
             "dimension": self.index,
             **{key: v for key, v in self.mismatch.to_json().items() if key != "name"},
-            "variance_of_means": finite(self.variance_of_means),
+            "variance_of_means": nonfinite_to_none(self.variance_of_means),
             "is_active": self.is_active,
         }
 
 
 @final
 @dataclass(frozen=True)
-class Repair:
+class CandidatePrior:
     """A prior tried in place of the model's own, fitted to its codes.
 
     Args:
@@ -123,7 +123,9 @@ class Repair:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
         numbers = {key: value for key, value in asdict(self).items() if key != "samples"}
-        return {key: finite(value) for key, value in numbers.items()} | {"is_clear": self.is_clear}
+        return {key: nonfinite_to_none(value) for key, value in numbers.items()} | {
+            "is_clear": self.is_clear
+        }
 
 
 @final
@@ -186,7 +188,7 @@ class Diagnosis:
     quantities: tuple[Quantity, ...]
     dimensions: tuple[Dimension, ...]
     low_posterior: LowPosterior
-    repairs: tuple[Repair, ...]
+    repairs: tuple[CandidatePrior, ...]
     notes: tuple[str, ...] = ()
     overfits_since: int | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -242,13 +244,13 @@ class Diagnosis:
         return len(self.inactive) == self.latent_dim
 
     @property
-    def best_repair(self) -> Repair | None:
+    def best_repair(self) -> CandidatePrior | None:
         """Return the tried prior with the largest clear gain."""
         clear = [each for each in self.repairs if each.is_clear]
         return max(clear, key=lambda each: each.gain, default=None)
 
     @property
-    def recommended(self) -> Repair | None:
+    def recommended(self) -> CandidatePrior | None:
         """Return the best repair where there is something to mend that a prior can."""
         if self.has_collapsed or not any(each.name not in HELD_OUT for each in self.off):
             return None

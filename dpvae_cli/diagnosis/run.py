@@ -6,18 +6,18 @@ from typing import final
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.diagnosis import candidates, null
-from dpvae_cli.diagnosis.densities import of_model
+from dpvae_cli.diagnosis.densities import from_model
 from dpvae_cli.diagnosis.figure_data import arrays, images
-from dpvae_cli.diagnosis.low_posterior import Compared, low_posterior
-from dpvae_cli.diagnosis.record import NAMES, Diagnosis, Quantity, Repair
-from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.diagnosis.low_posterior import SampleMetric, low_posterior
+from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, Quantity
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation, Fitting
-from dpvae_cli.sampling.encodings import EncodedTraining, encode
+from dpvae_cli.sampling.encodings import TrainingEncodings, encode
 
 LEAST_SAMPLES = 10
 
@@ -42,7 +42,7 @@ class DiagnosisBudget:
     splits: int = 4
     samples: int = 8_000
     components: int = 10_000
-    tried: Mapping[str, Fitting] = field(default_factory=lambda: candidates.TRIED)
+    tried: Mapping[str, Fitting] = field(default_factory=lambda: candidates.CANDIDATE_PRIORS)
     fitting: Fitting = field(default_factory=Fitting)
     fit_seed: int | None = None
 
@@ -79,35 +79,35 @@ def diagnose(
 
     Example:
         >>> import dpvae_cli as dpvae
-        >>> recipe = dpvae.Recipe.load("vae_moons", ["data.train=500", "prior=standard_normal"])
+        >>> recipe = dpvae.load_recipe("vae_moons", ["data.train=500", "prior=standard_normal"])
         >>> data, model = recipe.data.load(), dpvae.build(recipe)
         >>> budget = dpvae.DiagnosisBudget(splits=3, samples=500, tried={})
         >>> dpvae.diagnose(model, data, budget=budget).is_healthy
         False
     """
     model.check(data.train.examples(slice(0, PROBE_BATCH_SIZE)).to(model.device, model.dtype))
-    encoded = EncodedTraining(model, lambda: data)
-    subject = Subject(model, lambda: data, encoded, evaluation or Evaluation(), seed)
-    with evaluating(model):
-        return examined(
-            subject,
+    encoded = TrainingEncodings(model, lambda: data)
+    context = EvaluationContext(model, lambda: data, encoded, evaluation or Evaluation(), seed)
+    with eval_mode(model):
+        return run_diagnosis(
+            context,
             budget=budget or DiagnosisBudget(),
             compare=None if data.distance_to_manifold is None else "manifold",
         )
 
 
-def examined(
-    subject: Subject,
+def run_diagnosis(
+    context: EvaluationContext,
     *,
     budget: DiagnosisBudget,
-    compare: Compared | None = None,
+    compare: SampleMetric | None = None,
     earlier: Sequence[Result] = (),
     overfits_since: int | None = None,
 ) -> Diagnosis:
-    """Return what is found of a subject.
+    """Return what is found of a context.
 
     Args:
-        subject: the model with its codes and its data.
+        context: the model with its codes and its data.
         budget: how much it may cost.
         compare: measure decoded samples so; None takes what `earlier` has.
         earlier: results of this very model.
@@ -116,57 +116,57 @@ def examined(
     Raises:
         UsageError: there are too few examples.
     """
-    model, prior = subject.model, of_model(subject.model)
-    held_out, unread = _held_out(subject, budget.components)
+    model, prior = context.model, from_model(context.model)
+    held_out, unread = _held_out(context, budget.components)
     at = null.draw_splits(
-        subject,
+        context,
         prior,
         held_out,
         splits=budget.splits,
         samples=budget.samples,
         components=budget.components,
     )
-    mismatch, dimensions = null.marginals(at, subject.aggregate)
+    mismatch, dimensions = null.marginals(at, context.aggregate)
     judged = (*null.shares(at), *null.nats(at), mismatch)
     half = len(at.groups.codes) // 2
-    seed = subject.seed if budget.fit_seed is None else budget.fit_seed
-    attempts = list(candidates.try_priors(subject, budget.tried, usual=budget.fitting, seed=seed))
+    seed = context.seed if budget.fit_seed is None else budget.fit_seed
+    attempts = list(candidates.try_priors(context, budget.tried, usual=budget.fitting, seed=seed))
     found = Diagnosis(
         prior=model.prior.spec.kind if model.prior.spec else type(model.prior).__name__,
         latent_dim=model.latent_dim,
-        codes=len(subject.aggregate),
+        codes=len(context.aggregate),
         components=half,
         samples=budget.samples,
         splits=budget.splits,
-        seed=subject.seed,
+        seed=context.seed,
         held_out=0 if held_out is None else len(held_out),
         can_tell=null.shows_half_empty(at, judged),
         quantities=tuple(sorted(judged, key=lambda each: NAMES.index(each.name))),
         dimensions=dimensions,
-        low_posterior=low_posterior(subject, compare, earlier),
-        repairs=tuple(each for each in attempts if isinstance(each, Repair)),
+        low_posterior=low_posterior(context, compare, earlier),
+        repairs=tuple(each for each in attempts if isinstance(each, CandidatePrior)),
         notes=(
             *unread,
             *_notes(judged, half, model.latent_dim),
             *(each for each in attempts if isinstance(each, str)),
         ),
         overfits_since=overfits_since,
-        arrays=arrays(subject, at),
+        arrays=arrays(context, at),
     )
-    found.arrays.update(images(subject, at, found.recommended))
+    found.arrays.update(images(context, at, found.recommended))
     return found
 
 
-def _held_out(subject: Subject, most: int) -> tuple[AggregatePosterior | None, list[str]]:
+def _held_out(context: EvaluationContext, most: int) -> tuple[AggregatePosterior | None, list[str]]:
     """Return the codes of held-out examples, and a note where there are none."""
     try:
-        data = subject.dataset
+        data = context.dataset
     except DpvaeError as error:
         return None, [f"Held-out codes were not looked at: {error}."]
     split = data.validation if len(data.validation) else data.test
     if not len(split):
         return None, ["Held-out codes were not looked at: the data has neither split."]
-    posterior = encode(subject.model, split.subset(slice(0, most)))
+    posterior = encode(context.model, split.subset(slice(0, most)))
     return AggregatePosterior(posterior.mean, posterior.log_variance), []
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from dpvae_cli.diagnosis import Diagnosis
 from dpvae_cli.diagnosis.record import Dimension, Quantity
 from dpvae_cli.diagnosis.verdict import TITLES, amount, percent
-from dpvae_cli.foundation.numbers import number, with_error
+from dpvae_cli.foundation.formatting import format_number, format_with_error
 from dpvae_cli.foundation.results import Result
 
 
@@ -38,7 +38,7 @@ def _dimension(each: Dimension) -> list[str]:
     verdict = ", ".join(state for state, holds in states if holds) or "within the null"
     distances = [each.mismatch.value, each.mismatch.null, each.mismatch.limit]
     shown = [f"{value:.3f}" for value in distances]
-    return [str(each.index), *shown, number(each.variance_of_means), verdict]
+    return [str(each.index), *shown, format_number(each.variance_of_means), verdict]
 
 
 def repairs(found: Diagnosis) -> Table:
@@ -47,7 +47,7 @@ def repairs(found: Diagnosis) -> Table:
     own = [percent(found[name].value) for name in ("pocket_share", "leak_share")]
     rows = [[f"{found.prior} (as it is)", "-", *own, "-"]]
     for each in found.repairs:
-        gain = with_error(each.gain, each.standard_error, sign=True)
+        gain = format_with_error(each.gain, each.standard_error, sign=True)
         shares = [percent(each.pocket_share), percent(each.leak_share)]
         rows.append([each.prior, gain, *shares, f"{each.seconds:.0f}"])
     return Table(columns, rows)
@@ -65,14 +65,14 @@ def low_posterior(found: Diagnosis) -> Table | None:
         ["those with the lowest log q(z)", _measured(lowest)],
         [
             "null: those with the lowest log p(z)",
-            with_error(_finite(by_prior, "value"), _finite(by_prior, "standard_error")),
+            format_with_error(_finite(by_prior, "value"), _finite(by_prior, "standard_error")),
         ],
     ]
     return Table(["samples", f"{random.metric} [{random.unit}]"], rows)
 
 
 def _measured(result: Result) -> str:
-    return with_error(result.value, result.standard_error)
+    return format_with_error(result.value, result.standard_error)
 
 
 def _finite(values: dict[str, object], key: str) -> float | None:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from dpvae_cli.diagnosis.record import (
     HELD_OUT,
+    CandidatePrior,
     Diagnosis,
     Dimension,
     Name,
     Quantity,
-    Repair,
 )
-from dpvae_cli.foundation.numbers import number, with_error
+from dpvae_cli.foundation.formatting import format_number, format_with_error
 
 TITLES: dict[Name, str] = {
     "pocket_share": "samples where only 1 % of codes lie (pockets)",
@@ -39,10 +39,12 @@ def amount(quantity: Quantity, value: float) -> str:
         return percent(value)
     unit = f" {quantity.unit}" if quantity.unit == "nats" else ""
     # a sum with zero is never minus zero
-    return f"{round(value, 3) + 0.0:.3f}{unit}" if abs(value) < 10 else f"{number(value)}{unit}"
+    return (
+        f"{round(value, 3) + 0.0:.3f}{unit}" if abs(value) < 10 else f"{format_number(value)}{unit}"
+    )
 
 
-def headline(found: Diagnosis) -> str:
+def summarize(found: Diagnosis) -> str:
     """Return the verdict in a sentence."""
     if found.has_collapsed:
         return (
@@ -103,7 +105,7 @@ def _differences(found: Diagnosis) -> str:
     )
 
 
-def about_dimensions(found: Diagnosis) -> list[str]:
+def describe_dimensions(found: Diagnosis) -> list[str]:
     """Return what is to be said of dimensions: those that are off, those that are inactive."""
     said = []
     if off := found.off_dimensions:
@@ -139,7 +141,7 @@ def listed_count(count: int) -> str:
     return f"{count} dimension{'s' if count > 1 else ''}"
 
 
-def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
+def recommendation(found: Diagnosis, command: str) -> tuple[str, str | None]:
     """Return what to do, and the command for it where there is one.
 
     Args:
@@ -150,12 +152,12 @@ def remedy(found: Diagnosis, command: str) -> tuple[str, str | None]:
     if (beyond := _beyond_priors(found)) is not None:
         return beyond, None
     if found.is_healthy:
-        tail = "" if best is None else f" The best that was tried, {gained(best)}."
+        tail = "" if best is None else f" The best that was tried, {describe_gain(best)}."
         return f"There is nothing to mend.{tail}", None
     if best is not None:
         shares = found["pocket_share"].value, found["leak_share"].value
         before = shares if found.has_pockets or found.leaks else None
-        advice = f"Tried on these codes, {gained(best, before)}. {_without_z0(found, best)}"
+        advice = f"Tried on these codes, {describe_gain(best, before)}. {_without_z0(found, best)}"
         return advice.strip(), command.format(options=best.options)
     if not found.repairs:
         return "No other prior was tried; without --quick some are.", None
@@ -177,7 +179,7 @@ def _beyond_priors(found: Diagnosis) -> str | None:
     return "More codes are needed, or fewer dimensions, to say whether the prior fits."
 
 
-def _without_z0(found: Diagnosis, best: Repair) -> str:
+def _without_z0(found: Diagnosis, best: CandidatePrior) -> str:
     """Return what cannot be done with a prior that has no z0, and which one that has gains most."""
     if best.has_generation:
         return ""
@@ -186,13 +188,13 @@ def _without_z0(found: Diagnosis, best: Repair) -> str:
     if not with_z0:
         return text
     other = max(with_z0, key=lambda each: each.gain)
-    gain = with_error(other.gain, other.standard_error, sign=True)
+    gain = format_with_error(other.gain, other.standard_error, sign=True)
     return f"{text} Of the priors with a z0, {other.prior} gives most: {gain} nats."
 
 
-def gained(repair: Repair, before: tuple[float, float] | None = None) -> str:
+def describe_gain(repair: CandidatePrior, before: tuple[float, float] | None = None) -> str:
     """Return what a repair gains, in words."""
-    gain = with_error(repair.gain, repair.standard_error, sign=True)
+    gain = format_with_error(repair.gain, repair.standard_error, sign=True)
     text = f"a fitted {repair.prior.replace('_', ' ')} prior gives {gain} nats a held-out code"
     if before is None:
         return text

@@ -5,16 +5,16 @@ from typing import Any
 
 from dpvae_cli.diagnosis import Diagnosis
 from dpvae_cli.diagnosis.page import About, page
-from dpvae_cli.diagnosis.verdict import about_dimensions, headline, remedy
+from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
 from dpvae_cli.foundation.files import write_json, write_text
-from dpvae_cli.foundation.strangers import escape_unprintable
+from dpvae_cli.foundation.sanitize import escape_unprintable
 
 STEM = "diagnosis"
 
 
 def document(found: Diagnosis, about: About) -> dict[str, Any]:
     """Return what diagnosis.json holds."""
-    advice, command = remedy(found, about.command)
+    advice, command = recommendation(found, about.command)
     return {
         "run": about.run,
         "checkpoint": about.checkpoint,
@@ -22,8 +22,8 @@ def document(found: Diagnosis, about: About) -> dict[str, Any]:
         "iteration": about.iteration,
         "recipe": about.recipe,
         "data_note": about.data_note,
-        "headline": headline(found),
-        "about_dimensions": about_dimensions(found),
+        "headline": summarize(found),
+        "about_dimensions": describe_dimensions(found),
         "remedy": advice,
         "command": command,
         "comparison": about.comparison_after(command),

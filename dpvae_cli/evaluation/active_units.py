@@ -3,7 +3,7 @@
 from jaxtyping import Bool
 from torch import Tensor
 
-from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.sampling.encodings import encode
@@ -39,17 +39,17 @@ def are_active(means: Codes, variances: Codes) -> Bool[Tensor, " latent"]:
     return signal > THRESHOLD * (signal + noise)
 
 
-def measure_active_units(subject: Subject) -> list[Result]:
+def measure_active_units(context: EvaluationContext) -> list[Result]:
     """Count the active units over all held-out examples; nothing is drawn."""
-    posterior = encode(subject.model, subject.dataset.split(subject.evaluation.split))
+    posterior = encode(context.model, context.dataset.split(context.evaluation.split))
     result = Result(
         metric="active_units",
         value=float(active_units(posterior.mean, posterior.log_variance.exp())),
         standard_error=None,
         unit="dimensions",
         samples=len(posterior.mean),
-        seed=subject.seed,
-        split=subject.evaluation.split,
-        details={"latent_dim": subject.model.latent_dim},
+        seed=context.seed,
+        split=context.evaluation.split,
+        details={"latent_dim": context.model.latent_dim},
     )
     return [result]

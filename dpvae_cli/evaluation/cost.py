@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.estimates import mean_and_error
 
@@ -14,19 +14,19 @@ ROWS, REPEATS = 1_000, 20
 
 
 @torch.no_grad()
-def cost(subject: Subject) -> list[Result]:
+def cost(context: EvaluationContext) -> list[Result]:
     """Time drawing z from the prior and evaluating log p(z), decoder not included.
 
     The machine and what else it does are in these numbers: only those measured together compare.
     """
-    prior, device = subject.model.prior, subject.model.device
-    generator = torch.Generator(device=device).manual_seed(subject.seed)
+    prior, device = context.model.prior, context.model.device
+    generator = torch.Generator(device=device).manual_seed(context.seed)
     z = prior.sample(ROWS, generator=generator)
     calls: dict[str, Callable[[], object]] = {
         "cost": lambda: prior.sample(ROWS, generator=generator),
         "cost_density": lambda: prior.log_prob(z),
     }
-    return [_result(subject, name, _microseconds(call, device)) for name, call in calls.items()]
+    return [_result(context, name, _microseconds(call, device)) for name, call in calls.items()]
 
 
 def _microseconds(call: Callable[[], object], device: torch.device) -> list[float]:
@@ -47,7 +47,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _result(subject: Subject, metric: str, found: list[float]) -> Result:
+def _result(context: EvaluationContext, metric: str, found: list[float]) -> Result:
     times = torch.tensor(found, dtype=torch.float64)
     estimate = mean_and_error(times)
     return Result(
@@ -56,13 +56,13 @@ def _result(subject: Subject, metric: str, found: list[float]) -> Result:
         standard_error=estimate.standard_error,
         unit="microseconds",
         samples=ROWS,
-        seed=subject.seed,
+        seed=context.seed,
         split=None,
         details={
             "repeats": REPEATS,
             "fastest": float(times.min()),
             "slowest": float(times.max()),
-            "device": subject.model.device.type,
+            "device": context.model.device.type,
             "threads": torch.get_num_threads(),
         },
     )

@@ -22,7 +22,7 @@ from dpvae_cli.evaluation.codes import (
     variances_in_both_spaces,
     varying_factors,
 )
-from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, FactorValues, Indices
@@ -41,7 +41,7 @@ VOTES, BATCH = 800, 100
 
 @final
 @dataclass(frozen=True)
-class Drawn:
+class FactorSample:
     """What one repeat looks at: codes, what they were made from, and a seed for more draws."""
 
     codes: Codes
@@ -59,19 +59,19 @@ Scores = Mapping[str, Tensor]
 """Scores by name: one number, or one for each factor, whose mean is the score."""
 
 
-def mig(subject: Subject) -> list[Result]:
+def mig(context: EvaluationContext) -> list[Result]:
     """Measure the mutual information gap, from 20 equal-width bins of each dimension.
 
     Source: Chen et al. 2018, equation (6).
     """
-    return _measured(subject, "mig", _mig)
+    return _measured(context, "mig", _mig)
 
 
-def _mig(drawn: Drawn) -> Scores:
+def _mig(drawn: FactorSample) -> Scores:
     return {"mig": scores.mutual_information_gap(drawn.codes, drawn.values, bins=BINS)}
 
 
-def sap(subject: Subject) -> list[Result]:
+def sap(context: EvaluationContext) -> list[Result]:
     """Measure the separated attribute predictability.
 
     How well each dimension alone predicts each factor: R^2 of a line for factors whose values
@@ -81,17 +81,17 @@ def sap(subject: Subject) -> list[Result]:
 
     Source: Kumar et al. 2018, section 3.
     """
-    return _measured(subject, "sap", _sap)
+    return _measured(context, "sap", _sap)
 
 
-def _sap(drawn: Drawn) -> Scores:
+def _sap(drawn: FactorSample) -> Scores:
     columns = [
         scores.squared_correlation(drawn.codes, values.double())
         if factor.is_ordered
         else _accuracies(drawn.codes, values)
         for factor, values in zip(drawn.factors, drawn.values.T, strict=True)
     ]
-    return {"sap": scores.gap(torch.stack(columns, dim=1) * drawn.active.unsqueeze(1))}
+    return {"sap": scores.top_two_gap(torch.stack(columns, dim=1) * drawn.active.unsqueeze(1))}
 
 
 def _accuracies(codes: Codes, values: Indices) -> Float[Tensor, " latent"]:
@@ -99,7 +99,7 @@ def _accuracies(codes: Codes, values: Indices) -> Float[Tensor, " latent"]:
     return torch.tensor(found, dtype=torch.float64)
 
 
-def dci(subject: Subject) -> list[Result]:
+def dci(context: EvaluationContext) -> list[Result]:
     """Measure disentanglement, completeness and informativeness by a random forest for each factor.
 
     Informativeness is the share of held-out examples whose value the forest tells, where the paper
@@ -107,10 +107,10 @@ def dci(subject: Subject) -> list[Result]:
 
     Source: Eastwood and Williams 2018, section 2.
     """
-    return _measured(subject, "dci", _dci, estimator=ESTIMATOR)
+    return _measured(context, "dci", _dci, estimator=ESTIMATOR)
 
 
-def _dci(drawn: Drawn) -> Scores:
+def _dci(drawn: FactorSample) -> Scores:
     half = len(drawn.codes) // 2
     fitted = [
         classifiers.forest(
@@ -132,7 +132,7 @@ def _dci(drawn: Drawn) -> Scores:
     }
 
 
-def factor_score(subject: Subject) -> list[Result]:
+def factor_score(context: EvaluationContext) -> list[Result]:
     """Measure how often the dimension that varies least tells which factor is held fixed.
 
     A vote: fix a factor, draw examples with one value of it, divide their codes by the deviation of
@@ -141,10 +141,10 @@ def factor_score(subject: Subject) -> list[Result]:
 
     Source: Kim and Mnih 2018, section 4.
     """
-    return _measured(subject, "factor_score", _factor_score)
+    return _measured(context, "factor_score", _factor_score)
 
 
-def _factor_score(drawn: Drawn) -> Scores:
+def _factor_score(drawn: FactorSample) -> Scores:
     generator = drawn.generator()
     codes = drawn.codes[:, drawn.active & (drawn.codes.std(dim=0) > 0)]
     if codes.shape[1] == 0:
@@ -164,13 +164,13 @@ def _votes(
     found = []
     for index, column in enumerate(values.T):
         some = torch.randint(len(codes), (each,), generator=generator)
-        batch = codes[scores.sharing(column, some, size=BATCH, generator=generator)]
+        batch = codes[scores.sample_with_same_value(column, some, size=BATCH, generator=generator)]
         least = batch.var(dim=1).argmin(dim=1)
         found.append(torch.stack([least, torch.full_like(least, index)], dim=1))
     return torch.cat(found)
 
 
-def beta_score(subject: Subject) -> list[Result]:
+def beta_score(context: EvaluationContext) -> list[Result]:
     """Measure how well a linear classifier tells which factor pairs of examples share.
 
     A point: fix a factor, draw pairs of examples that share its value, and average the distances of
@@ -180,10 +180,10 @@ def beta_score(subject: Subject) -> list[Result]:
 
     Source: Higgins et al. 2017, section 3.
     """
-    return _measured(subject, "beta_score", _beta_score)
+    return _measured(context, "beta_score", _beta_score)
 
 
-def _beta_score(drawn: Drawn) -> Scores:
+def _beta_score(drawn: FactorSample) -> Scores:
     generator = drawn.generator()
     (points, shared), (others, expected) = (
         _points(drawn.codes, drawn.values, generator) for _ in range(2)
@@ -202,16 +202,16 @@ def _points(
     points = []
     for column in values.T:
         one = torch.randint(len(codes), (each * BATCH,), generator=generator)
-        other = scores.sharing(column, one, size=1, generator=generator)[:, 0]
+        other = scores.sample_with_same_value(column, one, size=1, generator=generator)[:, 0]
         distances = (codes[one] - codes[other]).abs()
         points.append(distances.view(each, BATCH, -1).mean(dim=1))
     return torch.cat(points), torch.arange(len(points)).repeat_interleave(each)
 
 
 def _measured(
-    subject: Subject,
+    context: EvaluationContext,
     metric: str,
-    score: Callable[[Drawn], Scores],
+    score: Callable[[FactorSample], Scores],
     *,
     estimator: str | None = None,
 ) -> list[Result]:
@@ -221,17 +221,17 @@ def _measured(
     is too small an error where they overlap much. A factor takes part in a repeat where it varies
     among the first half of the draw, which dci fits to.
     """
-    factors, values = varying_factors(subject)
-    spaces = in_both_spaces(subject, training_means(subject))
-    noise = variances_in_both_spaces(subject)
+    factors, values = varying_factors(context)
+    spaces = in_both_spaces(context, training_means(context))
+    noise = variances_in_both_spaces(context)
     active = {suffix: are_active(codes, noise[suffix]) for suffix, codes in spaces.items()}
-    repeats = subject.evaluation.factor_repeats
-    samples = _samples(subject, len(values))
+    repeats = context.evaluation.factor_repeats
+    samples = _samples(context, len(values))
     found: dict[str, list[Tensor]] = {}
     present = torch.zeros(repeats, len(factors), dtype=torch.bool)
     for repeat in range(repeats):
-        subject.progress(metric, repeat, repeats)
-        generator = subject.generator(metric, repeat)
+        context.progress(metric, repeat, repeats)
+        generator = context.generator(metric, repeat)
         rows = torch.randperm(len(values), generator=generator)[:samples]
         seed = int(torch.randint(2**62, (), generator=generator))
         half = values[rows[: samples // 2]]
@@ -242,31 +242,33 @@ def _measured(
         scored: Scores = {}
         for suffix, codes in spaces.items():
             if not scored or codes is not spaces[""]:
-                drawn = Drawn(codes[rows], values[rows][:, varies], some, active[suffix], seed)
+                drawn = FactorSample(
+                    codes[rows], values[rows][:, varies], some, active[suffix], seed
+                )
                 scored = score(drawn)
             for name, each in scored.items():
                 spread = each if each.ndim == 0 else _spread(each, varies)
                 found.setdefault(f"{name}{suffix}", []).append(spread)
-    subject.progress(metric, repeats, repeats)
+    context.progress(metric, repeats, repeats)
     if not found:
         raise DpvaeError(
             f"no factor varies in any draw of {samples} examples",
             hint="Raise evaluation.factor_samples, or give more training examples.",
         )
-    facts = {"note": _note_absent(subject, factors, present), "estimator": estimator}
+    facts = {"note": _note_absent(context, factors, present), "estimator": estimator}
     return [
-        _result(subject, name, torch.stack(each), factors, samples, facts)
+        _result(context, name, torch.stack(each), factors, samples, facts)
         for name, each in found.items()
     ]
 
 
-def _samples(subject: Subject, count: int) -> int:
+def _samples(context: EvaluationContext, count: int) -> int:
     """Return how many examples a repeat draws.
 
     Raises:
         DpvaeError: there are too few.
     """
-    samples = min(subject.evaluation.factor_samples, count // 2)
+    samples = min(context.evaluation.factor_samples, count // 2)
     if samples < LEAST:
         raise DpvaeError(
             f"scores of factors draw half of the training examples, {count} here; "
@@ -283,12 +285,12 @@ def _spread(scored: Tensor, varies: Bool[Tensor, " factors"]) -> Tensor:
 
 
 def _note_absent(
-    subject: Subject,
+    context: EvaluationContext,
     factors: tuple[GenerativeFactor, ...],
     present: Bool[Tensor, "repeats factors"],
 ) -> str | None:
     """Return which factors are left out, and where."""
-    constant = [factor.name for factor in subject.dataset.factors if factor not in factors]
+    constant = [factor.name for factor in context.dataset.factors if factor not in factors]
     notes = [f"{name} does not vary and is left out" for name in constant]
     for factor, count in zip(factors, present.sum(dim=0).tolist(), strict=True):
         if count < len(present):
@@ -301,7 +303,7 @@ def _note_absent(
 
 
 def _result(
-    subject: Subject,
+    context: EvaluationContext,
     metric: str,
     found: Tensor,
     factors: tuple[GenerativeFactor, ...],
@@ -320,7 +322,7 @@ def _result(
         standard_error=mean.standard_error if len(found) > 1 else None,
         unit="no unit",
         samples=samples,
-        seed=subject.seed,
+        seed=context.seed,
         split="train",
         details={"repeats": repeats.tolist(), "factors": names, "by_factor": by_factor, **facts},
         error_terms={"value": error_terms_of_mean(repeats)},

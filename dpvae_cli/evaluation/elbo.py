@@ -5,9 +5,9 @@ from typing import Any, NamedTuple, final
 import torch
 
 from dpvae_cli.data import Split
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.kl_decomposition import decompose_kl
-from dpvae_cli.evaluation.subject import Subject
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
@@ -60,14 +60,14 @@ def _kl(model: VAE, posterior: DiagonalGaussian, z: Codes) -> PerExample:
     def part(rows: slice) -> PerExample:
         return model.prior.kl(DiagonalGaussian(mean[rows], log_variance[rows]), z[rows])
 
-    return torch.cat(list(in_parts(part, len(z), size=BLOCK, what="KL")))
+    return torch.cat(list(map_in_chunks(part, len(z), size=BLOCK, what="KL")))
 
 
-def elbo(subject: Subject) -> list[Result]:
+def elbo(context: EvaluationContext) -> list[Result]:
     """Measure the held-out ELBO with its two parts, and the training data's KL in its parts."""
-    evaluation = subject.evaluation
-    split = subject.dataset.split(evaluation.split)
-    parts = elbo_parts(subject.model, split, seed=subject.seed, purpose="evaluation")
+    evaluation = context.evaluation
+    split = context.dataset.split(evaluation.split)
+    parts = elbo_parts(context.model, split, seed=context.seed, purpose="evaluation")
     check_log_density(parts.kl, "KL[q(z|x), p(z)]")
     held_out = {
         "elbo": -(parts.reconstruction + parts.kl),
@@ -75,27 +75,27 @@ def elbo(subject: Subject) -> list[Result]:
         "kl": parts.kl,
     }
     return [
-        _result(subject, name, values, evaluation.split) for name, values in held_out.items()
-    ] + _decomposition(subject)
+        _result(context, name, values, evaluation.split) for name, values in held_out.items()
+    ] + _decomposition(context)
 
 
-def _decomposition(subject: Subject) -> list[Result]:
+def _decomposition(context: EvaluationContext) -> list[Result]:
     found = decompose_kl(
-        subject.model,
-        subject.aggregate,
-        samples=subject.evaluation.samples,
-        generator=subject.generator("elbo"),
-        progress=subject.progress,
+        context.model,
+        context.aggregate,
+        samples=context.evaluation.samples,
+        generator=context.generator("elbo"),
+        progress=context.progress,
     ).terms()
     training_kl = mean_and_error(found.pop("kl"))
-    details = {"components": len(subject.aggregate), "training_kl": training_kl._asdict()}
-    if not subject.model.prior.factorises:
+    details = {"components": len(context.aggregate), "training_kl": training_kl._asdict()}
+    if not context.model.prior.factorises:
         del found["dimension_wise_kl"]
-    return [_result(subject, name, values, "train", details) for name, values in found.items()]
+    return [_result(context, name, values, "train", details) for name, values in found.items()]
 
 
 def _result(
-    subject: Subject,
+    context: EvaluationContext,
     metric: str,
     values: PerExample,
     split: str,
@@ -108,7 +108,7 @@ def _result(
         standard_error=estimate.standard_error,
         unit="nats per example",
         samples=len(values),
-        seed=subject.seed,
+        seed=context.seed,
         split=split,
         details=details or {},
         error_terms={"value": error_terms_of_mean(values)},

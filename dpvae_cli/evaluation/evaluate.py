@@ -1,6 +1,5 @@
 """Measure several metrics of one model; one that fails does not lose the others."""
 
-import difflib
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.active_units import measure_active_units
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.cost import cost
 from dpvae_cli.evaluation.disentanglement import beta_score, dci, factor_score, mig, sap
 from dpvae_cli.evaluation.elbo import elbo
@@ -19,21 +19,21 @@ from dpvae_cli.evaluation.fid import fid, fid_lp, kid
 from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
 from dpvae_cli.evaluation.nll import nll
-from dpvae_cli.evaluation.pockets import path
+from dpvae_cli.evaluation.path_density import path
 from dpvae_cli.evaluation.probe import probe
 from dpvae_cli.evaluation.skl import skl, skl_knn
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.distributed import ProcessGroup, process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.foundation.memory import explained
-from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.formatting import did_you_mean
+from dpvae_cli.foundation.memory import oom_context
+from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.version import __version__
 
-METRICS: dict[str, Callable[[Subject], list[Result]]] = {
+METRICS: dict[str, Callable[[EvaluationContext], list[Result]]] = {
     "skl": skl,
     "skl_knn": skl_knn,
     "nll": nll,
@@ -60,7 +60,7 @@ NEED_FACTORS = ("mig", "dci", "sap", "factor_score", "beta_score")
 NEED_LABELS = ("probe",)
 NEED_GENERATION = ("path",)
 """Metrics of a generation space, which not every prior has."""
-BY_NAME = ("cost",)
+EXPLICIT_ONLY = ("cost",)
 """Metrics of the machine as much as of the model: no two measurements are alike."""
 COUNTS = {
     "nll": "nll_samples",
@@ -72,7 +72,7 @@ COUNTS = {
 """What says how much a metric draws, where it is not evaluation.samples."""
 
 
-def out_of_reach(
+def unavailable_metrics(
     *,
     has_manifold: bool,
     has_images: bool,
@@ -96,21 +96,19 @@ def metric_names(asked: str, **has: bool) -> list[str]:
 
     Args:
         asked: the list.
-        **has: what data and prior have, as `out_of_reach` takes it.
+        **has: what data and prior have, as `unavailable_metrics` takes it.
 
     Raises:
         UsageError: a name is unknown; lists the valid ones.
     """
     names = [name.strip() for name in asked.split(",") if name.strip()]
     if names == ["all"]:
-        left_out = out_of_reach(**has) | set(BY_NAME)
+        left_out = unavailable_metrics(**has) | set(EXPLICIT_ONLY)
         return [name for name in METRICS if name not in left_out]
     for name in names:
         if name not in METRICS:
-            close = difflib.get_close_matches(name, METRICS, n=1)
-            meant = f" Did you mean {close[0]}?" if close else ""
             raise UsageError(
-                f"--metrics: {name!r} is no metric.{meant}",
+                f"--metrics: {name!r} is not a metric{did_you_mean(name, METRICS)}",
                 hint=f"Valid: all, {', '.join(METRICS)}.",
             )
     if not names:
@@ -119,7 +117,7 @@ def metric_names(asked: str, **has: bool) -> list[str]:
 
 
 def measure(
-    subject: Subject, names: Sequence[str], *, log: Path | None = None
+    context: EvaluationContext, names: Sequence[str], *, log: Path | None = None
 ) -> tuple[list[Result], dict[str, DpvaeError]]:
     """Return the results in order, and the metrics that failed with their errors.
 
@@ -127,7 +125,7 @@ def measure(
     others may wait for this one.
 
     Args:
-        subject: what is measured.
+        context: what is measured.
         names: metrics, as `METRICS` has them.
         log: file that tracebacks are added to.
     """
@@ -135,11 +133,11 @@ def measure(
     failed: dict[str, DpvaeError] = {}
     for name in names:
         try:
-            results += _noted(subject, name)
+            results += _noted(context, name)
         except DpvaeError as error:
             failed[name] = error
         except Exception as error:
-            if subject.group.world_size > 1:
+            if context.group.world_size > 1:
                 raise
             failed[name] = _unexpected(name, error, log)
     return results, failed
@@ -158,12 +156,12 @@ def _unexpected(name: str, error: Exception, log: Path | None) -> DpvaeError:
     return DpvaeError(f"{type(error).__name__}: {reason}", hint=hint)
 
 
-def _noted(subject: Subject, name: str) -> list[Result]:
+def _noted(context: EvaluationContext, name: str) -> list[Result]:
     """Measure one metric; every result says what is to be said of the data and of the density."""
-    with explained(f"in {name}", hint=_less(name)):
-        results = METRICS[name](subject)
-    note: dict[str, Any] = {"data_note": subject.data_note}
-    if (estimated := subject.model.prior.log_normaliser) is not None:
+    with oom_context(f"in {name}", hint=_less(name)):
+        results = METRICS[name](context)
+    note: dict[str, Any] = {"data_note": context.data_note}
+    if (estimated := context.model.prior.log_normaliser) is not None:
         note["log_normaliser"] = estimated._asdict()
     return [replace(result, details=result.details | note) for result in results]
 
@@ -202,12 +200,12 @@ def evaluate(
 
     Example:
         >>> import dpvae_cli as dpvae
-        >>> recipe = dpvae.Recipe.load("vae_moons", ["data.train=500", "evaluation.samples=100"])
+        >>> recipe = dpvae.load_recipe("vae_moons", ["data.train=500", "evaluation.samples=100"])
         >>> data, model = recipe.data.load(), dpvae.build(recipe)
         >>> [r.metric for r in dpvae.evaluate(model, data, ["skl"], evaluation=recipe.evaluation)]
         ['skl']
     """
-    with process_group() as group, evaluating(model):
+    with process_group() as group, eval_mode(model):
         return _evaluated(model, data, ",".join(metrics), evaluation, seed, features, group)
 
 
@@ -229,14 +227,14 @@ def _evaluated(
         has_factors=data.train.factors is not None,
         has_labels=data.train.labels is not None,
     )
-    subject = Subject(
+    context = EvaluationContext(
         model,
         lambda: data,
-        EncodedTraining(model, lambda: data, group=group),
+        TrainingEncodings(model, lambda: data, group=group),
         evaluation or Evaluation(),
         seed,
         features=features or FeatureOptions(),
         training_note=data.note,
         group=group,
     )
-    return [result for name in names for result in _noted(subject, name)]
+    return [result for name in names for result in _noted(context, name)]

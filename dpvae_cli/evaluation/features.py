@@ -14,11 +14,11 @@ from torch import Tensor
 
 from dpvae_cli.evaluation import exported, inception
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
-from dpvae_cli.foundation.memory import in_parts, ran_out
+from dpvae_cli.foundation.memory import is_out_of_memory, map_in_chunks
 from dpvae_cli.foundation.shapes import Codes
 
 Images = Float[Tensor, "batch channels height width"]
-Shown = Float[Tensor, "batch 3 height width"]
+RgbImages = Float[Tensor, "batch 3 height width"]
 Metric = Literal["fid", "fid_lp", "kid"]
 CHANNELS = (1, 3)
 
@@ -96,7 +96,7 @@ class Extractor:
             DpvaeError: the images have no 1 or 3 channels, or the features are no finite rows.
         """
         shown = eight_bit(images)
-        parts = in_parts(
+        parts = map_in_chunks(
             lambda rows: self._of(shown[rows].to(self.device)),
             len(shown),
             size=len(shown),
@@ -104,12 +104,12 @@ class Extractor:
         )
         return torch.cat(list(parts))
 
-    def _of(self, shown: Shown) -> Codes:
+    def _of(self, shown: RgbImages) -> Codes:
         with _exact_convolutions(self.device):
             try:
                 found = self.network(shown)
             except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-                if ran_out(error):
+                if is_out_of_memory(error):
                     raise
                 raise DpvaeError(
                     f"{self.file} cannot be called on {tuple(shown.shape)}: {error}",
@@ -165,7 +165,7 @@ def are_images(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] in CHANNELS
 
 
-def eight_bit(images: Images) -> Shown:
+def eight_bit(images: Images) -> RgbImages:
     """Return images clipped to [0, 1], rounded to 8 bits, and grey ones repeated to RGB.
 
     Raises:

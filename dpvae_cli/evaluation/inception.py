@@ -21,7 +21,7 @@ from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation import tensor_files
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.randomness import seeded
-from dpvae_cli.foundation.strangers import expanded
+from dpvae_cli.foundation.text_files import expand_user
 
 VARIABLE = "DPVAE_INCEPTION_WEIGHTS"
 FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -45,7 +45,7 @@ def weights_file(given: Path | None = None, *, download: bool = True) -> Path:
     """
     for source, named in (("--inception-weights", given), (VARIABLE, os.environ.get(VARIABLE))):
         if named:
-            path = expanded(named)
+            path = expand_user(named)
             if path.is_file():
                 return path
             raise _missing(f"{source} {path}: there is no such file")
@@ -118,9 +118,9 @@ def load(file: Path, dimensions: int = FULL) -> Inception:
 def _read(file: Path) -> dict[str, Tensor]:
     try:
         content: Any = tensor_files.load(file)[0]
-    except tensor_files.CodeError:
+    except tensor_files.UnsafePickleError:
         raise _missing(f"{file} is refused: it holds more than tensors") from None
-    except tensor_files.DamagedError as error:
+    except tensor_files.CorruptFileError as error:
         raise _missing(f"{file} {error}") from None
     except OSError as error:
         raise _missing(f"{file} cannot be read: {error.strerror or error}") from None

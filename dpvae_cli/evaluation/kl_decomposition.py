@@ -9,7 +9,7 @@ from typing import NamedTuple, final
 
 import torch
 
-from dpvae_cli.evaluation.subject import Progress, no_progress
+from dpvae_cli.evaluation.context import Progress, no_progress
 from dpvae_cli.foundation.shapes import PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian

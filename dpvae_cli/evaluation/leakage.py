@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.estimates import ErrorTerms, error_terms_of_mean, standard_error
 from dpvae_cli.sampling.samples import from_codes, prior_samples
@@ -95,26 +95,26 @@ def leakage_score_at_quantile(
     return replace(found, error_terms=torch.cat([found.error_terms, of_quantile]))
 
 
-def leak(subject: Subject) -> list[Result]:
+def leak(context: EvaluationContext) -> list[Result]:
     """Measure the leakage curve, with p(z) throughout and, where there is a z0, as printed."""
-    model, evaluation = subject.model, subject.evaluation
-    generator = subject.generator("leak")
-    codes = subject.aggregate.sample(evaluation.samples, generator=generator)
-    drawn = from_codes(model, codes).with_log_q(subject.aggregate)
+    model, evaluation = context.model, context.evaluation
+    generator = context.generator("leak")
+    codes = context.aggregate.sample(evaluation.samples, generator=generator)
+    drawn = from_codes(model, codes).with_log_q(context.aggregate)
     prior = prior_samples(model, evaluation.samples, generator=generator)
     assert drawn.log_q is not None
     densities = {"log_q": drawn.log_q, "log_p": drawn.log_p.double()}
-    results = [_result(subject, "leak", densities, prior.log_p)]
+    results = [_result(context, "leak", densities, prior.log_p)]
     if drawn.log_p_generation is not None:
         printed = densities | {"log_p_ratio": drawn.log_p_generation.double()}
-        results.append(_result(subject, "leak_printed", printed, prior.log_p))
+        results.append(_result(context, "leak_printed", printed, prior.log_p))
     return results
 
 
 def _result(
-    subject: Subject, metric: str, densities: dict[str, Tensor], prior_log_p: Tensor
+    context: EvaluationContext, metric: str, densities: dict[str, Tensor], prior_log_p: Tensor
 ) -> Result:
-    evaluation = subject.evaluation
+    evaluation = context.evaluation
     fixed = [leakage_score(**densities, threshold=tau) for tau in evaluation.thresholds]
     at_quantiles = [
         leakage_score_at_quantile(**densities, prior_log_p=prior_log_p, level=level)
@@ -139,7 +139,7 @@ def _result(
         standard_error=shown and shown.standard_error,
         unit="nats",
         samples=evaluation.samples,
-        seed=subject.seed,
+        seed=context.seed,
         split="train",
         details=details,
         error_terms={

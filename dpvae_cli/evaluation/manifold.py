@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
@@ -14,40 +14,40 @@ from dpvae_cli.sampling.encodings import decode
 from dpvae_cli.sampling.samples import lowest, prior_samples
 
 
-def manifold(subject: Subject) -> list[Result]:
+def manifold(context: EvaluationContext) -> list[Result]:
     """Measure the mean distance of prior samples' decoded means to the manifold, in units of x."""
-    count = subject.evaluation.manifold_samples
-    drawn = prior_samples(subject.model, count, generator=subject.generator("manifold"))
-    distances = _distances(subject, drawn.z)
+    count = context.evaluation.manifold_samples
+    drawn = prior_samples(context.model, count, generator=context.generator("manifold"))
+    distances = _distances(context, drawn.z)
     terms = error_terms_of_mean(distances)
-    return [_result(subject, "manifold", float(distances.double().mean()), terms, {})]
+    return [_result(context, "manifold", float(distances.double().mean()), terms, {})]
 
 
-def manifold_lp(subject: Subject) -> list[Result]:
+def manifold_lp(context: EvaluationContext) -> list[Result]:
     """Measure the same for low-posterior samples: the lowest log q(z) of a pool of prior samples.
 
     The lowest of a pool differ from random ones even where q(z) = p(z), so `details.null` has the
     same selection by log p(z) from the same pool.
     """
-    evaluation = subject.evaluation
+    evaluation = context.evaluation
     count, pool = evaluation.manifold_samples, evaluation.pool * evaluation.manifold_samples
-    drawn = prior_samples(subject.model, pool, generator=subject.generator("manifold_lp"))
-    log_q = subject.aggregate.log_prob(drawn.z)
-    null, null_terms = _mean_of_lowest(subject, drawn.z, drawn.log_p, count)
+    drawn = prior_samples(context.model, pool, generator=context.generator("manifold_lp"))
+    log_q = context.aggregate.log_prob(drawn.z)
+    null, null_terms = _mean_of_lowest(context, drawn.z, drawn.log_p, count)
     null_error = standard_error(null_terms)
     details = {"pool": pool, "null": {"value": null, "standard_error": null_error}}
     return [
         _result(
-            subject,
+            context,
             "manifold_lp",
-            *_mean_of_lowest(subject, drawn.z, log_q, count),
+            *_mean_of_lowest(context, drawn.z, log_q, count),
             details,
         )
     ]
 
 
 def _mean_of_lowest(
-    subject: Subject, z: Codes, score: PerExample, count: int
+    context: EvaluationContext, z: Codes, score: PerExample, count: int
 ) -> tuple[float, ErrorTerms]:
     """Return the mean distance of the `count` samples with the lowest score, and its error terms.
 
@@ -58,7 +58,7 @@ def _mean_of_lowest(
     pool = len(z)
     reach = math.ceil(math.sqrt(count * (1 - count / pool)))
     near = lowest(score, count + reach)
-    distances = _distances(subject, z[near]).double()
+    distances = _distances(context, z[near]).double()
     kept = distances[:count]
     edge = distances[max(0, count - reach) :].mean()
     contributions = torch.zeros(pool, dtype=torch.float64)
@@ -66,18 +66,18 @@ def _mean_of_lowest(
     return float(kept.mean()), error_terms_of_mean(contributions)
 
 
-def _distances(subject: Subject, z: Codes) -> PerExample:
-    distance = subject.dataset.distance_to_manifold
+def _distances(context: EvaluationContext, z: Codes) -> PerExample:
+    distance = context.dataset.distance_to_manifold
     if distance is None:
         raise DpvaeError(
-            f"data {subject.dataset.name} has no known manifold to measure distances to",
+            f"data {context.dataset.name} has no known manifold to measure distances to",
             hint="manifold and manifold_lp are for data.kind=moons.",
         )
-    return distance(decode(subject.model, z))
+    return distance(decode(context.model, z))
 
 
 def _result(
-    subject: Subject,
+    context: EvaluationContext,
     metric: str,
     value: float,
     error_terms: ErrorTerms,
@@ -88,8 +88,8 @@ def _result(
         value=value,
         standard_error=standard_error(error_terms),
         unit="units of x",
-        samples=subject.evaluation.manifold_samples,
-        seed=subject.seed,
+        samples=context.evaluation.manifold_samples,
+        seed=context.seed,
         split=None,
         details=details,
         error_terms={"value": error_terms},

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Split
-from dpvae_cli.evaluation.finished import ImportanceEstimate, key_of
+from dpvae_cli.evaluation.context import EvaluationContext
+from dpvae_cli.evaluation.nll_cache import ImportanceEstimate, cache_key
 from dpvae_cli.evaluation.proposal import PROPOSAL, Proposal, fit_posteriors, log_prior
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Examples, PerExample
 from dpvae_cli.mathematics.estimates import error_terms_of_mean
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import at_once, encode, reconstruction
+from dpvae_cli.sampling.encodings import batch_size_for, encode, reconstruction
 
 BITS_NOTE = "8-bit data in [0, 1] without dequantisation"
 FEW = 50
@@ -86,38 +86,40 @@ def _summarise(log_weights: PerExample) -> ImportanceEstimate:
     return ImportanceEstimate(float(math.log(samples) - log_total), error, effective)
 
 
-def nll(subject: Subject) -> list[Result]:
+def nll(context: EvaluationContext) -> list[Result]:
     """Measure the mean -log p(x) over held-out examples, from the start of the split.
 
-    Finished examples are kept, so that an interrupted measurement goes on with the same numbers.
+    NllCache examples are kept, so that an interrupted measurement goes on with the same numbers.
     Few samples an example are decoded together with those of the next examples; who shares a batch
     depends on the split alone, so that rounding does not depend on how many are asked for.
     """
-    evaluation = subject.evaluation
-    total = len(subject.dataset.split(evaluation.split))
+    evaluation = context.evaluation
+    total = len(context.dataset.split(evaluation.split))
     count = min(evaluation.nll_images, total)
-    together = subject.group.world_size * max(1, at_once(subject.model) // evaluation.nll_samples)
+    together = context.group.world_size * max(
+        1, batch_size_for(context.model) // evaluation.nll_samples
+    )
     found: list[ImportanceEstimate] = []
-    subject.progress("nll", 0, count)
-    with subject.finished.opened():
+    context.progress("nll", 0, count)
+    with context.nll_cache.opened():
         while len(found) < count:
             start = len(found)
-            found += _estimates(subject, range(start, min(start + together, total)))
-            subject.progress("nll", min(len(found), count), count)
-    return [_result(subject, found[:count])]
+            found += _estimates(context, range(start, min(start + together, total)))
+            context.progress("nll", min(len(found), count), count)
+    return [_result(context, found[:count])]
 
 
-def _estimates(subject: Subject, positions: range) -> list[ImportanceEstimate]:
+def _estimates(context: EvaluationContext, positions: range) -> list[ImportanceEstimate]:
     """Return the estimates of some examples, from the file or by drawing."""
-    evaluation, model = subject.evaluation, subject.model
-    x = subject.dataset.split(evaluation.split).examples(slice(positions.start, positions.stop))
-    samples, seed = evaluation.nll_samples, subject.seed
+    evaluation, model = context.evaluation, context.model
+    x = context.dataset.split(evaluation.split).examples(slice(positions.start, positions.stop))
+    samples, seed = evaluation.nll_samples, context.seed
     keys = [
-        key_of(example, PROPOSAL, evaluation.split, index, samples, seed, model.device.type)
+        cache_key(example, PROPOSAL, evaluation.split, index, samples, seed, model.device.type)
         for index, example in zip(positions, x.split(1), strict=True)
     ]
-    kept = [subject.finished.get(key) for key in keys]
-    if subject.group.all_true(None not in kept):
+    kept = [context.nll_cache.get(key) for key in keys]
+    if context.group.all_true(None not in kept):
         return [estimate for estimate in kept if estimate is not None]
 
     def estimated(rows: Tensor) -> Tensor:
@@ -131,26 +133,26 @@ def _estimates(subject: Subject, positions: range) -> list[ImportanceEstimate]:
             dtype=torch.float64,
         )
 
-    rows = subject.group.map_sharded(estimated, torch.arange(len(positions)))
+    rows = context.group.map_sharded(estimated, torch.arange(len(positions)))
     estimates = [ImportanceEstimate(*row) for row in rows.tolist()]
-    subject.finished.add(dict(zip(keys, estimates, strict=True)))
+    context.nll_cache.add(dict(zip(keys, estimates, strict=True)))
     return estimates
 
 
-def _result(subject: Subject, found: list[ImportanceEstimate]) -> Result:
-    evaluation, count = subject.evaluation, len(found)
+def _result(context: EvaluationContext, found: list[ImportanceEstimate]) -> Result:
+    evaluation, count = context.evaluation, len(found)
     values = torch.tensor([estimate.nll for estimate in found], dtype=torch.float64)
     mean = float(values.mean())
     over_images = float(values.std()) / math.sqrt(count) if count > 1 else None
     over_samples = math.sqrt(sum(e.standard_error**2 for e in found)) / count
     effective = sorted(estimate.effective_samples for estimate in found)
-    dimensions = math.prod(subject.model.example_shape)
-    bits = subject.model.likelihood.bits_per_dimension(
-        mean, dimensions, eight_bit=subject.dataset.eight_bit
+    dimensions = math.prod(context.model.example_shape)
+    bits = context.model.likelihood.bits_per_dimension(
+        mean, dimensions, eight_bit=context.dataset.eight_bit
     )
     details = {
         "images": count,
-        "images_in_split": len(subject.dataset.split(evaluation.split)),
+        "images_in_split": len(context.dataset.split(evaluation.split)),
         "standard_error_over_images": over_images,
         "standard_error_over_importance_samples": over_samples,
         "effective_samples_median": effective[count // 2],
@@ -158,7 +160,7 @@ def _result(subject: Subject, found: list[ImportanceEstimate]) -> Result:
         "effective_samples_note": _note_few(effective, evaluation.nll_samples),
         "proposal": PROPOSAL,
         "bits_per_dimension": bits,
-        "bits_per_dimension_note": BITS_NOTE if subject.dataset.eight_bit and bits else None,
+        "bits_per_dimension_note": BITS_NOTE if context.dataset.eight_bit and bits else None,
     }
     return Result(
         metric="nll",
@@ -166,7 +168,7 @@ def _result(subject: Subject, found: list[ImportanceEstimate]) -> Result:
         standard_error=over_images,
         unit="nats per example",
         samples=evaluation.nll_samples,
-        seed=subject.seed,
+        seed=context.seed,
         split=evaluation.split,
         details=details,
         error_terms={"value": error_terms_of_mean(values)},

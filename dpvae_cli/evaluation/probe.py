@@ -10,7 +10,7 @@ from torch import Tensor
 from dpvae_cli.data import Split
 from dpvae_cli.evaluation import classifiers
 from dpvae_cli.evaluation.codes import in_both_spaces, training_means
-from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, OtherCodes
@@ -34,26 +34,26 @@ def _nearest(codes: Codes, labels: Int[Tensor, " batch"], others: OtherCodes) ->
 PROBES: dict[str, Tell] = {"probe": _linear, "probe_knn": _nearest}
 
 
-def probe(subject: Subject) -> list[Result]:
+def probe(context: EvaluationContext) -> list[Result]:
     """Measure the held-out accuracy of a logistic regression and of nearest neighbours on codes.
 
     Both are fitted to posterior means of training examples and tried on those of held-out ones, in
     z and in z0. With several labels an example (attributes) the accuracy is averaged over them.
     """
-    evaluation, dataset = subject.evaluation, subject.dataset
+    evaluation, dataset = context.evaluation, context.dataset
     held_out = dataset.split(evaluation.split)
     known, expected = (_labels(part, dataset.name) for part in (dataset.train, held_out))
-    rows = torch.randperm(len(known), generator=subject.generator("probe"))
+    rows = torch.randperm(len(known), generator=context.generator("probe"))
     rows = rows[: evaluation.probe_samples]
-    codes = in_both_spaces(subject, training_means(subject)[rows])
-    others = in_both_spaces(subject, encode(subject.model, held_out).mean)
+    codes = in_both_spaces(context, training_means(context)[rows])
+    others = in_both_spaces(context, encode(context.model, held_out).mean)
     results = []
     for space in codes:
         for name, tell in PROBES.items():
             said = _told(tell, codes[space], known[rows], others[space])
             right = (said == expected).double().mean(dim=1)
-            results.append(_result(subject, f"{name}{space}", right, known[rows], expected))
-            subject.progress("probe", len(results), len(codes) * len(PROBES))
+            results.append(_result(context, f"{name}{space}", right, known[rows], expected))
+            context.progress("probe", len(results), len(codes) * len(PROBES))
     return results
 
 
@@ -91,7 +91,7 @@ def _told(
 
 
 def _result(
-    subject: Subject, metric: str, right: Tensor, known: Labels, expected: Tensor
+    context: EvaluationContext, metric: str, right: Tensor, known: Labels, expected: Tensor
 ) -> Result:
     mean = mean_and_error(right)
     commonest = known.mode(dim=0).values
@@ -107,8 +107,8 @@ def _result(
         standard_error=None if math.isnan(mean.standard_error) else mean.standard_error,
         unit="no unit",
         samples=len(right),
-        seed=subject.seed,
-        split=subject.evaluation.split,
+        seed=context.seed,
+        split=context.evaluation.split,
         details=details,
         error_terms={"value": error_terms_of_mean(right)},
     )

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Normal
 
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
-from dpvae_cli.mathematics.draws import normal_noise
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.mathematics.noise import normal_noise
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import reconstruction
 from dpvae_cli.sampling.samples import check_log_density
@@ -109,7 +109,7 @@ def fit_posteriors(
 
 def log_prior(model: VAE, z: Codes) -> PerExample:
     """Return log p(z) of each code in nats, in parts where memory runs out."""
-    parts = in_parts(
+    parts = map_in_chunks(
         lambda rows: model.prior.log_prob(z[rows]), len(z), size=len(z), what="log p(z)"
     )
     return check_log_density(torch.cat(list(parts)), "log p(z)")

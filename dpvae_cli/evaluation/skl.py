@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.divergences import kl_nearest_neighbours
@@ -54,54 +54,54 @@ def _log_ratio(samples: LatentSamples) -> Tensor:
     return samples.log_q - samples.log_p.double()
 
 
-def skl(subject: Subject) -> list[Result]:
+def skl(context: EvaluationContext) -> list[Result]:
     """Measure the sKL from exact densities."""
-    samples = subject.evaluation.samples
+    samples = context.evaluation.samples
     found = symmetric_kl(
-        subject.model, subject.aggregate, samples=samples, generator=subject.generator("skl")
+        context.model, context.aggregate, samples=samples, generator=context.generator("skl")
     )
     details = {
         "kl_prior_to_posterior": found.prior_to_posterior._asdict(),
         "kl_posterior_to_prior": found.posterior_to_prior._asdict(),
-        "components": len(subject.aggregate),
+        "components": len(context.aggregate),
     }
-    return [_result(subject, "skl", found.value, found.error_terms, details)]
+    return [_result(context, "skl", found.value, found.error_terms, details)]
 
 
-def skl_knn(subject: Subject) -> list[Result]:
+def skl_knn(context: EvaluationContext) -> list[Result]:
     """Estimate the sKL by nearest neighbours, in z and, where the prior has one, in z0.
 
     The true divergence is the same in both spaces, the estimate is not.
     """
-    samples = subject.evaluation.samples
-    generator = subject.generator("skl_knn")
-    p = prior_samples(subject.model, samples, generator=generator)
-    codes = subject.aggregate.sample(samples, generator=generator)
-    q = from_codes(subject.model, codes)
-    results = [_by_neighbours(subject, "skl_knn", p.z, q.z)]
+    samples = context.evaluation.samples
+    generator = context.generator("skl_knn")
+    p = prior_samples(context.model, samples, generator=generator)
+    codes = context.aggregate.sample(samples, generator=generator)
+    q = from_codes(context.model, codes)
+    results = [_by_neighbours(context, "skl_knn", p.z, q.z)]
     if p.z0 is not None and q.z0 is not None:
-        results.append(_by_neighbours(subject, "skl_knn_generation", p.z0, q.z0))
+        results.append(_by_neighbours(context, "skl_knn_generation", p.z0, q.z0))
     return results
 
 
-def _by_neighbours(subject: Subject, metric: str, p: Tensor, q: Tensor) -> Result:
-    k = subject.evaluation.neighbours
+def _by_neighbours(context: EvaluationContext, metric: str, p: Tensor, q: Tensor) -> Result:
+    k = context.evaluation.neighbours
     points = p.double().numpy(), q.double().numpy()
     forward = kl_nearest_neighbours(*points, k=k)
     reverse = kl_nearest_neighbours(*reversed(points), k=k)
     details = {
         "neighbours": k,
-        "coinciding": forward.coinciding + reverse.coinciding,
+        "coinciding": forward.num_duplicates + reverse.num_duplicates,
         "kl_prior_to_posterior": forward.value,
         "kl_posterior_to_prior": reverse.value,
         "standard_error_note": "from halves of the samples; says nothing of the bias",
     }
     error_terms = forward.error_terms + reverse.error_terms
-    return _result(subject, metric, forward.value + reverse.value, error_terms, details)
+    return _result(context, metric, forward.value + reverse.value, error_terms, details)
 
 
 def _result(
-    subject: Subject,
+    context: EvaluationContext,
     metric: str,
     value: float,
     error_terms: ErrorTerms,
@@ -112,8 +112,8 @@ def _result(
         value=value,
         standard_error=standard_error(error_terms),
         unit="nats",
-        samples=subject.evaluation.samples,
-        seed=subject.seed,
+        samples=context.evaluation.samples,
+        seed=context.seed,
         split="train",
         details=details,
         error_terms={"value": error_terms},

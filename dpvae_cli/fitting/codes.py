@@ -1,10 +1,10 @@
-"""The codes of a VAE as a prior is fitted to them: to learn from, to choose by, to report on."""
+"""The codes of a VAE, split into training, validation and test codes for fitting a prior."""
 
 import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -13,20 +13,20 @@ from torch import Tensor
 
 from dpvae_cli.foundation.array_files import read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Components, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.priors import Prior
 
 R = TypeVar("R")
-FEWEST = 20
+MIN_CODES = 20
 """Codes below which there is nothing to fit and to hold out."""
-POINTS = 10_000
+MIN_DRAWS = 10_000
 """Draws that a prior is judged by, about so many: more of each code where codes are few."""
-AT_ONCE = 8_192
+CHUNK_SIZE = 8_192
 CODES = ("mean", "log_variance")
-SPREADS = ("var", "variance", "variances", "std", "stddev", "sigma", "scale")
+SPREAD_SUFFIXES = ("var", "variance", "variances", "std", "stddev", "sigma", "scale")
 """Ends of the names that people give to variances, deviations and their logarithms."""
 LAYOUT = "An .npz as dpvae encode writes it: mean and log_variance, (examples, latent) each."
 
@@ -43,11 +43,14 @@ def read_codes(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """
     headers = _readable(path, read_headers)
     meant = {
-        key: name for name in headers if (key := _meant(name)) is not None and key not in headers
+        key: name
+        for name in headers
+        if (key := _guess_array(name)) is not None and key not in headers
     }
     if "mean" not in headers:
         raise UsageError(
-            f"{path} holds {', '.join(headers)}, and no array `mean`" + _renamed("mean", meant),
+            f"{path} holds {', '.join(headers)}, and no array `mean`"
+            + _suggest_name("mean", meant),
             hint=LAYOUT,
         )
     if other := meant.get("log_variance"):
@@ -75,15 +78,15 @@ def _readable(path: Path, read: Callable[[Path], R]) -> R:
         raise UsageError(f"{path} cannot be read as .npz: {error}", hint=LAYOUT) from None
 
 
-def _meant(name: str) -> str | None:
+def _guess_array(name: str) -> str | None:
     """Return which array of codes one of another name probably is."""
     letters = re.sub("[^a-z]", "", name.lower())
     if letters.endswith(("mu", "mean", "means", "loc")) or letters in ("x", "z", "codes"):
         return "mean"
-    return "log_variance" if letters.endswith(SPREADS) else None
+    return "log_variance" if letters.endswith(SPREAD_SUFFIXES) else None
 
 
-def _renamed(key: str, meant: Mapping[str, str]) -> str:
+def _suggest_name(key: str, meant: Mapping[str, str]) -> str:
     return f"; is {meant[key]} meant? Then save it as {key}" if key in meant else ""
 
 
@@ -96,7 +99,7 @@ def _log_variance(name: str) -> str:
     return name if is_log else f"numpy.log({name})"
 
 
-def checked(mean: Any, log_variance: Any | None) -> tuple[Components, Components | None]:
+def validate_codes(mean: Any, log_variance: Any | None) -> tuple[Components, Components | None]:
     """Return codes as tensors of one floating type.
 
     Raises:
@@ -127,15 +130,17 @@ def _numbers(name: str, given: Any) -> Tensor:
         raise UsageError(
             f"{name} has shape {tuple(values.shape)}, (examples, latent) is expected", hint=LAYOUT
         )
-    if len(values) < FEWEST:
-        raise UsageError(f"{len(values)} codes are too few to fit a prior to; {FEWEST} or more are")
+    if len(values) < MIN_CODES:
+        raise UsageError(
+            f"{len(values)} codes are too few to fit a prior to; {MIN_CODES} or more are"
+        )
     if bad := int((~torch.isfinite(values).all(dim=1)).sum()):
         raise UsageError(f"{bad} of {len(values)} rows of {name} have values that are not finite")
     return values
 
 
 @final
-class HeldOut:
+class HeldOutCodes:
     """Codes that a prior is judged by: the same draws of each q(z|x) every time.
 
     Args:
@@ -150,7 +155,7 @@ class HeldOut:
         self._draws = 1
         self.z = mean
         if log_variance is not None:
-            self._draws = max(1, math.ceil(POINTS / len(mean)))
+            self._draws = max(1, math.ceil(MIN_DRAWS / len(mean)))
             shape = (self._draws, *mean.shape)
             noise = torch.randn(shape, generator=generator, dtype=torch.float64)
             deviation = torch.exp(0.5 * log_variance)
@@ -163,84 +168,68 @@ class HeldOut:
     @torch.no_grad()
     def nll(self, prior: Prior) -> PerExample:
         """Return -E[log p(z)] under q(z|x) of each held-out example, in nats, float64."""
-        parts = in_parts(
+        parts = map_in_chunks(
             lambda rows: prior.log_prob(self.z[rows]).double(),
             len(self.z),
-            size=AT_ONCE,
+            size=CHUNK_SIZE,
             what="log p(z)",
         )
         return -torch.cat(list(parts)).view(self._draws, -1).mean(dim=0)
 
 
 @final
-class Deal(NamedTuple):
-    """Which codes a prior learns from, is chosen by, and is reported on."""
-
-    learn: Tensor
-    choose: Tensor
-    report: Tensor
-
-
-def deal(count: int, *, held_out: float, seed: int) -> Deal:
-    """Deal codes at random; half of those held out choose, the other half report.
-
-    What chose the prior among many would report too well of it.
-    """
-    held = min(max(4, round(held_out * count)), count - 2)
-    order = torch.randperm(count, generator=stream(seed, "fit", "deal"))
-    return Deal(order[held:], order[held // 2 : held], order[: held // 2])
-
-
-@final
 class Codes:
-    """Codes dealt at random: to learn a prior from, to choose it by, to report on.
+    """Codes split at random: to train a prior on, to choose it by (validation), and to test it.
+
+    Half of the codes held out are for validation, the other half is the test set.
 
     Args:
         mean: encoder means, `(components, latent)`.
         log_variance: None for codes that are points.
-        held_out: share of the codes that nothing is learned from.
-        seed: of the deal and of all draws.
+        held_out: share of the codes that no prior is trained on.
+        seed: of the split and of all draws.
     """
 
     def __init__(
         self, mean: Components, log_variance: Components | None, *, held_out: float, seed: int
     ) -> None:
         self._seed, self._like, self._are_points = seed, mean, log_variance is None
-        dealt = deal(len(mean), held_out=held_out, seed=seed)
+        held = min(max(4, round(held_out * len(mean))), len(mean) - 2)
+        order = torch.randperm(len(mean), generator=stream(seed, "fit", "deal")).to(mean.device)
+        train = order[held:]
         # a point is drawn without noise: exp(-inf / 2) = 0
         points = torch.full_like(mean, -math.inf)
         spread = points if log_variance is None else log_variance
-        learn = dealt.learn.to(mean.device)
-        self.learned_from = AggregatePosterior(mean[learn].cpu(), spread[learn].cpu())
-        self.choosing, self.reported = (
-            HeldOut(
-                mean[rows.to(mean.device)],
-                None if log_variance is None else log_variance[rows.to(mean.device)],
+        self.training = AggregatePosterior(mean[train].cpu(), spread[train].cpu())
+        self.validation, self.test = (
+            HeldOutCodes(
+                mean[rows],
+                None if log_variance is None else log_variance[rows],
                 generator=stream(seed, "fit", name),
             )
-            for name, rows in (("choose", dealt.choose), ("report", dealt.report))
+            for name, rows in (("choose", order[held // 2 : held]), ("report", order[: held // 2]))
         )
 
     def batch(self, iteration: int, size: int) -> Tensor:
-        """Return fresh draws of q(z) over the codes to learn from, `(size, latent)`."""
+        """Return fresh draws of q(z) over the training codes, `(size, latent)`."""
         generator = stream(self._seed, "fit", iteration)
-        return self.learned_from.sample(size, generator=generator).to(self._like)
+        return self.training.sample(size, generator=generator).to(self._like)
 
     def draws(self, count: int, generator: torch.Generator) -> Float[Tensor, "draws latent"]:
-        """Return so many draws of q(z) over the codes to learn from; of points every one, once."""
+        """Return `count` draws of q(z) over the training codes; points are returned once each."""
         if self._are_points:
-            return self.learned_from.mean
-        return self.learned_from.sample(count, generator=generator)
+            return self.training.mean
+        return self.training.sample(count, generator=generator)
 
     def standardization(self) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of q(z) over the codes to learn from, `(latent,)` each.
+        """Return mean and standard deviation of q(z) over the training codes, `(latent,)` each.
 
-        A dimension that does not vary has the largest deviation of all, or 1.
+        A constant dimension gets the largest deviation of all, or 1.
 
         Raises:
             UsageError: a deviation is not finite.
         """
-        mean, covariance = self.learned_from.moments()
+        mean, covariance = self.training.moments()
         deviation = covariance.diagonal().sqrt()
         rounding = torch.finfo(self._like.dtype).eps * mean.abs()
         largest = deviation.max() if bool((deviation > rounding).any()) else deviation.new_ones(())

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.fitting.codes import Codes
-from dpvae_cli.foundation import progress
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.randomness import derive_seed, seeded, stream
-from dpvae_cli.priors.mixture import Mixture
+from dpvae_cli.priors.mixture import Mixture, MixturePrior
 from dpvae_cli.priors.standardized import StandardizedPrior
 
 CANDIDATES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -65,28 +65,28 @@ def fit_mixtures(
     candidates = [k for k in asked if k == asked[0] or k * DRAWS_EACH <= len(z)]
     fits: dict[int, MixtureFit] = {}
     for index, components in enumerate(candidates):
-        progress.tell("fitting the mixture prior", index, len(candidates))
+        report_progress("fitting the mixture prior", index, len(candidates))
         exact = spec.model_copy(update={"components": components})
         weights, means, factors, done, has_converged = _maximise(
             standardized, exact, iterations=iterations, seed=derive_seed(seed, "fit", components)
         )
         prior = _mixture(exact, codes, weights, means, factors)
-        nll = float(codes.choosing.nll(prior).mean())
+        nll = float(codes.validation.nll(prior).mean())
         fits[components] = MixtureFit(prior, nll, done, has_converged)
-        if index - list(fits).index(best_of(fits)) == WORSE:
+        if index - list(fits).index(best_components(fits)) == WORSE:
             break
-    progress.tell("fitting the mixture prior", len(candidates), len(candidates))
+    report_progress("fitting the mixture prior", len(candidates), len(candidates))
     return fits
 
 
-def best_of(fits: dict[int, MixtureFit]) -> int:
+def best_components(fits: dict[int, MixtureFit]) -> int:
     """Return the number of components with the lowest -E[log p(z)] on the codes that choose."""
     return min(fits, key=lambda components: fits[components].nll)
 
 
-def gaussian(codes: Codes) -> StandardizedPrior:
+def fit_gaussian(codes: Codes) -> StandardizedPrior:
     """Return the Gaussian with the mean and covariance of q(z) over the codes to learn from."""
-    covariance = codes.learned_from.moments()[1]
+    covariance = codes.training.moments()[1]
     size = len(covariance)
     scale = codes.standardization()[1].cpu().double()
     identity = torch.eye(size, dtype=torch.float64)
@@ -109,6 +109,7 @@ def _mixture(
     mean, deviation = codes.standardization()
     with seeded(0, "fit", "mixture"):  # what it begins with is overwritten
         prior = spec.build(len(mean)).to(mean)
+    assert isinstance(prior, MixturePrior)
     prior.set_components(weights, means, factors)
     return StandardizedPrior(prior, mean, deviation).eval()
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from dpvae_cli.fitting import prior_file
-from dpvae_cli.fitting.codes import Codes, checked
-from dpvae_cli.fitting.expectation_maximisation import best_of, fit_mixtures, gaussian
+from dpvae_cli.fitting.codes import Codes, validate_codes
+from dpvae_cli.fitting.expectation_maximisation import best_components, fit_gaussian, fit_mixtures
 from dpvae_cli.fitting.record import FitRecord
-from dpvae_cli.foundation import progress
-from dpvae_cli.foundation.allocation import refuse_networks
+from dpvae_cli.foundation.allocation import check_model_memory
 from dpvae_cli.foundation.errors import DivergedError, UsageError
-from dpvae_cli.foundation.memory import explained
+from dpvae_cli.foundation.memory import oom_context
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import mean_and_error
@@ -33,7 +33,7 @@ from dpvae_cli.priors import (
 )
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.recipe import Fitting
-from dpvae_cli.recipe.sections import of_word
+from dpvae_cli.recipe.sections import spec_by_name
 
 TOLD_EVERY = 20
 LARGEST_GRADIENT = 100.0
@@ -69,7 +69,7 @@ class FittedPrior:
         Raises:
             UsageError: the prior cannot be without its encoder, or the file cannot be written.
         """
-        prior_file.write(Path(path), self.prior, self.record)
+        prior_file.write_prior(Path(path), self.prior, self.record)
 
 
 def load_prior(path: Path | str) -> FittedPrior:
@@ -78,7 +78,7 @@ def load_prior(path: Path | str) -> FittedPrior:
     Raises:
         CheckpointError: missing, damaged, foreign or newer.
     """
-    return FittedPrior(*prior_file.read(Path(path)))
+    return FittedPrior(*prior_file.read_prior(Path(path)))
 
 
 def fit_prior(
@@ -130,11 +130,11 @@ def fit_prior(
     """
     start = time.perf_counter()
     fitting = fitting or Fitting()
-    mean, log_variance = checked(mean, log_variance)
-    spec = of_word("fit_prior", prior) if isinstance(prior, str) else prior
+    mean, log_variance = validate_codes(mean, log_variance)
+    spec = spec_by_name("fit_prior", prior) if isinstance(prior, str) else prior
     _check(spec, mean.shape[1], encoder, example_shape)
     codes = Codes(mean, log_variance, held_out=fitting.held_out, seed=seed)
-    with _frozen(encoder), explained("while fitting", hint="Lower fitting.batch_size."):
+    with _frozen(encoder), oom_context("while fitting", hint="Lower fitting.batch_size."):
         if isinstance(spec, Mixture):
             learned, facts = _by_expectation_maximisation(spec, codes, fitting, seed=seed)
         else:
@@ -142,19 +142,19 @@ def fit_prior(
             facts = _by_gradient(learned, codes, fitting)
     assert learned.spec is not None
     compared = copy.deepcopy(baseline or StandardNormalPrior(mean.shape[1])).to(mean).eval()
-    before, by_moments, after = map(codes.reported.nll, (compared, gaussian(codes), learned))
+    before, by_moments, after = map(codes.test.nll, (compared, fit_gaussian(codes), learned))
     record = FitRecord(
         prior=spec.kind,
         seed=seed,
         components=len(mean),
-        held_out=len(codes.choosing) + len(codes.reported),
+        held_out=len(codes.validation) + len(codes.test),
         nll=mean_and_error(after),
         baseline=_kind(compared),
         baseline_nll=mean_and_error(before),
         gain=mean_and_error(before - after),
         seconds=time.perf_counter() - start,
         spec=learned.spec.model_dump(mode="json", by_alias=True),
-        reported=len(codes.reported),
+        reported=len(codes.test),
         gaussian_nll=mean_and_error(by_moments),
         gaussian_gain=mean_and_error(by_moments - after),
         **facts,
@@ -205,7 +205,7 @@ def _check(
         raise UsageError(
             f"a {spec.kind} prior has nothing to fit", hint="Name another: --prior decoupled."
         )
-    refuse_networks(
+    check_model_memory(
         f"the {spec.kind} prior", lambda: [spec.build(latent_dim, encoder, example_shape)]
     )
 
@@ -230,7 +230,7 @@ def _by_expectation_maximisation(
 ) -> tuple[Prior, dict[str, Any]]:
     """Return the mixture that the codes which choose like best, and what the record says of it."""
     fits = fit_mixtures(spec, codes, iterations=fitting.iterations, seed=seed)
-    best = fits[best_of(fits)]
+    best = fits[best_components(fits)]
     return best.prior, {
         "iterations": best.iterations,
         "best_iteration": best.iterations,
@@ -279,7 +279,7 @@ def _maximise(prior: Prior, codes: Codes, fitting: Fitting) -> tuple[tuple[int, 
             group["lr"] = fitting.learning_rate * _cosine((iteration - 1) / total)
         _step(prior, optimizer, codes.batch(iteration, fitting.batch_size))
         if iteration % TOLD_EVERY == 0 or iteration == total:
-            progress.tell(f"fitting the {_kind(prior)} prior", iteration, total)
+            report_progress(f"fitting the {_kind(prior)} prior", iteration, total)
         if iteration % fitting.validate_every and iteration < total:
             continue
         nll = _judged(prior, codes, iteration)
@@ -289,7 +289,7 @@ def _maximise(prior: Prior, codes: Codes, fitting: Fitting) -> tuple[tuple[int, 
             waited += 1
         curve.append((iteration, nll))
         if waited == fitting.patience:
-            progress.tell(f"fitting the {_kind(prior)} prior", total, total)
+            report_progress(f"fitting the {_kind(prior)} prior", total, total)
             break
     prior.load_state_dict(best)
     prior.eval()
@@ -306,7 +306,7 @@ def _step(prior: Prior, optimizer: torch.optim.Optimizer, z: Tensor) -> None:
 
 def _judged(prior: Prior, codes: Codes, iteration: int) -> float:
     """Return the held-out -E[log p(z)] in nats; before the first step it may be infinite."""
-    nll = float(codes.choosing.nll(prior.eval()).mean())
+    nll = float(codes.validation.nll(prior.eval()).mean())
     if not math.isfinite(nll) and (iteration or math.isnan(nll)):
         raise DivergedError(
             f"the fit of the {_kind(prior)} prior diverged: after {iteration} iterations the "

@@ -7,13 +7,18 @@ from pydantic import TypeAdapter
 
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation.allocation import shape_mismatch
-from dpvae_cli.foundation.containers import STRANGE, FileKind, counted, of_type
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
+from dpvae_cli.foundation.serialization import (
+    MALFORMED_ERRORS,
+    FileFormat,
+    expect_count,
+    expect_type,
+)
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.priors.standardized import match_saved_prior
 
-KIND = FileKind(
+FORMAT = FileFormat(
     format="dpvae-prior",
     version=2,
     noun="prior",
@@ -22,7 +27,7 @@ KIND = FileKind(
 )
 
 
-def write(path: Path, prior: Prior, record: FitRecord) -> None:
+def write_prior(path: Path, prior: Prior, record: FitRecord) -> None:
     """Write a prior with its record, whole or not at all.
 
     Raises:
@@ -41,17 +46,17 @@ def write(path: Path, prior: Prior, record: FitRecord) -> None:
         "latent_dim": prior.latent_dim,
         "record": record.to_dict(),
     }
-    KIND.write(path, meta, prior.state_dict())
+    FORMAT.write(path, meta, prior.state_dict())
 
 
-def check_is_prior(path: Path) -> None:
+def check_is_prior_file(path: Path) -> None:
     """Raise where a file is not a prior file, so that nothing else is ever replaced by one.
 
     Raises:
         UsageError: it is not.
     """
     try:
-        KIND.read(path)
+        FORMAT.read(path)
     except CheckpointError as error:
         raise UsageError(
             f"{path} is not a prior file; --overwrite replaces only those",
@@ -59,17 +64,17 @@ def check_is_prior(path: Path) -> None:
         ) from error
 
 
-def read(path: Path) -> tuple[Prior, FitRecord]:
+def read_prior(path: Path) -> tuple[Prior, FitRecord]:
     """Return the prior of a file, in evaluation mode, and its record; nothing in it can execute.
 
     Raises:
         CheckpointError: missing, damaged, foreign, or of a newer version.
     """
-    meta, tensors, _ = KIND.read(path)
+    meta, tensors, _ = FORMAT.read(path)
     try:
         spec: PriorSpec = TypeAdapter[Any](LearnedPrior).validate_python(meta["prior"])
-        record = FitRecord.from_dict(of_type(dict, meta["record"]))
-        latent_dim = counted(meta["latent_dim"])
+        record = FitRecord.from_dict(expect_type(dict, meta["record"]))
+        latent_dim = expect_count(meta["latent_dim"])
         if not 1 <= latent_dim <= sum(tensor.numel() for tensor in tensors.values()):
             raise ValueError(f"a prior in {latent_dim} dimensions has other weights")
 
@@ -78,11 +83,11 @@ def read(path: Path) -> tuple[Prior, FitRecord]:
 
         if (mismatch := shape_mismatch(make, tensors)) is not None:
             raise CheckpointError(
-                f"{path}: its weights are not those of its prior: {mismatch}", hint=KIND.again
+                f"{path}: its weights are not those of its prior: {mismatch}", hint=FORMAT.again
             )
         prior = make()
-    except (*STRANGE, UsageError) as error:
-        raise KIND.foreign(path) from error
+    except (*MALFORMED_ERRORS, UsageError) as error:
+        raise FORMAT.wrong_format(path) from error
     types = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(types) == 1:
         prior = prior.to(types.pop())
@@ -90,6 +95,6 @@ def read(path: Path) -> tuple[Prior, FitRecord]:
         prior.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path}: its weights are not those of its prior: {error}", hint=KIND.again
+            f"{path}: its weights are not those of its prior: {error}", hint=FORMAT.again
         ) from error
     return prior.eval(), record

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, final
 
-from dpvae_cli.foundation.results import finite
+from dpvae_cli.foundation.results import nonfinite_to_none
 from dpvae_cli.mathematics.estimates import Estimate
 
 
@@ -64,7 +64,7 @@ class FitRecord:
         for name in ESTIMATES:
             if plain[name] is not None:
                 plain[name] = plain[name]._asdict()
-        return {name: finite(value) for name, value in plain.items()}
+        return {name: nonfinite_to_none(value) for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "FitRecord":

@@ -6,14 +6,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from dpvae_cli.foundation.memory import ran_out
-from dpvae_cli.foundation.strangers import refuse_too_large
+from dpvae_cli.foundation.memory import check_fits_in_memory, is_out_of_memory
 
 FLOAT32 = 4
-HINT = "Make the networks narrower or the batch smaller."
+SMALLER_HINT = "Make the networks narrower or the batch smaller."
 
 
-def refuse_networks(what: str, make: Callable[[], Iterable[nn.Module]]) -> None:
+def check_model_memory(what: str, make: Callable[[], Iterable[nn.Module]]) -> None:
     """Refuse networks whose weights alone need more memory than there is.
 
     Networks that the meta device cannot make are let through.
@@ -23,10 +22,10 @@ def refuse_networks(what: str, make: Callable[[], Iterable[nn.Module]]) -> None:
     """
     try:
         with _on_meta_device():
-            needed = FLOAT32 * sum(map(count, make()))
+            needed = FLOAT32 * sum(map(num_parameters, make()))
     except (RuntimeError, NotImplementedError) as error:
-        needed = 2**64 if ran_out(error) else 0
-    refuse_too_large(what, needed, hint=HINT)
+        needed = 2**64 if is_out_of_memory(error) else 0
+    check_fits_in_memory(what, needed, hint=SMALLER_HINT)
 
 
 def shape_mismatch(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> str | None:
@@ -38,7 +37,7 @@ def shape_mismatch(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor])
         with _on_meta_device():
             module = make()
     except (RuntimeError, NotImplementedError) as error:
-        return "its networks are larger than all memory" if ran_out(error) else None
+        return "its networks are larger than all memory" if is_out_of_memory(error) else None
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in [*expected, *stored]:
@@ -54,6 +53,6 @@ def _on_meta_device() -> Iterator[None]:
         yield
 
 
-def count(network: nn.Module) -> int:
+def num_parameters(network: nn.Module) -> int:
     """Return the number of trained weights."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -11,7 +11,7 @@ from typing import IO, final
 
 import numpy as np
 
-from dpvae_cli.foundation.strangers import memory
+from dpvae_cli.foundation.memory import total_memory_bytes
 
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, AttributeError, TypeError),
@@ -140,7 +140,7 @@ def _array(name: str, file: IO[bytes] | zipfile.ZipExtFile, size: int) -> np.nda
     header = _header(name, file)
     if header.dtype.hasobject:
         raise ValueError(OBJECTS.format(name))
-    if header.nbytes > memory():
+    if header.nbytes > total_memory_bytes():
         raise ValueError(f"{name} would take {header.nbytes:,} bytes, more than all memory")
     if header.nbytes > (there := size - file.tell()):
         raise ValueError(f"{name} is cut short: {there:,} of {header.nbytes:,} bytes are there")

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from dpvae_cli.foundation.errors import DpvaeError, EndedByAnother, InterruptedRun, UsageError
+from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, PeerFailedError, UsageError
 
 TIMEOUT = timedelta(hours=1)
 """How long one rank may compute alone, such as rank 0 during validation."""
@@ -197,7 +197,7 @@ def process_group() -> Iterator[ProcessGroup]:
     CPU tensors are sent by gloo, those of NVIDIA GPUs by NCCL.
 
     Raises:
-        EndedByAnother: another rank failed and has reported its error.
+        PeerFailedError: another rank failed and has reported its error.
         DpvaeError: another rank ended without a report.
     """
     if current_process_group() != SINGLE_PROCESS or launched_world_size() == 1:
@@ -229,17 +229,17 @@ def _translate_error(error: Exception, group: ProcessGroup, store: dist.Store) -
     if isinstance(error, InterruptedRun):  # all ranks stop together
         if group.is_main_process:
             return error
-        return EndedByAnother(status=128 + error.signal_number)
+        return PeerFailedError(status=128 + error.signal_number)
     if not _is_connection_error(error):
-        return error if _is_first_to_fail(store, group) else EndedByAnother()
+        return error if _is_first_to_fail(store, group) else PeerFailedError()
     until = time.monotonic() + GRACE_PERIOD
     with suppress(RuntimeError):  # the store is gone with the process that held it
         while time.monotonic() < until:
             if store.check([FIRST_TO_FAIL]):
-                return EndedByAnother()
+                return PeerFailedError()
             time.sleep(0.1)
     if not _is_first_to_fail(store, group):
-        return EndedByAnother()
+        return PeerFailedError()
     return DpvaeError(
         "another process of this run ended without a report: it was killed (perhaps for memory), "
         "or its machine is gone",

@@ -5,13 +5,12 @@ import http.client
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
 
-from dpvae_cli.foundation.progress import tell
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.version import __version__
 
 BLOCK = 2**18
@@ -46,28 +45,21 @@ def download(urls: Sequence[str], path: Path, *, checksum: str) -> None:
         OSError: no address has the file, or none with this checksum, or it cannot be written.
     """
     failures = []
-    with _alone(path):
-        for url in urls:
-            if path.is_file():
-                return
-            try:
-                _fetch(url, path, checksum)
-            except FAILURES as error:
-                failures.append(f"{url}: {error or type(error).__name__}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with FileLock(lock):
+        try:
+            for url in urls:
+                if path.is_file():
+                    return
+                try:
+                    _fetch(url, path, checksum)
+                except FAILURES as error:
+                    failures.append(f"{url}: {error or type(error).__name__}")
+        finally:
+            lock.unlink(missing_ok=True)  # a process that waits for it finds the file complete
     if not path.is_file():
         raise DownloadError("; ".join(failures))
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one process at a time download this file; the next one finds it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    place = path.with_name(f".{path.name}.lock")
-    with FileLock(place):
-        try:
-            yield
-        finally:
-            place.unlink(missing_ok=True)  # who waited for it holds no lock: the checksum guards
 
 
 def _fetch(url: str, path: Path, checksum: str) -> None:
@@ -113,7 +105,9 @@ def _receive(url: str, part: Path, *, name: str) -> None:
         total = file.seek(0, 2) + (int(length) if length.isdecimal() else 0)
         while block := response.read1(BLOCK):
             file.write(block)
-            tell(f"downloading {name} [MB]", file.tell() >> 20, max(total, file.tell()) >> 20)
+            report_progress(
+                f"downloading {name} [MB]", file.tell() >> 20, max(total, file.tell()) >> 20
+            )
     if _size(part) < total:
         raise DownloadError(f"the connection broke off after {_size(part):,} of {total:,} bytes")
 

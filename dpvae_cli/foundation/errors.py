@@ -60,7 +60,7 @@ class CheckpointError(DpvaeError):
     exit_code = 4
 
 
-class OtherFileError(CheckpointError):
+class WrongFileTypeError(CheckpointError):
     """The file is one of ours, but of another kind than was asked for."""
 
     def __init__(self, message: str, *, format: str, hint: str | None = None) -> None:
@@ -86,7 +86,7 @@ class InterruptedRun(DpvaeError):  # noqa: N818 - the user's wish, no error
         return _interrupted, (str(self), self.signal_number, self.hint)
 
 
-class EndedByAnother(DpvaeError):  # noqa: N818 - another process has told the error
+class PeerFailedError(DpvaeError):
     """Another process of the run failed, or all stopped together; there is nothing more to say."""
 
     def __init__(self, *, status: int = 1) -> None:

@@ -20,9 +20,9 @@ from dpvae_cli.foundation.errors import UsageError
 if sys.platform != "win32":
     import fcntl
 
-OURS = ".dpvae-"
+HIDDEN_PREFIX = ".dpvae-"
 """How the names of hidden files begin that nobody but dpvae makes."""
-TEMPORARY = f"{OURS}tmp-"
+TEMPORARY_PREFIX = f"{HIDDEN_PREFIX}tmp-"
 """How the name of a file begins that is being written."""
 
 
@@ -51,7 +51,7 @@ def write_atomically(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if durable:
-            remove_leftovers(path.parent)
+            remove_stale_temporaries(path.parent)
         descriptor, temporary = _make_temporary(path.parent)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
@@ -59,7 +59,7 @@ def write_atomically(
         _fill(descriptor, write, durable=durable)
         temporary.chmod(0o666 & ~_umask())
         if previous is not None and path.is_file():
-            point(previous, to=path)
+            link_to(previous, to=path)
         temporary.replace(path)
     except OSError as error:
         raise UsageError(
@@ -75,9 +75,9 @@ def write_atomically(
 
 
 def _make_temporary(folder: Path) -> tuple[int, Path]:
-    """Open a new file, locked as long as it is open, so that `remove_leftovers` leaves it alone."""
+    """Open a new file and lock it, so that `remove_stale_temporaries` leaves it alone."""
     while True:
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=TEMPORARY)
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=TEMPORARY_PREFIX)
         if _lock(descriptor) is not False and Path(name).exists():
             return descriptor, Path(name)
         os.close(descriptor)  # another process took it for a leftover before it was locked
@@ -96,13 +96,13 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_stale_temporaries(folder: Path) -> None:
     """Remove the temporary files of writers that were killed; those of writers at work are locked.
 
     What cannot be locked stays, and so does everything that is not named as only dpvae names it.
     """
     with suppress(OSError):
-        for path in list(folder.glob(f"{TEMPORARY}*")):
+        for path in list(folder.glob(f"{TEMPORARY_PREFIX}*")):
             with suppress(OSError), path.open("rb") as file:
                 if _lock(file.fileno()):
                     path.unlink()
@@ -110,7 +110,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def _fill(descriptor: int, write: Callable[[BinaryIO], object], *, durable: bool) -> None:
     """Fill the file; what the disk refused is raised, whatever `write` makes of it."""
-    raw = _Noting(descriptor, "wb", closefd=False)
+    raw = _ErrorRecordingFile(descriptor, "wb", closefd=False)
     try:
         with io.BufferedWriter(raw) as file:
             write(file)
@@ -124,7 +124,7 @@ def _fill(descriptor: int, write: Callable[[BinaryIO], object], *, durable: bool
 
 
 @final
-class _Noting(io.FileIO):
+class _ErrorRecordingFile(io.FileIO):
     """A file that remembers the error of the disk."""
 
     refused: OSError | None = None
@@ -138,7 +138,7 @@ class _Noting(io.FileIO):
             raise
 
 
-def point(name: Path, *, to: Path) -> None:
+def link_to(name: Path, *, to: Path) -> None:
     """Let `name` be the file at `to`, which keeps its own name, in one step.
 
     Raises:
@@ -147,7 +147,7 @@ def point(name: Path, *, to: Path) -> None:
     """
     if name.exists() and name.samefile(to):
         return
-    second = name.with_name(f"{TEMPORARY}{secrets.token_hex(4)}")
+    second = name.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(4)}")
     with to.open("rb") as file:
         _lock(file.fileno())  # both names are of one file, so this holds for the temporary one
         try:
@@ -156,10 +156,10 @@ def point(name: Path, *, to: Path) -> None:
         except OSError:
             with suppress(OSError):
                 second.unlink(missing_ok=True)
-            copy(to, name)
+            copy_file(to, name)
 
 
-def copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     """Write a copy of a file atomically."""
     with source.open("rb") as file:
         write_atomically(target, lambda written: shutil.copyfileobj(file, written))
@@ -200,13 +200,13 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_atomically(path, lambda file: np.savez(file, **dict(arrays)))  # type: ignore[arg-type]
 
 
-def write_kept(path: Path, arrays: Mapping[str, np.ndarray], *, checkpoint: str) -> None:
+def write_cache(path: Path, arrays: Mapping[str, np.ndarray], *, checkpoint: str) -> None:
     """Write arrays beside the checkpoint they follow from, with its digest."""
     write_npz(path, {**arrays, "checkpoint": np.array(checkpoint)})
 
 
-def read_kept(path: Path, *, checkpoint: str) -> dict[str, np.ndarray] | None:
-    """Return what `write_kept` wrote for this checkpoint; None if absent, damaged or another's."""
+def read_cache(path: Path, *, checkpoint: str) -> dict[str, np.ndarray] | None:
+    """Return what `write_cache` wrote for this checkpoint; None if absent, damaged or another's."""
     try:
         arrays = read_npz(path)
         return arrays if str(arrays.pop("checkpoint")) == checkpoint else None

@@ -7,7 +7,7 @@ from torch import nn
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
     """Put a module into evaluation mode inside the block; each part gets its own mode back."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()

@@ -1,37 +1,56 @@
-"""How slow preparation says how far it is; whoever listens shows it, by itself it is silent."""
+"""Report the progress of slow work: the command line shows it, the library prints nothing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-
-Progress = Callable[[str, int, int], None]
-"""Hears that of something so many parts of so many are done."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Ignore it."""
+from dataclasses import dataclass
+from typing import final
 
 
-_listening: ContextVar[Progress] = ContextVar("listening", default=silent)
+@final
+@dataclass(frozen=True)
+class ProgressEvent:
+    """`done` of `total` parts of a task are done; `text` is shown beside the count."""
+
+    task: str
+    done: int
+    total: int | None = None
+    """None where it is not known."""
+    text: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.total is not None and self.done >= self.total
 
 
-def tell(what: str, done: int, total: int) -> None:
-    """Tell whoever listens that `done` of `total` parts of `what` are done."""
-    _listening.get()(what, done, total)
+ProgressHandler = Callable[[ProgressEvent], None]
+
+
+def ignore_progress(event: ProgressEvent) -> None:
+    """Ignore the event."""
+
+
+_handler: ContextVar[ProgressHandler] = ContextVar("progress_handler", default=ignore_progress)
+
+
+def report_progress(task: str, done: int, total: int | None = None, text: str = "") -> None:
+    """Send an event to the handler in force; without one nothing happens."""
+    _handler.get()(ProgressEvent(task, done, total, text))
 
 
 @contextmanager
-def heard_by(listener: Progress) -> Iterator[None]:
-    """Let `listener` hear of all that is told inside the block."""
-    token = _listening.set(listener)
+def handle_progress(handler: ProgressHandler) -> Iterator[None]:
+    """Send all events that are reported inside the block to `handler`."""
+    token = _handler.set(handler)
     try:
         yield
     finally:
-        _listening.reset(token)
+        _handler.reset(token)
 
 
-def duration(seconds: float) -> str:
-    """Return a time that is only known roughly: "about 3 h"."""
+def format_duration(seconds: float) -> str:
+    """Return a rough time: "about 3 h"."""
     if seconds < 90:
         return f"about {max(seconds, 1):.0f} s"
     if seconds < 5400:

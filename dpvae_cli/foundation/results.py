@@ -7,14 +7,18 @@ one element of `runs`.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
+from dpvae_cli.foundation.sanitize import sanitize_line
+
 if TYPE_CHECKING:
-    from torch import Tensor
+    from pydantic import TypeAdapter
 
 SCHEMA = 1
-LARGEST = sys.float_info.max
+MAX_FLOAT = sys.float_info.max
 
 
 @final
@@ -23,11 +27,11 @@ class Result:
     """One measured quantity.
 
     `value` and `standard_error` are None where they are not defined (a curve without samples, a
-    quantity without repeats); a curve stands in `details.thresholds` and `details.values`.
+    quantity without repeats); the values of a curve are `details.thresholds` and `details.values`.
 
     `error_terms` are what the draws contribute to the standard error (`mathematics.estimates`),
-    under `value`, and of a curve under the name of its values with a column a point. They serve the
-    error of a difference while results are in memory, and are in no file.
+    under `value`; those of a curve have the name of its values and a column for each point. They
+    give the error of a difference between results in memory and are not written to files.
     """
 
     metric: str
@@ -39,42 +43,55 @@ class Result:
     split: str | None
     weights: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
-    error_terms: "Mapping[str, Tensor]" = field(default_factory=dict, repr=False, compare=False)
+    error_terms: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """Tensors by name."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; numbers that are not finite become null."""
-        written = [each.name for each in fields(self) if each.name != "error_terms"]
-        return {name: finite(getattr(self, name)) for name in written}
+        names = [item.name for item in fields(self) if item.name != "error_terms"]
+        return {name: nonfinite_to_none(getattr(self, name)) for name in names}
 
+    @classmethod
+    def model_validate(cls, record: Any) -> "Result":
+        """Return the result in a JSON record, which may come from anywhere; text is sanitized.
 
-def result_in(found: Any) -> Result | None:
-    """Return the result that a record of JSON, which may be anybody's, holds; None for others."""
-    if not isinstance(found, dict) or not isinstance(found.get("details", {}), dict):
-        return None
-    try:
-        return Result(
-            metric=str(found["metric"]),
-            value=_number(found["value"]),
-            standard_error=_number(found["standard_error"]),
-            unit=str(found["unit"]),
-            samples=int(found["samples"]),
-            seed=int(found["seed"]),
-            split=None if found["split"] is None else str(found["split"]),
-            weights=None if found["weights"] is None else str(found["weights"]),
-            details=found.get("details", {}),
+        Raises:
+            ValueError: the record is not a result.
+        """
+        found = _adapter().validate_python(nonfinite_to_none(record))
+        split, weights = (
+            None if text is None else sanitize_line(text) for text in (found.split, found.weights)
         )
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
+        return replace(
+            found,
+            metric=sanitize_line(found.metric),
+            unit=sanitize_line(found.unit),
+            split=split,
+            weights=weights,
+            error_terms={},
+        )
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+@cache
+def _adapter() -> "TypeAdapter[Result]":
+    from pydantic import TypeAdapter  # noqa: PLC0415 - slow to import
+
+    return TypeAdapter(Result)
+
+
+def validate_results(records: Any) -> tuple[Result, ...]:
+    """Return the results in a list of JSON records; what is not a result is left out."""
+    found = []
+    for record in records if isinstance(records, list) else ():
+        with suppress(ValueError, OverflowError, RecursionError):
+            found.append(Result.model_validate(record))
+    return tuple(found)
 
 
 @final
 @dataclass(frozen=True)
 class RunResults:
-    """Results of one checkpoint; the digest and the iteration say which state of the run it was."""
+    """Results of one checkpoint; digest and iteration identify the state of the run."""
 
     run: str
     checkpoint: str
@@ -95,17 +112,17 @@ class RunResults:
         }
 
 
-def document(runs: Sequence[RunResults]) -> dict[str, Any]:
+def results_document(runs: Sequence[RunResults]) -> dict[str, Any]:
     """Return the JSON document that `dpvae eval --json` prints."""
     return {"schema": SCHEMA, "runs": [run.to_json() for run in runs]}
 
 
-def finite(value: Any) -> Any:
+def nonfinite_to_none(value: Any) -> Any:
     """Return `value` with every number that no finite float holds, at any depth, as None."""
     if isinstance(value, (float, int)):
-        return value if -LARGEST <= value <= LARGEST else None
+        return value if -MAX_FLOAT <= value <= MAX_FLOAT else None
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: nonfinite_to_none(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
+        return [nonfinite_to_none(item) for item in value]
     return value

@@ -9,17 +9,17 @@ from typing import Any, BinaryIO
 
 import torch
 
-from dpvae_cli.foundation.memory import ran_out
+from dpvae_cli.foundation.memory import is_out_of_memory
 
 ZIP = b"PK\x03\x04"
 """What a file of torch.save begins with."""
 
 
-class CodeError(Exception):
+class UnsafePickleError(Exception):
     """The file holds more than tensors, text and containers of them; it was not executed."""
 
 
-class DamagedError(Exception):
+class CorruptFileError(Exception):
     """The file is torn, changed, foreign, or would unpack into far more than it is long."""
 
 
@@ -30,8 +30,8 @@ def load(path: Path) -> tuple[Any, str]:
     The file is opened once: one that is replaced meanwhile gives the older content and its digest.
 
     Raises:
-        CodeError: it holds objects that only code can make.
-        DamagedError: it cannot be read; says what it is, as in "is empty".
+        UnsafePickleError: it holds objects that only code can make.
+        CorruptFileError: it cannot be read; says what it is, as in "is empty".
         OSError: the system refuses to open it.
         RuntimeError: memory ran out.
     """
@@ -49,18 +49,18 @@ def _load(file: BinaryIO) -> Any:
             warnings.simplefilter("ignore")  # torch's remarks on files that are refused anyway
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CodeError(str(error)) from None
+        raise UnsafePickleError(str(error)) from None
     except Exception as error:  # torch met with a damaged file raises all kinds of errors
-        if ran_out(error):
+        if is_out_of_memory(error):
             raise
-        raise DamagedError("is damaged, or no checkpoint of PyTorch's") from error
+        raise CorruptFileError("is damaged, or no checkpoint of PyTorch's") from error
 
 
 def _check_parts(file: BinaryIO) -> None:
     """Compare every part of the file with its checksum, which `torch.load` does not look at."""
     head = file.read(len(ZIP))
     if not head:
-        raise DamagedError("is empty")
+        raise CorruptFileError("is empty")
     if head != ZIP:
         return  # torch's older format, which has no checksums, or nothing of torch's
     try:
@@ -68,9 +68,9 @@ def _check_parts(file: BinaryIO) -> None:
     except MemoryError:
         raise
     except Exception as error:  # a damaged table of contents raises all kinds of errors
-        raise DamagedError("is damaged: cut short or changed") from error
+        raise CorruptFileError("is damaged: cut short or changed") from error
     if fault is not None:
-        raise DamagedError(f"is damaged: {fault}")
+        raise CorruptFileError(f"is damaged: {fault}")
 
 
 def _fault(file: BinaryIO) -> str | None:

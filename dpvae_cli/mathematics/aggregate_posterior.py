@@ -8,12 +8,12 @@ products cancel at small component scales (1e-2 nats at scale 0.03, L = 32).
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor
 
-from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.shapes import Codes, Components, PerExample
 from dpvae_cli.mathematics.gaussian import LOG_2PI
 
@@ -27,18 +27,21 @@ LARGE = 600.0
 """Exponents this far above the largest so far are still summed as they are: exp(709) is a float64,
 and taking a new largest off costs another pass."""
 
+RowMap = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+"""Evaluates a function that treats each row alike: `map_rows(compute, rows) = compute(rows)`."""
+
 
 @final
 class AggregatePosterior:
-    """q(z), the uniform mixture of N diagonal Gaussians; speaks `log_prob` and `sample`.
+    """q(z), the uniform mixture of N diagonal Gaussians, with `log_prob` and `sample`.
 
     Source: paper, section 4.1; the exact mixture of all N components, every latent dimension.
 
     Args:
         mean: encoder means of all N examples, `(components, latent)`.
         log_variance: encoder log-variances, `(components, latent)`.
-        map_rows: applies a function of single rows to many, as a process group's `map_sharded`
-            does; by default all rows at once.
+        map_rows: evaluates log-densities of many rows, in chunks or shared by processes; None
+            evaluates all rows at once.
 
     Example:
         >>> import torch
@@ -48,13 +51,9 @@ class AggregatePosterior:
     """
 
     def __init__(
-        self,
-        mean: Components,
-        log_variance: Components,
-        *,
-        map_rows: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] | None = None,
+        self, mean: Components, log_variance: Components, *, map_rows: RowMap | None = None
     ) -> None:
-        self._map_rows = map_rows or (lambda compute, rows: compute(rows))
+        self._map_rows: RowMap = map_rows or (lambda compute, rows: compute(rows))
         self.mean = _double(mean)
         self.log_variance = _double(log_variance)
         self._centre = self.mean.mean(dim=0)
@@ -82,11 +81,12 @@ class AggregatePosterior:
 
         Costs 4 L N multiplications and N exponentials a row; memory does not grow with N.
         """
-        return self._map_rows(lambda some: self._log_prob(some, slice(None)), z)
+        return self._map_rows(partial(self._log_prob, dimensions=slice(None)), z)
 
     def marginal_log_prob(self, z: Codes) -> Codes:
         """Return log q(z_l) of each row and dimension l in nats, float64, `(batch, latent)`."""
-        columns = [self._log_prob(z, slice(l, l + 1)) for l in range(self.latent_dim)]
+        dimensions = (slice(l, l + 1) for l in range(self.latent_dim))
+        columns = [self._map_rows(partial(self._log_prob, dimensions=d), z) for d in dimensions]
         return torch.stack(columns, dim=-1)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
@@ -99,16 +99,6 @@ class AggregatePosterior:
         return self.mean[chosen] + torch.exp(0.5 * self.log_variance[chosen]) * noise
 
     def _log_prob(self, z: Codes, dimensions: slice) -> PerExample:
-        """Return log q of the chosen dimensions of each row."""
-        parts = in_parts(
-            lambda rows: self._log_prob_at_once(z[rows], dimensions),
-            len(z),
-            size=max(1, len(z)),
-            what="log q(z)",
-        )
-        return torch.cat(list(parts))
-
-    def _log_prob_at_once(self, z: Codes, dimensions: slice) -> PerExample:
         """Return log q of the chosen dimensions of each row, block by block of components."""
         centre = self._centre[dimensions]
         centred = _double(z[:, dimensions]).to(centre.device) - centre

@@ -25,21 +25,21 @@ from dpvae_cli.mathematics.masks import Mask
 IN_CACHE = 2**18
 """Numbers of a hidden layer that a core works on at a time where no gradient is wanted."""
 
-Place = slice | list[int]
-Way = Callable[[Codes], tuple[Codes, PerExample]]
+Index = slice | list[int]
+Map = Callable[[Codes], tuple[Codes, PerExample]]
 
 
 @final
 class Block(NamedTuple):
     """What one block computes with: weights and biases by layer, and of which dimensions.
 
-    Where gradients are wanted, places are None and weights have zeros for what the mask cuts off:
+    Where gradients are wanted, indices are None and weights have zeros for what the mask cuts off:
     fewer operations to record. Elsewhere the zeros are left out: less arithmetic.
     """
 
     layers: tuple[Tensor, ...]
-    held: Place | None = None
-    moved: Place | None = None
+    conditioning: Index | None = None
+    transformed: Index | None = None
 
 
 @final
@@ -92,8 +92,8 @@ class AffineCoupling(Bijection):
         self.register_buffer("_limits", limits.view(2, 1, 1), persistent=False)
         self.register_buffer("_is_bounded", is_bounded.view(2, 1, 1), persistent=False)
         self.register_buffer("masks", torch.tensor(masks, dtype=torch.get_default_dtype()))
-        self._places = [(_place(mask, 1), _place(mask, 0)) for mask in masks]
-        self._rows_at_once = max(1, IN_CACHE // (2 * hidden))
+        self._indices = [(_index(mask, 1), _index(mask, 0)) for mask in masks]
+        self._chunk_rows = max(1, IN_CACHE // (2 * hidden))
         widths = [latent_dim, hidden, hidden, latent_dim]
         layers = list(pairwise(widths))
         self.weights = nn.ParameterList(_uniform(blocks, 2, i, o, fan_in=i) for i, o in layers)
@@ -101,33 +101,37 @@ class AffineCoupling(Bijection):
 
     def forward(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
-        return overflow_to_infinity(self, z, *self._in_parts(self._forward, z))
+        return overflow_to_infinity(self, z, *self._in_chunks(self._forward, z))
 
     def inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
         """Return z = g^-1(z0) and log|det dz/dz0| in nats, `(batch,)`; exact, no iteration."""
-        return self._in_parts(self._inverse, z0)
+        return self._in_chunks(self._inverse, z0)
 
-    def _in_parts(self, way: Way, z: Codes) -> tuple[Codes, PerExample]:
+    def _in_chunks(self, transform: Map, z: Codes) -> tuple[Codes, PerExample]:
         """Send codes through, where no gradient is wanted as many at a time as a cache holds."""
-        rows = self._rows_at_once * torch.get_num_threads()
+        rows = self._chunk_rows * torch.get_num_threads()
         if torch.is_grad_enabled() or z.device.type != "cpu" or len(z) <= rows:
-            return way(z)
-        values, log_dets = zip(*(way(part) for part in z.chunk(-(-len(z) // rows))), strict=True)
+            return transform(z)
+        values, log_dets = zip(
+            *(transform(part) for part in z.chunk(-(-len(z) // rows))), strict=True
+        )
         return torch.cat(values), torch.cat(log_dets)
 
     def _forward(self, z: Codes) -> tuple[Codes, PerExample]:
         scales = []
         for block in reversed(self._blocks()):
-            scale, translate = self._networks(_taken(z, block.held), block)
-            z = _put(torch.addcmul(translate, _taken(z, block.moved), torch.exp(scale)), z, block)
+            scale, translate = self._networks(_select(z, block.conditioning), block)
+            z = _scatter(
+                torch.addcmul(translate, _select(z, block.transformed), torch.exp(scale)), z, block
+            )
             scales.append(scale)
         return z, torch.cat(scales, dim=1).sum(dim=1)
 
     def _inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
         z, scales = z0, []
         for block in self._blocks():
-            scale, translate = self._networks(_taken(z, block.held), block)
-            z = _put((_taken(z, block.moved) - translate) * torch.exp(-scale), z, block)
+            scale, translate = self._networks(_select(z, block.conditioning), block)
+            z = _scatter((_select(z, block.transformed) - translate) * torch.exp(-scale), z, block)
             scales.append(scale)
         return z, -torch.cat(scales, dim=1).sum(dim=1)
 
@@ -140,14 +144,20 @@ class AffineCoupling(Bijection):
             return [Block(layers) for layers in zip(*(t.unbind(0) for t in tensors), strict=True)]
         whole = zip(*(tensor.unbind(0) for tensor in (w1, b1, w2, b2, w3, b3)), strict=True)
         return [
-            Block((w1[:, held], b1, w2, b2, w3[..., moved], b3[..., moved]), held, moved)
-            for (held, moved), (w1, b1, w2, b2, w3, b3) in zip(self._places, whole, strict=True)
+            Block(
+                (w1[:, conditioning], b1, w2, b2, w3[..., transformed], b3[..., transformed]),
+                conditioning,
+                transformed,
+            )
+            for (conditioning, transformed), (w1, b1, w2, b2, w3, b3) in zip(
+                self._indices, whole, strict=True
+            )
         ]
 
-    def _networks(self, held: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+    def _networks(self, conditioning: Tensor, block: Block) -> tuple[Tensor, Tensor]:
         """Return s and t of one block from one batched network."""
         *layers, last_weight, last_bias = block.layers
-        hidden = held.expand(2, *held.shape)
+        hidden = conditioning.expand(2, *conditioning.shape)
         for weight, bias in zip(layers[::2], layers[1::2], strict=True):
             hidden = functional.leaky_relu(
                 torch.baddbmm(bias, hidden, weight), self.negative_slope, inplace=True
@@ -173,23 +183,23 @@ class AffineCoupling(Bijection):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def _place(mask: Mask, value: int) -> Place:
+def _index(mask: Mask, value: int) -> Index:
     """Return the dimensions where a mask has a value, as a slice where they are neighbours."""
     found = [index for index, entry in enumerate(mask) if entry == value]
     neighbours = slice(found[0], found[-1] + 1) if found else slice(0)
     return neighbours if len(found) == len(range(len(mask))[neighbours]) else found
 
 
-def _taken(z: Codes, place: Place | None) -> Tensor:
-    return z if place is None else z[:, place]
+def _select(z: Codes, index: Index | None) -> Tensor:
+    return z if index is None else z[:, index]
 
 
-def _put(moved: Tensor, z: Codes, block: Block) -> Codes:
+def _scatter(transformed: Tensor, z: Codes, block: Block) -> Codes:
     """Return z with the dimensions that a block transforms replaced."""
-    if block.moved is None:
-        return moved
+    if block.transformed is None:
+        return transformed
     z = z.clone()
-    z[:, block.moved] = moved
+    z[:, block.transformed] = transformed
     return z
 
 

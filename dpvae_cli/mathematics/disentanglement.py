@@ -52,7 +52,7 @@ def mutual_information(bins: Bins, values: Int[Tensor, "count factors"]) -> Matr
     return of_bins.unsqueeze(1) + of_values - joint
 
 
-def gap(scores: Matrix) -> PerFactor:
+def top_two_gap(scores: Matrix) -> PerFactor:
     """Return by how much each factor's best dimension is ahead of the next; one alone, of zero."""
     ranked = scores.sort(dim=0, descending=True).values
     return ranked[0] - ranked[1] if len(ranked) > 1 else ranked[0]
@@ -71,7 +71,7 @@ def mutual_information_gap(codes: Codes, values: FactorValues, *, bins: int) -> 
         bins: equal-width bins of each dimension.
     """
     information = mutual_information(equal_width_bins(codes, bins=bins), values)
-    return gap(information) / entropies(values)
+    return top_two_gap(information) / entropies(values)
 
 
 def squared_correlation(codes: Codes, values: Float[Tensor, " batch"]) -> PerLatent:
@@ -124,7 +124,7 @@ def _concentration(rows: Float[Tensor, "rows columns"]) -> Float[Tensor, " rows"
     return torch.where(total[:, 0] > 0, found, torch.zeros_like(found))
 
 
-def sharing(
+def sample_with_same_value(
     values: Int[Tensor, " count"], of: Indices, *, size: int, generator: torch.Generator
 ) -> Int[Tensor, "batch {size}"]:
     """Draw, for each of some examples, `size` examples with the same value of a factor.

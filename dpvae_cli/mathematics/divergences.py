@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Bool
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.foundation.memory import in_parts
 from dpvae_cli.foundation.shapes import Codes, OtherCodes, Scalar
 from dpvae_cli.mathematics.estimates import ErrorTerms, standard_error
 
@@ -17,8 +16,8 @@ HALVINGS = 50
 """Random halvings of the samples that the error of a nearest-neighbour estimate is taken from."""
 SPARE = 20
 """Neighbours looked at beside the nearest 2 k, about k of which lie in a point's own half."""
-ROWS = 1_000
-"""Points whose neighbours are held at a time."""
+CHUNK = 1_000
+"""Points whose neighbours are found at a time."""
 
 
 def mmd_squared(x: Codes, y: OtherCodes, *, bandwidth: float) -> Scalar:
@@ -46,12 +45,12 @@ def _squared_distances(a: Codes, b: OtherCodes) -> torch.Tensor:
 
 @final
 @dataclass(frozen=True)
-class NeighbourEstimate:
+class KnnEstimate:
     """A nearest-neighbour KL in nats, its error terms, and how many points coincided."""
 
     value: float
     error_terms: ErrorTerms
-    coinciding: int
+    num_duplicates: int
 
     @property
     def standard_error(self) -> float:
@@ -59,7 +58,7 @@ class NeighbourEstimate:
         return standard_error(self.error_terms)
 
 
-def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> NeighbourEstimate:
+def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> KnnEstimate:
     """Estimate KL[p || q] in nats from samples: L/n sum log(nu_k / rho_k) + log(m / (n - 1)).
 
     rho_k is the distance from a point of p to its k-th neighbour in the rest of p, nu_k to its
@@ -90,7 +89,7 @@ def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> Neighb
     """
     (n, latent_dim), m = p.shape, q.shape[0]
     if k >= n or k > m:
-        raise UsageError(f"{n} and {m} points have no {k}-th neighbour each; lower neighbours")
+        raise UsageError(f"{n} and {m} points have no {k}-th neighbour each; lower k")
     sides_p, sides_q = _halvings(n), _halvings(m)
     rho, rho_half = _neighbour_distances(p, p, k, sides_p, sides_p)
     nu, nu_half = _neighbour_distances(p, q, k, sides_p, sides_q)
@@ -104,7 +103,7 @@ def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> Neighb
     if min(n, m) >= 4:  # halves of an odd number of points differ in the constant too
         difference += np.log((m // 2) / (n // 2 - 1) / ((m - m // 2) / (n - n // 2 - 1)))
     error_terms = torch.from_numpy(difference / (2 * math.sqrt(HALVINGS)))
-    return NeighbourEstimate(float(value), error_terms, int((~usable).sum()))
+    return KnnEstimate(float(value), error_terms, int((~usable).sum()))
 
 
 def _halvings(count: int) -> Bool[np.ndarray, "halvings {count}"]:
@@ -148,8 +147,8 @@ def _neighbour_distances(
             )
         return np.stack(found)
 
-    parts = in_parts(some, len(points), size=ROWS, what="distances to neighbours")
-    whole, *halves = np.concatenate(list(parts), axis=1)
+    parts = [some(slice(start, start + CHUNK)) for start in range(0, len(points), CHUNK)]
+    whole, *halves = np.concatenate(parts, axis=1)
     return whole, np.stack(halves)
 
 

@@ -70,7 +70,7 @@ def _handles(colour: str) -> list[Artist]:
 
 GRIDS = {
     "samples": "samples of the prior",
-    "lowest": "the fifth with the lowest $\\log\\,q(z)$",
+    "lowest": "lowest $\\log\\,q(z)$: {shown} of {pool} samples",
     "repaired": "samples of the fitted prior",
 }
 """Titles of decoded samples, in the order of the grids."""
@@ -78,7 +78,10 @@ GRIDS = {
 
 @style.house_style()
 def grids(record: Record) -> Figure:
-    """Draw decoded samples (n, c, h, w) side by side, those of `GRIDS` that `record` holds."""
+    """Draw decoded samples (n, c, h, w) side by side, those of `GRIDS` that `record` holds.
+
+    Its `pool` is how many samples the lowest ones were picked from.
+    """
     pictures = {key: samples.grid(record[key]) for key in GRIDS if key in record}
     width, height = style.DOUBLE_COLUMN, style.DOUBLE_COLUMN / len(GRIDS)
     figure = style.new_figure(width * len(pictures) / len(GRIDS), height)
@@ -87,7 +90,7 @@ def grids(record: Record) -> Figure:
         ax.imshow(picture, interpolation="nearest")
         ax.spines[:].set_visible(False)
         panels.bare(ax)
-        ax.set_title(GRIDS[key])
+        ax.set_title(GRIDS[key].format(shown=len(record[key]), pool=record["pool"]))
     return figure
 
 

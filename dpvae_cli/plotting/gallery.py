@@ -108,8 +108,13 @@ def _planes(galleries: Sequence[Gallery]) -> Figure:
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)
+    columns = galleries[0].columns
     for ax in axes[-1]:
-        ax.set_xlabel("data space $x$")
+        ax.set_xlabel(tables.names(2, columns)[0] if columns else "data space $x$")
+    if columns:
+        for ax in axes[:, -1]:
+            ax.yaxis.set_label_position("right")
+            ax.set_ylabel(tables.names(2, columns)[1])
     panels.few_ticks(axes.flat)
     style.legend_below(figure, [panels.dot_handle(tables.DATA, "data")])
     return figure

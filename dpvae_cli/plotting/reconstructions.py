@@ -1,5 +1,6 @@
 """Examples above their reconstructions."""
 
+from collections.abc import Sequence
 from math import ceil, sqrt
 from pathlib import Path
 
@@ -7,12 +8,19 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from dpvae_cli.plotting import panels, picture, samples, style
+from dpvae_cli.plotting import panels, picture, samples, style, tables
 
 COLUMNS = 8
 
 
-def save(path: Path, x: np.ndarray, *, decoded: np.ndarray, title: str) -> Path:
+def save(
+    path: Path,
+    x: np.ndarray,
+    *,
+    decoded: np.ndarray,
+    title: str,
+    columns: Sequence[str] | None = None,
+) -> Path:
     """Write examples `(n, *example)` and their reconstructions as one picture.
 
     Images become rows of examples, each above the row of its reconstructions; points in the plane
@@ -23,12 +31,13 @@ def save(path: Path, x: np.ndarray, *, decoded: np.ndarray, title: str) -> Path:
         x: the examples.
         decoded: their reconstructions, in the same order.
         title: whose reconstructions these are.
+        columns: names of the entries of an example, where the data has any.
     """
     if picture.are_images(x):
-        columns = min(len(x), max(COLUMNS, ceil(sqrt(2 * len(x)))))
-        rows = alternating(x, decoded, columns)
-        return picture.save_images(path, rows, title=title, columns=columns)
-    figure = pairs(x, decoded) if x.shape[1:] == (2,) else tables(x, decoded)
+        wide = min(len(x), max(COLUMNS, ceil(sqrt(2 * len(x)))))
+        rows = alternating(x, decoded, wide)
+        return picture.save_images(path, rows, title=title, columns=wide)
+    figure = (pairs if x.shape[1:] == (2,) else heat_maps)(x, decoded, columns)
     style.title(figure, title)
     return style.save(figure, path)[0]
 
@@ -48,7 +57,7 @@ def alternating(x: np.ndarray, decoded: np.ndarray, columns: int) -> np.ndarray:
 
 
 @style.house_style()
-def pairs(x: np.ndarray, decoded: np.ndarray) -> Figure:
+def pairs(x: np.ndarray, decoded: np.ndarray, columns: Sequence[str] | None = None) -> Figure:
     """Draw points in the plane, each tied to its reconstruction."""
     left, right, bottom, top = panels.bounds(x, decoded)
     tall = float(np.clip((top - bottom) / (right - left), 0.3, 1.5))
@@ -59,14 +68,15 @@ def pairs(x: np.ndarray, decoded: np.ndarray) -> Figure:
     looks = ((x, style.GREY, "examples"), (decoded, style.VERMILLION, "reconstructions"))
     for points, colour, _ in looks:
         ax.scatter(points[:, 0], points[:, 1], s=6, color=colour, linewidths=0, zorder=3)
-    ax.set(aspect=panels.aspect(left, right, bottom, top), xlabel="$x_1$", ylabel="$x_2$")
+    xlabel, ylabel = tables.names(2, columns) if columns else ("$x_1$", "$x_2$")
+    ax.set(aspect=panels.aspect(left, right, bottom, top), xlabel=xlabel, ylabel=ylabel)
     panels.few_ticks([ax])
     style.legend_below(figure, [panels.dot_handle(colour, name) for _, colour, name in looks])
     return figure
 
 
 @style.house_style()
-def tables(x: np.ndarray, decoded: np.ndarray) -> Figure:
+def heat_maps(x: np.ndarray, decoded: np.ndarray, columns: Sequence[str] | None = None) -> Figure:
     """Draw examples of any shape as heat maps, one a row, examples above reconstructions."""
     blocks = [part.reshape(len(part), -1) for part in (x, decoded)]
     low, high = (float(end([end(block) for block in blocks])) for end in (np.min, np.max))
@@ -77,6 +87,6 @@ def tables(x: np.ndarray, decoded: np.ndarray) -> Figure:
         image = samples.heat_map(ax, block, vmin=low, vmax=high)
         ax.set_title(title, loc="left")
         ax.set_ylabel("example")
-    axes[-1].set_xlabel("entry")
+    samples.name_entries(axes[-1], columns)
     figure.colorbar(image, ax=list(axes), aspect=30).set_label("value")
     return figure

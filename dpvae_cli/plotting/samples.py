@@ -20,6 +20,8 @@ from dpvae_cli.plotting import panels, style
 
 GAP = 2
 """White pixels between the images of a grid."""
+MOST_NAMES = 25
+"""Names under a heat map."""
 AROUND_DATA = 0.3
 """Room around data that samples are drawn over, as a share of its extent."""
 WIDTH, HEIGHT = 1_000, 4_000
@@ -179,3 +181,12 @@ def heat_map(ax: Axes, table: np.ndarray, **limits: Any) -> matplotlib.image.Axe
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5, integer=True))
     return ax.imshow(table, aspect="auto", cmap="cividis", interpolation="nearest", **limits)
+
+
+def name_entries(ax: Axes, columns: Sequence[str] | None) -> None:
+    """Write the names of the entries of an example under a heat map, as many as have room."""
+    if not columns:
+        ax.set_xlabel("entry")
+        return
+    places = range(0, len(columns), ceil(len(columns) / MOST_NAMES))
+    ax.set_xticks(places, [style.plain(columns[place], 18) for place in places], rotation=90)

@@ -1,5 +1,6 @@
 """Walks between images as strips: a tile a step, and log q(z) under every line."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,17 @@ from dpvae_cli.plotting.walks import Record
 
 _LEFT = 0.95  # inches for the names of strips
 _WIDEST, _BESIDE_MAP, _MAP = 5.95, 4.0, 2.05
+MARGIN = 0.2
+"""Room above and below a profile, as a share of its range."""
 LEAST_HEIGHT = 0.1
 """Nats that a profile shows at least."""
 
 
-def strips(record: Record, label: str) -> Figure:
-    """Draw a strip a walk, all aligned: lines with log q(z) under them, sweeps with their names."""
+def strips(record: Record, label: str, *, twins: Sequence[Record] = ()) -> Figure:
+    """Draw a strip a walk, all aligned: lines with log q(z) under them, sweeps with their names.
+
+    Lines have the range of log q(z) that those of `twins` need too.
+    """
     mapped = "log_q" in record
     sizes = _sizes(record, _BESIDE_MAP if mapped else _WIDEST)
     needed = sum(gap + tall for gap, _, tall in sizes) + 0.22
@@ -29,7 +35,7 @@ def strips(record: Record, label: str) -> Figure:
     for gap, wide, tall in sizes:  # laid out by hand, so that all strips stay aligned
         edge -= gap + tall
         axes.append(place(picture, _LEFT, edge, wide, tall))
-    _fill(axes, record, star=0.055 / sizes[0][2])
+    _fill(axes, record, star=0.055 / sizes[0][2], twins=twins)
     if mapped:
         walks.draw_map(place(picture, width - 1.6, (height - 1.7) / 2, 1.5, 1.5), record)
     style.title(picture, label, y=1 - 0.05 / height, va="top")
@@ -63,20 +69,30 @@ def _size(images: np.ndarray, width: float) -> tuple[float, float]:
     return wide, wide * ratio
 
 
-def _fill(axes: list[Axes], record: Record, *, star: float) -> None:
+def _fill(axes: list[Axes], record: Record, *, star: float, twins: Sequence[Record]) -> None:
     """Draw every walk on its axes."""
     lines, sweeps = walks.lines(record), walks.sweeps(record)
     profiles = axes[1 : 2 * len(lines) : 2]
     for walk, above, below in zip(lines, axes[: 2 * len(lines) : 2], profiles, strict=True):
         _line(above, below, record, walk=walk, star=star)
-    _share_height(profiles)
+    _share_height(profiles, [_profile(each, walk) for each in twins for walk in walks.lines(each)])
     for walk, ax in zip(sweeps, axes[2 * len(lines) :], strict=True):
         _sweep(ax, record, walk=walk, last=walk == sweeps[-1])
 
 
-def _share_height(profiles: list[Axes]) -> None:
-    """Give all profiles the same range, so that lines compare at a glance."""
+def _profile(record: Record, walk: int) -> np.ndarray:
+    """Return log q(z) wherever a profile shows it."""
+    steps = record["walk_log_q"][walk]
+    return np.concatenate([record["path_log_q"][walk], steps[walks.shown(len(steps))]])
+
+
+def _share_height(profiles: list[Axes], others: Sequence[np.ndarray]) -> None:
+    """Give all profiles the same range, and room for others, so that lines compare at a glance."""
     limits = [ax.get_ylim() for ax in profiles]
+    for path in others:
+        ends = float(path.min()), float(path.max())
+        room = MARGIN * (ends[1] - ends[0])
+        limits.append((ends[0] - room, ends[1] + room))
     low, high = (
         min((low for low, _ in limits), default=0),
         max((high for _, high in limits), default=0),
@@ -116,7 +132,7 @@ def _line(ax: Axes, below: Axes, record: Record, *, walk: int, star: float) -> N
     step_log_q = record["walk_log_q"][walk][tiles]
     below.plot(centres, step_log_q, linestyle="", marker="o", markersize=3, color=colour)
     below.set(xlim=ax.get_xlim(), xticks=[], ylabel="$\\log\\,q(z)$")
-    below.margins(y=0.2)
+    below.margins(y=MARGIN)
     below.yaxis.set_major_locator(MaxNLocator(3))
     panels.open_frame(below)
 

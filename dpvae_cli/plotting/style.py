@@ -198,8 +198,9 @@ def name(label: str, prior: str | None, *, title: str | None = None, width: int 
 
 
 def title(figure: Figure, text: str, **where: Any) -> None:
-    """Write over a figure whose it is."""
-    figure.suptitle(plain(text, 60), fontsize=8, color=GREY, **where)
+    """Write over a figure whose it is, in at most 60 characters and no more than have room."""
+    room = int(figure.get_figwidth() / 0.062)
+    figure.suptitle(plain(text, min(60, room)), fontsize=8, color=GREY, **where)
 
 
 def name_on_lines(label: str, prior: str, *, title: str | None, width: int) -> str:

@@ -1,10 +1,9 @@
 """Curves of training: what `metrics.jsonl` recorded, a panel a quantity."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -14,7 +13,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.strangers import parse_json, read_lines
 from dpvae_cli.plotting import panels, style
 
 LARGEST = 1e300
@@ -51,68 +49,38 @@ class TrainingCurves:
     """The name in figures; None is the label with the prior in words."""
 
     @classmethod
-    def read(cls, path: Path, label: str, *, prior: str | None = None) -> "TrainingCurves":
-        """Read metrics.jsonl; a last line that was cut off while it was written is left out.
+    def from_records(
+        cls, records: Iterable[Mapping[str, Any]], label: str, *, prior: str | None = None
+    ) -> "TrainingCurves":
+        """Return the curves in the records of metrics.jsonl; what is not a number becomes NaN.
 
         Where a resumed run records an iteration again, the later record counts.
-
-        Raises:
-            UsageError: the file cannot be read, or another line than the last is broken.
         """
         found: dict[str, dict[int, float]] = defaultdict(dict)
-        for record in _records(path):
+        for record in records:
             for name, value in _quantities(record):
-                found[name][record["iteration"]] = np.nan if value is None else float(value)
+                found[name][record["iteration"]] = value
         return cls(label, {name: _series(values) for name, values in found.items()}, prior)
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    broken: UsageError | None = None
-    try:
-        for number, line in enumerate(read_lines(path), start=1):
-            if broken is not None:
-                raise broken
-            try:
-                record = _record(parse_json(line))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                broken = UsageError(f"{path}:{number}: not a training record: {line[:60]!r}")
-            else:
-                yield record
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror or error}",
-            hint="Name a run folder that training has written to.",
-        ) from None
+def _number(value: Any) -> float:
+    is_number = isinstance(value, int | float) and abs(value) < LARGEST
+    return float(value) if is_number else np.nan
 
 
-def _record(found: Any) -> dict[str, Any]:
-    """Return a line with numbers where numbers belong.
-
-    Raises:
-        TypeError: it is no such line.
-    """
-    kind, iteration = found["kind"], found["iteration"]
-    numbers = [value for _, value in _quantities(found) if value is not None]
-    if not isinstance(kind, str) or not (isinstance(iteration, int) and abs(iteration) < 2**63):
-        raise TypeError("no iteration and kind")
-    if not all(isinstance(value, (int, float)) and abs(value) < LARGEST for value in numbers):
-        raise TypeError("no numbers")
-    return dict(found)
-
-
-def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
-    if record["kind"] == "train":
-        terms = record.get("terms", {})
-        yield "train/loss", record.get("loss")
+def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    if record.get("kind") == "train":
+        terms = record.get("terms")
+        terms = terms if isinstance(terms, dict) else {}
+        yield "train/loss", _number(record.get("loss"))
         if {"reconstruction", "kl"} <= terms.keys():
-            parts = terms["reconstruction"], terms["kl"]
-            yield "train/elbo", None if None in parts else -sum(parts)
+            yield "train/elbo", -(_number(terms["reconstruction"]) + _number(terms["kl"]))
         for name, value in terms.items():
-            yield f"train/{name}", value
-    if record["kind"] == "validation":
+            yield f"train/{name}", _number(value)
+    if record.get("kind") == "validation":
         for name in _TITLES:
             if name in record:
-                yield f"validation/{name}", record[name]
+                yield f"validation/{name}", _number(record[name])
 
 
 def _series(values: Mapping[int, float]) -> Series:

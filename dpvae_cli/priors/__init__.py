@@ -15,13 +15,9 @@ from dpvae_cli.priors.standardized import StandardizedPrior
 from dpvae_cli.priors.student_t import StudentTPrior
 from dpvae_cli.priors.vamp import Vamp, VampPrior
 
-AnyPrior = Annotated[
-    StandardNormal | Decoupled | Spline | Autoregressive | Mixture | Vamp | Resampled,
-    Field(discriminator="kind"),
-]
-LearnedPrior = Annotated[
-    Decoupled | Spline | Autoregressive | Mixture | Vamp | Resampled, Field(discriminator="kind")
-]
+_Learned = Decoupled | Spline | Autoregressive | Mixture | Vamp | Resampled
+AnyPrior = Annotated[StandardNormal | _Learned, Field(discriminator="kind")]
+LearnedPrior = Annotated[_Learned, Field(discriminator="kind")]
 """Priors that have something to learn, and so can be fitted to codes."""
 
 __all__ = [

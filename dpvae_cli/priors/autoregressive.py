@@ -3,7 +3,6 @@
 from typing import Annotated, ClassVar, Literal, final
 
 from pydantic import Field
-from torch import nn
 
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.priors.decoupled import DecoupledPrior
@@ -22,7 +21,7 @@ class Autoregressive(PriorSpec):
     """Width of the two hidden layers of each block's masked network."""
 
     def validation_error(self, latent_dim: int) -> str | None:
-        """Refuse one dimension, which no other can condition."""
+        """Reject one dimension, which no other can condition."""
         if latent_dim < 2:
             return (
                 f"each dimension is conditioned on others and there is {latent_dim}; "
@@ -30,16 +29,8 @@ class Autoregressive(PriorSpec):
             )
         return None
 
-    def build(
-        self,
-        latent_dim: int,
-        encoder: nn.Module | None = None,
-        example_shape: tuple[int, ...] | None = None,
-    ) -> DecoupledPrior:
-        """Return an untrained prior in `latent_dim` dimensions."""
+    def _build(self, latent_dim: int, *_: object) -> DecoupledPrior:
         from dpvae_cli.mathematics.flows import masked_autoregressive  # noqa: PLC0415 - zuko is slow
 
         bijection = masked_autoregressive(latent_dim, blocks=self.blocks, hidden=self.hidden)
-        prior = DecoupledPrior(bijection, StandardNormalPrior(latent_dim))
-        prior.spec = self
-        return prior
+        return DecoupledPrior(bijection, StandardNormalPrior(latent_dim))

@@ -11,9 +11,6 @@ from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 
-WITH_Z0 = "standard_normal, decoupled, spline or autoregressive"
-"""Kinds with a generation space, as an error names them."""
-
 
 @final
 class LogNormaliser(NamedTuple):
@@ -25,34 +22,33 @@ class LogNormaliser(NamedTuple):
 
 
 class Prior(nn.Module, ABC):
-    """p(z), where a bijection exists tied by it to a generation space z0.
+    """p(z), tied to a generation space z0 where there is a bijection.
 
     `log_prob` and `sample` return one tensor; `to_generation` and `to_representation` return
     `(value, log_abs_det)` of the map applied, and the two log-determinants sum to zero.
+
+    Args:
+        latent_dim: L, the number of dimensions of z.
     """
 
     spec: "PriorSpec | None" = None
     """The recipe section it is built from; None where it was put together by hand."""
+    factorises: bool = False
+    """Whether p(z) is the product of its marginals."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
 
     @property
-    @abstractmethod
-    def latent_dim(self) -> int:
-        """Return L, the number of dimensions of z."""
-
-    @property
-    @abstractmethod
-    def factorises(self) -> bool:
-        """Tell whether p(z) is the product of its marginals."""
-
-    @property
-    @abstractmethod
     def generation(self) -> "Prior | None":
         """Return the density of z0 = g(z); None where no bijection ties z to a z0."""
+        return None
 
     @property
-    @abstractmethod
     def log_normaliser(self) -> LogNormaliser | None:
         """Return the estimate that log p(z) contains; None where the density is exact."""
+        return None
 
     @abstractmethod
     def log_prob(self, z: Codes) -> PerExample:
@@ -66,66 +62,47 @@ class Prior(nn.Module, ABC):
         what is rejected, have none. The generator may be on the CPU wherever the prior is.
         """
 
-    @abstractmethod
     def kl(self, posterior: DiagonalGaussian, z: Codes) -> PerExample:
         """Return KL[q(z|x), p(z)] of each example in nats, constants included.
 
         The entropy of q(z|x) is in closed form. E_q[log p(z)] is in closed form where the prior
         has one, else estimated from the one draw `z` of the posterior.
         """
+        return -posterior.entropy() - self.log_prob(z)
 
-    @abstractmethod
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats.
 
         Raises:
             UsageError: there is no z0.
         """
+        raise self._no_generation_error()
 
-    @abstractmethod
     def to_representation(self, z0: Codes) -> tuple[Codes, PerExample]:
         """Return z = g^-1(z0) and log|det dz/dz0| in nats.
 
         Raises:
             UsageError: there is no z0.
         """
+        raise self._no_generation_error()
 
     def require_generation(self) -> "Prior":
-        """Return the density of z0, for what cannot do without.
+        """Return the density of z0.
 
         Raises:
             UsageError: there is no z0.
         """
         if self.generation is None:
-            raise _no_generation_error(self)
+            raise self._no_generation_error()
         return self.generation
 
-
-class NonFlowPrior(Prior, ABC):
-    """A prior on z alone: no bijection ties it to a generation space."""
-
-    generation = None
-
-    def kl(self, posterior: DiagonalGaussian, z: Codes) -> PerExample:
-        """Return -H[q(z|x)] - log p(z) at the one draw `z`, in nats."""
-        return -posterior.entropy() - self.log_prob(z)
-
-    def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
-        """Refuse: there is no z0."""
-        raise _no_generation_error(self)
-
-    def to_representation(self, z0: Codes) -> tuple[Codes, PerExample]:
-        """Refuse: there is no z0."""
-        raise _no_generation_error(self)
-
-
-def _no_generation_error(prior: Prior) -> UsageError:
-    """Return the error that a prior has no generation space."""
-    name = type(prior).__name__ if prior.spec is None else f"{prior.spec.kind} prior"
-    return UsageError(
-        f"the {name} has no generation space: no bijection ties its z to a z0",
-        hint=f"Stay in z (--space z, --rank representation); prior={WITH_Z0} has a z0.",
-    )
+    def _no_generation_error(self) -> UsageError:
+        name = type(self).__name__ if self.spec is None else f"{self.spec.kind} prior"
+        return UsageError(
+            f"the {name} has no generation space: no bijection ties its z to a z0",
+            hint="Stay in z (--space z, --rank representation); "
+            f"prior={' or '.join(kinds_with_generation())} has a z0.",
+        )
 
 
 class PriorSpec(Spec, ABC):
@@ -137,11 +114,11 @@ class PriorSpec(Spec, ABC):
     needs_encoder: ClassVar[bool] = False
     """Whether the priors it builds are made of the VAE's encoder."""
 
-    @abstractmethod
     def validation_error(self, latent_dim: int) -> str | None:
         """Say why this prior does not fit `latent_dim` dimensions, or return None."""
+        return None
 
-    @abstractmethod
+    @final
     def build(
         self,
         latent_dim: int,
@@ -150,8 +127,27 @@ class PriorSpec(Spec, ABC):
     ) -> Prior:
         """Return an untrained prior that knows its `spec`.
 
-        Most kinds ignore the encoder and the example shape, which may not be known.
+        Most kinds ignore the encoder and the shape of an example, which may not be known.
 
         Raises:
             UsageError: this kind needs one that is not there.
         """
+        prior = self._build(latent_dim, encoder, example_shape)
+        prior.spec = self
+        return prior
+
+    @abstractmethod
+    def _build(
+        self,
+        latent_dim: int,
+        encoder: nn.Module | None,
+        example_shape: tuple[int, ...] | None,
+        /,
+    ) -> Prior:
+        """Return an untrained prior; kinds that ignore the encoder and the shape take `*_`."""
+
+
+def kinds_with_generation() -> list[str]:
+    """Return the kinds of priors with a generation space."""
+    specs = [spec for spec in PriorSpec.__subclasses__() if spec.has_generation]
+    return sorted(spec.model_fields["kind"].default for spec in specs)

@@ -1,17 +1,14 @@
 """The decoupled prior: the density of z0 pulled back to z by a bijection (section 4.2)."""
 
-from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.foundation.spec import FROM_LIST
 from dpvae_cli.mathematics.bijection import Bijection
 from dpvae_cli.mathematics.coupling import AffineCoupling
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.mathematics.masks import Mask, alternating, halves, untransformed
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.priors.mixture import MixturePrior
@@ -37,18 +34,10 @@ class DecoupledPrior(Prior):
         torch.Size([4])
     """
 
-    factorises = False
-    log_normaliser = None
-
     def __init__(self, bijection: Bijection, base: Prior) -> None:
-        super().__init__()
+        super().__init__(base.latent_dim)
         self.bijection = bijection
         self.base = base
-
-    @property
-    def latent_dim(self) -> int:
-        """Return the number of dimensions of z0."""
-        return self.base.latent_dim
 
     @property
     def generation(self) -> Prior:
@@ -64,10 +53,6 @@ class DecoupledPrior(Prior):
         """Draw n points z0 of p0 and return z = g^-1(z0)."""
         z0 = self.base.sample(n, generator=generator)
         return self.to_representation(z0)[0]
-
-    def kl(self, posterior: DiagonalGaussian, z: Codes) -> PerExample:
-        """Return -H[q(z|x)] - log p(z) at the one draw `z`, in nats."""
-        return -posterior.entropy() - self.log_prob(z)
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats."""
@@ -117,7 +102,7 @@ class Decoupled(PriorSpec):
         return self.masks
 
     def validation_error(self, latent_dim: int) -> str | None:
-        """Refuse one dimension, masks of another size, idle blocks and untouched dimensions."""
+        """Reject one dimension, masks of another size, idle blocks and untouched dimensions."""
         if latent_dim < 2:
             return (
                 f"coupling splits z in two and needs latent_dim >= 2 (given: {latent_dim}); "
@@ -137,27 +122,14 @@ class Decoupled(PriorSpec):
             )
         return None
 
-    def build(
-        self,
-        latent_dim: int,
-        encoder: nn.Module | None = None,
-        example_shape: tuple[int, ...] | None = None,
-    ) -> DecoupledPrior:
-        """Return an untrained decoupled prior in `latent_dim` dimensions."""
+    def _build(self, latent_dim: int, *_: object) -> DecoupledPrior:
         bijection = AffineCoupling(
             self.resolve_masks(latent_dim),
             hidden=self.hidden,
             scale_bound=self.scale_bound,
             translate_bound=self.translate_bound,
         )
-        prior = DecoupledPrior(bijection, BASES[self.base](latent_dim, self.base_components))
-        prior.spec = self
-        return prior
-
-
-BASES: dict[str, Callable[[int, int], Prior]] = {
-    "normal": lambda latent_dim, _: StandardNormalPrior(latent_dim),
-    "student_t": lambda latent_dim, _: StudentTPrior(latent_dim),
-    "mixture": MixturePrior,
-}
-"""What z0 may be drawn from, by its word."""
+        base = {"normal": StandardNormalPrior, "student_t": StudentTPrior}.get(self.base)
+        if base is None:
+            return DecoupledPrior(bijection, MixturePrior(latent_dim, self.base_components))
+        return DecoupledPrior(bijection, base(latent_dim))

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.mixture import GaussianMixture
-from dpvae_cli.priors.base import NonFlowPrior, PriorSpec
+from dpvae_cli.priors.base import Prior, PriorSpec
 
 JOINT_COMPONENTS = 50
 """K of a mixture that learns with its VAE, where the recipe does not say."""
 
 
 @final
-class MixturePrior(NonFlowPrior):
+class MixturePrior(Prior):
     """p(z) = sum over k of w_k N(z; mean_k, covariance_k), all of it learned.
 
     Weights are the softmax of `logits`, equal at first; means begin as draws of N(0, I),
@@ -34,21 +34,13 @@ class MixturePrior(NonFlowPrior):
         torch.Size([4, 2])
     """
 
-    factorises = False
-    log_normaliser = None
-
     def __init__(self, latent_dim: int, components: int, *, full: bool = False) -> None:
-        super().__init__()
+        super().__init__(latent_dim)
         self.logits = nn.Parameter(torch.zeros(components))
         self.mean = nn.Parameter(torch.randn(components, latent_dim))
         self.log_variance = nn.Parameter(torch.zeros(components, latent_dim))
         entries = latent_dim * (latent_dim - 1) // 2
         self.below = nn.Parameter(torch.zeros(components, entries)) if full and entries else None
-
-    @property
-    def latent_dim(self) -> int:
-        """Return the width of the means."""
-        return self.mean.shape[1]
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return log p(z) of each row, in nats."""
@@ -107,18 +99,6 @@ class Mixture(PriorSpec):
     covariance: Literal["diagonal", "full"] = "diagonal"
     """Covariances of the components: `diagonal`, or `full` with L (L - 1) / 2 more numbers each."""
 
-    def validation_error(self, latent_dim: int) -> str | None:
-        """Fit every number of dimensions."""
-        return None
-
-    def build(
-        self,
-        latent_dim: int,
-        encoder: nn.Module | None = None,
-        example_shape: tuple[int, ...] | None = None,
-    ) -> MixturePrior:
-        """Return an untrained mixture in `latent_dim` dimensions."""
+    def _build(self, latent_dim: int, *_: object) -> MixturePrior:
         components = self.components or JOINT_COMPONENTS
-        prior = MixturePrior(latent_dim, components, full=self.covariance == "full")
-        prior.spec = self
-        return prior
+        return MixturePrior(latent_dim, components, full=self.covariance == "full")

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
-from dpvae_cli.mathematics.draws import normal_noise, uniform_noise
 from dpvae_cli.mathematics.gaussian import standard_normal_log_prob
-from dpvae_cli.priors.base import LogNormaliser, NonFlowPrior, PriorSpec
+from dpvae_cli.mathematics.noise import normal_noise, uniform_noise
+from dpvae_cli.priors.base import LogNormaliser, Prior, PriorSpec
 
 DECAY = 0.99
 """Of the moving average of Z while training."""
@@ -23,7 +23,7 @@ MIN_NORMALISER = 1e-6
 
 
 @final
-class ResampledPrior(NonFlowPrior):
+class ResampledPrior(Prior):
     """p(z) = pi(z) [a(z) (1 - (1 - Z)^(T-1)) / Z + (1 - Z)^(T-1)], pi = N(0, I), Z = E_pi[a].
 
     A proposal z of pi is accepted with the learned probability a(z); the T-th is taken as it is.
@@ -50,13 +50,12 @@ class ResampledPrior(NonFlowPrior):
 
     smoothed: Tensor
     estimates: Tensor
-    factorises = False
 
     def __init__(
         self, latent_dim: int, *, truncation: int = 100, hidden: int = 100, draws: int = 1024
     ) -> None:
-        super().__init__()
-        self._latent_dim, self.truncation, self.draws = latent_dim, truncation, draws
+        super().__init__(latent_dim)
+        self.truncation, self.draws = truncation, draws
         self.acceptance = nn.Sequential(
             nn.Linear(latent_dim, hidden),
             nn.Tanh(),
@@ -67,11 +66,6 @@ class ResampledPrior(NonFlowPrior):
         self.register_buffer("smoothed", torch.ones(()))
         self.register_buffer("estimates", torch.zeros((), dtype=torch.int64))
         self._cache: tuple[Tensor, Tensor, LogNormaliser] | None = None
-
-    @property
-    def latent_dim(self) -> int:
-        """Return L."""
-        return self._latent_dim
 
     @property
     def log_normaliser(self) -> LogNormaliser:
@@ -115,7 +109,7 @@ class ResampledPrior(NonFlowPrior):
         return logit
 
     def _proposals(self, n: int, generator: torch.Generator | None) -> Codes:
-        return normal_noise(n, self._latent_dim, like=self.smoothed, generator=generator)
+        return normal_noise(n, self.latent_dim, like=self.smoothed, generator=generator)
 
     def _training_estimate(self) -> Scalar:
         """Return Z for one training step: averaged in value, fresh in gradient."""
@@ -163,19 +157,7 @@ class Resampled(PriorSpec):
     draws: Annotated[int, Field(ge=2)] = 1024
     """Proposals that each training step estimates the normaliser Z from (paper: 1024)."""
 
-    def validation_error(self, latent_dim: int) -> str | None:
-        """Fit every number of dimensions."""
-        return None
-
-    def build(
-        self,
-        latent_dim: int,
-        encoder: nn.Module | None = None,
-        example_shape: tuple[int, ...] | None = None,
-    ) -> ResampledPrior:
-        """Return an untrained resampled prior in `latent_dim` dimensions."""
-        prior = ResampledPrior(
+    def _build(self, latent_dim: int, *_: object) -> ResampledPrior:
+        return ResampledPrior(
             latent_dim, truncation=self.truncation, hidden=self.hidden, draws=self.draws
         )
-        prior.spec = self
-        return prior

@@ -3,9 +3,8 @@
 from typing import Annotated, ClassVar, Literal, final
 
 from pydantic import Field
-from torch import nn
 
-from dpvae_cli.mathematics.masks import alternating, untransformed
+from dpvae_cli.mathematics.masks import alternating
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.priors.decoupled import DecoupledPrior
 from dpvae_cli.priors.standard_normal import StandardNormalPrior
@@ -27,7 +26,7 @@ class Spline(PriorSpec):
     """Width of the two hidden layers of each block's network."""
 
     def validation_error(self, latent_dim: int) -> str | None:
-        """Refuse one dimension."""
+        """Reject one dimension."""
         if latent_dim < 2:
             return (
                 f"coupling splits z in two and needs latent_dim >= 2 (given: {latent_dim}); "
@@ -35,18 +34,9 @@ class Spline(PriorSpec):
             )
         return None
 
-    def build(
-        self,
-        latent_dim: int,
-        encoder: nn.Module | None = None,
-        example_shape: tuple[int, ...] | None = None,
-    ) -> DecoupledPrior:
-        """Return an untrained prior in `latent_dim` dimensions."""
+    def _build(self, latent_dim: int, *_: object) -> DecoupledPrior:
         from dpvae_cli.mathematics.flows import spline_coupling  # noqa: PLC0415 - zuko is slow
 
         masks = alternating(self.blocks, latent_dim)
-        assert not untransformed(masks)
         bijection = spline_coupling(masks, hidden=self.hidden, bins=self.bins, bound=self.bound)
-        prior = DecoupledPrior(bijection, StandardNormalPrior(latent_dim))
-        prior.spec = self
-        return prior
+        return DecoupledPrior(bijection, StandardNormalPrior(latent_dim))

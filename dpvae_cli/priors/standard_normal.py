@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.gaussian import (
@@ -20,17 +20,11 @@ class StandardNormalPrior(Prior):
 
     origin: Tensor
     factorises = True
-    log_normaliser = None
 
     def __init__(self, latent_dim: int) -> None:
-        super().__init__()
+        super().__init__(latent_dim)
         self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)
         self.spec = StandardNormal()
-
-    @property
-    def latent_dim(self) -> int:
-        """Return the width of the origin."""
-        return self.origin.shape[0]
 
     @property
     def generation(self) -> Prior:
@@ -65,15 +59,5 @@ class StandardNormal(PriorSpec):
     kind: Literal["standard_normal"] = "standard_normal"
     has_generation: ClassVar[bool] = True
 
-    def validation_error(self, latent_dim: int) -> str | None:
-        """Fit every number of dimensions."""
-        return None
-
-    def build(
-        self,
-        latent_dim: int,
-        encoder: nn.Module | None = None,
-        example_shape: tuple[int, ...] | None = None,
-    ) -> StandardNormalPrior:
-        """Return N(0, I) in `latent_dim` dimensions."""
+    def _build(self, latent_dim: int, *_: object) -> StandardNormalPrior:
         return StandardNormalPrior(latent_dim)

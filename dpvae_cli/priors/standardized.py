@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.priors.base import LogNormaliser, Prior
 
 
@@ -43,22 +42,12 @@ class StandardizedPrior(Prior):
         mean: Float[Tensor, " latent"] | None = None,
         deviation: Float[Tensor, " latent"] | None = None,
     ) -> None:
-        super().__init__()
-        self.prior, self.spec = prior, prior.spec
+        super().__init__(prior.latent_dim)
+        self.prior, self.spec, self.factorises = prior, prior.spec, prior.factorises
         self.register_buffer("mean", torch.zeros(prior.latent_dim) if mean is None else mean)
         self.register_buffer(
             "deviation", torch.ones(prior.latent_dim) if deviation is None else deviation
         )
-
-    @property
-    def latent_dim(self) -> int:
-        """Return L."""
-        return self.prior.latent_dim
-
-    @property
-    def factorises(self) -> bool:
-        """Tell whether p_s does."""
-        return self.prior.factorises
 
     @property
     def generation(self) -> Prior | None:
@@ -77,10 +66,6 @@ class StandardizedPrior(Prior):
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
         """Draw n points of p_s and take them to the units of codes."""
         return self.mean + self.deviation * self.prior.sample(n, generator=generator)
-
-    def kl(self, posterior: DiagonalGaussian, z: Codes) -> PerExample:
-        """Return -H[q(z|x)] - log p(z) at the one draw `z`, in nats."""
-        return -posterior.entropy() - self.log_prob(z)
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g((z - mean) / deviation) and log|det dz0/dz| in nats."""

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.draws import uniform_noise
-from dpvae_cli.priors.base import NonFlowPrior
+from dpvae_cli.mathematics.noise import uniform_noise
+from dpvae_cli.priors.base import Prior
 
 MIN_FREEDOM, INITIAL_FREEDOM = 2.0, 5.0
 """Degrees of freedom: more than two, so that variances are finite; and how many to begin with."""
 
 
 @final
-class StudentTPrior(NonFlowPrior):
+class StudentTPrior(Prior):
     """p(z) = product over l of t(z_l; nu_l), each with its own learned degrees of freedom nu_l.
 
     nu_l = 2 + softplus(raw_l). Source: Jaini et al. 2020 (tails of flows are those of their base);
@@ -31,17 +31,11 @@ class StudentTPrior(NonFlowPrior):
     """
 
     factorises = True
-    log_normaliser = None
 
     def __init__(self, latent_dim: int) -> None:
-        super().__init__()
+        super().__init__(latent_dim)
         raw = math.log(math.expm1(INITIAL_FREEDOM - MIN_FREEDOM))
         self.raw = nn.Parameter(torch.full((latent_dim,), raw))
-
-    @property
-    def latent_dim(self) -> int:
-        """Return how many degrees of freedom there are."""
-        return self.raw.shape[0]
 
     @property
     def degrees_of_freedom(self) -> Tensor:

@@ -1,23 +1,23 @@
 """The VampPrior: the encoder's own posteriors at learned pseudo-inputs."""
 
 import math
-from typing import Annotated, Any, ClassVar, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.modes import evaluating
+from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.foundation.spec import Interval
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.mathematics.mixture import GaussianMixture
-from dpvae_cli.priors.base import NonFlowPrior, PriorSpec
+from dpvae_cli.priors.base import Prior, PriorSpec
 
 
 @final
-class VampPrior(NonFlowPrior):
+class VampPrior(Prior):
     """p(z) = 1/K sum over k of q(z|u_k), with K learned pseudo-inputs u_k in data space.
 
     The encoder sees them in evaluation mode, whatever mode it is in itself: with batch norm p(z)
@@ -36,9 +36,6 @@ class VampPrior(NonFlowPrior):
             bounds nothing and begins with standard normal noise.
     """
 
-    factorises = False
-    log_normaliser = None
-
     def __init__(
         self,
         encoder: nn.Module,
@@ -48,9 +45,8 @@ class VampPrior(NonFlowPrior):
         pseudo_inputs: int,
         value_range: tuple[float, float] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(latent_dim)
         self._encoder_ref = (encoder,)  # in a tuple, which torch does not look for modules in
-        self._latent_dim = latent_dim
         self.value_range = value_range
         shape = (pseudo_inputs, *example_shape)
         noise = torch.randn(shape)
@@ -58,11 +54,6 @@ class VampPrior(NonFlowPrior):
             low, high = value_range
             noise = low + (high - low) * torch.rand(shape)
         self.pseudo_inputs = nn.Parameter(noise)
-
-    @property
-    def latent_dim(self) -> int:
-        """Return L."""
-        return self._latent_dim
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return log p(z) of each row, in nats; costs a pass of the encoder over K inputs."""
@@ -80,18 +71,12 @@ class VampPrior(NonFlowPrior):
 
     def _mixture(self) -> GaussianMixture:
         encoder = self._encoder_ref[0]
-        with evaluating(encoder):
-            mean, log_variance = _mean_and_log_variance(encoder(self.inputs()))
+        with eval_mode(encoder):
+            posterior = encoder(self.inputs())
+        is_gaussian = isinstance(posterior, DiagonalGaussian)  # a custom encoder returns the pair
+        mean, log_variance = (posterior.mean, posterior.log_variance) if is_gaussian else posterior
         log_weights = mean.new_full((len(mean),), -math.log(len(mean)))
         return GaussianMixture(log_weights, mean, log_variance)
-
-
-def _mean_and_log_variance(posterior: Any) -> tuple[Tensor, Tensor]:
-    """Return mean and log-variance; encoders of one's own return the pair itself."""
-    if isinstance(posterior, DiagonalGaussian):
-        return posterior.mean, posterior.log_variance
-    mean, log_variance = posterior
-    return mean, log_variance
 
 
 @final
@@ -106,33 +91,23 @@ class Vamp(PriorSpec):
     range: Interval | None = None
     """Pseudo-inputs stay in it, such as [0, 1] for images; null does not bound them."""
 
-    def validation_error(self, latent_dim: int) -> str | None:
-        """Fit every number of dimensions."""
-        return None
-
-    def build(
+    def _build(
         self,
         latent_dim: int,
-        encoder: nn.Module | None = None,
-        example_shape: tuple[int, ...] | None = None,
+        encoder: nn.Module | None,
+        example_shape: tuple[int, ...] | None,
+        /,
     ) -> VampPrior:
-        """Return an untrained VampPrior of this encoder.
-
-        Raises:
-            UsageError: there is no encoder, or the shape of an example is not known.
-        """
         if encoder is None or example_shape is None:
             raise UsageError(
                 "a vamp prior is made of the encoder at pseudo-inputs: it needs both the encoder "
                 "and the shape of an example",
                 hint="Give dpvae.VAE example_shape=(...); codes alone can have prior=mixture.",
             )
-        prior = VampPrior(
+        return VampPrior(
             encoder,
             latent_dim,
             example_shape,
             pseudo_inputs=self.pseudo_inputs,
             value_range=self.range,
         )
-        prior.spec = self
-        return prior

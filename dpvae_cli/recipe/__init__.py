@@ -7,47 +7,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpvae_cli.recipe.dump import digest, from_dict, to_dict, to_yaml
+    from dpvae_cli.recipe.dump import digest, to_dict, to_yaml
     from dpvae_cli.recipe.editor_schema import json_schema
-    from dpvae_cli.recipe.loading import load
-    from dpvae_cli.recipe.mistakes import Mistake, RecipeError
+    from dpvae_cli.recipe.issues import ConfigIssue, RecipeError
+    from dpvae_cli.recipe.loading import from_dict, load_recipe, with_overrides
     from dpvae_cli.recipe.schema import Evaluation, Fitting, Recipe, Training
 
-_PLACES = {
+_MODULES = {
+    "ConfigIssue": "issues",
     "Evaluation": "schema",
     "Fitting": "schema",
-    "Mistake": "mistakes",
     "Recipe": "schema",
-    "RecipeError": "mistakes",
+    "RecipeError": "issues",
     "Training": "schema",
     "digest": "dump",
-    "from_dict": "dump",
+    "from_dict": "loading",
     "json_schema": "editor_schema",
-    "load": "loading",
+    "load_recipe": "loading",
     "to_dict": "dump",
     "to_yaml": "dump",
+    "with_overrides": "loading",
 }
 
 __all__ = [
+    "ConfigIssue",
     "Evaluation",
     "Fitting",
-    "Mistake",
     "Recipe",
     "RecipeError",
     "Training",
     "digest",
     "from_dict",
     "json_schema",
-    "load",
+    "load_recipe",
     "to_dict",
     "to_yaml",
+    "with_overrides",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use."""
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.strangers import expanded, is_there
-from dpvae_cli.recipe.mistakes import Mistake, Place, RecipeError, did_you_mean, shortened
+from dpvae_cli.foundation.formatting import did_you_mean
+from dpvae_cli.foundation.text_files import expand_user, path_exists
+from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, SourceLocation, truncate
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
@@ -71,8 +72,8 @@ def locate(name_or_path: str) -> Path:
     """
     if name_or_path in names():
         return folder() / f"{name_or_path}.yaml"
-    path = expanded(name_or_path)
-    if is_there(path):
+    path = expand_user(name_or_path)
+    if path_exists(path):
         return path
     if path.suffix in SUFFIXES or os.sep in name_or_path:
         near = did_you_mean(_without_suffix(name_or_path), names())
@@ -91,5 +92,5 @@ def _without_suffix(name: str) -> str:
 
 def _unknown(name: str, problem: str) -> RecipeError:
     return RecipeError(
-        [Mistake(Place((0, 0), shortened(name, length=200)), "", problem)], hint=LIST
+        [ConfigIssue(SourceLocation((0, 0), truncate(name, length=200)), "", problem)], hint=LIST
     )

@@ -1,16 +1,12 @@
-"""A resolved recipe as YAML, plain JSON types or a short digest, every default spelled out."""
+"""A resolved recipe as YAML, plain JSON types or a short digest, with all defaults resolved."""
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-from dpvae_cli.recipe.loading import checked
-from dpvae_cli.recipe.mistakes import Place
-from dpvae_cli.recipe.reading import Tree
 from dpvae_cli.recipe.scalars import plain_scalar
 from dpvae_cli.recipe.schema import Recipe
 
@@ -23,15 +19,6 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe in plain JSON types: sections in the schema's order, `kind` first."""
     plain = recipe.model_dump(mode="json", by_alias=True)
     return {key: _kind_first(value) for key, value in plain.items()}
-
-
-def from_dict(values: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
-    """Return the recipe that `to_dict` wrote, as checkpoints hold it, under `name`.
-
-    Raises:
-        RecipeError: the values are no recipe of this version.
-    """
-    return checked(Tree(dict(values), {(): Place((0, 0), name)})).named(name)
 
 
 def _kind_first(value: Any) -> Any:
@@ -50,8 +37,8 @@ def to_yaml(recipe: Recipe) -> str:
     """Return the recipe as YAML that reads back as an equal one.
 
     Example:
-        >>> from dpvae_cli.recipe import Recipe, to_yaml
-        >>> to_yaml(Recipe.load("beta_h_moons")).splitlines()[:2]
+        >>> from dpvae_cli.recipe import load_recipe, to_yaml
+        >>> to_yaml(load_recipe("beta_h_moons")).splitlines()[:2]
         ['data:', '  kind: moons']
     """
     return "".join(f"{line}\n" for line in _mapping(to_dict(recipe), indent=""))

@@ -11,8 +11,15 @@ from typing import Any, final
 
 import yaml
 
-from dpvae_cli.foundation.strangers import expanded
-from dpvae_cli.recipe.mistakes import KeyPath, Mistake, Place, RecipeError, dotted, shortened
+from dpvae_cli.foundation.text_files import expand_user
+from dpvae_cli.recipe.issues import (
+    ConfigIssue,
+    KeyPath,
+    RecipeError,
+    SourceLocation,
+    format_path,
+    truncate,
+)
 from dpvae_cli.recipe.scalars import plain_scalar
 
 SIZE_LIMIT = 1_000_000
@@ -22,38 +29,38 @@ VALUE_LIMIT = 10_000
 
 @final
 @dataclass
-class Tree:
+class ConfigDocument:
     """What was written, where each part of it was written, and what is wrong with it so far."""
 
     values: dict[str, Any]
-    places: dict[KeyPath, Place]
-    mistakes: list[Mistake] = field(default_factory=list)
+    locations: dict[KeyPath, SourceLocation]
+    issues: list[ConfigIssue] = field(default_factory=list)
 
-    def place(self, path: KeyPath) -> Place:
-        """Return the place of `path`, or of the nearest thing around it."""
-        while path not in self.places and path:
+    def location(self, path: KeyPath) -> SourceLocation:
+        """Return where `path` was written, or the nearest thing around it."""
+        while path not in self.locations and path:
             path = path[:-1]
-        return self.places[path]
+        return self.locations[path]
 
-    def put(self, path: KeyPath, value: Any, place: Place) -> None:
-        """Write a section, or a field of one, over whatever stood there."""
-        for stale in [known for known in self.places if known[: len(path)] == path]:
-            del self.places[stale]
-        self.places[path] = place
+    def set(self, path: KeyPath, value: Any, location: SourceLocation) -> None:
+        """Set a section, or a field of one."""
+        for stale in [known for known in self.locations if known[: len(path)] == path]:
+            del self.locations[stale]
+        self.locations[path] = location
         target = self.values if len(path) == 1 else self.values[str(path[0])]
         target[str(path[-1])] = value
 
 
 @final
-class UnreadableError(Exception):
-    """The text is no YAML, or YAML that recipes do not use; counts from 1."""
+class YamlError(Exception):
+    """The text is not YAML, or YAML that recipes do not use; lines and columns count from 1."""
 
     def __init__(self, problem: str, *, line: int = 1, column: int = 1) -> None:
         super().__init__(problem)
         self.problem, self.line, self.column = problem, line, column
 
 
-def read_file(path: Path) -> Tree:
+def read_file(path: Path) -> ConfigDocument:
     """Return the recipe file as written, not yet checked against the schema.
 
     Raises:
@@ -62,8 +69,8 @@ def read_file(path: Path) -> Tree:
     text = text_of(path)
     try:
         return read_text(text, str(path))
-    except UnreadableError as error:
-        raise _refused(path, error) from None
+    except YamlError as error:
+        raise _recipe_error(path, error) from None
 
 
 def text_of(path: Path) -> str:
@@ -74,64 +81,66 @@ def text_of(path: Path) -> str:
     """
     try:
         return _decoded(_content(path))
-    except UnreadableError as error:
-        raise _refused(path, error) from None
+    except YamlError as error:
+        raise _recipe_error(path, error) from None
 
 
-def _refused(path: Path, error: UnreadableError) -> RecipeError:
+def _recipe_error(path: Path, error: YamlError) -> RecipeError:
     label = f"{path}:{error.line}:{error.column}"
-    return RecipeError([Mistake(Place((0, error.line), label), "", error.problem)])
+    return RecipeError([ConfigIssue(SourceLocation((0, error.line), label), "", error.problem)])
 
 
-def read_text(text: str, source: str) -> Tree:
+def read_text(text: str, source: str) -> ConfigDocument:
     """Return the recipe in `text`, whose lines are named after `source`."""
     parser = _Parser(text)
     values = parser.document()
     if not isinstance(values, dict):
-        raise UnreadableError("a recipe is a mapping of sections, such as `data: moons`")
-    places = {path: Place((0, line), f"{source}:{line}") for path, line in parser.lines.items()}
+        raise YamlError("a recipe is a mapping of sections, such as `data: moons`")
+    places = {
+        path: SourceLocation((0, line), f"{source}:{line}") for path, line in parser.lines.items()
+    }
     repeated = [
-        Mistake(
-            Place((0, line), f"{source}:{line}"),
-            dotted(path),
-            f"stands here a second time, first in line {parser.lines[path]}; keep one",
+        ConfigIssue(
+            SourceLocation((0, line), f"{source}:{line}"),
+            format_path(path),
+            f"is given twice, first in line {parser.lines[path]}; keep one",
         )
         for path, line in parser.repeated
     ]
-    return Tree(values, {(): Place((0, 1), f"{source}:1")} | places, repeated)
+    return ConfigDocument(values, {(): SourceLocation((0, 1), f"{source}:1")} | places, repeated)
 
 
 def read_value(text: str) -> Any:
     """Return the value of an override.
 
     Raises:
-        UnreadableError: the text is no single YAML value.
+        YamlError: the text is no single YAML value.
     """
     parser = _Parser(text)
     value = parser.document()
     if parser.repeated:
-        raise UnreadableError(f"{dotted(parser.repeated[0][0])} is given twice")
+        raise YamlError(f"{format_path(parser.repeated[0][0])} is given twice")
     return value
 
 
 def _content(path: Path) -> bytes:
     """Return the bytes of a file, at most one more than the limit."""
     try:
-        with expanded(path).open("rb") as file:
+        with expand_user(path).open("rb") as file:
             content = file.read(SIZE_LIMIT + 1)
     except IsADirectoryError:
         run = path / "recipe.yaml"
         known = f"; did you mean {run}?" if run.is_file() else ""
-        raise _unopened(path, f"this is a folder, no recipe file{known}") from None
+        raise _unreadable(path, f"this is a folder, not a recipe file{known}") from None
     except (OSError, ValueError) as error:
-        raise _unopened(path, f"cannot be read: {getattr(error, 'strerror', error)}") from None
+        raise _unreadable(path, f"cannot be read: {getattr(error, 'strerror', error)}") from None
     if len(content) > SIZE_LIMIT:
-        raise _unopened(path, "is larger than 1 MB and no recipe")
+        raise _unreadable(path, "is larger than 1 MB, which no recipe is")
     return content
 
 
-def _unopened(path: Path, problem: str) -> RecipeError:
-    return RecipeError([Mistake(Place((0, 0), str(path)), "", problem)])
+def _unreadable(path: Path, problem: str) -> RecipeError:
+    return RecipeError([ConfigIssue(SourceLocation((0, 0), str(path)), "", problem)])
 
 
 def _decoded(content: bytes) -> str:
@@ -139,7 +148,7 @@ def _decoded(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start]
-        raise UnreadableError(
+        raise YamlError(
             f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8 text",
             line=before.count(b"\n") + 1,
             column=error.start - before.rfind(b"\n"),
@@ -162,12 +171,11 @@ class _Parser:
         try:
             next(self._events)
             if isinstance(next(self._events), yaml.StreamEndEvent):
-                raise UnreadableError(
-                    "there is nothing here; a recipe has sections, such as `data: moons`"
-                )
+                raise YamlError("the text is empty; a recipe has sections, such as `data: moons`")
             value = self._value(next(self._events), ())
             next(self._events)
-            self._refuse_second_document(next(self._events))
+            if not isinstance(event := next(self._events), yaml.StreamEndEvent):
+                raise _at(event, "a second document (---) begins here; a recipe is one document")
         except yaml.reader.ReaderError as error:
             raise _unprintable(self._text, error) from None
         except yaml.MarkedYAMLError as error:
@@ -175,12 +183,12 @@ class _Parser:
         return value
 
     def _value(self, event: yaml.Event, path: KeyPath) -> Any:
-        _refuse_extras(event)
+        _check_event(event)
         if len(path) > DEPTH_LIMIT:
             raise _at(event, f"this is nested deeper than {DEPTH_LIMIT} levels")
         self._count += 1
         if self._count > VALUE_LIMIT:
-            raise _at(event, f"there are more than {VALUE_LIMIT:,} values; this is no recipe")
+            raise _at(event, f"there are more than {VALUE_LIMIT:,} values; this is not a recipe")
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -207,31 +215,27 @@ class _Parser:
             values.append(self._value(event, (*path, len(values))))
         return values
 
-    def _refuse_second_document(self, event: yaml.Event) -> None:
-        if not isinstance(event, yaml.StreamEndEvent):
-            raise _at(event, "a second document (---) begins here; a recipe is one document")
-
 
 def _key(event: yaml.Event) -> str:
-    _refuse_extras(event)
+    _check_event(event)
     if not isinstance(event, yaml.ScalarEvent):
-        raise _at(event, "a key is a word, no list or mapping")
+        raise _at(event, "a key is a word, not a list or mapping")
     if event.value == "<<" and event.implicit[0]:
         raise _at(event, "merge keys (<<) are not used in recipes; write the fields out")
     return str(event.value)
 
 
-def _refuse_extras(event: yaml.Event) -> None:
-    """Refuse aliases, anchors and tags, before anything is made of them."""
+def _check_event(event: yaml.Event) -> None:
+    """Raise on aliases, anchors and tags, before anything is built from them."""
     anchor: str | None = getattr(event, "anchor", None)
     tag: str | None = getattr(event, "tag", None)
     if isinstance(event, yaml.AliasEvent):
-        raise _at(event, f"*{shortened(str(anchor))} is an alias; write its value out, or quote it")
+        raise _at(event, f"*{truncate(str(anchor))} is an alias; write its value out, or quote it")
     if anchor is not None:
-        raise _at(event, f"&{shortened(anchor)} is an anchor; write values out, or quote this one")
+        raise _at(event, f"&{truncate(anchor)} is an anchor; write values out, or quote this one")
     if tag is not None:
         raise _at(
-            event, f"the tag {shortened(tag)} is not used in recipes; leave it out, or quote it"
+            event, f"the tag {truncate(tag)} is not used in recipes; leave it out, or quote it"
         )
 
 
@@ -239,25 +243,25 @@ def _line(event: yaml.Event) -> int:
     return event.start_mark.line + 1 if event.start_mark else 1
 
 
-def _at(event: yaml.Event, problem: str) -> UnreadableError:
+def _at(event: yaml.Event, problem: str) -> YamlError:
     column = event.start_mark.column + 1 if event.start_mark else 1
-    return UnreadableError(problem, line=_line(event), column=column)
+    return YamlError(problem, line=_line(event), column=column)
 
 
-def _malformed(error: yaml.MarkedYAMLError) -> UnreadableError:
+def _malformed(error: yaml.MarkedYAMLError) -> YamlError:
     mark = error.problem_mark or error.context_mark
     context = f" ({error.context})" if error.context else ""
-    return UnreadableError(
+    return YamlError(
         f"this is not readable as YAML: {error.problem}{context}",
         line=mark.line + 1 if mark else 1,
         column=mark.column + 1 if mark else 1,
     )
 
 
-def _unprintable(text: str, error: yaml.reader.ReaderError) -> UnreadableError:
+def _unprintable(text: str, error: yaml.reader.ReaderError) -> YamlError:
     before = text[: error.position]
-    return UnreadableError(
-        f"character U+{ord(text[error.position]):04X} cannot stand in a recipe",
+    return YamlError(
+        f"character U+{ord(text[error.position]):04X} is not allowed in a recipe",
         line=before.count("\n") + 1,
         column=error.position - before.rfind("\n"),
     )

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.recipe.schema import Recipe
-from dpvae_cli.recipe.sections import described, field_schema, kinds, spec_class
+from dpvae_cli.recipe.sections import describe_schema, field_schema, kinds, spec_class
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 HEAD = "| key | allowed | default | what it is |\n|---|---|---|---|"
@@ -68,7 +68,7 @@ def _fields(spec: type[BaseModel], section: str, kind: str | None) -> str:
 
 def _row(key: str, info: FieldInfo, schema: dict[str, Any]) -> str:
     default = "required" if info.is_required() else f"`{_shown(info.default)}`"
-    cells = [f"`{key}`", described(schema), default, info.description or ""]
+    cells = [f"`{key}`", describe_schema(schema), default, info.description or ""]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

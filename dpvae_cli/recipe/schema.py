@@ -1,7 +1,6 @@
 """The recipe: one frozen object that says everything about a run."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, final, get_args
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -16,9 +15,9 @@ from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.regularizers import AnyRegularizer
 
 Positive = Annotated[int, Field(ge=1)]
-MOST = 10_000_000
+MAX_SAMPLES = 10_000_000
 """Draws and examples of one estimate; memory is asked for before that."""
-SMALLEST_BATCH = 2
+MIN_BATCH_SIZE = 2
 """Examples; some regularizers compare the examples of a batch with each other."""
 Share = Annotated[float, Field(gt=0, lt=1)]
 PrecisionName = Literal["float32", "bf16", "float64"]
@@ -31,7 +30,7 @@ class Training(Spec):
 
     iterations: Positive = 100_000
     """Optimizer steps (paper: 100,000)."""
-    batch_size: Annotated[int, Field(ge=SMALLEST_BATCH)] = 100
+    batch_size: Annotated[int, Field(ge=MIN_BATCH_SIZE)] = 100
     """Examples in one step (paper: 100 on MNIST, 50 on SVHN and CelebA)."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Adam's step size for the VAE and its prior (paper: 1e-4)."""
@@ -59,7 +58,7 @@ class Fitting(Spec):
 
     iterations: Positive = 3_000
     """Optimizer steps at most, each on a fresh batch of draws of q(z); of EM for a mixture."""
-    batch_size: Annotated[int, Field(ge=2, le=MOST)] = 512
+    batch_size: Annotated[int, Field(ge=2, le=MAX_SAMPLES)] = 512
     """Draws of q(z) in one step."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     """Adam's step size at first; it falls to nothing along a half cosine."""
@@ -77,13 +76,13 @@ class Evaluation(Spec):
 
     split: Literal["validation", "test"] = "test"
     """Held-out examples for nll."""
-    samples: Annotated[int, Field(ge=10, le=MOST)] = 5_000
+    samples: Annotated[int, Field(ge=10, le=MAX_SAMPLES)] = 5_000
     """Samples a side for skl, skl_knn and leakage (paper: 5,000)."""
     neighbours: Annotated[int, Field(ge=1, le=1_000)] = 1
     """k of the nearest-neighbour estimate skl_knn (released code: 1)."""
-    nll_samples: Annotated[int, Field(ge=2, le=MOST)] = 21_000
+    nll_samples: Annotated[int, Field(ge=2, le=MAX_SAMPLES)] = 21_000
     """Importance samples for each example (paper: 21,000)."""
-    nll_images: Annotated[int, Field(ge=1, le=MOST)] = 256
+    nll_images: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] = 256
     """Held-out examples that nll is averaged over, from the start of the split."""
     thresholds: FloatTuple = (-90.0, -70.0, -50.0, -30.0, -10.0, -5.0, -1.0)
     """log p(z) thresholds tau of the leakage score, in nats."""
@@ -94,11 +93,11 @@ class Evaluation(Spec):
         0.25,
     )
     """Further thresholds: these quantiles of log p(z) under z ~ p."""
-    manifold_samples: Annotated[int, Field(ge=10, le=MOST)] = 5_000
+    manifold_samples: Annotated[int, Field(ge=10, le=MAX_SAMPLES)] = 5_000
     """Samples kept for manifold and manifold_lp."""
-    fid_samples: Annotated[int, Field(ge=10, le=MOST)] = 10_000
+    fid_samples: Annotated[int, Field(ge=10, le=MAX_SAMPLES)] = 10_000
     """Decoded samples for fid, fid_lp and kid."""
-    fid_images: Annotated[int, Field(ge=10, le=MOST)] | None = None
+    fid_images: Annotated[int, Field(ge=10, le=MAX_SAMPLES)] | None = None
     """Training images they are compared with, drawn at random once; null takes all."""
     pool: Annotated[int, Field(ge=2, le=1_000)] = 5
     """Low- and high-posterior samples are kept from pool times as many."""
@@ -129,27 +128,6 @@ class Recipe(Spec):
 
     _name: str = PrivateAttr(default="recipe")
 
-    @classmethod
-    def load(cls, name_or_path: str | Path, overrides: Sequence[str] = ()) -> "Recipe":
-        """Return a packaged recipe or one from a file, with overrides applied in order.
-
-        Args:
-            name_or_path: `beta_h_moons` (see `dpvae recipes ls`) or `path/to/mine.yaml`.
-            overrides: such as `training.iterations=2000`, `prior=standard_normal` or
-                `prior={kind: decoupled, blocks: 4}`; a word replaces its section whole.
-
-        Raises:
-            RecipeError: with every mistake of the file and the overrides.
-
-        Example:
-            >>> from dpvae_cli.recipe import Recipe
-            >>> Recipe.load("beta_h_moons", ["prior=standard_normal"]).prior.kind
-            'standard_normal'
-        """
-        from dpvae_cli.recipe.loading import load  # noqa: PLC0415 (it needs this module)
-
-        return load(name_or_path, overrides)
-
     @property
     def final_prior(self) -> PriorSpec:
         """Return the prior that the finished model has: `fit_prior`, or else `prior`."""
@@ -168,7 +146,7 @@ class Recipe(Spec):
 
     @property
     def name(self) -> str:
-        """Return the name it was loaded under; no part of what the recipe says."""
+        """Return the name it was loaded under; not part of the recipe itself."""
         return self._name
 
     def named(self, name: str) -> "Recipe":
@@ -179,30 +157,30 @@ class Recipe(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _expand_words(cls, value: Any) -> Any:
-        return expand_words(value) if isinstance(value, dict) else value
+    def _expand_shorthand(cls, value: Any) -> Any:
+        return expand_shorthand(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _prior_fits(self) -> "Recipe":
         for section, prior in (("prior", self.prior), ("fit_prior", self.final_prior)):
-            complaint = prior.validation_error(self.architecture.latent_dim)
-            if complaint is not None:
-                where = {"complaint": complaint, "section": section}
-                raise PydanticCustomError("prior", "{complaint}", where)
+            problem = prior.validation_error(self.architecture.latent_dim)
+            if problem is not None:
+                where = {"problem": problem, "section": section}
+                raise PydanticCustomError("prior", "{problem}", where)
         return self
 
     @model_validator(mode="after")
     def _decoder_writes_logits(self) -> "Recipe":
         if self.architecture.kind != "own" and getattr(self.likelihood, "probabilities", False):
             kind = self.architecture.kind
-            complaint = f"probabilities is for a decoder of your own; that of {kind} writes logits"
-            where = {"complaint": complaint, "section": "likelihood"}
-            raise PydanticCustomError("prior", "{complaint}", where)
+            problem = f"probabilities is for a custom decoder; the decoder of {kind} outputs logits"
+            where = {"problem": problem, "section": "likelihood"}
+            raise PydanticCustomError("prior", "{problem}", where)
         return self
 
     @model_validator(mode="after")
-    def _fill_defaults_from_elsewhere(self) -> "Recipe":
-        """Fill the fields whose default stands at another place of the recipe."""
+    def _resolve_references(self) -> "Recipe":
+        """Fill the fields whose default is another field of the recipe."""
         for section_name in SECTIONS_WITH_KIND:
             section = getattr(self, section_name)
             if section is None:
@@ -220,7 +198,7 @@ class Recipe(Spec):
 SECTIONS_WITH_KIND = ("data", "architecture", "likelihood", "prior", "regularizer", "fit_prior")
 
 
-def expand_words(values: dict[str, Any]) -> dict[str, Any]:
+def expand_shorthand(values: dict[str, Any]) -> dict[str, Any]:
     """Read a bare word as `{kind: word}`."""
     return {
         key: {"kind": part} if key in SECTIONS_WITH_KIND and isinstance(part, str) else part
@@ -245,7 +223,7 @@ def _lookup(recipe: Recipe, path: str) -> Any:
 
 
 def derived_fields() -> set[str]:
-    """Return the keys, `section.field`, whose default stands at another place of the recipe."""
+    """Return the keys, `section.field`, whose default is another field of the recipe."""
     return {
         f"{section}.{field}"
         for section in SECTIONS_WITH_KIND

@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe.mistakes import KeyPath, did_you_mean
+from dpvae_cli.foundation.formatting import did_you_mean
+from dpvae_cli.recipe.issues import KeyPath
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe, specs
 
 WORDS = {
@@ -32,7 +33,7 @@ def kinds(section: str) -> dict[str, type[BaseModel]]:
     return {spec.model_fields["kind"].default: spec for spec in specs(section)}
 
 
-def of_word(section: str, word: str) -> Any:
+def spec_by_name(section: str, word: str) -> Any:
     """Return the spec of a kind with its defaults.
 
     Raises:
@@ -102,23 +103,23 @@ def branches(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return list(schema.get("anyOf", [schema]))
 
 
-def words(schema: dict[str, Any]) -> list[str]:
+def allowed_words(schema: dict[str, Any]) -> list[str]:
     """Return the words a schema accepts by name."""
     return [word for branch in branches(schema) for word in branch.get("enum", [])]
 
 
-def described(schema: dict[str, Any]) -> str:
+def describe_schema(schema: dict[str, Any]) -> str:
     """Return what a schema accepts, in plain words: `a whole number, at least 1`."""
-    return " or ".join(_described(branch) for branch in branches(schema))
+    return " or ".join(_describe_branch(branch) for branch in branches(schema))
 
 
-def _described(schema: dict[str, Any]) -> str:
+def _describe_branch(schema: dict[str, Any]) -> str:
     if "enum" in schema or "const" in schema:
         return ", ".join(map(str, schema.get("enum", [schema.get("const")])))
     if fixed := schema.get("prefixItems"):
-        return f"a list of {len(fixed)} (each {described(fixed[0])})"
+        return f"a list of {len(fixed)} (each {describe_schema(fixed[0])})"
     if "items" in schema:
-        return f"a list (each {described(schema['items'])})"
+        return f"a list (each {describe_schema(schema['items'])})"
     bounds = [f"{word} {_number(schema[name])}" for name, word in BOUNDS.items() if name in schema]
     return ", ".join([WORDS[schema.get("type", "object")], *bounds])
 

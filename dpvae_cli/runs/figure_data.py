@@ -5,18 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from dpvae_cli.foundation.files import read_kept, write_kept
+from dpvae_cli.foundation.files import read_cache, write_cache
 from dpvae_cli.plotting.gallery import Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
 from dpvae_cli.plotting.moons import Portrait
 from dpvae_cli.plotting.picture import CHANNELS
 from dpvae_cli.runs import results_file
-from dpvae_cli.runs.loaded_run import Opened
-from dpvae_cli.runs.measure import measure_run
-from dpvae_cli.runs.sample_picture import some_examples
+from dpvae_cli.runs.evaluate_run import evaluate_run
+from dpvae_cli.runs.loaded_run import LoadedRun
+from dpvae_cli.runs.sample_picture import example_rows
 from dpvae_cli.sampling.encodings import drawable
 from dpvae_cli.sampling.gallery import gallery
-from dpvae_cli.sampling.portrait import portrait
+from dpvae_cli.sampling.planar_figure_data import portrait
 
 IMAGES, ROWS = 36, 1_000
 """Samples of each kind that Figure 5 shows: of images, and of everything else."""
@@ -24,21 +24,21 @@ LAYOUT = "2"
 """Of the arrays that figures read; another one is made anew."""
 
 
-def labelled(found: Sequence[Opened]) -> list[tuple[Opened, str]]:
+def with_labels(found: Sequence[LoadedRun]) -> list[tuple[LoadedRun, str]]:
     """Return runs with their recipe's name, and the seed where runs differ in it."""
     if len({run.recipe.seed for run in found}) == 1:
         return [(run, run.recipe.name) for run in found]
     return [(run, f"{run.recipe.name} seed {run.recipe.seed}") for run in found]
 
 
-def portrait_of(run: Opened, label: str) -> Portrait:
+def portrait_data(run: LoadedRun, label: str) -> Portrait:
     """Return what Figures 1 and 3 show of a run, from portrait.npz or made and kept there.
 
     Raises:
         UsageError: the latent space or the data is not two-dimensional, or there is no z0 to draw.
     """
     aggregate = run.encoded.aggregate_posterior
-    arrays = kept(
+    arrays = cached_arrays(
         run,
         "portrait.npz",
         lambda: portrait(run.model, aggregate(), run.load_dataset(), seed=run.recipe.seed),
@@ -46,15 +46,15 @@ def portrait_of(run: Opened, label: str) -> Portrait:
     return Portrait(label=label, prior=run.recipe.prior_name, arrays=arrays)
 
 
-def gallery_of(run: Opened, label: str) -> Gallery:
+def gallery_data(run: LoadedRun, label: str) -> Gallery:
     """Return the samples Figure 5 shows of a run, from gallery.npz or made and kept there."""
-    arrays = kept(run, "gallery.npz", lambda: _gallery(run))
+    arrays = cached_arrays(run, "gallery.npz", lambda: _gallery(run))
     shown = {name: drawable(run.model, array) for name, array in arrays.items()}
     columns = run.model.units.columns
     return Gallery(label=label, prior=run.recipe.prior_name, arrays=shown, columns=columns)
 
 
-def _gallery(run: Opened) -> dict[str, np.ndarray]:
+def _gallery(run: LoadedRun) -> dict[str, np.ndarray]:
     """Return 36 images of each kind, or 1,000 rows and points of each kind and of the data."""
     shape = run.model.example_shape
     is_image = len(shape) == 3 and shape[0] in CHANNELS
@@ -65,26 +65,26 @@ def _gallery(run: Opened) -> dict[str, np.ndarray]:
         pool=run.recipe.evaluation.pool,
         samples=IMAGES if is_image else ROWS,
     )
-    return arrays if is_image else arrays | {"data": some_examples(run.load_dataset())}
+    return arrays if is_image else arrays | {"data": example_rows(run.load_dataset())}
 
 
-def leakage_curves_of(run: Opened, label: str) -> list[LeakageCurve]:
+def leakage_data(run: LoadedRun, label: str) -> list[LeakageCurve]:
     """Return the curves of Figure 4, from metrics.json; `leak` is measured where it is not there.
 
     Raises:
         DpvaeError: it cannot be measured.
     """
-    record = results_file.read(run)
+    record = results_file.read_results(run)
     if not any(result["metric"] == "leak" for result in record.get("results", [])):
-        measured, failed = measure_run(run, ["leak"])
+        measured, failed = evaluate_run(run, ["leak"])
         if "leak" in failed:
             raise failed["leak"]
         record = measured.to_json()  # which a folder that cannot be written to does not keep
     return curves_from_metrics(record, label=label, prior=run.recipe.prior_name)
 
 
-def kept(
-    run: Opened, name: str, make: Callable[[], dict[str, Any]], *, key: str = ""
+def cached_arrays(
+    run: LoadedRun, name: str, make: Callable[[], dict[str, Any]], *, key: str = ""
 ) -> dict[str, Any]:
     """Return arrays kept in the run folder, making them where they follow from something else.
 
@@ -96,9 +96,9 @@ def kept(
     """
     path = run.folder.path / name
     source = run.digest + LAYOUT + key
-    arrays = read_kept(path, checkpoint=source)
+    arrays = read_cache(path, checkpoint=source)
     if arrays is None:
         arrays = make()
         if not run.load_dataset.is_changed:
-            write_kept(path, arrays, checkpoint=source)
+            write_cache(path, arrays, checkpoint=source)
     return arrays

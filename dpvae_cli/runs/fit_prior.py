@@ -10,26 +10,27 @@ from dpvae_cli.fitting.fit import FittedPrior, fit_model_prior
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import write_json, write_kept
-from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.foundation.files import write_cache, write_json
+from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.revision import revised
+from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
-from dpvae_cli.runs.metrics_log import MetricsLog, read_records
-from dpvae_cli.runs.run_data import RunData, warn_in_python
-from dpvae_cli.runs.run_folder import RunFolder, folder_to_write, locate, point_latest
-from dpvae_cli.runs.sample_picture import draw_comparison, draw_samples
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.paths import resolve_checkpoint, resolve_run_dir, update_latest_link
+from dpvae_cli.runs.run_data import RunData, python_warning
+from dpvae_cli.runs.run_folder import RunFolder
+from dpvae_cli.runs.sample_picture import save_comparison, save_samples
+from dpvae_cli.sampling.encodings import TrainingEncodings
 
-OTHERWISE = "Add --overwrite to replace it, or --out for another folder."
-SUFFIX = re.compile(r"-fit_[a-z_]+$")
+NOT_EMPTY_HINT = "Add --overwrite to replace it, or --out for another folder."
+FIT_SUFFIX = re.compile(r"-fit_[a-z_]+$")
 
 
-def fit_to(model: VAE, aggregate: AggregatePosterior, recipe: Recipe) -> FittedPrior:
+def fit_recipe_prior(model: VAE, aggregate: AggregatePosterior, recipe: Recipe) -> FittedPrior:
     """Return the recipe's `fit_prior`, fitted to the codes of a model and held against its own."""
     assert recipe.fit_prior is not None
     return fit_model_prior(
@@ -37,7 +38,7 @@ def fit_to(model: VAE, aggregate: AggregatePosterior, recipe: Recipe) -> FittedP
     )
 
 
-def keep(
+def save_fitted_prior(
     folder: RunFolder,
     checkpoint: Checkpoint,
     fitted: FittedPrior,
@@ -49,17 +50,17 @@ def keep(
     """
     checkpoint = checkpoint.with_fitted(fitted.prior, fitted.record.to_dict())
     checkpoint.write(folder.checkpoint)
-    keep_record(folder, checkpoint)
+    save_fit_record(folder, checkpoint)
     if aggregate is None:
         return
     names = ("mean", "log_variance")
     arrays = {name: getattr(aggregate, name).to(fitted.dtype).cpu().numpy() for name in names}
     with suppress(UsageError):  # a cache that cannot be written costs time, no result
         cache = folder.checkpoint.with_suffix(".encodings.npz")
-        write_kept(cache, arrays, checkpoint=checkpoints.file_digest(folder.checkpoint))
+        write_cache(cache, arrays, checkpoint=checkpoints.file_digest(folder.checkpoint))
 
 
-def keep_record(folder: RunFolder, checkpoint: Checkpoint) -> None:
+def save_fit_record(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Write the record of the fit that a checkpoint holds: fit.json and a line of metrics.jsonl.
 
     What is there already stays, so that a run that was killed before this is completed.
@@ -71,7 +72,7 @@ def keep_record(folder: RunFolder, checkpoint: Checkpoint) -> None:
         write_json(folder.fit, record)
     line = {"iteration": checkpoint.iteration, "kind": "fit"}
     line |= {name: record.get(name) for name in ("prior", "gain")}
-    if line not in read_records(folder.metrics_log):
+    if line not in MetricsLog.read(folder.metrics_log):
         log = MetricsLog(folder.metrics_log, keep_until=checkpoint.iteration)
         log.write(line)
         log.close()
@@ -89,7 +90,7 @@ def fit_run(
     data_root: Path | None = None,
     download: bool = True,
     mark_latest: bool = False,
-    warn: Callable[[str], None] = warn_in_python,
+    warn: Callable[[str], None] = python_warning,
 ) -> tuple[RunFolder, FitRecord]:
     """Fit a prior to a trained model's codes and keep both as a run of its own.
 
@@ -115,15 +116,15 @@ def fit_run(
         MissingError: the data is needed and not there.
         DivergedError: the likelihood is no longer finite.
     """
-    file = locate(path, best=best)
-    checkpoint = checkpoints.read(file)
-    own_networks.networks_for(file, checkpoint, None, None)
-    recipe = revised(checkpoint.recipe, [f"fit_prior={prior}"])
-    recipe = revised(recipe, overrides, section="fitting")
-    with checkpoints.offering_another(file):
+    file = resolve_checkpoint(path, best=best)
+    checkpoint = checkpoints.read_checkpoint(file)
+    own_networks.resolve_networks(file, checkpoint, None, None)
+    recipe = with_overrides(checkpoint.recipe, [f"fit_prior={prior}"])
+    recipe = with_overrides(recipe, overrides, section="fitting")
+    with checkpoints.suggest_fallback(file):
         model = checkpoint.model(devices.resolve(device), as_trained=not checkpoint.is_fitted)
-    new = run_dir or fitted_dir(file, recipe.final_prior.kind)
-    folder = RunFolder(folder_to_write(new))
+    new = run_dir or default_fit_dir(file, recipe.final_prior.kind)
+    folder = RunFolder(resolve_run_dir(new))
     if folder.path.resolve() == file.parent.resolve():
         raise UsageError(
             f"{folder.path} is the folder of the model itself", hint="Name another with --out."
@@ -131,27 +132,30 @@ def fit_run(
     load_dataset = RunData(checkpoint, lambda: recipe.data.load(data_root, download=download), warn)
     cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
     with folder.locked():
-        folder.prepare(overwrite=overwrite, hint=OTHERWISE)
-        encoded = EncodedTraining(model, load_dataset, path=cache, key=key)
+        folder.prepare(overwrite=overwrite or folder.is_unfinished, hint=NOT_EMPTY_HINT)
+        encoded = TrainingEncodings(model, load_dataset, path=cache, key=key)
         aggregate = encoded.aggregate_posterior()
-        fitted = fit_to(model, aggregate, recipe)
-        folder.check_held()
+        fitted = fit_recipe_prior(model, aggregate, recipe)
+        folder.check_lock()
         if not folder.is_staged:
             folder.stage()  # a fit that is killed leaves no half of a run
         folder.write_start(recipe, device=model.device)
-        RunFolder(file.parent).copy_log(folder)
+        RunFolder(file.parent).copy_metrics_log(folder)
         state = replace(checkpoint, recipe=recipe)
-        keep(folder, state, fitted, None if load_dataset.is_changed else aggregate)
+        save_fitted_prior(folder, state, fitted, None if load_dataset.is_changed else aggregate)
         repaired = model.with_prior(fitted.prior)
-        draw_samples(repaired, load_dataset, folder, seed=recipe.seed)
-        draw_comparison(model, repaired, aggregate, folder, seed=recipe.seed)
+        save_samples(repaired, load_dataset, folder, seed=recipe.seed)
+        save_comparison(model, repaired, aggregate, folder, seed=recipe.seed)
+        if not overwrite:
+            folder.mark_unfinished()
         folder.commit()
-    if mark_latest and not fitted.record.is_clear_loss:
-        point_latest(folder.path)
+        if mark_latest and not fitted.record.is_clear_loss:
+            update_latest_link(folder.path)
+        folder.finish()
     return folder, fitted.record
 
 
-def fitted_dir(checkpoint: Path, kind: str) -> Path:
+def default_fit_dir(checkpoint: Path, kind: str) -> Path:
     """Return the folder beside a run's for the same run with a prior of this kind fitted."""
     run = Path(checkpoint).resolve().parent
-    return run.with_name(f"{SUFFIX.sub('', run.name)}-fit_{kind}")
+    return run.with_name(f"{FIT_SUFFIX.sub('', run.name)}-fit_{kind}")

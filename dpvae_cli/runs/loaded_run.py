@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from torch import nn
+
 from dpvae_cli.data import Arrays, Dataset
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import current_process_group
@@ -12,14 +14,15 @@ from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
-from dpvae_cli.runs.run_data import RunData, warn_in_python
-from dpvae_cli.runs.run_folder import RunFolder, locate
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.runs.paths import resolve_checkpoint
+from dpvae_cli.runs.run_data import RunData, python_warning
+from dpvae_cli.runs.run_folder import RunFolder
+from dpvae_cli.sampling.encodings import TrainingEncodings
 
 
 @final
 @dataclass(frozen=True)
-class Opened:
+class LoadedRun:
     """A model with its recipe, its data (read when asked for) and its encodings (cached)."""
 
     path: Path
@@ -28,7 +31,7 @@ class Opened:
     recipe: Recipe
     model: VAE
     load_dataset: RunData
-    encoded: EncodedTraining
+    encoded: TrainingEncodings
     data_note: str | None
     """Why numbers of a model of this training data do not compare with published ones."""
 
@@ -55,7 +58,7 @@ class Opened:
         return self.path.resolve().parent.name
 
 
-def open_checkpoint(
+def load_run(
     path: Path | None,
     *,
     best: bool = False,
@@ -63,8 +66,8 @@ def open_checkpoint(
     data_root: Path | None = None,
     download: bool = True,
     load_dataset: Callable[[], Dataset] | None = None,
-    warn: Callable[[str], None] = warn_in_python,
-) -> Opened:
+    warn: Callable[[str], None] = python_warning,
+) -> LoadedRun:
     """Open a checkpoint file, a run folder's checkpoint, or with None the latest run's.
 
     Args:
@@ -80,10 +83,10 @@ def open_checkpoint(
         CheckpointError: missing, damaged, foreign, newer, or of networks of the caller's own.
         UsageError: the device has no float64 and the run was of it.
     """
-    file = locate(path, best=best)
-    checkpoint = checkpoints.read(file)
-    networks = own_networks.networks_for(file, checkpoint, None, None)
-    with checkpoints.offering_another(file):
+    file = resolve_checkpoint(path, best=best)
+    checkpoint = checkpoints.read_checkpoint(file)
+    networks = own_networks.resolve_networks(file, checkpoint, None, None)
+    with checkpoints.suggest_fallback(file):
         model = checkpoint.model(devices.resolve(device), networks=networks)
     data = RunData(
         checkpoint,
@@ -92,13 +95,43 @@ def open_checkpoint(
     )
     cache, digest = file.with_suffix(".encodings.npz"), checkpoint.digest
     note = checkpoint.facts.get("data_note")
-    return Opened(
+    return LoadedRun(
         path=file,
         digest=digest,
         iteration=checkpoint.iteration,
         recipe=checkpoint.recipe,
         model=model,
         load_dataset=data,
-        encoded=EncodedTraining(model, data, path=cache, key=digest, group=current_process_group()),
+        encoded=TrainingEncodings(
+            model, data, path=cache, key=digest, group=current_process_group()
+        ),
         data_note=note if isinstance(note, str) else None,
     )
+
+
+def load(
+    path: Path | str,
+    *,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    device: str = "cpu",
+) -> VAE:
+    """Return the trained model of a checkpoint, in evaluation mode and its run's precision.
+
+    Args:
+        path: a checkpoint file or a run folder.
+        encoder: an encoder made like the one that was trained, where it was the caller's own; the
+            weights go into it.
+        decoder: the same of the decoder.
+        device: where to put it.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign or newer; or encoder and decoder are missing,
+            superfluous or of other weights.
+        UsageError: the device has no float64 and the run was of it.
+    """
+    file = resolve_checkpoint(Path(path))
+    checkpoint = checkpoints.read_checkpoint(file)
+    networks = own_networks.resolve_networks(file, checkpoint, encoder, decoder)
+    with checkpoints.suggest_fallback(file):
+        return checkpoint.model(devices.resolve(device), networks=networks)

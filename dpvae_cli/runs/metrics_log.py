@@ -12,10 +12,10 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.foundation.results import finite
-from dpvae_cli.foundation.strangers import parse_json, read_lines
+from dpvae_cli.foundation.results import nonfinite_to_none
+from dpvae_cli.foundation.text_files import parse_json, read_lines
 
-FEWEST, CHANGES = 4, 3
+MIN_VALIDATIONS, CHANGES = 4, 3
 """Validations from the best one on, and typical changes, without which no ELBO is said to fall."""
 
 
@@ -32,14 +32,14 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, *, keep_until: int) -> None:
-        kept = read_records(path) if keep_until else iter(())
-        lines = (_line(record) for record in kept if record["iteration"] <= keep_until)
+        records = MetricsLog.read(path) if keep_until else iter(())
+        lines = (_line(record) for record in records if record["iteration"] <= keep_until)
         write_atomically(path, lambda file: file.writelines(lines))
         self._path = path
         try:
             self._file = FileIO(path, "a")  # unbuffered: what failed is not tried again at the end
         except OSError as error:
-            raise self._complaint(error) from None
+            raise self._write_error(error) from None
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record, whole or not at all; numbers that are not finite become null.
@@ -55,30 +55,52 @@ class MetricsLog:
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(size)
-            raise self._complaint(error) from None
+            raise self._write_error(error) from None
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _complaint(self, error: OSError) -> UsageError:
+    @staticmethod
+    def read(path: Path, *, strict: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield the records of a log; a last line that a crash cut short is left out.
+
+        Args:
+            path: the .jsonl file.
+            strict: raise at a missing file and at malformed lines before the last, which are left
+                out otherwise.
+
+        Raises:
+            UsageError: `strict` says so.
+        """
+        malformed: UsageError | None = None
+        try:
+            for number, line in enumerate(read_lines(path), start=1):
+                if malformed is not None and strict:
+                    raise malformed
+                record: Any = None
+                with suppress(ValueError):
+                    record = parse_json(line)
+                if _is_record(record):
+                    yield record
+                else:
+                    text = f"{path}:{number}: not a training record: {line[:60]!r}"
+                    malformed = UsageError(text)
+        except OSError as error:
+            if strict:
+                raise UsageError(
+                    f"cannot read {path}: {error.strerror or error}",
+                    hint="Name a run folder that training has written to.",
+                ) from None
+
+    def _write_error(self, error: OSError) -> UsageError:
         return UsageError(
             f"cannot write {self._path}: {error.strerror or error}",
             hint="Free some space; the last checkpoint is untouched and --resume starts from it.",
         )
 
 
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of the file; a line cut short by a crash is left out."""
-    with suppress(FileNotFoundError):
-        for line in read_lines(path):
-            with suppress(ValueError):
-                record = parse_json(line)
-                if _is_record(record):
-                    yield record
-
-
-def overfits_since(path: Path, *, until: int) -> int | None:
+def overfitting_start(path: Path, *, until: int) -> int | None:
     """Return the iteration of the best validation ELBO where it fell ever since, else None.
 
     It fell where all of the validations that follow are lower, three at least, and the last one by
@@ -90,7 +112,7 @@ def overfits_since(path: Path, *, until: int) -> int | None:
     """
     elbos = [
         (record["iteration"], float(record["elbo"]))
-        for record in read_records(path)
+        for record in MetricsLog.read(path)
         if record.get("kind") == "validation"
         and record["iteration"] <= until
         and isinstance(record.get("elbo"), int | float)
@@ -99,15 +121,16 @@ def overfits_since(path: Path, *, until: int) -> int | None:
         return None
     best = max(range(len(elbos)), key=lambda index: elbos[index][1])
     later = [elbo for _, elbo in elbos[best:]]
-    if len(later) < FEWEST:
+    if len(later) < MIN_VALIDATIONS:
         return None
     change = median(abs(a - b) for a, b in pairwise(later))
     return elbos[best][0] if later[0] - later[-1] > CHANGES * change else None
 
 
 def _line(record: dict[str, Any]) -> bytes:
-    return (json.dumps(finite(record)) + "\n").encode()
+    return (json.dumps(nonfinite_to_none(record)) + "\n").encode()
 
 
-def _is_record(found: Any) -> bool:
-    return isinstance(found, dict) and isinstance(found.get("iteration"), int)
+def _is_record(record: Any) -> bool:
+    iteration = record.get("iteration") if isinstance(record, dict) else None
+    return isinstance(iteration, int) and abs(iteration) < 2**63

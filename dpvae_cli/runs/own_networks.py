@@ -22,15 +22,15 @@ from dpvae_cli.runs.checkpoint import Checkpoint
 from dpvae_cli.runs.precision import Precision
 
 FACT = "own_model"
-LISTED = 4
+MAX_LISTED = 4
 
 
-def is_own(recipe: Recipe) -> bool:
+def uses_own_networks(recipe: Recipe) -> bool:
     """Tell whether encoder and decoder are the caller's own."""
     return recipe.architecture.kind == "own"
 
 
-def recipe_of(recipe: Recipe, model: VAE | None, *, resume: bool) -> Recipe:
+def recipe_for_model(recipe: Recipe, model: VAE | None, *, resume: bool) -> Recipe:
     """Return the recipe that says what is trained: with a model its networks, likelihood and prior.
 
     Raises:
@@ -77,26 +77,31 @@ def prepare(model: VAE, dataset: Dataset, precision: Precision) -> None:
 
 
 @contextmanager
-def global_draws_kept(device: torch.device, *, wanted: bool) -> Iterator[None]:
+def preserve_rng_state(device: torch.device, *, wanted: bool) -> Iterator[None]:
     """Give the caller's global generators their state back after a training that seeds them."""
     accelerators = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=accelerators, enabled=wanted):
         yield
 
 
-def seed_global_draws(recipe: Recipe, iteration: int, *, rank: int = 0) -> None:
-    """Let what own networks draw themselves, such as dropout, follow from seed and iteration.
+def seed_each_call(objective: nn.Module, recipe: Recipe, *, rank: int = 0) -> None:
+    """Seed the global generators by seed and iteration, the last argument of each call.
 
-    Processes that share a run draw different numbers, for they have different examples.
+    They are what the caller's networks draw from, in dropout for example. Ranks draw different
+    numbers, for they have different examples.
     """
-    if is_own(recipe):
+
+    def seed(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        iteration = arguments[-1]
         place = (iteration, rank) if rank else (iteration,)
         torch.manual_seed(derive_seed(recipe.seed, "own networks", *place))
 
+    objective.register_forward_pre_hook(seed)
 
-def facts(recipe: Recipe, model: VAE) -> dict[str, Any]:
+
+def network_facts(recipe: Recipe, model: VAE) -> dict[str, Any]:
     """Return what a checkpoint says of own networks; nothing for others."""
-    if not is_own(recipe):
+    if not uses_own_networks(recipe):
         return {}
     networks = {"encoder": model.encoder, "decoder": model.decoder}
     return {FACT: {name: _described(network) for name, network in networks.items()}}
@@ -108,7 +113,7 @@ def _described(network: nn.Module) -> dict[str, Any]:
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "parameters": count}
 
 
-def networks_for(
+def resolve_networks(
     path: Path, checkpoint: Checkpoint, encoder: nn.Module | None, decoder: nn.Module | None
 ) -> tuple[nn.Module, nn.Module] | None:
     """Return the networks to load a checkpoint into; None where its recipe builds them.
@@ -116,7 +121,7 @@ def networks_for(
     Raises:
         CheckpointError: they are missing, do not fit, or are none of this checkpoint's business.
     """
-    if not is_own(checkpoint.recipe):
+    if not uses_own_networks(checkpoint.recipe):
         if encoder is not None or decoder is not None:
             raise CheckpointError(
                 f"{path}: its recipe builds the networks "
@@ -127,14 +132,15 @@ def networks_for(
     if encoder is None or decoder is None:
         raise CheckpointError(
             f"{path} holds only the weights of the caller's own encoder "
-            f"({_known(checkpoint, 'encoder')}) and decoder ({_known(checkpoint, 'decoder')}); "
-            f"open it in Python: {_loading(path)}"
+            f"({_describe_saved(checkpoint, 'encoder')}) and decoder "
+            f"({_describe_saved(checkpoint, 'decoder')}); "
+            f"open it in Python: {_load_call(path)}"
         )
-    refuse_misfit(path, checkpoint, encoder=encoder, decoder=decoder)
+    check_networks(path, checkpoint, encoder=encoder, decoder=decoder)
     return encoder, decoder
 
 
-def _known(checkpoint: Checkpoint, name: str) -> str:
+def _describe_saved(checkpoint: Checkpoint, name: str) -> str:
     """Return what the checkpoint knows of a network: its class and its size."""
     try:
         known = checkpoint.facts[FACT][name]
@@ -143,11 +149,11 @@ def _known(checkpoint: Checkpoint, name: str) -> str:
         return "which the file does not describe"
 
 
-def _loading(path: Path) -> str:
+def _load_call(path: Path) -> str:
     return f"dpvae.load({str(path)!r}, encoder=..., decoder=...)"
 
 
-def refuse_misfit(path: Path, checkpoint: Checkpoint, **networks: nn.Module) -> None:
+def check_networks(path: Path, checkpoint: Checkpoint, **networks: nn.Module) -> None:
     """Refuse networks whose weights have other names or shapes than the checkpoint's.
 
     Raises:
@@ -158,7 +164,7 @@ def refuse_misfit(path: Path, checkpoint: Checkpoint, **networks: nn.Module) -> 
         if problems:
             raise CheckpointError(
                 f"{path}: the {name} given ({type(network).__name__}) has other weights than the "
-                f"one trained ({_known(checkpoint, name)}): {_listed(problems)}",
+                f"one trained ({_describe_saved(checkpoint, name)}): {_listed(problems)}",
                 hint="Make it with the arguments it was trained with.",
             )
 
@@ -176,22 +182,22 @@ def _differences(given: Mapping[str, Any], saved: Mapping[str, Tensor]) -> list[
 
 
 def _listed(problems: list[str]) -> str:
-    more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
-    return "; ".join([*problems[:LISTED], *more])
+    more = [f"and {len(problems) - MAX_LISTED} more"] if len(problems) > MAX_LISTED else []
+    return "; ".join([*problems[:MAX_LISTED], *more])
 
 
-def refuse_wrong_resume(saved: Recipe, run_dir: Path, *, has_model: bool) -> None:
+def check_resume(saved: Recipe, run_dir: Path, *, has_model: bool) -> None:
     """Refuse to go on with a run of own networks without a model, or with one with any other run.
 
     Raises:
         CheckpointError: names the call that goes on.
     """
-    if is_own(saved) and not has_model:
+    if uses_own_networks(saved) and not has_model:
         raise CheckpointError(
             f"{run_dir}: encoder and decoder of this run are the caller's own; in Python: "
-            f"{resuming(run_dir)} goes on, {_loading(run_dir)} opens it"
+            f"{resume_call(run_dir)} goes on, {_load_call(run_dir)} opens it"
         )
-    if has_model and not is_own(saved):
+    if has_model and not uses_own_networks(saved):
         raise CheckpointError(
             f"{run_dir}: the run's recipe builds its networks (architecture "
             f"{saved.architecture.kind}), so no model can be given to go on with it",
@@ -199,6 +205,6 @@ def refuse_wrong_resume(saved: Recipe, run_dir: Path, *, has_model: bool) -> Non
         )
 
 
-def resuming(run_dir: Path) -> str:
+def resume_call(run_dir: Path) -> str:
     """Return the call that goes on with a run of own networks."""
     return f"dpvae.train(recipe, {str(run_dir)!r}, model=..., resume=True)"

@@ -1,23 +1,20 @@
 """metrics.json: the results of a run's checkpoint, others kept, the same ones replaced."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from dpvae_cli.foundation.files import HIDDEN_PREFIX, write_json
+from dpvae_cli.foundation.locks import hold_lock
+from dpvae_cli.foundation.results import Result, RunResults, nonfinite_to_none
+from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.runs.loaded_run import LoadedRun
 
-from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import OURS, write_json
-from dpvae_cli.foundation.results import Result, RunResults, finite
-from dpvae_cli.foundation.strangers import read_json
-from dpvae_cli.runs.loaded_run import Opened
-
-LOCK = f"{OURS}metrics.lock"
+LOCK = f"{HIDDEN_PREFIX}metrics.lock"
 """Held while metrics.json is read, merged and written."""
 
 
-def run_results(run: Opened, results: Sequence[Result]) -> RunResults:
+def run_results(run: LoadedRun, results: Sequence[Result]) -> RunResults:
     """Return results with the run they belong to."""
     return RunResults(
         run=run.label,
@@ -29,7 +26,7 @@ def run_results(run: Opened, results: Sequence[Result]) -> RunResults:
     )
 
 
-def keep(run: Opened, record: RunResults) -> Path:
+def merge_results(run: LoadedRun, record: RunResults) -> Path:
     """Write metrics.json, with what it held before of the same checkpoint and other metrics.
 
     Raises:
@@ -38,32 +35,14 @@ def keep(run: Opened, record: RunResults) -> Path:
     path = run.folder.metrics
     fresh = record.to_json()
     measured = {result["metric"] for result in fresh["results"]}
-    with _locked(path):
-        older = read(run).get("results", [])
+    with hold_lock(path.with_name(LOCK)):
+        older = read_results(run).get("results", [])
         fresh["results"] = [r for r in older if r["metric"] not in measured] + fresh["results"]
-        write_json(path, finite(fresh))
+        write_json(path, nonfinite_to_none(fresh))
     return path
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time read, merge and write the results of a run.
-
-    Raises:
-        UsageError: the folder cannot be written to.
-    """
-    lock = FileLock(path.with_name(LOCK))
-    try:
-        lock.acquire()
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def read(run: Opened) -> dict[str, Any]:
+def read_results(run: LoadedRun) -> dict[str, Any]:
     """Return what metrics.json says of this very checkpoint, or nothing."""
     found = read_json(run.folder.metrics)
     if found.get("checkpoint_digest") != run.digest:

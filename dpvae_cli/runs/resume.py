@@ -5,8 +5,9 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.model import VAE
-from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.recipe import Recipe, load_recipe
+from dpvae_cli.recipe.dump import to_dict
+from dpvae_cli.recipe.loading import from_dict
 from dpvae_cli.recipe.schema import derived_fields
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
@@ -16,16 +17,16 @@ from dpvae_cli.runs.run_folder import RunFolder
 
 @final
 @dataclass(frozen=True)
-class Start:
+class ResumePoint:
     """The recipe a run goes on with, and where; no checkpoint means from the beginning."""
 
     recipe: Recipe
     checkpoint: Checkpoint | None
 
 
-def continued(
+def load_resume_point(
     folder: RunFolder, recipe: Recipe, *, model: VAE | None = None, from_previous: bool = False
-) -> Start:
+) -> ResumePoint:
     """Return the state to go on from; a damaged one is never passed over silently.
 
     Args:
@@ -40,22 +41,24 @@ def continued(
     """
     path = folder.previous if from_previous else folder.checkpoint
     has_checkpoint = folder.checkpoint.is_file() or folder.previous.is_file()
-    if not (folder.recipe.is_file() if has_checkpoint else folder.holds_run()):
+    if not (folder.recipe.is_file() if has_checkpoint else folder.is_run()):
         raise UsageError(
             f"--resume: {folder.path} holds no run", hint="Leave out --resume to start it."
         )
     if not (has_checkpoint or from_previous):
-        saved = Recipe.load(folder.recipe).named(recipe.name)
-        own_networks.refuse_wrong_resume(saved, folder.path, has_model=model is not None)
-        return Start(_extended(saved, recipe, done=0), None)
-    checkpoint = checkpoints.read(path)
-    own_networks.refuse_wrong_resume(checkpoint.recipe, folder.path, has_model=model is not None)
+        saved = load_recipe(folder.recipe).named(recipe.name)
+        own_networks.check_resume(saved, folder.path, has_model=model is not None)
+        return ResumePoint(_with_more_iterations(saved, recipe, done=0), None)
+    checkpoint = checkpoints.read_checkpoint(path)
+    own_networks.check_resume(checkpoint.recipe, folder.path, has_model=model is not None)
     if model is not None:
-        own_networks.refuse_misfit(path, checkpoint, encoder=model.encoder, decoder=model.decoder)
-    return Start(_extended(checkpoint.recipe, recipe, done=checkpoint.iteration), checkpoint)
+        own_networks.check_networks(path, checkpoint, encoder=model.encoder, decoder=model.decoder)
+    return ResumePoint(
+        _with_more_iterations(checkpoint.recipe, recipe, done=checkpoint.iteration), checkpoint
+    )
 
 
-def _extended(saved: Recipe, asked: Recipe, *, done: int) -> Recipe:
+def _with_more_iterations(saved: Recipe, asked: Recipe, *, done: int) -> Recipe:
     """Return the saved recipe with the iterations asked for; refuse any other difference.
 
     What the recipe derived from its iterations (beta_b's stop_step) stays as the run resolved it.

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, final
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.data.base import SPLITS, SplitName
 from dpvae_cli.data.units import Standardization
-from dpvae_cli.foundation.containers import STRANGE
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.once import once
+from dpvae_cli.foundation.memoize import memoize
+from dpvae_cli.foundation.serialization import MALFORMED_ERRORS
 from dpvae_cli.runs.checkpoint import Checkpoint
 
 FACT, OLD_FACT = "data_splits", "data_fingerprint"
-PUT_BACK = "Put back the data it was trained on, or train another run on this data."
+RESTORE_HINT = "Put back the data it was trained on, or train another run on this data."
 
 
 class SplitFacts(NamedTuple):
@@ -33,14 +33,14 @@ def _facts_of(dataset: Dataset) -> dict[SplitName, SplitFacts]:
     return {name: SplitFacts(len(dataset.split(name)), dataset.digest(name)) for name in SPLITS}
 
 
-def differences(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
+def describe_difference(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
     """Return how data differs from what a run was trained on, None where it does not.
 
     Checkpoints from before each split had a digest know the training split alone.
     """
     try:
         known = {name: SplitFacts(**checkpoint.facts[FACT][name]) for name in SPLITS}
-    except STRANGE:
+    except MALFORMED_ERRORS:
         fingerprint = checkpoint.facts.get(OLD_FACT)
         is_same = fingerprint is None or fingerprint == dataset.fingerprint()
         return None if is_same else "the training split has other values"
@@ -64,7 +64,7 @@ def check_shape(checkpoint: Checkpoint, dataset: Dataset) -> None:
         raise UsageError(
             f"data {dataset.name} has examples of shape {dataset.example_shape}, the run was "
             f"trained on examples of shape {checkpoint.example_shape}",
-            hint=PUT_BACK,
+            hint=RESTORE_HINT,
         )
 
 
@@ -75,14 +75,14 @@ def check_unchanged(checkpoint: Checkpoint, dataset: Dataset) -> None:
         UsageError: says what differs.
     """
     check_shape(checkpoint, dataset)
-    if difference := differences(checkpoint, dataset):
+    if difference := describe_difference(checkpoint, dataset):
         raise UsageError(
             f"--resume: data {dataset.name} is not what the run was trained on: {difference}",
-            hint=PUT_BACK,
+            hint=RESTORE_HINT,
         )
 
 
-def warn_in_python(message: str) -> None:
+def python_warning(message: str) -> None:
     """Warn as Python does."""
     warnings.warn(message, stacklevel=2)
 
@@ -104,10 +104,10 @@ class RunData:
         self,
         checkpoint: Checkpoint,
         load: Callable[[], Dataset],
-        warn: Callable[[str], None] = warn_in_python,
+        warn: Callable[[str], None] = python_warning,
     ) -> None:
         self._checkpoint, self._warn = checkpoint, warn
-        self._read = once(lambda: self._checked(load()))
+        self._read = memoize(lambda: self._checked(load()))
         self.is_changed = False
 
     def __call__(self) -> Dataset:
@@ -120,7 +120,7 @@ class RunData:
 
     def _checked(self, dataset: Dataset) -> Dataset:
         check_shape(self._checkpoint, dataset)
-        difference = differences(self._checkpoint, dataset)
+        difference = describe_difference(self._checkpoint, dataset)
         if difference is None:
             return dataset
         self.is_changed = True
@@ -128,12 +128,12 @@ class RunData:
             f"Warning: data {dataset.name} is not what this run was trained on: {difference}."
         )
         note = f"not the data of the training: {difference}"
-        standardized = _restandardized(dataset, self._checkpoint.units().standardization)
+        standardized = _restandardize(dataset, self._checkpoint.units().standardization)
         notes = "; ".join(filter(None, (dataset.note, note)))
         return replace(standardized, note=notes, is_changed=True)
 
 
-def _restandardized(dataset: Dataset, constants: Standardization | None) -> Dataset:
+def _restandardize(dataset: Dataset, constants: Standardization | None) -> Dataset:
     """Return data standardized by the constants of the run in place of its own."""
     own = dataset.standardization
     if constants is None or own is None:

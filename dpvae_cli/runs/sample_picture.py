@@ -19,27 +19,27 @@ from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
 from dpvae_cli.sampling.samples import prior_samples
 
-PICTURED, TABLED, REFERENCE = 64, 1_000, 1_000
+IMAGE_COUNT, ROW_COUNT, REFERENCE = 64, 1_000, 1_000
 """Samples in the picture, and where they are points or rows of a table; data behind these."""
 
 
-def draw_samples(
+def save_samples(
     model: VAE, load_dataset: Callable[[], Dataset], folder: RunFolder, *, seed: int
 ) -> None:
     """Write the run's sample picture; points and tables are drawn over the data if it is there."""
-    count = TABLED if len(model.example_shape) == 1 else PICTURED
+    count = ROW_COUNT if len(model.example_shape) == 1 else IMAGE_COUNT
     drawn = prior_samples(model, count, generator=stream(seed, "picture"))
     picture.save(
         folder.samples,
         drawable(model, decode_to_data_units(model, drawn.z)),
-        log_density=drawn.probability.numpy(),
-        title=title(folder.path.resolve().name, count, "prior"),
-        reference=reference(model, load_dataset),
+        log_density=drawn.base_log_prob.numpy(),
+        title=samples_title(folder.path.resolve().name, count, "prior"),
+        reference=background_data(model, load_dataset),
         columns=model.units.columns,
     )
 
 
-def draw_comparison(
+def save_comparison(
     model: VAE, fitted: VAE, aggregate: AggregatePosterior, folder: RunFolder, *, seed: int
 ) -> None:
     """Write samples of images before and after a prior was fitted, side by side.
@@ -56,20 +56,22 @@ def draw_comparison(
     z = prior_samples(model, POOL * IMAGES, generator=stream(seed, "comparison", "before")).z
     after = prior_samples(fitted, IMAGES, generator=stream(seed, "comparison", "after")).z
     log_q = aggregate.log_prob(z.to(aggregate.mean.device, torch.float64)).cpu()
-    style.save(grids(decoded_samples(model, z, log_q=log_q, repaired=after)), folder.comparison)
+    figure = grids(decoded_samples(model, z, log_q=log_q, repaired=after))
+    style.title(figure, folder.path.resolve().name)
+    style.save(figure, folder.comparison)
 
 
-def reference(model: VAE, load_dataset: Callable[[], Dataset]) -> np.ndarray | None:
+def background_data(model: VAE, load_dataset: Callable[[], Dataset]) -> np.ndarray | None:
     """Return what is drawn behind points and tables; None where the data is not there."""
     if len(model.example_shape) != 1:
         return None
     try:
-        return some_examples(load_dataset())
+        return example_rows(load_dataset())
     except (MissingError, UsageError):
         return None
 
 
-def some_examples(dataset: Dataset) -> np.ndarray:
+def example_rows(dataset: Dataset) -> np.ndarray:
     """Return test examples in the data's own units."""
     shown: np.ndarray = dataset.units.inverse_transform(
         dataset.test.examples(slice(0, REFERENCE))
@@ -77,6 +79,6 @@ def some_examples(dataset: Dataset) -> np.ndarray:
     return shown
 
 
-def title(label: str, count: int, kind: str) -> str:
+def samples_title(label: str, count: int, kind: str) -> str:
     """Return what stands over samples of a run."""
     return f"{label}: {count:,} {COLUMNS[kind] if count > 1 else COLUMNS[kind].removesuffix('s')}"

@@ -13,9 +13,9 @@ from torch import Tensor
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import read_kept, write_kept
-from dpvae_cli.foundation.memory import in_parts
-from dpvae_cli.foundation.shapes import Codes, Examples, Indices, PerExample
+from dpvae_cli.foundation.files import read_cache, write_cache
+from dpvae_cli.foundation.memory import map_in_chunks
+from dpvae_cli.foundation.shapes import Codes, Components, Examples, Indices, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
@@ -29,7 +29,7 @@ WIDENING = 16
 """A convolutional net holds about so many numbers for each of an example's (32 channels, RGB)."""
 
 
-def at_once(model: VAE) -> int:
+def batch_size_for(model: VAE) -> int:
     """Return how many examples to encode or decode in one go: so few that activations stay small.
 
     A thousand 64x64 RGB images would take a gigabyte and, on a CPU, twice the time.
@@ -46,14 +46,14 @@ def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaus
     Args:
         model: a model.
         split: the examples.
-        size: how many to encode in one go, where memory allows; None leaves it to `at_once`.
+        size: how many to encode in one go, where memory allows; None leaves it to `batch_size_for`.
     """
 
     def part(rows: slice) -> DiagonalGaussian:
         return model.encode(split.examples(rows).to(model.device, model.dtype))
 
-    size = size or at_once(model)
-    parts = list(in_parts(part, len(split), size=size, what="encoding"))
+    size = size or batch_size_for(model)
+    parts = list(map_in_chunks(part, len(split), size=size, what="encoding"))
     return DiagonalGaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
     )
@@ -63,8 +63,11 @@ def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaus
 def decode(model: VAE, z: Codes) -> Examples:
     """Return E[x|z] of each code on the CPU, chunk by chunk."""
     z = z.to(model.device, model.dtype)
-    parts = in_parts(
-        lambda rows: model.decode(z[rows]).cpu(), len(z), size=at_once(model), what="decoding"
+    parts = map_in_chunks(
+        lambda rows: model.decode(z[rows]).cpu(),
+        len(z),
+        size=batch_size_for(model),
+        what="decoding",
     )
     return torch.cat(list(parts))
 
@@ -87,7 +90,7 @@ def decode_to_data_units(
 @torch.no_grad()
 def _draw(model: VAE, z: Codes, generator: torch.Generator) -> Examples:
     """Return a draw of p(x|z) for each code on the CPU, chunk by chunk."""
-    z, size = z.to(model.device, model.dtype), at_once(model)
+    z, size = z.to(model.device, model.dtype), batch_size_for(model)
     draws = [
         model.likelihood.sample(model.decoder(part), generator=generator).cpu()
         for part in z.split(size)
@@ -109,17 +112,37 @@ def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
 
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
     """Return -log p(x|z) of each pair in nats, chunk by chunk."""
-    parts = in_parts(
+    parts = map_in_chunks(
         lambda rows: model.reconstruction(x[rows], z[rows]),
         len(z),
-        size=at_once(model),
+        size=batch_size_for(model),
         what="reconstruction",
     )
     return torch.cat(list(parts))
 
 
+def aggregate_posterior(
+    mean: Components, log_variance: Components, *, group: ProcessGroup = SINGLE_PROCESS
+) -> AggregatePosterior:
+    """Return q(z) over codes; processes share the rows of its log-densities.
+
+    Where memory runs out, fewer rows are evaluated at a time.
+    """
+
+    def in_chunks(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        parts = map_in_chunks(
+            lambda rows: compute(z[rows]), len(z), size=max(1, len(z)), what="log q(z)"
+        )
+        return torch.cat(list(parts))
+
+    def map_rows(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        return group.map_sharded(lambda rows: in_chunks(compute, rows), z)
+
+    return AggregatePosterior(mean, log_variance, map_rows=map_rows)
+
+
 @final
-class EncodedTraining:
+class TrainingEncodings:
     """The training encodings of one checkpoint, from the file beside it or from the data.
 
     Args:
@@ -149,11 +172,11 @@ class EncodedTraining:
             cached = self._cached()
             is_there = self._group.all_true(cached is not None)
             found = cached if cached is not None and is_there else self._computed()
-            self._aggregate = AggregatePosterior(*found, map_rows=self._group.map_sharded)
+            self._aggregate = aggregate_posterior(*found, group=self._group)
         return self._aggregate
 
     def _cached(self) -> tuple[Tensor, Tensor] | None:
-        kept = None if self._path is None else read_kept(self._path, checkpoint=self._key)
+        kept = None if self._path is None else read_cache(self._path, checkpoint=self._key)
         if kept is None or not {"mean", "log_variance"} <= kept.keys():
             return None
         mean, log_variance = kept["mean"], kept["log_variance"]
@@ -173,7 +196,7 @@ class EncodedTraining:
         if self._path is not None and self._group.is_main_process and not dataset.is_changed:
             arrays = {"mean": mean.numpy(), "log_variance": log_variance.numpy()}
             with suppress(UsageError):  # a cache that cannot be written costs time, no result
-                write_kept(self._path, arrays, checkpoint=self._key)
+                write_cache(self._path, arrays, checkpoint=self._key)
         return mean, log_variance
 
     def _moments(self, split: Split, rows: Indices) -> Tensor:

@@ -39,7 +39,7 @@ def gallery(
 def decoded_samples(
     model: VAE, z: Codes, *, log_q: PerExample, repaired: torch.Tensor | None
 ) -> dict[str, np.ndarray]:
-    """Return images (n, c, h, w) in bytes, as `plotting.diagnosis.grids` takes them.
+    """Return images (n, c, h, w) in bytes, as `plotting.diagnosis.grids` takes them, and `pool`.
 
     Args:
         model: its decoder is used.
@@ -50,4 +50,5 @@ def decoded_samples(
     codes = {"samples": z[:IMAGES], "lowest": z[lowest(log_q, IMAGES)]}
     if repaired is not None:
         codes["repaired"] = repaired
-    return {name: drawable(model, decode_to_data_units(model, z)) for name, z in codes.items()}
+    images = {name: drawable(model, decode_to_data_units(model, z)) for name, z in codes.items()}
+    return images | {"pool": np.array(len(log_q))}

@@ -21,7 +21,7 @@ DRAWS = 10_000
 
 
 @torch.no_grad()
-def straight(
+def interpolate(
     model: VAE, start: Codes, end: Codes, *, space: Space, points: int
 ) -> tuple[Paths, Paths | None]:
     """Return evenly spaced points of the straight lines from each start to its end, in z and in z0.

@@ -13,7 +13,7 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode_to_data_units
-from dpvae_cli.sampling.paths import DRAWS, Space, straight
+from dpvae_cli.sampling.paths import DRAWS, Space, interpolate
 
 CENTRAL = 0.99
 """Share of q(z) between the sides of the box, in each dimension."""
@@ -46,13 +46,13 @@ def plane(
     Raises:
         UsageError: the latent space is not two-dimensional, or a z0 is asked for and there is none.
     """
-    refuse_other(model)
+    check_two_dimensional(model)
     parts = [_square(model, aggregate, space, side) for space in spaces]
     arrays = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
     return arrays | density_map(aggregate, also=arrays["plane_z"].reshape(-1, 2))
 
 
-def refuse_other(model: VAE) -> None:
+def check_two_dimensional(model: VAE) -> None:
     """Refuse a model whose latent space is no plane.
 
     Raises:
@@ -94,7 +94,7 @@ def _net(model: VAE, square: Tensor, space: Space) -> dict[str, np.ndarray]:
     """Return the rows and columns of a square `(n, n, 2)` of `space` as curves in z and x."""
     start = torch.cat([square[:, 0], square[0]])
     end = torch.cat([square[:, -1], square[-1]])
-    z, _ = straight(model, start, end, space=space, points=NET)
+    z, _ = interpolate(model, start, end, space=space, points=NET)
     net = {"net_z": z.cpu().numpy()}
     if model.example_shape == (2,):
         net["net_decoded"] = decode_to_data_units(model, z.flatten(0, 1)).reshape(z.shape)

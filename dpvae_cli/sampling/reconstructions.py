@@ -7,7 +7,7 @@ from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import decode_to_data_units, encode
 
 
-def reconstructed(model: VAE, split: Split, n: int) -> dict[str, np.ndarray]:
+def reconstruction_arrays(model: VAE, split: Split, n: int) -> dict[str, np.ndarray]:
     """Return the first n examples `x`, the means `z` of q(z|x), and `decoded`, E[x|z].
 
     `x` and `decoded` are in the units of the training data. Of a split with fewer examples all.

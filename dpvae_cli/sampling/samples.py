@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -37,7 +37,7 @@ class LatentSamples:
         """Return the number of samples."""
         return self.z.shape[0]
 
-    def keep(self, index: torch.Tensor) -> "LatentSamples":
+    def select(self, index: torch.Tensor) -> "LatentSamples":
         """Return the samples at `index`, in its order."""
         return LatentSamples(
             self.z[index],
@@ -52,7 +52,7 @@ class LatentSamples:
         return replace(self, log_q=check_log_density(aggregate.log_prob(self.z), "log q(z)"))
 
     @property
-    def probability(self) -> PerExample:
+    def base_log_prob(self) -> PerExample:
         """Return the log-density that tells how usual a sample is: of z0, or else of z."""
         return self.log_p if self.log_p_generation is None else self.log_p_generation
 
@@ -67,7 +67,7 @@ def from_codes(model: VAE, z: Codes) -> LatentSamples:
     generation, to_generation = model.prior.generation, model.prior.to_generation
     if generation is None:
         return LatentSamples(z.cpu(), None, log_density(model.prior, z), None)
-    parts = list(in_parts(lambda rows: to_generation(z[rows]), len(z), size=CHUNK, what="g"))
+    parts = list(map_in_chunks(lambda rows: to_generation(z[rows]), len(z), size=CHUNK, what="g"))
     z0 = torch.cat([part for part, _ in parts])
     log_abs_det = torch.cat([part for _, part in parts]).cpu()
     log_p_generation = log_density(generation, z0)
@@ -92,7 +92,7 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
         z = model.prior.sample(n, generator=generator)
         return LatentSamples(_finite(z).cpu(), None, log_density(model.prior, z), None)
     z0, to_representation = generation.sample(n, generator=generator), model.prior.to_representation
-    of_rows = in_parts(
+    of_rows = map_in_chunks(
         lambda rows: to_representation(z0[rows]), n, size=CHUNK, what="the inverse of g"
     )
     parts = list(of_rows)
@@ -108,7 +108,7 @@ def log_density(density: Prior, z: Codes) -> PerExample:
     Raises:
         DpvaeError: some are NaN.
     """
-    parts = in_parts(
+    parts = map_in_chunks(
         lambda rows: density.log_prob(z[rows]).cpu(), len(z), size=CHUNK, what="log-densities"
     )
     return check_log_density(torch.cat(list(parts)), "log p(z)")
@@ -151,10 +151,10 @@ def low_posterior(
     Raises:
         UsageError: the pool is smaller than n.
     """
-    _refuse_small_pool(pool, n)
+    _check_pool_size(pool, n)
     drawn = prior_samples(model, pool, generator=generator).with_log_q(aggregate)
     assert drawn.log_q is not None
-    return drawn.keep(lowest(drawn.log_q, n))
+    return drawn.select(lowest(drawn.log_q, n))
 
 
 def high_posterior(
@@ -174,12 +174,12 @@ def high_posterior(
     Raises:
         UsageError: the pool is smaller than n, or the prior has no generation space to rank in.
     """
-    _refuse_small_pool(pool, n)
+    _check_pool_size(pool, n)
     if rank == "generation":
         model.prior.require_generation()
     drawn = from_codes(model, aggregate.sample(pool, generator=generator))
-    score = drawn.log_p if rank == "representation" else drawn.probability
-    return drawn.keep(lowest(score, n)).with_log_q(aggregate)
+    score = drawn.log_p if rank == "representation" else drawn.base_log_prob
+    return drawn.select(lowest(score, n)).with_log_q(aggregate)
 
 
 def lowest(score: PerExample, n: int) -> torch.Tensor:
@@ -187,7 +187,7 @@ def lowest(score: PerExample, n: int) -> torch.Tensor:
     return torch.sort(score, stable=True).indices[:n]
 
 
-def _refuse_small_pool(pool: int, n: int) -> None:
+def _check_pool_size(pool: int, n: int) -> None:
     if pool < n:
         raise UsageError(
             f"a pool of {pool} is too small to keep {n} samples of", hint="Raise --pool."

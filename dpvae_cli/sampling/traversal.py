@@ -13,7 +13,7 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode_to_data_units
-from dpvae_cli.sampling.paths import Space, standard_deviations, straight
+from dpvae_cli.sampling.paths import Space, interpolate, standard_deviations
 
 FINE = 200
 """A path has at least so many intervals; its lowest log q(z) is read off all of its points."""
@@ -21,7 +21,7 @@ FINE = 200
 
 @final
 @dataclass(frozen=True)
-class Walk:
+class LatentTraversal:
     """A path in both latent spaces, straight in `space`; a step is every `stride`-th point of it.
 
     Args:
@@ -54,7 +54,7 @@ class Walk:
 @torch.no_grad()
 def line(
     model: VAE, aggregate: AggregatePosterior, start: Codes, end: Codes, *, space: Space, steps: int
-) -> Walk:
+) -> LatentTraversal:
     """Walk straight from one code to another in z0 or z.
 
     A straight line in z0 is a curve in z. Source: paper, section 5.3 and Figure 6 (11 steps).
@@ -69,10 +69,10 @@ def line(
     """
     ends = _in_space(model, torch.cat([start, end]), space)
     stride = _stride(steps)
-    z, z0 = straight(model, ends[:1], ends[1:], space=space, points=stride * (steps - 1) + 1)
+    z, z0 = interpolate(model, ends[:1], ends[1:], space=space, points=stride * (steps - 1) + 1)
     log_q = aggregate.log_prob(z[0]).cpu()
     position = torch.linspace(0, 1, steps)
-    return Walk(space, z[0].cpu(), _row(z0, 0), log_q, stride, position)
+    return LatentTraversal(space, z[0].cpu(), _row(z0, 0), log_q, stride, position)
 
 
 @torch.no_grad()
@@ -85,7 +85,7 @@ def sweeps(
     dimensions: int,
     reach: float,
     steps: int,
-) -> list[Walk]:
+) -> list[LatentTraversal]:
     """Move one example's code along each of the coordinates that vary most under q(z).
 
     Source: paper, section 5.3 and Figure 8: +-5 standard deviations, largest deviations first.
@@ -104,13 +104,13 @@ def sweeps(
     middle = _in_space(model, centre, space)
     away = reach * torch.diag(deviations)[chosen].to(middle)
     stride = _stride(steps)
-    z, z0 = straight(
+    z, z0 = interpolate(
         model, middle - away, middle + away, space=space, points=stride * (steps - 1) + 1
     )
     log_q = aggregate.log_prob(z.flatten(0, 1)).cpu().view(len(chosen), -1)
     position = torch.linspace(-reach, reach, steps)
     return [
-        Walk(
+        LatentTraversal(
             space,
             z[row].cpu(),
             _row(z0, row),
@@ -138,7 +138,7 @@ def _stride(steps: int) -> int:
 
 
 def record(
-    model: VAE, aggregate: AggregatePosterior, walks: Sequence[Walk]
+    model: VAE, aggregate: AggregatePosterior, walks: Sequence[LatentTraversal]
 ) -> dict[str, np.ndarray]:
     """Return walks of equally many steps as arrays whose first axis counts them.
 
@@ -175,7 +175,7 @@ def record(
     return arrays
 
 
-def _framed(walk: Walk) -> Codes:
+def _framed(walk: LatentTraversal) -> Codes:
     """Return what a map must show: all of a line; of a sweep, which goes far out, its centre."""
     middle = len(walk.z) // 2
     return walk.z if walk.dimension < 0 else walk.z[middle : middle + 1]

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from dpvae_cli.foundation.strangers import expanded, is_there
+from dpvae_cli.foundation.formatting import did_you_mean
+from dpvae_cli.foundation.text_files import expand_user, path_exists
 from dpvae_cli.recipe import catalogue
-from dpvae_cli.recipe.mistakes import Mistake, Place, RecipeError, did_you_mean, shortened
+from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, SourceLocation, truncate
 
 LIST = "All names: dpvae reproduce"
 
@@ -32,8 +33,8 @@ def locate(name_or_path: str) -> Path:
     """
     if name_or_path in names():
         return folder() / f"{name_or_path}.yaml"
-    path = expanded(name_or_path)
-    if is_there(path) and not path.is_dir():
+    path = expand_user(name_or_path)
+    if path_exists(path) and not path.is_dir():
         return path
     if path.suffix in catalogue.SUFFIXES:
         problem = "there is no such file" + did_you_mean(path.stem, names())
@@ -41,5 +42,5 @@ def locate(name_or_path: str) -> Path:
         problem = f"this is a recipe, no study; train it with: dpvae train {name_or_path}"
     else:
         problem = "there is no packaged study of that name" + did_you_mean(name_or_path, names())
-    place = Place((0, 0), shortened(name_or_path, length=200))
-    raise RecipeError([Mistake(place, "", problem)], hint=LIST, what="study")
+    place = SourceLocation((0, 0), truncate(name_or_path, length=200))
+    raise RecipeError([ConfigIssue(place, "", problem)], hint=LIST, what="study")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.data.base import DataSpec
@@ -20,11 +20,12 @@ from dpvae_cli.evaluation.evaluate import NEED_IMAGES
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.foundation.progress import heard_by
+from dpvae_cli.foundation.locks import hold_lock
+from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
-from dpvae_cli.runs.loaded_run import Opened, open_checkpoint
-from dpvae_cli.runs.measure import measure_run
+from dpvae_cli.runs.evaluate_run import evaluate_run
+from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.cells import Cell, Event, Options, Outcome, Tell, silent
 from dpvae_cli.studies.figures import from_dict
@@ -40,7 +41,7 @@ from dpvae_cli.studies.state import (
     state_of,
     write_measured,
 )
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 
 SHOWN_EVERY = 0.25
 """Seconds between two reports of progress."""
@@ -82,8 +83,7 @@ def _held(cell: Cell) -> Iterator[None]:
         Timeout: another process holds it.
     """
     folder = Path(cell.folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0):
+    with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0):
         yield
 
 
@@ -94,7 +94,9 @@ def _complete(cell: Cell, options: Options, device: str, tell: "_Throttled") -> 
         return
     tell(Event(cell.name, "started", _opening(state.iteration)))
     _claim(run, cell, recipe)
-    with heard_by(lambda what, done, total: tell(Event(cell.name, "preparing", what, done, total))):
+    with handle_progress(
+        lambda event: tell(Event(cell.name, "preparing", event.task, event.done, event.total or 0))
+    ):
         if state.word != "trained":
             _train(cell, recipe, options, device, tell)
         opened = opened_cell(cell, options, device=device)
@@ -131,13 +133,13 @@ def _train(cell: Cell, recipe: Recipe, options: Options, device: str, tell: "_Th
         resume=True,
         device=device,
         dataset=_dataset(recipe, options),
-        listener=_Listener(cell, tell),
+        callback=_Listener(cell, tell),
     )
 
 
-def opened_cell(cell: Cell, options: Options, *, device: str) -> Opened:
+def opened_cell(cell: Cell, options: Options, *, device: str) -> LoadedRun:
     """Return a cell's checkpoint, opened; its data is read when it is asked for."""
-    return open_checkpoint(
+    return load_run(
         Path(cell.folder),
         device=device,
         load_dataset=lambda: _dataset(recipe_of(cell), options),
@@ -145,7 +147,7 @@ def opened_cell(cell: Cell, options: Options, *, device: str) -> Opened:
 
 
 def _measure(
-    cell: Cell, opened: Opened, options: Options, tell: "_Throttled"
+    cell: Cell, opened: LoadedRun, options: Options, tell: "_Throttled"
 ) -> dict[str, DpvaeError]:
     """Measure what is missing, keep each result at once, return what failed."""
     run = opened.folder
@@ -157,7 +159,7 @@ def _measure(
     for group in _groups(missing):
         tell(Event(cell.name, "measuring", ", ".join(group)))
         start = time.perf_counter()
-        record, wrong = measure_run(
+        record, wrong = evaluate_run(
             opened,
             group,
             progress=lambda metric, done, total: tell(
@@ -196,7 +198,7 @@ def _features(options: Options) -> FeatureOptions:
     )
 
 
-def _prepare(cell: Cell, opened: Opened, tell: "_Throttled") -> None:
+def _prepare(cell: Cell, opened: LoadedRun, tell: "_Throttled") -> None:
     """Make here, where the model and the data are, what the study's figures show of the cell."""
     for spec in cell.figures:
         figure = from_dict(spec)
@@ -244,26 +246,26 @@ class _Listener:
         self._cell, self._tell = cell, tell
         self._total, self._told, self._pace = iterations(cell), 0.0, ""
 
-    def loaded(self, dataset: Dataset) -> None:
+    def on_data_loaded(self, dataset: Dataset) -> None:
         """Say nothing."""
 
-    def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+    def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Tell where training begins."""
         self._progress(iteration)
 
-    def stepped(self, iteration: int) -> None:
+    def on_step(self, iteration: int) -> None:
         """Tell how far it is, now and then."""
         now = time.perf_counter()
         if now - self._told > SHOWN_EVERY:
             self._told = now
             self._progress(iteration)
 
-    def logged(self, record: Mapping[str, Any]) -> None:
+    def on_log(self, record: Mapping[str, Any]) -> None:
         """Note the pace."""
         if record["kind"] == "train":
             self._pace = f"{record['steps_per_second']:.0f} steps/s"
 
-    def saved(self, path: Path, *, iteration: int) -> None:
+    def on_checkpoint(self, path: Path, *, iteration: int) -> None:
         """Say nothing."""
 
     def _progress(self, iteration: int) -> None:

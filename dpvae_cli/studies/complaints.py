@@ -6,10 +6,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dpvae_cli.recipe.complaints import PROBLEMS
-from dpvae_cli.recipe.mistakes import KeyPath, Mistake, did_you_mean, dotted, shown
-from dpvae_cli.recipe.reading import Tree
+from dpvae_cli.foundation.formatting import did_you_mean
+from dpvae_cli.recipe.issues import ConfigIssue, KeyPath, format_path, format_value
+from dpvae_cli.recipe.reading import ConfigDocument
 from dpvae_cli.recipe.sections import keys
+from dpvae_cli.recipe.validation_messages import PROBLEMS
 from dpvae_cli.studies.figures import KINDS
 from dpvae_cli.studies.schema import Study
 
@@ -17,12 +18,14 @@ NOT_THAT = {"dict_type": "is no mapping", "model_attributes_type": "is no figure
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
-def complaints(error: ValidationError, tree: Tree) -> list[Mistake]:
+def complaints(error: ValidationError, tree: ConfigDocument) -> list[ConfigIssue]:
     """Return one mistake for each place that pydantic complains about."""
-    found: dict[KeyPath, Mistake] = {}
+    found: dict[KeyPath, ConfigIssue] = {}
     for detail in error.errors(include_url=False):
         path, kind = _path(detail["loc"])
-        found.setdefault(path, Mistake(tree.place(path), dotted(path), _problem(detail, kind)))
+        found.setdefault(
+            path, ConfigIssue(tree.location(path), format_path(path), _problem(detail, kind))
+        )
     return list(found.values())
 
 
@@ -37,15 +40,17 @@ def _problem(detail: ErrorDetails, kind: str | None) -> str:
     error_type, given = detail["type"], detail["input"]
     if error_type == "extra_forbidden":
         allowed = keys(KINDS[kind] if kind else Study)
-        return f"unknown key (given {shown(given)})" + _among(str(detail["loc"][-1]), allowed)
+        return f"unknown key (given {format_value(given)})" + _among(
+            str(detail["loc"][-1]), allowed
+        )
     if error_type in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{shown(given)} has no kind there is" + _among(_kind(given), KINDS)
+        return f"{format_value(given)} has no kind there is" + _among(_kind(given), KINDS)
     if error_type == "missing" and isinstance(given, dict):
         return f"is missing; {_described(str(detail['loc'][-1]))}"
     if error_type == "value_error":
-        return f"{shown(given)} {detail['msg'].removeprefix('Value error, ')}"
+        return f"{format_value(given)} {detail['msg'].removeprefix('Value error, ')}"
     problem = NOT_THAT.get(error_type) or PROBLEMS.get(error_type) or f": {detail['msg']}"
-    return f"{shown(given)} {problem}{_allowed(detail)}"
+    return f"{format_value(given)} {problem}{_allowed(detail)}"
 
 
 def _kind(given: Any) -> str:

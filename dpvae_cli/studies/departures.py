@@ -6,7 +6,7 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.recipe import Recipe, catalogue
+from dpvae_cli.recipe import Recipe, catalogue, load_recipe
 from dpvae_cli.studies.arrangement import BOOKKEEPING, Setting, flat
 
 SIZES = {
@@ -73,7 +73,7 @@ def packaged_twin(recipe: Recipe, *overrides: str) -> Recipe | None:
         return None
     for prior in ([f"prior={recipe.prior.kind}"], []):
         try:
-            return Recipe.load(recipe.name, [*prior, *overrides])
+            return load_recipe(recipe.name, [*prior, *overrides])
         except DpvaeError:  # a prior that a word alone does not say
             continue
     return None

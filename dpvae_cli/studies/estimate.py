@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import final
 
-from dpvae_cli.foundation.strangers import parse_json, read_lines
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.studies.cells import Cell
 from dpvae_cli.studies.state import State, iterations, read_measured, run_folder
 
@@ -88,21 +88,13 @@ def _guess(cell: Cell, *, on_gpu: bool) -> float:
 
 
 def _pace(cell: Cell) -> float | None:
-    """Return the median steps a second that the cell's log has."""
-    try:
-        paces = [*map(_logged_pace, read_lines(run_folder(cell).metrics_log))]
-    except OSError:
-        return None
-    found = [pace for pace in paces if pace is not None]
-    return median(found) if found else None
-
-
-def _logged_pace(line: str) -> float | None:
-    try:
-        pace = float(parse_json(line)["steps_per_second"] or 0)
-    except (ValueError, KeyError, TypeError, OverflowError):
-        return None
-    return pace if 0 < pace < math.inf else None
+    """Return the median of the steps per second in the cell's log."""
+    paces = [
+        pace
+        for record in MetricsLog.read(run_folder(cell).metrics_log)
+        if isinstance(pace := record.get("steps_per_second"), int | float) and 0 < pace < math.inf
+    ]
+    return median(paces) if paces else None
 
 
 @final

@@ -1,6 +1,7 @@
 """The figures of a study: each kind draws one picture of several cells, or one of each."""
 
 import inspect
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,12 +24,20 @@ from dpvae_cli.plotting.regularizers import figure3
 from dpvae_cli.plotting.trade_off import Method, Quantity, trade_off
 from dpvae_cli.plotting.training import TrainingCurves
 from dpvae_cli.plotting.training import figure as curves
+from dpvae_cli.recipe import to_dict
 from dpvae_cli.runs import results_file
-from dpvae_cli.runs.figure_data import gallery_of, kept, labelled, leakage_curves_of, portrait_of
-from dpvae_cli.runs.loaded_run import Opened
+from dpvae_cli.runs.figure_data import (
+    cached_arrays,
+    gallery_data,
+    leakage_data,
+    portrait_data,
+    with_labels,
+)
+from dpvae_cli.runs.loaded_run import LoadedRun
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.sampling.encodings import drawable, encode
 from dpvae_cli.sampling.paths import Space
-from dpvae_cli.sampling.traversal import Walk, line, record, sweeps
+from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
 from dpvae_cli.studies.metrics import SHORT_UNITS, Better, facts, is_known
 
 Arrays = dict[str, np.ndarray]
@@ -73,11 +82,11 @@ class Figure(Spec, ABC):
         return self.caption or (inspect.getdoc(type(self)) or "").partition("\n")[0]
 
     @abstractmethod
-    def prepare(self, run: Opened) -> None:
+    def prepare(self, run: LoadedRun) -> None:
         """Make what the figure needs of a run and keep it in the run's folder."""
 
     @abstractmethod
-    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw runs that are there and return the pictures.
 
         Raises:
@@ -95,13 +104,13 @@ class Moons(Figure):
 
     kind: Literal["moons"] = "moons"
 
-    def prepare(self, run: Opened) -> None:
+    def prepare(self, run: LoadedRun) -> None:
         """Make the portrait."""
-        portrait_of(run, run.label)
+        portrait_data(run, run.label)
 
-    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
-        portraits = [portrait_of(run, label) for run, label in labelled(runs)]
+        portraits = [portrait_data(run, label) for run, label in with_labels(runs)]
         return _joint(figure1(portraits), self, folder)
 
 
@@ -111,13 +120,13 @@ class Regularizers(Figure):
 
     kind: Literal["regularizers"] = "regularizers"
 
-    def prepare(self, run: Opened) -> None:
+    def prepare(self, run: LoadedRun) -> None:
         """Make the portrait."""
-        portrait_of(run, run.label)
+        portrait_data(run, run.label)
 
-    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
-        portraits = [portrait_of(run, label) for run, label in labelled(runs)]
+        portraits = [portrait_data(run, label) for run, label in with_labels(runs)]
         return _joint(figure3(portraits), self, folder)
 
 
@@ -127,13 +136,13 @@ class Leakage(Figure):
 
     kind: Literal["leakage"] = "leakage"
 
-    def prepare(self, run: Opened) -> None:
+    def prepare(self, run: LoadedRun) -> None:
         """Measure `leak` where it is not there."""
-        leakage_curves_of(run, run.label)
+        leakage_data(run, run.label)
 
-    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
-        found = [curve for run, label in labelled(runs) for curve in leakage_curves_of(run, label)]
+        found = [curve for run, label in with_labels(runs) for curve in leakage_data(run, label)]
         return _joint(figure4(found), self, folder)
 
 
@@ -143,13 +152,13 @@ class Samples(Figure):
 
     kind: Literal["samples"] = "samples"
 
-    def prepare(self, run: Opened) -> None:
+    def prepare(self, run: LoadedRun) -> None:
         """Draw the samples."""
-        gallery_of(run, run.label)
+        gallery_data(run, run.label)
 
-    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
-        galleries = [gallery_of(run, label) for run, label in labelled(runs)]
+        galleries = [gallery_data(run, label) for run, label in with_labels(runs)]
         return _joint(figure5(galleries), self, folder)
 
 
@@ -159,14 +168,18 @@ class Training(Figure):
 
     kind: Literal["training"] = "training"
 
-    def prepare(self, run: Opened) -> None:
+    def prepare(self, run: LoadedRun) -> None:
         """Do nothing: metrics.jsonl is there."""
 
-    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
         read = [
-            TrainingCurves.read(run.folder.metrics_log, label, prior=run.recipe.prior_name)
-            for run, label in labelled(runs)
+            TrainingCurves.from_records(
+                MetricsLog.read(run.folder.metrics_log, strict=True),
+                label,
+                prior=run.recipe.prior_name,
+            )
+            for run, label in with_labels(runs)
         ]
         return _joint(curves(read), self, folder)
 
@@ -199,21 +212,36 @@ class Traversal(Figure):
             raise PydanticCustomError("nothing", "between is empty and dimensions is 0: no walk")
         return self
 
-    def prepare(self, run: Opened) -> None:
+    def prepare(self, run: LoadedRun) -> None:
         """Walk."""
         self._records(run)
 
-    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
-        """Draw a picture of each run."""
-        return [path for run in runs for path in self._draw_one(run, folder)]
+    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
+        """Draw a picture of each run; those of twins, which differ in the prior, share axes."""
+        records = [self._drawable_records(run) for run in runs]
+        keys = [_twin_key(run) for run in runs]
+        return [
+            path
+            for index, run in enumerate(runs)
+            for path in self._draw_one(
+                run,
+                records[index],
+                [r for i, r in enumerate(records) if keys[i] == keys[index] and i != index],
+                folder,
+            )
+        ]
 
-    def _draw_one(self, run: Opened, folder: Path) -> list[Path]:
-        # Cells' names end in the digest of their recipe, which no reader needs.
-        path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
-        records = [
+    def _drawable_records(self, run: LoadedRun) -> list[Arrays]:
+        return [
             found | {"walk_decoded": drawable(run.model, found["walk_decoded"])}
             for found in self._records(run)
         ]
+
+    def _draw_one(
+        self, run: LoadedRun, records: list[Arrays], twins: list[list[Arrays]], folder: Path
+    ) -> list[Path]:
+        # Cells' names end in the digest of their recipe, which no reader needs.
+        path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
         if len(records) > 1 and picture.are_images(records[0]["walk_decoded"][0]):
             rows = [images for found in records for images in found["walk_decoded"]]
             title = f"{run.label}: lines between test examples"
@@ -222,11 +250,11 @@ class Traversal(Figure):
         drawn = [path] if len(records) == 1 else _numbered(path, len(records))
         return [
             saved
-            for record, target in zip(records, drawn, strict=True)
-            for saved in style.save(traversal.figure(record, run.label), target)
+            for record, target, *others in zip(records, drawn, *twins, strict=True)
+            for saved in style.save(traversal.figure(record, run.label, twins=others), target)
         ]
 
-    def _records(self, run: Opened) -> list[Arrays]:
+    def _records(self, run: LoadedRun) -> list[Arrays]:
         """Return a record of each pair, the sweeps with the first; kept in traversals/."""
         makers: list[Callable[[], Arrays]] = [
             lambda pair=pair, index=index: self._record(run, pair, swept=index == 0)  # type: ignore[misc]
@@ -234,13 +262,13 @@ class Traversal(Figure):
         ]
         key = self.model_dump_json(exclude={"name", "cells", "seeds", "caption"})
         return [
-            kept(run, f"traversals/{self.stem}-{index}.npz", make, key=key)
+            cached_arrays(run, f"traversals/{self.stem}-{index}.npz", make, key=key)
             for index, make in enumerate(makers)
         ]
 
-    def _record(self, run: Opened, pair: tuple[int, int] | None, *, swept: bool) -> Arrays:
+    def _record(self, run: LoadedRun, pair: tuple[int, int] | None, *, swept: bool) -> Arrays:
         model, aggregate = run.model, run.encoded.aggregate_posterior()
-        walks: list[Walk] = []
+        walks: list[LatentTraversal] = []
         if pair is not None:
             start, end = (_code(run, index) for index in pair)
             spaces: list[Space] = ["z0", "z"] if self.space == "both" else [self.space]
@@ -261,11 +289,17 @@ class Traversal(Figure):
         return record(model, aggregate, walks)
 
 
+def _twin_key(run: LoadedRun) -> str:
+    """Return what twins share: the recipe but for its priors."""
+    own = {key: value for key, value in to_dict(run.recipe).items() if "prior" not in key}
+    return json.dumps(own, sort_keys=True)
+
+
 def _numbered(path: Path, count: int) -> list[Path]:
     return [path.with_name(f"{path.stem}-{index}{path.suffix}") for index in range(count)]
 
 
-def _code(run: Opened, index: int) -> Codes:
+def _code(run: LoadedRun, index: int) -> Codes:
     """Return the posterior mean of one test example, `(1, latent)`.
 
     Raises:
@@ -295,10 +329,10 @@ class TradeOff(Figure):
     sampling: Measured = "skl"
     """The result that says how well is sampled, upwards in all panels."""
 
-    def prepare(self, run: Opened) -> None:
+    def prepare(self, run: LoadedRun) -> None:
         """Do nothing: what is drawn are the study's metrics."""
 
-    def draw(self, runs: Sequence[Opened], folder: Path) -> list[Path]:
+    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
         records = [(run, _recorded(run)) for run in runs]
         methods: dict[tuple[str, str], dict[str, list[float]]] = {}
@@ -315,19 +349,23 @@ class TradeOff(Figure):
         return _joint(drawn, self, folder)
 
 
-def _recorded(run: Opened) -> dict[str, dict[str, Any]]:
+def _recorded(run: LoadedRun) -> dict[str, dict[str, Any]]:
     """Return a run's results by name."""
-    return {result["metric"]: result for result in results_file.read(run).get("results", [])}
+    return {
+        result["metric"]: result for result in results_file.read_results(run).get("results", [])
+    }
 
 
-def _names(runs: Sequence[Opened]) -> list[str]:
+def _names(runs: Sequence[LoadedRun]) -> list[str]:
     """Name runs by their regularizers, or by their recipes where a regularizer has several."""
     kinds: list[str] = [run.recipe.regularizer.kind for run in runs]
     names = [run.recipe.name for run in runs]
     return kinds if len(set(zip(kinds, names, strict=True))) == len(set(kinds)) else names
 
 
-def _quantity(metric: str, records: Sequence[tuple[Opened, dict[str, dict[str, Any]]]]) -> Quantity:
+def _quantity(
+    metric: str, records: Sequence[tuple[LoadedRun, dict[str, dict[str, Any]]]]
+) -> Quantity:
     known = facts(metric)
     units = (found[metric]["unit"] for _, found in records if metric in found)
     unit = next(units, "")

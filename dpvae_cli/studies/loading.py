@@ -7,10 +7,9 @@ from typing import final
 import yaml
 from pydantic import ValidationError
 
-from dpvae_cli.recipe import overrides as key_values
-from dpvae_cli.recipe.mistakes import KeyPath, Mistake, Place, RecipeError
-from dpvae_cli.recipe.overrides import Override
-from dpvae_cli.recipe.reading import Tree, read_file
+from dpvae_cli.recipe.issues import ConfigIssue, KeyPath, RecipeError, SourceLocation
+from dpvae_cli.recipe.overrides import Override, key_error, parse_overrides
+from dpvae_cli.recipe.reading import ConfigDocument, read_file
 from dpvae_cli.studies import catalogue
 from dpvae_cli.studies.complaints import complaints
 from dpvae_cli.studies.schema import Study, default_axes
@@ -27,11 +26,11 @@ class LoadedStudy:
 
     name: str
     study: Study
-    tree: Tree
+    tree: ConfigDocument
 
-    def place(self, *path: str | int) -> Place:
+    def place(self, *path: str | int) -> SourceLocation:
         """Return where a part was written."""
-        return self.tree.place(path)
+        return self.tree.location(path)
 
 
 def load(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedStudy:
@@ -55,13 +54,15 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedStudy:
     try:
         tree = read_file(path)
     except RecipeError as error:
-        raise RecipeError(error.mistakes, hint=HINT, what="study") from error
+        raise RecipeError(error.issues, hint=HINT, what="study") from error
     _apply(tree, overrides)
     # A study's own record, studies/x/study.yaml, is the study x.
     name = path.resolve().parent.name if path.name == RECORD else path.stem
     if name in ("", ".", ".."):
         problem = "a study is kept in studies/NAME, and this file gives it no name"
-        raise RecipeError([Mistake(Place((0, 0), str(path)), "", problem)], hint=HINT, what="study")
+        raise RecipeError(
+            [ConfigIssue(SourceLocation((0, 0), str(path)), "", problem)], hint=HINT, what="study"
+        )
     return LoadedStudy(name, _checked(tree), tree)
 
 
@@ -72,8 +73,8 @@ def to_yaml(study: Study) -> str:
     return str(text)
 
 
-def _checked(tree: Tree) -> Study:
-    mistakes = list(tree.mistakes)
+def _checked(tree: ConfigDocument) -> Study:
+    mistakes = list(tree.issues)
     try:
         study = Study.model_validate(tree.values)
         mistakes += _clashes(study, tree)
@@ -84,7 +85,7 @@ def _checked(tree: Tree) -> Study:
     return study
 
 
-def _clashes(study: Study, tree: Tree) -> list[Mistake]:
+def _clashes(study: Study, tree: ConfigDocument) -> list[ConfigIssue]:
     """Return keys that no recipe can have, and axes that are overridden as well."""
     written: list[KeyPath] = [("axes", key) for key in study.axes]
     written += [("overrides", key) for key in study.overrides]
@@ -93,42 +94,44 @@ def _clashes(study: Study, tree: Tree) -> list[Mistake]:
     found = []
     for path in written:
         key = str(path[-1])
-        problem = key_values.key_complaint(key)
+        problem = key_error(key)
         if problem is None and path[0] != "axes" and key in study.axes:
             problem = "is an axis already; one of the two"
         if problem is not None:
-            found.append(Mistake(tree.place(path), key, problem))
+            found.append(ConfigIssue(tree.location(path), key, problem))
     return found
 
 
-def _apply(tree: Tree, texts: Sequence[str]) -> None:
+def _apply(tree: ConfigDocument, texts: Sequence[str]) -> None:
     """Write overrides over the tree, each where it belongs."""
     for index, text in enumerate(texts):
         before, _, _ = text.partition("=")
         pattern, colon, _ = before.rpartition(":")
-        parsed, mistakes = key_values.parse([text.removeprefix(pattern + colon)])
-        place = Place((1, index), f"override {text}", before[len(pattern + colon) :].strip())
-        tree.mistakes.extend(replace(mistake, place=place) for mistake in mistakes)
+        parsed, mistakes = parse_overrides([text.removeprefix(pattern + colon)])
+        place = SourceLocation(
+            (1, index), f"override {text}", before[len(pattern + colon) :].strip()
+        )
+        tree.issues.extend(replace(issue, location=place) for issue in mistakes)
         for override in parsed:
-            _put(tree, replace(override, place=place), pattern=pattern or None)
+            _put(tree, replace(override, location=place), pattern=pattern or None)
 
 
-def _put(tree: Tree, override: Override, *, pattern: str | None) -> None:
+def _put(tree: ConfigDocument, override: Override, *, pattern: str | None) -> None:
     key, value = ".".join(map(str, override.path)), override.value
     axes = tree.values.setdefault(
         "axes", {axis: list(values) for axis, values in default_axes().items()}
     )
     if pattern is None and isinstance(axes, dict) and key in axes:
         axes[key] = value if isinstance(value, list) else [value]
-        _mark(tree, ("axes", key), override.place)
+        _mark(tree, ("axes", key), override.location)
     elif pattern is None and key in Study.model_fields:
         wrap = key in LISTS and not isinstance(value, list)
-        tree.put((key,), [value] if wrap else value, override.place)
+        tree.set((key,), [value] if wrap else value, override.location)
     else:
         _put_for(tree, pattern or "*", key, override)
 
 
-def _put_for(tree: Tree, pattern: str, key: str, override: Override) -> None:
+def _put_for(tree: ConfigDocument, pattern: str, key: str, override: Override) -> None:
     """Write a recipe's key behind all others, so that it wins."""
     patterns = tree.values.setdefault("overrides_for", {})
     if not isinstance(patterns, dict):
@@ -138,10 +141,10 @@ def _put_for(tree: Tree, pattern: str, key: str, override: Override) -> None:
         keys.pop(key, None)
         keys[key] = override.value
     patterns[pattern] = keys
-    _mark(tree, ("overrides_for", pattern, key), override.place)
+    _mark(tree, ("overrides_for", pattern, key), override.location)
 
 
-def _mark(tree: Tree, path: KeyPath, place: Place) -> None:
-    for stale in [known for known in tree.places if known[: len(path)] == path]:
-        del tree.places[stale]
-    tree.places[path] = place
+def _mark(tree: ConfigDocument, path: KeyPath, place: SourceLocation) -> None:
+    for stale in [known for known in tree.locations if known[: len(path)] == path]:
+        del tree.locations[stale]
+    tree.locations[path] = place

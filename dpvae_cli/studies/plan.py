@@ -13,8 +13,8 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe import catalogue as recipes
 from dpvae_cli.recipe.dump import digest, to_dict
-from dpvae_cli.recipe.loading import resolved
-from dpvae_cli.recipe.mistakes import Mistake, RecipeError, shortened
+from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, truncate
+from dpvae_cli.recipe.loading import resolve
 from dpvae_cli.recipe.overrides import Override
 from dpvae_cli.studies.cells import Cell
 from dpvae_cli.studies.figures import Figure
@@ -44,7 +44,7 @@ class Plan:
 
     def shown_in(self, figure: Figure) -> list[Cell]:
         """Return the cells that a figure shows."""
-        return shown(figure, self.cells)
+        return format_value(figure, self.cells)
 
 
 @final
@@ -85,7 +85,7 @@ def plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIE
     wrong = _Mistakes()
     for candidate in candidates:
         try:
-            recipe = resolved(candidate.path, candidate.overrides)
+            recipe = resolve(candidate.path, candidate.overrides)
         except RecipeError as error:
             if only is None or fnmatchcase(candidate.base, only):
                 wrong.add(error, candidate.path.stem)
@@ -110,7 +110,7 @@ def _refuse_endless(loaded: LoadedStudy) -> None:
     cells = len(loaded.study.recipes) * math.prod(map(len, axes.values()))
     if cells > MOST_CELLS:
         problem = f"{cells:,} cells are more than {MOST_CELLS:,}; leave out recipes or values"
-        mistake = Mistake(loaded.place("axes"), "axes", problem)
+        mistake = ConfigIssue(loaded.place("axes"), "axes", problem)
         raise RecipeError([mistake], hint=HINT, what="study")
 
 
@@ -119,7 +119,7 @@ def base(cell: Cell) -> str:
     return cell.name.rpartition("-")[0]
 
 
-def shown(figure: Figure, cells: Sequence[Cell]) -> list[Cell]:
+def format_value(figure: Figure, cells: Sequence[Cell]) -> list[Cell]:
     """Return the cells that a figure shows: those it names, of each the first seed or all."""
     fitting = [cell for cell in cells if any(fnmatchcase(cell.name, p) for p in figure.cells)]
     if figure.seeds == "all":
@@ -162,8 +162,8 @@ def _located(loaded: LoadedStudy) -> list[Path]:
             paths.append(recipes.locate(word))
         except RecipeError as error:
             place = loaded.place("recipes", index)
-            problem = f"{shortened(word)}: {error.mistakes[0].problem}"
-            mistakes.append(Mistake(place, f"recipes[{index}]", problem))
+            problem = f"{truncate(word)}: {error.issues[0].problem}"
+            mistakes.append(ConfigIssue(place, f"recipes[{index}]", problem))
     if mistakes:
         raise RecipeError(mistakes, hint=recipes.LIST, what="study")
     return paths
@@ -203,7 +203,7 @@ def _cell(recipe: Recipe, candidate: _Candidate, study: Study, folder: Path) -> 
 def _with_figures(cells: list[Cell], figures: Sequence[Figure]) -> list[Cell]:
     """Return the cells, each with the figures that show it."""
     plain = [
-        (figure.model_dump(mode="json"), {cell.name for cell in shown(figure, cells)})
+        (figure.model_dump(mode="json"), {cell.name for cell in format_value(figure, cells)})
         for figure in figures
     ]
     return [
@@ -226,13 +226,13 @@ class _Mistakes:
     """Mistakes of many recipes, each once, with the recipes that make it."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[Any, ...], tuple[Mistake, list[str]]] = {}
+        self._found: dict[tuple[Any, ...], tuple[ConfigIssue, list[str]]] = {}
 
     def add(self, error: RecipeError, recipe: str) -> None:
         """Add what is wrong with one recipe."""
-        for mistake in error.mistakes:
+        for mistake in error.issues:
             # What is allowed instead differs from recipe to recipe.
-            key = (mistake.place, mistake.key, mistake.problem.partition(";")[0])
+            key = (mistake.location, mistake.key, mistake.problem.partition(";")[0])
             _, names = self._found.setdefault(key, (mistake, []))
             if recipe not in names:
                 names.append(recipe)

@@ -5,24 +5,22 @@ that is none of ours is a reason, not a traceback.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
-from dpvae_cli.foundation.results import Result, finite
-from dpvae_cli.foundation.strangers import (
+from dpvae_cli.foundation.results import Result, validate_results
+from dpvae_cli.foundation.sanitize import sanitize_line
+from dpvae_cli.foundation.text_files import (
     is_inside,
-    is_there,
-    one_line,
-    parse_json,
+    path_exists,
     read_json,
-    read_lines,
 )
-from dpvae_cli.recipe import Recipe, RecipeError
+from dpvae_cli.recipe import Recipe, RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
 
 RECIPE = "recipe.yaml"
@@ -72,7 +70,7 @@ def discover(paths: Sequence[Path]) -> list[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    if not is_there(path):
+    if not path_exists(path):
         raise MissingError(
             f"there is nothing at {path}",
             hint="Name run folders, or the folder of a study: dpvae report runs/*",
@@ -98,7 +96,7 @@ def _is_hidden(path: Path) -> bool:
 def read_run(path: Path) -> RunRecord:
     """Read one run folder; whatever is wrong with it is told in the record."""
     folder = RunFolder(path)
-    label = one_line(path.resolve().name)
+    label = sanitize_line(path.resolve().name)
     if not folder.recipe.is_file():
         return RunRecord(path, label, State.unreadable, f"there is no {RECIPE}")
     for file in (folder.recipe, folder.metrics, folder.metrics_log, folder.environment):
@@ -106,15 +104,17 @@ def read_run(path: Path) -> RunRecord:
             reason = f"{file.name} is a link that leads out of the run folder"
             return RunRecord(path, label, State.unreadable, reason)
     try:
-        recipe = Recipe.load(folder.recipe)
+        recipe = load_recipe(folder.recipe)
     except RecipeError as error:
-        told = "; ".join(f"{each.key}: {each.problem}" for each in error.mistakes)
-        return RunRecord(path, label, State.unreadable, one_line(f"its recipe: {told}"))
+        told = "; ".join(f"{each.key}: {each.problem}" for each in error.issues)
+        return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {told}"))
     except (DpvaeError, OSError, ValueError) as error:
-        return RunRecord(path, label, State.unreadable, one_line(f"its recipe: {error}"))
+        return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {error}"))
     measured = read_json(folder.metrics)
     recipe = recipe.named(_recipe_name(measured, label, recipe))
-    reached = _last_iteration(folder.metrics_log)
+    reached = max(
+        (record["iteration"] for record in MetricsLog.read(folder.metrics_log)), default=None
+    )
     state, reason = _state(recipe, measured, reached=reached)
     return RunRecord(
         path=path,
@@ -123,7 +123,7 @@ def read_run(path: Path) -> RunRecord:
         reason=reason,
         recipe=recipe,
         iteration=reached,
-        results=_results(measured) if state is State.measured else (),
+        results=validate_results(measured.get("results")) if state is State.measured else (),
         environment=_environment(read_json(folder.environment)),
         note=_data_note(folder.checkpoint),
     )
@@ -133,7 +133,7 @@ def _recipe_name(measured: Mapping[str, Any], label: str, recipe: Recipe) -> str
     """Return the name in metrics.json, else what the folder's name has before the prior."""
     named = measured.get("recipe")
     if isinstance(named, str) and named:
-        return one_line(named)
+        return sanitize_line(named)
     before, _, after = label.partition(f"-{recipe.prior.kind}")
     return before if after or label != before else label
 
@@ -144,7 +144,7 @@ def _state(
     wanted = recipe.training.iterations
     if (reached or 0) < wanted:
         return State.unfinished, f"at iteration {reached or 0:,} of {wanted:,}"
-    if not _results(measured):
+    if not validate_results(measured.get("results")):
         return State.not_measured, "no results in metrics.json"
     is_best = Path(str(measured.get("checkpoint"))).stem == "best"
     at = measured.get("iteration")
@@ -153,55 +153,12 @@ def _state(
     return State.measured, f"best.pt, iteration {at}" if is_best else ""
 
 
-def _last_iteration(path: Path) -> int | None:
-    """Return the last iteration that metrics.jsonl records; a torn last line is passed over."""
-    last: int | None = None
-    with suppress(OSError):
-        for line in read_lines(path):
-            with suppress(ValueError, TypeError, KeyError, OverflowError):
-                last = int(parse_json(line)["iteration"])
-    return last
-
-
-def _results(measured: Mapping[str, Any]) -> tuple[Result, ...]:
-    listed = measured.get("results")
-    found = [_result(raw) for raw in listed] if isinstance(listed, list) else []
-    return tuple(result for result in found if result is not None)
-
-
-def _result(raw: Any) -> Result | None:
-    """Return a record with values of the right types, None where it is none."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("metric"), str):
-        return None
-    details = raw.get("details")
-    return Result(
-        metric=one_line(raw["metric"]),
-        value=_number(raw.get("value")),
-        standard_error=_number(raw.get("standard_error")),
-        unit=one_line(str(raw.get("unit", ""))),
-        samples=int(_number(raw.get("samples")) or 0),
-        seed=int(_number(raw.get("seed")) or 0),
-        split=_text(raw.get("split")),
-        weights=_text(raw.get("weights")),
-        details=finite(details) if isinstance(details, dict) else {},
-    )
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    try:
-        found: float | None = finite(float(value)) if is_number else None
-    except OverflowError:
-        return None
-    return found
-
-
 def _text(value: Any) -> str | None:
-    return one_line(value) if isinstance(value, str) else None
+    return sanitize_line(value) if isinstance(value, str) else None
 
 
 def _environment(raw: Mapping[str, Any]) -> dict[str, str]:
-    return {one_line(str(key)): one_line(_said(value)) for key, value in raw.items()}
+    return {sanitize_line(str(key)): sanitize_line(_said(value)) for key, value in raw.items()}
 
 
 def _said(value: Any) -> str:
@@ -211,7 +168,7 @@ def _said(value: Any) -> str:
 def _data_note(path: Path) -> str | None:
     """Return what the checkpoint says of its data, such as that some of it is missing."""
     try:
-        return _text(checkpoints.read(path).facts.get("data_note"))
+        return _text(checkpoints.read_checkpoint(path).facts.get("data_note"))
     except (DpvaeError, AttributeError):
         return None
 

@@ -1,11 +1,11 @@
 """The study: which recipes, along which axes, measured how, drawn how."""
 
-import difflib
 from typing import Annotated, Any, Literal, final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dpvae_cli.evaluation.evaluate import METRICS
+from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
 from dpvae_cli.studies.figures import AnyFigure
 
@@ -18,9 +18,8 @@ def _known(metric: str) -> str:
     """
     if metric in METRICS:
         return metric
-    close = difflib.get_close_matches(metric, METRICS, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    raise ValueError(f"is no metric{meant}; allowed: {', '.join(METRICS)}")
+    meant = did_you_mean(metric, METRICS)
+    raise ValueError(f"is not a metric{meant}; allowed: {', '.join(METRICS)}")
 
 
 def default_axes() -> dict[str, tuple[Any, ...]]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from dpvae_cli.foundation.strangers import is_inside, one_line
-from dpvae_cli.recipe.mistakes import RecipeError
+from dpvae_cli.foundation.sanitize import sanitize_line
+from dpvae_cli.foundation.text_files import is_inside
+from dpvae_cli.recipe.issues import RecipeError
 from dpvae_cli.recipe.reading import read_file
 from dpvae_cli.studies import published
 from dpvae_cli.studies.arrangement import BASELINE
@@ -67,16 +68,16 @@ def _said(study: Path) -> dict[str, Any]:
 
 def _title(places: Sequence[Path], study: Path | None) -> str:
     if study is not None or (len(places) == 1 and not (places[0] / RECIPE).is_file()):
-        return one_line(places[0].resolve().name)
-    return "Runs compared" if len(places) > 1 else one_line(places[0].resolve().name)
+        return sanitize_line(places[0].resolve().name)
+    return "Runs compared" if len(places) > 1 else sanitize_line(places[0].resolve().name)
 
 
 def _text(value: Any) -> str | None:
-    return one_line(value) if isinstance(value, str) and value.strip() else None
+    return sanitize_line(value) if isinstance(value, str) and value.strip() else None
 
 
 def _listed(value: Any) -> tuple[str, ...]:
-    return tuple(one_line(str(each)) for each in value) if isinstance(value, list) else ()
+    return tuple(sanitize_line(str(each)) for each in value) if isinstance(value, list) else ()
 
 
 def _published(value: Any) -> str | None:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
-from dpvae_cli.evaluation.evaluate import NEED_IMAGES, out_of_reach
+from dpvae_cli.evaluation.evaluate import NEED_IMAGES, unavailable_metrics
 from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.files import write_json
-from dpvae_cli.foundation.strangers import read_json
-from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.dump import from_dict, to_dict
+from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.recipe import Recipe, load_recipe
+from dpvae_cli.recipe.dump import to_dict
+from dpvae_cli.recipe.loading import from_dict
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.cells import Cell, Options
@@ -85,7 +86,7 @@ def state_of(cell: Cell, options: Options) -> State:
 def _state_by_checkpoint(run: RunFolder, cell: Cell) -> State:
     """Return the state of a cell that has not been measured."""
     try:
-        checkpoint = checkpoints.read(run.checkpoint)
+        checkpoint = checkpoints.read_checkpoint(run.checkpoint)
     except DpvaeError:
         return State("damaged")
     asked = applicable(cell.metrics, recipe_of(cell), checkpoint.example_shape)
@@ -110,7 +111,7 @@ def iterations(cell: Cell) -> int:
 def holds(run: RunFolder, cell: Cell) -> bool:
     """Tell whether a run folder's recipe is the cell's, in every key."""
     try:
-        return to_dict(Recipe.load(run.recipe)) == cell.recipe
+        return to_dict(load_recipe(run.recipe)) == cell.recipe
     except UsageError:
         return False
 
@@ -122,7 +123,7 @@ def applicable(
 
     Whether a file has labels shows when it is read; where it may, they are asked for.
     """
-    left_out = out_of_reach(
+    left_out = unavailable_metrics(
         has_manifold=recipe.data.knows_manifold,
         has_images=are_images(example_shape),
         has_generation=recipe.final_prior.has_generation,

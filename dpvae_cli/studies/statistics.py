@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 from scipy import stats
 
-from dpvae_cli.foundation.numbers import number, with_error
+from dpvae_cli.foundation.formatting import format_number, format_with_error
 from dpvae_cli.studies.metrics import Better
 
 LEAST_SEEDS = 3
@@ -215,7 +215,7 @@ def _verdict(found: Summary) -> Verdict:
 
 def sentence(found: Comparison) -> str:
     """Return a comparison in words: `lower in 5 of 5 seeds, -14.2 ± 3.1 nats (better)`."""
-    amount = with_error(found.mean, found.half_width, sign=True)
+    amount = format_with_error(found.mean, found.half_width, sign=True)
     amount = f"{amount} {found.unit}".rstrip()
     if found.verdict is Verdict.TOO_FEW:
         seeds = "1 seed" if found.n == 1 else f"{found.n} seeds"
@@ -245,4 +245,4 @@ def _judgement(found: Comparison) -> str:
 
 def p_text(value: float | None) -> str:
     """Return a p-value with two significant digits, or a dash."""
-    return number(None) if value is None else f"{value:.2g}"
+    return format_number(None) if value is None else f"{value:.2g}"

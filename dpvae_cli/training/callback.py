@@ -2,22 +2,29 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from dpvae_cli.runs.run_folder import RunFolder
+from dpvae_cli.data import Dataset
 
 
-class Callback:
-    """Called by `train` in the main process; override what is needed."""
+class Callback(Protocol):
+    """Called by `train` in the main process."""
 
-    def on_train_start(self, run: RunFolder, *, iteration: int, iterations: int) -> None:
-        """Training starts, or continues, at `iteration` of `iterations`."""
+    def on_data_loaded(self, dataset: Dataset) -> None:
+        """Called when the data is loaded."""
+
+    def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+        """Called when training starts, or continues, at `iteration` of `iterations`."""
 
     def on_step(self, iteration: int) -> None:
-        """`iteration` optimizer steps are done."""
+        """Called when `iteration` optimizer steps are done."""
 
     def on_log(self, record: Mapping[str, Any]) -> None:
-        """A record was written to metrics.jsonl."""
+        """Called when a record was written to metrics.jsonl."""
 
     def on_checkpoint(self, path: Path, *, iteration: int) -> None:
-        """A checkpoint was written."""
+        """Called when a checkpoint was written."""
+
+
+class NullCallback(Callback):
+    """Does nothing; override what is needed."""

@@ -5,7 +5,7 @@ from dpvae_cli.foundation.distributed import ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
-from dpvae_cli.recipe.schema import SMALLEST_BATCH
+from dpvae_cli.recipe.schema import MIN_BATCH_SIZE
 
 CHECKED_EXAMPLES, CHUNK_SIZE = 10_000, 500
 """Training examples that must fit the likelihood, and how many of them are in memory at a time."""
@@ -20,13 +20,13 @@ def check_data(recipe: Recipe, dataset: Dataset, *, processes: int = 1) -> None:
     batch_size, examples = recipe.training.batch_size, len(dataset.train)
     for start in range(0, min(CHECKED_EXAMPLES, examples), CHUNK_SIZE):
         chunk = dataset.train.examples(slice(start, min(start + CHUNK_SIZE, CHECKED_EXAMPLES)))
-        if (complaint := recipe.likelihood.complaint(chunk)) is not None:
+        if (complaint := recipe.likelihood.validation_error(chunk)) is not None:
             raise UsageError(f"likelihood: {complaint}")
     if batch_size <= examples:
         return
     largest = examples // processes * processes
-    if largest < SMALLEST_BATCH:
-        needed = max(SMALLEST_BATCH, processes)
+    if largest < MIN_BATCH_SIZE:
+        needed = max(MIN_BATCH_SIZE, processes)
         hint = f"Train on {needed} examples or more: that many make the smallest batch."
     else:
         hint = f"Add training.batch_size={largest} or less."

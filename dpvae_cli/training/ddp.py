@@ -12,7 +12,9 @@ from dpvae_cli.foundation.distributed import ProcessGroup
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def data_parallel(module: nn.Module, group: ProcessGroup, *, static_graph: bool) -> nn.Module:
+def data_parallel(
+    module: nn.Module, group: ProcessGroup, *, static_graph: bool = True
+) -> nn.Module:
     """Return the module under DDP, which averages gradients over the ranks in the backward pass.
 
     With one process it is the module itself. `static_graph` says that every call uses the same

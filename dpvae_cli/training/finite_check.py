@@ -93,13 +93,13 @@ class FiniteCheck:
         """
         self.check_past_losses()
         for module in self._modules:
-            named = [("weight", *pair) for pair in module.named_parameters()]
-            named += [("buffer", *pair) for pair in module.named_buffers()]
-            for kind, name, tensor in named:
-                if tensor.is_floating_point() and not _is_finite(tensor):
-                    raise DivergedError(
-                        f"{kind} {name} is not finite after iteration {iteration}", hint=HINT
-                    )
+            named = {"weight": module.named_parameters(), "buffer": module.named_buffers()}
+            for kind, tensors in named.items():
+                for name, tensor in tensors:
+                    if tensor.is_floating_point() and not _is_finite(tensor):
+                        raise DivergedError(
+                            f"{kind} {name} is not finite after iteration {iteration}", hint=HINT
+                        )
 
     def _diverged(self, iteration: int, means: Mapping[str, Tensor]) -> DivergedError:
         """Return the error: what went wrong first, and all values.

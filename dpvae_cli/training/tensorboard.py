@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from dpvae_cli.scalarsation.errors import MissingError, UsageError
+from dpvae_cli.foundation.errors import MissingError, UsageError
 
 
 @final

@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks.diagnosis_power import (
+    HALF,
     KINDS,
-    SIZES,
     false_alarms,
     healthy,
     power,
@@ -25,31 +25,32 @@ def test_a_half_space_is_found_and_a_large_hole():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3_600)
-def test_false_alarms_stay_below_two_per_cent():
-    *_, total = false_alarms(9)
-    assert int(total.split("|")[2]) >= 300
-    assert float(total.split("(")[1].split(" %")[0]) < 2
+@pytest.mark.timeout(600)
+def test_false_alarms_are_rare():
+    """The docs have 324 data sets, of which 0.9 % are off."""
+    *_, total = false_alarms(2, sizes=(200, 1_000))
+    _, _, sets, alarms, _, _ = total.split("|")
+    assert int(sets) == 48
+    assert int(alarms.split("(")[0]) <= 1
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3_600)
+@pytest.mark.timeout(600)
 def test_reported_standard_errors_are_true():
-    """Over 40 data sets a ratio is known within 11 %; the docs have 0.76 to 1.40."""
-    head, _, *rows = ratios(40)
-    assert len(rows) == 2 * len(SIZES)
+    """Over 40 data sets a ratio is known within 11 %; the docs have 80."""
+    head, _, *rows = ratios(40, cases=((2, 1_000), (6, 5_000)))
+    assert len(rows) == 2
     names = [cell.strip(" `") for cell in head.split("|")[3:-1]]
     for row in rows:
         for name, cell in zip(names, row.split("|")[3:-1], strict=True):
             # the largest of all marginals is shown with the deviation of a single one
-            assert name == "marginals" or 0.6 < float(cell) < 1.6, (name, row)
+            assert name == "marginals" or 0.65 < float(cell) < 1.5, (name, row)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3_600)
+@pytest.mark.timeout(600)
 def test_holes_are_found_where_codes_are_many():
-    _, _, *rows = power(16)
-    found = {tuple(row.split("|")[1:3]): row.split("|")[3:-1] for row in rows}
-    *_, hole, half_space = found[" 2 ", " 5,000 "]
-    assert float(hole.strip(" %")) > 80
-    assert float(half_space.strip(" %")) == 100
+    _, _, row = power(8, cases=((2, 5_000),), masses=(0.12, HALF))
+    hole, half_space = (float(cell.strip(" %")) for cell in row.split("|")[3:-1])
+    assert hole > 80
+    assert half_space == 100

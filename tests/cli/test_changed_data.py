@@ -117,7 +117,7 @@ def test_nothing_made_of_other_data_is_kept_as_the_run_s():
 
 def test_checkpoints_from_before_are_compared_by_their_training_split():
     path = Path("run/checkpoint.pt")
-    saved = checkpoints.read(path)
+    saved = checkpoints.read_checkpoint(path)
     facts = {name: value for name, value in saved.facts.items() if name != "data_splits"}
     replace(saved, facts=facts).write(path)
     assert WARNING not in ok("encode", "run").stderr
@@ -128,6 +128,6 @@ def test_checkpoints_from_before_are_compared_by_their_training_split():
 @pytest.mark.parametrize("fact", [3, {"train": 3}, {"train": {"examples": "x"}}, None])
 def test_odd_facts_are_no_traceback(fact):
     path = Path("run/checkpoint.pt")
-    saved = checkpoints.read(path)
+    saved = checkpoints.read_checkpoint(path)
     replace(saved, facts=saved.facts | {"data_splits": fact}).write(path)
     ok("encode", "run")

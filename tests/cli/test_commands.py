@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from dpvae_cli.cli.app import app
 from dpvae_cli.evaluation.elbo import elbo_parts
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.numbers import with_error
+from dpvae_cli.foundation.formatting import format_with_error
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.plotting import style
-from dpvae_cli.runs import measure
-from dpvae_cli.runs.loaded_run import open_checkpoint
+from dpvae_cli.runs import evaluate_run
+from dpvae_cli.runs.loaded_run import load_run
 from tests.small import SMALL, tiny_extractor
 
 FOLDER = "runs/vae_moons-decoupled-seed0"
@@ -120,12 +120,12 @@ def test_the_difference_of_two_runs_is_paired_by_example():
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if "±" in line}
     terms = []
     for path in (twin, FOLDER):
-        run = open_checkpoint(Path(path))
+        run = load_run(Path(path))
         test = run.load_dataset().test
         parts = elbo_parts(run.model, test, seed=0, purpose="evaluation")
         terms.append(-(parts.reconstruction + parts.kl))
     paired = mean_and_error(terms[1] - terms[0])
-    assert rows["elbo"].rstrip().split("  ")[-1].strip() == with_error(*paired, sign=True)
+    assert rows["elbo"].rstrip().split("  ")[-1].strip() == format_with_error(*paired, sign=True)
     independent = math.hypot(*(mean_and_error(each).standard_error for each in terms))
     assert paired.standard_error < 0.8 * independent
     same = ok("eval", FOLDER, FOLDER, "--metrics", "elbo,skl,leak,nll,manifold_lp,skl_knn")
@@ -167,7 +167,7 @@ def test_leakage_is_drawn_of_a_run_that_cannot_keep_it(tmp_path, monkeypatch):
     def keep(*_):
         raise UsageError("cannot write metrics.json")
 
-    monkeypatch.setattr(measure, "keep", keep)
+    monkeypatch.setattr(evaluate_run, "merge_results", keep)
     ok("plot", "leakage", tmp_path / "run", "--out", tmp_path / "leakage.png")
     assert (tmp_path / "leakage.png").stat().st_size > 1_000
     assert not (tmp_path / "run" / "metrics.json").exists()

@@ -160,14 +160,14 @@ def test_a_backend_of_matplotlib_from_elsewhere_does_no_harm(tmp_path):
     assert list(tmp_path.rglob("training*.png"))
 
 
-def test_a_terminal_hears_that_torch_is_loaded_and_the_words_go_again():
-    """On a terminal the first words come before torch does; nothing is left of them."""
+def test_a_terminal_says_that_torch_is_loading_and_clears_it():
+    """On a terminal the message comes before the import; nothing is left of it."""
     ours, theirs = pty.openpty()
     code = (
         "import sys, builtins\n"
-        "from dpvae_cli.cli import console\n"
+        "from dpvae_cli.cli import errors\n"
         "assert 'torch' not in sys.modules\n"
-        "console.load_torch()\n"
+        "errors.load_torch()\n"
         "assert 'torch' in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], stderr=theirs, check=False)

@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.recipes import recipes
-from dpvae_cli.recipe import Recipe, catalogue, to_yaml
+from dpvae_cli.recipe import catalogue, load_recipe, to_yaml
 from tests.recipe.writing import MINIMAL, written
 
 
@@ -47,7 +47,7 @@ def test_ls_shows_every_name_with_its_title():
 
 def test_show_prints_the_resolved_recipe_with_overrides():
     done = run("show", "beta_h_moons", "prior=standard_normal", "seed=3")
-    recipe = Recipe.load("beta_h_moons", ["prior=standard_normal", "seed=3"])
+    recipe = load_recipe("beta_h_moons", ["prior=standard_normal", "seed=3"])
     assert (done.exit_code, done.stdout) == (0, to_yaml(recipe))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dpvae_cli.evaluation.evaluate import METRICS
-from dpvae_cli.runs.run_folder import WRITTEN
+from dpvae_cli.runs.replacement import RUN_FILE
 from tests.cli.test_commands import ok, run
 from tests.small import SMALL
 
@@ -87,7 +87,7 @@ def test_encode_writes_factors():
 def test_dsprites_that_are_not_there():
     done = run("train", "vae_sprites", "data=dsprites", "--data-root", "nowhere")
     assert done.exit_code == 3
-    assert "was not found" in done.stderr
+    assert "not found; looked in" in done.stderr
 
 
 def test_a_factor_that_does_not_vary_is_named_and_rare_values_lose_no_metric():
@@ -121,4 +121,4 @@ def test_an_exception_in_one_metric_loses_no_other_and_is_logged(monkeypatch):
     assert alone.exit_code == 1
     assert "Error: ZeroDivisionError: found by nobody" in alone.stderr
     assert Path("known/errors.log").read_text(encoding="utf-8").count("in crash") == 2
-    assert WRITTEN.fullmatch("errors.log"), "--overwrite may delete it"
+    assert RUN_FILE.fullmatch("errors.log"), "--overwrite may delete it"

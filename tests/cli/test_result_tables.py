@@ -4,7 +4,7 @@ import pytest
 
 from dpvae_cli.cli.result_tables import check_comparable, compared, distinct_parts, foot, single
 from dpvae_cli.foundation.results import Result, RunResults
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 
 TWINS = ("vae_moons-standard_normal-seed0", "vae_moons-decoupled-seed0")
 
@@ -55,13 +55,13 @@ def test_effective_samples_have_a_row_and_few_of_them_a_warning():
 
 
 def recipes(*overrides):
-    return [Recipe.load("vae_moons"), Recipe.load("vae_moons", list(overrides))]
+    return [load_recipe("vae_moons"), load_recipe("vae_moons", list(overrides))]
 
 
 def test_runs_of_different_data_have_no_difference():
     runs = [run(name, result("skl", 1.0, 0.1)) for name in ("a", "b")]
-    other = Recipe.load("vae_mnist")
-    lines, incomparable = check_comparable(runs, [Recipe.load("vae_moons"), other])
+    other = load_recipe("vae_mnist")
+    lines, incomparable = check_comparable(runs, [load_recipe("vae_moons"), other])
     assert lines == [
         "The runs have different data (data.kind: moons and mnist): they do not compare."
     ]
@@ -84,7 +84,7 @@ def test_other_likelihoods_and_units_leave_their_metrics_without_a_difference():
         run("b", result("nll", 80.0, 1.0), result("skl", 2.0, 0.1), result("fid", 3.0, unit="px")),
     ]
     binary = recipes()[0].model_copy(
-        update={"likelihood": Recipe.load("vae_mnist_binary").likelihood}
+        update={"likelihood": load_recipe("vae_mnist_binary").likelihood}
     )
     lines, incomparable = check_comparable(runs, [recipes()[0], binary])
     assert "different likelihoods (gaussian and bernoulli): nll" in lines[0]

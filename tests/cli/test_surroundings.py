@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from dpvae_cli.cli.app import app
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.studies.executors import local
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe
 
@@ -134,7 +134,7 @@ def test_times_from_the_future_are_fine(whole, tmp_path):
     for path in (tmp_path / "run").iterdir():
         os.utime(path, (4e9, 4e9))
     train(small_recipe("vae", "training.iterations=25"), tmp_path / "run", resume=True)
-    assert checkpoints.read(tmp_path / "run" / "checkpoint.pt").iteration == 25
+    assert checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt").iteration == 25
 
 
 def test_no_color_is_no_colour(tmp_path):
@@ -211,7 +211,7 @@ def test_what_goes_wrong_anywhere_is_told(error, said, monkeypatch):
     def wrong(*_, **__):
         raise error
 
-    monkeypatch.setattr("dpvae_cli.recipe.Recipe.load", wrong)
+    monkeypatch.setattr("dpvae_cli.recipe.load_recipe", wrong)
     done = CliRunner().invoke(app, ["train", "vae_moons"])
     assert done.exit_code == 2
     assert said in done.stderr
@@ -222,7 +222,7 @@ def test_a_bug_stays_a_traceback(error, monkeypatch):
     def wrong(*_, **__):
         raise error
 
-    monkeypatch.setattr("dpvae_cli.recipe.Recipe.load", wrong)
+    monkeypatch.setattr("dpvae_cli.recipe.load_recipe", wrong)
     assert CliRunner().invoke(app, ["train", "vae_moons"]).exception is error
 
 
@@ -234,7 +234,7 @@ def test_closed_streams_write_nowhere(closed, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == b"" or closed == ">&-"
     assert b"Traceback" not in done.stderr
-    checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+    checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
 
 
 @pytest.mark.parametrize("variable", ["WORLD_SIZE", "RANK", "LOCAL_RANK"])

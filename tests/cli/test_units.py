@@ -153,7 +153,7 @@ def test_python_has_the_units():
 def test_a_checkpoint_without_constants_says_so(tmp_path):
     shutil.copytree("table", tmp_path / "old")
     path = tmp_path / "old" / "checkpoint.pt"
-    saved = checkpoints.read(path)
+    saved = checkpoints.read_checkpoint(path)
     tensors = {name: t for name, t in saved.tensors.items() if not name.startswith("data.")}
     facts = {k: v for k, v in saved.facts.items() if k not in ("data_range", "data_columns")}
     replace(saved, tensors=tensors, facts=facts).write(path)

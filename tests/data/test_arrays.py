@@ -336,7 +336,7 @@ def test_only_the_arrays_that_are_needed_are_read(tmp_path, monkeypatch):
     assert Arrays(path=str(path)).example_shape() == (3,)
     assert sum(Arrays(path=str(path)).summary().sizes.values()) == 40
     assert read == []
-    monkeypatch.setattr("dpvae_cli.foundation.array_files.memory", lambda: 2**20)
+    monkeypatch.setattr("dpvae_cli.foundation.array_files.total_memory_bytes", lambda: 2**20)
     load(path)
     assert sorted(read) == [(40,), (40, 3)]
 

@@ -79,7 +79,7 @@ def test_a_part_is_the_beginning_of_one_fixed_order(tmp_path):
 
 
 def test_where_it_is_missing_the_error_says_where_to_put_it(tmp_path):
-    with pytest.raises(MissingError, match="was not found") as caught:
+    with pytest.raises(MissingError, match="not found; looked in") as caught:
         Dsprites().load(tmp_path)
     assert str(tmp_path / "dsprites") in caught.value.hint
     assert "data=sprites" in caught.value.hint

@@ -14,7 +14,7 @@ from dpvae_cli.data.base import Dataset, Split
 from dpvae_cli.data.image_cache import ImageSource, load_splits
 from dpvae_cli.data.images import CropError, ImageTransform, read_image
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.progress import heard_by
+from dpvae_cli.foundation.progress import ProgressEvent, handle_progress
 from tests.data.synthetic import draw, draw_all
 
 SMALL = ImageTransform(crop=None, size=8, colour="rgb")
@@ -251,13 +251,13 @@ def test_a_picture_smaller_than_the_crop_is_an_error_even_when_skipping(tmp_path
     assert not list(cache.glob("*.npy"))
 
 
-def test_progress_is_told_and_ends(tmp_path, monkeypatch):
+def test_progress_is_reported_and_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(image_cache, "BLOCK", 2)
-    told = []
-    with heard_by(lambda *said: told.append(said)):
+    events = []
+    with handle_progress(events.append):
         load(source(tmp_path / "in"))
         load(source(tmp_path / "in"))
-    assert told == [("decoding some", done, 5) for done in (2, 4, 5)]
+    assert events == [ProgressEvent("decoding some", done, 5) for done in (2, 4, 5)]
 
 
 def test_rows_do_not_depend_on_blocks(tmp_path, monkeypatch, cache):
@@ -271,7 +271,7 @@ def test_an_interrupted_decoding_leaves_no_cache(tmp_path, cache, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(image_cache, "tell", stop)
+    monkeypatch.setattr(image_cache, "report_progress", stop)
     with pytest.raises(KeyboardInterrupt):
         load(source(tmp_path / "in"))
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
@@ -280,7 +280,7 @@ def test_an_interrupted_decoding_leaves_no_cache(tmp_path, cache, monkeypatch):
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UsageError, match="cannot write to the cache") as caught:
+    with pytest.raises(UsageError, match="cannot write to") as caught:
         load(source(tmp_path / "in"))
     assert "DPVAE_CACHE" in caught.value.hint
 

@@ -6,20 +6,18 @@ import struct
 import sys
 import types
 import zlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torchvision
 from PIL import Image, ImageCms
 
-from dpvae_cli.data import images
+from dpvae_cli.data import Folder, images
 from dpvae_cli.data.images import (
     CropError,
     ImageTransform,
     UnreadableImageError,
     find_images,
-    load_single_image,
     read_image,
     suffixes,
 )
@@ -328,11 +326,11 @@ def test_a_registered_plugin_is_used(tmp_path, monkeypatch):
 def test_a_picture_beyond_pillow_s_own_limit_can_be_allowed(tmp_path, monkeypatch):
     path = draw(tmp_path / "a.png", 30, 30)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses more than twice as many
-    allowed = ImageTransform(crop=None, size=8, colour="rgb", max_pixels=900)
-    assert load_single_image(path, allowed).stored.shape == (1, 3, 8, 8)
+    allowed = Folder(path=str(tmp_path), size=8, max_pixels=900)
+    assert allowed.load_image(path).stored.shape == (1, 3, 8, 8)
     assert Image.MAX_IMAGE_PIXELS == 100
     with pytest.raises(UsageError, match="30x30 = 900 pixels, 899 is the limit"):
-        load_single_image(path, replace(allowed, max_pixels=899))
+        allowed.model_copy(update={"max_pixels": 899}).load_image(path)
 
 
 def test_the_fixture_is_a_ramp():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from tests.test_every_field import furnish
 
 KINDS = (
@@ -31,7 +31,7 @@ def place(tmp_path_factory):
 def test_summary_equals_the_loaded_data(place, monkeypatch, data):
     monkeypatch.chdir(place)
     monkeypatch.setenv("DPVAE_CACHE", str(place / "cache"))
-    spec = Recipe.load("vae_moons", [f"data={data}"]).data
+    spec = load_recipe("vae_moons", [f"data={data}"]).data
     summary, loaded = spec.summary(place / "data"), spec.load(place / "data", download=False)
     assert dict(summary.sizes) == dict(loaded.summary.sizes)
     assert set(loaded.remarks) <= set(summary.remarks)

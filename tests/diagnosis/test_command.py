@@ -60,8 +60,8 @@ def test_without_a_path_it_takes_the_latest_run():
 
 def test_priors_are_tried_and_samples_decoded(tmp_path, monkeypatch):
     """The whole of it: the try that gains most is recommended with the command to type."""
-    brief = dict.fromkeys(candidates.TRIED, Fitting(iterations=20))
-    monkeypatch.setattr(candidates, "TRIED", brief)
+    brief = dict.fromkeys(candidates.CANDIDATE_PRIORS, Fitting(iterations=20))
+    monkeypatch.setattr(candidates, "CANDIDATE_PRIORS", brief)
     done = ok("diagnose", "standard_normal", "--json", "--out", tmp_path / "x.html", "--quiet")
     said = json.loads(done.stdout)
     assert said == json.loads((tmp_path / "x.json").read_text())
@@ -89,7 +89,7 @@ def test_the_command_gives_the_very_gain_that_was_promised(prior, fitting, tmp_p
     longer = ["data.train=600", "training.iterations=300", "training.learning_rate=1e-2"]
     folder = tmp_path / "a run"
     ok("train", "vae_moons", *SMALL, *longer, *own, "--run-dir", folder)
-    monkeypatch.setattr(candidates, "TRIED", {prior: fitting})
+    monkeypatch.setattr(candidates, "CANDIDATE_PRIORS", {prior: fitting})
     done = ok("diagnose", folder, "--seed", 3)
     said = json.loads((folder / "diagnosis.json").read_text())
     assert said["command"] in done.stdout

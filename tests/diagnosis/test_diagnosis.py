@@ -10,30 +10,30 @@ from scipy import stats
 
 import dpvae_cli as dpvae
 from dpvae_cli.data import Split
-from dpvae_cli.diagnosis.densities import of_model, of_prior
+from dpvae_cli.diagnosis.densities import from_model, from_prior
 from dpvae_cli.diagnosis.groups import are_in
 from dpvae_cli.diagnosis.low_posterior import low_posterior
 from dpvae_cli.diagnosis.null import draw_splits
 from dpvae_cli.diagnosis.record import Quantity
 from dpvae_cli.diagnosis.verdict import (
     HELD_OUT,
-    about_dimensions,
     amount,
-    headline,
+    describe_dimensions,
     percent,
-    remedy,
+    recommendation,
+    summarize,
 )
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.elbo import elbo
 from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.nll import nll
 from dpvae_cli.evaluation.skl import skl
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
-from dpvae_cli.runs.metrics_log import overfits_since
-from dpvae_cli.sampling.encodings import EncodedTraining
-from tests.evaluation.planted import codes, normal, planted, prior_of, subject
+from dpvae_cli.runs.metrics_log import overfitting_start
+from dpvae_cli.sampling.encodings import TrainingEncodings
+from tests.evaluation.planted import codes, context, normal, planted, prior_of
 from tests.small import image_vae, random_images, small_recipe
 
 BOTH = pytest.mark.parametrize("kind", ["standard_normal", "decoupled"])
@@ -63,7 +63,7 @@ def test_a_model_whose_codes_are_its_prior_is_healthy(kind, seed):
     assert found.is_healthy, found.off
     assert (found.has_pockets, found.leaks) == (False, False)
     assert found.off_dimensions == found.inactive == ()
-    assert "is healthy" in headline(found)
+    assert "is healthy" in summarize(found)
     for name in ("pocket_share", "leak_share", "held_out_leak_share", "held_out_outside_share"):
         assert found[name].value < found[name].limit < 0.04
 
@@ -92,8 +92,8 @@ def test_pockets(kind):
     assert not found.is_healthy
     assert found["pocket_share"].value > 0.8
     assert found["kl_prior_to_posterior"].is_off
-    assert headline(found).startswith("This model has pockets: 9")
-    assert "leaks" not in headline(found)
+    assert summarize(found).startswith("This model has pockets: 9")
+    assert "leaks" not in summarize(found)
 
 
 @BOTH
@@ -106,7 +106,7 @@ def test_leaks(kind):
     assert found.leaks
     assert not found.has_pockets
     assert found["leak_share"].value == pytest.approx(0.05 + 0.95 * 0.01, abs=0.01)
-    assert "% of its codes lie where only 1 % of its samples do" in headline(found)
+    assert "% of its codes lie where only 1 % of its samples do" in summarize(found)
 
 
 def test_codes_where_an_unbounded_coupling_overflows_leak():
@@ -129,7 +129,7 @@ def test_codes_where_an_unbounded_coupling_overflows_leak():
 def test_a_density_that_is_nan_is_an_error():
     prior = prior_of("decoupled")
     next(prior.parameters()).data[0] = torch.nan
-    chosen = subject(*planted(prior, normal(100), 0.1))
+    chosen = context(*planted(prior, normal(100), 0.1))
     for metric in (leak, skl, nll, elbo):
         with pytest.raises(DpvaeError, match=r"NaN|not finite"):
             metric(chosen)
@@ -161,7 +161,7 @@ def test_a_dimension_that_is_off_and_one_that_is_inactive_are_named(kind):
     found = diagnosed(prior, z, deviation)
     assert found.off_dimensions == (3,)
     assert found.inactive == ((5,) if kind == "standard_normal" else ())
-    said = about_dimensions(found)
+    said = describe_dimensions(found)
     assert said[0].startswith("Dimension 3 of 6: the codes and the prior's samples")
     if kind == "standard_normal":
         assert said[1].startswith("Dimension 5 of 6 inactive")
@@ -181,8 +181,8 @@ def test_collapse_is_said_and_no_prior_is_sold_for_it():
     assert found.off == ()
     assert found.has_collapsed
     assert not found.is_healthy
-    assert headline(found).startswith("This model has collapsed: none of its 2 dimensions")
-    advice, command = remedy(found, COMMAND)
+    assert summarize(found).startswith("This model has collapsed: none of its 2 dimensions")
+    advice, command = recommendation(found, COMMAND)
     assert "No prior mends that" in advice
     assert command is None
 
@@ -218,15 +218,15 @@ def test_a_model_and_its_prior_alone_are_the_same_side():
     prior = prior_of("decoupled")
     model, _ = planted(prior, normal(20), 0.1)
     z = normal(50, seed=5)
-    torch.testing.assert_close(of_model(model).log_prob(z), of_prior(prior).log_prob(z))
-    sides = (of_model(model), of_prior(prior))
+    torch.testing.assert_close(from_model(model).log_prob(z), from_prior(prior).log_prob(z))
+    sides = (from_model(model), from_prior(prior))
     first, second = (side.draw(7, torch.Generator().manual_seed(2)) for side in sides)
     torch.testing.assert_close(first, second)
 
 
 def test_halves_are_disjoint_and_each_plays_both_parts():
-    chosen = subject(*planted(StandardNormalPrior(2), normal(101), 0.1))
-    prior = of_model(chosen.model)
+    chosen = context(*planted(StandardNormalPrior(2), normal(101), 0.1))
+    prior = from_model(chosen.model)
     at = draw_splits(chosen, prior, None, splits=3, samples=50, components=40)
     for (a, b), (c, d) in zip(at.halves[::2], at.halves[1::2], strict=True):
         assert (a, b) == (d, c)
@@ -236,8 +236,8 @@ def test_halves_are_disjoint_and_each_plays_both_parts():
 
 
 def test_densities_of_halves_are_those_of_their_codes():
-    chosen = subject(*planted(StandardNormalPrior(2), normal(101), 0.01))
-    at = draw_splits(chosen, of_model(chosen.model), None, splits=1, samples=60, components=99)
+    chosen = context(*planted(StandardNormalPrior(2), normal(101), 0.01))
+    at = draw_splits(chosen, from_model(chosen.model), None, splits=1, samples=60, components=99)
     (a, b), _ = at.halves
     half = at.log_q(at.prior, b, [(), (b[0], b[2], a[0])])
     z = at.prior.z.double()
@@ -269,7 +269,7 @@ def test_a_repair_gains_what_it_says_and_is_recommended():
     assert repair.gain < most + 4 * repair.standard_error
     assert repair.pocket_share < 0.1 < found["pocket_share"].value
     assert found.recommended is repair
-    advice, command = remedy(found, COMMAND)
+    advice, command = recommendation(found, COMMAND)
     assert command == "dpvae fit-prior RUN --prior mixture"
     assert "a fitted mixture prior gives +" in advice
 
@@ -278,7 +278,7 @@ def test_where_nothing_is_to_mend_nothing_is_recommended():
     found = diagnosed(StandardNormalPrior(2), normal(1_000, deviation=0.3), 0.3, tried=MIXTURE)
     assert len(found.repairs) == 1
     assert found.recommended is None
-    advice, command = remedy(found, COMMAND)
+    advice, command = recommendation(found, COMMAND)
     assert advice.startswith("There is nothing to mend.")
     assert command is None
 
@@ -296,8 +296,8 @@ def test_few_codes_in_many_dimensions_cannot_tell():
     assert found.off == ()
     assert not found.can_tell
     assert not found.is_healthy
-    assert "cannot be told healthy or not: 160 codes for 32 dimensions" in headline(found)
-    advice, command = remedy(found, COMMAND)
+    assert "cannot be told healthy or not: 160 codes for 32 dimensions" in summarize(found)
+    advice, command = recommendation(found, COMMAND)
     assert advice.startswith("More codes are needed")
     assert command is None
     assert any("do not fill the space" in note for note in found.notes)
@@ -324,13 +324,13 @@ def test_held_out_codes_of_an_overfit_model_are_no_healthy_ones():
         assert found["held_out_leak_share"].value == pytest.approx(expected, abs=0.12)
         assert found.overfits
         assert not found.is_healthy
-        said = headline(found)
+        said = summarize(found)
         assert said.startswith("This model overfits: ")
         assert "% of its held-out codes lie where only 1 % of its training codes do" in said
         assert found.recommended is None
-        assert "No prior mends" in remedy(found, COMMAND)[0]
+        assert "No prior mends" in recommendation(found, COMMAND)[0]
     since = dataclasses.replace(found, overfits_since=300)
-    assert "its validation ELBO fell ever since iteration 300. --best takes" in headline(since)
+    assert "its validation ELBO fell ever since iteration 300. --best takes" in summarize(since)
 
 
 @pytest.mark.parametrize(
@@ -351,8 +351,8 @@ def test_since_when_a_validation_elbo_falls(elbos, since, tmp_path):
         for place, elbo in enumerate(elbos)
     ]
     log.write_text("".join(json.dumps(each) + "\n" for each in records))
-    assert overfits_since(log, until=10_000) == since
-    assert overfits_since(log, until=300) is None
+    assert overfitting_start(log, until=10_000) == since
+    assert overfitting_start(log, until=300) is None
 
 
 def test_without_held_out_examples_the_rest_is_diagnosed():
@@ -403,15 +403,15 @@ def result(metric, value=1.0):
 def test_fid_that_was_measured_before_is_taken_from_there():
     model, data = planted(StandardNormalPrior(2), normal(20), 0.1)
     earlier = [result("skl"), result("fid"), result("fid768", 3.0), result("fid768_lp", 5.0)]
-    found = low_posterior(subject(model, data), None, earlier)
+    found = low_posterior(context(model, data), None, earlier)
     assert (found.random, found.lowest) == (earlier[2], earlier[3])
-    alone = low_posterior(subject(model, data), None, earlier[:2])
+    alone = low_posterior(context(model, data), None, earlier[:2])
     assert alone.random is alone.lowest is None
 
 
 def test_decoded_samples_of_images_say_what_to_type_and_failures_cost_nothing_else():
     data = random_images(1, 6, 6)
-    chosen = subject(image_vae(1, 6, 6), data)
+    chosen = context(image_vae(1, 6, 6), data)
     assert "--inception-weights FILE" in low_posterior(chosen, None, []).hint
     failed = low_posterior(chosen, "manifold", [])
     assert failed.reason.startswith("not measured: data noise has no known manifold")
@@ -419,10 +419,10 @@ def test_decoded_samples_of_images_say_what_to_type_and_failures_cost_nothing_el
 
 def test_of_moons_random_and_low_posterior_samples_are_measured():
     recipe = small_recipe("vae", "prior=standard_normal")
-    chosen = Subject(
+    chosen = EvaluationContext(
         dpvae.build(recipe),
         recipe.data.load,
-        EncodedTraining(dpvae.build(recipe), recipe.data.load),
+        TrainingEncodings(dpvae.build(recipe), recipe.data.load),
         recipe.evaluation,
         0,
     )

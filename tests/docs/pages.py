@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -101,4 +101,4 @@ def play_yaml(text: str) -> None:
     if named or whole:
         Path(name).write_text(text, encoding="utf-8")
     if whole and not named:
-        Recipe.load(name)
+        load_recipe(name)

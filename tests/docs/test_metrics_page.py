@@ -6,8 +6,8 @@ import pytest
 
 import dpvae_cli as dpvae
 from dpvae_cli.evaluation.evaluate import METRICS, NEED_FACTORS
-from dpvae_cli.foundation.results import RunResults, document
-from dpvae_cli.recipe import Evaluation, Recipe
+from dpvae_cli.foundation.results import RunResults, results_document
+from dpvae_cli.recipe import Evaluation, load_recipe
 from tests.docs.pages import ROOT, blocks
 from tests.small import SMALL, small_recipe
 
@@ -23,7 +23,7 @@ def results():
         (small_recipe(), ["all"]),
         (small_recipe(), ["cost"]),
         (small_recipe("vae", "prior=resampled"), ["cost"]),
-        (Recipe.load("vae_moons", [sprites, *without]), NEED_FACTORS),
+        (load_recipe("vae_moons", [sprites, *without]), NEED_FACTORS),
     ):
         model, data = dpvae.build(recipe), recipe.data.load()
         found += dpvae.evaluate(model, data, names, evaluation=recipe.evaluation)
@@ -53,7 +53,7 @@ def test_every_size_is_named(page):
 def test_the_example_has_the_form_of_the_real_thing(results):
     [example] = [json.loads(block.text) for block in blocks(PAGE) if block.language == "json"]
     run = RunResults("run", "checkpoint.pt", "recipe", tuple(results), "digest", 1)
-    real = json.loads(json.dumps(document([run])))
+    real = json.loads(json.dumps(results_document([run])))
     assert example.keys() == real.keys()
     assert example["schema"] == real["schema"]
     assert example["runs"][0].keys() == real["runs"][0].keys()

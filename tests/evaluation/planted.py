@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import Decoupled, Prior, StandardNormalPrior
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 
 
 class Echo(nn.Module):
@@ -38,9 +38,9 @@ def planted(prior: Prior, means: Tensor, deviation: float | Tensor) -> tuple[VAE
     return model, Dataset("planted", train=split, validation=split, test=split)
 
 
-def subject(model: VAE, data: Dataset, *, seed: int = 0) -> Subject:
-    encoded = EncodedTraining(model, lambda: data)
-    return Subject(model, lambda: data, encoded, Evaluation(), seed)
+def context(model: VAE, data: Dataset, *, seed: int = 0) -> EvaluationContext:
+    encoded = TrainingEncodings(model, lambda: data)
+    return EvaluationContext(model, lambda: data, encoded, Evaluation(), seed)
 
 
 def prior_of(kind: str, latent_dim: int = 2) -> Prior:

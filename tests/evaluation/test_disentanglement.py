@@ -12,7 +12,7 @@ from dpvae_cli.data import Dataset, GenerativeFactor, Split
 from dpvae_cli.data.factors import factor_combinations
 from dpvae_cli.evaluation import disentanglement
 from dpvae_cli.evaluation.active_units import are_active
-from dpvae_cli.evaluation.disentanglement import Drawn
+from dpvae_cli.evaluation.disentanglement import FactorSample
 from dpvae_cli.evaluation.evaluate import NEED_FACTORS
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.randomness import stream
@@ -58,7 +58,7 @@ def rotated(codes):
 def score(name, codes, *, values=SHUFFLED, factors=FACTORS, variances=None):
     """Score codes whose posteriors have these variances; points by default."""
     active = are_active(codes, torch.zeros_like(codes) if variances is None else variances)
-    return SCORES[name](Drawn(codes, values, factors, active, seed=1))
+    return SCORES[name](FactorSample(codes, values, factors, active, seed=1))
 
 
 def value(name, codes, **options):
@@ -269,13 +269,15 @@ def test_too_few_examples_and_draws_without_any_variation_say_so(name, decoupled
 def test_activity_in_z0_does_not_depend_on_the_scale_of_z(decoupled):
     """g of a draw varies in z0 as much as two draws say: here nothing of it is the example's."""
     from dpvae_cli.evaluation.codes import variances_in_both_spaces
-    from dpvae_cli.evaluation.subject import Subject
-    from dpvae_cli.sampling.encodings import EncodedTraining
+    from dpvae_cli.evaluation.context import EvaluationContext
+    from dpvae_cli.sampling.encodings import TrainingEncodings
     from dpvae_cli.sampling.samples import from_codes
 
     data = planted(codes=torch.zeros_like(PERFECT))
-    subject = Subject(decoupled, lambda: data, EncodedTraining(decoupled, lambda: data), SMALL, 0)
-    found = variances_in_both_spaces(subject)
+    context = EvaluationContext(
+        decoupled, lambda: data, TrainingEncodings(decoupled, lambda: data), SMALL, 0
+    )
+    found = variances_in_both_spaces(context)
     assert found[""].unique().tolist() == [1.0]
     z = torch.randn(20_000, 3, generator=stream(0, "z"))
     expected = from_codes(decoupled, z).z0.double().var(dim=0)
@@ -290,12 +292,12 @@ def test_data_without_factors_is_refused(name, decoupled):
 
 
 def test_encodings_of_other_data_are_noticed(decoupled):
-    from dpvae_cli.evaluation.subject import Subject
-    from dpvae_cli.sampling.encodings import EncodedTraining
+    from dpvae_cli.evaluation.context import EvaluationContext
+    from dpvae_cli.sampling.encodings import TrainingEncodings
 
     data = planted()
     fewer = dataclasses.replace(data, train=data.train.subset(slice(0, 100)))
-    encoded = EncodedTraining(decoupled, lambda: data)
-    subject = Subject(decoupled, lambda: fewer, encoded, SMALL, 0)
+    encoded = TrainingEncodings(decoupled, lambda: data)
+    context = EvaluationContext(decoupled, lambda: fewer, encoded, SMALL, 0)
     with pytest.raises(DpvaeError, match="of 1,200 training examples, the data has 100"):
-        disentanglement.mig(subject)
+        disentanglement.mig(context)

@@ -5,8 +5,9 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.evaluation.active_units import active_units, are_active
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.evaluate import (
-    BY_NAME,
+    EXPLICIT_ONLY,
     METRICS,
     NEED_FACTORS,
     NEED_IMAGES,
@@ -14,9 +15,8 @@ from dpvae_cli.evaluation.evaluate import (
     metric_names,
 )
 from dpvae_cli.evaluation.features import FeatureOptions
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.sampling.encodings import EncodedTraining, decode
+from dpvae_cli.sampling.encodings import TrainingEncodings, decode
 from dpvae_cli.sampling.samples import prior_samples
 from tests.small import (
     gaussian_posterior_vae,
@@ -37,7 +37,7 @@ def moons():
 def test_every_metric_gives_sound_records(moons):
     recipe, data, model = moons
     results = dpvae.evaluate(model, data, ["all"], evaluation=recipe.evaluation, seed=3)
-    expected = set(METRICS) - {*NEED_IMAGES, *NEED_FACTORS, *BY_NAME}
+    expected = set(METRICS) - {*NEED_IMAGES, *NEED_FACTORS, *EXPLICIT_ONLY}
     assert {result.metric for result in results} >= expected
     for result in results:
         assert result.seed == 3
@@ -68,10 +68,10 @@ def test_the_seed_decides(moons):
 def test_manifold_is_the_mean_distance_of_decoded_samples(moons):
     recipe, data, model = moons
     [result] = dpvae.evaluate(model, data, ["manifold"], evaluation=recipe.evaluation)
-    subject = Subject(
-        model, lambda: data, EncodedTraining(model, lambda: data), recipe.evaluation, 0
+    context = EvaluationContext(
+        model, lambda: data, TrainingEncodings(model, lambda: data), recipe.evaluation, 0
     )
-    drawn = prior_samples(model, 20, generator=subject.generator("manifold"))
+    drawn = prior_samples(model, 20, generator=context.generator("manifold"))
     expected = data.distance_to_manifold(decode(model, drawn.z)).mean()
     assert result.value == pytest.approx(float(expected), rel=1e-6)
 
@@ -106,7 +106,7 @@ def test_all_leaves_out_what_the_data_cannot_give():
     }
     has_all = dict.fromkeys(needs, True)
     everything = metric_names("all", **has_all)
-    assert everything == [name for name in METRICS if name not in BY_NAME]
+    assert everything == [name for name in METRICS if name not in EXPLICIT_ONLY]
     for need, names in needs.items():
         assert set(everything) - set(metric_names("all", **has_all | {need: False})) == names
 
@@ -116,9 +116,9 @@ def test_a_failing_metric_does_not_lose_the_others():
         torch.zeros(2), torch.zeros(2), dpvae.build(small_recipe()).prior
     )
     data = random_dataset(2)
-    encoded = EncodedTraining(model, lambda: data)
-    subject = Subject(model, lambda: data, encoded, small_recipe().evaluation, 0)
-    results, failed = measure(subject, ["manifold", "skl"])
+    encoded = TrainingEncodings(model, lambda: data)
+    context = EvaluationContext(model, lambda: data, encoded, small_recipe().evaluation, 0)
+    results, failed = measure(context, ["manifold", "skl"])
     assert [result.metric for result in results] == ["skl"]
     assert isinstance(failed["manifold"], DpvaeError)
 
@@ -177,12 +177,12 @@ def test_every_result_of_every_metric_has_the_note_of_the_data(moons, tiny, note
 def test_the_note_of_the_training_data_needs_no_data(moons):
     """Where encodings are kept the data is not read, and its note is known all the same."""
     recipe, data, model = moons
-    encoded = EncodedTraining(model, lambda: data)
+    encoded = TrainingEncodings(model, lambda: data)
     now = dataclasses.replace(data, note="another part")
-    subject = Subject(
+    context = EvaluationContext(
         model, lambda: now, encoded, recipe.evaluation, 0, training_note="a part of it"
     )
-    results, failed = measure(subject, ["skl", "nll"])
+    results, failed = measure(context, ["skl", "nll"])
     assert not failed
     notes = [result.details["data_note"] for result in results]
     assert notes == ["a part of it", "a part of it; another part"]
@@ -197,10 +197,10 @@ def test_weights_that_are_not_there_are_looked_for_once(moons, tmp_path, monkeyp
 
     monkeypatch.setattr("dpvae_cli.evaluation.features.build", build)
     model, data = image_vae(1, 6, 5), random_images(1, 6, 5)
-    subject = Subject(
-        model, lambda: data, EncodedTraining(model, lambda: data), moons[0].evaluation, 0
+    context = EvaluationContext(
+        model, lambda: data, TrainingEncodings(model, lambda: data), moons[0].evaluation, 0
     )
-    results, failed = measure(subject, NEED_IMAGES)
+    results, failed = measure(context, NEED_IMAGES)
     assert not results
     assert {name: str(error) for name, error in failed.items()} == dict.fromkeys(
         NEED_IMAGES, "no weights"

@@ -8,12 +8,12 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.data import Dataset, Split
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.evaluate import evaluate, measure
 from dpvae_cli.evaluation.features import FeatureOptions, eight_bit
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import EncodedTraining, decode
+from dpvae_cli.sampling.encodings import TrainingEncodings, decode
 from dpvae_cli.sampling.samples import low_posterior, prior_samples
 from tests.small import image_vae, random_dataset, random_images, scripted, tiny_extractor
 
@@ -32,12 +32,12 @@ def options(tmp_path):
     return FeatureOptions(features=tiny_extractor(tmp_path / "tiny.pt"), trust=True)
 
 
-def subject(options, *, data=None, model=None, sizes=SIZES, seed=0, progress=None):
+def context(options, *, data=None, model=None, sizes=SIZES, seed=0, progress=None):
     model = model or image_vae(*SHAPE)
     data = data or random_images(*SHAPE, count=70)
     heard = {} if progress is None else {"progress": progress}
-    encoded = EncodedTraining(model, lambda: data)
-    return Subject(model, lambda: data, encoded, sizes, seed, features=options, **heard)
+    encoded = TrainingEncodings(model, lambda: data)
+    return EvaluationContext(model, lambda: data, encoded, sizes, seed, features=options, **heard)
 
 
 def measured(given, *names):
@@ -59,7 +59,7 @@ def expected_distance(images, others):
 
 
 def test_fid_compares_decoded_prior_samples_with_all_training_images(options):
-    given = subject(options)
+    given = context(options)
     [result] = measured(given, "fid")
     drawn = prior_samples(given.model, 60, generator=given.generator("fid", 0))
     train = given.dataset.train.examples()
@@ -74,7 +74,7 @@ def test_fid_compares_decoded_prior_samples_with_all_training_images(options):
 
 
 def test_fid_lp_takes_the_lowest_log_q_and_its_null_the_lowest_log_p(options):
-    given = subject(options)
+    given = context(options)
     [result] = measured(given, "fid_lp")
     model, train = given.model, given.dataset.train.examples()
     low = low_posterior(
@@ -91,7 +91,7 @@ def test_fid_lp_takes_the_lowest_log_q_and_its_null_the_lowest_log_p(options):
 
 
 def test_kid_is_the_kernel_distance_of_the_same_features(options):
-    given = subject(options)
+    given = context(options)
     [result] = measured(given, "kid")
     drawn = prior_samples(given.model, 60, generator=given.generator("fid", 0))
     fake, real = (
@@ -106,8 +106,8 @@ def test_kid_is_the_kernel_distance_of_the_same_features(options):
 
 
 def test_repeats_give_a_standard_error(options):
-    once = subject(options)
-    many = subject(replace(options, repeats=4))
+    once = context(options)
+    many = context(replace(options, repeats=4))
     single, [of_kid] = measured(once, "fid"), measured(once, "kid")
     several = measured(many, "fid", "fid_lp", "kid")
     values = several[0].details["repeats"]
@@ -120,7 +120,7 @@ def test_repeats_give_a_standard_error(options):
 
 def test_fid_and_kid_look_at_the_same_samples_once(options):
     heard = []
-    given = subject(options, progress=lambda *what: heard.append(what))
+    given = context(options, progress=lambda *what: heard.append(what))
     measured(given, "fid", "kid")
     stages = [name for name, done, total in heard if done == total]
     assert stages == ["training images", "fid: samples"]
@@ -129,39 +129,39 @@ def test_fid_and_kid_look_at_the_same_samples_once(options):
 
 def test_a_part_of_the_training_images(options):
     sizes = SIZES.model_copy(update={"fid_images": 30})
-    [result] = measured(subject(options, sizes=sizes), "fid")
+    [result] = measured(context(options, sizes=sizes), "fid")
     assert (result.details["images"], result.details["images_in_split"]) == (30, 70)
     too_many = SIZES.model_copy(update={"fid_images": 5_000})
-    [result] = measured(subject(options, sizes=too_many), "fid")
+    [result] = measured(context(options, sizes=too_many), "fid")
     assert result.details["images"] == 70
 
 
 def test_statistics_of_training_images_are_cached(options, cache):
-    [first] = measured(subject(options), "fid")
+    [first] = measured(context(options), "fid")
     [file] = cache.iterdir()
     heard = []
-    [again] = measured(subject(options, progress=lambda *what: heard.append(what)), "fid")
+    [again] = measured(context(options, progress=lambda *what: heard.append(what)), "fid")
     assert again == first
     assert {name for name, _, _ in heard} == {"fid: samples"}
-    measured(subject(options), "kid")
+    measured(context(options), "kid")
     assert list(cache.iterdir()) == [file]
 
 
 def test_a_damaged_cache_is_computed_anew(options, cache):
-    [first] = measured(subject(options), "fid")
+    [first] = measured(context(options), "fid")
     [file] = cache.iterdir()
     for content in (b"", b"PK\x03\x04 torn", file.read_bytes()[:200]):
         file.write_bytes(content)
-        assert measured(subject(options), "fid") == [first]
+        assert measured(context(options), "fid") == [first]
 
 
 def test_the_cache_is_of_these_images_this_extractor_and_this_count(options, cache, tmp_path):
-    measured(subject(options), "fid")
-    measured(subject(options, data=random_images(*SHAPE, count=80)), "fid")
-    measured(subject(options, sizes=SIZES.model_copy(update={"fid_images": 60})), "fid")
+    measured(context(options), "fid")
+    measured(context(options, data=random_images(*SHAPE, count=80)), "fid")
+    measured(context(options, sizes=SIZES.model_copy(update={"fid_images": 60})), "fid")
     parts = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     scripted(parts, tmp_path / "tiny.pt")
-    [result] = measured(subject(options), "fid")
+    [result] = measured(context(options), "fid")
     assert result.details["dimensions"] == 3
     assert len(list(cache.iterdir())) == 4
 
@@ -169,19 +169,19 @@ def test_the_cache_is_of_these_images_this_extractor_and_this_count(options, cac
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(options, cache):
     cache.parent.mkdir()
     cache.touch()
-    assert measured(subject(options), "fid")
+    assert measured(context(options), "fid")
 
 
 def test_statistics_go_out_and_come_back(options, tmp_path):
     file = tmp_path / "statistics.npz"
-    first = measured(subject(replace(options, save_reference=file)), "fid", "kid")
+    first = measured(context(replace(options, save_reference=file)), "fid", "kid")
 
     def no_data():
         raise AssertionError("the data are not needed")
 
     model = image_vae(*SHAPE)
     model.units = random_images(*SHAPE).units
-    given = subject(replace(options, reference=file), model=model)
+    given = context(replace(options, reference=file), model=model)
     given = replace(given, load_dataset=no_data)
     again = measured(given, "fid", "kid")
     assert [r.value for r in again] == [r.value for r in first]
@@ -194,10 +194,10 @@ def test_pytorch_fid_s_statistics_are_taken_and_ours_are_its(options, tmp_path):
     from pytorch_fid.fid_score import compute_statistics_of_path
 
     mine, its = tmp_path / "mine.npz", tmp_path / "its.npz"
-    [first] = measured(subject(replace(options, save_reference=mine)), "fid")
+    [first] = measured(context(replace(options, save_reference=mine)), "fid")
     mu, sigma = compute_statistics_of_path(str(mine), None, 1, 12, "cpu")
     np.savez_compressed(its, mu=mu, sigma=sigma)
-    given = subject(replace(options, reference=its))
+    given = context(replace(options, reference=its))
     [again] = measured(given, "fid")
     assert again.value == first.value
     assert again.details["images"] is None
@@ -217,14 +217,14 @@ def test_pytorch_fid_s_statistics_are_taken_and_ours_are_its(options, tmp_path):
 )
 def test_other_files_are_no_statistics(options, arrays, tmp_path):
     np.savez(tmp_path / "x.npz", **arrays)
-    given = subject(replace(options, reference=tmp_path / "x.npz"))
+    given = context(replace(options, reference=tmp_path / "x.npz"))
     with pytest.raises(MissingError, match="feature statistics"):
         _ = given.reference
 
 
 def test_statistics_of_other_dimensions_are_refused(options, tmp_path):
     np.savez(tmp_path / "x.npz", mu=np.zeros(2), sigma=np.eye(2))
-    given = subject(replace(options, reference=tmp_path / "x.npz"))
+    given = context(replace(options, reference=tmp_path / "x.npz"))
     _, failed = measure(given, ["fid", "fid_lp"])
     for error in failed.values():
         assert isinstance(error, UsageError)
@@ -234,17 +234,17 @@ def test_statistics_of_other_dimensions_are_refused(options, tmp_path):
 
 def test_fewer_images_than_dimensions_are_remarked(options):
     sizes = SIZES.model_copy(update={"fid_samples": 11})
-    [result] = measured(subject(options, sizes=sizes), "fid")
+    [result] = measured(context(options, sizes=sizes), "fid")
     assert "11 images for 12 dimensions" in result.details["note"]
     assert "kid" in result.details["note"]
     few = SIZES.model_copy(update={"fid_images": 10})
-    [result] = measured(subject(options, sizes=few), "fid")
+    [result] = measured(context(options, sizes=few), "fid")
     assert "10 images" in result.details["note"]
 
 
 def test_what_is_no_image_is_refused(options):
     model, data = image_vae(2, 6, 6), random_images(2, 6, 6)
-    _, failed = measure(subject(options, model=model, data=data), ["fid", "fid_lp", "kid"])
+    _, failed = measure(context(options, model=model, data=data), ["fid", "fid_lp", "kid"])
     assert all("grey or RGB images" in str(error) for error in failed.values())
     assert len(failed) == 3
     points = image_vae(2)
@@ -255,7 +255,7 @@ def test_what_is_no_image_is_refused(options):
 def test_values_outside_the_unit_interval_are_refused(options):
     split = Split(2 * torch.rand(30, *SHAPE))
     data = Dataset("wide", train=split, validation=split, test=split)
-    _, failed = measure(subject(options, data=data), ["fid"])
+    _, failed = measure(context(options, data=data), ["fid"])
     assert "images in [0, 1]" in str(failed["fid"])
 
 

@@ -8,15 +8,15 @@ from scipy.spatial import KDTree
 
 from dpvae_cli.data import Split
 from dpvae_cli.evaluation import exported
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.evaluate import METRICS, _less, evaluate, measure
 from dpvae_cli.evaluation.features import FeatureOptions
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors.decoupled import DecoupledPrior
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import EncodedTraining, decode, encode
+from dpvae_cli.sampling.encodings import TrainingEncodings, decode, encode
 from tests.small import image_vae, random_images, small_recipe, tiny_extractor
 
 ROOM, PATH = 7, 101
@@ -48,8 +48,7 @@ def limits(monkeypatch):
         (VAE, "reconstruction", ROOM),
         (DecoupledPrior, "to_generation", PATH),
         (DecoupledPrior, "to_representation", PATH),
-        (AggregatePosterior, "_log_prob_at_once", ROOM),
-        (KDTree, "query", ROOM),
+        (AggregatePosterior, "_log_prob", ROOM),
     ]
     return {
         name: (limit(monkeypatch, owner, name, rows=rows), rows) for owner, name, rows in places
@@ -135,8 +134,10 @@ def test_a_metric_for_which_there_is_no_memory_at_all_does_not_lose_the_others(m
     model, data = build(recipe), recipe.data.load()
     limit(monkeypatch, VAE, "reconstruction", rows=0)
     limit(monkeypatch, KDTree, "__init__", rows=0)
-    subject = Subject(model, lambda: data, EncodedTraining(model, lambda: data), SIZES, 0)
-    results, failed = measure(subject, ["skl", "nll", "skl_knn"])
+    context = EvaluationContext(
+        model, lambda: data, TrainingEncodings(model, lambda: data), SIZES, 0
+    )
+    results, failed = measure(context, ["skl", "nll", "skl_knn"])
     assert [result.metric for result in results] == ["skl"]
     assert failed.keys() == {"nll", "skl_knn"}
     assert "memory ran out: reconstruction of one row" in str(failed["nll"])

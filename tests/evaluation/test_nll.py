@@ -11,7 +11,7 @@ from dpvae_cli.evaluation import nll as nll_module
 from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.evaluation.nll import negative_log_likelihood, negative_log_likelihoods
 from dpvae_cli.model import build
-from dpvae_cli.recipe import Evaluation, Recipe
+from dpvae_cli.recipe import Evaluation, load_recipe
 from dpvae_cli.sampling import encodings
 from tests.small import image_vae, linear_gaussian_vae, random_dataset
 
@@ -151,7 +151,7 @@ def test_weights_depend_neither_on_the_chunk_nor_on_neighbours(weights, monkeypa
         return [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
 
     for size in (1_000, 7):
-        monkeypatch.setattr(encodings, "at_once", lambda model, size=size: size)
+        monkeypatch.setattr(encodings, "batch_size_for", lambda model, size=size: size)
         negative_log_likelihoods(model, x, samples=samples, generators=draws())
     for row, generator in zip(x.split(1), draws(), strict=True):
         negative_log_likelihood(model, row, samples=samples, generator=generator)
@@ -180,7 +180,7 @@ def test_one_example_is_not_copied_for_its_samples(monkeypatch):
 @pytest.mark.parametrize("name", ["vae_mnist", "vae_svhn", "vae_celeba"])
 def test_activations_stay_small(name):
     """At random weights: what the widest layer reads and writes stays in megabytes."""
-    model = build(Recipe.load(name))
+    model = build(load_recipe(name))
     sizes = []
 
     def hear(_, inputs, output):

@@ -14,15 +14,15 @@ from typer.testing import CliRunner
 
 import dpvae_cli as dpvae
 from dpvae_cli.cli.app import app
-from dpvae_cli.fitting.codes import Codes, HeldOut, read_codes
-from dpvae_cli.fitting.prior_file import KIND
+from dpvae_cli.fitting.codes import Codes, HeldOutCodes, read_codes
+from dpvae_cli.fitting.prior_file import FORMAT
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation.errors import (
     CheckpointError,
     DivergedError,
     MissingError,
-    OtherFileError,
     UsageError,
+    WrongFileTypeError,
 )
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -144,9 +144,9 @@ def test_what_is_reported_of_few_codes_is_not_too_good():
         codes = Codes(z, None, held_out=fitting.held_out, seed=seed)
         on_reported, on_choosing, on_fresh = (
             float((truth.log_prob(part) - fitted.log_prob(part)).mean())
-            for part in (codes.reported.z, codes.choosing.z, fresh)
+            for part in (codes.test.z, codes.validation.z, fresh)
         )
-        own = -float(truth.log_prob(codes.reported.z).mean())
+        own = -float(truth.log_prob(codes.test.z).mean())
         assert fitted.record.nll.value - own == pytest.approx(on_reported, abs=1e-4)
         reported.append(on_reported - on_fresh)
         choosing.append(on_choosing - on_fresh)
@@ -168,7 +168,7 @@ def test_the_record_is_what_can_be_measured_again(prior):
     spec = Mixture(components=5) if prior == "mixture" else prior
     fitted = dpvae.fit_prior(mean, log_variance, spec, fitting=QUICK, seed=3)
     codes = Codes(mean, log_variance, held_out=QUICK.held_out, seed=3)
-    held = codes.reported
+    held = codes.test
     after, before = held.nll(fitted.prior), held.nll(StandardNormalPrior(2).double())
     record = fitted.record
     assert record.nll.value == pytest.approx(float(after.mean()), rel=1e-12)
@@ -177,9 +177,9 @@ def test_the_record_is_what_can_be_measured_again(prior):
     assert record.gain.standard_error == pytest.approx(error, rel=1e-9)
     assert (record.components, record.held_out, record.reported) == (600, 120, 60)
     assert record.prior == prior
-    chosen = float(codes.choosing.nll(fitted.prior).mean())
+    chosen = float(codes.validation.nll(fitted.prior).mean())
     assert chosen == pytest.approx(min(nll for _, nll in record.curve), rel=1e-12)
-    mean_of_q, covariance = codes.learned_from.moments()
+    mean_of_q, covariance = codes.training.moments()
     gaussian = MultivariateNormal(mean_of_q, covariance)
     by_moments = -gaussian.log_prob(held.z).view(-1, 60).mean(dim=0)
     assert record.gaussian_nll.value == pytest.approx(float(by_moments.mean()), abs=1e-5)
@@ -192,7 +192,7 @@ def test_held_out_nll_is_the_cross_entropy():
     """Under N(0, I) it has a closed form."""
     torch.manual_seed(0)
     mean, log_variance = torch.randn(50, 3).double(), torch.randn(50, 3).double() - 2
-    held = HeldOut(mean, log_variance, generator=torch.Generator().manual_seed(1))
+    held = HeldOutCodes(mean, log_variance, generator=torch.Generator().manual_seed(1))
     exact = DiagonalGaussian(mean, log_variance).cross_entropy_to_standard_normal()
     found = held.nll(StandardNormalPrior(3).double())
     assert len(held.z) == 10_000
@@ -206,7 +206,7 @@ def test_points_are_their_own_draws():
     known = {tuple(row) for row in mean.tolist()}
     drawn = {tuple(row) for row in codes.batch(1, 500).tolist()}
     choosing, reported = (
-        {tuple(row) for row in part.z.tolist()} for part in (codes.choosing, codes.reported)
+        {tuple(row) for row in part.z.tolist()} for part in (codes.validation, codes.test)
     )
     assert drawn | choosing | reported <= known
     assert not drawn & choosing  # what is held out is never learned from
@@ -248,7 +248,7 @@ def test_fitting_stops_early_and_keeps_the_best():
 
 def test_nothing_outside_changes():
     """Neither the encoder, nor the baseline, nor torch's own generator."""
-    encoder = dpvae.build(dpvae.Recipe.load("vae_moons")).encoder.train()
+    encoder = dpvae.build(dpvae.load_recipe("vae_moons")).encoder.train()
     with torch.no_grad():
         posterior = encoder(torch.randn(80, 2))
     baseline = MixturePrior(2, 3).double()
@@ -348,7 +348,7 @@ def test_a_prior_file_from_before_codes_were_standardised_is_read(tmp_path):
         **{"baseline_nll": estimate, "gain": estimate, "curve": [[0, None], [20, 1.0]]},
     }
     meta = {"prior": {"kind": "mixture", "components": 50}, "latent_dim": 2, "record": record}
-    replace(KIND, version=1).write(tmp_path / "prior.pt", meta, prior.state_dict())
+    replace(FORMAT, version=1).write(tmp_path / "prior.pt", meta, prior.state_dict())
     again = dpvae.load_prior(tmp_path / "prior.pt")
     z = torch.randn(5, 2)
     assert torch.equal(again.log_prob(z), prior.log_prob(z))
@@ -362,7 +362,7 @@ def test_a_prior_file_is_none_of_the_others(tmp_path):
     mean, log_variance = two_clusters()
     path = tmp_path / "prior.pt"
     dpvae.fit_prior(mean, log_variance, fitting=QUICK).save(path)
-    with pytest.raises(OtherFileError, match="no dpvae checkpoint but a prior file"):
+    with pytest.raises(WrongFileTypeError, match="no dpvae checkpoint but a prior file"):
         dpvae.load(path)
     with pytest.raises(CheckpointError, match="there is no prior at"):
         dpvae.load_prior(tmp_path / "none.pt")
@@ -398,7 +398,7 @@ def test_changed_prior_files_are_refused(key, value, tmp_path):
 
 
 def test_a_prior_that_needs_its_encoder_is_not_written(tmp_path):
-    encoder = dpvae.build(dpvae.Recipe.load("vae_moons")).encoder
+    encoder = dpvae.build(dpvae.load_recipe("vae_moons")).encoder
     mean, log_variance = two_clusters(100)
     fitted = dpvae.fit_prior(
         mean,

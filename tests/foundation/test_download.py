@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from dpvae_cli.foundation.download import DownloadError, download
-from dpvae_cli.foundation.progress import heard_by
+from dpvae_cli.foundation.progress import handle_progress
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB
 CHECKSUM = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
@@ -75,15 +75,15 @@ def names(folder):
 
 
 def test_a_file_arrives_whole_and_alone(server, tmp_path):
-    path, heard = tmp_path / "new" / "x.mat", []
-    with heard_by(lambda *told: heard.append(told)):
+    path, events = tmp_path / "new" / "x.mat", []
+    with handle_progress(events.append):
         get(server, path)
     assert path.read_bytes() == CONTENT
     assert names(path.parent) == ["x.mat"]
-    assert {what for what, _, _ in heard} == {"downloading x.mat [MB]"}
-    done = [done for _, done, _ in heard]
+    assert {event.task for event in events} == {"downloading x.mat [MB]"}
+    done = [event.done for event in events]
     assert done == sorted(done)
-    assert heard[-1][1:] == (2, 2)
+    assert (events[-1].done, events[-1].total) == (2, 2)
     get(server, path)
     assert len(server.asked) == 1, "what is there is not asked for"
 

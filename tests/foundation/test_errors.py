@@ -70,7 +70,7 @@ def test_an_error_without_a_hint_has_no_note():
     [
         (lambda: dpvae.load("nowhere.pt"), "there is no checkpoint at nowhere.pt"),
         (lambda: dpvae.load_prior("nowhere.pt"), "there is no prior at nowhere.pt"),
-        (lambda: dpvae.Recipe.load("vae_moons", ["prior=a: b: c"]), "prior"),
+        (lambda: dpvae.load_recipe("vae_moons", ["prior=a: b: c"]), "prior"),
     ],
 )
 def test_a_traceback_does_not_tell_what_was_met_on_the_way(call, said):

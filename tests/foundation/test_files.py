@@ -15,12 +15,12 @@ from dpvae_cli.foundation import files
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import (
-    point,
-    read_kept,
-    remove_leftovers,
+    link_to,
+    read_cache,
+    remove_stale_temporaries,
     write_atomically,
+    write_cache,
     write_json,
-    write_kept,
     write_npz,
     write_text,
 )
@@ -159,14 +159,14 @@ def test_kept_arrays_that_cannot_be_read_are_none(content, tmp_path):
                 "empty": b"",
             }[content]
         )
-    assert read_kept(path, checkpoint="a") is None
+    assert read_cache(path, checkpoint="a") is None
 
 
 def test_kept_arrays_belong_to_their_checkpoint(tmp_path):
     path = tmp_path / "x.npz"
-    write_kept(path, {"values": np.arange(3)}, checkpoint="a")
-    assert read_kept(path, checkpoint="b") is None
-    assert read_kept(path, checkpoint="a")["values"].tolist() == [0, 1, 2]
+    write_cache(path, {"values": np.arange(3)}, checkpoint="a")
+    assert read_cache(path, checkpoint="b") is None
+    assert read_cache(path, checkpoint="a")["values"].tolist() == [0, 1, 2]
 
 
 def test_the_old_file_is_kept_as_previous(tmp_path):
@@ -215,7 +215,7 @@ def test_a_failed_write_leaves_both_files_alone(tmp_path):
 def test_pointing_at_the_same_file_again_leaves_nothing_behind(tmp_path):
     (tmp_path / "a").write_text("x")
     for _ in range(2):
-        point(tmp_path / "b", to=tmp_path / "a")
+        link_to(tmp_path / "b", to=tmp_path / "a")
     assert sorted(names(tmp_path)) == ["a", "b"]
 
 
@@ -239,7 +239,7 @@ def test_an_error_of_the_disk_is_told_whatever_the_writer_makes_of_it(tmp_path, 
             raise RuntimeError("enforce fail") from error
 
     write_text(tmp_path / "file", "old")
-    monkeypatch.setattr(files, "_Noting", Full)
+    monkeypatch.setattr(files, "_ErrorRecordingFile", Full)
     with pytest.raises(UsageError, match="No space left on device"):
         write_atomically(tmp_path / "file", write)
     assert names(tmp_path) == ["file"]
@@ -250,9 +250,9 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
     others = [".file.abcd1234", ".checkpoint.pt.20261128", ".dpvae", "dpvae-tmp-x", ".dpvae-lock"]
     for name in (*others, ".dpvae-tmp-abcd1234"):
         (tmp_path / name).write_text("half")
-    remove_leftovers(tmp_path)
+    remove_stale_temporaries(tmp_path)
     assert set(names(tmp_path)) == set(others)
-    remove_leftovers(tmp_path / "nowhere")
+    remove_stale_temporaries(tmp_path / "nowhere")
 
 
 def test_every_writer_removes_what_killed_ones_left_beside_its_file(tmp_path):

@@ -5,7 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from dpvae_cli.foundation.results import Result, RunResults, document, finite, result_in
+from dpvae_cli.foundation.results import (
+    Result,
+    RunResults,
+    nonfinite_to_none,
+    results_document,
+    validate_results,
+)
 
 NAN, INF = float("nan"), float("inf")
 
@@ -17,7 +23,7 @@ def result(**fields) -> Result:
 
 def test_the_documented_form():
     run = RunResults("runs/a", "checkpoint.pt", "moons", (result(),), "ab12", 500)
-    assert document([run]) == {
+    assert results_document([run]) == {
         "schema": 1,
         "runs": [
             {
@@ -49,7 +55,7 @@ def test_numbers_that_are_not_finite_become_null(bad):
     details = {"values": [1.0, bad, (bad, 2)], "deeper": {"value": bad, "name": "nan"}}
     bad_result = result(value=bad, standard_error=bad, details=details)
     run = RunResults("a", "b", "c", (bad_result,), "ab12", 500)
-    text = json.dumps(document([run]), allow_nan=False)
+    text = json.dumps(results_document([run]), allow_nan=False)
     (read,) = json.loads(text)["runs"][0]["results"]
     assert read["value"] is None
     assert read["standard_error"] is None
@@ -61,20 +67,22 @@ def test_numbers_that_are_not_finite_become_null(bad):
 
 def test_finite_values_are_kept():
     value = {"a": [1, 2.5, "x", None, True]}
-    assert finite(value) == value
+    assert nonfinite_to_none(value) == value
 
 
 def test_a_result_is_read_back_from_its_json():
     written = result(details={"null": {"value": 1.5}}, weights="w")
-    assert result_in(json.loads(json.dumps(written.to_json()))) == written
-    assert result_in(result(value=None, split=None).to_json()) == result(value=None, split=None)
+    assert Result.model_validate(json.loads(json.dumps(written.to_json()))) == written
+    unknown = result(value=None, split=None)
+    assert Result.model_validate(unknown.to_json()) == unknown
+    assert Result.model_validate(result(metric="a\n\x1bb").to_json()).metric == "a b"
 
 
 @pytest.mark.parametrize(
     "damage",
     [{"value": "x"}, {"samples": None}, {"samples": 1e400}, {"details": []}, {"value": [1]}],
 )
-def test_what_is_no_result_is_none(damage):
-    assert result_in(result().to_json() | damage) is None
-    assert result_in({"metric": "fid"}) is None
-    assert result_in([1]) is None
+def test_what_is_not_a_result_is_left_out(damage):
+    good = result().to_json()
+    assert validate_results([good | damage, {"metric": "fid"}, [1], good]) == (result(),)
+    assert validate_results({"metric": "fid"}) == ()

@@ -91,8 +91,8 @@ def test_mig_does_not_care_about_order_sign_and_scale_of_dimensions():
 
 def test_gap_of_one_dimension_is_its_score():
     matrix = torch.tensor([[0.2, 0.9], [0.7, 0.4], [0.1, 0.8]])
-    assert_close(scores.gap(matrix), torch.tensor([0.5, 0.1]))
-    assert torch.equal(scores.gap(matrix[:1]), matrix[0])
+    assert_close(scores.top_two_gap(matrix), torch.tensor([0.5, 0.1]))
+    assert torch.equal(scores.top_two_gap(matrix[:1]), matrix[0])
 
 
 def test_squared_correlation_is_numpys():
@@ -135,7 +135,7 @@ def test_disentanglement_weighs_dimensions_by_their_importance():
 def test_sharing_draws_examples_with_the_same_value_and_each_of_them():
     values = torch.tensor([4, 9, 4, 4, 7, 9])
     of = torch.arange(6)
-    drawn = scores.sharing(values, of, size=600, generator=stream(0, "sharing"))
+    drawn = scores.sample_with_same_value(values, of, size=600, generator=stream(0, "sharing"))
     for row, mine in zip(drawn, values, strict=True):
         same = (values == mine).nonzero()[:, 0]
         counts = torch.bincount(row, minlength=6)[same]

@@ -83,7 +83,7 @@ def test_nearest_neighbours_find_the_kl_of_gaussians(n, m, k):
     p, q, expected = gaussians(n, m)
     estimate = kl_nearest_neighbours(p, q, k=k)
     assert 0 < estimate.standard_error < 0.05
-    assert estimate.coinciding == 0
+    assert estimate.num_duplicates == 0
     assert_near(estimate.value, expected, error=estimate.standard_error, floor=0.02)
 
 
@@ -132,7 +132,7 @@ def test_coinciding_points_are_counted_and_left_out():
     p, q, expected = gaussians(2000, 2000)
     p[1], q[7] = p[0], p[5]
     estimate = kl_nearest_neighbours(p, q)
-    assert estimate.coinciding == 3
+    assert estimate.num_duplicates == 3
     assert math.isfinite(estimate.value)
     assert math.isfinite(estimate.standard_error)
     assert_near(estimate.value, expected, error=estimate.standard_error, floor=0.02)

@@ -55,9 +55,11 @@ def test_one_value_alone_is_drawn(record):
 
 def test_grids_of_images_stand_side_by_side(tmp_path):
     images = np.random.default_rng(0).random((36, 1, 6, 5))
-    two = {"samples": images, "lowest": images[::-1]}
+    two = {"samples": images, "lowest": images[::-1], "pool": np.array(180)}
     figure = diagnosis.grids(two)
-    assert [ax.get_title() for ax in figure.axes] == list(diagnosis.GRIDS.values())[:2]
+    random, lowest = (ax.get_title() for ax in figure.axes)
+    assert random == diagnosis.GRIDS["samples"]
+    assert lowest.endswith("36 of 180 samples")
     three = diagnosis.grids(two | {"repaired": images})
     assert len(three.axes) == 3
     drawn = three.axes[1].images[0].get_array()

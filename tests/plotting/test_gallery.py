@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -98,3 +99,10 @@ def test_groups_stand_apart_at_any_size_of_picture(side, tmp_path):
     canvas = FigureCanvasAgg(figure)
     titles = [ax.title.get_window_extent(canvas.get_renderer()) for ax in figure.axes[:3]]
     assert all(left.x1 < right.x0 for left, right in pairwise(titles))
+
+
+def test_figure5_of_points_has_the_names_of_the_data():
+    named = [replace(make_table(label, 2), columns=["height", "weight"]) for label in "ab"]
+    axes = np.array(figure5(named).axes).reshape(2, 3)
+    assert {ax.get_xlabel() for ax in axes[1]} == {"height"}
+    assert {ax.get_ylabel() for ax in axes[:, 2]} == {"weight"}

@@ -39,6 +39,15 @@ def test_points_are_tied_to_their_reconstructions():
 
 def test_tables_share_their_colours():
     x, decoded = np.zeros((3, 5)), np.ones((3, 5))
-    images = [ax.images[0] for ax in reconstructions.tables(x, decoded).axes[:2]]
+    images = [ax.images[0] for ax in reconstructions.heat_maps(x, decoded).axes[:2]]
     assert [image.get_clim() for image in images] == [(0, 1), (0, 1)]
     np.testing.assert_array_equal(images[1].get_array(), decoded)
+
+
+def test_columns_have_the_names_of_the_data():
+    x, decoded = np.random.default_rng(0).random((2, 6, 3))
+    names = ["height", "weight", "age"]
+    *_, below, _ = reconstructions.heat_maps(x, decoded, names).axes
+    assert [label.get_text() for label in below.get_xticklabels()] == names
+    [ax] = reconstructions.pairs(x[:, :2], decoded[:, :2], names[:2]).axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("height", "weight")

@@ -9,16 +9,21 @@ import pytest
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import style, training
 from dpvae_cli.plotting.training import TrainingCurves
+from dpvae_cli.runs.metrics_log import MetricsLog
 from tests.plotting.conftest import training_lines
+
+
+def read(path, label="a run") -> TrainingCurves:
+    return TrainingCurves.from_records(MetricsLog.read(path, strict=True), label)
 
 
 def write(path, records) -> TrainingCurves:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return TrainingCurves.read(path, "a run")
+    return read(path)
 
 
 def test_read_survives_a_truncated_last_line(metrics_file):
-    curves = TrainingCurves.read(metrics_file, "a run")
+    curves = read(metrics_file)
     iterations, values = curves.series["train/loss"]
     assert iterations.tolist() == list(range(20, 3001, 20))
     assert np.isfinite(values).all()
@@ -37,7 +42,9 @@ def test_read_survives_a_truncated_last_line(metrics_file):
 
 
 def test_read_turns_null_into_a_gap(metrics_file):
-    iterations, values = TrainingCurves.read(metrics_file, "a run").series["validation/skl"]
+    iterations, values = TrainingCurves.from_records(
+        MetricsLog.read(metrics_file, strict=True), "a run"
+    ).series["validation/skl"]
     assert iterations[np.isnan(values)].tolist() == [600]
 
 
@@ -55,18 +62,18 @@ def test_a_broken_line_before_the_last_is_named(tmp_path, line):
     good = json.dumps({"iteration": 1, "kind": "train", "loss": 1.0, "terms": {}})
     path.write_text(f"{good}\n{line}\n{good}\n")
     with pytest.raises(UsageError, match=r"metrics\.jsonl:2"):
-        TrainingCurves.read(path, "a run")
+        read(path)
     path.write_text(f"{good}\n{line}")
-    assert len(TrainingCurves.read(path, "a run").series["train/loss"][0]) == 1
+    assert len(read(path).series["train/loss"][0]) == 1
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="cannot read"):
-        TrainingCurves.read(tmp_path / "metrics.jsonl", "a run")
+        list(MetricsLog.read(tmp_path / "metrics.jsonl", strict=True))
 
 
 def test_figure_has_a_panel_for_each_quantity(metrics_file, tmp_path):
-    picture = training.figure([TrainingCurves.read(metrics_file, "a run")])
+    picture = training.figure([read(metrics_file)])
     titles = [ax.get_title(loc="left") for ax in picture.axes if ax.get_visible()]
     assert titles == [
         "ELBO, nats",
@@ -82,7 +89,7 @@ def test_figure_has_a_panel_for_each_quantity(metrics_file, tmp_path):
 
 
 def test_training_and_validation_of_a_quantity_share_its_panel(metrics_file):
-    run = TrainingCurves.read(metrics_file, "a run")
+    run = read(metrics_file)
     picture = training.figure([run])
     for ax, name in zip(picture.axes, ("elbo", "reconstruction", "kl"), strict=False):
         raw, smooth, validation = ax.get_lines()
@@ -102,7 +109,7 @@ def test_figure_of_several_runs_draws_a_line_each_and_tells_twins(tmp_path):
     for number, prior in enumerate(("standard_normal", "decoupled")):
         path = tmp_path / f"{number}.jsonl"
         path.write_text("\n".join(map(json.dumps, training_lines(70.0 + number, number, 1000))))
-        runs.append(TrainingCurves.read(path, f"beta_h-{prior}-seed0"))
+        runs.append(read(path, f"beta_h-{prior}-seed0"))
     picture = training.figure(runs)
     colours = [line.get_color() for line in picture.axes[3].get_lines()]
     assert colours == [style.VERMILLION, style.BLUE]

@@ -151,3 +151,24 @@ def test_other_shapes_share_one_scale():
 def test_an_empty_record_is_a_usage_error():
     with pytest.raises(UsageError, match="neither"):
         traversal.figure({}, "a run")
+
+
+@pytest.mark.parametrize("kind", ["digits", "moons", "vectors"])
+def test_pictures_of_twins_share_axes_and_colours(kind):
+    """The map of q(z) alone has the axes of its own codes."""
+    one, other = make_traversal(kind), make_traversal(kind)
+    if kind != "digits":
+        other["walk_decoded"] = 3 * other["walk_decoded"] - 1
+    for key in ("path_log_q", "walk_log_q"):
+        other[key] = 3 * other[key]
+    figures = traversal.figure(one, "a", twins=[other]), traversal.figure(other, "b", twins=[one])
+    looks = []
+    for figure in figures:
+        of_map = [ax for ax in figure.axes if ax.get_title().startswith("$\\log")]
+        axes = [ax for ax in figure.axes if ax not in of_map]
+        looks.append([(ax.get_xlim(), ax.get_ylim()) for ax in axes])
+        looks[-1] += [image.get_clim() for ax in axes for image in ax.images]
+    np.testing.assert_equal(*looks)
+    if kind == "digits":
+        apart = traversal.figure(one, "a")
+        assert apart.axes[1].get_ylim() != figures[0].axes[1].get_ylim()

@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
-from dpvae_cli.recipe import Recipe, RecipeError, from_dict
-from dpvae_cli.recipe.mistakes import LISTED_MISTAKES
+from dpvae_cli.recipe import RecipeError, from_dict, load_recipe
+from dpvae_cli.recipe.issues import MAX_LISTED
 from tests.recipe.writing import MINIMAL, mistakes, written
 
 PRIORS = "standard_normal, decoupled, spline, autoregressive, mixture, vamp, resampled"
@@ -168,7 +168,7 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         ),
         (
             "prior=[1]",
-            "[1] is no section; write a kind or {kind: ..., field: ...}; "
+            "[1] is not a section; write a kind or {kind: ..., field: ...}; "
             f"allowed kinds: {PRIORS}",
         ),
         (
@@ -177,7 +177,7 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         ),
         (
             "training=fast",
-            '"fast" is no section; its fields: iterations, batch_size, learning_rate, '
+            '"fast" is not a section; its fields: iterations, batch_size, learning_rate, '
             "gradient_clip, precision, compile, ema, log_every, validate_every, checkpoint_every, "
             "tensorboard",
         ),
@@ -216,7 +216,7 @@ def test_a_missing_section_points_at_the_file_and_lists_its_kinds(tmp_path):
 
 def test_a_mistake_in_a_replaced_section_is_gone(tmp_path):
     path = written(tmp_path, MINIMAL + "prior: {kind: decoupled, blocks: none}\n")
-    assert Recipe.load(path, ["prior=standard_normal"]).prior.kind == "standard_normal"
+    assert load_recipe(path, ["prior=standard_normal"]).prior.kind == "standard_normal"
 
 
 def test_a_mistake_in_a_replacing_section_points_at_the_override(tmp_path):
@@ -247,14 +247,14 @@ def test_control_characters_are_not_sent_to_the_terminal(tmp_path):
 def test_very_many_mistakes_are_counted_not_printed(tmp_path):
     path = written(tmp_path, MINIMAL + "".join(f"x{i}: 1\n" for i in range(500)))
     with pytest.raises(RecipeError) as caught:
-        Recipe.load(path)
-    assert len(caught.value.mistakes) == 500
-    assert str(caught.value).endswith(f"... and {500 - LISTED_MISTAKES} more")
+        load_recipe(path)
+    assert len(caught.value.issues) == 500
+    assert str(caught.value).endswith(f"... and {500 - MAX_LISTED} more")
 
 
 def test_one_mistake_is_one_line_and_the_error_survives_a_process(tmp_path):
     with pytest.raises(RecipeError) as caught:
-        Recipe.load(written(tmp_path, MINIMAL), ["sed=1"])
+        load_recipe(written(tmp_path, MINIMAL), ["sed=1"])
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (str(copy), copy.hint) == (str(caught.value), caught.value.hint)
     assert "\n" not in str(copy)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpvae_cli.recipe.reading import DEPTH_LIMIT, UnreadableError, read_text, read_value
+from dpvae_cli.recipe.reading import DEPTH_LIMIT, YamlError, read_text, read_value
 from dpvae_cli.recipe.scalars import plain_scalar
 from tests.recipe.writing import MINIMAL, mistakes, written
 
@@ -73,7 +73,7 @@ def test_numbers_as_python_writes_them_keep_their_value(number, whole):
 
 def test_every_key_and_item_knows_its_line():
     tree = read_text("# comment\ndata:\n  kind: moons\n\n  noise: [1,\n    2]\n", "x.yaml")
-    lines = {path: place.label for path, place in tree.places.items()}
+    lines = {path: place.label for path, place in tree.locations.items()}
     assert lines == {
         (): "x.yaml:1",
         ("data",): "x.yaml:2",
@@ -93,8 +93,8 @@ BOMB = "a: &a [x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "line_and_column", "what"),
     [
-        ("", "1:1", "there is nothing here"),
-        ("# only\n# comments\n", "1:1", "there is nothing here"),
+        ("", "1:1", "the text is empty"),
+        ("# only\n# comments\n", "1:1", "the text is empty"),
         ("- a\n", "1:1", "a recipe is a mapping"),
         ("moons\n", "1:1", "a recipe is a mapping"),
         (MINIMAL + "seed: &a 1\n", "5:7", "&a is an anchor"),
@@ -130,7 +130,7 @@ def test_other_yaml_is_refused_with_its_place(tmp_path, text, line_and_column, w
 
 def test_a_file_over_one_megabyte_is_refused(tmp_path):
     path = written(tmp_path, MINIMAL + "#" * 1_000_000)
-    assert mistakes(path) == ["mine.yaml: is larger than 1 MB and no recipe"]
+    assert mistakes(path) == ["mine.yaml: is larger than 1 MB, which no recipe is"]
 
 
 @pytest.mark.parametrize("text", ["\ufeff" + MINIMAL, MINIMAL.replace("\n", "\r\n")])
@@ -145,11 +145,11 @@ def test_a_key_given_twice_is_one_mistake_among_others(tmp_path):
         "mine.yaml:6: sede: unknown key (given 2); did you mean seed?; allowed: data, "
         "architecture, likelihood, prior, regularizer, training, fit_prior, fitting, evaluation, "
         "seed",
-        "mine.yaml:7: seed: stands here a second time, first in line 5; keep one",
+        "mine.yaml:7: seed: is given twice, first in line 5; keep one",
     ]
 
 
 @pytest.mark.parametrize("text", ["*.npy", "&a 1", "!x 1", "[1", "{a: 1, a: 2}", "--- 1\n--- 2"])
 def test_values_of_overrides_are_refused_alike(text):
-    with pytest.raises(UnreadableError):
+    with pytest.raises(YamlError):
         read_value(text)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dpvae_cli.recipe import Recipe, RecipeError
+from dpvae_cli.recipe import RecipeError, load_recipe
 
 MINIMAL = "data: moons\narchitecture: mlp\nlikelihood: gaussian\nregularizer: beta_h\n"
 
@@ -19,6 +19,6 @@ def written(folder: Path, text: str | bytes, name: str = "mine.yaml") -> Path:
 def mistakes(path: Path | str, *overrides: str) -> list[str]:
     """Return what loading complains about, without the folder."""
     with pytest.raises(RecipeError) as caught:
-        Recipe.load(path, overrides)
+        load_recipe(path, overrides)
     assert caught.value.exit_code == 2
-    return [str(mistake).replace(f"{Path(path).parent}/", "") for mistake in caught.value.mistakes]
+    return [str(mistake).replace(f"{Path(path).parent}/", "") for mistake in caught.value.issues]

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation.errors import CheckpointError
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.checkpoint import BEST, CURRENT, PREVIOUS
-from dpvae_cli.runs.loaded_run import open_checkpoint
-from dpvae_cli.training.loop import load, train
+from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
+from dpvae_cli.runs.loaded_run import load, load_run
+from dpvae_cli.training.train import train
 from tests.same import assert_same_run
 from tests.small import small_recipe
 
@@ -49,13 +49,13 @@ def flipped(content, position, bit):
 
 def test_no_flipped_bit_changes_what_is_read(whole, tmp_path):
     """torch.load takes most flips for good; what passes here reads as the original does."""
-    content, good = (whole / CURRENT).read_bytes(), checkpoints.read(whole / CURRENT)
+    content, good = (whole / CURRENT).read_bytes(), checkpoints.read_checkpoint(whole / CURRENT)
     draw, path = random.Random(0), tmp_path / "x.pt"
     refused = harmless = deceived = 0
     for _ in range(FLIPS):
         path.write_bytes(flipped(content, draw.randrange(len(content)), draw.randrange(8)))
         try:
-            assert same(checkpoints.read(path), good)
+            assert same(checkpoints.read_checkpoint(path), good)
             harmless += 1
         except CheckpointError:
             refused += 1
@@ -79,7 +79,7 @@ def test_no_cut_file_is_read(whole, tmp_path):
     for length in [0, 1, 4, 100, len(content) - 1, *draw.choices(range(len(content)), k=CUTS)]:
         (tmp_path / "x.pt").write_bytes(content[:length])
         with pytest.raises(CheckpointError):
-            checkpoints.read(tmp_path / "x.pt")
+            checkpoints.read_checkpoint(tmp_path / "x.pt")
 
 
 def newer(path):
@@ -119,7 +119,7 @@ each_way = pytest.mark.parametrize("way", SPOILED)
 def test_every_way_of_opening_names_the_file_and_offers_the_one_before_it(way, run):
     spoil, said = SPOILED[way]
     spoil(run / CURRENT)
-    for opening in (load, open_checkpoint):
+    for opening in (load, load_run):
         with pytest.raises(CheckpointError, match=said) as caught:
             opening(run)
         assert str(run / CURRENT) in str(caught.value)
@@ -144,7 +144,7 @@ def test_what_the_error_says_to_type_goes_on_to_the_bit(way, run, whole):
     done = CliRunner().invoke(app, [*command, "--quiet"])
     assert done.exit_code == 0, done.output
     assert_same_run(whole, run)
-    assert checkpoints.read(run / PREVIOUS).iteration == 15
+    assert checkpoints.read_checkpoint(run / PREVIOUS).iteration == 15
 
 
 def test_moments_of_another_shape_are_refused_by_name(run):
@@ -185,7 +185,7 @@ def test_a_missing_previous_one_says_so_and_changes_nothing(run):
     (run / PREVIOUS).unlink()
     with pytest.raises(CheckpointError, match=f"no checkpoint at {run / PREVIOUS}"):
         train(small_recipe("vae"), run, resume=True, from_previous=True)
-    assert checkpoints.read(run / CURRENT).iteration == 20
+    assert checkpoints.read_checkpoint(run / CURRENT).iteration == 20
 
 
 def test_from_previous_is_for_resume(run):

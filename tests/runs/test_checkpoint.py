@@ -9,7 +9,8 @@ import torch
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.training.loop import train
+from dpvae_cli.runs.optimizer_state import load_optimizer, optimizer_tensors
+from dpvae_cli.training.train import train
 from tests.small import small_recipe
 
 
@@ -36,7 +37,7 @@ def test_a_checkpoint_is_tensors_and_one_json_text(trained):
     assert all(isinstance(tensor, torch.Tensor) for tensor in content["tensors"].values())
     meta = json.loads(content["json"])
     assert meta["recipe"]["regularizer"]["kind"] == "factor"
-    assert meta["version"] == checkpoints.KIND.version
+    assert meta["version"] == checkpoints.FORMAT.version
 
 
 def rewrite(source, target, **changes):
@@ -105,15 +106,15 @@ def test_a_malicious_pickle_is_not_executed(tmp_path):
 
 
 def test_optimizer_moments_survive(trained):
-    saved = checkpoints.read(trained[1] / "checkpoint.pt")
+    saved = checkpoints.read_checkpoint(trained[1] / "checkpoint.pt")
     parameters = [
         torch.nn.Parameter(tensor.clone())
         for name, tensor in saved.part("model").items()
         if name not in ("likelihood.raw_scale", "prior.bijection.masks")
     ]
     optimizer = torch.optim.Adam(parameters, fused=True)
-    checkpoints.load_optimizer(optimizer, saved.part("optimizer"))
-    again = checkpoints.optimizer_tensors(optimizer)
+    load_optimizer(optimizer, saved.part("optimizer"))
+    again = optimizer_tensors(optimizer)
     assert again.keys() == saved.part("optimizer").keys()
     assert all(torch.equal(again[k], v) for k, v in saved.part("optimizer").items())
 
@@ -126,7 +127,7 @@ def test_moments_go_on_in_the_layout_of_their_weights():
         weight = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
         weight = torch.nn.Parameter(weight.to(memory_format=layout))
         optimizer = torch.optim.Adam([weight], fused=True)
-        checkpoints.load_optimizer(optimizer, moments)
+        load_optimizer(optimizer, moments)
         weight.grad = gradient.to(memory_format=layout)
         optimizer.step()
         return weight.detach()
@@ -148,4 +149,4 @@ def test_moments_go_on_in_the_layout_of_their_weights():
 def test_moments_of_another_optimizer_are_refused():
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))], fused=True)
     with pytest.raises(CheckpointError, match="1 parameters"):
-        checkpoints.load_optimizer(optimizer, {"1.exp_avg": torch.zeros(2)})
+        load_optimizer(optimizer, {"1.exp_avg": torch.zeros(2)})

@@ -9,9 +9,9 @@ import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.recipe import to_dict
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.fit_prior import fit_run, fitted_dir
-from dpvae_cli.runs.loaded_run import open_checkpoint
-from dpvae_cli.training.loop import load, train
+from dpvae_cli.runs.fit_prior import default_fit_dir, fit_run
+from dpvae_cli.runs.loaded_run import load, load_run
+from dpvae_cli.training.train import train
 from tests.small import own_vae, small_recipe
 
 FIT = ("fitting.iterations=6", "fitting.batch_size=16", "fitting.validate_every=2")
@@ -20,7 +20,7 @@ PLAIN = ("prior=standard_normal", *FIT)
 
 def tensors(path, *parts):
     """Return the tensors of a checkpoint whose names begin with one of the parts."""
-    found = checkpoints.read(path).tensors
+    found = checkpoints.read_checkpoint(path).tensors
     return {name: tensor for name, tensor in found.items() if name.startswith(parts)}
 
 
@@ -52,10 +52,10 @@ def test_encoder_and_decoder_stay_as_they_are(trained):
 
 def test_the_new_run_says_what_it_is(trained):
     folder, _ = fit_run(trained, "{kind: mixture, components: 3}", ["fitting.held_out=0.25"])
-    run = open_checkpoint(folder.path)
+    run = load_run(folder.path)
     assert run.recipe.prior_name == "standard_normal, then mixture"
     assert run.recipe.fit_prior == dpvae.Mixture(components=3)
-    assert to_dict(dpvae.Recipe.load(folder.recipe)) == to_dict(run.recipe)
+    assert to_dict(dpvae.load_recipe(folder.recipe)) == to_dict(run.recipe)
     assert run.recipe.fitting.held_out == 0.25
     lines = [json.loads(line) for line in folder.metrics_log.read_text().splitlines()]
     assert [line["kind"] for line in lines][-1] == "fit"
@@ -70,8 +70,8 @@ def test_the_components_that_a_fit_has_chosen_are_loaded_again(trained, tmp_path
     assert record.spec["components"] != 50
     prior = load(folder.path).prior
     assert len(prior.prior.logits) == record.spec["components"]
-    assert open_checkpoint(folder.path).recipe.fit_prior == dpvae.Mixture(covariance="full")
-    again = train(open_checkpoint(folder.path).recipe, folder.path, resume=True)
+    assert load_run(folder.path).recipe.fit_prior == dpvae.Mixture(covariance="full")
+    again = train(load_run(folder.path).recipe, folder.path, resume=True)
     z = torch.randn(4, 2)
     assert torch.equal(again.prior.log_prob(z), prior.log_prob(z))
 
@@ -79,7 +79,7 @@ def test_the_components_that_a_fit_has_chosen_are_loaded_again(trained, tmp_path
 def test_a_checkpoint_from_before_codes_were_standardised_is_read(trained):
     """Its fitted prior has no layer of mean and deviation, and its record no section."""
     folder, record = fit_run(trained, "decoupled")
-    found = checkpoints.read(folder.checkpoint)
+    found = checkpoints.read_checkpoint(folder.checkpoint)
     inner = load(folder.path).prior.prior
     old = {name: v for name, v in record.to_dict().items() if name not in ("spec", "reported")}
     found.with_fitted(inner, old).write(folder.checkpoint)
@@ -114,8 +114,8 @@ def test_its_codes_are_kept_and_need_no_data(trained, monkeypatch):
     def refuse():
         raise AssertionError("the data was read")
 
-    run = open_checkpoint(folder.path, load_dataset=refuse)
-    original = open_checkpoint(trained)
+    run = load_run(folder.path, load_dataset=refuse)
+    original = load_run(trained)
     ours, theirs = (r.encoded.aggregate_posterior() for r in (run, original))
     assert torch.equal(ours.mean, theirs.mean)
     assert torch.equal(ours.log_variance, theirs.log_variance)
@@ -141,7 +141,8 @@ def test_a_fitted_run_goes_on_and_is_fitted_again(tmp_path):
     train(longer, tmp_path / "resumed", resume=True)
     train(longer, tmp_path / "whole")
     ours, theirs = (
-        checkpoints.read(tmp_path / f / "checkpoint.pt").tensors for f in ("resumed", "whole")
+        checkpoints.read_checkpoint(tmp_path / f / "checkpoint.pt").tensors
+        for f in ("resumed", "whole")
     )
     assert same(ours, theirs)
 
@@ -162,7 +163,7 @@ def test_a_run_stopped_between_training_and_fitting_is_completed(tmp_path, monke
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dpvae_cli.training.loop.fit_to", stop)
+    monkeypatch.setattr("dpvae_cli.training.train.fit_recipe_prior", stop)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "run")
     with pytest.raises(CheckpointError, match="fitted after the last") as raised:
@@ -171,7 +172,8 @@ def test_a_run_stopped_between_training_and_fitting_is_completed(tmp_path, monke
     monkeypatch.undo()
     train(recipe, tmp_path / "run", resume=True)
     ours, theirs = (
-        checkpoints.read(tmp_path / f / "checkpoint.pt").tensors for f in ("run", "whole")
+        checkpoints.read_checkpoint(tmp_path / f / "checkpoint.pt").tensors
+        for f in ("run", "whole")
     )
     assert same(ours, theirs)
 
@@ -179,7 +181,7 @@ def test_a_run_stopped_between_training_and_fitting_is_completed(tmp_path, monke
 def test_the_best_state_can_be_fitted_too(tmp_path):
     train(small_recipe("vae", *PLAIN, "fit_prior=decoupled"), tmp_path / "run")
     with pytest.raises(CheckpointError, match="fitted after the last"):
-        open_checkpoint(tmp_path / "run", best=True)
+        load_run(tmp_path / "run", best=True)
     folder, _ = fit_run(tmp_path / "run", "mixture", best=True)
     assert load(folder.path).prior.spec.kind == "mixture"
 
@@ -187,8 +189,8 @@ def test_the_best_state_can_be_fitted_too(tmp_path):
 def test_averaged_weights_are_what_is_fitted_to(tmp_path):
     train(small_recipe("vae", *PLAIN, "training.ema=0.9"), tmp_path / "run")
     folder, record = fit_run(tmp_path / "run", "decoupled")
-    run = open_checkpoint(folder.path)
-    averaged = open_checkpoint(tmp_path / "run").encoded.aggregate_posterior()
+    run = load_run(folder.path)
+    averaged = load_run(tmp_path / "run").encoded.aggregate_posterior()
     assert torch.equal(run.encoded.aggregate_posterior().mean, averaged.mean)
     assert record.components == 120
 
@@ -237,13 +239,34 @@ def test_a_fit_that_is_stopped_leaves_no_run(trained, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dpvae_cli.runs.fit_prior.fit_to", stop)
+    monkeypatch.setattr("dpvae_cli.runs.fit_prior.fit_recipe_prior", stop)
     with pytest.raises(KeyboardInterrupt):
         fit_run(trained, "decoupled")
     assert not trained.with_name("run-fit_decoupled").exists()
 
 
+def test_a_fit_that_is_killed_while_it_commits_is_repeated(trained, monkeypatch):
+    """The files in the folder are all its own, so they are replaced; anybody else's stay."""
+
+    def killed(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dpvae_cli.runs.fit_prior.update_latest_link", killed)
+        with pytest.raises(SystemExit):
+            fit_run(trained, "decoupled", mark_latest=True)
+    new = trained.with_name("run-fit_decoupled")
+    assert (new / "checkpoint.pt").is_file()
+    (new / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        fit_run(trained, "decoupled")
+    (new / "notes.txt").unlink()
+    fit_run(trained, "decoupled")
+    with pytest.raises(UsageError, match="is not empty"):
+        fit_run(trained, "decoupled")
+
+
 def test_folders_are_named_after_the_run(tmp_path):
     for name in ("run", "run-fit_spline"):
         path = tmp_path / name / "checkpoint.pt"
-        assert fitted_dir(path, "mixture") == tmp_path / "run-fit_mixture"
+        assert default_fit_dir(path, "mixture") == tmp_path / "run-fit_mixture"

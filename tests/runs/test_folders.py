@@ -11,14 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from dpvae_cli.foundation import strangers
+from dpvae_cli.foundation import text_files
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs import run_folder
+from dpvae_cli.runs import paths
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe
@@ -44,7 +44,7 @@ def place(tmp_path, monkeypatch):
 def run(whole):
     """Return a finished run, `runs/old`, to which runs/latest leads."""
     folder = shutil.copytree(whole, "runs/old")
-    run_folder.point_latest(Path(folder))
+    paths.update_latest_link(Path(folder))
     return Path(folder)
 
 
@@ -213,7 +213,7 @@ def test_a_run_behind_a_link_is_replaced_where_it_is(run):
     done = retrain("--run-dir", "mine", "--overwrite")
     assert done.exit_code == 0, done.output
     assert Path("mine").readlink() == run
-    assert checkpoints.read(run / "checkpoint.pt").recipe.seed == 1
+    assert checkpoints.read_checkpoint(run / "checkpoint.pt").recipe.seed == 1
 
 
 @pytest.mark.parametrize("option", ["--resume", "--overwrite"])
@@ -224,7 +224,7 @@ def test_latest_as_a_folder_is_the_run_it_names(option, run):
     assert done.exit_code == 0, done.output
     assert Path("runs/latest").readlink() == Path("old")
     assert not run.is_symlink()
-    assert checkpoints.read(run / "checkpoint.pt").iteration == 25
+    assert checkpoints.read_checkpoint(run / "checkpoint.pt").iteration == 25
 
 
 def test_the_home_folder_is_known(tmp_path, monkeypatch):
@@ -237,9 +237,9 @@ def test_the_home_folder_is_known(tmp_path, monkeypatch):
 
 def test_a_run_that_is_named_by_a_link_is_one_run_whatever_the_link_says_later(run):
     """`eval runs/latest` keeps its results in the run whose checkpoint it read."""
-    found = run_folder.locate(Path("runs/latest/best.pt"))
+    found = paths.resolve_checkpoint(Path("runs/latest/best.pt"))
     assert found == run / "best.pt"
-    assert run_folder.locate(Path("runs/latest")) == run / "checkpoint.pt"
+    assert paths.resolve_checkpoint(Path("runs/latest")) == run / "checkpoint.pt"
 
 
 def test_latest_never_becomes_a_folder():
@@ -383,7 +383,7 @@ def test_a_run_that_lost_its_lock_stops(is_replaced, monkeypatch):
     assert done.exit_code == 2, done.output
     assert "lost its lock" in done.stderr
     assert "iteration 10 is saved in run/checkpoint.pt" in done.stderr
-    assert checkpoints.read(Path("run/checkpoint.pt")).iteration == 10
+    assert checkpoints.read_checkpoint(Path("run/checkpoint.pt")).iteration == 10
 
 
 # --- leftovers
@@ -432,7 +432,7 @@ def test_a_fit_that_was_cut_short_at_its_end_is_completed_by_resuming(tmp_path):
 
 def test_a_log_of_any_size_is_read(run, monkeypatch):
     """Every command that reads metrics.jsonl; the limit of other texts is lowered."""
-    monkeypatch.setitem(inspect.unwrap(strangers.read_text).__kwdefaults__, "limit", 20_000)
+    monkeypatch.setitem(inspect.unwrap(text_files.read_text).__kwdefaults__, "limit", 20_000)
     log = run / "metrics.jsonl"
     line = log.read_text().splitlines()[0]
     log.write_text(f"{line}\n" * (20_000 // len(line) + 1) + log.read_text())

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.foundation.strangers import read_json
+from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import loaded_run, results_file
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies import state
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.small import small_recipe
 
 WRITERS, ROUNDS = 4, 8
@@ -22,12 +22,12 @@ WRITERS, ROUNDS = 4, 8
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     train(small_recipe(), folder)
-    return loaded_run.open_checkpoint(folder)
+    return loaded_run.load_run(folder)
 
 
 def _keep_results(run, *names):
     results = [Result(name, 1.0, None, "nats", samples=1, seed=0, split=None) for name in names]
-    results_file.keep(run, results_file.run_results(run, results))
+    results_file.merge_results(run, results_file.run_results(run, results))
 
 
 def _keep(run, writer, start):
@@ -60,12 +60,12 @@ def test_a_checkpoint_that_is_replaced_while_it_is_opened_keeps_its_own_digest(
     build = checkpoints.build
 
     def build_and_replace(*args, **kwargs):
-        newer = checkpoints.read(file)
+        newer = checkpoints.read_checkpoint(file)
         replace(newer, iteration=newer.iteration + 1).write(file)
         return build(*args, **kwargs)
 
     monkeypatch.setattr(checkpoints, "build", build_and_replace)
-    run = loaded_run.open_checkpoint(file)
+    run = loaded_run.load_run(file)
     assert checkpoints.file_digest(file) != before
     assert (run.digest, run.iteration) == (before, 20)
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
-from dpvae_cli.recipe import Recipe
-from dpvae_cli.runs import run_folder
+from dpvae_cli.recipe import load_recipe
+from dpvae_cli.runs import paths, run_folder
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.small import small_recipe
 
 
@@ -19,7 +19,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
     recipe = small_recipe()
-    folder = run_folder.default_run_dir(recipe)
+    folder = paths.default_run_dir(recipe)
     assert str(folder) == "runs/vae_moons-decoupled-seed0"
     train(recipe, folder, mark_latest=True)
     names = {path.name for path in folder.iterdir()}
@@ -33,15 +33,15 @@ def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
         "samples.png",
         ".dpvae-lock",
     }
-    assert run_folder.latest() == folder
-    assert run_folder.locate(None) == folder / "checkpoint.pt"
-    assert run_folder.locate(folder, best=True) == folder / "best.pt"
-    assert Recipe.load(folder / "recipe.yaml").named(recipe.name) == recipe
+    assert paths.latest_run_dir() == folder
+    assert paths.resolve_checkpoint(None) == folder / "checkpoint.pt"
+    assert paths.resolve_checkpoint(folder, best=True) == folder / "best.pt"
+    assert load_recipe(folder / "recipe.yaml").named(recipe.name) == recipe
     assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__
     train(small_recipe("vae", "seed=1"), "runs/silent")
-    assert run_folder.latest() == folder
+    assert paths.latest_run_dir() == folder
     train(small_recipe("vae", "seed=2"), "runs/other", mark_latest=True)
-    assert run_folder.latest().name == "other"
+    assert paths.latest_run_dir().name == "other"
 
 
 def test_a_folder_with_files_is_refused_unless_told_otherwise(tmp_path):
@@ -72,7 +72,7 @@ def test_a_file_is_no_run_folder(tmp_path):
 
 def test_without_a_run_there_is_no_latest():
     with pytest.raises(CheckpointError, match="no checkpoint was named"):
-        run_folder.latest()
+        paths.latest_run_dir()
 
 
 def test_misfits_are_refused_before_anything_is_written(tmp_path):

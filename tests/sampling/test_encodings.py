@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import dpvae_cli as dpvae
-from dpvae_cli.sampling.encodings import EncodedTraining, encode
+from dpvae_cli.sampling.encodings import TrainingEncodings, encode
 from tests.small import small_recipe
 
 
@@ -19,8 +19,8 @@ def unavailable():
 
 def test_encodings_are_kept_and_read_without_the_data(setting):
     model, data, path = setting
-    fresh = EncodedTraining(model, lambda: data, path=path, key="a").aggregate_posterior()
-    cached = EncodedTraining(model, unavailable, path=path, key="a").aggregate_posterior()
+    fresh = TrainingEncodings(model, lambda: data, path=path, key="a").aggregate_posterior()
+    cached = TrainingEncodings(model, unavailable, path=path, key="a").aggregate_posterior()
     assert torch.equal(fresh.mean, cached.mean)
     assert torch.equal(fresh.log_variance, cached.log_variance)
     assert torch.equal(fresh.mean.float(), encode(model, data.train).mean)
@@ -29,9 +29,9 @@ def test_encodings_are_kept_and_read_without_the_data(setting):
 
 def test_encodings_of_another_checkpoint_are_not_used(setting):
     model, data, path = setting
-    EncodedTraining(model, lambda: data, path=path, key="a").aggregate_posterior()
+    TrainingEncodings(model, lambda: data, path=path, key="a").aggregate_posterior()
     with pytest.raises(AssertionError, match="asked for"):
-        EncodedTraining(model, unavailable, path=path, key="b").aggregate_posterior()
+        TrainingEncodings(model, unavailable, path=path, key="b").aggregate_posterior()
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04", None])
@@ -43,5 +43,5 @@ def test_a_damaged_cache_is_computed_anew(setting, content):
         )
     else:
         path.write_bytes(content)
-    found = EncodedTraining(model, lambda: data, path=path, key="a").aggregate_posterior()
+    found = TrainingEncodings(model, lambda: data, path=path, key="a").aggregate_posterior()
     assert len(found) == len(data.train)

@@ -3,9 +3,9 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.sampling.encodings import EncodedTraining, decode, encode
+from dpvae_cli.sampling.encodings import TrainingEncodings, decode, encode
 from dpvae_cli.sampling.gallery import gallery
-from dpvae_cli.sampling.reconstructions import reconstructed
+from dpvae_cli.sampling.reconstructions import reconstruction_arrays
 from dpvae_cli.sampling.samples import low_posterior
 from tests.small import small_recipe
 
@@ -13,7 +13,7 @@ from tests.small import small_recipe
 def test_a_gallery_holds_the_decoded_extremes():
     recipe = small_recipe()
     model, data = dpvae.build(recipe), recipe.data.load()
-    q = EncodedTraining(model, lambda: data).aggregate_posterior()
+    q = TrainingEncodings(model, lambda: data).aggregate_posterior()
     found = gallery(model, q, seed=3, pool=4, samples=5)
     assert {name: len(images) for name, images in found.items()} == {
         "prior": 5,
@@ -28,7 +28,7 @@ def test_a_gallery_holds_the_decoded_extremes():
 def test_reconstructions_are_decoded_means():
     recipe = small_recipe()
     model, data = dpvae.build(recipe), recipe.data.load()
-    found = reconstructed(model, data.test, 7)
+    found = reconstruction_arrays(model, data.test, 7)
     assert np.array_equal(found["x"], data.test.examples(slice(0, 7)))
     means = encode(model, data.test).mean[:7]
     np.testing.assert_allclose(found["z"], means, rtol=1e-5, atol=1e-6)

@@ -5,7 +5,7 @@ from scipy.stats import norm
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.sampling.plane import plane
 from tests.small import small_recipe
 
@@ -14,7 +14,7 @@ from tests.small import small_recipe
 def setting():
     recipe = small_recipe()
     model, data = dpvae.build(recipe).eval(), recipe.data.load()
-    return model, EncodedTraining(model, lambda: data).aggregate_posterior()
+    return model, TrainingEncodings(model, lambda: data).aggregate_posterior()
 
 
 @pytest.fixture(scope="module")

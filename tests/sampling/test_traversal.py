@@ -7,9 +7,9 @@ from torch import nn
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.sampling.encodings import EncodedTraining
-from dpvae_cli.sampling.paths import standard_deviations, straight
-from dpvae_cli.sampling.portrait import portrait
+from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.paths import interpolate, standard_deviations
+from dpvae_cli.sampling.planar_figure_data import portrait
 from dpvae_cli.sampling.traversal import line, record, sweeps
 from tests.small import small_recipe
 
@@ -21,7 +21,7 @@ def setting():
     for parameter in model.prior.parameters():
         parameter.data *= 2
     single = copy.deepcopy(model).float()
-    return model, data, EncodedTraining(single, lambda: data).aggregate_posterior()
+    return model, data, TrainingEncodings(single, lambda: data).aggregate_posterior()
 
 
 def ends(model, data):
@@ -33,7 +33,7 @@ def ends(model, data):
 def test_a_line_in_z0_maps_back_exactly(setting):
     model, data, _ = setting
     start, end = (model.prior.to_generation(each)[0].detach() for each in ends(model, data))
-    z, z0 = straight(model, start, end, space="z0", points=9)
+    z, z0 = interpolate(model, start, end, space="z0", points=9)
     with torch.no_grad():
         back = model.prior.to_generation(z[0])[0]
     share = torch.linspace(0, 1, 9, dtype=torch.float64).unsqueeze(1)
@@ -147,7 +147,7 @@ def test_a_path_that_overflows_says_so(setting):
     model.prior = Overflowing()
     one = torch.ones(1, 2).double()
     with pytest.raises(DpvaeError, match="finite") as caught:
-        straight(model, one, 2 * one, space="z0", points=3)
+        interpolate(model, one, 2 * one, space="z0", points=3)
     assert "--range" in str(caught.value.hint)
 
 

@@ -22,13 +22,13 @@ from scipy import stats
 
 from dpvae_cli.data import Dataset, Factor, Split
 from dpvae_cli.data.moons import Moons
+from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.evaluate import METRICS, measure
 from dpvae_cli.evaluation.features import FeatureOptions
-from dpvae_cli.evaluation.subject import Subject
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 from tests.evaluation.planted import normal, planted, prior_of
 from tests.small import image_vae, tiny_extractor
 
@@ -91,8 +91,10 @@ def check(repeat: Callable[[int], list[Result]], *, seeds: int, varies: str) -> 
 
 
 def measured(model, data, names, seed, **options) -> list[Result]:
-    encoded = EncodedTraining(model, lambda: data)
-    results, failed = measure(Subject(model, lambda: data, encoded, SIZES, seed, **options), names)
+    encoded = TrainingEncodings(model, lambda: data)
+    results, failed = measure(
+        EvaluationContext(model, lambda: data, encoded, SIZES, seed, **options), names
+    )
     assert not failed, failed
     return results
 

@@ -12,7 +12,7 @@ METRICS = ["skl", "manifold", "manifold_lp"]
 def test_decoupling_closes_the_gap_between_random_and_low_posterior_samples(tmp_path):
     measured = {}
     for prior in ("standard_normal", "decoupled"):
-        recipe = dpvae.Recipe.load("beta_h_moons", [f"prior={prior}", "training.iterations=4000"])
+        recipe = dpvae.load_recipe("beta_h_moons", [f"prior={prior}", "training.iterations=4000"])
         model = dpvae.train(recipe, tmp_path / prior)
         results = dpvae.evaluate(model, recipe.data.load(), METRICS, evaluation=recipe.evaluation)
         measured[prior] = {result.metric: result for result in results}

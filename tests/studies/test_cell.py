@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.studies import cell as module
 from dpvae_cli.studies.cell import run_cell
 from dpvae_cli.studies.cells import Options
 from dpvae_cli.studies.finish import begin, finish
 from dpvae_cli.studies.state import recipe_of, state_of
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.studies.tiny import planned
 from tests.training.test_resume import CutAt, PowerCut, assert_same_run
 
@@ -119,7 +119,7 @@ def test_a_cut_cell_goes_on_to_the_bit(tmp_path):
     [cell] = planned(tmp_path, "prior=decoupled").cells
     recipe = recipe_of(cell)
     with pytest.raises(PowerCut):
-        train(recipe, cell.folder, listener=CutAt(13))
+        train(recipe, cell.folder, callback=CutAt(13))
     assert state_of(cell, OPTIONS).word == "stopped"
     assert state_of(cell, OPTIONS).iteration == 10
     outcome, events = run(cell)
@@ -151,7 +151,7 @@ def test_a_folder_with_another_recipe_is_not_touched(tmp_path):
     run(cell)
     path = Path(cell.folder) / "recipe.yaml"
     path.write_text(path.read_text().replace("seed: 0\n", "seed: 9\n"))
-    assert Recipe.load(path).seed == 9
+    assert load_recipe(path).seed == 9
     assert state_of(cell, OPTIONS).word == "another recipe"
     outcome, _ = run(cell)
     assert outcome.end == "failed"
@@ -239,7 +239,7 @@ def test_nothing_is_drawn_of_cells_that_are_not_there(tmp_path):
 
 def test_the_data_is_read_once_for_cells_in_a_row(tmp_path, monkeypatch):
     loads = []
-    spec = type(Recipe.load("vae_moons").data)
+    spec = type(load_recipe("vae_moons").data)
     load = spec.load
     monkeypatch.setattr(spec, "load", lambda *a, **k: loads.append(1) or load(*a, **k))
     found = planned(tmp_path, "seed=[0, 1]")

@@ -3,7 +3,7 @@
 import pytest
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.recipe.dump import digest
 from dpvae_cli.studies.loading import load
 from dpvae_cli.studies.plan import base, plan
@@ -17,7 +17,7 @@ def names(found):
 
 def test_a_cell_is_named_after_its_resolved_recipe(tmp_path):
     found = planned(tmp_path)
-    recipe = Recipe.load("vae_moons", [*SMALL, "prior=standard_normal"])
+    recipe = load_recipe("vae_moons", [*SMALL, "prior=standard_normal"])
     first = found.cells[0]
     assert first.name == f"vae_moons-standard_normal-seed0-{digest(recipe)}"
     assert first.folder == str(tmp_path / "studies" / "tiny" / first.name)
@@ -56,7 +56,7 @@ def test_axes_have_defaults(tmp_path):
 
 def test_a_recipe_file_and_a_repeated_recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = Recipe.load("vae_moons")
+    text = load_recipe("vae_moons")
     (tmp_path / "mine.yaml").write_text(
         "data: moons\narchitecture: {kind: mlp, latent_dim: 2}\n"
         "likelihood: gaussian\nregularizer: vae\n"

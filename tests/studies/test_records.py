@@ -10,9 +10,9 @@ from dpvae_cli.studies.departures import departures, notices
 from dpvae_cli.studies.records import (
     State,
     discover,
-    one_line,
     read_run,
     refuse_nothing_measured,
+    sanitize_line,
 )
 from tests.small import small_recipe
 from tests.studies.runs import pairs, result, write_metrics, write_run
@@ -118,8 +118,8 @@ def test_without_results_the_name_is_that_of_the_folder(tmp_path):
 
 
 def test_text_from_outside_becomes_one_short_line():
-    assert one_line("a\n\tb\x00\u202ec") == "a b c"
-    assert len(one_line("x" * 10_000)) == 201
+    assert sanitize_line("a\n\tb\x00\u202ec") == "a b c"
+    assert len(sanitize_line("x" * 10_000)) == 201
 
 
 def test_nothing_measured_names_the_command(tmp_path):

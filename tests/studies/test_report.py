@@ -13,7 +13,7 @@ from scipy import stats
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.pages.pictures import LONGEST_SIDE, from_bytes, from_file
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import html, write_report
 from dpvae_cli.studies.report.content import compose
@@ -288,7 +288,7 @@ def mnist_pair(place, *overrides, samples=10_000):
     """Return a run of vae_mnist and its twin, with these departures from the packaged recipe."""
     runs = []
     for prior, value in (("standard_normal", 140.0), ("decoupled", 130.0)):
-        recipe = Recipe.load("vae_mnist", [f"prior={prior}", *overrides])
+        recipe = load_recipe("vae_mnist", [f"prior={prior}", *overrides])
         fid = result("fid", value, samples=samples)
         reached = recipe.training.iterations
         runs.append(write_run(place, prior=prior, recipe=recipe, results=[fid], reached=reached))

@@ -12,8 +12,8 @@ import torch
 
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup, process_group
-from dpvae_cli.recipe import Recipe
-from dpvae_cli.training.trainer import Trainer, total
+from dpvae_cli.recipe import Recipe, load_recipe
+from dpvae_cli.training.trainer import Trainer
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 
 CPU = torch.device("cpu")
@@ -37,9 +37,9 @@ def cases() -> dict[str, tuple[Recipe, Dataset, dict[str, Any]]]:
             recipe = small_recipe(regularizer, f"prior={prior}")
             found[f"{regularizer} {prior}"] = (recipe, recipe.data.load(), {})
     small = ("training.batch_size=16", f"training.iterations={STEPS}")
-    svhn = Recipe.load("factor_svhn", ["regularizer.width=8", "architecture.latent_dim=4", *small])
+    svhn = load_recipe("factor_svhn", ["regularizer.width=8", "architecture.latent_dim=4", *small])
     found["batch norm"] = (svhn, noise_images(3, 32), {})
-    binary = Recipe.load("beta_h_digits", ["data.binarize=dynamic", "likelihood=bernoulli", *small])
+    binary = load_recipe("beta_h_digits", ["data.binarize=dynamic", "likelihood=bernoulli", *small])
     found["dynamic binarisation"] = (binary, binary.data.load(), {})
     averaged = small_recipe("beta_tc", "training.ema=0.9")
     found["average"] = (averaged, averaged.data.load(), {})
@@ -56,7 +56,9 @@ def trained(
     losses: dict[str, list[float]] = {}
     for _ in range(STEPS):
         terms = trainer.step()
-        means = {name: term.value.mean() for name, term in terms.items()} | {"total": total(terms)}
+        means = {name: term.value.mean() for name, term in terms.items()} | {
+            "total": weighted_loss(terms)
+        }
         for name, mean in means.items():
             losses.setdefault(name, []).append(float(group.all_reduce_mean(mean)))
     weights = {f"weight/{k}": v.numpy() for k, v in trainer.checkpoint().tensors.items()}

@@ -6,10 +6,10 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.plotting import picture
-from dpvae_cli.recipe.revision import revised
+from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.loaded_run import open_checkpoint
-from dpvae_cli.training.loop import train
+from dpvae_cli.runs.loaded_run import load_run
+from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer
 from dpvae_cli.training.validation import validate
 from tests.small import small_recipe
@@ -52,7 +52,7 @@ def test_the_warm_up_forgets_the_initial_weights():
 
 def test_the_average_changes_no_training():
     plain = small_recipe("factor")
-    averaged = revised(plain, ["training.ema=0.9"])
+    averaged = with_overrides(plain, ["training.ema=0.9"])
     trainers = [Trainer(recipe, recipe.data.load(), CPU) for recipe in (plain, averaged)]
     for trainer in trainers:
         for _ in range(5):
@@ -85,11 +85,11 @@ def test_everything_after_a_step_uses_the_average(tmp_path, monkeypatch):
     monkeypatch.setattr(picture, "save", lambda path, decoded, **_: drawn.append(decoded))
     recipe = small_recipe("vae", "training.ema=0.9", "training.learning_rate=0.05")
     model = train(recipe, tmp_path / "run")
-    saved = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+    saved = checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     raw, averaged = saved.part("model"), saved.part("ema")
     assert raw.keys() == averaged.keys()
     assert any(not torch.equal(raw[name], averaged[name]) for name in raw)
-    for used in (model, dpvae.load(tmp_path / "run"), open_checkpoint(tmp_path / "run").model):
+    for used in (model, dpvae.load(tmp_path / "run"), load_run(tmp_path / "run").model):
         assert not used.training
         for name, tensor in used.state_dict().items():
             assert torch.equal(tensor, averaged[name]), name
@@ -97,5 +97,5 @@ def test_everything_after_a_step_uses_the_average(tmp_path, monkeypatch):
     last = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1]
     assert f'"elbo": {record["elbo"]}' in last
     loop_picture = drawn[0]
-    train(revised(recipe, ["training.ema=null"]), tmp_path / "raw")
+    train(with_overrides(recipe, ["training.ema=null"]), tmp_path / "raw")
     assert not np.array_equal(loop_picture, drawn[1])

@@ -6,8 +6,8 @@ import torch
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training import compilation
-from dpvae_cli.training.loop import train
-from dpvae_cli.training.trainer import Trainer, total
+from dpvae_cli.training.train import train
+from dpvae_cli.training.trainer import Trainer
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def test_losses_and_gradients_are_those_without(regularizer):
     for compile in ("off", "on"):
         trainer = trainer_of(f"training.compile={compile}", *options, regularizer=regularizer)
         assert trainer.is_compiled == (compile == "on")
-        losses = [total(trainer.step()).item() for _ in range(2)]
+        losses = [weighted_loss(trainer.step()).item() for _ in range(2)]
         gradient = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
         seen.append((losses, gradient))
     (plain, plain_gradient), (quick, quick_gradient) = seen
@@ -52,7 +52,7 @@ def test_other_priors_compute_the_same_compiled(prior):
     for compile in ("off", "on"):
         options = (f"training.compile={compile}", "training.precision=float64", f"prior={prior}")
         trainer = trainer_of(*options)
-        seen.append([total(trainer.step()).item() for _ in range(2)])
+        seen.append([weighted_loss(trainer.step()).item() for _ in range(2)])
     assert seen[1] == pytest.approx(seen[0], rel=1e-10)
 
 
@@ -76,7 +76,7 @@ def test_a_checkpoint_has_the_same_names(tmp_path):
         trainer = trainer_of(f"training.compile={compile}", "training.ema=0.9")
         trainer.step()
         trainer.checkpoint().write(tmp_path / f"{compile}.pt")
-        saved = checkpoints.read(tmp_path / f"{compile}.pt")
+        saved = checkpoints.read_checkpoint(tmp_path / f"{compile}.pt")
         names[compile] = saved.tensors.keys()
         assert saved.facts["compiled"] == (compile == "on")
     assert names["on"] == names["off"]
@@ -127,7 +127,7 @@ def test_a_run_that_is_gone_on_with_stays_as_it_was(tmp_path, monkeypatch):
     longer = small_recipe("vae", "training.compile=auto", "training.iterations=25")
     monkeypatch.setattr(compilation, "pays", lambda *_, **__: pytest.fail("asked a second time"))
     train(longer, tmp_path, resume=True)
-    assert checkpoints.read(tmp_path / "checkpoint.pt").facts["compiled"] is False
+    assert checkpoints.read_checkpoint(tmp_path / "checkpoint.pt").facts["compiled"] is False
 
 
 @pytest.mark.parametrize("how", ["on", "auto"])

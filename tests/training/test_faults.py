@@ -18,8 +18,9 @@ from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import files
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.training.loop import Run, train
+from dpvae_cli.training.train import Run, train
 from dpvae_cli.training.trainer import Trainer
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe
@@ -56,13 +57,13 @@ class FullAfter(io.FileIO):
 def test_a_full_disk_leaves_the_last_checkpoint(room, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(FullAfter, "room", room)
     with monkeypatch.context() as patched:
-        patched.setattr(files, "_Noting", FullAfter)
+        patched.setattr(files, "_ErrorRecordingFile", FullAfter)
         with pytest.raises(UsageError, match="No space left on device"):
             train(small_recipe(), tmp_path / "run")
     assert no_half_files(tmp_path / "run")
-    for name in (checkpoints.CURRENT, checkpoints.PREVIOUS, checkpoints.BEST):
+    for name in (CURRENT, PREVIOUS, BEST):
         if (tmp_path / "run" / name).is_file():
-            checkpoints.read(tmp_path / "run" / name)
+            checkpoints.read_checkpoint(tmp_path / "run" / name)
     resume = (tmp_path / "run" / "recipe.yaml").is_file()
     train(small_recipe(), tmp_path / "run", resume=resume)
     assert_same_run(whole, tmp_path / "run")
@@ -219,10 +220,10 @@ def test_overwriting_that_is_cut_short_is_completed_by_the_next_command(
     with pytest.raises(OSError, match="Input/output"):
         train(small_recipe("vae", "seed=1"), run, overwrite=True)
     assert (run / ".dpvae-new" / "checkpoint.pt").is_file()
-    assert checkpoints.read(run / "checkpoint.pt").recipe.seed == 0, "moved last"
+    assert checkpoints.read_checkpoint(run / "checkpoint.pt").recipe.seed == 0, "moved last"
     monkeypatch.setattr(Path, "replace", original)
     train(small_recipe("vae", "seed=1"), run, resume=True)
-    assert checkpoints.read(run / "checkpoint.pt").recipe.seed == 1
+    assert checkpoints.read_checkpoint(run / "checkpoint.pt").recipe.seed == 1
     assert no_half_files(run)
 
 
@@ -235,8 +236,8 @@ def test_a_start_that_was_killed_at_its_first_file_can_be_repeated(whole, tmp_pa
 
 
 def test_the_checkpoint_before_the_last_one_is_kept(whole):
-    assert checkpoints.read(whole / "checkpoint.pt").iteration == 20
-    assert checkpoints.read(whole / "checkpoint.previous.pt").iteration == 15
+    assert checkpoints.read_checkpoint(whole / "checkpoint.pt").iteration == 20
+    assert checkpoints.read_checkpoint(whole / "checkpoint.previous.pt").iteration == 15
 
 
 def test_a_lost_checkpoint_is_not_begun_anew_silently(whole, tmp_path):
@@ -260,7 +261,7 @@ def test_a_state_is_saved_once(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "_save", twice)
     train(small_recipe(), tmp_path / "run")
     assert len(saves) == 4
-    assert checkpoints.read(tmp_path / "run" / "checkpoint.previous.pt").iteration == 15
+    assert checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.previous.pt").iteration == 15
 
 
 LACKS = {
@@ -285,7 +286,7 @@ def test_a_step_without_memory_names_the_batch_size(lack, tmp_path, monkeypatch)
     assert done.exit_code == 2
     assert "memory ran out in a step of training.batch_size=16" in done.stderr
     assert "training.batch_size=8" in done.stderr
-    assert checkpoints.read(tmp_path / "run" / "checkpoint.pt").iteration == 10
+    assert checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt").iteration == 10
 
 
 @pytest.mark.slow

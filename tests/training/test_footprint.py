@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dpvae_cli.foundation import strangers
+from dpvae_cli.foundation import memory
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe import load_recipe
 from dpvae_cli.training import footprint
 from dpvae_cli.training.trainer import Trainer
 from tests.small import small_recipe
@@ -13,7 +13,7 @@ from tests.small import small_recipe
 
 def counted(monkeypatch, *overrides, shape=(2,)):
     monkeypatch.setattr(footprint, "ORDINARY_BATCH", 0)
-    recipe = Recipe.load("vae_moons", ["prior=standard_normal", *overrides])
+    recipe = load_recipe("vae_moons", ["prior=standard_normal", *overrides])
     return footprint._counted(recipe, shape)
 
 
@@ -37,28 +37,28 @@ def test_convolutions_count_by_their_area(monkeypatch):
     "override", ["training.batch_size=100000000", "architecture.hidden=[40000, 40000]"]
 )
 def test_too_much_is_refused(override, monkeypatch):
-    monkeypatch.setattr(strangers, "memory", lambda: 2**33)
+    monkeypatch.setattr(memory, "total_memory_bytes", lambda: 2**33)
     with pytest.raises(UsageError, match="GB of memory") as caught:
-        footprint.refuse_training(Recipe.load("factor_moons", [override]), (2,))
+        footprint.refuse_training(load_recipe("factor_moons", [override]), (2,))
     assert "training.batch_size=" in str(caught.value)
 
 
 def test_the_trainer_asks(monkeypatch):
     recipe = small_recipe()
-    monkeypatch.setattr(strangers, "memory", lambda: 1_000)
+    monkeypatch.setattr(memory, "total_memory_bytes", lambda: 1_000)
     with pytest.raises(UsageError, match=r"training with training\.batch_size=16"):
         Trainer(recipe, _drawn(recipe, monkeypatch), torch.device("cpu"))
 
 
 def _drawn(recipe, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(strangers, "memory", lambda: 2**40)
+        patch.setattr(memory, "total_memory_bytes", lambda: 2**40)
         return recipe.data.load()
 
 
 def test_ordinary_recipes_are_not_counted():
     for name in ("vae_moons", "factor_mnist", "beta_h_celeba", "vae_svhn"):
-        recipe = Recipe.load(name)
+        recipe = load_recipe(name)
         shape = recipe.data.example_shape()
         weights, kept = footprint._counted(recipe, shape)
         assert weights > 10_000

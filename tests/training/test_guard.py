@@ -1,11 +1,11 @@
 import pytest
 import torch
+from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
 
 from dpvae_cli.foundation.errors import DivergedError
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer
 from tests.small import small_recipe
 
@@ -100,7 +100,7 @@ def test_a_diverged_run_leaves_the_last_good_checkpoint(tmp_path):
     for name in ("checkpoint.pt", "best.pt"):
         path = tmp_path / "run" / name
         if path.is_file():
-            for tensor in checkpoints.read(path).part("model").values():
+            for tensor in checkpoints.read_checkpoint(path).part("model").values():
                 assert bool(torch.isfinite(tensor).all())
 
 
@@ -188,7 +188,7 @@ def test_a_bad_gradient_of_the_last_step_reaches_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "step", last_step_spoils)
     with pytest.raises(DivergedError, match=r"weight prior\..* is not finite after iteration 20"):
         train(small_recipe(), tmp_path / "run")
-    assert checkpoints.read(tmp_path / "run" / "checkpoint.pt").iteration == 15
+    assert checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt").iteration == 15
 
 
 def test_no_checkpoint_with_a_bad_adversary():

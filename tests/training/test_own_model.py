@@ -43,7 +43,7 @@ def test_the_given_model_itself_is_trained(tmp_path):
 def test_the_run_folder_says_what_was_trained(trained):
     """The recipe that is kept has the model's likelihood and prior, and no architecture."""
     _, folder = trained
-    kept = dpvae.Recipe.load(folder / "recipe.yaml")
+    kept = dpvae.load_recipe(folder / "recipe.yaml")
     assert (kept.architecture.kind, kept.architecture.latent_dim) == ("own", 2)
     assert (kept.likelihood, kept.prior) == (PARTS["likelihood"], PARTS["prior"])
     replaced = ("architecture", "likelihood", "prior")
@@ -52,7 +52,7 @@ def test_the_run_folder_says_what_was_trained(trained):
         k: v for k, v in asked.items() if k not in replaced
     }
     for name in ("checkpoint.pt", "best.pt"):
-        saved = checkpoints.read(folder / name)
+        saved = checkpoints.read_checkpoint(folder / name)
         assert to_dict(saved.recipe) == found
         assert saved.recipe.name == "vae_moons"
         assert saved.facts["own_model"] == {
@@ -66,7 +66,7 @@ def test_the_run_folder_says_what_was_trained(trained):
 
 def test_ordinary_checkpoints_say_nothing_of_own_models(tmp_path):
     dpvae.train(RECIPE, tmp_path / "run")
-    assert "own_model" not in checkpoints.read(tmp_path / "run" / "checkpoint.pt").facts
+    assert "own_model" not in checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt").facts
 
 
 def test_load_gives_the_trained_model_back(trained):
@@ -143,7 +143,7 @@ def test_a_cut_run_resumes_to_the_bit(regularizer, prior, tmp_path):
     recipe = small_recipe(regularizer)
     dpvae.train(recipe, tmp_path / "whole", model=own_vae(prior=prior))
     with pytest.raises(PowerCut):
-        dpvae.train(recipe, tmp_path / "cut", model=own_vae(prior=prior), listener=CutAt(13))
+        dpvae.train(recipe, tmp_path / "cut", model=own_vae(prior=prior), callback=CutAt(13))
     torch.manual_seed(5)
     fresh = own_vae(prior=prior, seed=6)
     dpvae.train(recipe, tmp_path / "cut", model=fresh, resume=True)
@@ -160,7 +160,7 @@ def test_frozen_weights_stay_and_resume(tmp_path):
     whole = dpvae.train(RECIPE, tmp_path / "whole", model=model())
     assert torch.equal(whole.encoder.body[0].weight, first)
     with pytest.raises(PowerCut):
-        dpvae.train(RECIPE, tmp_path / "cut", model=model(), listener=CutAt(13))
+        dpvae.train(RECIPE, tmp_path / "cut", model=model(), callback=CutAt(13))
     dpvae.train(RECIPE, tmp_path / "cut", model=model(), resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
@@ -176,7 +176,7 @@ def test_the_caller_s_own_draws_are_left_alone(tmp_path):
 
 def test_a_run_of_own_networks_resumes_with_a_model_alone(trained, tmp_path):
     _, folder = trained
-    for recipe in (RECIPE, dpvae.Recipe.load(folder / "recipe.yaml")):
+    for recipe in (RECIPE, dpvae.load_recipe(folder / "recipe.yaml")):
         with pytest.raises(CheckpointError) as caught:
             dpvae.train(recipe, folder, resume=True)
         call = f"dpvae.train(recipe, {str(folder)!r}, model=..., resume=True)"
@@ -193,7 +193,7 @@ def test_a_run_of_own_networks_resumes_with_a_model_alone(trained, tmp_path):
 
 def test_a_run_cut_before_its_first_checkpoint_asks_for_the_model_too(tmp_path):
     with pytest.raises(PowerCut):
-        dpvae.train(RECIPE, tmp_path / "cut", model=own_vae(**PARTS), listener=CutAt(3))
+        dpvae.train(RECIPE, tmp_path / "cut", model=own_vae(**PARTS), callback=CutAt(3))
     with pytest.raises(CheckpointError, match=r"model=\.\.\., resume=True"):
         dpvae.train(RECIPE, tmp_path / "cut", resume=True)
     dpvae.train(RECIPE, tmp_path / "cut", model=own_vae(**PARTS), resume=True)
@@ -203,12 +203,12 @@ def test_a_run_cut_before_its_first_checkpoint_asks_for_the_model_too(tmp_path):
 
 def test_a_stopped_run_names_the_call_that_goes_on(tmp_path):
     class Stop(CutAt):
-        def stepped(self, iteration):
+        def on_step(self, iteration):
             if iteration == 7:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(InterruptedRun) as caught:
-        dpvae.train(RECIPE, tmp_path / "run", model=own_vae(), listener=Stop(7))
+        dpvae.train(RECIPE, tmp_path / "run", model=own_vae(), callback=Stop(7))
     assert f"dpvae.train(recipe, '{tmp_path}/run', model=..., resume=True)" in caught.value.hint
 
 
@@ -264,7 +264,7 @@ class Remembers(PairEncoder):
     ids=["latent_dim", "prior by hand", "likelihood", "example_shape", "state"],
 )
 def test_what_contradicts_is_refused(overrides, parts, said, tmp_path):
-    recipe = dpvae.Recipe.load("vae_moons", overrides)
+    recipe = dpvae.load_recipe("vae_moons", overrides)
     with pytest.raises(UsageError, match=said):
         dpvae.train(recipe, tmp_path / "run", model=own_vae(**parts))
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
@@ -299,7 +299,7 @@ def test_an_average_is_a_copy_beside_the_given_model(tmp_path):
 
 
 def test_a_recipe_of_own_networks_needs_the_model(tmp_path):
-    recipe = dpvae.Recipe.load("vae_moons", ["architecture=own"])
+    recipe = dpvae.load_recipe("vae_moons", ["architecture=own"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.yaml").write_text("precious")
     with pytest.raises(UsageError, match="exist in Python alone"):
@@ -309,9 +309,9 @@ def test_a_recipe_of_own_networks_needs_the_model(tmp_path):
 
 def test_the_word_own_leaves_the_size_to_the_model(tmp_path):
     small = ["training.iterations=4", "data.train=50", "training.batch_size=8"]
-    recipe = dpvae.Recipe.load("vae_moons", ["architecture=own", *small])
+    recipe = dpvae.load_recipe("vae_moons", ["architecture=own", *small])
     dpvae.train(recipe, tmp_path / "run", model=own_vae(3))
-    assert dpvae.Recipe.load(tmp_path / "run" / "recipe.yaml").architecture.latent_dim == 3
+    assert dpvae.load_recipe(tmp_path / "run" / "recipe.yaml").architecture.latent_dim == 3
 
 
 def test_lazy_networks_train_and_load(tmp_path):

@@ -12,15 +12,15 @@ import dpvae_cli as dpvae
 from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.model import build
-from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.revision import revised
+from dpvae_cli.recipe import Recipe, load_recipe
+from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.loaded_run import open_checkpoint
+from dpvae_cli.runs.loaded_run import load_run
 from dpvae_cli.runs.precision import Autocast, Precision
 from dpvae_cli.sampling.encodings import encode
 from dpvae_cli.training import loop
-from dpvae_cli.training.loop import train
-from dpvae_cli.training.trainer import Trainer, total
+from dpvae_cli.training.train import train
+from dpvae_cli.training.trainer import Trainer
 from tests.small import SMALL, small_recipe
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def conv_recipe(folder, kind: str, side: int, *more: str) -> Recipe:
 
 
 def trainer_of(recipe: Recipe, precision: str) -> Trainer:
-    chosen = revised(recipe, [f"training.precision={precision}"])
+    chosen = with_overrides(recipe, [f"training.precision={precision}"])
     return Trainer(chosen, chosen.data.load(), CPU)
 
 
@@ -76,7 +76,7 @@ def test_bf16_learns_as_float32_does():
     recipe = small_recipe("beta_tc")
     one, other = trainer_of(recipe, "float32"), trainer_of(recipe, "bf16")
     for _ in range(30):
-        losses = [float(total(trainer.step()).detach()) for trainer in (one, other)]
+        losses = [float(weighted_loss(trainer.step()).detach()) for trainer in (one, other)]
         assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert losses[0] != losses[1]
 
@@ -177,7 +177,7 @@ def test_a_bf16_run_starts_from_the_same_weights(tmp_path):
 def test_a_checkpoint_opens_in_the_precision_of_its_run(precision, tmp_path):
     recipe = small_recipe("info", f"training.precision={precision}")
     trained = train(recipe, tmp_path / "run")
-    for model in (dpvae.load(tmp_path / "run"), open_checkpoint(tmp_path / "run").model):
+    for model in (dpvae.load(tmp_path / "run"), load_run(tmp_path / "run").model):
         assert model.dtype == TYPES[precision]
         for name, tensor in trained.state_dict().items():
             assert torch.equal(tensor, model.state_dict()[name])
@@ -188,9 +188,11 @@ def test_metrics_of_float32_and_float64_agree(tmp_path):
     sizes = ["evaluation.samples=1500", "evaluation.nll_samples=300", "evaluation.nll_images=10"]
     recipe = small_recipe("vae", "training.iterations=100", *sizes)
     single = train(recipe, tmp_path / "run")
-    saved = checkpoints.read(tmp_path / "run" / "checkpoint.pt")
+    saved = checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     tensors = {name: tensor.double() for name, tensor in saved.tensors.items()}
-    double = replace(saved, recipe=revised(recipe, ["training.precision=float64"]), tensors=tensors)
+    double = replace(
+        saved, recipe=with_overrides(recipe, ["training.precision=float64"]), tensors=tensors
+    )
     double.write(tmp_path / "double.pt")
     model, data = dpvae.load(tmp_path / "double.pt"), recipe.data.load()
     one, other = encode(single, data.train), encode(model, data.train)
@@ -211,7 +213,7 @@ def test_a_device_without_float64_is_refused_before_anything_is_done(tmp_path, m
     for attempt in (
         lambda: train(recipe, tmp_path / "run", overwrite=True),
         lambda: dpvae.load(tmp_path / "run"),
-        lambda: open_checkpoint(tmp_path / "run"),
+        lambda: load_run(tmp_path / "run"),
     ):
         with pytest.raises(UsageError, match=r"training\.precision") as caught:
             attempt()
@@ -224,7 +226,7 @@ def test_binarised_data_in_every_precision(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (80, 4), dtype=np.uint8))
     small = [part for part in SMALL if not part.startswith("data.")]
     data = f"data={{kind: arrays, path: {tmp_path}/x.npy, binarize: dynamic}}"
-    recipe = Recipe.load("vae_moons", [*small, data, "likelihood=bernoulli"])
+    recipe = load_recipe("vae_moons", [*small, data, "likelihood=bernoulli"])
     steps = {name: trainer_of(recipe, name).step() for name in TYPES}
     losses = {name: terms["reconstruction"].value.detach() for name, terms in steps.items()}
     assert {name: loss.dtype for name, loss in losses.items()} == TYPES

@@ -6,7 +6,7 @@ from torch import nn
 
 from dpvae_cli.model import VAE
 from dpvae_cli.training import threads
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer
 from tests.small import own_vae, small_recipe
 

@@ -8,12 +8,12 @@ from collections import Counter
 
 import pytest
 import torch
+from dpvae_cli.training.guard import FiniteGuard
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.training.guard import FiniteGuard
-from dpvae_cli.training.listener import Silent
-from dpvae_cli.training.loop import Run
+from dpvae_cli.training.callback import NullCallback
+from dpvae_cli.training.train import Run
 from dpvae_cli.training.trainer import Trainer
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 
@@ -59,8 +59,8 @@ def test_the_loop_asks_at_logging_steps_alone(tmp_path):
     trainer = accelerated(recipe)
     counted = {}
 
-    class Counting(Silent):
-        def stepped(self, iteration):
+    class Counting(NullCallback):
+        def on_step(self, iteration):
             counted[iteration] = questions.asked.total()
             if iteration == 13:
                 raise StopIteration

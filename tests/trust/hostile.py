@@ -12,7 +12,7 @@ import typer
 from hypothesis import strategies as st
 
 from dpvae_cli.cli.app import app
-from dpvae_cli.recipe import Recipe, to_yaml
+from dpvae_cli.recipe import Recipe, load_recipe, to_yaml
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
 from dpvae_cli.recipe.sections import keys, kinds, spec_class
 from tests.small import SMALL
@@ -76,8 +76,8 @@ def fields() -> list[str]:
 
 
 FIELDS = fields()
-BASES = {name: to_yaml(Recipe.load(name, SMALL)) for name in ("vae_moons", "beta_tc_moons")} | {
-    name: to_yaml(Recipe.load(name)) for name in ("beta_h_digits", "factor_moons", "vae_mnist")
+BASES = {name: to_yaml(load_recipe(name, SMALL)) for name in ("vae_moons", "beta_tc_moons")} | {
+    name: to_yaml(load_recipe(name)) for name in ("beta_h_digits", "factor_moons", "vae_mnist")
 }
 STUDY = """\
 title: Tiny

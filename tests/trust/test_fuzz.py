@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from dpvae_cli.recipe.mistakes import shortened
+from dpvae_cli.recipe.issues import truncate
 from tests.small import SMALL
 from tests.trust import hostile
 
@@ -74,7 +74,7 @@ def judge(done, named=(), codes=GOOD):
         assert "\x1b" not in done.stderr.replace("\\x1b", ""), "the terminal would obey"
         assert len(done.stderr) < 60_000
         said = " ".join(done.stderr.split())
-        assert not named or any(shortened(each) in said for each in named), (named, said)
+        assert not named or any(truncate(each) in said for each in named), (named, said)
 
 
 def checked(case):

@@ -15,11 +15,13 @@ import yaml
 from typer.testing import CliRunner
 
 import dpvae_cli as dpvae
-from dpvae_cli.cli import console, preparation, progress
+from dpvae_cli.cli import console, progress
 from dpvae_cli.cli.app import app
+from dpvae_cli.cli.errors import print_error
 from dpvae_cli.diagnosis.page import About, page
 from dpvae_cli.diagnosis.record import LowPosterior
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.progress import ProgressEvent
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.pages.pictures import Picture
 from dpvae_cli.priors import StandardNormalPrior
@@ -219,13 +221,13 @@ def test_no_control_character_from_outside_reaches_a_terminal(is_terminal, monke
     monkeypatch.setenv("NO_COLOR", "1")
     console.result(f"result {OBEYED}")
     console.note(f"note {OBEYED}")
-    console.fail(UsageError(f"error {OBEYED}", hint=f"hint {OBEYED}"))
+    print_error(UsageError(f"error {OBEYED}", hint=f"hint {OBEYED}"))
     console.table(f"title {OBEYED}", [f"column {OBEYED}"], [[f"cell {OBEYED}"]])
-    lines = preparation.Lines(console.stderr())
-    lines._shown = 0
-    lines.show(f"decoding {OBEYED}", 1, 2)
-    with progress.bar(console.stderr()) as shown:
-        progress.Bar(shown).started(Path(f"run {OBEYED}"), iteration=0, iterations=1)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(progress, "LINE_EVERY", -1.0)
+    with progress.ProgressDisplay() as display:
+        display(ProgressEvent(f"decoding {OBEYED}", 1, 2))
+    progress.TrainingProgress().started(Path(f"run {OBEYED}"), iteration=0, iterations=1)
     ours = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", text.getvalue())  # the bar moves the cursor
     assert not set(OBEYED) - set("31m[") & set(ours)
     said = " ".join(ours.split())  # a title is as wide as its table

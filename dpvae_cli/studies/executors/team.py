@@ -9,7 +9,7 @@ from typing import Any
 from dpvae_cli.foundation.errors import InterruptedRun
 from dpvae_cli.studies.cells import Outcome, Tell
 from dpvae_cli.studies.executors.base import Schedule
-from dpvae_cli.training.signals import stop_requests
+from dpvae_cli.training.signals import graceful_shutdown
 
 POLL = 0.2
 """Seconds until the next look for signals and free cells."""
@@ -45,7 +45,7 @@ def see_through(team: Team, schedule: Schedule, on_event: Tell, *, cells: int) -
         InterruptedRun: a signal asked for a stop; the cells at work have saved.
         DpvaeError: the schedule was refused.
     """
-    with stop_requests() as request:
+    with graceful_shutdown() as request:
         while team.at_work or not schedule.is_empty:
             team.hand_out(schedule)
             team.listen(schedule, on_event)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.foundation.strangers import escape_unprintable
+from dpvae_cli.foundation.sanitize import escape_unprintable
 from dpvae_cli.studies.arrangement import BASELINE
 from dpvae_cli.studies.records import read_run, refuse_nothing_measured
 from dpvae_cli.studies.report import html, plain

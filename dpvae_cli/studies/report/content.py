@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.foundation.strangers import one_line
+from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.studies import published as published_tables
 from dpvae_cli.studies.arrangement import BASELINE, Setting, arrange
 from dpvae_cli.studies.departures import is_as_published, notices
@@ -141,7 +141,7 @@ def compose(
         metrics: which to show; all that the runs have by default.
         published: name of the published table to put beside ours.
         figures: files of figures over several runs.
-        notes: what was shortened or subsampled, beside what the runs tell themselves.
+        notes: what was truncate or subsampled, beside what the runs tell themselves.
         baseline: name of the prior that others are compared with.
     """
     settings, left_out = arrange(records)
@@ -150,14 +150,14 @@ def compose(
     shown = _metrics(counted, metrics)
     differences = tuple(_differences(counted, shown, baseline))
     return Content(
-        title=one_line(title),
-        question=one_line(question) if question else None,
+        title=sanitize_line(title),
+        question=sanitize_line(question) if question else None,
         baseline=baseline,
         answer=(
             *answer([(d.setting, d.metric, d.prior, d.found) for d in differences], baseline),
             *discoveries([d.adjusted_p for d in differences], [d.found for d in differences]),
         ),
-        notices=tuple(dict.fromkeys([*map(one_line, notes), *notices(counted), *left_out])),
+        notices=tuple(dict.fromkeys([*map(sanitize_line, notes), *notices(counted), *left_out])),
         terms=_terms(records),
         metrics=tuple(shown),
         units={metric: _unit(counted, metric) for metric in shown},

@@ -11,6 +11,7 @@ from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.pages.pictures import Picture, from_bytes
 from dpvae_cli.plotting import style, training
 from dpvae_cli.plotting.leakage import LeakageCurve, Numbers, figure4
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.arrangement import Setting
 
@@ -104,7 +105,11 @@ def training_curves(setting: Setting) -> list[Picture]:
         try:
             log = RunFolder(run.path).metrics_log if run else None
             if log is not None:
-                curves.append(training.TrainingCurves.read(log, setting.label, prior=prior))
+                curves.append(
+                    training.TrainingCurves.from_records(
+                        MetricsLog.read(log, strict=True), setting.label, prior=prior
+                    )
+                )
         except (DpvaeError, TypeError, ValueError, AttributeError):
             continue
     curves = [curve for curve in curves if curve.series]

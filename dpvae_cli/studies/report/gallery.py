@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.foundation.strangers import one_line
+from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.pages.pictures import Picture, first, from_file
 from dpvae_cli.studies.arrangement import Setting
 from dpvae_cli.studies.report.answer import words
@@ -101,7 +101,7 @@ def _folder_strips(runs: Runs, name: str, folders: Sequence[str]) -> Iterator[St
     for folder in folders:
         files = {file.name for path in runs.values() for file in _pictures_in(path / folder)}
         for file in sorted(files)[:MOST_FILES]:
-            title = f"{folder.capitalize()}: {one_line(Path(file).stem)}"
+            title = f"{folder.capitalize()}: {sanitize_line(Path(file).stem)}"
             pictures = [
                 from_file(
                     path / folder / file,

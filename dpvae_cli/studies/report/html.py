@@ -7,7 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.foundation.strangers import is_inside, one_line, read_text
+from dpvae_cli.foundation.sanitize import sanitize_line
+from dpvae_cli.foundation.text_files import is_inside, read_text
 from dpvae_cli.pages import rendered
 from dpvae_cli.pages.pictures import Picture, from_file
 from dpvae_cli.recipe import to_yaml
@@ -125,7 +126,7 @@ def _leakage(content: Content, settings: Sequence[Setting]) -> list[Picture]:
 def _study_figures(paths: Sequence[Path]) -> list[Picture]:
     found = []
     for path in paths:
-        name, study = one_line(path.stem), path.parents[1]
+        name, study = sanitize_line(path.stem), path.parents[1]
         caption = _caption(path.with_suffix(".txt"), study) or name
         picture = from_file(path, within=study, alt=f"Figure {name}. {caption}", caption=caption)
         found += [] if picture is None else [picture]
@@ -136,7 +137,7 @@ def _caption(path: Path, study: Path) -> str:
     if not is_inside(path, study):
         return ""
     try:
-        return one_line(read_text(path, errors="replace"), longest=2_000)
+        return sanitize_line(read_text(path, errors="replace"), longest=2_000)
     except (OSError, ValueError):
         return ""
 

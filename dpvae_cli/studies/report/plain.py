@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dpvae_cli.foundation.results import finite
+from dpvae_cli.foundation.results import nonfinite_to_none
 from dpvae_cli.studies.report import tables
 from dpvae_cli.studies.report.content import Content, Difference, Line
 from dpvae_cli.studies.report.tables import Entry, Table
@@ -239,7 +239,10 @@ def json_text(content: Content) -> str:
             for run in content.runs
         ],
     }
-    return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(nonfinite_to_none(document), indent=2, allow_nan=False, ensure_ascii=False)
+        + "\n"
+    )
 
 
 def _values(content: Content, record: dict[str, Any]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dpvae_cli.foundation.numbers import number, with_error
+from dpvae_cli.foundation.formatting import format_number, format_with_error
 from dpvae_cli.studies.report.answer import words
 from dpvae_cli.studies.report.content import Cell, Content, Difference, Line
 from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, p_text, sentence
@@ -75,12 +75,12 @@ def _row(line: Line, metrics: Sequence[str], beside: Sequence[str]) -> list[Entr
 
 def _value(cell: Cell, seeds: int) -> str:
     if cell.summary is None:
-        return number(None)
+        return format_number(None)
     n = cell.summary.n
     error = cell.own_error if n == 1 else cell.summary.standard_deviation
     notes = [f"n = {n}"] if n != seeds else []
     notes += [f"no leak in {cell.without_leak} of {n}"] if cell.without_leak else []
-    text = with_error(cell.summary.mean, error)
+    text = format_with_error(cell.summary.mean, error)
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
@@ -104,7 +104,9 @@ def differences(content: Content, chosen: Sequence[Difference]) -> Table:
             _words(content.facts[each.metric].title),
             _words(each.setting),
             *([_words(words(each.prior))] if several else []),
-            Entry(with_error(found.mean, found.half_width, sign=True), is_best=found.is_better),
+            Entry(
+                format_with_error(found.mean, found.half_width, sign=True), is_best=found.is_better
+            ),
             Entry("-" if found.wins is None else f"{found.wins} of {found.n}"),
             Entry(p_text(found.p_value)),
             *([Entry(p_text(each.adjusted_p))] if content.tested else []),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import read_kept, write_kept
+from dpvae_cli.foundation.files import read_cache, write_cache
 from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.version import __version__
 
@@ -28,7 +28,7 @@ class ImportanceEstimate(NamedTuple):
 
 
 @final
-class Finished:
+class NllCache:
     """Estimates by what they follow from; those of another checkpoint or version are dropped.
 
     Args:
@@ -68,7 +68,7 @@ class Finished:
             self._write()
 
     def _read(self) -> dict[str, ImportanceEstimate]:
-        kept = None if self._path is None else read_kept(self._path, checkpoint=self._source)
+        kept = None if self._path is None else read_cache(self._path, checkpoint=self._source)
         if kept is None:
             return {}
         try:
@@ -86,10 +86,10 @@ class Finished:
             "estimates": np.array(list(self._estimates.values()), dtype=np.float64),
         }
         with suppress(UsageError):  # what cannot be kept is found anew, and no result lost
-            write_kept(self._path, arrays, checkpoint=self._source)
+            write_cache(self._path, arrays, checkpoint=self._source)
 
 
-def key_of(x: Examples, *position: str | int) -> str:
+def cache_key(x: Examples, *position: str | int) -> str:
     """Return what an estimate follows from beside the checkpoint: the example and its draws."""
     values = x.cpu().contiguous().numpy()
     digest = hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()

@@ -1,7 +1,7 @@
 import pytest
 
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.once import once
+from dpvae_cli.foundation.memoize import memoize
 
 
 def counting(outcome):
@@ -13,7 +13,7 @@ def counting(outcome):
             raise outcome
         return outcome
 
-    return once(make), calls
+    return memoize(make), calls
 
 
 @pytest.mark.parametrize("outcome", [7, None])

@@ -8,7 +8,7 @@ from dpvae_cli.foundation.errors import DpvaeError
 Made = TypeVar("Made")
 
 
-def once(make: Callable[[], Made]) -> Callable[[], Made]:
+def memoize(make: Callable[[], Made]) -> Callable[[], Made]:
     """Return a function that calls `make` the first time and remembers what came of it.
 
     An error meant for the user is remembered too and raised again, so that what is missing is not

@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 
+from dpvae_cli.evaluation.context import EvaluationContext, Progress, no_progress
 from dpvae_cli.evaluation.evaluate import measure
 from dpvae_cli.evaluation.features import FeatureOptions
-from dpvae_cli.evaluation.finished import Finished
-from dpvae_cli.evaluation.subject import Progress, Subject, no_progress
+from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.foundation.distributed import current_process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import RunResults
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.runs.loaded_run import Opened
-from dpvae_cli.runs.results_file import keep, run_results
+from dpvae_cli.runs.loaded_run import LoadedRun
+from dpvae_cli.runs.results_file import merge_results, run_results
 
 
-def measure_run(
-    run: Opened,
+def evaluate_run(
+    run: LoadedRun,
     names: Sequence[str],
     *,
     evaluation: Evaluation | None = None,
@@ -36,7 +36,7 @@ def measure_run(
         progress: hears of slow metrics.
         features: which network looks at images; Inception by default.
     """
-    subject = Subject(
+    context = EvaluationContext(
         run.model,
         run.load_dataset,
         run.encoded,
@@ -44,7 +44,7 @@ def measure_run(
         seed,
         progress,
         features or FeatureOptions(),
-        finished=Finished(
+        nll_cache=NllCache(
             run.path.with_suffix(".nll.npz"),
             checkpoint=run.digest,
             writes=current_process_group().is_main_process,
@@ -52,11 +52,11 @@ def measure_run(
         training_note=run.data_note,
         group=current_process_group(),
     )
-    results, failed = measure(subject, names, log=run.folder.errors)
+    results, failed = measure(context, names, log=run.folder.errors)
     record = run_results(run, results)
-    if results and subject.group.is_main_process:
+    if results and context.group.is_main_process:
         try:
-            keep(run, record)
+            merge_results(run, record)
         except UsageError as error:  # hours of measuring are not lost over it
             failed[run.folder.metrics.name] = error
     return record, failed

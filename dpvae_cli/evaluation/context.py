@@ -12,14 +12,14 @@ from dpvae_cli.data.units import Units
 from dpvae_cli.evaluation import features, reference
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics
 from dpvae_cli.evaluation.features import Extractor, FeatureOptions
-from dpvae_cli.evaluation.finished import Finished
+from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
-from dpvae_cli.foundation.once import once
+from dpvae_cli.foundation.memoize import memoize
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import EncodedTraining
+from dpvae_cli.sampling.encodings import TrainingEncodings
 
 Progress = Callable[[str, int, int], None]
 """Hears that of a metric so many parts of so many are computed."""
@@ -31,21 +31,21 @@ def no_progress(metric: str, done: int, total: int) -> None:
 
 @final
 @dataclass(frozen=True)
-class Subject:
+class EvaluationContext:
     """A trained model with what its metrics need, each part read or computed when first asked for.
 
-    `seed` is the seed of every metric's draws; `finished` keeps the examples nll is done with;
+    `seed` is the seed of every metric's draws; `nll_cache` keeps the examples nll is done with;
     `training_note` is the note of the data that the model was trained on.
     """
 
     model: VAE
     load_dataset: Callable[[], Dataset]
-    encoded: EncodedTraining
+    encodings: TrainingEncodings
     evaluation: Evaluation
     seed: int
     progress: Progress = no_progress
     features: FeatureOptions = field(default_factory=FeatureOptions)
-    finished: Finished = field(default_factory=Finished)
+    nll_cache: NllCache = field(default_factory=NllCache)
     training_note: str | None = None
     group: ProcessGroup = SINGLE_PROCESS
     """Processes that measure together: each has the results, the first one writes."""
@@ -66,7 +66,7 @@ class Subject:
     @property
     def aggregate(self) -> AggregatePosterior:
         """Return q(z) over all encoded training examples."""
-        return self.encoded.aggregate_posterior()
+        return self.encodings.aggregate_posterior()
 
     @property
     def data_note(self) -> str | None:
@@ -82,7 +82,7 @@ class Subject:
 
     @cached_property
     def _make_extractor(self) -> Callable[[], Extractor]:
-        return once(lambda: features.build(self.features, self.model.device))
+        return memoize(lambda: features.build(self.features, self.model.device))
 
     @cached_property
     def reference(self) -> FeatureStatistics:

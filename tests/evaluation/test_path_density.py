@@ -4,12 +4,12 @@ import pytest
 import torch
 
 import dpvae_cli as dpvae
-from dpvae_cli.evaluation.pockets import POINTS, pocket_statistics
-from dpvae_cli.evaluation.subject import Subject
+from dpvae_cli.evaluation.context import EvaluationContext
+from dpvae_cli.evaluation.path_density import POINTS, path_statistics
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
-from dpvae_cli.sampling.encodings import EncodedTraining, encode
+from dpvae_cli.sampling.encodings import TrainingEncodings, encode
 from tests.small import gaussian_posterior_vae, random_dataset, small_recipe
 
 
@@ -35,7 +35,7 @@ def generator(seed=0):
 
 def test_every_pair_is_that_of_brute_force():
     model, (codes, aggregate) = bent_model(), ring()
-    found = pocket_statistics(model, aggregate, codes, pairs=23, generator=generator())
+    found = path_statistics(model, aggregate, codes, pairs=23, generator=generator())
     for row, (first, second) in enumerate(found.pairs.tolist()):
         assert first != second
         lowest, lowest_generation = [], []
@@ -54,7 +54,7 @@ def test_every_pair_is_that_of_brute_force():
 
 def test_means_and_errors_are_those_of_pairs():
     model, (codes, aggregate) = bent_model(), ring()
-    found = pocket_statistics(model, aggregate, codes, pairs=50, generator=generator())
+    found = path_statistics(model, aggregate, codes, pairs=50, generator=generator())
     gain = found.lowest_z0 - found.lowest_z
     assert found.difference.value == pytest.approx(float(gain.mean()))
     assert found.difference.standard_error == pytest.approx(float(gain.std()) / math.sqrt(50))
@@ -67,7 +67,7 @@ def test_means_and_errors_are_those_of_pairs():
 def test_the_standard_error_is_the_spread_over_draws():
     model, (codes, aggregate) = bent_model(), ring()
     found = [
-        pocket_statistics(model, aggregate, codes, pairs=20, generator=generator(seed)).z
+        path_statistics(model, aggregate, codes, pairs=20, generator=generator(seed)).z
         for seed in range(40)
     ]
     spread = float(torch.tensor([each.value for each in found]).std())
@@ -79,7 +79,7 @@ def test_a_map_along_the_ring_keeps_out_of_its_pocket():
     """With g the polar coordinates (up to scale) a line in z0 is an arc: nothing is crossed."""
     model, (codes, aggregate) = bent_model(), ring(200)
     model.prior = Polar()
-    found = pocket_statistics(model, aggregate, codes, pairs=60, generator=generator())
+    found = path_statistics(model, aggregate, codes, pairs=60, generator=generator())
     assert found.drop("z0").value == pytest.approx(0, abs=1e-6)
     assert found.drop("z").value > 10
     assert found.difference.value > 5 * found.difference.standard_error
@@ -100,16 +100,16 @@ class Polar(torch.nn.Module):
 def test_the_identity_makes_no_difference():
     model = gaussian_posterior_vae(torch.zeros(2), torch.zeros(2), StandardNormalPrior(2)).double()
     codes, aggregate = ring()
-    found = pocket_statistics(model, aggregate, codes, pairs=9, generator=generator())
+    found = path_statistics(model, aggregate, codes, pairs=9, generator=generator())
     assert found.difference == (0, 0)
 
 
 def test_pairs_are_of_all_codes_and_one_code_is_no_pair():
     model, (codes, aggregate) = bent_model(), ring(5)
-    found = pocket_statistics(model, aggregate, codes, pairs=400, generator=generator())
+    found = path_statistics(model, aggregate, codes, pairs=400, generator=generator())
     assert len({tuple(pair) for pair in found.pairs.tolist()}) == 20
     with pytest.raises(UsageError, match="no pair"):
-        pocket_statistics(model, aggregate, codes[:1], pairs=2, generator=generator())
+        path_statistics(model, aggregate, codes[:1], pairs=2, generator=generator())
 
 
 def test_the_metric_is_the_statistic_of_held_out_means():
@@ -117,13 +117,15 @@ def test_the_metric_is_the_statistic_of_held_out_means():
     model, data = dpvae.build(recipe), recipe.data.load()
     sizes = recipe.evaluation.model_copy(update={"split": "validation"})
     results = dpvae.evaluate(model, data, ["path"], evaluation=sizes, seed=2)
-    subject = Subject(model, lambda: data, EncodedTraining(model, lambda: data), sizes, 2)
-    expected = pocket_statistics(
+    context = EvaluationContext(
+        model, lambda: data, TrainingEncodings(model, lambda: data), sizes, 2
+    )
+    expected = path_statistics(
         model,
-        subject.aggregate,
+        context.aggregate,
         encode(model, data.validation).mean,
         pairs=100,
-        generator=subject.generator("path"),
+        generator=context.generator("path"),
     )
     values = {result.metric: (result.value, result.standard_error) for result in results}
     assert values == {
@@ -141,7 +143,7 @@ def test_one_gaussian_is_crossed_nowhere():
     """log q is concave: its lowest on a segment is at an end."""
     model = gaussian_posterior_vae(torch.zeros(2), torch.zeros(2), StandardNormalPrior(2))
     data = random_dataset(2)
-    aggregate = EncodedTraining(model, lambda: data).aggregate_posterior()
+    aggregate = TrainingEncodings(model, lambda: data).aggregate_posterior()
     codes = data.test.examples()
-    found = pocket_statistics(model, aggregate, codes, pairs=30, generator=generator())
+    found = path_statistics(model, aggregate, codes, pairs=30, generator=generator())
     assert found.drop("z").value == pytest.approx(0, abs=1e-6)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dpvae_cli.foundation.numbers import number, with_error
+from dpvae_cli.foundation.formatting import format_number, format_with_error
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ from dpvae_cli.foundation.numbers import number, with_error
     ],
 )
 def test_a_value_has_the_digits_that_its_error_leaves(value, error, text):
-    assert with_error(value, error) == text
+    assert format_with_error(value, error) == text
 
 
 def test_signs():
-    assert with_error(0.2, 0.11, sign=True) == "+0.20 ± 0.11"
-    assert with_error(2e6, 1e6, sign=True) == "(+2.0 ± 1.0)e6"
-    assert number(-1.23456) == "-1.235"
+    assert format_with_error(0.2, 0.11, sign=True) == "+0.20 ± 0.11"
+    assert format_with_error(2e6, 1e6, sign=True) == "(+2.0 ± 1.0)e6"
+    assert format_number(-1.23456) == "-1.235"

@@ -59,7 +59,7 @@ def portrait(
     tensors = {
         "train": dataset.train.examples(slice(0, samples)),
         "samples": decode(model, drawn.z),
-        "sample_log_density": drawn.probability,
+        "sample_log_density": drawn.base_log_prob,
         "sample_log_q": drawn.log_q,
         "sample_z": drawn.z,
         "sample_z0": drawn.z0,

@@ -1,4 +1,4 @@
-"""Pydantic's errors as mistakes of a recipe: the place they were written at, in plain words."""
+"""Pydantic's errors as issues of a recipe: where they were written, in plain words."""
 
 import re
 from collections.abc import Sequence
@@ -8,12 +8,20 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from dpvae_cli.architectures import AnyArchitecture
+from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.priors import AnyPrior
-from dpvae_cli.recipe.mistakes import KeyPath, Mistake, did_you_mean, dotted, shown
-from dpvae_cli.recipe.reading import Tree
+from dpvae_cli.recipe.issues import ConfigIssue, KeyPath, format_path, format_value
+from dpvae_cli.recipe.reading import ConfigDocument
 from dpvae_cli.recipe.scalars import plain_scalar
-from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe, expand_words
-from dpvae_cli.recipe.sections import described, field_schema, keys, kinds, spec_class, words
+from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe, expand_shorthand
+from dpvae_cli.recipe.sections import (
+    allowed_words,
+    describe_schema,
+    field_schema,
+    keys,
+    kinds,
+    spec_class,
+)
 
 PROBLEMS = {
     "int_type": "is not a whole number",
@@ -39,24 +47,24 @@ THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 YES_AND_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
-def complaints(error: ValidationError, tree: Tree) -> list[Mistake]:
-    """Return one mistake for each place that pydantic complains about."""
-    values = expand_words(tree.values)
+def issues_from(error: ValidationError, document: ConfigDocument) -> list[ConfigIssue]:
+    """Return one issue for each place that pydantic reports."""
+    values = expand_shorthand(document.values)
     grouped: dict[KeyPath, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         grouped.setdefault(_path(detail), []).append(detail)
-    # The branches of a union complain each on their own; the one that got furthest knows best.
+    # Every branch of a union reports its own errors; keep those of the branch that got furthest.
     shallow = {path[:length] for path in grouped for length in range(len(path))}
-    mistakes = [
-        Mistake(tree.place(path), dotted(path), _problem(path, details, values))
+    issues = [
+        ConfigIssue(document.location(path), format_path(path), _problem(path, details, values))
         for path, details in grouped.items()
         if path not in shallow
     ]
     for section in PRIORS:
-        misfit = _misfit_of_prior(section, values, {path[:1] for path in grouped})
-        if misfit is not None:
-            mistakes.append(Mistake(tree.place((section,)), section, misfit))
-    return mistakes
+        problem = _prior_error(section, values, {path[:1] for path in grouped})
+        if problem is not None:
+            issues.append(ConfigIssue(document.location((section,)), section, problem))
+    return issues
 
 
 def _path(detail: ErrorDetails) -> KeyPath:
@@ -70,8 +78,8 @@ def _path(detail: ErrorDetails) -> KeyPath:
     return (section, *rest[:1], *indices)
 
 
-def _misfit_of_prior(section: str, values: dict[str, Any], faulty: set[KeyPath]) -> str | None:
-    """Return a prior's complaint, which pydantic only asks for in an otherwise good recipe."""
+def _prior_error(section: str, values: dict[str, Any], faulty: set[KeyPath]) -> str | None:
+    """Return why a prior does not fit; pydantic checks that only in an otherwise valid recipe."""
     if faulty & {(section,), ("architecture",)} or "architecture" not in values:
         return None
     architecture = TypeAdapter[Any](AnyArchitecture).validate_python(values["architecture"])
@@ -79,8 +87,8 @@ def _misfit_of_prior(section: str, values: dict[str, Any], faulty: set[KeyPath])
     if given is None:
         return None
     prior = TypeAdapter[Any](AnyPrior).validate_python(given)
-    complaint: str | None = prior.validation_error(architecture.latent_dim)
-    return complaint
+    problem: str | None = prior.validation_error(architecture.latent_dim)
+    return problem
 
 
 def _problem(path: KeyPath, details: Sequence[ErrorDetails], values: dict[str, Any]) -> str:
@@ -88,17 +96,17 @@ def _problem(path: KeyPath, details: Sequence[ErrorDetails], values: dict[str, A
     section = values.get(str(path[0]))
     kind = section.get("kind") if isinstance(section, dict) else None
     if error_type == "extra_forbidden":
-        return f"unknown key (given {shown(given)})" + _right_key(path, kind, values)
+        return f"unknown key (given {format_value(given)})" + _right_key(path, kind, values)
     if error_type == "model_type":
         fields = ", ".join(keys(spec_class(str(path[0]), None) or Recipe))
-        return f"{shown(given)} is no section; its fields: {fields}"
+        return f"{format_value(given)} is not a section; its fields: {fields}"
     if error_type in WRONG_KIND:
         return _wrong_kind(str(path[0]), given)
     if error_type == "missing" and isinstance(given, dict):
         return _missing(path, kind)
     if error_type in ("value_error", "prior"):
         message = details[0]["msg"].removeprefix("Value error, ")
-        return message if isinstance(given, dict) else f"{shown(given)}: {message}"
+        return message if isinstance(given, dict) else f"{format_value(given)}: {message}"
     return _wrong_value(path, details, kind)
 
 
@@ -127,18 +135,19 @@ def _elsewhere(name: str, values: dict[str, Any]) -> str:
 def _wrong_kind(section: str, given: Any) -> str:
     allowed = f"; allowed kinds: {', '.join(kinds(section))}"
     if not isinstance(given, dict):
-        return f"{shown(given)} is no section; write a kind or {{kind: ..., field: ...}}{allowed}"
+        problem = "is not a section; write a kind or {kind: ..., field: ...}"
+        return f"{format_value(given)} {problem}{allowed}"
     if "kind" not in given:
         return f"the section has no kind{allowed}"
     kind = given["kind"]
     meant = did_you_mean(kind, kinds(section)) if isinstance(kind, str) else ""
-    return f"unknown kind {shown(kind)}{meant}{allowed}"
+    return f"unknown kind {format_value(kind)}{meant}{allowed}"
 
 
 def _missing(path: KeyPath, kind: Any) -> str:
     if len(path) == 1:
         return f"the section is missing; allowed kinds: {', '.join(kinds(str(path[0])))}"
-    return f"is missing; {kind} needs it: {described(field_schema(path, kind))}"
+    return f"is missing; {kind} needs it: {describe_schema(field_schema(path, kind))}"
 
 
 def _wrong_value(path: KeyPath, details: Sequence[ErrorDetails], kind: Any) -> str:
@@ -146,18 +155,18 @@ def _wrong_value(path: KeyPath, details: Sequence[ErrorDetails], kind: Any) -> s
     given, error_type = details[0]["input"], details[0]["type"]
     schema = field_schema(path, kind)
     if len(details) > 1:
-        problem = f"{shown(given)} is not allowed"
+        problem = f"{format_value(given)} is not allowed"
     elif error_type in PROBLEMS:
-        problem = f"{shown(given)} {PROBLEMS[error_type]}"
+        problem = f"{format_value(given)} {PROBLEMS[error_type]}"
     else:
-        problem = f"{shown(given)}: {details[0]['msg']}"
-    allowed = f"; allowed: {described(schema)}" if schema else ""
+        problem = f"{format_value(given)}: {details[0]['msg']}"
+    allowed = f"; allowed: {describe_schema(schema)}" if schema else ""
     return f"{problem}{_right_value(given, schema)}{allowed}"
 
 
 def _right_value(given: Any, schema: dict[str, Any]) -> str:
     """Return `; did you mean ...?` for misspelled words and for numbers written as text."""
-    wanted = described(schema)
+    wanted = describe_schema(schema)
     if isinstance(given, (int, float)) and wanted == "text":
         return "; put it in quotes"
     if isinstance(given, float) and given.is_integer() and "whole number" in wanted:
@@ -168,7 +177,7 @@ def _right_value(given: Any, schema: dict[str, Any]) -> str:
         return f"; did you mean {YES_AND_NO[given.lower()]}?"
     if "number" in wanted and (number := _number_meant(given)) is not None:
         return f"; did you mean {number}?"
-    return did_you_mean(given, words(schema))
+    return did_you_mean(given, allowed_words(schema))
 
 
 def _number_meant(text: str) -> int | float | None:

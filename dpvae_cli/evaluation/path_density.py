@@ -7,16 +7,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dpvae_cli.evaluation.subject import Progress, Subject, no_progress
+from dpvae_cli.evaluation.context import EvaluationContext, Progress, no_progress
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.memory import in_parts
+from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import Estimate, error_terms_of_mean, mean_and_error
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import encode
-from dpvae_cli.sampling.paths import Space, straight
+from dpvae_cli.sampling.paths import Space, interpolate
 
 PAIRS = 100
 POINTS = 101
@@ -26,7 +26,7 @@ BLOCK = 10
 
 @final
 @dataclass(frozen=True)
-class PocketStatistics:
+class PathStatistics:
     """The lowest log q(z), in nats, on two paths between each of N pairs of codes.
 
     Args:
@@ -83,7 +83,7 @@ class PocketStatistics:
 
 
 @torch.no_grad()
-def pocket_statistics(
+def path_statistics(
     model: VAE,
     aggregate: AggregatePosterior,
     codes: Codes,
@@ -91,7 +91,7 @@ def pocket_statistics(
     pairs: int = PAIRS,
     generator: torch.Generator,
     progress: Progress = no_progress,
-) -> PocketStatistics:
+) -> PathStatistics:
     """Compare two paths between random pairs of codes by the lowest log q(z) along them.
 
     min over s of log q((1 - s) a + s b) against min over s of
@@ -120,7 +120,7 @@ def pocket_statistics(
         lowest_z0.append(in_z0.amin(dim=1))
         ends.append(in_z[:, [0, -1]])
         progress("path", sum(map(len, ends)), pairs)
-    return PocketStatistics(chosen, torch.cat(lowest_z), torch.cat(lowest_z0), torch.cat(ends))
+    return PathStatistics(chosen, torch.cat(lowest_z), torch.cat(lowest_z0), torch.cat(ends))
 
 
 def _pairs(count: int, pairs: int, generator: torch.Generator) -> Int[Tensor, "{pairs} 2"]:
@@ -136,7 +136,7 @@ def _along(
     model: VAE, aggregate: AggregatePosterior, start: Codes, end: Codes, *, space: Space
 ) -> Float[Tensor, "batch points"]:
     """Return log q(z) on each path, `(pairs, points)`, float64."""
-    parts = in_parts(
+    parts = map_in_chunks(
         lambda rows: _along_some(model, aggregate, start[rows], end[rows], space=space),
         len(start),
         size=BLOCK,
@@ -150,24 +150,24 @@ def _along_some(
 ) -> Float[Tensor, "batch points"]:
     if space == "z0":
         start, end = (model.prior.to_generation(each)[0] for each in (start, end))
-    z, _ = straight(model, start, end, space=space, points=POINTS)
+    z, _ = interpolate(model, start, end, space=space, points=POINTS)
     return aggregate.log_prob(z.flatten(0, 1)).cpu().view(len(z), -1)
 
 
-def path(subject: Subject) -> list[Result]:
+def path(context: EvaluationContext) -> list[Result]:
     """Measure the lowest log q(z) along lines in z and in z0 between pairs of held-out examples."""
-    split = subject.evaluation.split
-    found = pocket_statistics(
-        subject.model,
-        subject.aggregate,
-        encode(subject.model, subject.dataset.split(split)).mean,
-        generator=subject.generator("path"),
-        progress=subject.progress,
+    split = context.evaluation.split
+    found = path_statistics(
+        context.model,
+        context.aggregate,
+        encode(context.model, context.dataset.split(split)).mean,
+        generator=context.generator("path"),
+        progress=context.progress,
     )
-    return results(found, seed=subject.seed, split=split)
+    return results(found, seed=context.seed, split=split)
 
 
-def results(found: PocketStatistics, *, seed: int, split: str) -> list[Result]:
+def results(found: PathStatistics, *, seed: int, split: str) -> list[Result]:
     """Return `path_z`, `path_z0` and their difference `path` as records that share details."""
     details = {**found.details(), "points": POINTS}
     lowest = {

@@ -15,19 +15,20 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.foundation import tensor_files
-from dpvae_cli.foundation.errors import CheckpointError, OtherFileError
+from dpvae_cli.foundation.errors import CheckpointError, WrongFileTypeError
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.foundation.strangers import one_line, parse_json
+from dpvae_cli.foundation.sanitize import sanitize_line
+from dpvae_cli.foundation.text_files import parse_json
 from dpvae_cli.version import __version__
 
 T = TypeVar("T")
-STRANGE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+MALFORMED_ERRORS = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 """What reading the text of a foreign file raises."""
 
 
 @final
 @dataclass(frozen=True)
-class FileKind:
+class FileFormat:
     """A kind of file.
 
     Args:
@@ -44,7 +45,7 @@ class FileKind:
     make: str
     again: str
 
-    def foreign(self, path: Path) -> CheckpointError:
+    def wrong_format(self, path: Path) -> CheckpointError:
         """Return the error that a file of torch's is none of ours."""
         return CheckpointError(
             f"{path} is a PyTorch file but no dpvae {self.noun}", hint=self.again
@@ -70,16 +71,16 @@ class FileKind:
         """Return the text, the dense tensors by name, on the CPU, and the file's digest.
 
         Raises:
-            OtherFileError: it is another of our kinds of file.
+            WrongFileTypeError: it is a dpvae file of another format.
             CheckpointError: missing, damaged, foreign, or of a newer version.
         """
         content, digest = self._content(path)
         try:
-            meta = of_type(dict, parse_json(content["json"]))
+            meta = expect_type(dict, parse_json(content["json"]))
             self._refuse_others(path, meta)
             return meta, _tensors(content["tensors"]), digest
-        except STRANGE as error:
-            raise self.foreign(path) from error
+        except MALFORMED_ERRORS as error:
+            raise self.wrong_format(path) from error
 
     def _content(self, path: Path) -> tuple[dict[str, Any], str]:
         try:
@@ -90,24 +91,24 @@ class FileKind:
             raise CheckpointError(
                 f"{path} cannot be read: {error.strerror or error}", hint=self.again
             ) from None
-        except tensor_files.DamagedError as error:
+        except tensor_files.CorruptFileError as error:
             raise CheckpointError(f"{path} {error}", hint=self.again) from None
-        except tensor_files.CodeError:
+        except tensor_files.UnsafePickleError:
             raise CheckpointError(
                 f"{path} is no dpvae {self.noun}: it holds something else than tensors and text",
                 hint=self.again,
             ) from None
         if not isinstance(content, dict):
-            raise self.foreign(path)
+            raise self.wrong_format(path)
         return content, digest
 
     def _refuse_others(self, path: Path, meta: Mapping[str, Any]) -> None:
-        found = of_type(str, meta["format"])
+        found = expect_type(str, meta["format"])
         if found != self.format:
             message = f"{path} is no dpvae {self.noun}"
             if found.startswith("dpvae-"):
-                name = one_line(found).removeprefix("dpvae-")
-                raise OtherFileError(
+                name = sanitize_line(found).removeprefix("dpvae-")
+                raise WrongFileTypeError(
                     f"{message} but a {name} file",
                     format=found,
                     hint=f"dpvae sample {shlex.quote(str(path))} draws from it.",
@@ -122,7 +123,7 @@ class FileKind:
             )
 
 
-def of_type(kind: type[T], value: Any) -> T:
+def expect_type(kind: type[T], value: Any) -> T:
     """Refuse a value of another type.
 
     Raises:
@@ -133,14 +134,14 @@ def of_type(kind: type[T], value: Any) -> T:
     return value
 
 
-def counted(value: Any) -> int:
+def expect_count(value: Any) -> int:
     """Return a count.
 
     Raises:
         TypeError: it is no integer.
         ValueError: it counts nothing.
     """
-    if not 0 <= of_type(int, value) < 2**63:
+    if not 0 <= expect_type(int, value) < 2**63:
         raise ValueError(f"{value} counts nothing")
     return int(value)
 
@@ -150,9 +151,9 @@ def _tensors(value: Any) -> dict[str, Tensor]:
 
     A view that repeats a few stored numbers would take its full size once it is copied.
     """
-    for name, tensor in of_type(dict, value).items():
-        of_type(str, name)
-        if of_type(Tensor, tensor).layout != torch.strided or tensor.device.type != "cpu":
+    for name, tensor in expect_type(dict, value).items():
+        expect_type(str, name)
+        if expect_type(Tensor, tensor).layout != torch.strided or tensor.device.type != "cpu":
             raise TypeError(f"{name} is not a dense tensor")
         if tensor.nbytes > tensor.untyped_storage().nbytes():
             raise ValueError(f"{name} has more elements than the file stores")
