@@ -11,20 +11,35 @@ class Callback(Protocol):
     """Called by `train` in the main process."""
 
     def on_data_loaded(self, dataset: Dataset) -> None:
-        """Called when the data is loaded."""
+        """Handle that the data is loaded."""
 
     def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
-        """Called when training starts, or continues, at `iteration` of `iterations`."""
+        """Handle that training starts, or continues, at `iteration` of `iterations`."""
 
     def on_step(self, iteration: int) -> None:
-        """Called when `iteration` optimizer steps are done."""
+        """Handle that `iteration` optimizer steps are done."""
 
     def on_log(self, record: Mapping[str, Any]) -> None:
-        """Called when a record was written to metrics.jsonl."""
+        """Handle a record that was written to metrics.jsonl."""
 
     def on_checkpoint(self, path: Path, *, iteration: int) -> None:
-        """Called when a checkpoint was written."""
+        """Handle that a checkpoint was written."""
 
 
-class NullCallback(Callback):
+class NullCallback:
     """Does nothing; override what is needed."""
+
+    def on_data_loaded(self, dataset: Dataset) -> None:
+        """Do nothing."""
+
+    def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+        """Do nothing."""
+
+    def on_step(self, iteration: int) -> None:
+        """Do nothing."""
+
+    def on_log(self, record: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def on_checkpoint(self, path: Path, *, iteration: int) -> None:
+        """Do nothing."""
