@@ -2,9 +2,9 @@
 
     python -m benchmarks [NAME ...] [--rounds 5] [--threads N] [--device cpu|cuda] [--quick]
 
-The results go to benchmarks/results/<date>-<cpu or gpu>.json; what is measured again takes the
-place of what that file had under its name. `--quick` only shows that everything runs: its figures
-mean nothing, and are kept apart.
+Results are written to benchmarks/results/<date>-<cpu or gpu>.json; a repeated benchmark replaces
+its earlier entry. `--quick` only verifies that everything runs: its values are meaningless and
+stored separately.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Exact log q(z) beside torch.distributions.MixtureSameFamily on the same components.
+"""Exact log q(z), compared with torch's MixtureSameFamily on the same components.
 
     python -m benchmarks.aggregate_posterior [--rounds 5]
 
-The mixture is float32, as its users have it; it gets its best of a few chunk sizes, and is timed on
-a few of the points and scaled, because all of them would take minutes. Memory is ours alone: what
-log q(z) adds to the components.
+The mixture uses float32, as its users do, and the best of a few chunk sizes. It is timed on some
+of the points and scaled, because all of them would take minutes. Memory is measured for ours
+only, in addition to the components.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def compared(latent_dim: int, scale: float, options: Options) -> Trial:
     generator = torch.Generator(options.device).manual_seed(1)
     z = ours.sample(points, generator=generator).float()
     few = z[:TIMED]
-    contestants = {
+    variants = {
         "ours": timed(lambda: ours.log_prob(z), units=len(z), device=options.device),
         **{
             name: timed(in_chunks(theirs, few, size), units=len(few), device=options.device)
@@ -71,7 +71,7 @@ def compared(latent_dim: int, scale: float, options: Options) -> Trial:
         "points": points,
         "largest difference to a float64 mixture, nats": float(difference.abs().max()),
     }
-    return Trial(f"L = {latent_dim}, scale {scale}", contestants, "s a point", facts)
+    return Trial(f"L = {latent_dim}, scale {scale}", variants, "s a point", facts)
 
 
 def drawn(components: int, latent_dim: int, scale: float) -> tuple[Tensor, Tensor]:
@@ -94,14 +94,14 @@ def in_chunks(density: MixtureSameFamily, z: Tensor, size: int) -> Callable[[], 
 def memory(options: Options) -> Trial:
     """Return the peak memory of log q(z) in addition to components and points."""
     points = options.pick(POINTS, 100)
-    contestants = {
+    variants = {
         f"N = {n}, L = {latent_dim}": processes.growth(
             prepared, options.pick(n, n // 100), latent_dim, points
         )
         for n, latent_dim in MEMORY
     }
     facts = {"points": points}
-    return Trial("memory", contestants, "MiB", facts, warm_up=False)
+    return Trial("memory", variants, "MiB", facts, warm_up=False)
 
 
 def prepared(components: int, latent_dim: int, points: int) -> Callable[[], Tensor]:

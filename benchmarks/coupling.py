@@ -1,8 +1,8 @@
 """The coupling layers alone: L = 32, six blocks, 5,000 codes, forward and inverse.
 
-zuko's NICE has one network a block, which sees the conditioning half alone. `same widths` has the
-64 units of each of our two networks, which is less than half of our arithmetic; `same parameters`
-is so wide that parameters and multiplications are as many as ours.
+zuko's NICE has one network per block, which sees the conditioning half only. `same widths` uses
+the 64 units of each of our two networks, less than half of our arithmetic; `same parameters` is
+wide enough to have our number of parameters and multiplications.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from benchmarks import peers
-from benchmarks.measure import Contestant, Options, Ratio, Trial, over, repeated
+from benchmarks.measure import Options, Ratio, Trial, Variant, over, repeated
 from benchmarks.naive import NaiveCoupling
 from dpvae_cli.priors import Decoupled
 
@@ -38,7 +38,7 @@ def trials(options: Options) -> Iterator[Trial]:
     """Yield trials of forward and inverse without gradients, and of the gradient of training."""
     torch.manual_seed(0)
     z = torch.randn(options.pick(BATCH, 50), LATENT_DIM, device=options.device)
-    stacks = contestants(options)
+    stacks = variants(options)
     times = options.pick(20, 1)
     sizes = {name: count(stack) for name, stack in stacks.items()}
     for name, work in (("forward and inverse", forth_and_back), ("gradient", gradient)):
@@ -46,7 +46,7 @@ def trials(options: Options) -> Iterator[Trial]:
         yield Trial(name, turns, "s", {"batch": len(z), "parameters": sizes})
 
 
-def contestants(options: Options) -> dict:
+def variants(options: Options) -> dict:
     """Return the stacks by name."""
     spec = Decoupled()
     ours = spec.build(LATENT_DIM).bijection.to(options.device)
@@ -60,7 +60,7 @@ def contestants(options: Options) -> dict:
     return {OURS: ours, NAIVE: NaiveCoupling(ours), **others}
 
 
-def turn(stack, work: Callable, z: torch.Tensor, times: int, options: Options) -> Contestant:
+def turn(stack, work: Callable, z: torch.Tensor, times: int, options: Options) -> Variant:
     """Return the variant, or why it is not available."""
     if not hasattr(stack, "inverse"):
         return stack

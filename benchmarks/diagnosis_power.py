@@ -2,9 +2,9 @@
 
     python -m benchmarks.diagnosis_power
 
-Prints the tables of docs/diagnose.md as Markdown: false alarms over codes that are drawn from their
-prior, the ratio of the true standard errors to those reported, and the share of planted holes and
-half spaces that are found. `--divide N` takes an Nth of the data sets.
+Prints the tables of docs/diagnose.md as Markdown: false alarms for codes drawn from their prior,
+the ratio of true to reported standard errors, and the fraction of planted holes and half spaces
+that are detected. `--divide N` uses one Nth of the data sets.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Inception features of images in memory, compared with the bare network on prepared batches.
 
-Ours shows 8-bit RGB to the network, checks what it gives and adds it to the running statistics.
-The weights are random: they change no time. pytorch-fid's own network, before its batch norms are
-folded, is told beside it; its own script would read each image from the disk as well.
+Ours passes 8-bit RGB to the network, checks the output and adds it to the running statistics. The
+weights are random, which does not affect the time. pytorch-fid's own network, without folded
+batch norms, is reported for comparison; its script would also read each image from disk.
 """
 
 from collections.abc import Iterator
@@ -56,8 +56,8 @@ def trials(options: Options) -> Iterator[Trial]:
         BARE: lambda: alone(extractor.network),
         THEIRS: lambda: alone(theirs),
     }
-    contestants = {k: timed(work, units=count, device=device) for k, work in works.items()}
-    yield Trial("2048 dimensions", contestants, "s an image", {"images": count, "batch": BATCH})
+    variants = {k: timed(work, units=count, device=device) for k, work in works.items()}
+    yield Trial("2048 dimensions", variants, "s an image", {"images": count, "batch": BATCH})
 
 
 def random_state() -> dict[str, torch.Tensor]:

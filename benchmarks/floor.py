@@ -11,8 +11,8 @@ from dpvae_cli.model import VAE
 class BareLoop:
     """Forward, backward and a fused Adam over a model's modules, on batches prepared in advance.
 
-    There is no shuffling, no seeded noise, no guard against NaN, no term by name and no log; the
-    batches are views of one tensor on the device. Eight-bit ones are turned to numbers here.
+    It does not shuffle, seed noise, check for NaN, record terms or log. Batches are views of one
+    tensor on the device; 8-bit batches are converted to floats here.
     """
 
     def __init__(self, model: VAE, data: Tensor, *, batch_size: int, learning_rate: float) -> None:

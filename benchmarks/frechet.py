@@ -30,13 +30,13 @@ def trials(options: Options) -> Iterator[Trial]:
     generator = np.random.default_rng(0)
     pair = [random_statistics(generator, dimensions) for _ in range(2)]
     arguments = (*pair[0], *pair[1])
-    contestants = {
+    variants = {
         "ours": timed(lambda: frechet_distance(*arguments), device=options.device),
         "pytorch-fid": timed(lambda: calculate_frechet_distance(*arguments), device=options.device),
     }
     ratio = frechet_distance(*arguments) / calculate_frechet_distance(*arguments)
     facts = {"dimensions": dimensions, "relative difference": abs(float(ratio) - 1)}
-    yield Trial("2048 dimensions", contestants, "s", facts)
+    yield Trial("2048 dimensions", variants, "s", facts)
 
 
 def random_statistics(generator: np.random.Generator, dimensions: int):

@@ -1,7 +1,7 @@
 """Scaling of cost with size: each size is a variant, and an exponent is fitted in every round.
 
-The slope of log cost over log size is the exponent of the growth. It is not to be larger than the
-exponent of the arithmetic by more than a tenth, which is left to caches.
+The exponent is the slope of log cost over log size. It may exceed the exponent of the arithmetic
+by 0.1, to allow for cache effects.
 """
 
 import math
@@ -119,10 +119,10 @@ def trials(options: Options) -> Iterator[Trial]:
     """Yield one trial per axis; `quick` uses the two smallest sizes."""
     for axis in AXES:
         sizes = axis.sizes[: options.pick(None, 2)]
-        yield Trial(axis.name, {str(n): contestant(axis, n, options) for n in sizes}, "s")
+        yield Trial(axis.name, {str(n): variant(axis, n, options) for n in sizes}, "s")
 
 
-def contestant(axis: Axis, size: int, options: Options):
+def variant(axis: Axis, size: int, options: Options):
     """Return the work for a size, repeated to take as long as the largest size."""
     times = options.pick(max(1, axis.sizes[-1] // size), 1)
     work = axis.work(size, options.device)

@@ -37,9 +37,9 @@ def trials(options: Options) -> Iterator[Trial]:
         generator = stream(0, "pool")
         return low_posterior(model, aggregate, kept, pool=pool, generator=generator).z
 
-    contestants = {
+    variants = {
         "ours": timed(ours, device=options.device),
         "log q(z) alone": timed(lambda: aggregate.log_prob(z), device=options.device),
     }
     facts = {"components": len(aggregate), "pool": pool, "kept": kept}
-    yield Trial("L = 2", contestants, "s", facts)
+    yield Trial("L = 2", variants, "s", facts)

@@ -1,9 +1,9 @@
 """The method of all benchmarks: interleaved variants, one ratio per round, the median over rounds.
 
-A contestant does its work once and returns its figure, seconds a unit of work or MiB. In each round
-all of them have a turn, in an order that is turned round from one round to the next, so that
-whatever else the machine does meets them alike; a turn before the first round warms them up and
-does not count. Ratios are taken within a round, never between medians of different rounds.
+A variant does its work once and returns a value: seconds per unit of work, or MiB. In each round
+every variant has a turn, in alternating order, so that other load on the machine affects all of
+them alike; a turn before the first round warms them up and does not count. Ratios are computed
+within a round, never between medians of different rounds.
 """
 
 import statistics
@@ -15,7 +15,7 @@ from typing import Any, final
 import torch
 
 Round = Mapping[str, float]
-Contestant = Callable[[], float]
+Variant = Callable[[], float]
 
 
 @final
@@ -69,12 +69,12 @@ class Ratio:
 
 def over(top: str, *bottoms: str) -> Callable[[Round], float]:
     """Return the ratio of one variant to another, or to the best of several."""
-    return lambda figures: figures[top] / min(figures[bottom] for bottom in bottoms)
+    return lambda values: values[top] / min(values[bottom] for bottom in bottoms)
 
 
 def alone(name: str) -> Callable[[Round], float]:
     """Return the value of one variant."""
-    return lambda figures: figures[name]
+    return lambda values: values[name]
 
 
 @final
@@ -83,13 +83,13 @@ class Trial:
     """Variants that are measured together, the unit of their values, and further facts."""
 
     name: str
-    contestants: Mapping[str, Contestant | Absent]
+    variants: Mapping[str, Variant | Absent]
     unit: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     warm_up: bool = True
 
 
-def timed(work: Callable[[], object], *, units: float = 1, device: torch.device) -> Contestant:
+def timed(work: Callable[[], object], *, units: float = 1, device: torch.device) -> Variant:
     """Return a variant that runs `work`, which has `units` units, and returns seconds per unit."""
 
     def seconds() -> float:
@@ -102,7 +102,7 @@ def timed(work: Callable[[], object], *, units: float = 1, device: torch.device)
     return seconds
 
 
-def repeated(step: Callable[[], object], times: int, device: torch.device) -> Contestant:
+def repeated(step: Callable[[], object], times: int, device: torch.device) -> Variant:
     """Return a variant that runs `step` `times` times and returns seconds per step."""
     return timed(lambda: [step() for _ in range(times)][-1], units=times, device=device)
 
@@ -115,7 +115,7 @@ def synchronise(device: torch.device) -> None:
 
 def play(trial: Trial, ratios: Sequence[Ratio], rounds: int) -> dict[str, Any]:
     """Return the value of every variant in every round, and the ratios."""
-    turns = {k: each for k, each in trial.contestants.items() if not isinstance(each, Absent)}
+    turns = {k: each for k, each in trial.variants.items() if not isinstance(each, Absent)}
     if trial.warm_up:
         for turn in turns.values():
             turn()
@@ -123,11 +123,11 @@ def play(trial: Trial, ratios: Sequence[Ratio], rounds: int) -> dict[str, Any]:
     for number in range(rounds):
         order = list(turns) if number % 2 == 0 else list(reversed(turns))
         played.append({name: turns[name]() for name in order})
-    absent = {k: each.reason for k, each in trial.contestants.items() if isinstance(each, Absent)}
+    absent = {k: each.reason for k, each in trial.variants.items() if isinstance(each, Absent)}
     return {
         "name": trial.name,
         "unit": trial.unit,
-        "contestants": {name: [figures[name] for figures in played] for name in turns},
+        "contestants": {name: [values[name] for values in played] for name in turns},
         "absent": absent,
         "ratios": [_evaluated(ratio, played, absent) for ratio in ratios],
         "facts": dict(trial.facts),
@@ -144,7 +144,7 @@ def _evaluated(ratio: Ratio, played: Sequence[Round], absent: Mapping[str, str])
         "at_least": ratio.at_least,
     }
     try:
-        values = [ratio.of(figures) for figures in played]
+        values = [ratio.of(round_) for round_ in played]
     except KeyError as missing:
         name = missing.args[0]
         return record | {"values": [], "median": None, "met": None, "absent": absent[name]}

@@ -1,8 +1,8 @@
 """Memory: the peak of training relative to the floor, and the growth of evaluations with the data.
 
-Every figure is of a process of its own. `dpvae.train` is a whole run, with a validation, a
-checkpoint and the picture of samples, and with all that it imports; `our steps` stop before those.
-An evaluation is bounded when four times the images take at most a quarter more on top of the data.
+Every value is measured in its own process. `dpvae.train` is a whole run with imports, validation,
+checkpoint and sample picture; `our steps` is training steps only. An evaluation is bounded if
+four times as many images need at most a quarter more memory in addition to the data.
 """
 
 import warnings
@@ -54,9 +54,9 @@ def trials(options: Options) -> Iterator[Trial]:
     """Yield trials of training on MNIST-shaped data, then of every metric on two data sizes."""
     count, steps = options.pick(stand_ins.MNIST, 500), options.pick(STEPS, 2)
     works = {TRAIN: train, STEPS_ALONE: our_steps, FLOOR: floor}
-    contestants = {name: processes.peak(work, count, steps) for name, work in works.items()}
+    variants = {name: processes.peak(work, count, steps) for name, work in works.items()}
     facts = {"training images": count, "steps": steps}
-    yield Trial("training", contestants, "MiB", facts, warm_up=False)
+    yield Trial("training", variants, "MiB", facts, warm_up=False)
     with TemporaryDirectory() as name:
         yield evaluations(options, small_extractor(Path(name) / "means.pt"))
 
@@ -64,14 +64,14 @@ def trials(options: Options) -> Iterator[Trial]:
 def evaluations(options: Options, extractor: Path) -> Trial:
     sizes = {n: options.pick(n, n // 75) for n in (FEW, MANY)}
     measured = options.pick(METRICS, METRICS[:1])
-    contestants = {
+    variants = {
         f"{metric}, N = {n}": processes.growth(prepared, metric, size, extractor)
         if metric in measured
         else Absent("left out by --quick")
         for metric in METRICS
         for n, size in sizes.items()
     }
-    return Trial("evaluation", contestants, "MiB", SIZES, warm_up=False)
+    return Trial("evaluation", variants, "MiB", SIZES, warm_up=False)
 
 
 def train(count: int, steps: int) -> None:

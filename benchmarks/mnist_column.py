@@ -1,6 +1,6 @@
 """Training time of Table 1's MNIST column on a GPU: steps of its twelve recipes.
 
-The time is that of the steps alone; logs, validations and the metrics come on top of it.
+Only the steps are timed, not logging, validation and metrics.
 """
 
 from collections.abc import Iterator
@@ -36,10 +36,10 @@ RATIOS = {
 def trials(options: Options) -> Iterator[Trial]:
     """Yield a trial for steps of every regularizer with both priors."""
     data, steps = stand_ins.mnist(options.pick(stand_ins.MNIST, 500)), options.pick(300, 2)
-    contestants = {
+    variants = {
         f"{regularizer}, {prior}": ours(
             load_recipe(f"{regularizer}_mnist", [f"prior={prior}"]), data, steps, options
         )
         for regularizer, prior in product(REGULARIZERS, PRIORS)
     }
-    yield Trial("MNIST", contestants, "s a step", {"steps a turn": steps})
+    yield Trial("MNIST", variants, "s a step", {"steps a turn": steps})

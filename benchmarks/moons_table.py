@@ -2,8 +2,8 @@
 
     python -m benchmarks.moons_table [--jobs 2] [--folder runs/moons-table]
 
-Each cell is `dpvae train` and `dpvae eval` as a process of its own with one thread; a cell that is
-there already is not trained again. Prints Markdown.
+Each cell runs `dpvae train` and `dpvae eval` in its own process with one thread; existing cells
+are not trained again. Prints Markdown.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The likelihood of an image from 21,000 importance samples, compared with decoding alone.
 
-The decoder's own throughput is that of `decoder(z)` on as many codes, in the same batches, drawn
-beforehand: no draws, no densities, no sum, and no fit of the proposal.
+The decoder's throughput is that of `decoder(z)` on the same number of codes in the same batches,
+drawn in advance: without sampling, densities, sums and the fit of the proposal.
 """
 
 from collections.abc import Iterator
@@ -48,9 +48,9 @@ def trials(options: Options) -> Iterator[Trial]:
         for codes in batches:
             model.decoder(codes)
 
-    contestants = {
+    variants = {
         "ours": timed(ours, units=samples, device=device),
         "decoder alone": timed(decoder_alone, units=samples, device=device),
     }
     facts = {"samples": samples, "decoded at once": batch_size_for(model)}
-    yield Trial("MNIST", contestants, "s a sample", facts)
+    yield Trial("MNIST", variants, "s a sample", facts)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
-from benchmarks.measure import Absent, Contestant, timed
+from benchmarks.measure import Absent, Variant, timed
 
 INSTALL = "make bench installs it"
 
 
-def peer(package: str, make: Callable[[], Contestant]) -> Contestant | Absent:
+def peer(package: str, make: Callable[[], Variant]) -> Variant | Absent:
     """Return the variant, or the name of the missing package."""
     try:
         return make()
@@ -30,7 +30,7 @@ def pythae(
     batch_size: int,
     steps: int,
     device: torch.device,
-) -> Contestant:
+) -> Variant:
     """Return steps of Pythae's plain VAE around two networks: its own trainer's `train_step`.
 
     Its data loader is as the trainer makes it but that an epoch ends after `steps` batches; the

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks.measure import Absent, Contestant
+from benchmarks.measure import Absent, Variant
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 MIB = 2**20
@@ -23,12 +23,12 @@ def command(*words: str) -> Callable[[], None]:
     return run
 
 
-def peak(work: Callable[..., object], *arguments: object) -> Contestant:
+def peak(work: Callable[..., object], *arguments: object) -> Variant:
     """Return a variant that runs work in its own process and returns its peak memory in MiB."""
     return lambda: _elsewhere(_peak_of, work, *arguments)
 
 
-def growth(prepare: Callable[..., Callable[[], object]], *arguments: object) -> Contestant | Absent:
+def growth(prepare: Callable[..., Callable[[], object]], *arguments: object) -> Variant | Absent:
     """Return a variant that runs the result of `prepare` in its own process.
 
     Its figure is by how many MiB the peak lies above what is resident when `prepare` is done.

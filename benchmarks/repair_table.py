@@ -3,8 +3,8 @@
     python -m benchmarks.repair_table --folder runs/repair-moons
     python -m benchmarks.repair_table --folder runs/repair-mnist --data mnist --fid 768
 
-Runs examples/pythae_model.py once a seed, with one thread, where it was not run yet, and prints
-Markdown: means over seeds with their standard errors. Options it does not know are the example's.
+Runs examples/pythae_model.py once per seed with one thread, unless its results exist, and prints
+Markdown: means over seeds with standard errors. Other options are passed to the example.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     torchrun --standalone --nproc-per-node 2 -m benchmarks.scaling
     python -m benchmarks.scaling --threads 2            # one process
 
-One line a workload: the median over rounds, as the first process sees it. The batch is global, so
-that the work of a step is the same whatever the number of processes; what goes beyond a half with
-two of them is the price of sharing. `docs/scaling.md` has figures.
+Prints one line per workload: the median over rounds on rank 0. The batch size is global, so the
+work of a step does not depend on the number of processes; with two processes, any time above one
+half is the overhead of communication. See docs/scaling.md.
 """
 
 import argparse

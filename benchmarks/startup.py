@@ -33,5 +33,5 @@ def trials(options: Options) -> Iterator[Trial]:
             HELP: command("-m", "dpvae_cli", "--help"),
             SAMPLE: command("-m", "dpvae_cli", *sample),
         }
-        contestants = {k: timed(work, device=options.device) for k, work in works.items()}
-        yield Trial("commands", contestants, "s")
+        variants = {k: timed(work, device=options.device) for k, work in works.items()}
+        yield Trial("commands", variants, "s")

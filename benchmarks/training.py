@@ -1,7 +1,7 @@
 """Training steps: ours compared with the floor, with Pythae, and with the naive coupling.
 
-Ours is `Trainer.step`: shuffled batches from 8-bit storage, seeded noise, terms by name and the
-guard against NaN included. Logs, validations and checkpoints come on top of it in a run.
+Ours is `Trainer.step`, with shuffled batches from 8-bit storage, seeded noise, terms by name and
+the check for NaN. Logging, validation and checkpoints are not included.
 """
 
 import copy
@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import peers, stand_ins
 from benchmarks.floor import BareLoop
-from benchmarks.measure import Absent, Contestant, Options, Ratio, Trial, over, repeated
+from benchmarks.measure import Absent, Options, Ratio, Trial, Variant, over, repeated
 from benchmarks.naive import NaiveCoupling
 from dpvae_cli.data import Dataset
 from dpvae_cli.model import VAE, build
@@ -57,21 +57,21 @@ def mnist(options: Options) -> Trial:
     data, steps = stand_ins.mnist(options.pick(stand_ins.MNIST, 500)), options.pick(30, 2)
     recipe = load_recipe("vae_mnist")
     plain = load_recipe("vae_mnist", ["prior=standard_normal"])
-    contestants = {
+    variants = {
         OURS: ours(recipe, data, steps, options),
         FLOOR: bare(recipe, data, steps, options),
         PLAIN: ours(plain, data, steps, options),
         PYTHAE: pythae(plain, data, steps, options),
         BF16: bf16("vae_mnist", data, steps, options),
     }
-    return Trial("MNIST", contestants, "s a step", facts(recipe, data, steps))
+    return Trial("MNIST", variants, "s a step", facts(recipe, data, steps))
 
 
 def moons(options: Options) -> Trial:
     recipe = load_recipe("vae_moons")
     plain = load_recipe("vae_moons", ["prior=standard_normal"])
     data, steps = recipe.data.load(), options.pick(300, 2)
-    contestants = {
+    variants = {
         OURS: ours(recipe, data, steps, options),
         FLOOR: bare(recipe, data, steps, options),
         NAIVE: bare(recipe, data, steps, options, naive=True),
@@ -79,17 +79,17 @@ def moons(options: Options) -> Trial:
         PLAIN: ours(plain, data, steps, options),
         PYTHAE: pythae(plain, data, steps, options),
     }
-    return Trial("two moons", contestants, "s a step", facts(recipe, data, steps))
+    return Trial("two moons", variants, "s a step", facts(recipe, data, steps))
 
 
 def celeba(options: Options, data: Dataset) -> Trial:
     recipe, steps = load_recipe("vae_celeba"), options.pick(8, 1)
-    contestants = {
+    variants = {
         OURS: ours(recipe, data, steps, options),
         FLOOR: bare(recipe, data, steps, options),
         FIRST: bare(recipe, data, steps, options, layout=torch.contiguous_format),
     }
-    return Trial("CelebA", contestants, "s a step", facts(recipe, data, steps))
+    return Trial("CelebA", variants, "s a step", facts(recipe, data, steps))
 
 
 def facts(recipe: Recipe, data: Dataset, steps: int) -> dict[str, int]:
@@ -108,7 +108,7 @@ def model_of(recipe: Recipe, data: Dataset, options: Options, *, naive: bool = F
 
 def ours(
     recipe: Recipe, data: Dataset, steps: int, options: Options, *, naive: bool = False
-) -> Contestant:
+) -> Variant:
     """Return steps of our trainer, with the number of threads of a run."""
     model = model_of(recipe, data, options, naive=True) if naive else None
     trainer = Trainer(recipe, data, options.device, model)
@@ -129,7 +129,7 @@ def bare(
     *,
     naive: bool = False,
     layout: torch.memory_format = torch.preserve_format,
-) -> Contestant:
+) -> Variant:
     """Return steps of the bare loop on the examples as one float32 tensor on the device."""
     loop = BareLoop(
         model_of(recipe, data, options, naive=naive).to(memory_format=layout),
@@ -140,11 +140,11 @@ def bare(
     return repeated(loop.step, steps, options.device)
 
 
-def pythae(recipe: Recipe, data: Dataset, steps: int, options: Options) -> Contestant | Absent:
+def pythae(recipe: Recipe, data: Dataset, steps: int, options: Options) -> Variant | Absent:
     """Return steps of Pythae around copies of a recipe's networks."""
     model = build(recipe, example_shape=data.example_shape)
 
-    def make() -> Contestant:
+    def make() -> Variant:
         return peers.pythae(
             copy.deepcopy(model.encoder.network),
             copy.deepcopy(model.decoder),
@@ -158,7 +158,7 @@ def pythae(recipe: Recipe, data: Dataset, steps: int, options: Options) -> Conte
     return peers.peer("Pythae", make)
 
 
-def bf16(name: str, data: Dataset, steps: int, options: Options) -> Contestant | Absent:
+def bf16(name: str, data: Dataset, steps: int, options: Options) -> Variant | Absent:
     """Return our steps in bfloat16, if the processor supports it."""
     if options.device.type == "cpu" and not multiplies_bf16():
         return Absent("this processor has neither avx512_bf16 nor amx_bf16")

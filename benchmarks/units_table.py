@@ -2,8 +2,8 @@
 
     python -m benchmarks.units_table --priors decoupled spline mixture full
 
-3,000 codes without noise from eight Gaussians of deviation 0.2 on a ring of radius 2, multiplied
-or shifted; KL(truth, fit) in nats on 20,000 fresh ones, with the defaults of dpvae fit-prior.
+3,000 codes from eight Gaussians with standard deviation 0.2 on a ring of radius 2, multiplied or
+shifted; KL(truth, fit) in nats on 20,000 new codes, with the defaults of dpvae fit-prior.
 """
 
 import argparse

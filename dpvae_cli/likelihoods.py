@@ -159,7 +159,7 @@ class Bernoulli(LikelihoodSpec):
 
     kind: Literal["bernoulli"] = "bernoulli"
     probabilities: bool | None = None
-    """A decoder of your own ends with a sigmoid; null: it does not, which is tried out."""
+    """Your own decoder ends with a sigmoid; null: it does not, which is verified."""
 
     def build(self) -> BernoulliLikelihood:
         """Return the likelihood; it has no parameters."""

@@ -11,7 +11,7 @@ from dpvae_cli.data import Dataset, Mnist, Moons
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.plotting import style
 from dpvae_cli.plotting.gallery import Gallery, figure5
-from dpvae_cli.plotting.moons import Portrait, figure1
+from dpvae_cli.plotting.moons import PlanarModel, figure1
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.sampling.gallery import gallery
@@ -100,7 +100,7 @@ def draw(models: dict[str, dpvae.VAE], data: Dataset, seed: int) -> Figure:
     if data.distance_to_manifold:
         flows = {name: each for name, each in models.items() if each.prior.generation is not None}
         found = {name: portrait(each, aggregate, data, seed=seed) for name, each in flows.items()}
-        return figure1([Portrait(label(name), name, arrays) for name, arrays in found.items()])
+        return figure1([PlanarModel(label(name), name, arrays) for name, arrays in found.items()])
     found = {name: gallery(each, aggregate, seed=seed, pool=5) for name, each in models.items()}
     return figure5([Gallery(label(name), name, arrays) for name, arrays in found.items()])
 

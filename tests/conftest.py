@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from tests.tiers import pytest_collection_modifyitems  # noqa: F401
+
 torch.set_num_threads(1)
 
 

@@ -134,7 +134,7 @@ def _clock():
 
 
 def kill_training(crashes, regularizer, *, kills):
-    """Kill runs of a regularizer, each up to three times, and compare every end to the bit."""
+    """Kill runs of a regularizer, each up to three times, and compare every end bit for bit."""
     width = ("regularizer.width=8",) if regularizer == "factor" else ()
     start = ("train", f"{regularizer}_moons", *SHORT, *width, "--run-dir", "run")
     whole = crashes.uninterrupted(regularizer, [start])

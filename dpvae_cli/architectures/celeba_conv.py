@@ -28,7 +28,7 @@ class CelebaConv(ArchitectureSpec):
     latent_dim: LatentDim = 64
     """L, the number of latent dimensions (ours; the paper states none)."""
     negative_slope: Annotated[float, Field(ge=0, le=1)] = SLOPE
-    """Slope of the leaky ReLUs below zero; 1 is the released code's, by accident: no bend."""
+    """Slope of the leaky ReLUs below zero; 1, as in the released code by accident, is linear."""
 
     def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
         """Return the pair; only 3x64x64 fits."""

@@ -15,7 +15,7 @@ SMALLEST, WIDEST = 4, 8
 
 @final
 class Conv(ArchitectureSpec):
-    """Convolutions that halve the side `depth` times, and upsampling that doubles it as often.
+    """Convolutions that halve the side `depth` times, mirrored by upsampling.
 
     The channels double with each step, up to eight times `width`. There is no batch norm, so
     training and evaluation compute the same.

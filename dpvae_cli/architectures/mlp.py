@@ -31,7 +31,7 @@ class Mlp(ArchitectureSpec):
     hidden: LayerSizes = (100, 50)
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
     activation: Literal["relu", "leaky_relu", "tanh", "identity"] = "leaky_relu"
-    """Between the layers; leaky_relu has slope 0.01, identity makes both nets affine."""
+    """Activation between layers; leaky_relu has slope 0.01, identity makes the networks affine."""
 
     def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
         """Return the pair for examples of any shape; they are flattened and put back."""

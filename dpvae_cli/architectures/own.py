@@ -9,7 +9,7 @@ from dpvae_cli.foundation.spec import Spec
 
 @final
 class Own(Spec):
-    """Encoder and decoder are Python modules of the caller's own: `dpvae.train(..., model=...)`.
+    """Encoder and decoder are the caller's Python modules: `dpvae.train(..., model=...)`.
 
     The recipe in a run folder says so wherever a model was given; the command line cannot build it.
     """

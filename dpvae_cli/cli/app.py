@@ -1,7 +1,6 @@
-"""The `dpvae` command: puts the commands together. Nothing heavy is imported before one runs."""
+"""The `dpvae` command, put together; nothing heavy is imported before a command runs."""
 
 import os
-from collections.abc import Sequence
 from typing import Annotated, Any, final
 
 import typer
@@ -34,13 +33,13 @@ SECTIONS = {
     "Reproduce the paper": ("reproduce", "recipes"),
     "Check the installation": ("doctor",),
 }
-LONGEST = 65
-"""Characters of a command's summary, so that a line has 80."""
+MAX_SUMMARY = 65
+"""Characters of a command's summary, so that lines fit into 80."""
 
 
 @final
 class Commands(TyperGroup):
-    """The commands, in sections; an unknown option that is a recipe's key gets told so."""
+    """The commands, in sections; an unknown option that is a recipe key gets a hint."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the sections of the help text."""
@@ -49,7 +48,7 @@ class Commands(TyperGroup):
             with formatter.section(title):
                 formatter.write_dl(
                     [
-                        (f"{name:<{width}}", self.commands[name].get_short_help_str(LONGEST))
+                        (f"{name:<{width}}", self.commands[name].get_short_help_str(MAX_SUMMARY))
                         for name in names
                     ]
                 )
@@ -59,24 +58,20 @@ class Commands(TyperGroup):
         words = list(ctx.args)
         try:
             return super().invoke(ctx)
-        except Exception as error:
-            # typer needs click or ships it, by version: the class has no common address
+        except Exception as caught:
+            error: Any = caught
+            # by its version typer needs click or ships it: the class has no fixed module
             if type(error).__name__ == "NoSuchOption":
-                _point_to_recipe_key(error, words)
+                hint = recipe_key_hint(error.option_name, words)
+                if hint:
+                    error.message, error.possibilities = error.message + hint, None
             raise
-
-
-def _point_to_recipe_key(error: Any, words: Sequence[str]) -> None:
-    """Say of an unknown option that a recipe has a key of that name, where one has."""
-    hint = recipe_key_hint(error.option_name, words)
-    if hint:
-        error.message, error.possibilities = error.message + hint, None
 
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    rich_markup_mode=None,  # plain help answers a third sooner
+    rich_markup_mode=None,  # plain help is a third faster
     pretty_exceptions_enable=False,
     help="Train, sample, evaluate, traverse and plot VAEs with decoupled priors.",
     epilog=examples(
@@ -130,6 +125,6 @@ def main() -> None:
     """Run the command line."""
     console.open_closed_streams()
     console.survive_closed_stderr()
-    os.environ["MPLBACKEND"] = "agg"  # a notebook's is inherited, and may not be installed here
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here
     console.configure_encoding()
     app(prog_name="dpvae")

@@ -1,4 +1,4 @@
-"""What this installation has: versions, devices, folders, data and weights."""
+"""Checks of the installation: versions, devices, folders, data and weights."""
 
 import os
 import platform
@@ -30,7 +30,7 @@ Row = tuple[str, str, str]
 
 
 def checks(data_root: Path | None = None) -> list[Row]:
-    """Return (what, where or which, state) of everything that can be there or not."""
+    """Return (what, where or which, state) for everything that is checked."""
     return [
         ("dpvae", __version__, "ok"),
         ("python", platform.python_version(), "ok"),
@@ -82,14 +82,14 @@ def _mnist(root: Path | None) -> Row:
 
 
 def _files(kind: str, needed: str, root: Path | None) -> Row:
-    """Tell where a kind's files are looked for; they are not read, which may take minutes."""
+    """Return where the files of a kind are expected; reading them could take minutes."""
     places = [folder / needed for folder in locations.candidate_folders(kind, root)]
     found = next((place for place in places if place.exists()), None)
     return (kind, str(found or " or ".join(map(str, places))), "there" if found else "not there")
 
 
 def inception_weights() -> Row:
-    """Tell where the FID Inception weights are looked for: the variable, then torch's hub cache."""
+    """Return where the FID Inception weights are expected."""
     named = os.environ.get(inception.VARIABLE)
     path = Path(named) if named else inception.hub_file()
     source = f"${inception.VARIABLE}" if named else "torch's hub cache"

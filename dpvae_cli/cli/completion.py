@@ -1,7 +1,7 @@
-"""What the shell completes, and keys of a recipe that were typed as options; no torch is imported.
+"""Shell completion, and hints for recipe keys that were typed as options; imports no torch.
 
-The words of priors and metrics are kept here by hand, since their classes take seconds to import;
-a test compares them with the classes.
+Priors and metrics are listed by hand, since their classes take seconds to import; a test compares
+the lists with the classes.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ METRICS = (
 
 
 def recipe_key_hint(option: str, words: Sequence[str]) -> str:
-    """Return what to type in place of an option that is a recipe's key, or nothing.
+    """Return how to set a recipe key that was typed as an option, or nothing.
 
     Args:
         option: as it was typed, `--iterations`.
@@ -30,29 +30,29 @@ def recipe_key_hint(option: str, words: Sequence[str]) -> str:
     given = "=".join(words).partition(f"{option}=")[2]
     value = given.partition("=")[0] or "..."
     typed = " or ".join(f"{path}={value}" for path in paths)
-    return f"\nA recipe's keys are set without dashes: {typed}"
+    return f"\nRecipe keys are set without dashes: {typed}"
 
 
 def complete_recipe(incomplete: str) -> list[str]:
-    """Return the packaged recipes that begin so."""
+    """Return the packaged recipes with this prefix."""
     from dpvae_cli.recipe import catalogue
 
     return [name for name in catalogue.names() if name.startswith(incomplete)]
 
 
 def complete_study(incomplete: str) -> list[str]:
-    """Return the packaged studies that begin so."""
+    """Return the packaged studies with this prefix."""
     from dpvae_cli.studies import catalogue
 
     return [name for name in catalogue.names() if name.startswith(incomplete)]
 
 
 def complete_prior(incomplete: str) -> list[str]:
-    """Return the kinds of priors that begin so."""
+    """Return the kinds of priors with this prefix."""
     return [name for name in PRIORS if name.startswith(incomplete)]
 
 
 def complete_metrics(incomplete: str) -> list[str]:
-    """Return the lists of metrics that go on so: `skl,n` becomes `skl,nll`."""
+    """Return the completed lists of metrics: `skl,n` becomes `skl,nll`."""
     before, comma, last = incomplete.rpartition(",")
     return [before + comma + name for name in METRICS if name.startswith(last)]

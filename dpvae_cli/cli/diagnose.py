@@ -9,19 +9,15 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
-    Best,
     CheckpointPath,
-    DataRoot,
-    Device,
     FidDimensions,
     InceptionWeights,
-    NoDownload,
     Quiet,
     Seed,
     examples,
 )
+from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
 
 if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis, DiagnosisBudget
@@ -45,7 +41,9 @@ def register(app: typer.Typer) -> None:
 
 
 @handle_errors
+@with_run_options
 def diagnose(
+    options: RunOptions,
     checkpoint: CheckpointPath = None,
     quick: Annotated[
         bool,
@@ -69,10 +67,6 @@ def diagnose(
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
     seed: Seed = 0,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
     quiet: Quiet = False,
 ) -> None:
     """Find pockets, leaks and inactive dimensions; recommend a prior.
@@ -84,45 +78,21 @@ def diagnose(
     from dpvae_cli.diagnosis.writing import document, write_diagnosis
     from dpvae_cli.evaluation.features import FeatureOptions
 
-    named = _target(out)
     features = FeatureOptions(
         dimensions=fid_dimensions, weights=inception_weights, repeats=repeats, download=False
     )
-    run = opened(
-        checkpoint,
-        best=best,
-        device=device,
-        data_root=data_root,
-        no_download=no_download,
-        quiet=quiet,
-    )
+    run = options.load(checkpoint, quiet=quiet)
+    default = run.folder.path / "diagnosis.html"
+    path = output_path(out, default, suffixes=(".html",), what="pages")
     asks_fid = fid_dimensions is not None or inception_weights is not None
     found = _diagnosed(run, features, asks_fid=asks_fid, quick=quick, seed=seed)
-    about = _about(run, checkpoint, best=best)
-    written = write_diagnosis(found, about, named or run.folder.path / "diagnosis.html")
+    about = _about(run, checkpoint, best=options.best)
+    written = write_diagnosis(found, about, path)
     if as_json:
         console.result(json.dumps(document(found, about), indent=2, allow_nan=False))
         return
     _print(found, about)
     console.result("\n".join(map(str, written)))
-
-
-def _target(out: Path | None) -> Path | None:
-    """Return the page that --out names.
-
-    Raises:
-        UsageError: its suffix is another.
-    """
-    from dpvae_cli.foundation.errors import UsageError
-
-    if out is None or out.suffix == ".html":
-        return out
-    if out.suffix and not out.is_dir():
-        raise UsageError(
-            f"--out {out}: the page ends in .html, not {out.suffix}",
-            hint="Leave the suffix out to name a folder.",
-        )
-    return out / "diagnosis.html"
 
 
 def _diagnosed(

@@ -1,4 +1,4 @@
-"""`dpvae doctor`: versions, device, and where data, caches and weights are looked for."""
+"""`dpvae doctor`: versions, devices, and the paths of data, caches and weights."""
 
 import typer
 
@@ -14,10 +14,7 @@ def register(app: typer.Typer) -> None:
 
 @handle_errors
 def doctor(data_root: DataRoot = None) -> None:
-    """Show versions, devices, and where data and weights are.
-
-    Lists each folder and file that is looked for: data, caches, Inception weights.
-    """
+    """Show versions, devices, and the paths of data, caches and Inception weights."""
     from dpvae_cli.cli.checks import checks
 
     console.table(

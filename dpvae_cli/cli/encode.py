@@ -1,4 +1,4 @@
-"""`dpvae encode`: what the encoder makes of a split, as arrays for other tools."""
+"""`dpvae encode`: the codes of a split as arrays for other tools."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,17 +7,13 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
-    Best,
     CheckpointPath,
-    DataRoot,
-    Device,
-    NoDownload,
     SplitChoice,
     SplitName,
     examples,
 )
+from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,51 +33,31 @@ def register(app: typer.Typer) -> None:
 
 
 @handle_errors
+@with_run_options
 def encode(
+    options: RunOptions,
     checkpoint: CheckpointPath = None,
     split: SplitChoice = SplitName.test,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The .npz; without a suffix a folder (default: codes in the run folder).",
+            help="The .npz, or a folder (default: codes in the run folder).",
             show_default=False,
         ),
     ] = None,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
 ) -> None:
     """Write the codes of a split as .npz.
 
-    Codes are mean and log-variance of q(z|x), with labels and factors where the data has them.
-
-    Writes an .npz with mean, log_variance and, where the data has them, label and factors; rows are
-    in the order of the split.
+    The .npz has mean and log_variance of q(z|x) and, where the data has them, label and factors;
+    rows are in the order of the split.
     """
     from dpvae_cli.foundation.files import write_npz
 
-    named = _target(out, split)
-    found = opened(
-        checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
-    )
-    path = named or found.folder.path / "codes" / f"{split.value}.npz"
-    write_npz(path, _codes(found.model, found.load_dataset().split(split.value)))
+    run = options.load(checkpoint)
+    default = run.folder.path / "codes" / f"{split.value}.npz"
+    path = output_path(out, default, suffixes=(".npz",), what="codes")
+    write_npz(path, _codes(run.model, run.load_dataset().split(split.value)))
     console.result(str(path))
-
-
-def _target(out: Path | None, split: SplitName) -> Path | None:
-    """Return the file that --out names."""
-    from dpvae_cli.foundation.errors import UsageError
-
-    if out is None or out.suffix == ".npz":
-        return out
-    if out.suffix and not out.is_dir():
-        raise UsageError(
-            f"--out {out}: codes are written as .npz, not {out.suffix}",
-            hint="Leave the suffix out to name a folder.",
-        )
-    return out / f"{split.value}.npz"
 
 
 def _codes(model: "VAE", split: "Split") -> "dict[str, np.ndarray]":

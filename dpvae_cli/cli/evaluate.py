@@ -9,19 +9,15 @@ import typer
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_metrics
 from dpvae_cli.cli.errors import exit_code, handle_errors
-from dpvae_cli.cli.opening import opened
 from dpvae_cli.cli.options import (
-    MOST,
-    Best,
-    DataRoot,
-    Device,
+    MAX_COUNT,
     FidDimensions,
     InceptionWeights,
-    NoDownload,
     Quiet,
     Seed,
     examples,
 )
+from dpvae_cli.cli.run_io import RunOptions, with_run_options
 
 if TYPE_CHECKING:
     from dpvae_cli.evaluation.context import Progress
@@ -50,7 +46,9 @@ def register(app: typer.Typer) -> None:
 
 
 @handle_errors
+@with_run_options
 def evaluate(
+    options: RunOptions,
     runs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -74,7 +72,7 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            max=MOST,
+            max=MAX_COUNT,
             help="Held-out images for nll: short for evaluation.nll_images=N.",
             show_default=False,
         ),
@@ -114,10 +112,6 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
     seed: Seed = 0,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
     quiet: Quiet = False,
 ) -> None:
     """Compute metrics of samples and codes, with standard errors.
@@ -138,22 +132,12 @@ def evaluate(
         reference=reference,
         save_reference=save_reference,
         repeats=repeats,
-        download=not no_download,
+        download=not options.no_download,
     )
     overrides = [run for run in runs or [] if "=" in run and not path_exists(run)]
     paths: list[Path | None] = [Path(run) for run in runs or [] if run not in overrides]
     overrides += [] if limit is None else [f"evaluation.nll_images={limit}"]
-    found = [
-        opened(
-            path,
-            best=best,
-            device=device,
-            data_root=data_root,
-            no_download=no_download,
-            quiet=quiet,
-        )
-        for path in paths or [None]
-    ]
+    found = [options.load(path, quiet=quiet) for path in paths or [None]]
     failed = False
     measured = []
     for run in found:
@@ -181,7 +165,7 @@ def _measure(
 ) -> "tuple[RunResults, bool]":
     """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
     from dpvae_cli.evaluation.evaluate import metric_names
-    from dpvae_cli.evaluation.features import are_images
+    from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.loading import with_overrides
     from dpvae_cli.runs.evaluate_run import evaluate_run
 
@@ -193,7 +177,7 @@ def _measure(
     names = metric_names(
         asked,
         has_manifold=has_manifold,
-        has_images=are_images(run.model.example_shape),
+        has_images=is_image(run.model.example_shape),
         has_generation=run.model.prior.generation is not None,
         has_factors=train is not None and train.factors is not None,
         has_labels=train is not None and train.labels is not None,

@@ -1,4 +1,4 @@
-"""`dpvae fit-prior`: another prior for a VAE that is trained already, ours or anybody's."""
+"""`dpvae fit-prior`: fit a prior post hoc to any trained VAE."""
 
 import shlex
 from pathlib import Path
@@ -48,22 +48,20 @@ def fit_prior(
     codes: Annotated[
         Path | None,
         typer.Option(
-            help="Fit to these codes in place of a checkpoint's: an .npz with mean and, unless "
-            "codes are points, log_variance, as dpvae encode writes it.",
+            help="Fit to these codes instead of those of a checkpoint: an .npz with mean and, "
+            "unless codes are points, log_variance, as dpvae encode writes it.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The new run's folder (default: the old one's name and -fit_<prior>); with "
+            help="Folder of the new run (default: the old name and -fit_<prior>); with "
             "--codes the prior file (default: prior.pt beside the codes).",
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is at --out.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite --out.")] = False,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="With --codes: seed of the fit (default: 0).", show_default=False),
@@ -76,10 +74,10 @@ def fit_prior(
 ) -> None:
     """Fit a better prior to the codes of a trained VAE.
 
-    Encoder and decoder are frozen; the prior maximises E[log p(z)] over z ~ q(z), and stops when
-    codes held out no longer gain. Prints the gain in nats and where the new run, or the prior file,
-    is: every command takes the run, dpvae sample the file. Where the prior is clearly worse than
-    the one it is compared with, runs/latest stays what it was and the exit code is 1.
+    Encoder and decoder are frozen; the prior maximises E[log p(z)] over z ~ q(z) and stops when
+    held-out codes no longer gain. Prints the gain in nats and the path of the new run or prior
+    file: every command takes the run, dpvae sample also the file. If the prior is clearly worse
+    than the one it is compared with, runs/latest stays and the exit code is 1.
     """
     from dpvae_cli.foundation.errors import DpvaeError, UsageError
     from dpvae_cli.foundation.text_files import path_exists
@@ -90,12 +88,12 @@ def fit_prior(
     if len(paths) > 1 or (paths and codes is not None):
         raise UsageError(
             "one model at a time: "
-            + ("--codes takes the place of a checkpoint" if codes else f"{len(paths)} are named")
+            + ("--codes replaces a checkpoint" if codes else f"{len(paths)} are named")
         )
     if codes is None and seed is not None:
         raise UsageError("--seed is for --codes; a run has the seed of its recipe")
     if codes is not None:
-        path, record = _of_codes(
+        path, record = _fit_codes(
             codes, prior, overrides, out=out, overwrite=overwrite, seed=seed or 0, device=device
         )
     else:
@@ -132,7 +130,7 @@ def fit_prior(
         )
 
 
-def _of_codes(
+def _fit_codes(
     codes: Path,
     prior: str,
     overrides: list[str],
@@ -172,7 +170,7 @@ def _of_codes(
 
 
 def describe_loss(record: "FitRecord") -> str:
-    """Return that a fitted prior is worse than the one it was compared with, and by how much."""
+    """Say by how much a fitted prior is worse than the one it is compared with."""
     from dpvae_cli.foundation.formatting import format_with_error
 
     return (
@@ -211,7 +209,7 @@ def _print(record: "FitRecord") -> None:
 
 
 def _iterations(record: "FitRecord") -> str:
-    """Return how many iterations the fit took, and how it came to its components."""
+    """Return the number of iterations, and for mixtures of components."""
     if record.spec is not None and record.spec["kind"] == "mixture":
         tried = ", ".join(str(components) for components, _ in record.curve)
         chosen = f"{record.spec['components']} components"

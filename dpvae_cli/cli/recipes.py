@@ -55,7 +55,7 @@ def show(
     recipe: RecipeName,
     overrides: Overrides = None,
 ) -> None:
-    """Print a recipe as it would run: overrides applied, every default spelled out."""
+    """Print a recipe with overrides applied and all defaults resolved."""
     from dpvae_cli.recipe import load_recipe, to_yaml
 
     console.result(to_yaml(load_recipe(recipe, overrides or [])))
@@ -73,22 +73,19 @@ def cp(
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new file, or a folder.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Copy a recipe, comments and all, to a file of your own, and print where it is."""
+    """Copy a recipe with its comments to a new file, and print its path."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.files import write_text
     from dpvae_cli.recipe import catalogue, reading
 
     source = catalogue.locate(recipe)
-    target = destination / source.name if _is_folder(destination) else destination
+    is_folder = destination.is_dir() or not (destination.suffix or destination.exists())
+    target = destination / source.name if is_folder else destination
     if target.exists() and not force:
-        raise UsageError(f"{target} is already there", hint="--force overwrites it.")
+        raise UsageError(f"{target} exists already", hint="--force overwrites it.")
     write_text(target, reading.text_of(source))
     console.result(str(target))
     console.note(f"Train it with: dpvae train {target}")
-
-
-def _is_folder(destination: Path) -> bool:
-    return destination.is_dir() or (destination.suffix == "" and not destination.exists())
 
 
 @recipes.command(
@@ -109,7 +106,7 @@ def validate(
         ),
     ],
 ) -> None:
-    """Check recipes without running them; print what is wrong with all of them at once."""
+    """Check recipes without running them; print all mistakes at once."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.text_files import path_exists
     from dpvae_cli.recipe import ConfigIssue, RecipeError, load_recipe
@@ -120,15 +117,15 @@ def validate(
         raise UsageError(
             "which recipe?", hint="Name a file first: dpvae recipes validate mine.yaml"
         )
-    mistakes: list[ConfigIssue] = []
+    issues: list[ConfigIssue] = []
     for file in files:
         try:
             load_recipe(file, overrides)
             console.result(f"{file}: ok")
         except RecipeError as error:
-            mistakes += error.issues
-    if mistakes:
-        raise RecipeError(list(dict.fromkeys(mistakes)))
+            issues += error.issues
+    if issues:
+        raise RecipeError(list(dict.fromkeys(issues)))
 
 
 @recipes.command(epilog=examples("dpvae recipes schema > dpvae-recipe.schema.json"))

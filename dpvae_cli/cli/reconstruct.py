@@ -1,4 +1,4 @@
-"""`dpvae reconstruct`: examples and what is left of them after encoding and decoding."""
+"""`dpvae reconstruct`: examples and their reconstructions."""
 
 from typing import Annotated
 
@@ -6,18 +6,20 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.opening import column_names, note_units, opened, outputs
 from dpvae_cli.cli.options import (
-    MOST,
-    Best,
+    MAX_COUNT,
     CheckpointPath,
-    DataRoot,
-    Device,
-    NoDownload,
     Out,
     SplitChoice,
     SplitName,
     examples,
+)
+from dpvae_cli.cli.run_io import (
+    RunOptions,
+    column_names,
+    note_units,
+    picture_and_arrays,
+    with_run_options,
 )
 
 EXAMPLES = examples(
@@ -32,44 +34,39 @@ def register(app: typer.Typer) -> None:
 
 
 @handle_errors
+@with_run_options
 def reconstruct(
+    options: RunOptions,
     checkpoint: CheckpointPath = None,
     n: Annotated[
         int,
         typer.Option(
-            "-n", min=1, max=MOST, help="How many, from the split's start, or all there are."
+            "-n", min=1, max=MAX_COUNT, help="Number of examples, from the start of the split."
         ),
     ] = 16,
     split: SplitChoice = SplitName.test,
     out: Out = None,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
 ) -> None:
     """Show examples above their reconstructions.
 
-    A reconstruction is E[x|z] at the mean z of q(z|x).
-
-    Writes the picture and an .npz with x, z and decoded; x and decoded are in the data's units.
+    A reconstruction is E[x|z] at the mean z of q(z|x). Writes the picture and an .npz with x, z and
+    decoded; x and decoded are in the data's units.
     """
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import reconstructions
     from dpvae_cli.sampling.encodings import drawable
     from dpvae_cli.sampling.reconstructions import reconstruction_arrays
 
-    found = opened(
-        checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
-    )
-    note_units(found)
-    default = found.folder.path / "reconstructions"
-    picture, arrays = outputs(out, default=default, stem=split.value)
-    record = reconstruction_arrays(found.model, found.load_dataset().split(split.value), n)
+    run = options.load(checkpoint)
+    note_units(run)
+    default = run.folder.path / "reconstructions" / f"{split.value}.png"
+    picture, arrays = picture_and_arrays(out, default)
+    record = reconstruction_arrays(run.model, run.load_dataset().split(split.value), n)
     if (count := len(record["x"])) < n:
-        console.note(f"The {split.value} split has {count} examples: here are all of them.")
-    write_npz(arrays, record | column_names(found))
-    title = f"{found.label}: {split.value} examples above their reconstructions"
-    x, decoded = (drawable(found.model, record[name]) for name in ("x", "decoded"))
-    columns = found.model.units.columns
+        console.note(f"The {split.value} split has {count} examples; all of them are shown.")
+    write_npz(arrays, record | column_names(run))
+    title = f"{run.label}: {split.value} examples above their reconstructions"
+    x, decoded = (drawable(run.model, record[name]) for name in ("x", "decoded"))
+    columns = run.model.units.columns
     reconstructions.save(picture, x, decoded=decoded, title=title, columns=columns)
     console.result(f"{picture}\n{arrays}")

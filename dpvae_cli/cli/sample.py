@@ -7,19 +7,22 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.opening import column_names, note_units, opened, outputs
 from dpvae_cli.cli.options import (
-    MOST,
-    Best,
+    MAX_COUNT,
     CheckpointPath,
-    DataRoot,
-    Device,
-    Format,
-    NoDownload,
     Out,
     RankBy,
+    SampleFormat,
     Seed,
     examples,
+)
+from dpvae_cli.cli.run_io import (
+    RunOptions,
+    column_names,
+    note_units,
+    output_path,
+    picture_and_arrays,
+    with_run_options,
 )
 
 if TYPE_CHECKING:
@@ -46,16 +49,18 @@ def register(app: typer.Typer) -> None:
 
 
 @handle_errors
+@with_run_options
 def sample(
+    options: RunOptions,
     checkpoint: CheckpointPath = None,
-    n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="How many samples.")] = 64,
+    n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Number of samples.")] = 64,
     low_posterior: Annotated[
         bool,
-        typer.Option("--low-posterior", help="Keep prior samples with the lowest q(z): pockets."),
+        typer.Option("--low-posterior", help="Keep prior samples with the lowest q(z) (pockets)."),
     ] = False,
     high_posterior: Annotated[
         bool,
-        typer.Option("--high-posterior", help="Keep samples of q(z) with the lowest p(z): leaks."),
+        typer.Option("--high-posterior", help="Keep samples of q(z) with the lowest p(z) (leaks)."),
     ] = False,
     posterior: Annotated[
         bool, typer.Option("--posterior", help="Add the exact log q(z) to plain samples.")
@@ -67,7 +72,7 @@ def sample(
         int | None,
         typer.Option(
             min=1,
-            max=MOST,
+            max=MAX_COUNT,
             help="Draw this many to keep -n of (default: recipe's pool times -n).",
         ),
     ] = None,
@@ -78,20 +83,15 @@ def sample(
         ),
     ] = None,
     form: Annotated[
-        Format | None,
+        SampleFormat | None,
         typer.Option(
             "--format",
-            help="png writes one PNG per sample, 000000.png and so on, into the folder --out; csv "
-            "a table with a row per sample.",
+            help="png: one PNG per sample in the folder --out; csv: a table with a row per sample.",
             show_default=False,
         ),
     ] = None,
     out: Out = None,
     seed: Seed = 0,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
 ) -> None:
     """Draw samples from the prior and decode them.
 
@@ -111,55 +111,48 @@ def sample(
     if pool is not None and not (low_posterior or high_posterior):
         raise UsageError("--pool is for --low-posterior and --high-posterior")
     if form is None and out is not None and out.suffix == ".csv":
-        form = Format.csv
+        form = SampleFormat.csv
     if form is not None and posterior:
         raise UsageError(f"--posterior adds to the .npz, which --format {form} does not write")
     try:
-        found = opened(
-            checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
-        )
+        run = options.load(checkpoint)
     except WrongFileTypeError:
         assert checkpoint is not None
         if low_posterior or high_posterior or posterior or noise or form is not None:
             raise
         _sample_codes(checkpoint, n, out=out, seed=seed)
         return
-    note_units(found)
+    note_units(run)
     kind = "low_posterior" if low_posterior else "high_posterior" if high_posterior else "prior"
-    pool = found.recipe.evaluation.pool * n if pool is None else pool
-    single = found.folder.path / "samples" / kind if out is None else out
-    if form is Format.png:
-        _refuse_for_single_images(found, single, n)
-    elif form is Format.csv:
-        single = _table_path(found, single, kind, given=out is not None)
-    drawn = _draw(found, kind, n, pool=pool, rank=rank, seed=seed)
+    pool = run.recipe.evaluation.pool * n if pool is None else pool
+    single = run.folder.path / "samples" / kind if out is None else out
+    if form is SampleFormat.png:
+        _check_image_folder(run, single, n)
+    elif form is SampleFormat.csv:
+        single = _table_path(run, out, kind)
+    latents = _draw(run, kind, n, pool=pool, rank=rank, seed=seed)
     generator = stream(seed, "sample", kind, "noise") if noise else None
-    if form is Format.png:
-        _write_single_images(found, drawn, single, generator)
+    if form is SampleFormat.png:
+        _write_single_images(run, latents, single, generator)
         return
-    if form is Format.csv:
-        _write_table(found, drawn, single, generator)
+    if form is SampleFormat.csv:
+        _write_table(run, latents, single, generator)
         return
-    if posterior and drawn.log_q is None:
-        drawn = drawn.with_log_q(found.encoded.aggregate_posterior())
-    picture, arrays = outputs(out, default=found.folder.path / "samples", stem=kind)
-    _write(found, drawn, picture, arrays, kind, generator)
+    if posterior and latents.log_q is None:
+        latents = latents.with_log_q(run.encoded.aggregate_posterior())
+    picture, arrays = picture_and_arrays(out, run.folder.path / "samples" / f"{kind}.png")
+    _write(run, latents, picture, arrays, kind, generator)
 
 
 def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> None:
-    """Draw codes of a prior that was fitted to codes alone; their decoder is not ours."""
+    """Draw codes from a prior that was fitted to codes, whose decoder is not known here."""
     from dpvae_cli.fitting.fit import load_prior
-    from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.files import write_npz
 
     path = prior_file.with_suffix(".samples.npz") if out is None else out
     if path.is_dir() or not path.suffix:
         path = path / "prior.npz"
-    if path.suffix != ".npz":
-        raise UsageError(
-            f"--out {out}: a prior file has no decoder, so samples are codes, written as .npz",
-            hint=f"Name an .npz: --out {path.with_suffix('.npz')}.",
-        )
+    path = output_path(path, path, suffixes=(".npz",), what="samples of a prior file")
     fitted = load_prior(prior_file)
     z = fitted.sample(n, seed=seed)
     write_npz(path, {"z": z.numpy(), "log_p": fitted.log_prob(z).numpy()})
@@ -167,19 +160,19 @@ def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> N
 
 
 def _draw(
-    found: "LoadedRun", kind: str, n: int, *, pool: int, rank: RankBy | None, seed: int
+    run: "LoadedRun", kind: str, n: int, *, pool: int, rank: RankBy | None, seed: int
 ) -> "LatentSamples":
     from dpvae_cli.foundation.randomness import stream
     from dpvae_cli.sampling import samples
 
     generator = stream(seed, "sample", kind)
     if kind == "prior":
-        return samples.prior_samples(found.model, n, generator=generator)
-    aggregate = found.encoded.aggregate_posterior()
+        return samples.prior_samples(run.model, n, generator=generator)
+    aggregate = run.encoded.aggregate_posterior()
     if kind == "low_posterior":
-        return samples.low_posterior(found.model, aggregate, n, pool=pool, generator=generator)
+        return samples.low_posterior(run.model, aggregate, n, pool=pool, generator=generator)
     return samples.high_posterior(
-        found.model,
+        run.model,
         aggregate,
         n,
         pool=pool,
@@ -189,8 +182,8 @@ def _draw(
 
 
 def _write(
-    found: "LoadedRun",
-    drawn: "LatentSamples",
+    run: "LoadedRun",
+    latents: "LatentSamples",
     picture: Path,
     arrays: Path,
     kind: str,
@@ -202,64 +195,60 @@ def _write(
     from dpvae_cli.runs.sample_picture import background_data, samples_title
     from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 
-    examples = {"decoded": decode_to_data_units(found.model, drawn.z)}
+    examples = {"decoded": decode_to_data_units(run.model, latents.z)}
     if noise is not None:
-        examples["x"] = decode_to_data_units(found.model, drawn.z, noise=noise)
-    write_npz(arrays, _arrays(drawn) | examples | column_names(found))
-    shown = drawable(found.model, examples.get("x", examples["decoded"]))
-    log_density = drawn.base_log_prob.numpy()
+        examples["x"] = decode_to_data_units(run.model, latents.z, noise=noise)
+    write_npz(arrays, _arrays(latents) | examples | column_names(run))
+    shown = drawable(run.model, examples.get("x", examples["decoded"]))
+    log_density = latents.base_log_prob.numpy()
     pictures.save(
         picture,
         shown,
         log_density=log_density,
-        title=samples_title(found.label, len(drawn), kind),
-        reference=background_data(found.model, found.load_dataset),
-        columns=found.model.units.columns,
+        title=samples_title(run.label, len(latents), kind),
+        reference=background_data(run.model, run.load_dataset),
+        columns=run.model.units.columns,
     )
     console.result(f"{picture}\n{arrays}")
 
 
-def _table_path(found: "LoadedRun", path: Path, kind: str, *, given: bool) -> Path:
-    """Return the .csv to write; refuse samples that are not rows of a table."""
+def _table_path(run: "LoadedRun", out: Path | None, kind: str) -> Path:
+    """Return the .csv to write; check that samples are rows of a table."""
     from dpvae_cli.foundation.errors import UsageError
 
-    shape = found.model.example_shape
+    shape = run.model.example_shape
     if len(shape) != 1:
         raise UsageError(
             f"--format csv: samples of shape {' x '.join(map(str, shape))} are not rows of a table",
             hint="Leave --format out: the .npz has the samples as numbers.",
         )
-    if not given:
-        return path.with_suffix(".csv")
-    if path.is_dir() or not path.suffix:
-        return path / f"{kind}.csv"
-    if path.suffix != ".csv":
-        raise UsageError(f"--format csv: --out {path} does not end in .csv")
-    return path
+    default = run.folder.path / "samples" / f"{kind}.csv"
+    return output_path(out, default, suffixes=(".csv",), what="tables")
 
 
 def _write_table(
-    found: "LoadedRun", drawn: "LatentSamples", path: Path, noise: "torch.Generator | None"
+    run: "LoadedRun", latents: "LatentSamples", path: Path, noise: "torch.Generator | None"
 ) -> None:
     """Write a row per sample under the names of the columns, and print the path."""
     from dpvae_cli.data.tables import write_csv
     from dpvae_cli.sampling.encodings import decode_to_data_units
 
-    rows = decode_to_data_units(found.model, drawn.z, noise=noise)
+    rows = decode_to_data_units(run.model, latents.z, noise=noise)
     numbered = [f"x{place}" for place in range(1, rows.shape[1] + 1)]
-    write_csv(path, rows, found.model.units.columns or numbered)
+    write_csv(path, rows, run.model.units.columns or numbered)
     console.result(str(path))
 
 
-def _refuse_for_single_images(found: "LoadedRun", folder: Path, n: int) -> None:
-    """Refuse samples that are no images, a folder that is a file, and strangers among the PNGs."""
+def _check_image_folder(run: "LoadedRun", folder: Path, n: int) -> None:
+    """Check that samples are images, and that the folder holds no other PNG files."""
     from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.plotting.samples import file_name
 
-    shape = found.model.example_shape
-    if len(shape) != 3 or shape[0] not in (1, 3):
+    shape = run.model.example_shape
+    if not is_image(shape):
         raise UsageError(
-            f"--format png: samples of shape {' x '.join(map(str, shape))} are no images",
+            f"--format png: samples of shape {' x '.join(map(str, shape))} are not images",
             hint="Leave --format out: the .npz has the samples as numbers.",
         )
     if (folder.suffix and not folder.is_dir()) or folder.is_file():
@@ -271,30 +260,30 @@ def _refuse_for_single_images(found: "LoadedRun", folder: Path, n: int) -> None:
     if others := sorted(path.name for path in folder.glob("*.png") if path.name not in ours):
         raise UsageError(
             f"{folder} holds {len(others)} other PNG files, {others[0]} for one; "
-            "what reads the folder would take them for samples",
+            "a tool that reads the folder would mistake them for samples",
             hint="Delete them, or name another folder with --out.",
         )
 
 
 def _write_single_images(
-    found: "LoadedRun", drawn: "LatentSamples", folder: Path, noise: "torch.Generator | None"
+    run: "LoadedRun", latents: "LatentSamples", folder: Path, noise: "torch.Generator | None"
 ) -> None:
     """Write one PNG per sample, decoding some at a time, and print the folder."""
     from dpvae_cli.plotting.samples import save_each
     from dpvae_cli.sampling.encodings import MOST, decode_to_data_units, drawable
 
-    for start in range(0, len(drawn), MOST):
-        part = decode_to_data_units(found.model, drawn.z[start : start + MOST], noise=noise)
-        save_each(drawable(found.model, part), folder, start=start)
+    for start in range(0, len(latents), MAX_COUNT):
+        part = decode_to_data_units(run.model, latents.z[start : start + MOST], noise=noise)
+        save_each(drawable(run.model, part), folder, start=start)
     console.result(str(folder))
 
 
-def _arrays(drawn: "LatentSamples") -> "dict[str, np.ndarray]":
+def _arrays(latents: "LatentSamples") -> "dict[str, np.ndarray]":
     tensors = {
-        "z": drawn.z,
-        "z0": drawn.z0,
-        "log_p": drawn.log_p,
-        "log_p_generation": drawn.log_p_generation,
-        "log_q": drawn.log_q,
+        "z": latents.z,
+        "z0": latents.z0,
+        "log_p": latents.log_p,
+        "log_p_generation": latents.log_p_generation,
+        "log_q": latents.log_q,
     }
     return {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}

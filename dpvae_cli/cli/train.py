@@ -1,4 +1,4 @@
-"""`dpvae train`: train a recipe, go on with a run, or show what would be trained."""
+"""`dpvae train`: train a recipe, resume a run, or show what would be trained."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +32,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="A recipe's name or file (with --resume: the run's own if left out).",
+            help="Name or file of a recipe (default with --resume: that of the run).",
             autocompletion=complete_recipe,
         ),
     ] = None,
@@ -42,10 +42,10 @@ def train(
     ] = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="Where the run is kept (default: runs/<recipe>-<prior>-seed<k>)."),
+        typer.Option(help="Run folder (default: runs/<recipe>-<prior>-seed<k>)."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder.")
+        bool, typer.Option("--resume", help="Continue the run in the folder.")
     ] = False,
     from_previous: Annotated[
         bool,
@@ -56,11 +56,11 @@ def train(
     overwrite: Annotated[
         bool,
         typer.Option(
-            "--overwrite", help="Replace the run in the folder, once this one has a checkpoint."
+            "--overwrite", help="Replace the run in the folder once this one has a checkpoint."
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be trained; train nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be trained, without training.")
     ] = False,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -69,9 +69,9 @@ def train(
 ) -> None:
     """Train a VAE from a recipe.
 
-    Leaves a run folder with recipe.yaml, checkpoint.pt and the one before it, best.pt,
-    metrics.jsonl, environment.json and a sample picture. KEY=VALUE overrides the recipe; a bare
-    word replaces a section.
+    Writes a run folder with recipe.yaml, the last two checkpoints, best.pt, metrics.jsonl,
+    environment.json and a sample picture. KEY=VALUE overrides the recipe; a bare word replaces a
+    whole section.
     """
     from dpvae_cli.cli.progress import TrainingProgress
     from dpvae_cli.runs.paths import default_run_dir, resolve_run_dir
@@ -79,15 +79,15 @@ def train(
     from dpvae_cli.training.train import train as train_recipe
 
     run_dir = None if run_dir is None else resolve_run_dir(run_dir)
-    chosen, run_dir = _chosen(
+    resolved, run_dir = _resolve_recipe(
         recipe, overrides or [], run_dir=run_dir, resume=resume, from_previous=from_previous
     )
-    folder = run_dir or default_run_dir(chosen)
+    folder = run_dir or default_run_dir(resolved)
     if dry_run:
-        _describe(chosen, folder, device=device, data_root=data_root)
+        _describe(resolved, folder, device=device, data_root=data_root)
         return
     train_recipe(
-        chosen,
+        resolved,
         folder,
         resume=resume,
         from_previous=from_previous,
@@ -98,13 +98,13 @@ def train(
         callback=NullCallback() if quiet else TrainingProgress(),
         mark_latest=True,
     )
-    if chosen.fit_prior is not None:
-        _note_loss(folder)
+    if resolved.fit_prior is not None:
+        _warn_of_worse_prior(folder)
     console.result(str(folder))
 
 
-def _note_loss(folder: Path) -> None:
-    """Say where the prior that was fitted after training is clearly worse than the trained one."""
+def _warn_of_worse_prior(folder: Path) -> None:
+    """Warn if the prior fitted after training is clearly worse than the trained one."""
     import json
 
     from dpvae_cli.cli.fit_prior import describe_loss
@@ -113,10 +113,10 @@ def _note_loss(folder: Path) -> None:
 
     record = FitRecord.from_dict(json.loads(RunFolder(folder).fit.read_text(encoding="utf-8")))
     if record.is_clear_loss:
-        console.note(f"Warning: {describe_loss(record)}. The run has it nevertheless.")
+        console.note(f"Warning: {describe_loss(record)}. The run uses it nevertheless.")
 
 
-def _chosen(
+def _resolve_recipe(
     recipe: str | None,
     overrides: list[str],
     *,
@@ -141,11 +141,11 @@ def _chosen(
     folder = latest_run_dir() if run_dir is None else run_dir
     if run_dir is None:
         console.note(f"Resuming {folder} (runs/latest).")
-    return _saved_recipe(folder, overrides, from_previous=from_previous), folder
+    return _recipe_of_run(folder, overrides, from_previous=from_previous), folder
 
 
-def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) -> "Recipe":
-    """Return the run's recipe with the overrides; what it resolved once stays resolved."""
+def _recipe_of_run(folder: Path, overrides: list[str], *, from_previous: bool) -> "Recipe":
+    """Return the run's recipe with the overrides; defaults resolved before stay as they are."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe import load_recipe
     from dpvae_cli.runs import checkpoint
@@ -167,14 +167,14 @@ def _saved_recipe(folder: Path, overrides: list[str], *, from_previous: bool) ->
 def _describe(recipe: "Recipe", folder: Path, *, device: str, data_root: Path | None) -> None:
     """Print the resolved recipe, where the run goes, sizes, weights and an estimated time."""
     from dpvae_cli.cli.checks import inception_weights
-    from dpvae_cli.evaluation.features import are_images
+    from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.dump import to_yaml
     from dpvae_cli.training.dry_run import describe
 
     state = "exists: add --resume or --overwrite" if folder.exists() else "new"
     facts = {"run folder": f"{folder} ({state})"}
     facts |= describe(recipe, device=device, data_root=data_root)
-    if are_images(recipe.data.example_shape(data_root)):
+    if is_image(recipe.data.example_shape(data_root)):
         what, path, there = inception_weights()
         facts[f"{what}, for fid and kid"] = f"{path}, {there}"
     console.result(to_yaml(recipe))

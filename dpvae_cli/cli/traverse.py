@@ -1,24 +1,38 @@
-"""`dpvae traverse`: walk through the latent spaces and decode every step."""
+"""`dpvae traverse`: decode lines, sweeps and grids of the latent spaces."""
 
-from typing import Annotated
+import math
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, final
 
 import typer
 
+from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.opening import note_units, opened
-from dpvae_cli.cli.options import (
-    MOST,
-    Best,
-    CheckpointPath,
-    DataRoot,
-    Device,
-    NoDownload,
-    Out,
-    Seed,
-    Space,
-    examples,
+from dpvae_cli.cli.options import MAX_COUNT, CheckpointPath, Out, Seed, Space, examples
+from dpvae_cli.cli.run_io import (
+    RunOptions,
+    arrays_beside,
+    note_units,
+    picture_and_arrays,
+    with_run_options,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dpvae_cli.evaluation.path_density import PathStatistics
+    from dpvae_cli.foundation.shapes import Codes
+    from dpvae_cli.runs.loaded_run import LoadedRun
+    from dpvae_cli.sampling.paths import Space as LatentSpace
+    from dpvae_cli.sampling.traversal import LatentTraversal
+
+    Arrays = dict[str, np.ndarray]
+    Records = list[dict[str, Any]]
+
+STEPS, GIF_STEPS, SIDE, REACH = 11, 41, 20, 5.0
+TEST_SPLIT: Literal["test"] = "test"
 EXAMPLES = examples(
     "dpvae traverse",
     "dpvae traverse runs/factor_mnist-decoupled-seed0 --between 3 18 --space both --gif",
@@ -35,7 +49,9 @@ def register(app: typer.Typer) -> None:
 
 
 @handle_errors
+@with_run_options
 def traverse(
+    options: RunOptions,
     checkpoint: CheckpointPath = None,
     between: Annotated[
         tuple[str, str] | None,
@@ -62,7 +78,7 @@ def traverse(
         int | None,
         typer.Option(
             min=2,
-            max=MOST,
+            max=MAX_COUNT,
             help="Over N random pairs of test examples, compare the lowest log q(z) on lines in z "
             "and in z0.",
             show_default=False,
@@ -89,7 +105,7 @@ def traverse(
             "--range",
             min=0.0,
             max=1e6,
-            help="Sweep so many standard deviations to either side (default: 5).",
+            help="Standard deviations to either side of a sweep (default: 5).",
             show_default=False,
         ),
     ] = None,
@@ -108,25 +124,19 @@ def traverse(
     ] = False,
     out: Out = None,
     seed: Seed = 0,
-    best: Best = False,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    no_download: NoDownload = False,
 ) -> None:
-    """Walk between two test examples and along single dimensions.
+    """Decode lines between examples and sweeps along single dimensions.
 
-    A line is straight in z0 (a curve in z) or in z. Alone, the command draws the line between test
-    examples 0 and 1 and sweeps five dimensions; with --between, --dimensions, --grid or --pairs it
-    does what they ask for and nothing else. --between and --dimensions share a picture, --grid has
-    one of its own, --pairs has none and goes with all of them. Beside the picture lie an .npz and
-    a .json with the lowest log q(z) on every path.
+    A line is straight in z0 (a curve in z) or in z. Without options, the command draws the line
+    between test examples 0 and 1 and sweeps five dimensions; with --between, --dimensions, --grid
+    or --pairs it does only what they ask for. --between and --dimensions share a picture, --grid
+    has its own, and --pairs has none and goes with all of them. An .npz and a .json with the lowest
+    log q(z) on every path are written beside the picture.
     """
-    from dpvae_cli.cli.traversals import Asked, carry_out, refuse_contradictions
-
-    alone = not (between or dimensions or grid or pairs)
-    asked = Asked(
-        between=("0", "1") if alone else between,
-        dimensions=5 if alone else dimensions,
+    is_default = not (between or dimensions or grid or pairs)
+    asked = TraverseOptions(
+        between=("0", "1") if is_default else between,
+        dimensions=5 if is_default else dimensions,
         grid=grid,
         pairs=pairs,
         space=None if space is None else space.value,
@@ -136,9 +146,301 @@ def traverse(
         gif=gif,
         seed=seed,
     )
-    refuse_contradictions(asked)
-    found = opened(
-        checkpoint, best=best, device=device, data_root=data_root, no_download=no_download
+    check_options(asked)
+    run = options.load(checkpoint)
+    note_units(run)
+    _traverse(asked, run, out)
+
+
+@final
+@dataclass(frozen=True)
+class TraverseOptions:
+    """The options; None and False where one was not given."""
+
+    between: tuple[str, str] | None
+    dimensions: int | None
+    grid: bool
+    pairs: int | None
+    space: Literal["z0", "z", "both"] | None
+    start: str | None
+    reach: float | None
+    steps: int | None
+    gif: bool
+    seed: int
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether lines or sweeps are asked for."""
+        return self.between is not None or self.dimensions is not None
+
+    @property
+    def stem(self) -> str:
+        """The name of the files: `line-sweep`, `line-both`, `grid-z`, `pairs`."""
+        parts = {
+            "line": self.between,
+            "sweep": self.dimensions,
+            "grid": self.grid,
+            "pairs": self.pairs,
+            self.space: self.space,
+        }
+        return "-".join(str(name) for name, asked in parts.items() if asked)
+
+    def spaces(self, default: "LatentSpace") -> "list[LatentSpace]":
+        """Return the spaces in which paths are straight."""
+        return ["z0", "z"] if self.space == "both" else [self.space or default]
+
+
+def check_options(asked: TraverseOptions) -> None:
+    """Check that every option has the one that it is for.
+
+    Raises:
+        UsageError: for the first that has not.
+    """
+    from dpvae_cli.foundation.errors import UsageError
+
+    if asked.grid and asked.has_paths:
+        raise UsageError(
+            "--grid has its own picture; it does not go with --between and --dimensions",
+            hint="Run the command twice.",
+        )
+    what_is_drawn = "--between, --dimensions and --grid"
+    needs = (
+        ("--gif", asked.gif, asked.has_paths, "--between and --dimensions"),
+        ("--space", asked.space is not None, asked.has_paths or asked.grid, what_is_drawn),
+        ("--steps", asked.steps is not None, asked.has_paths or asked.grid, what_is_drawn),
+        ("--range", asked.reach is not None, asked.dimensions is not None, "--dimensions"),
+        ("--from", asked.start is not None, asked.dimensions is not None, "--dimensions"),
     )
-    note_units(found)
-    carry_out(asked, found, out)
+    if asked.reach is not None and math.isnan(asked.reach):
+        raise UsageError("--range is not a number")
+    for option, given, allowed, what in needs:
+        if given and not allowed:
+            raise UsageError(f"{option} is for {what}")
+
+
+def _traverse(asked: TraverseOptions, run: "LoadedRun", out: Path | None) -> None:
+    """Decode and measure the paths; write the files and print their names."""
+    from dpvae_cli.foundation.files import write_json, write_npz
+    from dpvae_cli.foundation.results import SCHEMA, nonfinite_to_none
+
+    picture, arrays = _targets(asked, run, out)
+    record: Arrays = {}
+    summary: dict[str, Any] = {}
+    paths: list[Path] = []
+    if asked.has_paths:
+        record, summary["walks"] = _paths(asked, run)
+        paths += _draw_paths(asked, run, record, picture)
+    if asked.grid:
+        record, summary["grid"] = _grid(asked, run)
+        paths += _draw_grid(run, record, picture)
+    if asked.pairs is not None:
+        more, summary["results"] = _pairs(run, asked.pairs, seed=asked.seed)
+        record = record | more
+    document = arrays.with_suffix(".json")
+    write_npz(arrays, record)
+    header = {
+        "schema": SCHEMA,
+        "run": run.label,
+        "checkpoint": str(run.path),
+        "checkpoint_digest": run.digest,
+        "iteration": run.iteration,
+        "recipe": run.recipe.name,
+    }
+    write_json(document, nonfinite_to_none(header | summary))
+    console.result("\n".join(map(str, [*paths, arrays, document])))
+
+
+def _targets(asked: TraverseOptions, run: "LoadedRun", out: Path | None) -> tuple[Path, Path]:
+    """Return the picture's path, which --pairs alone leaves empty, and that of the .npz."""
+    from dpvae_cli.foundation.errors import UsageError
+
+    alone = not (asked.has_paths or asked.grid)
+    if alone and out is not None and out.suffix and not out.is_dir():
+        if out.suffix != ".json":
+            raise UsageError(
+                f"--out {out}: --pairs draws no picture, it writes .json and .npz",
+                hint="Name a folder or a .json.",
+            )
+        return out, arrays_beside(out)
+    return picture_and_arrays(out, run.folder.path / "traversals" / f"{asked.stem}.png")
+
+
+def _paths(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, list[dict[str, Any]]]":
+    """Return the arrays of lines and sweeps, and the JSON record of each."""
+    from dpvae_cli.plotting import animation
+    from dpvae_cli.sampling.traversal import line, record, sweeps
+
+    if asked.gif:
+        animation.check_animatable(run.model.example_shape)
+    ends = [encode_example(run, text, option="--between") for text in asked.between or ()]
+    steps = asked.steps or (GIF_STEPS if asked.gif else STEPS)
+    model, aggregate = run.model, run.encoded.aggregate_posterior()
+    paths: list[LatentTraversal] = []
+    if ends:
+        paths += [
+            line(model, aggregate, *ends, space=space, steps=steps) for space in asked.spaces("z0")
+        ]
+    if asked.dimensions:
+        centre = (
+            ends[0]
+            if asked.start is None and ends
+            else encode_example(run, asked.start or "0", option="--from")
+        )
+        for space in asked.spaces("z"):
+            paths += sweeps(
+                model,
+                aggregate,
+                centre,
+                space=space,
+                dimensions=asked.dimensions,
+                reach=REACH if asked.reach is None else asked.reach,
+                steps=steps,
+            )
+    for path in paths:
+        console.note(f"Lowest log q(z) on the {_name(path)}: {path.lowest_log_q:.4g} nats.")
+    return record(model, aggregate, paths), [_summary(asked, path) for path in paths]
+
+
+def _name(path: "LatentTraversal") -> str:
+    if path.dimension < 0:
+        return f"line that is straight in {path.space}"
+    return f"sweep of {path.space}[{path.dimension}]"
+
+
+def _summary(asked: TraverseOptions, path: "LatentTraversal") -> dict[str, Any]:
+    """Return the JSON record of a path."""
+    first = asked.between[0] if asked.between else "0"
+    is_line = path.dimension < 0
+    return {
+        "kind": "line" if is_line else "sweep",
+        "space": path.space,
+        "examples": list(asked.between or ()) if is_line else [asked.start or first],
+        "dimension": None if is_line else path.dimension,
+        "standard_deviation": path.standard_deviation,
+        "lowest_log_q": path.lowest_log_q,
+        "ends_log_q": [float(path.log_q[0]), float(path.log_q[-1])],
+    }
+
+
+def _draw_paths(
+    asked: TraverseOptions, run: "LoadedRun", record: "Arrays", picture: Path
+) -> list[Path]:
+    from dpvae_cli.plotting import animation, style, traversal
+    from dpvae_cli.sampling.encodings import drawable
+
+    record = record | {"walk_decoded": drawable(run.model, record["walk_decoded"])}
+    paths = style.save(traversal.figure(record, run.label), picture)
+    if asked.gif:
+        paths.append(animation.save(picture.with_suffix(".gif"), record, run.label))
+    return paths
+
+
+def _grid(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, list[dict[str, Any]]]":
+    """Return the arrays of the decoded plane, and the JSON record of each space."""
+    from dpvae_cli.sampling.plane import check_two_dimensional, plane
+
+    check_two_dimensional(run.model)
+    aggregate = run.encoded.aggregate_posterior()
+    spaces = asked.spaces("z0")
+    record = plane(run.model, aggregate, spaces=spaces, side=asked.steps or SIDE)
+    lowest = dict(zip(spaces, record["lowest_log_q"].tolist(), strict=True))
+    for space, value in lowest.items():
+        console.note(f"Lowest log q(z) on the grid in {space}: {value:.4g} nats.")
+    return record, [{"space": space, "lowest_log_q": value} for space, value in lowest.items()]
+
+
+def _draw_grid(run: "LoadedRun", record: "Arrays", picture: Path) -> list[Path]:
+    from dpvae_cli.plotting import plane, style
+    from dpvae_cli.sampling.encodings import drawable
+
+    record = record | {"plane_decoded": drawable(run.model, record["plane_decoded"])}
+    return style.save(plane.figure(record, run.label), picture)
+
+
+def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
+    """Print and return what lies between pairs, with the records of `dpvae eval --metrics path`."""
+    from dpvae_cli.evaluation.path_density import path_statistics, results
+    from dpvae_cli.foundation.randomness import stream
+    from dpvae_cli.sampling.encodings import encode
+
+    statistics = path_statistics(
+        run.model,
+        run.encoded.aggregate_posterior(),
+        encode(run.model, run.load_dataset().split(TEST_SPLIT)).mean,
+        pairs=count,
+        generator=stream(seed, "evaluation", "path"),
+    )
+    _print_pairs(run, statistics)
+    arrays = {
+        "pairs": statistics.pairs.numpy(),
+        "pairs_lowest_z": statistics.lowest_z.numpy(),
+        "pairs_lowest_z0": statistics.lowest_z0.numpy(),
+        "pairs_ends": statistics.ends.numpy(),
+    }
+    note = {"data_note": run.data_note}
+    noted = [
+        replace(result, details=result.details | note)
+        for result in results(statistics, seed=seed, split=TEST_SPLIT)
+    ]
+    return arrays, [result.to_json() for result in noted]
+
+
+def _print_pairs(run: "LoadedRun", statistics: "PathStatistics") -> None:
+    from dpvae_cli.foundation.formatting import format_number
+
+    rows = {
+        "lowest on lines in z": statistics.z,
+        "lowest on lines in z0": statistics.z0,
+        "z0 above z": statistics.difference,
+        "both ends": statistics.end,
+        "lower end": statistics.lower_end,
+        "drop below it in z": statistics.drop("z"),
+        "drop below it in z0": statistics.drop("z0"),
+    }
+    console.table(
+        f"{run.label}, {len(statistics.pairs):,} pairs of {TEST_SPLIT} examples",
+        ["log q(z), nats", "mean", "standard error"],
+        [
+            [name, format_number(each.value), format_number(each.standard_error)]
+            for name, each in rows.items()
+        ],
+    )
+
+
+def encode_example(run: "LoadedRun", text: str, *, option: str) -> "Codes":
+    """Return the posterior mean of one example, `(1, latent)`.
+
+    Args:
+        run: the run.
+        text: the number of a test example, from 0, or an image file, transformed as the data of the
+            recipe transforms its images.
+        option: for error messages.
+
+    Raises:
+        UsageError: there is no such example or image.
+    """
+    import torch
+
+    from dpvae_cli.data import Split
+    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.foundation.text_files import path_exists
+
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        test, index = run.load_dataset().test, int(text)
+        if not 0 <= index < len(test):
+            raise UsageError(
+                f"{option}: {index} is not among the {len(test)} test examples (from 0)"
+            )
+        example = Split(test.stored[index : index + 1])
+    elif path_exists(Path(text)):
+        try:
+            example = run.recipe.data.load_image(Path(text))
+        except UsageError as error:
+            raise UsageError(f"{option}: {error}", hint=error.hint) from error
+    else:
+        raise UsageError(
+            f"{option}: {text} is neither a number nor a file",
+            hint="Name a test example by its number, from 0, or an image by its path.",
+        )
+    with torch.no_grad():
+        return run.model.encode(example.examples().to(run.model.device, run.model.dtype)).mean

@@ -66,15 +66,15 @@ class Arrays(DataSpec):
     scale: Scale | None = None
     """`unit`: 8-bit to [0, 1]; `standardize`: training mean 0, deviation 1; null: by type."""
     validation: Fraction = 0.1
-    """Share held out for validation where the file has no splits."""
+    """Fraction held out for validation where the file has no splits."""
     test: Fraction = 0.1
-    """Share held out for testing where the file has no splits."""
+    """Fraction held out for testing where the file has no splits."""
     shuffle_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the order in which the rows of an unsplit file are assigned to the splits."""
     binarize: Binarize | None = None
-    """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (a draw a batch) or null."""
+    """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (one per batch) or null."""
     factors: str | None = None
-    """An .npy of integers, a row an example (train, validation, test), a column a known factor."""
+    """An .npy of integers: rows are examples (train, validation, test), columns known factors."""
 
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Return the shape of a row, from the file's header."""
@@ -336,7 +336,7 @@ def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Return the factors of the examples, cut as these are.
 
     Raises:
-        UsageError: they are no integers, or not a row an example.
+        UsageError: they are not integers, or not one row per example.
     """
     name = next(iter(_readable(path, read_any_headers)))
     found = _readable(path, lambda file: read_any_arrays(file, [name]))[name]

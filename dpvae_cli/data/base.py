@@ -284,9 +284,9 @@ class FractionalSplits(DataSpec, ABC):
     """Data whose splits are fractions of one set of examples."""
 
     validation: Fraction = 0.1
-    """Share held out for validation."""
+    """Fraction held out for validation."""
     test: Fraction = 0.1
-    """Share held out for testing."""
+    """Fraction held out for testing."""
 
     def cut(self, count: int) -> dict[SplitName, slice]:
         """Return the rows of each split of `count` examples."""

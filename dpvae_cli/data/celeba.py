@@ -35,7 +35,7 @@ Parts = dict[SplitName, list[str]]
 
 @final
 class Celeba(DataSpec):
-    """Faces, 178x218 RGB, cut to their centre and resized; 162,770 + 19,867 + 19,962 of them.
+    """Faces, 178x218 RGB, centre-cropped and resized; 162,770 + 19,867 + 19,962 of them.
 
     The splits are the official ones of list_eval_partition.txt. Where that file is missing, or
     leaves a split empty, the first 80 % of the files are for training, the next 10 % for
@@ -46,11 +46,11 @@ class Celeba(DataSpec):
 
     kind: Literal["celeba"] = "celeba"
     crop: Annotated[int, Field(ge=1)] = 148
-    """Side of the centre square that is cut out, pixels; images of half the size take 74."""
+    """Side of the centre crop in pixels; images of half the size take 74."""
     size: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Side that the square is resized to, pixels."""
+    """Side of the resized image in pixels."""
     on_error: OnError = "refuse"
-    """What files that cannot be read do: `refuse` names them and stops, `skip` leaves them out."""
+    """Unreadable files: `refuse` lists them and stops, `skip` ignores them."""
 
     @property
     def image_transform(self) -> ImageTransform:

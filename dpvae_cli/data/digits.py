@@ -32,7 +32,7 @@ class Digits(FractionalSplits):
 
     kind: Literal["digits"] = "digits"
     binarize: Binarize | None = None
-    """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (a draw a batch) or null (grey)."""
+    """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (one per batch) or null (grey)."""
 
     @property
     def image_transform(self) -> ImageTransform:

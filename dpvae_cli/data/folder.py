@@ -37,7 +37,7 @@ WAY_OUT = "If they are not splits: data.splits=deal splits all images anew."
 
 @final
 class Folder(DataSpec):
-    """Images of any sizes, cut to a centre square and resized.
+    """Images of any size, cropped to a centre square and resized.
 
     Folders in it that are called train, validation (val, valid, dev) and test, in any case, are
     the splits; validation or test may be missing and is then split off from train. Without such
@@ -48,21 +48,21 @@ class Folder(DataSpec):
     path: str
     """The folder, as given or under the data root; the folders in it are searched too."""
     size: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Side that the square is resized to, pixels."""
+    """Side of the resized image in pixels."""
     crop: Annotated[int, Field(ge=1)] | None = None
-    """Side of the centre square that is cut out, pixels; null: the largest that fits."""
+    """Side of the centre crop in pixels; null: the largest that fits."""
     colour: Colour = "rgb"
     """`rgb` (3 channels) or `grey` (1)."""
     validation: Fraction = 0.1
-    """Share held out for validation where the folder has no splits."""
+    """Fraction held out for validation where the folder has no splits."""
     test: Fraction = 0.1
-    """Share held out for testing where the folder has no splits."""
+    """Fraction held out for testing where the folder has no splits."""
     splits: Literal["auto", "deal"] = "auto"
     """`auto` uses folders named like splits; `deal` ignores folder names and splits all images."""
     max_pixels: Annotated[int, Field(ge=1, le=2**31 - 1)] = MAX_PIXELS
-    """Pixels of an image beyond which it is taken for a decompression bomb."""
+    """Number of pixels above which an image is rejected as a decompression bomb."""
     on_error: OnError = "refuse"
-    """What files that cannot be read do: `refuse` names them and stops, `skip` leaves them out."""
+    """Unreadable files: `refuse` lists them and stops, `skip` ignores them."""
 
     @property
     def image_transform(self) -> ImageTransform:

@@ -49,7 +49,7 @@ class Mnist(DataSpec):
     validation: Annotated[int, Field(ge=1)] = 5_000
     """Images held out for validation, from the end of the training file."""
     binarize: Binarize | None = None
-    """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (a draw a batch) or null (grey)."""
+    """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (one per batch) or null (grey)."""
 
     @property
     def image_transform(self) -> ImageTransform:

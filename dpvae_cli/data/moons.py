@@ -37,7 +37,7 @@ def _distance_to_upper_half_circle(x: Tensor) -> Tensor:
 
 @final
 class Moons(DataSpec):
-    """scikit-learn's two moons; every split is drawn on its own from the section's seed."""
+    """scikit-learn's two moons; each split is drawn separately from the section's seed."""
 
     knows_manifold: ClassVar[bool] = True
     may_have_labels: ClassVar[bool] = True
@@ -84,7 +84,7 @@ class Moons(DataSpec):
 def _points(
     count: int, *, noise: float, generator: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return scikit-learn's moons to the bit, without the seconds that it takes to import.
+    """Return scikit-learn's moons bit for bit, without the seconds that it takes to import.
 
     A half of the points is on the upper moon, evenly spaced, the rest on the lower; they are
     shuffled before the noise is drawn.

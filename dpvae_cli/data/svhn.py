@@ -25,7 +25,7 @@ class Svhn(DataSpec):
 
     kind: Literal["svhn"] = "svhn"
     validation: Fraction = 0.1
-    """Share of train_32x32.mat held out for validation, from its end."""
+    """Fraction of train_32x32.mat held out for validation, from its end."""
     extra: bool = False
     """Also train on extra_32x32.mat, 531,131 simpler digits."""
 

@@ -8,7 +8,7 @@ from dpvae_cli.diagnosis.null import Splits
 from dpvae_cli.diagnosis.quantities import TAIL
 from dpvae_cli.diagnosis.record import CandidatePrior
 from dpvae_cli.evaluation.context import EvaluationContext
-from dpvae_cli.evaluation.features import are_images
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
 
@@ -48,7 +48,7 @@ def images(
     `samples` of its prior, `lowest` the fifth of a pool with the lowest log q(z), `repaired` of the
     prior that is recommended.
     """
-    if not are_images(context.model.example_shape):
+    if not is_image(context.model.example_shape):
         return {}
     _, b = at.halves[0]
     repaired = None if repair is None else repair.samples

@@ -50,7 +50,7 @@ class Groups:
         self._each = [part(aggregate, torch.arange(g, len(aggregate), count)) for g in range(count)]
 
     def of(self, count: int) -> Int[Tensor, " batch"]:
-        """Return the groups of so many points, dealt in turn."""
+        """Return the group index of `count` points, assigned in turn."""
         return torch.arange(count) % self.count
 
     def log_sums(self, z: Codes, progress: Progress, what: str) -> Float[Tensor, "batch groups"]:

@@ -5,10 +5,10 @@ from typing import Literal
 
 from dpvae_cli.diagnosis.record import LowPosterior
 from dpvae_cli.evaluation.context import EvaluationContext
-from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.evaluation.fid import fid, fid_lp
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
 from dpvae_cli.foundation.errors import DpvaeError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.results import Result
 
 SampleMetric = Literal["manifold", "fid"]
@@ -37,7 +37,7 @@ def low_posterior(
 
 
 def _unmeasured(context: EvaluationContext) -> LowPosterior:
-    if are_images(context.model.example_shape):
+    if is_image(context.model.example_shape):
         return LowPosterior(reason="not measured", hint=ASK)
     return LowPosterior(reason="not measured", hint=NO_IMAGES)
 

@@ -117,7 +117,7 @@ class CandidatePrior:
 
     @property
     def is_clear(self) -> bool:
-        """Tell whether the gain is no accident of the held-out codes."""
+        """Return whether the gain is significant on the held-out codes."""
         return self.gain == math.inf or self.gain > max(LEVEL * self.standard_error, ROUNDING)
 
     def to_json(self) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class Diagnosis:
         """Tell whether held-out codes lie where hardly any training code or sample does.
 
         Or the validation ELBO fell. Where training codes leak as well, held-out codes that leak
-        too are no sign of it.
+        too are not a sign of it.
         """
         off = {each.name for each in self.off}
         leaks_more = "held_out_leak_share" in off and not self.leaks

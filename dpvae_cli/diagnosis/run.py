@@ -177,7 +177,7 @@ def _notes(judged: Sequence[Quantity], half: int, latent_dim: int) -> list[str]:
         return []
     return [
         f"Two halves of {half:,} codes each in {latent_dim} dimensions are up to {null:.2g} nats "
-        "apart: so many codes do not fill the space, and the two KL divergences and the leakage "
+        "apart: they do not fill the space, and the two KL divergences and the leakage "
         "score can show large mismatches only. Leaks, the marginals and the gain of a repair do "
         "not suffer from it."
     ]

@@ -79,7 +79,7 @@ def linear(codes: Codes, values: Values, *, others: OtherCodes) -> Int[Tensor, "
 
     x, y = _standardised(codes, others)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it gets in so many steps
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the limit of steps suffices
         fitted = LogisticRegression(max_iter=STEPS).fit(x, values.numpy())
     return torch.from_numpy(fitted.predict(y))
 

@@ -22,7 +22,7 @@ from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import TrainingEncodings
 
 Progress = Callable[[str, int, int], None]
-"""Hears that of a metric so many parts of so many are computed."""
+"""Called with a metric, the number of computed parts, and the total."""
 
 
 def no_progress(metric: str, done: int, total: int) -> None:

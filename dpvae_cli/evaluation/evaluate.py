@@ -14,7 +14,7 @@ from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.cost import cost
 from dpvae_cli.evaluation.disentanglement import beta_score, dci, factor_score, mig, sap
 from dpvae_cli.evaluation.elbo import elbo
-from dpvae_cli.evaluation.features import FeatureOptions, are_images
+from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.fid import fid, fid_lp, kid
 from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.manifold import manifold, manifold_lp
@@ -24,6 +24,7 @@ from dpvae_cli.evaluation.probe import probe
 from dpvae_cli.evaluation.skl import skl, skl_knn
 from dpvae_cli.foundation.distributed import ProcessGroup, process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.foundation.modes import eval_mode
@@ -222,7 +223,7 @@ def _evaluated(
     names = metric_names(
         metrics,
         has_manifold=data.distance_to_manifold is not None,
-        has_images=are_images(model.example_shape),
+        has_images=is_image(model.example_shape),
         has_generation=model.prior.generation is not None,
         has_factors=data.train.factors is not None,
         has_labels=data.train.labels is not None,

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from dpvae_cli.evaluation import exported, inception
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.memory import is_out_of_memory, map_in_chunks
 from dpvae_cli.foundation.shapes import Codes
 
 Images = Float[Tensor, "batch channels height width"]
 RgbImages = Float[Tensor, "batch 3 height width"]
 Metric = Literal["fid", "fid_lp", "kid"]
-CHANNELS = (1, 3)
 
 
 @final
@@ -93,7 +93,7 @@ class Extractor:
         """Return the features of images, on the CPU; images are shown as 8-bit RGB in [0, 1].
 
         Raises:
-            DpvaeError: the images have no 1 or 3 channels, or the features are no finite rows.
+            DpvaeError: the images have no 1 or 3 channels, or the features are not finite rows.
         """
         shown = eight_bit(images)
         parts = map_in_chunks(
@@ -160,18 +160,13 @@ def build(options: FeatureOptions, device: torch.device) -> Extractor:
     return Extractor(name, dimensions, file, sha256(file), device, network)
 
 
-def are_images(shape: tuple[int, ...]) -> bool:
-    """Tell whether examples of this shape are images: grey or RGB, `(channels, height, width)`."""
-    return len(shape) == 3 and shape[0] in CHANNELS
-
-
 def eight_bit(images: Images) -> RgbImages:
     """Return images clipped to [0, 1], rounded to 8 bits, and grey ones repeated to RGB.
 
     Raises:
         DpvaeError: there are neither 1 nor 3 channels.
     """
-    if images.shape[1] not in CHANNELS:
+    if not is_image(images.shape[1:]):
         raise DpvaeError(f"images of {images.shape[1]} channels: features are of grey or RGB ones")
     levels = (images.detach().float().clamp(0, 1) * 255).round()
     return (levels / 255).expand(-1, 3, -1, -1)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics, feature_statistics
-from dpvae_cli.evaluation.features import Metric, are_images
+from dpvae_cli.evaluation.features import Metric
 from dpvae_cli.evaluation.reference import check_pixels, unit_interval
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
@@ -87,7 +88,7 @@ def kid(context: EvaluationContext) -> list[Result]:
 def _prepare(context: EvaluationContext, metric: Metric) -> None:
     """Refuse what cannot be compared before anything slow is done."""
     shape = context.model.example_shape
-    if not are_images(shape):
+    if not is_image(shape):
         raise DpvaeError(
             f"{metric} compares grey or RGB images; examples of this model have shape {shape}",
             hint="Images are (1, height, width) or (3, height, width).",

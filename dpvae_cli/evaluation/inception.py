@@ -79,7 +79,7 @@ def _missing(message: str) -> MissingError:
 
 @final
 class Inception(nn.Module):
-    """pytorch-fid's network up to the block that gives so many features."""
+    """pytorch-fid's network, truncated after the block with the requested features."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def load(file: Path, dimensions: int = FULL) -> Inception:
     Weights that stop after Mixed_7a serve up to 768 dimensions.
 
     Raises:
-        MissingError: the file holds no such weights, or too few for so many dimensions.
+        MissingError: the file has no such weights, or too few for `dimensions`.
     """
     state = _read(file)
     if dimensions == FULL and not all(

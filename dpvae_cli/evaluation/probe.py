@@ -61,7 +61,7 @@ def _labels(split: Split, name: str) -> Labels:
     """Return labels as columns.
 
     Raises:
-        UsageError: there are none, or they are no classes.
+        UsageError: there are none, or they are not classes.
     """
     if split.labels is None:
         raise UsageError(

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -21,13 +21,13 @@ from dpvae_cli.priors import Prior
 
 R = TypeVar("R")
 MIN_CODES = 20
-"""Codes below which there is nothing to fit and to hold out."""
+"""Fewer codes are not enough to fit a prior and to hold some out."""
 MIN_DRAWS = 10_000
-"""Draws that a prior is judged by, about so many: more of each code where codes are few."""
+"""Draws of the held-out codes: several of each code where codes are few."""
 CHUNK_SIZE = 8_192
 CODES = ("mean", "log_variance")
 SPREAD_SUFFIXES = ("var", "variance", "variances", "std", "stddev", "sigma", "scale")
-"""Ends of the names that people give to variances, deviations and their logarithms."""
+"""How names of variances, standard deviations and their logarithms end."""
 LAYOUT = "An .npz as dpvae encode writes it: mean and log_variance, (examples, latent) each."
 
 
@@ -37,39 +37,33 @@ def read_codes(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     No other arrays are read.
 
     Raises:
-        MissingError: the file is not there.
+        MissingError: there is no such file.
         UsageError: it is not an .npz of numbers, has no `mean`, or has log-variances under another
             name.
     """
-    headers = _readable(path, read_headers)
-    meant = {
-        key: name
-        for name in headers
-        if (key := _guess_array(name)) is not None and key not in headers
-    }
-    if "mean" not in headers:
-        raise UsageError(
-            f"{path} holds {', '.join(headers)}, and no array `mean`"
-            + _suggest_name("mean", meant),
-            hint=LAYOUT,
-        )
-    if other := meant.get("log_variance"):
-        raise UsageError(
-            f"{path} has no log_variance; the array {other} would not be used",
-            hint=f"Save it as log_variance={_log_variance(other)}, or leave it out: codes without "
-            "log_variance are points.",
-        )
-    names = [name for name in CODES if name in headers]
-    arrays = _readable(path, lambda file: read_arrays(file, names))
+    names = _read_npz(path, read_headers)
+    if "mean" not in names:
+        raise UsageError(f"{path} holds {', '.join(names)}, and no array `mean`", hint=LAYOUT)
+    if "log_variance" not in names:
+        for name in names:
+            if re.sub("[^a-z]", "", name.lower()).endswith(SPREAD_SUFFIXES):
+                raise UsageError(
+                    f"{path} has no log_variance; the array {name} would not be used",
+                    hint="Save the logarithms of the variances as log_variance, or leave it out: "
+                    "codes without log_variance are points.",
+                )
+    arrays = _read_npz(
+        path, lambda file: read_arrays(file, [name for name in CODES if name in names])
+    )
     return arrays["mean"], arrays.get("log_variance")
 
 
 def unused_arrays(path: Path) -> list[str]:
     """Return the arrays of a file of codes that `read_codes` does not read."""
-    return [name for name in _readable(path, read_headers) if name not in CODES]
+    return [name for name in _read_npz(path, read_headers) if name not in CODES]
 
 
-def _readable(path: Path, read: Callable[[Path], R]) -> R:
+def _read_npz(path: Path, read: Callable[[Path], R]) -> R:
     try:
         return read(path)
     except FileNotFoundError:
@@ -78,37 +72,16 @@ def _readable(path: Path, read: Callable[[Path], R]) -> R:
         raise UsageError(f"{path} cannot be read as .npz: {error}", hint=LAYOUT) from None
 
 
-def _guess_array(name: str) -> str | None:
-    """Return which array of codes one of another name probably is."""
-    letters = re.sub("[^a-z]", "", name.lower())
-    if letters.endswith(("mu", "mean", "means", "loc")) or letters in ("x", "z", "codes"):
-        return "mean"
-    return "log_variance" if letters.endswith(SPREAD_SUFFIXES) else None
-
-
-def _suggest_name(key: str, meant: Mapping[str, str]) -> str:
-    return f"; is {meant[key]} meant? Then save it as {key}" if key in meant else ""
-
-
-def _log_variance(name: str) -> str:
-    """Return how the log-variance follows from an array of this name."""
-    letters = re.sub("[^a-z]", "", name.lower())
-    is_log = "log" in letters
-    if letters.endswith(("std", "sigma", "scale", "stddev")):
-        return f"2 * {name}" if is_log else f"2 * numpy.log({name})"
-    return name if is_log else f"numpy.log({name})"
-
-
 def validate_codes(mean: Any, log_variance: Any | None) -> tuple[Components, Components | None]:
     """Return codes as tensors of one floating type.
 
     Raises:
-        UsageError: they are no finite numbers, of another shape than codes, or too few.
+        UsageError: they are not finite matrices of the same shape, or too few.
     """
-    means = _numbers("mean", mean)
+    means = _matrix("mean", mean)
     if log_variance is None:
         return means, None
-    others = _numbers("log_variance", log_variance).to(means.dtype).to(means.device)
+    others = _matrix("log_variance", log_variance).to(means.dtype).to(means.device)
     if others.shape != means.shape:
         raise UsageError(
             f"log_variance has shape {tuple(others.shape)}, mean {tuple(means.shape)}", hint=LAYOUT
@@ -116,8 +89,8 @@ def validate_codes(mean: Any, log_variance: Any | None) -> tuple[Components, Com
     return means, others
 
 
-def _numbers(name: str, given: Any) -> Tensor:
-    """Return a matrix of floating-point numbers; float64 where it was of no such type."""
+def _matrix(name: str, given: Any) -> Tensor:
+    """Return a floating-point matrix; other types become float64."""
     if not isinstance(given, Tensor):
         array = np.asarray(given)
         if array.dtype.kind not in "uif":
@@ -131,9 +104,7 @@ def _numbers(name: str, given: Any) -> Tensor:
             f"{name} has shape {tuple(values.shape)}, (examples, latent) is expected", hint=LAYOUT
         )
     if len(values) < MIN_CODES:
-        raise UsageError(
-            f"{len(values)} codes are too few to fit a prior to; {MIN_CODES} or more are"
-        )
+        raise UsageError(f"{len(values)} codes are too few to fit a prior, {MIN_CODES} are needed")
     if bad := int((~torch.isfinite(values).all(dim=1)).sum()):
         raise UsageError(f"{bad} of {len(values)} rows of {name} have values that are not finite")
     return values
@@ -141,7 +112,7 @@ def _numbers(name: str, given: Any) -> Tensor:
 
 @final
 class HeldOutCodes:
-    """Codes that a prior is judged by: the same draws of each q(z|x) every time.
+    """Held-out codes to evaluate priors on: every prior gets the same draws of each q(z|x).
 
     Args:
         mean: of the held-out examples, `(components, latent)`.

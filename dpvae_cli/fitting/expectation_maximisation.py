@@ -17,13 +17,13 @@ from dpvae_cli.priors.standardized import StandardizedPrior
 CANDIDATES = (1, 2, 4, 8, 16, 32, 64, 128)
 """Numbers of components to choose from."""
 DRAWS = 20_000
-"""Draws of q(z) that EM sees, where codes are not points."""
-DRAWS_EACH = 20
-"""Draws for each component at least, or a candidate is not tried."""
-WORSE = 2
-"""So many candidates in a row without a gain end the search."""
-LEAST_VARIANCE = 1e-6
-"""Added to variances of standardised codes, so that no component shrinks to a point."""
+"""Draws of q(z) that EM is fitted to, where codes are not points."""
+DRAWS_PER_COMPONENT = 20
+"""Candidates with fewer draws for each component are not tried."""
+PATIENCE = 2
+"""Candidates in a row without a gain that end the search."""
+MIN_VARIANCE = 1e-6
+"""Added to the variances, so that no component shrinks to a point."""
 
 
 @final
@@ -32,9 +32,9 @@ class MixtureFit(NamedTuple):
 
     Args:
         prior: the mixture, standardised.
-        nll: -E[log p(z)] on the codes that choose.
-        iterations: of EM.
-        has_converged: whether EM ended before its last iteration.
+        nll: -E[log p(z)] on the validation codes.
+        iterations: number of EM iterations.
+        has_converged: whether EM converged before its last iteration.
     """
 
     prior: StandardizedPrior
@@ -46,10 +46,10 @@ class MixtureFit(NamedTuple):
 def fit_mixtures(
     spec: Mixture, codes: Codes, *, iterations: int, seed: int
 ) -> dict[int, MixtureFit]:
-    """Return mixtures fitted to draws of q(z) by EM in standardised units, by their components.
+    """Fit mixtures to draws of q(z) by EM in standardised units; keys are numbers of components.
 
-    Without `spec.components` numbers of components are tried one after the other, until the codes
-    that choose gain no more.
+    Without `spec.components` increasing numbers of components are tried, until the likelihood of
+    the validation codes gains no more.
 
     Source: Dempster, Laird and Rubin 1977; scikit-learn's GaussianMixture.
 
@@ -62,37 +62,35 @@ def fit_mixtures(
     asked = (spec.components,) if spec.components else CANDIDATES
     if asked[0] > len(z):
         raise UsageError(f"prior: {len(z)} codes are too few for {asked[0]} components")
-    candidates = [k for k in asked if k == asked[0] or k * DRAWS_EACH <= len(z)]
+    candidates = [k for k in asked if k == asked[0] or k * DRAWS_PER_COMPONENT <= len(z)]
     fits: dict[int, MixtureFit] = {}
     for index, components in enumerate(candidates):
         report_progress("fitting the mixture prior", index, len(candidates))
         exact = spec.model_copy(update={"components": components})
-        weights, means, factors, done, has_converged = _maximise(
+        weights, means, factors, done, has_converged = _fit_em(
             standardized, exact, iterations=iterations, seed=derive_seed(seed, "fit", components)
         )
         prior = _mixture(exact, codes, weights, means, factors)
         nll = float(codes.validation.nll(prior).mean())
         fits[components] = MixtureFit(prior, nll, done, has_converged)
-        if index - list(fits).index(best_components(fits)) == WORSE:
+        if index - list(fits).index(best_components(fits)) == PATIENCE:
             break
     report_progress("fitting the mixture prior", len(candidates), len(candidates))
     return fits
 
 
 def best_components(fits: dict[int, MixtureFit]) -> int:
-    """Return the number of components with the lowest -E[log p(z)] on the codes that choose."""
+    """Return the number of components with the lowest -E[log p(z)] on the validation codes."""
     return min(fits, key=lambda components: fits[components].nll)
 
 
 def fit_gaussian(codes: Codes) -> StandardizedPrior:
-    """Return the Gaussian with the mean and covariance of q(z) over the codes to learn from."""
+    """Return the Gaussian with the mean and covariance of q(z) over the training codes."""
     covariance = codes.training.moments()[1]
     size = len(covariance)
     scale = codes.standardization()[1].cpu().double()
     identity = torch.eye(size, dtype=torch.float64)
-    factor = torch.linalg.cholesky(
-        covariance / torch.outer(scale, scale) + LEAST_VARIANCE * identity
-    )
+    factor = torch.linalg.cholesky(covariance / torch.outer(scale, scale) + MIN_VARIANCE * identity)
     return _mixture(
         Mixture(components=1, covariance="full"),
         codes,
@@ -107,14 +105,14 @@ def _mixture(
 ) -> StandardizedPrior:
     """Return a mixture of these components in standardised units."""
     mean, deviation = codes.standardization()
-    with seeded(0, "fit", "mixture"):  # what it begins with is overwritten
+    with seeded(0, "fit", "mixture"):  # the initial weights are overwritten
         prior = spec.build(len(mean)).to(mean)
     assert isinstance(prior, MixturePrior)
     prior.set_components(weights, means, factors)
     return StandardizedPrior(prior, mean, deviation).eval()
 
 
-def _maximise(
+def _fit_em(
     z: np.ndarray, spec: Mixture, *, iterations: int, seed: int
 ) -> tuple[Tensor, Tensor, Tensor, int, bool]:
     """Return weights, means and factors after EM, its iterations, and whether it converged."""
@@ -124,12 +122,12 @@ def _maximise(
     em = GaussianMixture(
         spec.components,
         covariance_type="full" if spec.covariance == "full" else "diag",
-        reg_covar=LEAST_VARIANCE,
+        reg_covar=MIN_VARIANCE,
         max_iter=iterations,
         random_state=seed % 2**32,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the record says so
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the record reports it
         em.fit(z)
     cholesky = torch.from_numpy(em.precisions_cholesky_)
     factors = cholesky.mT if spec.covariance == "full" else torch.diag_embed(cholesky)

@@ -1,4 +1,4 @@
-"""Fit a prior to the aggregate posterior of a VAE that is trained already."""
+"""Fit a prior to the aggregate posterior of a trained VAE."""
 
 import copy
 import math
@@ -35,15 +35,15 @@ from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.recipe import Fitting
 from dpvae_cli.recipe.sections import spec_by_name
 
-TOLD_EVERY = 20
-LARGEST_GRADIENT = 100.0
-"""Norm that gradients of a step are scaled down to: one draw far outside must not undo the rest."""
+PROGRESS_EVERY = 20
+MAX_GRADIENT_NORM = 100.0
+"""One draw far outside must not undo the rest."""
 
 
 @final
 @dataclass(frozen=True)
 class FittedPrior:
-    """A prior fitted to codes, and how that went."""
+    """A prior fitted to codes, and the record of the fit."""
 
     prior: Prior
     record: FitRecord
@@ -67,7 +67,7 @@ class FittedPrior:
         """Write a prior file, which `dpvae.load_prior` and `dpvae sample` read.
 
         Raises:
-            UsageError: the prior cannot be without its encoder, or the file cannot be written.
+            UsageError: the prior needs an encoder, or the file cannot be written.
         """
         prior_file.write_prior(Path(path), self.prior, self.record)
 
@@ -76,7 +76,7 @@ def load_prior(path: Path | str) -> FittedPrior:
     """Return the prior of a file that `FittedPrior.save` or `dpvae fit-prior --codes` wrote.
 
     Raises:
-        CheckpointError: missing, damaged, foreign or newer.
+        CheckpointError: missing, corrupt, of another format or newer.
     """
     return FittedPrior(*prior_file.read_prior(Path(path)))
 
@@ -96,9 +96,9 @@ def fit_prior(
 
     Maximises E_{q(z)}[log p(z)] over the prior's parameters, q(z) = 1/N sum over n of q(z|x_n),
     which minimises KL[q(z), p(z)]. Codes are standardised first, so the fit does not depend on
-    their units; a vamp prior alone lives in those of its encoder. Every step of Adam is on fresh
-    draws of q(z), a mixture is fitted by EM. A share of the codes is held out: the prior with the
-    lowest -E[log p(z)] on one half of them is returned, the other half is what is reported.
+    their units; only a vamp prior keeps the units of its encoder. Each step of Adam takes fresh
+    draws of q(z); a mixture is fitted by EM. A share of the codes is held out: one half chooses
+    the prior with the lowest -E[log p(z)], the record reports the other half.
 
     Source: the objective is the prior's part of the ELBO (paper, equation (12)), with q(z|x) fixed.
 
@@ -107,17 +107,17 @@ def fit_prior(
             its type and device.
         log_variance: log of the variances, of the same shape; None for codes that are points.
         prior: a spec such as `dpvae.Spline(blocks=6)`, or its word in a recipe.
-        fitting: how long, how fast, what is held out.
-        seed: of initial weights, of the deal and of all draws.
+        fitting: iterations, learning rate, held-out share.
+        seed: of initial weights, of the split and of all draws.
         baseline: what the fitted prior is compared with in the record; N(0, I) by default.
-        encoder: for `vamp`, the encoder of the codes; it is left as it is.
+        encoder: for `vamp`, the encoder of the codes; it is not changed.
         example_shape: for `vamp`, the shape of what it encodes.
 
     Returns:
         The prior, in evaluation mode, with a record of the fit.
 
     Raises:
-        UsageError: the codes are no finite matrices, or the prior does not fit them.
+        UsageError: the codes are not finite matrices, or the prior does not fit them.
         DivergedError: the likelihood is no longer finite.
 
     Example:
@@ -132,14 +132,41 @@ def fit_prior(
     fitting = fitting or Fitting()
     mean, log_variance = validate_codes(mean, log_variance)
     spec = spec_by_name("fit_prior", prior) if isinstance(prior, str) else prior
-    _check(spec, mean.shape[1], encoder, example_shape)
+    latent_dim = mean.shape[1]
+    if problem := spec.validation_error(latent_dim):
+        raise UsageError(f"prior: {problem}")
+    if isinstance(spec, StandardNormal):
+        raise UsageError(
+            f"a {spec.kind} prior has nothing to fit", hint="Name another: --prior decoupled."
+        )
+    check_model_memory(
+        f"the {spec.kind} prior", lambda: [spec.build(latent_dim, encoder, example_shape)]
+    )
     codes = Codes(mean, log_variance, held_out=fitting.held_out, seed=seed)
     with _frozen(encoder), oom_context("while fitting", hint="Lower fitting.batch_size."):
         if isinstance(spec, Mixture):
-            learned, facts = _by_expectation_maximisation(spec, codes, fitting, seed=seed)
+            fits = fit_mixtures(spec, codes, iterations=fitting.iterations, seed=seed)
+            best = fits[best_components(fits)]
+            learned: Prior = best.prior
+            facts: dict[str, Any] = {
+                "iterations": best.iterations,
+                "best_iteration": best.iterations,
+                "curve": tuple((components, fit.nll) for components, fit in fits.items()),
+                "is_improving": not best.has_converged,
+            }
         else:
-            learned = _untrained(spec, codes, mean, encoder, example_shape, seed=seed)
-            facts = _by_gradient(learned, codes, fitting)
+            with seeded(seed, "fit", "weights"):
+                built = spec.build(latent_dim, encoder, example_shape).to(mean)
+            needs_units = not spec.needs_encoder
+            learned = StandardizedPrior(built, *codes.standardization()) if needs_units else built
+            curve = _train(learned, codes, fitting)
+            best_iteration = min(curve, key=lambda point: point[1])[0]
+            facts = {
+                "iterations": curve[-1][0],
+                "best_iteration": best_iteration,
+                "curve": curve,
+                "is_improving": best_iteration == curve[-1][0],
+            }
     assert learned.spec is not None
     compared = copy.deepcopy(baseline or StandardNormalPrior(mean.shape[1])).to(mean).eval()
     before, by_moments, after = map(codes.test.nll, (compared, fit_gaussian(codes), learned))
@@ -165,13 +192,13 @@ def fit_prior(
 def fit_model_prior(
     model: VAE, aggregate: AggregatePosterior, spec: PriorSpec, *, fitting: Fitting, seed: int
 ) -> FittedPrior:
-    """Fit a prior to a model's codes and compare it with the one that the model has.
+    """Fit a prior to a model's codes and compare it with the model's own prior.
 
     Args:
-        model: it stays as it is.
+        model: it is not changed.
         aggregate: q(z) over the codes of its training examples.
         spec: of the prior to fit.
-        fitting: how long, how fast, what is held out.
+        fitting: iterations, learning rate, held-out share.
         seed: of the fit.
     """
     like = next(model.parameters())
@@ -187,125 +214,59 @@ def fit_model_prior(
     )
 
 
-def _check(
-    spec: PriorSpec,
-    latent_dim: int,
-    encoder: nn.Module | None,
-    example_shape: tuple[int, ...] | None,
-) -> None:
-    """Refuse a prior that cannot be built, or has nothing to fit.
-
-    Raises:
-        UsageError: it is such.
-    """
-    if complaint := spec.validation_error(latent_dim):
-        raise UsageError(f"prior: {complaint}")
-
-    if isinstance(spec, StandardNormal):
-        raise UsageError(
-            f"a {spec.kind} prior has nothing to fit", hint="Name another: --prior decoupled."
-        )
-    check_model_memory(
-        f"the {spec.kind} prior", lambda: [spec.build(latent_dim, encoder, example_shape)]
-    )
-
-
-def _untrained(
-    spec: PriorSpec,
-    codes: Codes,
-    like: Tensor,
-    encoder: nn.Module | None,
-    example_shape: tuple[int, ...] | None,
-    *,
-    seed: int,
-) -> Prior:
-    """Return the untrained prior, standardised, of the codes' type and on their device."""
-    with seeded(seed, "fit", "weights"):
-        built = spec.build(like.shape[1], encoder, example_shape).to(like)
-    return built if spec.needs_encoder else StandardizedPrior(built, *codes.standardization())
-
-
-def _by_expectation_maximisation(
-    spec: Mixture, codes: Codes, fitting: Fitting, *, seed: int
-) -> tuple[Prior, dict[str, Any]]:
-    """Return the mixture that the codes which choose like best, and what the record says of it."""
-    fits = fit_mixtures(spec, codes, iterations=fitting.iterations, seed=seed)
-    best = fits[best_components(fits)]
-    return best.prior, {
-        "iterations": best.iterations,
-        "best_iteration": best.iterations,
-        "curve": tuple((components, fit.nll) for components, fit in fits.items()),
-        "is_improving": not best.has_converged,
-    }
-
-
-def _by_gradient(prior: Prior, codes: Codes, fitting: Fitting) -> dict[str, Any]:
-    """Train the prior; leave it as it was at its best, and return what the record says of it."""
-    curve = _maximise(prior, codes, fitting)
-    best_iteration = min(curve, key=lambda point: point[1])[0]
-    return {
-        "iterations": curve[-1][0],
-        "best_iteration": best_iteration,
-        "curve": curve,
-        "is_improving": best_iteration == curve[-1][0],
-    }
-
-
 @contextmanager
 def _frozen(encoder: nn.Module | None) -> Iterator[None]:
-    """Ask for no gradients of an encoder inside the block."""
-    asked = [] if encoder is None else [p for p in encoder.parameters() if p.requires_grad]
-    for parameter in asked:
+    """Compute no gradients of an encoder inside the block."""
+    parameters = [] if encoder is None else [p for p in encoder.parameters() if p.requires_grad]
+    for parameter in parameters:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in asked:
+        for parameter in parameters:
             parameter.requires_grad_(True)
 
 
-def _maximise(prior: Prior, codes: Codes, fitting: Fitting) -> tuple[tuple[int, float], ...]:
-    """Train the prior; leave it as it was at its best, and return (iteration, held-out nats).
+def _train(prior: Prior, codes: Codes, fitting: Fitting) -> tuple[tuple[int, float], ...]:
+    """Train the prior, restore its best state, and return (iteration, validation nats).
 
     Raises:
         DivergedError: a likelihood is not finite.
     """
+    task, total = f"fitting the {_kind(prior)} prior", fitting.iterations
     optimizer = torch.optim.Adam(prior.parameters(), lr=fitting.learning_rate)
-    curve = [(0, _judged(prior, codes, 0))]
+    curve = [(0, _validation_nll(prior, codes, 0))]
     best = copy.deepcopy(prior.state_dict())
-    waited, total = 0, fitting.iterations
+    without_gain = 0
     for iteration in range(1, total + 1):
         for group in optimizer.param_groups:
-            group["lr"] = fitting.learning_rate * _cosine((iteration - 1) / total)
-        _step(prior, optimizer, codes.batch(iteration, fitting.batch_size))
-        if iteration % TOLD_EVERY == 0 or iteration == total:
-            report_progress(f"fitting the {_kind(prior)} prior", iteration, total)
+            cosine = 0.5 * (1 + math.cos(math.pi * ((iteration - 1) / total)))
+            group["lr"] = fitting.learning_rate * cosine
+        prior.train()
+        optimizer.zero_grad()
+        (-prior.log_prob(codes.batch(iteration, fitting.batch_size)).mean()).backward()
+        nn.utils.clip_grad_norm_(prior.parameters(), MAX_GRADIENT_NORM)
+        optimizer.step()
+        if iteration % PROGRESS_EVERY == 0 or iteration == total:
+            report_progress(task, iteration, total)
         if iteration % fitting.validate_every and iteration < total:
             continue
-        nll = _judged(prior, codes, iteration)
+        nll = _validation_nll(prior, codes, iteration)
         if nll < min(value for _, value in curve):
-            best, waited = copy.deepcopy(prior.state_dict()), 0
+            best, without_gain = copy.deepcopy(prior.state_dict()), 0
         else:
-            waited += 1
+            without_gain += 1
         curve.append((iteration, nll))
-        if waited == fitting.patience:
-            report_progress(f"fitting the {_kind(prior)} prior", total, total)
+        if without_gain == fitting.patience:
+            report_progress(task, total, total)
             break
     prior.load_state_dict(best)
     prior.eval()
     return tuple(curve)
 
 
-def _step(prior: Prior, optimizer: torch.optim.Optimizer, z: Tensor) -> None:
-    prior.train()
-    optimizer.zero_grad()
-    (-prior.log_prob(z).mean()).backward()
-    nn.utils.clip_grad_norm_(prior.parameters(), LARGEST_GRADIENT)
-    optimizer.step()
-
-
-def _judged(prior: Prior, codes: Codes, iteration: int) -> float:
-    """Return the held-out -E[log p(z)] in nats; before the first step it may be infinite."""
+def _validation_nll(prior: Prior, codes: Codes, iteration: int) -> float:
+    """Return -E[log p(z)] on the validation codes in nats; before the first step it may be inf."""
     nll = float(codes.validation.nll(prior.eval()).mean())
     if not math.isfinite(nll) and (iteration or math.isnan(nll)):
         raise DivergedError(
@@ -314,11 +275,6 @@ def _judged(prior: Prior, codes: Codes, iteration: int) -> float:
             hint="Lower fitting.learning_rate, or take another prior.",
         )
     return nll
-
-
-def _cosine(share: float) -> float:
-    """Return what the step size is multiplied with when so much of the fit is done."""
-    return 0.5 * (1 + math.cos(math.pi * share))
 
 
 def _kind(prior: Prior) -> str:

@@ -1,4 +1,4 @@
-"""Prior files: a fitted prior by itself, for decoders that are not ours."""
+"""Prior files: a fitted prior without its model, for decoders of other libraries."""
 
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,16 @@ FORMAT = FileFormat(
 
 
 def write_prior(path: Path, prior: Prior, record: FitRecord) -> None:
-    """Write a prior with its record, whole or not at all.
+    """Write a prior with its record atomically.
 
     Raises:
-        UsageError: it cannot be without its encoder, was put together by hand, or the file cannot
-            be written.
+        UsageError: the prior needs an encoder or has no spec, or the file cannot be written.
     """
     spec = prior.spec
     if spec is None or spec.needs_encoder:
         what = type(prior).__name__ if spec is None else f"{spec.kind} prior"
         raise UsageError(
-            f"a {what} cannot be kept in a file of its own",
+            f"a {what} cannot be saved in a file of its own",
             hint="Fit another kind, such as decoupled, spline or mixture.",
         )
     meta = {
@@ -50,10 +49,10 @@ def write_prior(path: Path, prior: Prior, record: FitRecord) -> None:
 
 
 def check_is_prior_file(path: Path) -> None:
-    """Raise where a file is not a prior file, so that nothing else is ever replaced by one.
+    """Check that a file is a prior file: nothing else is ever replaced.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it is not a prior file.
     """
     try:
         FORMAT.read(path)
@@ -65,10 +64,10 @@ def check_is_prior_file(path: Path) -> None:
 
 
 def read_prior(path: Path) -> tuple[Prior, FitRecord]:
-    """Return the prior of a file, in evaluation mode, and its record; nothing in it can execute.
+    """Return the prior of a file, in evaluation mode, and its record, without running any code.
 
     Raises:
-        CheckpointError: missing, damaged, foreign, or of a newer version.
+        CheckpointError: missing, corrupt, of another format, or of a newer version.
     """
     meta, tensors, _ = FORMAT.read(path)
     try:

@@ -1,4 +1,4 @@
-"""How a fit went, in plain numbers."""
+"""The record of a fit, in plain numbers."""
 
 import math
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from dpvae_cli.mathematics.estimates import Estimate
 @final
 @dataclass(frozen=True)
 class FitRecord:
-    """How a fit went. What is estimated is measured on reported codes, in nats.
+    """The record of a fit. Estimates are measured on the test codes, in nats.
 
     Args:
-        prior: its kind.
+        prior: the kind of prior.
         seed: of the fit.
-        components: how many encoded examples there were.
-        held_out: how many of them nothing was learned from.
-        iterations: optimizer steps done, or of EM.
-        best_iteration: the step of the prior that was kept.
-        nll: -E[log p(z)], its standard error over reported examples.
-        baseline: kind of the prior compared with.
-        baseline_nll: the same of it.
-        gain: E[log p(z)] more than under the baseline, paired by example.
-        seconds: it took.
-        curve: (iteration, -E[log p(z)] on the codes that choose); by EM (components, the same).
-        spec: the section that the prior is built from, components chosen; these and what follows
-            are None where an older dpvae wrote the record.
-        reported: how many held-out codes are measured on; the others chose.
+        components: number of encoded examples.
+        held_out: how many of them the prior was not trained on.
+        iterations: optimizer steps, or iterations of EM.
+        best_iteration: the step whose prior was kept.
+        nll: -E[log p(z)] with its standard error over test examples.
+        baseline: kind of the prior it is compared with.
+        baseline_nll: -E[log p(z)] of the baseline.
+        gain: E[log p(z)] minus that of the baseline, paired by example.
+        seconds: the time the fit took.
+        curve: (iteration, validation nats); of EM (components, validation nats).
+        spec: the section that the prior is built from, with the number of components that was
+            chosen; this and what follows is None in records by older versions.
+        reported: number of test codes; the other held-out codes are for validation.
         gaussian_nll: -E[log p(z)] of the Gaussian with the mean and covariance of q(z).
-        gaussian_gain: E[log p(z)] more than under that Gaussian, paired by example.
-        is_improving: whether the last iteration was the best, so that more might gain.
+        gaussian_gain: E[log p(z)] minus that of this Gaussian, paired by example.
+        is_improving: whether the last iteration was the best, so that more may help.
     """
 
     prior: str
@@ -59,7 +59,7 @@ class FitRecord:
         return not gain >= 0 and not gain + 3 * error >= 0  # true of NaN
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON; numbers that are not finite become null."""
+        """Return plain JSON; numbers that are not finite become null."""
         plain = vars(self) | {"curve": [list(point) for point in self.curve]}
         for name in ESTIMATES:
             if plain[name] is not None:
@@ -72,7 +72,7 @@ class FitRecord:
 
         Raises:
             KeyError: something is missing.
-            TypeError: something is no record's.
+            TypeError: a value has another type.
         """
         estimates = {
             name: Estimate(*map(_number, values[name].values()))
@@ -84,7 +84,7 @@ class FitRecord:
 
 
 def _number(value: Any) -> float:
-    """Return a number; JSON has none that is not finite, and says null."""
+    """Return a number; JSON has null for numbers that are not finite."""
     return math.inf if value is None else float(value)
 
 

@@ -1,4 +1,4 @@
-"""Networks that would not fit into memory, refused before anything of them is made."""
+"""Sizes of networks, known before any memory is allocated for them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ SMALLER_HINT = "Make the networks narrower or the batch smaller."
 
 
 def check_model_memory(what: str, make: Callable[[], Iterable[nn.Module]]) -> None:
-    """Refuse networks whose weights alone need more memory than there is.
+    """Check that the weights of networks fit into memory; `make` builds them on the meta device.
 
-    Networks that the meta device cannot make are let through.
+    Networks that cannot be built on the meta device are not checked.
 
     Raises:
-        UsageError: says how much they need; or what `make` raises of its own.
+        UsageError: they need more memory than there is; or what `make` raises.
     """
     try:
         with _on_meta_device():
@@ -29,9 +29,10 @@ def check_model_memory(what: str, make: Callable[[], Iterable[nn.Module]]) -> No
 
 
 def shape_mismatch(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> str | None:
-    """Return how stored tensors differ in name or shape from a module's, before it takes memory.
+    """Return how stored tensors differ in name or shape from those of the module `make` builds.
 
-    None where they agree, or where the meta device cannot make the module.
+    No memory is allocated. None where they agree, or where the module cannot be built on torch's
+    meta device.
     """
     try:
         with _on_meta_device():
@@ -48,11 +49,11 @@ def shape_mismatch(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor])
 
 @contextmanager
 def _on_meta_device() -> Iterator[None]:
-    """Make networks on torch's meta device, where a tensor has a shape and no numbers."""
+    """Build networks on torch's meta device, where tensors have shapes but no data."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         yield
 
 
 def num_parameters(network: nn.Module) -> int:
-    """Return the number of trained weights."""
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""Read .npy and .npz files of anybody's: what they hold by their headers, then what is needed."""
+"""Read .npy and .npz files that cannot be trusted: first headers, then the arrays needed."""
 
 import math
 import struct
@@ -17,13 +17,13 @@ DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, AttributeError, TypeError),
     *(KeyError, MemoryError, OverflowError, SyntaxError, struct.error),
 )
-"""What numpy raises at an .npz that is torn, encrypted or none at all, beside ValueError."""
+"""What numpy raises at a corrupt or encrypted file, besides ValueError."""
 ONLY = "x"
 """The name of the array in a .npy."""
 SUFFIX = ".npy"
 OBJECTS = "{} holds Python objects in place of numbers; did its rows differ in length?"
 START = 4_096
-"""Bytes from which a file that is neither .npy nor .npz is recognised."""
+"""Bytes read to recognise other kinds of files."""
 SEPARATORS = ",;\t"
 
 
@@ -44,11 +44,11 @@ class Header:
 def read_headers(path: Path) -> dict[str, Header]:
     """Return the headers of all arrays by name; the array of a .npy is named x.
 
-    What else lies in an .npz, pickled objects for one, is left out and not read.
+    Other members of an .npz are not read.
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is damaged or something else; the text says what it is.
+        ValueError: it is corrupt or another kind of file; the text says which.
     """
     try:
         with path.open("rb") as file:
@@ -58,18 +58,27 @@ def read_headers(path: Path) -> dict[str, Header]:
                 return {ONLY: _header(ONLY, file)}
             if not zipfile.is_zipfile(file):
                 raise ValueError(_foreign(start))
+        headers = {}
         with zipfile.ZipFile(path) as archive:
-            return _headers(archive)
+            for member in archive.namelist():
+                if member.endswith(SUFFIX):
+                    name = member.removesuffix(SUFFIX)
+                    with archive.open(member) as file:
+                        headers[name] = _header(name, file)
+            listed = ", ".join(archive.namelist()[:3]) or "nothing"
     except DAMAGED as error:
-        raise ValueError(f"it is damaged ({_reason(error)})") from error
+        raise ValueError(f"it is damaged ({str(error) or type(error).__name__})") from error
+    if not headers:
+        raise ValueError(f"it is a zip archive of {listed}, and not of arrays")
+    return headers
 
 
 def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Return some of the arrays that `read_headers` names; no others are read.
+    """Return some of the arrays that `read_headers` lists; no others are read.
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is damaged, or an array is larger than all memory or holds Python objects.
+        ValueError: it is corrupt, or an array does not fit into memory or holds objects.
     """
     try:
         with path.open("rb") as file:
@@ -83,16 +92,16 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
                     size = archive.getinfo(name + SUFFIX).file_size
                     arrays[name] = _array(name, member, size)
     except DAMAGED as error:
-        raise ValueError(f"it is damaged ({_reason(error)})") from error
+        raise ValueError(f"it is damaged ({str(error) or type(error).__name__})") from error
     return arrays
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Return all arrays of an .npz with nothing else in it, as `write_npz` leaves it.
+    """Return all arrays of an .npz that `write_npz` wrote.
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is damaged, or holds something else than arrays of numbers or text.
+        ValueError: it is corrupt, or holds anything but arrays of numbers or text.
     """
     try:
         arrays = read_arrays(path, read_headers(path))
@@ -107,25 +116,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _headers(archive: zipfile.ZipFile) -> dict[str, Header]:
-    names = [name.removesuffix(SUFFIX) for name in archive.namelist() if name.endswith(SUFFIX)]
-    if not names:
-        listed = ", ".join(archive.namelist()[:3]) or "nothing"
-        raise ValueError(f"it is a zip archive of {listed}, and not of arrays")
-    headers = {}
-    for name in names:
-        with archive.open(name + SUFFIX) as member:
-            headers[name] = _header(name, member)
-    return headers
-
-
 def _header(name: str, file: IO[bytes] | zipfile.ZipExtFile) -> Header:
     version = np.lib.format.read_magic(file)
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else (np.lib.format.read_array_header_2_0)
-    )
+    headers = np.lib.format
+    is_first = version == (1, 0)
+    read = headers.read_array_header_1_0 if is_first else headers.read_array_header_2_0
     try:
         shape, _, dtype = read(file)
     except ValueError as error:
@@ -136,7 +131,7 @@ def _header(name: str, file: IO[bytes] | zipfile.ZipExtFile) -> Header:
 
 
 def _array(name: str, file: IO[bytes] | zipfile.ZipExtFile, size: int) -> np.ndarray:
-    """Return an array from a file of `size` bytes, whose header is not believed."""
+    """Return the array in a file of `size` bytes; its header is checked against the size."""
     header = _header(name, file)
     if header.dtype.hasobject:
         raise ValueError(OBJECTS.format(name))
@@ -149,7 +144,7 @@ def _array(name: str, file: IO[bytes] | zipfile.ZipExtFile, size: int) -> np.nda
 
 
 def _foreign(start: bytes) -> str:
-    """Say what a file is that begins so."""
+    """Describe a file of another kind by its first bytes."""
     if not start:
         return "the file is empty"
     if start.startswith(b"\x80"):
@@ -162,7 +157,3 @@ def _foreign(start: bytes) -> str:
     if any(separator in first for separator in SEPARATORS):
         return "it is a CSV, which is text"
     return "it is text" if first.isprintable() else "it is neither of the two"
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__

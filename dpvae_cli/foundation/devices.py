@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""Choose the device to compute on."""
 
 import torch
 
@@ -9,10 +9,10 @@ from dpvae_cli.foundation.errors import UsageError
 def resolve(name: str = "auto") -> torch.device:
     """Return the device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
 
-    Of processes started together on a machine each takes the GPU of its own number.
+    With several local ranks each takes the GPU of its local rank.
 
     Raises:
-        UsageError: the name is no device, or the device is not there. Never falls back silently.
+        UsageError: the name is not a device, or the device is not available.
     """
     if name == "auto":
         name = _best()
@@ -22,7 +22,7 @@ def resolve(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except (RuntimeError, ValueError, OverflowError) as error:
         raise UsageError(
-            f"--device {name} is no device", hint="Use auto, cpu, cuda, cuda:N or mps."
+            f"--device {name} is not a device", hint="Use auto, cpu, cuda, cuda:N or mps."
         ) from error
     if device.type not in ("cpu", "cuda", "mps") or not _available(device):
         raise UsageError(

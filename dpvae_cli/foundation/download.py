@@ -1,4 +1,4 @@
-"""Download a file: go on where a connection broke off, and have the whole right file or none."""
+"""Download files: resume broken connections, verify checksums, write atomically."""
 
 import hashlib
 import http.client
@@ -17,29 +17,28 @@ BLOCK = 2**18
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
 ATTEMPTS = 20
-"""At one address; each must bring more than was ever there, or it is the last one."""
+"""At one address; the last one is the first that receives nothing new."""
 FAILURES = (OSError, http.client.HTTPException)
 
 
 class DownloadError(OSError):
-    """A file cannot be had; what has arrived of it is kept for the next call."""
+    """A file cannot be downloaded; the part that was received is kept for the next call."""
 
 
 class _ChecksumError(DownloadError):
-    """What has arrived is another file."""
+    """The file has another checksum."""
 
 
 def download(urls: Sequence[str], path: Path, *, checksum: str) -> None:
-    """Download a file from the first address that has it; do nothing where it is there already.
+    """Download a file from the first address that has it, unless it exists.
 
-    Bytes are collected in `path` with `.part` at its end, and a later call asks for the rest alone;
-    a server that sends the whole file all the same starts it over. Only when its checksum is right
-    does the file get its name. How far it is, in megabytes, is told to whoever listens.
+    Bytes are collected in a file with the suffix `.part`, which a later call continues, and which
+    is renamed when its checksum is right. Progress is reported in megabytes.
 
     Args:
         urls: addresses of the same file, tried in order.
-        path: where to put it; its folder is made.
-        checksum: `md5:` or `sha256:` and the digest in hexadecimal, or the beginning of it.
+        path: of the file; its folder is created.
+        checksum: `md5:` or `sha256:` and the hexadecimal digest, or the beginning of it.
 
     Raises:
         OSError: no address has the file, or none with this checksum, or it cannot be written.
@@ -55,7 +54,7 @@ def download(urls: Sequence[str], path: Path, *, checksum: str) -> None:
                 try:
                     _fetch(url, path, checksum)
                 except FAILURES as error:
-                    failures.append(f"{url}: {error or type(error).__name__}")
+                    failures.append(f"{url}: {str(error) or type(error).__name__}")
         finally:
             lock.unlink(missing_ok=True)  # a process that waits for it finds the file complete
     if not path.is_file():
@@ -63,7 +62,7 @@ def download(urls: Sequence[str], path: Path, *, checksum: str) -> None:
 
 
 def _fetch(url: str, path: Path, checksum: str) -> None:
-    """Try until the file is whole, as long as each attempt gets further than all before."""
+    """Retry until the file is complete, as long as each attempt receives more than all before."""
     part = path.with_name(f"{path.name}.part")
     furthest = _size(part)
     for attempt in range(ATTEMPTS):
@@ -78,7 +77,8 @@ def _fetch(url: str, path: Path, checksum: str) -> None:
             furthest = 0
         except FAILURES:
             if _size(part) <= furthest or attempt + 1 == ATTEMPTS:
-                _drop_empty(part)
+                if _size(part) == 0:
+                    part.unlink(missing_ok=True)
                 raise
             furthest = _size(part)
         else:
@@ -87,7 +87,7 @@ def _fetch(url: str, path: Path, checksum: str) -> None:
 
 
 def _receive(url: str, part: Path, *, name: str) -> None:
-    """Append what is missing to `part`, or write it anew where the server sends the whole."""
+    """Append the missing bytes to `part`, or start over if the server sends the whole file."""
     start = _size(part)
     headers = {"User-Agent": f"dpvae/{__version__}", "Accept-Encoding": "identity"}
     headers |= {"Range": f"bytes={start}-"} if start else {}
@@ -96,7 +96,7 @@ def _receive(url: str, part: Path, *, name: str) -> None:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-            return  # nothing is missing, or it is another file: the checksum tells
+            return  # nothing is missing, or it is another file: see the checksum
         raise
     with response, part.open("ab") as file:
         if _start_of(response) != start:
@@ -113,7 +113,7 @@ def _receive(url: str, part: Path, *, name: str) -> None:
 
 
 def _start_of(response: http.client.HTTPResponse) -> int:
-    """Return the position of the first byte that the server sends."""
+    """Return the position of the first byte in the response."""
     if response.status != http.client.PARTIAL_CONTENT:
         return 0
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
@@ -132,8 +132,3 @@ def _verify(part: Path, checksum: str) -> None:
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.is_file() else 0
-
-
-def _drop_empty(part: Path) -> None:
-    if _size(part) == 0:
-        part.unlink(missing_ok=True)

@@ -1,8 +1,7 @@
-"""Every error a user can meet: what went wrong, where, and what to type next.
+"""Errors meant for the user: a message and a hint.
 
-The command line prints `str(error)` and its `hint`, then exits with `exit_code`; the library
-raises and never prints. Exit codes are documented in `docs/cli.md`. In Python the hint is a note of
-the exception, with the options of the command line as keyword arguments.
+The command line prints both and exits with `exit_code` (documented in `docs/cli.md`). In Python the
+hint is a note of the exception, with keyword arguments for the options of the command line.
 """
 
 import re
@@ -31,7 +30,7 @@ def _keyword(option: re.Match[str]) -> str:
 
 
 class DpvaeError(Exception):
-    """Base of all errors meant for the user: a metric or a cell failed (exit code 1)."""
+    """Base class of errors meant for the user; a metric or a run failed (exit code 1)."""
 
     exit_code: ClassVar[int] = 1
 
@@ -61,7 +60,7 @@ class CheckpointError(DpvaeError):
 
 
 class WrongFileTypeError(CheckpointError):
-    """The file is one of ours, but of another kind than was asked for."""
+    """The file is a dpvae file of another format (exit code 4)."""
 
     def __init__(self, message: str, *, format: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -69,12 +68,12 @@ class WrongFileTypeError(CheckpointError):
 
 
 class DivergedError(DpvaeError):
-    """Training met a value that is not finite (exit code 5)."""
+    """A value in training is not finite (exit code 5)."""
 
     exit_code = 5
 
 
-class InterruptedRun(DpvaeError):  # noqa: N818 - the user's wish, no error
+class InterruptedRun(DpvaeError):  # noqa: N818 - the user asked for it
     """Training stopped on a signal after saving a checkpoint (exit code 128 + signal number)."""
 
     def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
@@ -82,12 +81,12 @@ class InterruptedRun(DpvaeError):  # noqa: N818 - the user's wish, no error
         self.signal_number = signal_number
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Tell pickle of the keyword, so that the error can cross processes."""
+        """Pickle the keyword arguments, too."""
         return _interrupted, (str(self), self.signal_number, self.hint)
 
 
 class PeerFailedError(DpvaeError):
-    """Another process of the run failed, or all stopped together; there is nothing more to say."""
+    """Another rank of the run failed or was interrupted, and has reported it."""
 
     def __init__(self, *, status: int = 1) -> None:
         super().__init__("another process of this run ended")

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Write files atomically: a reader finds the old file or the new one, never a part of it."""
 
 import io
 import json
@@ -21,9 +21,9 @@ if sys.platform != "win32":
     import fcntl
 
 HIDDEN_PREFIX = ".dpvae-"
-"""How the names of hidden files begin that nobody but dpvae makes."""
+"""The names of hidden files that only dpvae makes begin with this."""
 TEMPORARY_PREFIX = f"{HIDDEN_PREFIX}tmp-"
-"""How the name of a file begins that is being written."""
+"""The names of files that are being written begin with this."""
 
 
 def write_atomically(
@@ -35,15 +35,15 @@ def write_atomically(
 ) -> None:
     """Let `write` fill a temporary file beside `path`, sync it to disk and rename it over `path`.
 
-    A crash at any moment leaves either the old file or the new one. Without `durable` nothing is
-    synced, which is faster for many files, and a power cut may leave an empty file.
+    A crash leaves either the old file or the new one. Without `durable` nothing is synced, which is
+    faster for many files; then a power failure may leave an empty file.
 
     Args:
         path: the file.
-        write: fills it.
-        durable: sync it.
-        previous: where to keep the file that was at `path`, in the same folder; at no moment is
-            either of the two without a whole file.
+        write: writes the content.
+        durable: sync the file and its folder to disk.
+        previous: a name in the same folder for the file that was at `path`; at every moment both
+            names have a whole file.
 
     Raises:
         UsageError: the folder cannot be written to; the old file is untouched.
@@ -57,7 +57,8 @@ def write_atomically(
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     try:
         _fill(descriptor, write, durable=durable)
-        temporary.chmod(0o666 & ~_umask())
+        os.umask(mask := os.umask(0))  # the only way to read it
+        temporary.chmod(0o666 & ~mask)
         if previous is not None and path.is_file():
             link_to(previous, to=path)
         temporary.replace(path)
@@ -75,7 +76,7 @@ def write_atomically(
 
 
 def _make_temporary(folder: Path) -> tuple[int, Path]:
-    """Open a new file and lock it, so that `remove_stale_temporaries` leaves it alone."""
+    """Open a new file and lock it: `remove_stale_temporaries` removes unlocked files only."""
     while True:
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=TEMPORARY_PREFIX)
         if _lock(descriptor) is not False and Path(name).exists():
@@ -84,7 +85,7 @@ def _make_temporary(folder: Path) -> tuple[int, Path]:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Lock an open file; False where another process has, None where files cannot be locked."""
+    """Lock an open file; False if another process has, None if files cannot be locked here."""
     if sys.platform == "win32":
         return None
     try:
@@ -97,9 +98,9 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Remove the temporary files of writers that were killed; those of writers at work are locked.
+    """Remove the temporary files of killed writers; running writers have locked theirs.
 
-    What cannot be locked stays, and so does everything that is not named as only dpvae names it.
+    Files that cannot be locked stay, and so do all files with other names.
     """
     with suppress(OSError):
         for path in list(folder.glob(f"{TEMPORARY_PREFIX}*")):
@@ -109,7 +110,7 @@ def remove_stale_temporaries(folder: Path) -> None:
 
 
 def _fill(descriptor: int, write: Callable[[BinaryIO], object], *, durable: bool) -> None:
-    """Fill the file; what the disk refused is raised, whatever `write` makes of it."""
+    """Write the content; raise the error of the disk even if `write` raises another one for it."""
     raw = _ErrorRecordingFile(descriptor, "wb", closefd=False)
     try:
         with io.BufferedWriter(raw) as file:
@@ -118,38 +119,35 @@ def _fill(descriptor: int, write: Callable[[BinaryIO], object], *, durable: bool
             if durable:
                 os.fsync(file.fileno())
     except Exception as error:
-        if raw.refused is not None:  # torch tells of it in words of its own
-            raise raw.refused from error
+        if raw.error is not None:  # torch raises its own error for it
+            raise raw.error from error
         raise
 
 
 @final
 class _ErrorRecordingFile(io.FileIO):
-    """A file that remembers the error of the disk."""
-
-    refused: OSError | None = None
+    error: OSError | None = None
 
     def write(self, data: Any, /) -> int:
-        """Write, or note why not."""
+        """Write, and remember an error."""
         try:
             return super().write(data)
         except OSError as error:
-            self.refused = error
+            self.error = error
             raise
 
 
 def link_to(name: Path, *, to: Path) -> None:
-    """Let `name` be the file at `to`, which keeps its own name, in one step.
+    """Make `name` a hard link to the file at `to` in one step, or a copy where links are missing.
 
     Raises:
-        OSError: the folder cannot be written to; what was at `name` is untouched.
-        UsageError: the same, where the file system has no second names and a copy is made.
+        OSError, UsageError: the folder cannot be written to; what was at `name` is untouched.
     """
     if name.exists() and name.samefile(to):
         return
     second = name.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(4)}")
     with to.open("rb") as file:
-        _lock(file.fileno())  # both names are of one file, so this holds for the temporary one
+        _lock(file.fileno())  # locks the temporary name, too
         try:
             os.link(to, second)
             second.replace(name)
@@ -165,14 +163,8 @@ def copy_file(source: Path, target: Path) -> None:
         write_atomically(target, lambda written: shutil.copyfileobj(file, written))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def sync_folder(folder: Path) -> None:
-    """Let the names in a folder survive a power cut."""
+    """Sync the names in a folder to disk."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -188,12 +180,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON atomically; NaN and infinities are refused, not written."""
+    """Write indented JSON atomically; numbers that are not finite raise ValueError."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as .npz atomically. None of them may hold Python objects."""
+    """Write named arrays as .npz atomically; they must not hold Python objects."""
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"array {name!r} holds Python objects")
@@ -201,12 +193,12 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_cache(path: Path, arrays: Mapping[str, np.ndarray], *, checkpoint: str) -> None:
-    """Write arrays beside the checkpoint they follow from, with its digest."""
+    """Write arrays computed from a checkpoint, with its digest."""
     write_npz(path, {**arrays, "checkpoint": np.array(checkpoint)})
 
 
 def read_cache(path: Path, *, checkpoint: str) -> dict[str, np.ndarray] | None:
-    """Return what `write_cache` wrote for this checkpoint; None if absent, damaged or another's."""
+    """Return the arrays that `write_cache` wrote for this checkpoint, or None."""
     try:
         arrays = read_npz(path)
         return arrays if str(arrays.pop("checkpoint")) == checkpoint else None

@@ -5,11 +5,11 @@ import math
 from collections.abc import Iterable
 
 LARGE = 1e5
-"""From here on numbers have a power of ten."""
+"""Larger numbers are written with a power of ten."""
 
 
 def format_number(value: float | None, *, sign: bool = False) -> str:
-    """Return four significant digits, or a dash where there is no finite number."""
+    """Return four significant digits, or a dash for None and numbers that are not finite."""
     is_there = value is not None and math.isfinite(value)
     return f"{value:{'+' if sign else ''}.4g}" if is_there else "-"
 

@@ -1,31 +1,32 @@
-"""What is made at most once, also where making it fails."""
+"""Memoize a function without arguments, errors included."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 from dpvae_cli.foundation.errors import DpvaeError
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
-def memoize(make: Callable[[], Made]) -> Callable[[], Made]:
-    """Return a function that calls `make` the first time and remembers what came of it.
+def memoize(make: Callable[[], Value]) -> Callable[[], Value]:
+    """Return a function that calls `make` once and then returns the same value again.
 
-    An error meant for the user is remembered too and raised again, so that what is missing is not
-    looked for, or downloaded, a second time.
+    Errors meant for the user are raised again, too, so that missing data is not looked for, or
+    downloaded, a second time.
     """
-    made: list[Made] = []
-    failed: list[DpvaeError] = []
 
-    def remembered() -> Made:
-        if failed:
-            raise failed[0]
-        if not made:
-            try:
-                made.append(make())
-            except DpvaeError as error:
-                failed.append(error)
-                raise
-        return made[0]
+    @cache
+    def outcome() -> Value | DpvaeError:
+        try:
+            return make()
+        except DpvaeError as error:
+            return error
 
-    return remembered
+    def memoized() -> Value:
+        found = outcome()
+        if isinstance(found, DpvaeError):
+            raise found
+        return found
+
+    return memoized

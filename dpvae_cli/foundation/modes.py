@@ -1,4 +1,4 @@
-"""Training and evaluation mode of modules."""
+"""Evaluation mode of modules."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode inside the block; each part gets its own mode back."""
+    """Set evaluation mode inside the block; then restore the mode of each submodule."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

@@ -1,8 +1,8 @@
-"""Random streams as functions of (seed, name, position), so that nothing has to be remembered.
+"""Random generators as functions of (seed, name, position).
 
-The noise of training step 4,711 comes from `stream(seed, "noise", 4711)` whether the run reached
-that step in one go or was killed and resumed ten times. A checkpoint therefore holds no generator
-state, and a resumed run repeats an uninterrupted one to the bit.
+The noise of training step 4,711 comes from `stream(seed, "noise", 4711)`, however often the run was
+resumed before. Checkpoints therefore hold no generator state, and a resumed run is bit-identical to
+an uninterrupted one.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ def stream(seed: int, *position: str | int, device: torch.device | str = "cpu") 
 
 @contextmanager
 def seeded(seed: int, *position: str | int) -> Iterator[None]:
-    """Seed torch's global CPU generator inside the block (for initial weights), restore it."""
+    """Seed torch's global CPU generator inside the block, for initial weights; then restore it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, *position))
         yield

@@ -5,16 +5,16 @@ import unicodedata
 
 MAX_LINE_LENGTH = 200
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters and marks of direction."""
+"""Control characters and marks of text direction."""
 
 
 def escape_unprintable(text: str) -> str:
-    """Return text for a UTF-8 file: control characters and stray bytes of paths are spelled out."""
+    """Escape control characters and undecodable bytes of paths, for UTF-8 files."""
     return escape_control_chars(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def sanitize_line(text: str, *, longest: int = MAX_LINE_LENGTH) -> str:
-    """Return text from outside on one line of bounded length, without control characters."""
+    """Return untrusted text as one line of bounded length without control characters."""
     if not text.isprintable():
         text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
     text = " ".join(text.split())
@@ -22,9 +22,8 @@ def sanitize_line(text: str, *, longest: int = MAX_LINE_LENGTH) -> str:
 
 
 def escape_control_chars(text: str) -> str:
-    """Return text with what a terminal or a page would obey spelled out, ESC as its code.
+    """Escape control characters except newline and tab, and marks that change text direction.
 
-    These are control characters other than newline and tab, and the marks that change the direction
-    of text. Bytes of a path that are not UTF-8 stay, so that a printed path is that of the file.
+    Bytes of a path that are not UTF-8 stay, so that the printed path is that of the file.
     """
     return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -1,7 +1,7 @@
-"""Our own files of weights: tensors and one JSON text, written whole, read without executing.
+"""Files of tensors and one JSON text, written atomically and read without running any code.
 
-A file is what `torch.save` makes of `{"json": str, "tensors": {name: tensor}}`. The text says which
-format and which version of it the file is of.
+A file is what `torch.save` makes of `{"json": str, "tensors": {name: tensor}}`. The text names the
+format of the file and its version.
 """
 
 import json
@@ -23,20 +23,20 @@ from dpvae_cli.version import __version__
 
 T = TypeVar("T")
 MALFORMED_ERRORS = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
-"""What reading the text of a foreign file raises."""
+"""What reading the text of a malformed file raises."""
 
 
 @final
 @dataclass(frozen=True)
 class FileFormat:
-    """A kind of file.
+    """A format of files, such as checkpoints.
 
     Args:
-        format: as the file says it.
-        version: the newest one that is read.
-        noun: as errors say it, such as "checkpoint".
-        make: what to type to have one.
-        again: what to type where it cannot be used.
+        format: its name in the file.
+        version: the newest version that is read.
+        noun: the name in errors, such as "checkpoint".
+        make: hint where there is no file.
+        again: hint where the file cannot be used.
     """
 
     format: str
@@ -46,9 +46,9 @@ class FileFormat:
     again: str
 
     def wrong_format(self, path: Path) -> CheckpointError:
-        """Return the error that a file of torch's is none of ours."""
+        """Return the error that a PyTorch file does not have this format."""
         return CheckpointError(
-            f"{path} is a PyTorch file but no dpvae {self.noun}", hint=self.again
+            f"{path} is a PyTorch file but not a dpvae {self.noun}", hint=self.again
         )
 
     def write(
@@ -59,7 +59,7 @@ class FileFormat:
         *,
         previous: Path | None = None,
     ) -> None:
-        """Write a file atomically; what was there is kept as `previous`, where that is named."""
+        """Write a file atomically; keep the file that it replaces as `previous`, if given."""
         versions = {"dpvae": __version__, "torch": torch.__version__}
         head = {"format": self.format, "version": self.version, **versions}
         text = json.dumps({**head, **meta}, allow_nan=False)
@@ -68,53 +68,43 @@ class FileFormat:
         write_atomically(path, lambda file: torch.save(content, file), previous=previous)
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
-        """Return the text, the dense tensors by name, on the CPU, and the file's digest.
+        """Return the text, the dense tensors by name on the CPU, and the digest of the file.
 
         Raises:
             WrongFileTypeError: it is a dpvae file of another format.
-            CheckpointError: missing, damaged, foreign, or of a newer version.
+            CheckpointError: missing, corrupt, of another format, or of a newer version.
         """
-        content, digest = self._content(path)
-        try:
-            meta = expect_type(dict, parse_json(content["json"]))
-            self._refuse_others(path, meta)
-            return meta, _tensors(content["tensors"]), digest
-        except MALFORMED_ERRORS as error:
-            raise self.wrong_format(path) from error
-
-    def _content(self, path: Path) -> tuple[dict[str, Any], str]:
         try:
             content, digest = tensor_files.load(path)
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"there is no {self.noun} at {path}", hint=self.make) from None
         except OSError as error:
-            raise CheckpointError(
-                f"{path} cannot be read: {error.strerror or error}", hint=self.again
-            ) from None
+            reason = error.strerror or error
+            raise CheckpointError(f"{path} cannot be read: {reason}", hint=self.again) from None
         except tensor_files.CorruptFileError as error:
             raise CheckpointError(f"{path} {error}", hint=self.again) from None
         except tensor_files.UnsafePickleError:
             raise CheckpointError(
-                f"{path} is no dpvae {self.noun}: it holds something else than tensors and text",
+                f"{path} is not a dpvae {self.noun}: it holds objects other than tensors and text",
                 hint=self.again,
             ) from None
-        if not isinstance(content, dict):
-            raise self.wrong_format(path)
-        return content, digest
+        try:
+            meta = expect_type(dict, parse_json(expect_type(dict, content)["json"]))
+            self._check_format(path, expect_type(str, meta["format"]), meta["version"])
+            return meta, _dense_tensors(content["tensors"]), digest
+        except MALFORMED_ERRORS as error:
+            raise self.wrong_format(path) from error
 
-    def _refuse_others(self, path: Path, meta: Mapping[str, Any]) -> None:
-        found = expect_type(str, meta["format"])
-        if found != self.format:
-            message = f"{path} is no dpvae {self.noun}"
-            if found.startswith("dpvae-"):
-                name = sanitize_line(found).removeprefix("dpvae-")
-                raise WrongFileTypeError(
-                    f"{message} but a {name} file",
-                    format=found,
-                    hint=f"dpvae sample {shlex.quote(str(path))} draws from it.",
-                )
-            raise CheckpointError(message, hint=self.again)
-        version = meta["version"]
+    def _check_format(self, path: Path, format: str, version: Any) -> None:
+        if format.startswith("dpvae-") and format != self.format:
+            name = sanitize_line(format).removeprefix("dpvae-")
+            raise WrongFileTypeError(
+                f"{path} is not a dpvae {self.noun} but a {name} file",
+                format=format,
+                hint=f"dpvae sample {shlex.quote(str(path))} draws from it.",
+            )
+        if format != self.format:
+            raise CheckpointError(f"{path} is not a dpvae {self.noun}", hint=self.again)
         if version > self.version:
             raise CheckpointError(
                 f"{path} was written by a newer dpvae ({self.noun} version {version}, "
@@ -124,10 +114,10 @@ class FileFormat:
 
 
 def expect_type(kind: type[T], value: Any) -> T:
-    """Refuse a value of another type.
+    """Return the value.
 
     Raises:
-        TypeError: it is.
+        TypeError: it has another type.
     """
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"{type(value).__name__} where {kind.__name__} is expected")
@@ -135,19 +125,19 @@ def expect_type(kind: type[T], value: Any) -> T:
 
 
 def expect_count(value: Any) -> int:
-    """Return a count.
+    """Return the value.
 
     Raises:
-        TypeError: it is no integer.
-        ValueError: it counts nothing.
+        TypeError: it is not an integer.
+        ValueError: it is negative or has more than 63 bits.
     """
     if not 0 <= expect_type(int, value) < 2**63:
-        raise ValueError(f"{value} counts nothing")
+        raise ValueError(f"{value} is not a count")
     return int(value)
 
 
-def _tensors(value: Any) -> dict[str, Tensor]:
-    """Check that there are named dense tensors on the CPU alone, each with all its numbers stored.
+def _dense_tensors(value: Any) -> dict[str, Tensor]:
+    """Check that the values are dense CPU tensors whose numbers are all stored.
 
     A view that repeats a few stored numbers would take its full size once it is copied.
     """

@@ -13,7 +13,7 @@ MAX_FLOAT = 1e30
 class Spec(BaseModel):
     """One choice in a recipe: its own fields, real defaults, nothing extra, never changed.
 
-    Types are strict: `"8000"` is no number and `true` is no `1`. A YAML list stands for a tuple
+    Types are strict: `"8000"` is not a number and `true` is not `1`. A YAML list stands for a tuple
     (`FROM_LIST` below lifts strictness there and nowhere else). Numbers that no tensor can hold are
     refused.
     """

@@ -12,7 +12,7 @@ MAX_LINE_BYTES = 2**20
 
 
 def expand_user(path: Path | str) -> Path:
-    """Return the path with `~` read as the home folder; without such a home it stays as it is."""
+    """Return the path with `~` expanded, or unchanged where there is no home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -20,7 +20,7 @@ def expand_user(path: Path | str) -> Path:
 
 
 def path_exists(path: Path | str) -> bool:
-    """Tell whether something is at the path; a name that no file can have is not there."""
+    """Tell whether the path exists; names that no file can have do not."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):
@@ -28,7 +28,7 @@ def path_exists(path: Path | str) -> bool:
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Tell whether a path, with all links followed, is in a folder or is not there at all."""
+    """Tell whether a path, with all links followed, is inside a folder."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
@@ -36,10 +36,10 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def read_text(path: Path, *, errors: str = "strict", limit: int = MAX_TEXT_BYTES) -> str:
-    """Return the text of a plain file of bounded size.
+    """Return the text of a regular file of bounded size.
 
     Raises:
-        OSError: it is no plain file (a pipe would wait for ever), or cannot be read.
+        OSError: it is not a regular file (a pipe would block), or cannot be read.
         ValueError: it is too large, or not UTF-8 and `errors` is strict.
     """
     if not path.is_file():
@@ -50,10 +50,10 @@ def read_text(path: Path, *, errors: str = "strict", limit: int = MAX_TEXT_BYTES
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a plain file of any size, one at a time, without their ends.
+    """Yield the lines of a regular file of any size, without line ends.
 
     Raises:
-        OSError: it is no plain file (a pipe would wait for ever), or cannot be read.
+        OSError: it is not a regular file (a pipe would block), or cannot be read.
     """
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
@@ -63,10 +63,10 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def parse_json(text: str) -> Any:
-    """Return what JSON says.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is none, or nested too deep to be read.
+        ValueError: it is malformed, or nested too deep.
     """
     try:
         return json.loads(text)
@@ -75,7 +75,7 @@ def parse_json(text: str) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the mapping in a JSON file; an empty one where there is no such file or mapping."""
+    """Return the object in a JSON file, or an empty mapping."""
     try:
         found = parse_json(read_text(path))
     except (OSError, ValueError):

@@ -30,7 +30,7 @@ def overflow_to_infinity(
 
     The density of z is lost there, infinity less infinity. It is far smaller than any number: a
     base falls off faster than the determinant grows, and at an infinite z0 its logarithm is -inf.
-    Weights that are not finite are no overflow: then NaN is returned, at the latest where no
+    Non-finite weights are not an overflow: then NaN is returned, at the latest where no
     gradient is wanted.
     """
     is_lost = torch.isfinite(z).all(dim=1) & ~torch.isfinite(z0.sum(dim=1) + log_abs_det)

@@ -71,7 +71,7 @@ def kernel_distance(
     """Return the kernel distance (KID) of two sets of features with its standard error.
 
     The mean of `polynomial_mmd` over subsets without common rows. Other tools draw subsets that
-    overlap: the same value in expectation, but their spread is no standard error.
+    overlap: the same value in expectation, but their spread is not a standard error.
 
     Source: Binkowski et al. 2018, section 3.
 

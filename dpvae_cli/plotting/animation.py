@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.plotting import panels, picture, samples, style, walks
-from dpvae_cli.plotting.strips import place
-from dpvae_cli.plotting.walks import Record
+from dpvae_cli.plotting import panels, samples, style
+from dpvae_cli.plotting import traversal_style as looks
+from dpvae_cli.plotting.traversal import place
+from dpvae_cli.plotting.traversal_style import Record
 
 Update = Callable[[int], None]
 """Shows a step."""
@@ -26,19 +28,25 @@ ONE_WAY = 2_400
 SHORTEST, LONGEST, REST = 40, 200, 700
 """Milliseconds of one frame, and of the frame at either end."""
 DPI = 120
-_KEPT = ("#ffffff", style.GREY, *walks.COLOURS.values(), *walks.SWEEPS, *walks.ENDS)
+_KEPT = (
+    "#ffffff",
+    style.GREY,
+    *looks.COLOURS.values(),
+    *looks.SWEEPS,
+    *looks.ENDS,
+)
 _COLUMNS = 5
 _TILE, _SPACE, _ABOVE, _BELOW = 1.25, 0.12, 0.22, 0.2  # inches
 _PANEL, _HEAD = 2.3, 0.2
 
 
-def refuse_other(example_shape: tuple[int, ...]) -> None:
-    """Refuse examples that are neither images nor points in the plane; ask before long work.
+def check_animatable(example_shape: tuple[int, ...]) -> None:
+    """Check that examples are images or points in the plane; call before long work.
 
     Raises:
         UsageError: it would not be clear what moves.
     """
-    if example_shape != (2,) and not (len(example_shape) == 3 and example_shape[0] in (1, 3)):
+    if example_shape != (2,) and not is_image(example_shape):
         shape = " x ".join(map(str, example_shape))
         raise UsageError(
             f"--gif shows images or points in the plane; examples of shape {shape} are neither",
@@ -113,7 +121,7 @@ def frames(record: Record, label: str) -> list[np.ndarray]:
 def _scene(record: Record, label: str) -> tuple[Figure, list[Update]]:
     """Return a figure, laid out by hand so that nothing moves but the walks, and its updates."""
     count, mapped = len(record["walk_space"]), "log_q" in record
-    images = picture.are_images(record["walk_decoded"][0])
+    images = is_image(record["walk_decoded"].shape[2:])
     columns = min(count, _COLUMNS)
     rows = ceil(count / columns)
     row = _TILE + _ABOVE + _BELOW
@@ -134,7 +142,7 @@ def _scene(record: Record, label: str) -> tuple[Figure, list[Update]]:
         updates.append(_points(place(figure, 0.45, 0.3, _PANEL, _PANEL), record))
     if mapped:
         ax = place(figure, width - _PANEL - 0.05, (tall + 0.1 - _PANEL) / 2, _PANEL, _PANEL)
-        walks.draw_map(ax, record)
+        looks.draw_map(ax, record)
         updates.append(_dots(ax, record, record["walk_z"]))
     return figure, updates
 
@@ -143,13 +151,13 @@ def _tile(ax: Axes, record: Record, walk: int) -> Update:
     """Draw one walk's image with log q(z) under it."""
     pixels, log_q = samples.to_pixels(record["walk_decoded"][walk]), record["walk_log_q"][walk]
     image = ax.imshow(pixels[0], interpolation="nearest")
-    panels.bare(ax)
+    panels.hide_ticks(ax)
     ax.spines[:].set_visible(False)
-    ax.set_title(walks.short_name(record, walk), color=walks.colour(record, walk))
+    ax.set_title(looks.short_name(record, walk), color=looks.colour(record, walk))
 
     def show(step: int) -> None:
         image.set_data(pixels[step])
-        ax.set_xlabel(f"$\\log\\,q(z)$ {walks.signed(float(log_q[step]))}", color=style.GREY)
+        ax.set_xlabel(f"$\\log\\,q(z)$ {looks.signed(float(log_q[step]))}", color=style.GREY)
 
     return show
 
@@ -157,7 +165,7 @@ def _tile(ax: Axes, record: Record, walk: int) -> Update:
 def _points(ax: Axes, record: Record) -> Update:
     """Draw all walks in data space."""
     for walk, points in enumerate(record["walk_decoded"]):
-        ax.plot(*points.T, color=walks.colour(record, walk), linewidth=1, alpha=0.6)
+        ax.plot(*points.T, color=looks.colour(record, walk), linewidth=1, alpha=0.6)
     ax.set(title="decoded", xlabel="$x_1$", ylabel="$x_2$")
     panels.data_limits(ax, *panels.bounds(record["walk_decoded"].reshape(-1, 2)))
     panels.few_ticks([ax])
@@ -169,7 +177,7 @@ def _dots(ax: Axes, record: Record, points: np.ndarray) -> Update:
     limits = ax.get_xlim(), ax.get_ylim()
     look: dict[str, Any] = {"marker": "o", "markersize": 6, "markeredgecolor": "white", "zorder": 6}
     dots = [
-        ax.plot(*points[walk, :1].T, color=walks.colour(record, walk), **look)[0]
+        ax.plot(*points[walk, :1].T, color=looks.colour(record, walk), **look)[0]
         for walk in range(len(points))
     ]
     ax.set(xlim=limits[0], ylim=limits[1])

@@ -50,7 +50,7 @@ def _histograms(ax: Axes, record: Record, which: str, *, own: str, colour: str) 
         ax.stairs(heights, edges, fill=True, color=look, alpha=0.3)
         ax.stairs(heights, edges, color=look)
     ax.axvline(float(record[f"tail_{which}"]), **TAIL)
-    panels.open_frame(ax)
+    panels.despine(ax)
 
 
 def _edges(own: np.ndarray, tail: float) -> np.ndarray:
@@ -89,7 +89,7 @@ def grids(record: Record) -> Figure:
     for ax, (key, picture) in zip(axes, pictures.items(), strict=True):
         ax.imshow(picture, interpolation="nearest")
         ax.spines[:].set_visible(False)
-        panels.bare(ax)
+        panels.hide_ticks(ax)
         ax.set_title(GRIDS[key].format(shown=len(record[key]), pool=record["pool"]))
     return figure
 

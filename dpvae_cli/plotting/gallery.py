@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import panels, picture, samples, style, tables
+from dpvae_cli.foundation.example_shape import is_image
+from dpvae_cli.plotting import panels, samples, style, tables
 
 COLUMNS = {
     "prior": "prior samples",
@@ -29,7 +30,7 @@ LEAST_APART, LABEL = 0.16, 0.4  # inches
 class Gallery:
     """Decoded samples of one run.
 
-    `arrays` has examples (n, *shape) under each key of `COLUMNS`, and of what are no images the
+    `arrays` has examples (n, *shape) under each key of `COLUMNS`, and unless they are images the
     data as `data` (m, *shape).
     """
 
@@ -58,7 +59,7 @@ def figure5(galleries: Sequence[Gallery]) -> Figure:
     if not galleries:
         raise UsageError("nothing to draw: no run was given", hint="Name at least one run.")
     shapes = {gallery.arrays["prior"].shape[1:] for gallery in galleries}
-    if all(picture.are_images(gallery.arrays["prior"]) for gallery in galleries):
+    if all(is_image(gallery.arrays["prior"].shape[1:]) for gallery in galleries):
         return _grids(galleries)
     if len(shapes) > 1:
         listed = " and ".join(sorted(" x ".join(map(str, shape)) for shape in shapes))
@@ -82,7 +83,7 @@ def _grids(galleries: Sequence[Gallery]) -> Figure:
         for ax, drawn in zip(row, pictures, strict=True):
             ax.imshow(drawn, interpolation="none")
             ax.spines[:].set_visible(False)
-            panels.bare(ax)
+            panels.hide_ticks(ax)
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)
@@ -102,7 +103,7 @@ def _planes(galleries: Sequence[Gallery]) -> Figure:
     axes = figure.subplots(len(galleries), len(COLUMNS), squeeze=False, sharex=True, sharey=True)
     for row, gallery in zip(axes, galleries, strict=True):
         for ax, key in zip(row, COLUMNS, strict=True):
-            panels.cloud(ax, gallery.arrays["data"], colour=tables.DATA)
+            panels.scatter_dense(ax, gallery.arrays["data"], colour=tables.DATA)
             panels.dots(ax, gallery.arrays[key], colour=COLOURS[key], size=3.0)
             ax.set(xlim=window[:2], ylim=window[2:], aspect=panels.aspect(*window))
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
@@ -152,9 +153,9 @@ def _columns(galleries: Sequence[Gallery]) -> Figure:
 
 
 def _sizes(pixels: int) -> tuple[float, float]:
-    """Return a grid's width and the gap between grids, in inches, for a grid of so many pixels.
+    """Return a grid's width and the gap between grids, in inches, for a grid this wide in pixels.
 
-    The fewer pixels an image has, the wider are the gaps of the grid, and those between grids too.
+    The fewer pixels an image has, the wider the gaps, within grids and between them.
     """
     room, share = style.DOUBLE_COLUMN - LABEL, APART * samples.GAP / pixels
     wide = room / (len(COLUMNS) + (len(COLUMNS) - 1) * share)

@@ -55,7 +55,7 @@ def curves_from_metrics(
         return [_curve(result["details"], label, prior) for result in found]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"{label}: what metrics.json has under leak is no leakage record",
+            f"{label}: the leak entry of metrics.json is not a leakage record",
             hint="Measure it again: dpvae eval --metrics leak RUN.",
         ) from error
 
@@ -124,7 +124,7 @@ def _draw(
         axes[0].set_yscale("log", nonpositive="clip")
         axes[0].set_ylim(known.min() / 4, known.max() * 2)  # an error bar may reach down to 0
     for ax in axes:
-        panels.open_frame(ax)
+        panels.despine(ax)
 
 
 def _line(
@@ -145,9 +145,9 @@ def _line(
 def _mark_none(
     axes: np.ndarray, curves: Sequence[LeakageCurve], styles: Sequence[dict[str, Any]]
 ) -> bool:
-    """Mark thresholds that no sample lies below, a line of crosses a curve; tell if there are any.
+    """Mark thresholds that no sample lies below, one line of crosses per curve.
 
-    They stand in a strip below the smallest value.
+    They are in a strip below the smallest value. Returns whether there are any.
     """
     where = [(axes[0], [(c.thresholds, c.values) for c in curves])]
     if len(axes) > 1:

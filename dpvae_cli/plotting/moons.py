@@ -22,7 +22,7 @@ SIZE = 3.0
 THREE_SIGMA = -4.5
 """log p(z) below its peak at three deviations of a normal, nats."""
 LOW_SHARE = 5
-"""One in so many samples is a low-posterior one, as by `evaluation.pool`."""
+"""One in this many samples is a low-posterior sample, as with `evaluation.pool`."""
 _TITLES = (
     "generated samples",
     "low-posterior samples\non $\\log\\,q(z)$",
@@ -39,7 +39,7 @@ _SPACES = (
 
 @final
 @dataclass(frozen=True)
-class Portrait:
+class PlanarModel:
     """What a two-dimensional model looks like, as arrays read from an .npz.
 
     `arrays` holds train (n, 2); samples (m, 2), sample_log_density and sample_log_q (m,), sample_z
@@ -60,7 +60,7 @@ class Portrait:
 
 
 @style.house_style()
-def figure1(portraits: Sequence[Portrait]) -> Figure:
+def figure1(models: Sequence[PlanarModel]) -> Figure:
     """Draw one row a run: its samples, and in each space where the low-posterior fifth lies.
 
     All runs share the axes of each space and the colours.
@@ -68,17 +68,17 @@ def figure1(portraits: Sequence[Portrait]) -> Figure:
     Source: Figure 1.
 
     Raises:
-        UsageError: there is no portrait.
+        UsageError: there is no model.
     """
-    rows = len(require(portraits))
-    window = data_limits(portraits)
+    rows = len(require(models))
+    window = data_limits(models)
     is_equal = panels.aspect(*window) == "equal"
     wide = (window[1] - window[0]) / (window[3] - window[2]) if is_equal else 1.0
     panel = (style.DOUBLE_COLUMN - 1.7) / (2 * wide + 2)
     height = rows * (panel + 0.1) + 1.25
     figure = style.new_figure(style.DOUBLE_COLUMN, height, compressed=True)
     axes = figure.subplots(rows, 4, squeeze=False, width_ratios=[wide, 1, wide, 1])
-    points, image = _draw_rows(axes, portraits, window)
+    points, image = _draw_rows(axes, models, window)
     for top, bottom, title, space in zip(axes[0], axes[-1], _TITLES, _SPACES, strict=True):
         top.set_title(title)
         bottom.set_xlabel(space)
@@ -91,28 +91,28 @@ def figure1(portraits: Sequence[Portrait]) -> Figure:
     return figure
 
 
-def require(portraits: Sequence[Portrait]) -> Sequence[Portrait]:
-    """Return the portraits.
+def require(models: Sequence[PlanarModel]) -> Sequence[PlanarModel]:
+    """Return the models.
 
     Raises:
         UsageError: there is none.
     """
-    if not portraits:
+    if not models:
         raise UsageError("nothing to draw: no run was given", hint="Name at least one run.")
-    return portraits
+    return models
 
 
 def _draw_rows(
-    axes: np.ndarray, portraits: Sequence[Portrait], window: tuple[float, ...]
+    axes: np.ndarray, models: Sequence[PlanarModel], window: tuple[float, ...]
 ) -> tuple[PathCollection, AxesImage]:
-    norm = density_norm(portraits)
-    for row, portrait in zip(axes, portraits, strict=True):
-        points = draw_samples(row[0], portrait, norm=norm)
-        image = draw_posterior(row[1], portrait)
-        draw_data(row[2], portrait)
-        draw_generation(row[3], portrait)
-        name = style.name_on_lines(portrait.label, portrait.prior, title=portrait.title, width=15)
-        row[0].set_ylabel(name, color=style.prior_colour(portrait.prior))
+    norm = density_norm(models)
+    for row, model in zip(axes, models, strict=True):
+        points = draw_samples(row[0], model, norm=norm)
+        image = draw_posterior(row[1], model)
+        draw_data(row[2], model)
+        draw_generation(row[3], model)
+        name = style.name_on_lines(model.label, model.prior, title=model.title, width=15)
+        row[0].set_ylabel(name, color=style.prior_colour(model.prior))
         for ax in row[[0, 2]]:
             show_data(ax, window)
     panels.share_square(axes[:, 1])
@@ -123,13 +123,13 @@ def _draw_rows(
     return points, image
 
 
-def data_limits(portraits: Sequence[Portrait]) -> tuple[float, ...]:
+def data_limits(models: Sequence[PlanarModel]) -> tuple[float, ...]:
     """Return one window of the data space for all runs, at least 7/10 as tall as wide.
 
     A stray sample does not widen it.
     """
-    clouds = [portrait.arrays[key] for portrait in portraits for key in ("train", "high_x")]
-    samples = [portrait.arrays["samples"] for portrait in portraits]
+    clouds = [model.arrays[key] for model in models for key in ("train", "high_x")]
+    samples = [model.arrays["samples"] for model in models]
     whole, trimmed = panels.bounds(*clouds), panels.bounds(*samples, trim=0.3)
     left, right, bottom, top = panels.around(whole, trimmed)
     if panels.aspect(left, right, bottom, top) == "auto":
@@ -138,9 +138,9 @@ def data_limits(portraits: Sequence[Portrait]) -> tuple[float, ...]:
     return left, right, bottom - room, top + room
 
 
-def density_norm(portraits: Sequence[Portrait]) -> Normalize:
+def density_norm(models: Sequence[PlanarModel]) -> Normalize:
     """Return one colour scale for the samples' log-densities, so that columns compare."""
-    values = np.concatenate([portrait.arrays["sample_log_density"] for portrait in portraits])
+    values = np.concatenate([model.arrays["sample_log_density"] for model in models])
     low, high = np.percentile(values[np.isfinite(values)], [1, 100])
     return Normalize(low, high, clip=True)
 
@@ -150,10 +150,10 @@ def show_data(ax: Axes, limits: tuple[float, ...]) -> None:
     ax.set(xlim=limits[:2], ylim=limits[2:], aspect=panels.aspect(*limits))
 
 
-def draw_samples(ax: Axes, portrait: Portrait, *, norm: Normalize) -> PathCollection:
+def draw_samples(ax: Axes, model: PlanarModel, *, norm: Normalize) -> PathCollection:
     """Draw decoded prior samples, the probable ones dark, over a trace of the training data."""
-    arrays = portrait.arrays
-    panels.cloud(ax, arrays["train"], colour=DATA_COLOUR)
+    arrays = model.arrays
+    panels.scatter_dense(ax, arrays["train"], colour=DATA_COLOUR)
     order = np.argsort(arrays["sample_log_density"])
     x, y = arrays["samples"][order].T
     return ax.scatter(
@@ -168,11 +168,11 @@ def draw_samples(ax: Axes, portrait: Portrait, *, norm: Normalize) -> PathCollec
     )
 
 
-def draw_posterior(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> AxesImage:
+def draw_posterior(ax: Axes, model: PlanarModel, *, size: float = SIZE) -> AxesImage:
     """Draw log q(z) with the low-posterior samples and the outline of the prior."""
-    arrays = portrait.arrays
+    arrays = model.arrays
     image = panels.density_map(ax, arrays["grid_x"], arrays["grid_y"], log_density=arrays["log_q"])
-    panels.dots(ax, portrait.low("sample_z"), colour=panels.LOW, size=size)
+    panels.dots(ax, model.low("sample_z"), colour=panels.LOW, size=size)
     ax.contour(
         arrays["grid_x"],
         arrays["grid_y"],
@@ -188,18 +188,18 @@ def draw_posterior(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> AxesI
     return image
 
 
-def draw_data(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> None:
+def draw_data(ax: Axes, model: PlanarModel, *, size: float = SIZE) -> None:
     """Draw the training data with the decoded low-posterior samples."""
-    panels.cloud(ax, portrait.arrays["train"], colour=style.GREY)
-    panels.dots(ax, portrait.low("samples"), colour=panels.LOW, size=size)
+    panels.scatter_dense(ax, model.arrays["train"], colour=style.GREY)
+    panels.dots(ax, model.low("samples"), colour=panels.LOW, size=size)
 
 
-def draw_generation(ax: Axes, portrait: Portrait, *, size: float = SIZE) -> None:
+def draw_generation(ax: Axes, model: PlanarModel, *, size: float = SIZE) -> None:
     """Draw codes and low-posterior samples in the generation space on the circles of N(0, I)."""
-    arrays = portrait.arrays
-    panels.cloud(ax, arrays["codes_z0"], colour=style.GREY)
+    arrays = model.arrays
+    panels.scatter_dense(ax, arrays["codes_z0"], colour=style.GREY)
     panels.sigma_circles(ax)
-    panels.dots(ax, portrait.low("sample_z0"), colour=panels.LOW, size=size)
+    panels.dots(ax, model.low("sample_z0"), colour=panels.LOW, size=size)
     reach = max(3.4, float(np.quantile(np.abs(arrays["codes_z0"]), 0.999)))
     panels.square_limits(ax, -reach, reach, -reach, reach)
 

@@ -68,7 +68,7 @@ def square_limits(ax: Axes, left: float, right: float, bottom: float, top: float
 
 
 def aspect(left: float, right: float, bottom: float, top: float) -> Literal["equal", "auto"]:
-    """Return whether one unit of both axes is equally long: not where they are of other sizes."""
+    """Return "equal" unless the axes differ too much in size for units of equal length."""
     wide, tall = right - left, top - bottom
     return "equal" if max(wide, tall) <= COMMENSURATE * min(wide, tall) else "auto"
 
@@ -104,7 +104,7 @@ def dots(ax: Axes, points: np.ndarray, *, colour: str, size: float) -> None:
     ax.scatter(x, y, s=size, color=colour, linewidths=0, zorder=3, rasterized=True)
 
 
-def cloud(ax: Axes, points: np.ndarray, *, colour: str, size: float = 1.2) -> None:
+def scatter_dense(ax: Axes, points: np.ndarray, *, colour: str, size: float = 1.2) -> None:
     """Draw many points as a faint texture; the fewer they are, the stronger each is."""
     alpha = float(np.clip(600 / max(len(points), 1), 0.15, 0.7))
     # A raster keeps the PDF of ten thousand points small; axes and text stay vectors.
@@ -128,7 +128,7 @@ def mark_handle() -> Artist:
 
 
 def dot_handle(colour: str, label: str) -> Artist:
-    """Return a legend entry for a `cloud`."""
+    """Return a legend entry for a `scatter_dense`."""
     return Line2D([], [], linestyle="", marker="o", markersize=3.5, color=colour, label=label)
 
 
@@ -169,12 +169,12 @@ def few(intervals: int = 4) -> MaxNLocator:
     return MaxNLocator(intervals, steps=[1, 2, 5, 10])
 
 
-def bare(ax: Axes) -> None:
+def hide_ticks(ax: Axes) -> None:
     """Take the ticks away and keep the frame."""
     ax.set(xticks=[], yticks=[])
 
 
-def open_frame(ax: Axes) -> None:
+def despine(ax: Axes) -> None:
     """Keep the left and lower spine only, over a faint grid: the frame of a curve."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=True)

@@ -6,14 +6,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting import panels, samples, style, tables
-
-CHANNELS = (1, 3)
-
-
-def are_images(examples: np.ndarray) -> bool:
-    """Tell whether examples (n, ...) are grey or colour images (n, c, h, w)."""
-    return examples.ndim == 4 and examples.shape[1] in CHANNELS
 
 
 def save(
@@ -35,7 +29,7 @@ def save(
         reference: data `(m, *example)` to show behind points and tables.
         columns: names of a table's columns.
     """
-    if are_images(decoded):
+    if is_image(decoded.shape[1:]):
         return save_images(path, decoded, title=title)
     if decoded.shape[1:] == (2,):
         figure = samples.scatter(decoded, log_density, reference=reference, columns=columns)
@@ -61,6 +55,6 @@ def _page(grid: np.ndarray, title: str) -> Figure:
     axes = figure.subplots()
     axes.imshow(grid, interpolation="none")
     axes.spines[:].set_visible(False)
-    panels.bare(axes)
+    panels.hide_ticks(axes)
     style.title(figure, title)
     return figure

@@ -5,8 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from dpvae_cli.plotting import panels, picture, samples, style
-from dpvae_cli.plotting.walks import COLOURS, SYMBOLS, Record, signed
+from dpvae_cli.foundation.example_shape import is_image
+from dpvae_cli.plotting import panels, samples, style
+from dpvae_cli.plotting.traversal_style import COLOURS, SYMBOLS, Record, signed
 
 _TITLES = {"z0": "$z_0$ at quantiles of $N(0, 1)$", "z": "$z$ over the box of $q(z)$"}
 
@@ -33,7 +34,7 @@ def _decoded(ax: Axes, record: Record, index: int) -> None:
     decoded, space = record["plane_decoded"][index], str(record["plane_space"][index])
     side = len(decoded)
     ax.set_title(_TITLES[space])
-    if picture.are_images(decoded.reshape(side * side, *decoded.shape[2:])):
+    if is_image(decoded.shape[2:]):
         _tiles(ax, record, index)
     elif decoded.shape[2:] == (2,):
         _curves(ax, record["net_decoded"][index], points=decoded, colour=COLOURS[space])

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting import panels, picture, samples, style, tables
 
 COLUMNS = 8
@@ -33,7 +34,7 @@ def save(
         title: whose reconstructions these are.
         columns: names of the entries of an example, where the data has any.
     """
-    if picture.are_images(x):
+    if is_image(x.shape[1:]):
         wide = min(len(x), max(COLUMNS, ceil(sqrt(2 * len(x)))))
         rows = alternating(x, decoded, wide)
         return picture.save_images(path, rows, title=title, columns=wide)

@@ -8,15 +8,15 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
 from dpvae_cli.plotting import moons, panels, style
-from dpvae_cli.plotting.moons import Portrait
+from dpvae_cli.plotting.moons import PlanarModel
 
-Pair = tuple[Portrait | None, Portrait | None]
+Pair = tuple[PlanarModel | None, PlanarModel | None]
 _SIZE = 1.5
 _WIDE = 1 / 0.7  # data panels, width over height
 
 
 @style.house_style()
-def figure3(portraits: Sequence[Portrait]) -> Figure:
+def figure3(models: Sequence[PlanarModel]) -> Figure:
     """Draw (a) samples, (b) log q(z), (c) generation space and data with marks, a block each run.
 
     Twins stand side by side and share the axes of the data space and of z; pairs have their own.
@@ -26,9 +26,9 @@ def figure3(portraits: Sequence[Portrait]) -> Figure:
     Source: Figure 3.
 
     Raises:
-        UsageError: there is no portrait.
+        UsageError: there is no model.
     """
-    pairs = twins(moons.require(portraits))
+    pairs = twins(moons.require(models))
     sides = [side for side in (0, 1) if any(pair[side] for pair in pairs)]
     units = [_units(side) for side in sides]
     panel = (style.DOUBLE_COLUMN - 0.5) / sum(_units(0) + _units(1))
@@ -37,26 +37,26 @@ def figure3(portraits: Sequence[Portrait]) -> Figure:
     blocks = figure.subfigures(
         len(pairs), len(sides), squeeze=False, width_ratios=list(map(sum, units)), wspace=0.02
     )
-    norm = moons.density_norm(portraits)
+    norm = moons.density_norm(models)
     for row, pair in zip(blocks, pairs, strict=True):
-        limits = _window([portrait for portrait in pair if portrait is not None])
+        limits = _window([model for model in pair if model is not None])
         drawn = [
-            _draw_block(block, portrait, ratios=_units(side), norm=norm, limits=limits)
+            _draw_block(block, model, ratios=_units(side), norm=norm, limits=limits)
             for block, side in zip(row, sides, strict=True)
-            if (portrait := pair[side]) is not None
+            if (model := pair[side]) is not None
         ]
         panels.share_square(axes[1] for axes in drawn)
     style.legend_below(figure, [*moons.handles(), panels.mark_handle()])
     return figure
 
 
-def twins(portraits: Sequence[Portrait]) -> list[Pair]:
+def twins(models: Sequence[PlanarModel]) -> list[Pair]:
     """Return rows of (standard normal, other prior), runs of one family in one row."""
-    families: dict[str, tuple[list[Portrait], list[Portrait]]] = {}
-    for portrait in portraits:
-        name = style.family(portrait.label, portrait.prior)
-        side = int(portrait.prior != style.STANDARD_NORMAL)
-        families.setdefault(name, ([], []))[side].append(portrait)
+    families: dict[str, tuple[list[PlanarModel], list[PlanarModel]]] = {}
+    for model in models:
+        name = style.family(model.label, model.prior)
+        side = int(model.prior != style.STANDARD_NORMAL)
+        families.setdefault(name, ([], []))[side].append(model)
     return [pair for left, right in families.values() for pair in zip_longest(left, right)]
 
 
@@ -65,9 +65,9 @@ def _units(side: int) -> list[float]:
     return [_WIDE, 1.0, _WIDE] if side == 0 else [_WIDE, 1.0, 1.0, _WIDE]
 
 
-def _window(portraits: Sequence[Portrait]) -> tuple[float, ...]:
+def _window(models: Sequence[PlanarModel]) -> tuple[float, ...]:
     """Return the window of the data space for a pair of twins, in the panels' own proportion."""
-    left, right, bottom, top = moons.data_limits(portraits)
+    left, right, bottom, top = moons.data_limits(models)
     if panels.aspect(left, right, bottom, top) == "auto":
         return left, right, bottom, top
     room = max(0.0, _WIDE * (top - bottom) - (right - left)) / 2
@@ -76,27 +76,27 @@ def _window(portraits: Sequence[Portrait]) -> tuple[float, ...]:
 
 def _draw_block(
     block: SubFigure,
-    portrait: Portrait,
+    model: PlanarModel,
     *,
     ratios: list[float],
     norm: Normalize,
     limits: tuple[float, ...],
 ) -> list[Axes]:
     axes = list(block.subplots(1, len(ratios), width_ratios=ratios))
-    moons.draw_samples(axes[0], portrait, norm=norm)
-    moons.draw_posterior(axes[1], portrait, size=_SIZE)
-    panels.marks(axes[1], portrait.arrays["high_z"])
+    moons.draw_samples(axes[0], model, norm=norm)
+    moons.draw_posterior(axes[1], model, size=_SIZE)
+    panels.marks(axes[1], model.arrays["high_z"])
     if len(axes) == 4:
-        moons.draw_generation(axes[2], portrait, size=_SIZE)
-        panels.marks(axes[2], portrait.arrays["high_z0"])
-        panels.widen(axes[2], portrait.arrays["high_z0"])
-    moons.draw_data(axes[-1], portrait, size=_SIZE)
-    panels.marks(axes[-1], portrait.arrays["high_x"])
+        moons.draw_generation(axes[2], model, size=_SIZE)
+        panels.marks(axes[2], model.arrays["high_z0"])
+        panels.widen(axes[2], model.arrays["high_z0"])
+    moons.draw_data(axes[-1], model, size=_SIZE)
+    panels.marks(axes[-1], model.arrays["high_x"])
     for ax in (axes[0], axes[-1]):
         moons.show_data(ax, limits)
     _name_panels(axes)
-    title = style.name(portrait.label, portrait.prior, title=portrait.title)
-    colour = style.prior_colour(portrait.prior)
+    title = style.name(model.label, model.prior, title=model.title)
+    colour = style.prior_colour(model.prior)
     block.suptitle(title, x=0.01, ha="left", color=colour, fontsize=8)
     return axes
 
@@ -106,6 +106,6 @@ def _name_panels(axes: list[Axes]) -> None:
     if len(axes) == 3:
         del names[2]
     for ax, name in zip(axes, names, strict=True):
-        panels.bare(ax)
+        panels.hide_ticks(ax)
         ax.set_anchor("N")
         ax.set_xlabel(name, fontsize=7)

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.plotting import panels, style
 
@@ -35,7 +36,7 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     Raises:
         UsageError: the images have neither one channel nor three.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if not is_image(images.shape[1:]):
         shape = " x ".join(map(str, images.shape[1:]))
         raise UsageError(
             f"cannot draw examples of shape {shape} as images",
@@ -83,7 +84,7 @@ def title_strip(text: str, width: int) -> np.ndarray:
     """Return a line of text as a picture (h, `width`, 3) of bytes."""
     size = float(np.clip(9 * width / WIDTH, 4.5, 27))
     figure = Figure(figsize=(width / DPI, 2 * size / 72), dpi=DPI)
-    figure.text(0, 0.55, style.plain(text, 80), fontsize=size, va="center", color=style.GREY)
+    figure.text(0, 0.55, style.escape_label(text, 80), fontsize=size, va="center", color=style.GREY)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
@@ -111,7 +112,7 @@ def save_each(images: np.ndarray, folder: Path, *, start: int = 0) -> None:
     """Write each image as a PNG of its own, 000000.png and so on, grey or colour as it is.
 
     Raises:
-        UsageError: these are no images, or the folder cannot be written to.
+        UsageError: these are not images, or the folder cannot be written to.
     """
     for index, image in enumerate(to_uint8(images), start):
         pixels = np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
@@ -143,21 +144,23 @@ def scatter(
     figure = style.new_figure(style.SINGLE_COLUMN, 2.2 * tall + 0.6, compressed=True)
     ax = figure.subplots()
     if reference is not None:
-        panels.cloud(ax, reference, colour=style.LIGHT_GREY)
+        panels.scatter_dense(ax, reference, colour=style.LIGHT_GREY)
     order = np.argsort(log_density)
     x, y = points[order].T
     dots = ax.scatter(
         x, y, c=log_density[order], cmap=style.POINTS_MAP, s=3, linewidths=0, rasterized=True
     )
-    xlabel, ylabel = map(partial(style.plain, width=30), columns) if columns else ("$x_1$", "$x_2$")
+    xlabel, ylabel = (
+        map(partial(style.escape_label, width=30), columns) if columns else ("$x_1$", "$x_2$")
+    )
     aspect = panels.aspect(left, right, bottom, top)
     ax.set(aspect=aspect, xlabel=xlabel, ylabel=ylabel, xlim=(left, right), ylim=(bottom, top))
     on_frame = np.clip(points, [left, bottom], [right, top])
     outside = np.isfinite(points).all(axis=1) & (on_frame != points).any(axis=1)
     if outside.any():
         ax.plot(*on_frame[outside].T, "x", color=style.GREY, markersize=3, clip_on=False)
-        told = f"{outside.sum():,} outside (×)"
-        ax.text(0.98, 0.98, told, transform=ax.transAxes, ha="right", va="top", fontsize=6)
+        outliers = f"{outside.sum():,} outside (×)"
+        ax.text(0.98, 0.98, outliers, transform=ax.transAxes, ha="right", va="top", fontsize=6)
     panels.few_ticks([ax])
     figure.colorbar(dots, ax=ax).set_label("log-density, nats")
     return figure
@@ -189,4 +192,4 @@ def name_entries(ax: Axes, columns: Sequence[str] | None) -> None:
         ax.set_xlabel("entry")
         return
     places = range(0, len(columns), ceil(len(columns) / MOST_NAMES))
-    ax.set_xticks(places, [style.plain(columns[place], 18) for place in places], rotation=90)
+    ax.set_xticks(places, [style.escape_label(columns[place], 18) for place in places], rotation=90)

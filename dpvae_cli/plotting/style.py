@@ -161,7 +161,7 @@ def prior_name(prior: str) -> str:
     return prior.replace("_", " ")
 
 
-def prior_in(label: str) -> str | None:
+def prior_from_label(label: str) -> str | None:
     """Return the prior that a run's name tells, as folders of runs do."""
     return next((prior for prior in PRIOR_COLOURS if prior in label), None)
 
@@ -175,7 +175,7 @@ def family(label: str, prior: str | None) -> str:
     return " ".join(part.strip(" -_/,.:;|()[]=+") for part in label.split("\n")).strip()
 
 
-def plain(text: str, width: int) -> str:
+def escape_label(text: str, width: int) -> str:
     """Return `text` on one line of at most `width` characters, safe from matplotlib's own syntax.
 
     What is too long loses its middle, since run names differ at their ends.
@@ -191,23 +191,23 @@ def plain(text: str, width: int) -> str:
 def name(label: str, prior: str | None, *, title: str | None = None, width: int = 26) -> str:
     """Return a run's name for titles and legends: its own, or its family and prior in words."""
     if title is not None:
-        return plain(title, width + 20)
+        return escape_label(title, width + 20)
     if prior is None:
-        return plain(label, width + 10)
-    return ", ".join(filter(None, (plain(family(label, prior), width), prior_name(prior))))
+        return escape_label(label, width + 10)
+    return ", ".join(filter(None, (escape_label(family(label, prior), width), prior_name(prior))))
 
 
 def title(figure: Figure, text: str, **where: Any) -> None:
-    """Write over a figure whose it is, in at most 60 characters and no more than have room."""
+    """Write the run's name over a figure, in at most 60 characters or as many as fit."""
     room = int(figure.get_figwidth() / 0.062)
-    figure.suptitle(plain(text, min(60, room)), fontsize=8, color=GREY, **where)
+    figure.suptitle(escape_label(text, min(60, room)), fontsize=8, color=GREY, **where)
 
 
 def name_on_lines(label: str, prior: str, *, title: str | None, width: int) -> str:
     """Return `name` for the side of a row: family and prior stand below each other."""
     if title is not None:
-        return plain(title, width + 7)
-    return f"{plain(family(label, prior), width)}\n{prior_name(prior)}".strip()
+        return escape_label(title, width + 7)
+    return f"{escape_label(family(label, prior), width)}\n{prior_name(prior)}".strip()
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
@@ -226,9 +226,9 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
 def line_styles(labels: Sequence[str], priors: Sequence[str | None]) -> list[dict[str, Any]]:
     """Return colour and dashes of each line: twins share a colour, standard normal is dashed.
 
-    A single pair of twins needs no colour to be told apart, so its lines take the priors' colours.
+    A single pair of twins takes the priors' colours.
     """
-    seen: Counter[tuple[str, str | None]] = Counter()  # a run of the same prior is no twin
+    seen: Counter[tuple[str, str | None]] = Counter()  # a run of the same prior is not a twin
     keys = []
     for label, prior in zip(labels, priors, strict=True):
         shared = family(label, prior)

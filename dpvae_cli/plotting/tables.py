@@ -19,7 +19,7 @@ DATA, SAMPLES = style.GREY, style.BLUE
 
 def names(count: int, columns: Sequence[str] | None = None) -> list[str]:
     """Return the names of columns as figures show them: x1, x2 and so on where they have none."""
-    return [style.plain(name, 18) for name in columns or [f"x{n + 1}" for n in range(count)]]
+    return [style.escape_label(name, 18) for name in columns or [f"x{n + 1}" for n in range(count)]]
 
 
 def bins(*values: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def bins(*values: np.ndarray) -> np.ndarray:
 def histogram(
     ax: Axes, values: np.ndarray, edges: np.ndarray, *, colour: str, filled: bool = False
 ) -> None:
-    """Draw a density; what lies outside stands in the outermost bins."""
+    """Draw a density; outliers are in the outermost bins."""
     inside = np.clip(values[np.isfinite(values)], edges[0], edges[-1])
     heights = np.histogram(inside, edges)[0] / max(len(values), 1) / np.diff(edges)
     ax.stairs(heights, edges, fill=filled, color=colour, alpha=0.35 if filled else 1.0)
@@ -128,7 +128,7 @@ def _pairs(samples: np.ndarray, reference: np.ndarray | None, found: list[str]) 
 
 def _pair(ax: Axes, samples: np.ndarray, reference: np.ndarray | None, x: int, y: int) -> None:
     if reference is not None:
-        panels.cloud(ax, reference[:, [x, y]], colour=DATA, size=2.0)
-    panels.cloud(ax, samples[:, [x, y]], colour=SAMPLES, size=3.0)
+        panels.scatter_dense(ax, reference[:, [x, y]], colour=DATA, size=2.0)
+    panels.scatter_dense(ax, samples[:, [x, y]], colour=SAMPLES, size=3.0)
     edges = [bins(*_both(reference, samples, column))[[0, -1]] for column in (x, y)]
     ax.set(xlim=edges[0], ylim=edges[1])

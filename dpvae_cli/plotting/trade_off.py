@@ -116,7 +116,7 @@ def _draw(
     for one, other in _twins(methods):
         ends = [(m.mean(across.metric), m.mean(up.metric)) for m in (one, other)]
         _arrow(ax, *ends, colour=colours[one.label])
-    panels.open_frame(ax)
+    panels.despine(ax)
     ax.margins(0.12)
     ax.set_xlabel(across.label)
     if across.lower_is_better:
@@ -197,11 +197,16 @@ def _handles(methods: Sequence[Method], colours: Mapping[str, str]) -> list[Arti
     priors = list(dict.fromkeys(method.prior for method in methods))
     priors.sort(key=lambda prior: prior != style.STANDARD_NORMAL)
     of_labels = [
-        Line2D([], [], color=colour, linewidth=2.2, label=style.plain(label, 26))
+        Line2D([], [], color=colour, linewidth=2.2, label=style.escape_label(label, 26))
         for label, colour in colours.items()
     ]
     of_priors = [
-        Line2D([], [], label=style.plain(style.prior_name(prior), 26), **_look(prior, style.GREY))
+        Line2D(
+            [],
+            [],
+            label=style.escape_label(style.prior_name(prior), 26),
+            **_look(prior, style.GREY),
+        )
         for prior in priors
     ]
     return [*of_labels, *of_priors]

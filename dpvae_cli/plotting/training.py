@@ -109,7 +109,7 @@ def figure(runs: Sequence[TrainingCurves]) -> Figure:
     rows = ceil(len(names) / columns)
     picture = style.new_figure(style.DOUBLE_COLUMN * max(columns, 2) / 3, 1.45 * rows + 0.2)
     axes = list(picture.subplots(rows, columns, squeeze=False, sharex=True).flat)
-    priors = [run.prior or style.prior_in(run.label) for run in runs]
+    priors = [run.prior or style.prior_from_label(run.label) for run in runs]
     looks = style.line_styles([run.label for run in runs], priors)
     for ax, name in zip(axes, names, strict=False):
         _draw_panel(ax, name, runs=runs, looks=looks)
@@ -124,7 +124,7 @@ def _handle(run: TrainingCurves, look: dict[str, Any]) -> Line2D:
 
 
 def _kinds(runs: Sequence[TrainingCurves]) -> list[Line2D]:
-    """Return legend entries that tell training from validation, where both were recorded."""
+    """Return legend entries of training and validation, where both were recorded."""
     recorded = {name.partition("/")[0] for run in runs for name in run.series}
     looks = (("train", "training, running mean", TRAINING), ("validation",) * 2 + (VALIDATION,))
     if len(recorded) < len(looks):
@@ -160,7 +160,7 @@ def _draw_panel(
         ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
     ax.yaxis.set_major_locator(MaxNLocator(4, integer=counted))
     ax.set_title(_TITLES.get(name, name.replace("_", " ")), loc="left")
-    panels.open_frame(ax)
+    panels.despine(ax)
 
 
 def _one(values: np.ndarray) -> dict[str, Any]:

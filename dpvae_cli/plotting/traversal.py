@@ -6,11 +6,20 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import panels, picture, samples, style, walks
-from dpvae_cli.plotting.strips import strips
-from dpvae_cli.plotting.walks import Record
+from dpvae_cli.foundation.example_shape import is_image
+from dpvae_cli.plotting import panels, samples, style
+from dpvae_cli.plotting import traversal_style as looks
+from dpvae_cli.plotting.traversal_style import Record
+
+_LEFT = 0.95  # inches for the names of strips
+_WIDEST, _BESIDE_MAP, _MAP = 5.95, 4.0, 2.05
+MARGIN = 0.2
+"""Room above and below a profile, as a share of its range."""
+LEAST_HEIGHT = 0.1
+"""Nats that a profile shows at least."""
 
 
 @style.house_style()
@@ -35,8 +44,8 @@ def figure(record: Record, label: str, *, twins: Sequence[Record] = ()) -> Figur
     if not len(record.get("walk_space", ())):
         raise UsageError("nothing to draw: the record holds neither a line nor a sweep")
     decoded = record["walk_decoded"]
-    if picture.are_images(decoded[0]):
-        return strips(record, label, twins=twins)
+    if is_image(decoded.shape[2:]):
+        return _strips(record, label, twins=twins)
     every = [record, *twins]
     drawn = _plane(record, every) if decoded.shape[2:] == (2,) else _tables(record, every)
     style.title(drawn, label)
@@ -45,26 +54,26 @@ def figure(record: Record, label: str, *, twins: Sequence[Record] = ()) -> Figur
 
 def _plane(record: Record, every: Sequence[Record]) -> Figure:
     """Draw examples that are points: the paths in z, in data space, and the sweeps as curves."""
-    draw = [walks.draw_map] * ("log_q" in record)
-    draw += [_data_paths] * bool(walks.lines(record)) + [_data_sweeps] * bool(walks.sweeps(record))
+    draw = [looks.draw_map] * ("log_q" in record)
+    draw += [_data_paths] * bool(looks.lines(record)) + [_data_sweeps] * bool(looks.sweeps(record))
     drawn = style.new_figure(style.DOUBLE_COLUMN / 3 * max(len(draw), 2), 2.4)
     for ax, panel in zip(drawn.subplots(1, len(draw), squeeze=False)[0], draw, strict=True):
         panel(ax, record)
-        if panel is not walks.draw_map:
-            chosen = walks.lines if panel is _data_paths else walks.sweeps
+        if panel is not looks.draw_map:
+            chosen = looks.lines if panel is _data_paths else looks.sweeps
             _square(ax, [each["walk_decoded"][chosen(each)] for each in every])
     return drawn
 
 
 def _data_paths(ax: Axes, record: Record) -> None:
     """Draw the lines in data space, and say how low log q(z) goes on each."""
-    found = walks.lines(record)
+    found = looks.lines(record)
     for walk in found:
-        points, colour = record["walk_decoded"][walk], walks.colour(record, walk)
-        dots = walks.shown(len(points)).tolist()
-        label = walks.line_title(record, walk)
+        points, colour = record["walk_decoded"][walk], looks.colour(record, walk)
+        dots = looks.tile_indices(len(points)).tolist()
+        label = looks.line_title(record, walk)
         ax.plot(*points.T, color=colour, marker="o", markersize=2.5, markevery=dots, label=label)
-        walks.stars(ax, points, named=walk == found[0])
+        looks.stars(ax, points, named=walk == found[0])
     where: dict[str, Any] = {
         "loc": "lower center",
         "bbox_to_anchor": (0.5, 1.0),
@@ -74,11 +83,11 @@ def _data_paths(ax: Axes, record: Record) -> None:
 
 
 def _data_sweeps(ax: Axes, record: Record) -> None:
-    found = walks.sweeps(record)
+    found = looks.sweeps(record)
     for walk in found:
-        points, colour = record["walk_decoded"][walk], walks.colour(record, walk)
-        dots = walks.shown(len(points)).tolist()
-        label = walks.sweep_name(record, walk)
+        points, colour = record["walk_decoded"][walk], looks.colour(record, walk)
+        dots = looks.tile_indices(len(points)).tolist()
+        label = looks.sweep_name(record, walk)
         ax.plot(*points.T, color=colour, marker="o", markersize=2, markevery=dots, label=label)
         ax.plot(*points[-1:].T, color=colour, marker="o", markersize=5)
     ax.set_title("sweeps, large dot at\nthe positive end")
@@ -94,9 +103,9 @@ def _square(ax: Axes, curves: Sequence[np.ndarray]) -> None:
 
 def _tables(record: Record, every: Sequence[Record]) -> Figure:
     """Draw examples of another shape as heat maps, a step of the traversal a row."""
-    titles = [walks.line_title(record, walk) for walk in walks.lines(record)]
-    titles += [walks.sweep_name(record, walk) for walk in walks.sweeps(record)]
-    order = walks.lines(record) + walks.sweeps(record)
+    titles = [looks.line_title(record, walk) for walk in looks.lines(record)]
+    titles += [looks.sweep_name(record, walk) for walk in looks.sweeps(record)]
+    order = looks.lines(record) + looks.sweeps(record)
     blocks = [record["walk_decoded"][walk] for walk in order]
     drawn = style.new_figure(style.SINGLE_COLUMN, 1.2 * len(blocks) + 0.5)
     axes = drawn.subplots(len(blocks), 1, squeeze=False, sharex=True)[:, 0]
@@ -108,3 +117,136 @@ def _tables(record: Record, every: Sequence[Record]) -> Figure:
     axes[-1].set_xlabel("entry")
     drawn.colorbar(image, ax=list(axes), aspect=30).set_label("value")
     return drawn
+
+
+def _strips(record: Record, label: str, *, twins: Sequence[Record] = ()) -> Figure:
+    """Draw a strip a walk, all aligned: lines with log q(z) under them, sweeps with their names.
+
+    Lines have the range of log q(z) that those of `twins` need too.
+    """
+    mapped = "log_q" in record
+    sizes = _sizes(record, _BESIDE_MAP if mapped else _WIDEST)
+    needed = sum(gap + tall for gap, _, tall in sizes) + 0.22
+    needed += 0.4 if looks.sweeps(record) else 0.1
+    height = max(needed, 2.2 * mapped)
+    width = _LEFT + max(wide for _, wide, _ in sizes) + (_MAP if mapped else 0.1)
+    picture = Figure(figsize=(max(width, style.SINGLE_COLUMN), height))
+    axes, edge = [], height - 0.22 - (height - needed) / 2
+    for gap, wide, tall in sizes:  # laid out by hand, so that all strips stay aligned
+        edge -= gap + tall
+        axes.append(place(picture, _LEFT, edge, wide, tall))
+    _fill(axes, record, star=0.055 / sizes[0][2], twins=twins)
+    if mapped:
+        looks.draw_map(place(picture, width - 1.6, (height - 1.7) / 2, 1.5, 1.5), record)
+    style.title(picture, label, y=1 - 0.05 / height, va="top")
+    return picture
+
+
+def place(picture: Figure, left: float, bottom: float, wide: float, tall: float) -> Axes:
+    """Add axes at this place, in inches."""
+    width, height = picture.get_size_inches()
+    return picture.add_axes((left / width, bottom / height, wide / width, tall / height))
+
+
+def _sizes(record: Record, width: float) -> list[tuple[float, float, float]]:
+    """Return (gap above, width, height) of every strip and of each line's profile, in inches."""
+    sizes = []
+    for walk in looks.lines(record):
+        wide, tall = _size(record["walk_decoded"][walk], width)
+        sizes += [(0.4, wide, tall), (0.07, wide, 0.42)]
+    before = None
+    for walk in looks.sweeps(record):
+        now = looks.space(record, walk)
+        sizes.append((0.07 if now == before else 0.14, *_size(record["walk_decoded"][walk], width)))
+        before = now
+    return sizes
+
+
+def _size(images: np.ndarray, width: float) -> tuple[float, float]:
+    rows, columns = images.shape[-2:]
+    ratio = rows / (len(looks.tile_indices(len(images))) * (columns + samples.GAP) - samples.GAP)
+    wide = min(width, 0.8 / ratio)  # a few large images need not fill the page
+    return wide, wide * ratio
+
+
+def _fill(axes: list[Axes], record: Record, *, star: float, twins: Sequence[Record]) -> None:
+    """Draw every walk on its axes."""
+    lines, sweeps = looks.lines(record), looks.sweeps(record)
+    profiles = axes[1 : 2 * len(lines) : 2]
+    for walk, above, below in zip(lines, axes[: 2 * len(lines) : 2], profiles, strict=True):
+        _line(above, below, record, walk=walk, star=star)
+    _share_height(profiles, [_profile(each, walk) for each in twins for walk in looks.lines(each)])
+    for walk, ax in zip(sweeps, axes[2 * len(lines) :], strict=True):
+        _sweep(ax, record, walk=walk, last=walk == sweeps[-1])
+
+
+def _profile(record: Record, walk: int) -> np.ndarray:
+    """Return log q(z) wherever a profile shows it."""
+    steps = record["walk_log_q"][walk]
+    return np.concatenate([record["path_log_q"][walk], steps[looks.tile_indices(len(steps))]])
+
+
+def _share_height(profiles: list[Axes], others: Sequence[np.ndarray]) -> None:
+    """Give all profiles the same range, and room for others, so that lines compare at a glance."""
+    limits = [ax.get_ylim() for ax in profiles]
+    for path in others:
+        ends = float(path.min()), float(path.max())
+        room = MARGIN * (ends[1] - ends[0])
+        limits.append((ends[0] - room, ends[1] + room))
+    low, high = (
+        min((low for low, _ in limits), default=0),
+        max((high for _, high in limits), default=0),
+    )
+    room = max(0.0, LEAST_HEIGHT - (high - low)) / 2
+    for ax in profiles:
+        ax.set_ylim(low - room, high + room)
+
+
+def _strip(ax: Axes, images: np.ndarray) -> np.ndarray:
+    """Draw images side by side; return the abscissas of their centres."""
+    ax.imshow(samples.grid(images, len(images)), interpolation="none")
+    ax.autoscale(enable=False)  # stars beside the images must not shrink them
+    ax.spines[:].set_visible(False)
+    panels.hide_ticks(ax)
+    width = images.shape[-1]
+    centres: np.ndarray = (width - 1) / 2 + (width + samples.GAP) * np.arange(len(images))
+    return centres
+
+
+def _line(ax: Axes, below: Axes, record: Record, *, walk: int, star: float) -> None:
+    """Draw the images, a star `star` of their height above either end, and log q(z) below."""
+    decoded, colour = record["walk_decoded"][walk], looks.colour(record, walk)
+    tiles = looks.tile_indices(len(decoded))
+    centres = _strip(ax, decoded[tiles])
+    where = ax.get_xaxis_transform()
+    for centre, mark, word, side in zip(
+        centres[[0, -1]].tolist(), looks.ENDS, looks.WORDS, (1, -1), strict=True
+    ):
+        looks.star(ax, centre, 1 + star, mark, transform=where)
+        look: dict[str, Any] = {"ha": "left" if side > 0 else "right", "va": "center"}
+        offset: dict[str, Any] = {"xytext": (5 * side, 0), "textcoords": "offset points"}
+        ax.annotate(word, (centre, 1 + star), xycoords=where, fontsize=7, **offset, **look)
+    ax.set_title(looks.line_title(record, walk), pad=9, color=colour)
+    path = record["path_log_q"][walk]
+    below.plot(np.linspace(centres[0], centres[-1], len(path)), path, color=colour)
+    step_log_q = record["walk_log_q"][walk][tiles]
+    below.plot(centres, step_log_q, linestyle="", marker="o", markersize=3, color=colour)
+    below.set(xlim=ax.get_xlim(), xticks=[], ylabel="$\\log\\,q(z)$")
+    below.margins(y=MARGIN)
+    below.yaxis.set_major_locator(MaxNLocator(3))
+    panels.despine(below)
+
+
+def _sweep(ax: Axes, record: Record, *, walk: int, last: bool) -> None:
+    offsets = record["walk_position"][walk]
+    tiles = looks.tile_indices(len(offsets))
+    centres = _strip(ax, record["walk_decoded"][walk][tiles])
+    name_look: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center"}
+    on_map = "log_q" in record and not looks.lines(record)
+    colour = looks.colour(record, walk) if on_map else style.BLACK
+    ax.set_ylabel(looks.sweep_name(record, walk), color=colour, **name_look)
+    if last:
+        names = [looks.signed(round(float(offset), 1), "+g") for offset in offsets[tiles]]
+        ax.set_xticks(centres, names)
+        ax.tick_params(length=0)
+        ax.set_xlabel("standard deviations")

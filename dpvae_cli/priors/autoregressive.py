@@ -16,7 +16,7 @@ class Autoregressive(PriorSpec):
     kind: Literal["autoregressive"] = "autoregressive"
     has_generation: ClassVar[bool] = True
     blocks: Annotated[int, Field(ge=2, le=256)] = 4
-    """Autoregressive blocks; the order of the dimensions turns round from one to the next."""
+    """Autoregressive blocks; the order of the dimensions is reversed between them."""
     hidden: Annotated[int, Field(ge=1)] = 64
     """Width of the two hidden layers of each block's masked network."""
 

@@ -85,9 +85,9 @@ class Decoupled(PriorSpec):
     hidden: Annotated[int, Field(ge=1)] = 64
     """Width of the two hidden layers of each scale and translation net."""
     scale_bound: Bound = 1.0
-    """Log-scales stay within +-bound a block (tanh); null lifts the bound."""
+    """Log-scales stay within +-bound per block (tanh); null removes the bound."""
     translate_bound: Bound = 1.0
-    """Translations stay within +-bound a block (tanh); null lifts the bound."""
+    """Translations stay within +-bound per block (tanh); null removes the bound."""
     base: Literal["normal", "student_t", "mixture"] = "normal"
     """What z0 is drawn from: N(0, I), heavy tails or several modes; the last two learn with g."""
     base_components: Annotated[int, Field(ge=1, le=10_000)] = 10

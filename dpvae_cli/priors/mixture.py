@@ -95,7 +95,7 @@ class Mixture(PriorSpec):
     kind: Literal["mixture"] = "mixture"
     has_generation: ClassVar[bool] = False
     components: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """K; null: 50 where it learns with the VAE, chosen on held-out codes where it is fitted."""
+    """K; null: 50 if trained jointly, selected on held-out codes if fitted afterwards."""
     covariance: Literal["diagonal", "full"] = "diagonal"
     """Covariances of the components: `diagonal`, or `full` with L (L - 1) / 2 more numbers each."""
 

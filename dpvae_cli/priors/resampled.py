@@ -17,7 +17,7 @@ from dpvae_cli.priors.base import LogNormaliser, Prior, PriorSpec
 DECAY = 0.99
 """Of the moving average of Z while training."""
 EVALUATION_PROPOSALS, CHUNK_SIZE = 2**16, 2**13
-"""Proposals that Z is estimated from outside training, always the same ones; so many at a time."""
+"""Fixed proposals for the estimate of Z outside training, and how many are evaluated at a time."""
 MIN_NORMALISER = 1e-6
 """Z stays this far from 0 and from 1, where its logarithms end."""
 
@@ -151,11 +151,11 @@ class Resampled(PriorSpec):
     kind: Literal["resampled"] = "resampled"
     has_generation: ClassVar[bool] = False
     truncation: Annotated[int, Field(ge=2, le=10_000)] = 100
-    """T: a proposal that follows T - 1 rejected ones is taken as it is (paper: 100)."""
+    """T: the proposal after T - 1 rejections is always accepted (paper: 100)."""
     hidden: Annotated[int, Field(ge=1)] = 100
     """Width of the two hidden layers of the acceptance function (paper: 100)."""
     draws: Annotated[int, Field(ge=2)] = 1024
-    """Proposals that each training step estimates the normaliser Z from (paper: 1024)."""
+    """Proposals per training step for the estimate of the normaliser Z (paper: 1024)."""
 
     def _build(self, latent_dim: int, *_: object) -> ResampledPrior:
         return ResampledPrior(

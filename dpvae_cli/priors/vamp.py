@@ -89,7 +89,7 @@ class Vamp(PriorSpec):
     pseudo_inputs: Annotated[int, Field(ge=1, le=10_000)] = 500
     """K (paper: 500)."""
     range: Interval | None = None
-    """Pseudo-inputs stay in it, such as [0, 1] for images; null does not bound them."""
+    """Range of the pseudo-inputs, such as [0, 1] for images; null: unbounded."""
 
     def _build(
         self,

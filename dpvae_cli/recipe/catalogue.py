@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
 SUFFIXES = (".yaml", ".yml")
 STUDIES = "studies"
-"""A folder beside the recipes whose files are none."""
+"""A folder beside the recipes that holds no recipes."""
 LIST = "All names: dpvae recipes ls"
 
 
@@ -29,8 +29,8 @@ def folder() -> Path:
         if (candidate / "beta_h_moons.yaml").is_file():
             return candidate
     raise MissingError(
-        "the packaged recipes are not there; looked in " + " and ".join(map(str, FOLDERS)),
-        hint="Install dpvae-cli again.",
+        "the packaged recipes are missing from " + " and ".join(map(str, FOLDERS)),
+        hint="Reinstall dpvae-cli.",
     )
 
 

@@ -25,7 +25,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _or_word(section_schema: dict[str, Any], section: str) -> dict[str, Any]:
-    """Let a bare kind stand for the section where all fields of that kind have defaults."""
+    """Accept a bare kind as the section where all fields of that kind have defaults."""
     alone = [
         kind
         for kind, spec in kinds(section).items()

@@ -79,7 +79,7 @@ def format_path(path: KeyPath) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Return a given value as it stands in a recipe, truncate."""
+    """Return a value as it is written in a recipe, truncated."""
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
     return truncate(json.dumps(value, ensure_ascii=False, default=str))

@@ -114,7 +114,7 @@ def read_value(text: str) -> Any:
     """Return the value of an override.
 
     Raises:
-        YamlError: the text is no single YAML value.
+        YamlError: the text is not a single YAML value.
     """
     parser = _Parser(text)
     value = parser.document()

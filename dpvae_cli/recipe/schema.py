@@ -35,11 +35,11 @@ class Training(Spec):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Adam's step size for the VAE and its prior (paper: 1e-4)."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
-    """Largest norm of all gradients of a step, the adversary's apart; null clips none."""
+    """Largest norm of all gradients of a step, without the adversary's; null disables clipping."""
     precision: PrecisionName = "float32"
-    """bf16 is for encoder and decoder in training alone; float64 for all, and after training."""
+    """bf16 applies to encoder and decoder during training; float64 to everything."""
     compile: CompileName = "off"
-    """torch.compile for training steps; auto tries first whether it pays within the run."""
+    """torch.compile for training steps; auto first measures whether it saves time in the run."""
     ema: Share | None = None
     """Decay of a moving average of the weights, used from validation on; null keeps none."""
     log_every: Positive = 100
@@ -61,18 +61,18 @@ class Fitting(Spec):
     batch_size: Annotated[int, Field(ge=2, le=MAX_SAMPLES)] = 512
     """Draws of q(z) in one step."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    """Adam's step size at first; it falls to nothing along a half cosine."""
+    """Initial step size of Adam; it decays to zero along a half cosine."""
     held_out: Share = 0.2
-    """Share of the codes that nothing is learned from: half chooses the best, half is reported."""
+    """Fraction of codes held out: one half for selection, the other half for reporting."""
     validate_every: Positive = 100
-    """Iterations between two looks at the held-out codes; the best prior is kept."""
+    """Iterations between two validations on held-out codes; the best prior is kept."""
     patience: Positive = 10
-    """Looks without a better one after which fitting ends early."""
+    """Validations without improvement after which fitting stops early."""
 
 
 @final
 class Evaluation(Spec):
-    """Sizes of what `dpvae eval` and `dpvae sample` estimate; the paper's where it has any."""
+    """Sample sizes of `dpvae eval` and `dpvae sample`; the paper's where it states any."""
 
     split: Literal["validation", "test"] = "test"
     """Held-out examples for nll."""
@@ -98,15 +98,15 @@ class Evaluation(Spec):
     fid_samples: Annotated[int, Field(ge=10, le=MAX_SAMPLES)] = 10_000
     """Decoded samples for fid, fid_lp and kid."""
     fid_images: Annotated[int, Field(ge=10, le=MAX_SAMPLES)] | None = None
-    """Training images they are compared with, drawn at random once; null takes all."""
+    """Training images of the comparison, a fixed random subset; null: all."""
     pool: Annotated[int, Field(ge=2, le=1_000)] = 5
-    """Low- and high-posterior samples are kept from pool times as many."""
+    """Size of the pool of low- and high-posterior samples, relative to their number."""
     factor_samples: Annotated[int, Field(ge=10)] = 5_000
-    """Training examples that a repeat of mig, dci, sap, factor_score and beta_score draws."""
+    """Training examples per repeat of mig, dci, sap, factor_score and beta_score."""
     factor_repeats: Positive = 5
     """Repeats of these scores, whose spread is their error."""
     probe_samples: Annotated[int, Field(ge=10)] = 10_000
-    """Training examples, drawn at random, that probe fits its classifiers to."""
+    """Random training examples for the classifiers of probe."""
 
 
 @final

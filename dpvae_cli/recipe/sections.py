@@ -42,7 +42,7 @@ def spec_by_name(section: str, word: str) -> Any:
     allowed = kinds(section)
     if word not in allowed:
         raise UsageError(
-            f"{section}={word!r} is no kind{did_you_mean(word, allowed)}",
+            f"{section}={word!r} is not a kind{did_you_mean(word, allowed)}",
             hint=f"Words: {', '.join(allowed)}.",
         )
     return allowed[word]()

@@ -23,7 +23,7 @@ class Term(NamedTuple):
     """One term of the loss.
 
     `value` is nats per example, `(batch,)`, or a scalar of the global batch where the definition
-    is no mean over examples. Weight 0 means: logged, not trained on.
+    is not a mean over examples. Weight 0 means: logged, not trained on.
     """
 
     value: PerExample | Scalar

@@ -7,7 +7,7 @@ MI + TC + D = log q(z|x) - log p(z).
     printed:  alpha MI + beta TC + gamma D                    (30), (31) with the full log p(z)
     joint:    alpha MI + (beta - 1) TC + gamma (TC + D)       TC + D estimates KL[q(z), p(z)]
 
-For a prior that does not factorise, D = KL[q(z), p(z)] - TC: it is no dimension-wise KL, and the
+For a prior that does not factorise, D = KL[q(z), p(z)] - TC: it is not a dimension-wise KL, and the
 printed form would weight TC by beta - gamma. `form: auto` takes `printed` where p(z) factorises and
 `joint` where it does not; the two agree at gamma = 1. Weights per batch divide the terms' weights,
 so beta - 1 as a whole: beta / batch - 1 would reward TC.

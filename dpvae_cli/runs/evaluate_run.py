@@ -1,4 +1,4 @@
-"""Measure metrics of a run and keep them in its folder."""
+"""Measure metrics of a run and write them to its folder."""
 
 from collections.abc import Sequence
 
@@ -23,10 +23,10 @@ def evaluate_run(
     progress: Progress = no_progress,
     features: FeatureOptions | None = None,
 ) -> tuple[RunResults, dict[str, DpvaeError]]:
-    """Return a run's results, kept in metrics.json too, and the metrics that failed.
+    """Return a run's results, also written to metrics.json, and the errors of metrics that failed.
 
-    A metrics.json that cannot be written is named among these. The tracebacks of exceptions that no
-    metric should raise are added to errors.log.
+    A metrics.json that cannot be written is among the errors. Tracebacks of unexpected exceptions
+    are appended to errors.log.
 
     Args:
         run: the opened checkpoint.

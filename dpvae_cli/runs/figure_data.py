@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import read_cache, write_cache
 from dpvae_cli.plotting.gallery import Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
-from dpvae_cli.plotting.moons import Portrait
-from dpvae_cli.plotting.picture import CHANNELS
+from dpvae_cli.plotting.moons import PlanarModel
 from dpvae_cli.runs import results_file
 from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import LoadedRun
@@ -19,9 +19,9 @@ from dpvae_cli.sampling.gallery import gallery
 from dpvae_cli.sampling.planar_figure_data import portrait
 
 IMAGES, ROWS = 36, 1_000
-"""Samples of each kind that Figure 5 shows: of images, and of everything else."""
+"""Samples of each kind in Figure 5: images, and other examples."""
 LAYOUT = "2"
-"""Of the arrays that figures read; another one is made anew."""
+"""Version of the cached arrays."""
 
 
 def with_labels(found: Sequence[LoadedRun]) -> list[tuple[LoadedRun, str]]:
@@ -31,8 +31,8 @@ def with_labels(found: Sequence[LoadedRun]) -> list[tuple[LoadedRun, str]]:
     return [(run, f"{run.recipe.name} seed {run.recipe.seed}") for run in found]
 
 
-def portrait_data(run: LoadedRun, label: str) -> Portrait:
-    """Return what Figures 1 and 3 show of a run, from portrait.npz or made and kept there.
+def portrait_data(run: LoadedRun, label: str) -> PlanarModel:
+    """Return the data of a run for Figures 1 and 3, cached in portrait.npz.
 
     Raises:
         UsageError: the latent space or the data is not two-dimensional, or there is no z0 to draw.
@@ -43,11 +43,11 @@ def portrait_data(run: LoadedRun, label: str) -> Portrait:
         "portrait.npz",
         lambda: portrait(run.model, aggregate(), run.load_dataset(), seed=run.recipe.seed),
     )
-    return Portrait(label=label, prior=run.recipe.prior_name, arrays=arrays)
+    return PlanarModel(label=label, prior=run.recipe.prior_name, arrays=arrays)
 
 
 def gallery_data(run: LoadedRun, label: str) -> Gallery:
-    """Return the samples Figure 5 shows of a run, from gallery.npz or made and kept there."""
+    """Return the samples of a run for Figure 5, cached in gallery.npz."""
     arrays = cached_arrays(run, "gallery.npz", lambda: _gallery(run))
     shown = {name: drawable(run.model, array) for name, array in arrays.items()}
     columns = run.model.units.columns
@@ -57,19 +57,19 @@ def gallery_data(run: LoadedRun, label: str) -> Gallery:
 def _gallery(run: LoadedRun) -> dict[str, np.ndarray]:
     """Return 36 images of each kind, or 1,000 rows and points of each kind and of the data."""
     shape = run.model.example_shape
-    is_image = len(shape) == 3 and shape[0] in CHANNELS
+    has_images = is_image(shape)
     arrays = gallery(
         run.model,
         run.encoded.aggregate_posterior(),
         seed=run.recipe.seed,
         pool=run.recipe.evaluation.pool,
-        samples=IMAGES if is_image else ROWS,
+        samples=IMAGES if has_images else ROWS,
     )
-    return arrays if is_image else arrays | {"data": example_rows(run.load_dataset())}
+    return arrays if has_images else arrays | {"data": example_rows(run.load_dataset())}
 
 
 def leakage_data(run: LoadedRun, label: str) -> list[LeakageCurve]:
-    """Return the curves of Figure 4, from metrics.json; `leak` is measured where it is not there.
+    """Return the curves of Figure 4, from metrics.json; `leak` is measured if it is missing.
 
     Raises:
         DpvaeError: it cannot be measured.
@@ -86,13 +86,13 @@ def leakage_data(run: LoadedRun, label: str) -> list[LeakageCurve]:
 def cached_arrays(
     run: LoadedRun, name: str, make: Callable[[], dict[str, Any]], *, key: str = ""
 ) -> dict[str, Any]:
-    """Return arrays kept in the run folder, making them where they follow from something else.
+    """Return arrays cached in the run folder, computed if the cache is missing or out of date.
 
     Args:
-        run: the opened checkpoint.
+        run: the loaded run.
         name: of the .npz.
-        make: makes the arrays.
-        key: what they follow from beside the checkpoint.
+        make: computes the arrays.
+        key: what they depend on besides the checkpoint.
     """
     path = run.folder.path / name
     source = run.digest + LAYOUT + key

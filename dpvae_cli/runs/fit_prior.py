@@ -1,4 +1,4 @@
-"""A prior fitted to the codes of a trained model, kept with it in one checkpoint."""
+"""Fit a prior to the codes of a trained model and save both in one checkpoint."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ FIT_SUFFIX = re.compile(r"-fit_[a-z_]+$")
 
 
 def fit_recipe_prior(model: VAE, aggregate: AggregatePosterior, recipe: Recipe) -> FittedPrior:
-    """Return the recipe's `fit_prior`, fitted to the codes of a model and held against its own."""
+    """Fit the recipe's `fit_prior` to the codes of a model and compare it with its own prior."""
     assert recipe.fit_prior is not None
     return fit_model_prior(
         model, aggregate, recipe.fit_prior, fitting=recipe.fitting, seed=recipe.seed
@@ -44,9 +44,9 @@ def save_fitted_prior(
     fitted: FittedPrior,
     aggregate: AggregatePosterior | None,
 ) -> None:
-    """Write a trained state with its fitted prior to a run folder, beside it the record of the fit.
+    """Write a trained state with its fitted prior and the record of the fit to a run folder.
 
-    The codes are kept too, as the encodings of the checkpoint; None keeps none.
+    The codes are cached as the encodings of the checkpoint, if given.
     """
     checkpoint = checkpoint.with_fitted(fitted.prior, fitted.record.to_dict())
     checkpoint.write(folder.checkpoint)
@@ -55,15 +55,15 @@ def save_fitted_prior(
         return
     names = ("mean", "log_variance")
     arrays = {name: getattr(aggregate, name).to(fitted.dtype).cpu().numpy() for name in names}
-    with suppress(UsageError):  # a cache that cannot be written costs time, no result
+    with suppress(UsageError):  # a cache that cannot be written costs only time
         cache = folder.checkpoint.with_suffix(".encodings.npz")
         write_cache(cache, arrays, checkpoint=checkpoints.file_digest(folder.checkpoint))
 
 
 def save_fit_record(folder: RunFolder, checkpoint: Checkpoint) -> None:
-    """Write the record of the fit that a checkpoint holds: fit.json and a line of metrics.jsonl.
+    """Write the record of the fit in a checkpoint to fit.json and metrics.jsonl, if missing.
 
-    What is there already stays, so that a run that was killed before this is completed.
+    This completes a run that was killed before it wrote them.
     """
     record = checkpoint.facts.get("fit")
     if not isinstance(record, dict):
@@ -92,10 +92,10 @@ def fit_run(
     mark_latest: bool = False,
     warn: Callable[[str], None] = python_warning,
 ) -> tuple[RunFolder, FitRecord]:
-    """Fit a prior to a trained model's codes and keep both as a run of its own.
+    """Fit a prior to a trained model's codes and save both as a new run.
 
-    What else the checkpoint holds stays as it is, so training can go on from the new run too. The
-    gain is over the prior that the named run has, be it trained or fitted.
+    The rest of the checkpoint is unchanged, so the new run can be resumed, too. The gain is over
+    the prior of the given run, trained or fitted.
 
     Args:
         path: a checkpoint, a run folder, or None for the latest run.
@@ -108,12 +108,12 @@ def fit_run(
         data_root: folder to look for data in, where there are no encodings beside the checkpoint.
         download: allow a download where the data has a source.
         mark_latest: let runs/latest name the new run, unless its prior is clearly worse.
-        warn: hears where the data is not what the run was trained on.
+        warn: called if the data is not what the run was trained on.
 
     Raises:
-        CheckpointError: missing, damaged, foreign, or of networks of the caller's own.
-        UsageError: a word is wrong, or the new folder is in use or not empty.
-        MissingError: the data is needed and not there.
+        CheckpointError: missing, corrupt, of another format, or of own networks.
+        UsageError: an option is wrong, or the new folder is in use or not empty.
+        MissingError: the data is needed and missing.
         DivergedError: the likelihood is no longer finite.
     """
     file = resolve_checkpoint(path, best=best)
@@ -138,7 +138,7 @@ def fit_run(
         fitted = fit_recipe_prior(model, aggregate, recipe)
         folder.check_lock()
         if not folder.is_staged:
-            folder.stage()  # a fit that is killed leaves no half of a run
+            folder.stage()  # a killed fit leaves no partial run
         folder.write_start(recipe, device=model.device)
         RunFolder(file.parent).copy_metrics_log(folder)
         state = replace(checkpoint, recipe=recipe)
@@ -156,6 +156,6 @@ def fit_run(
 
 
 def default_fit_dir(checkpoint: Path, kind: str) -> Path:
-    """Return the folder beside a run's for the same run with a prior of this kind fitted."""
+    """Return the default folder for a run with a prior of this kind fitted to it."""
     run = Path(checkpoint).resolve().parent
     return run.with_name(f"{FIT_SUFFIX.sub('', run.name)}-fit_{kind}")

@@ -1,4 +1,4 @@
-"""A trained model opened for use: what every command after `train` starts from."""
+"""Load a run: all commands after `train` start from this."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from dpvae_cli.sampling.encodings import TrainingEncodings
 @final
 @dataclass(frozen=True)
 class LoadedRun:
-    """A model with its recipe, its data (read when asked for) and its encodings (cached)."""
+    """A model with its recipe, its data (read on first use) and its encodings (cached)."""
 
     path: Path
     digest: str
@@ -33,18 +33,18 @@ class LoadedRun:
     load_dataset: RunData
     encoded: TrainingEncodings
     data_note: str | None
-    """Why numbers of a model of this training data do not compare with published ones."""
+    """Why results on this training data cannot be compared with published ones."""
 
     @property
     def units_note(self) -> str | None:
-        """Return why examples are not in the units of the data, where they are not."""
+        """Return a note where examples are not in the units of the data."""
         data = self.recipe.data
         is_standardized = isinstance(data, Arrays) and data.scale == "standardize"
         if not is_standardized or self.model.units.standardization is not None:
             return None
         return (
-            f"{self.path} is of a version that did not keep the mean and deviation of the data: "
-            "examples are in standardized units."
+            f"{self.path} was written by a version that did not save the mean and deviation of the "
+            "data: examples are in standardized units."
         )
 
     @property
@@ -68,7 +68,7 @@ def load_run(
     load_dataset: Callable[[], Dataset] | None = None,
     warn: Callable[[str], None] = python_warning,
 ) -> LoadedRun:
-    """Open a checkpoint file, a run folder's checkpoint, or with None the latest run's.
+    """Load a checkpoint file, the checkpoint of a run folder, or with None of the latest run.
 
     Args:
         path: the checkpoint file or the run folder.
@@ -76,12 +76,12 @@ def load_run(
         device: where to put the model.
         data_root: folder to look for data in.
         download: allow a download where the data has a source.
-        load_dataset: gives the recipe's data in place of reading it.
-        warn: hears where the data is not what the run was trained on.
+        load_dataset: returns the recipe's data instead of reading it.
+        warn: called if the data is not what the run was trained on.
 
     Raises:
-        CheckpointError: missing, damaged, foreign, newer, or of networks of the caller's own.
-        UsageError: the device has no float64 and the run was of it.
+        CheckpointError: missing, corrupt, of another format, newer, or of own networks.
+        UsageError: the run is of float64 and the device has none.
     """
     file = resolve_checkpoint(path, best=best)
     checkpoint = checkpoints.read_checkpoint(file)

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line for every logged step and every validation."""
+"""metrics.jsonl: a line of JSON for every logged step and every validation."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from dpvae_cli.foundation.results import nonfinite_to_none
 from dpvae_cli.foundation.text_files import parse_json, read_lines
 
 MIN_VALIDATIONS, CHANGES = 4, 3
-"""Validations from the best one on, and typical changes, without which no ELBO is said to fall."""
+"""Validations from the best one on, and typical changes, that an ELBO must fall by."""
 
 
 @final
 class MetricsLog:
-    """Appends records; on a resume the lines after the checkpoint are dropped first.
+    """Append records; on a resume the lines after the checkpoint are dropped first.
 
     Args:
         path: the .jsonl file.
@@ -37,7 +37,7 @@ class MetricsLog:
         write_atomically(path, lambda file: file.writelines(lines))
         self._path = path
         try:
-            self._file = FileIO(path, "a")  # unbuffered: what failed is not tried again at the end
+            self._file = FileIO(path, "a")  # unbuffered: a failed write is not repeated at the end
         except OSError as error:
             raise self._write_error(error) from None
 
@@ -101,10 +101,10 @@ class MetricsLog:
 
 
 def overfitting_start(path: Path, *, until: int) -> int | None:
-    """Return the iteration of the best validation ELBO where it fell ever since, else None.
+    """Return the iteration of the best validation ELBO if it has fallen ever since, else None.
 
-    It fell where all of the validations that follow are lower, three at least, and the last one by
-    more than three times what it changes by from one to the next.
+    That is: at least three validations follow, and the last one is lower by more than three times
+    the median change from one validation to the next.
 
     Args:
         path: the .jsonl file.

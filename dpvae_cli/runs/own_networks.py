@@ -1,10 +1,10 @@
-"""Runs of a model whose encoder and decoder are the caller's own: what they keep and ask for.
+"""Runs whose encoder and decoder are modules of the caller.
 
-Such a run's recipe says `architecture: own`, and has the model's likelihood and prior. Weights are
-kept as any others; the modules themselves are not, so whoever loads them brings their like.
+The recipe of such a run has `architecture: own` and the likelihood and prior of the model. A
+checkpoint holds the weights but not the modules: whoever loads it passes modules of the same shape.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.foundation.allocation import num_parameters
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
@@ -26,26 +27,26 @@ MAX_LISTED = 4
 
 
 def uses_own_networks(recipe: Recipe) -> bool:
-    """Tell whether encoder and decoder are the caller's own."""
+    """Tell whether encoder and decoder are modules of the caller."""
     return recipe.architecture.kind == "own"
 
 
 def recipe_for_model(recipe: Recipe, model: VAE | None, *, resume: bool) -> Recipe:
-    """Return the recipe that says what is trained: with a model its networks, likelihood and prior.
+    """Return the recipe with the latent dimension, likelihood and prior of a model, if given.
 
     Raises:
-        UsageError: no recipe can say the likelihood or the prior, the recipe is of a model of
-            another size, or of one that is not given (to go on without it is refused later).
+        UsageError: the likelihood or the prior has no spec, the recipe is of a model of another
+            size, or of own networks without a model (on a resume `check_resume` raises that).
     """
-    asked = recipe.architecture
+    architecture = recipe.architecture
     if model is None:
-        if asked.kind == "own" and not resume:
-            asked.build(())
+        if architecture.kind == "own" and not resume:
+            architecture.build(())
         return recipe
-    is_said = asked.kind == "own" and "latent_dim" in asked.model_fields_set
-    if is_said and asked.latent_dim != model.latent_dim:
+    has_size = architecture.kind == "own" and "latent_dim" in architecture.model_fields_set
+    if has_size and architecture.latent_dim != model.latent_dim:
         raise UsageError(
-            f"architecture.latent_dim is {asked.latent_dim} in the recipe, "
+            f"architecture.latent_dim is {architecture.latent_dim} in the recipe, "
             f"the model has {model.latent_dim}"
         )
     values = to_dict(recipe)
@@ -54,31 +55,31 @@ def recipe_for_model(recipe: Recipe, model: VAE | None, *, resume: bool) -> Reci
         if part.spec is None:
             kind = values[section]["kind"]
             raise UsageError(
-                f"{section}: no recipe says a {type(part).__name__} that was put together by "
-                "hand, so its checkpoint could not be loaded again",
-                hint=f"Give dpvae.VAE a spec or a word, such as {section}={kind!r}.",
+                f"{section}: the {type(part).__name__} of this model has no spec, so its "
+                "checkpoint could not be loaded again",
+                hint=f"Give dpvae.VAE a spec or its name, such as {section}={kind!r}.",
             )
         values[section] = part.spec.model_dump(mode="json", by_alias=True)
     return from_dict(values, name=recipe.name)
 
 
 def prepare(model: VAE, dataset: Dataset, precision: Precision) -> None:
-    """Put the model in its place and in training mode, and try it on examples of the data.
+    """Move the model to its device, set training mode, and check it on examples of the data.
 
     Raises:
-        UsageError: it does not fit the data, or cannot be kept in a checkpoint.
+        UsageError: it does not fit the data, or cannot be saved in a checkpoint.
     """
     precision.placed(model).train()
     x = dataset.train.examples(slice(0, PROBE_BATCH_SIZE)).to(model.device)
     model.check(precision.batch(x))
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
-            raise UsageError(f"{name} is a {type(value).__name__}, checkpoints hold tensors alone")
+            raise UsageError(f"{name} is a {type(value).__name__}, checkpoints hold only tensors")
 
 
 @contextmanager
 def preserve_rng_state(device: torch.device, *, wanted: bool) -> Iterator[None]:
-    """Give the caller's global generators their state back after a training that seeds them."""
+    """Restore the caller's global generators after a training that seeds them."""
     accelerators = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=accelerators, enabled=wanted):
         yield
@@ -100,17 +101,19 @@ def seed_each_call(objective: nn.Module, recipe: Recipe, *, rank: int = 0) -> No
 
 
 def network_facts(recipe: Recipe, model: VAE) -> dict[str, Any]:
-    """Return what a checkpoint says of own networks; nothing for others."""
+    """Return what a checkpoint says of own networks: their classes and sizes."""
     if not uses_own_networks(recipe):
         return {}
     networks = {"encoder": model.encoder, "decoder": model.decoder}
-    return {FACT: {name: _described(network) for name, network in networks.items()}}
-
-
-def _described(network: nn.Module) -> dict[str, Any]:
-    kind = type(network)
-    count = sum(parameter.numel() for parameter in network.parameters())
-    return {"class": f"{kind.__module__}.{kind.__qualname__}", "parameters": count}
+    return {
+        FACT: {
+            name: {
+                "class": f"{type(network).__module__}.{type(network).__qualname__}",
+                "parameters": num_parameters(network),
+            }
+            for name, network in networks.items()
+        }
+    }
 
 
 def resolve_networks(
@@ -119,7 +122,7 @@ def resolve_networks(
     """Return the networks to load a checkpoint into; None where its recipe builds them.
 
     Raises:
-        CheckpointError: they are missing, do not fit, or are none of this checkpoint's business.
+        CheckpointError: they are missing, do not fit, or the recipe builds them.
     """
     if not uses_own_networks(checkpoint.recipe):
         if encoder is not None or decoder is not None:
@@ -141,10 +144,10 @@ def resolve_networks(
 
 
 def _describe_saved(checkpoint: Checkpoint, name: str) -> str:
-    """Return what the checkpoint knows of a network: its class and its size."""
+    """Return class and size of a network in the checkpoint."""
     try:
-        known = checkpoint.facts[FACT][name]
-        return f"{known['class'].rpartition('.')[2]}, {int(known['parameters']):,} parameters"
+        saved = checkpoint.facts[FACT][name]
+        return f"{saved['class'].rpartition('.')[2]}, {int(saved['parameters']):,} parameters"
     except (KeyError, TypeError, ValueError, AttributeError):
         return "which the file does not describe"
 
@@ -154,43 +157,37 @@ def _load_call(path: Path) -> str:
 
 
 def check_networks(path: Path, checkpoint: Checkpoint, **networks: nn.Module) -> None:
-    """Refuse networks whose weights have other names or shapes than the checkpoint's.
+    """Check that the weights of networks have the names and shapes of the checkpoint's.
 
     Raises:
-        CheckpointError: lists what differs.
+        CheckpointError: lists the differences.
     """
     for name, network in networks.items():
-        problems = _differences(network.state_dict(), checkpoint.part(f"model.{name}"))
-        if problems:
+        given, saved = network.state_dict(), checkpoint.part(f"model.{name}")
+        differences = [
+            *sorted(f"it has no {key}" for key in saved.keys() - given.keys()),
+            *sorted(f"{key} is not in the checkpoint" for key in given.keys() - saved.keys()),
+            *sorted(
+                f"{key} is {tuple(given[key].shape)}, {tuple(saved[key].shape)} in the checkpoint"
+                for key in given.keys() & saved.keys()
+                if not is_lazy(given[key]) and given[key].shape != saved[key].shape
+            ),
+        ]
+        if differences:
+            more = len(differences) - MAX_LISTED
+            listed = differences[:MAX_LISTED] + ([f"and {more} more"] if more > 0 else [])
             raise CheckpointError(
                 f"{path}: the {name} given ({type(network).__name__}) has other weights than the "
-                f"one trained ({_describe_saved(checkpoint, name)}): {_listed(problems)}",
+                f"one trained ({_describe_saved(checkpoint, name)}): {'; '.join(listed)}",
                 hint="Make it with the arguments it was trained with.",
             )
 
 
-def _differences(given: Mapping[str, Any], saved: Mapping[str, Tensor]) -> list[str]:
-    """Return what is missing, superfluous or of another shape, in words."""
-    missing = [f"it has no {key}" for key in saved.keys() - given.keys()]
-    extra = [f"{key} is not in the checkpoint" for key in given.keys() - saved.keys()]
-    shapes = [
-        f"{key} is {tuple(given[key].shape)}, {tuple(saved[key].shape)} in the checkpoint"
-        for key in given.keys() & saved.keys()
-        if not is_lazy(given[key]) and given[key].shape != saved[key].shape
-    ]
-    return sorted(missing) + sorted(extra) + sorted(shapes)
-
-
-def _listed(problems: list[str]) -> str:
-    more = [f"and {len(problems) - MAX_LISTED} more"] if len(problems) > MAX_LISTED else []
-    return "; ".join([*problems[:MAX_LISTED], *more])
-
-
 def check_resume(saved: Recipe, run_dir: Path, *, has_model: bool) -> None:
-    """Refuse to go on with a run of own networks without a model, or with one with any other run.
+    """Check that a model is given on the resume of a run of own networks, and of no other run.
 
     Raises:
-        CheckpointError: names the call that goes on.
+        CheckpointError: names the call that resumes.
     """
     if uses_own_networks(saved) and not has_model:
         raise CheckpointError(
@@ -206,5 +203,5 @@ def check_resume(saved: Recipe, run_dir: Path, *, has_model: bool) -> None:
 
 
 def resume_call(run_dir: Path) -> str:
-    """Return the call that goes on with a run of own networks."""
+    """Return the Python call that resumes a run of own networks."""
     return f"dpvae.train(recipe, {str(run_dir)!r}, model=..., resume=True)"

@@ -1,4 +1,4 @@
-"""metrics.json: the results of a run's checkpoint, others kept, the same ones replaced."""
+"""metrics.json: the results of a run's checkpoint."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.runs.loaded_run import LoadedRun
 
 LOCK = f"{HIDDEN_PREFIX}metrics.lock"
-"""Held while metrics.json is read, merged and written."""
+"""Held while results are merged into metrics.json."""
 
 
 def run_results(run: LoadedRun, results: Sequence[Result]) -> RunResults:
-    """Return results with the run they belong to."""
+    """Return results with a description of their run."""
     return RunResults(
         run=run.label,
         checkpoint=str(run.path),
@@ -27,7 +27,7 @@ def run_results(run: LoadedRun, results: Sequence[Result]) -> RunResults:
 
 
 def merge_results(run: LoadedRun, record: RunResults) -> Path:
-    """Write metrics.json, with what it held before of the same checkpoint and other metrics.
+    """Merge results into metrics.json; those of other checkpoints are dropped.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -43,7 +43,7 @@ def merge_results(run: LoadedRun, record: RunResults) -> Path:
 
 
 def read_results(run: LoadedRun) -> dict[str, Any]:
-    """Return what metrics.json says of this very checkpoint, or nothing."""
+    """Return the content of metrics.json if it is of this checkpoint, else an empty mapping."""
     found = read_json(run.folder.metrics)
     if found.get("checkpoint_digest") != run.digest:
         return {}

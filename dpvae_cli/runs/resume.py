@@ -1,4 +1,4 @@
-"""Go on with a run: the same recipe, but for a number of iterations that may grow."""
+"""Resume a run: the recipe stays the same, only the number of iterations may grow."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -18,7 +18,7 @@ from dpvae_cli.runs.run_folder import RunFolder
 @final
 @dataclass(frozen=True)
 class ResumePoint:
-    """The recipe a run goes on with, and where; no checkpoint means from the beginning."""
+    """The recipe and the state to resume from; without a checkpoint the run starts anew."""
 
     recipe: Recipe
     checkpoint: Checkpoint | None
@@ -27,17 +27,17 @@ class ResumePoint:
 def load_resume_point(
     folder: RunFolder, recipe: Recipe, *, model: VAE | None = None, from_previous: bool = False
 ) -> ResumePoint:
-    """Return the state to go on from; a damaged one is never passed over silently.
+    """Return the state to resume from; a corrupt checkpoint is an error.
 
     Args:
-        folder: the run's.
-        recipe: what is asked for.
-        model: of networks of the caller's own, if the run is of such.
+        folder: of the run.
+        recipe: the one asked for.
+        model: the model of own networks, if it is such a run.
         from_previous: take the checkpoint before the last one.
 
     Raises:
-        UsageError: nothing to resume, or the recipe asks for something else than the run.
-        CheckpointError: the checkpoint cannot be read, or is not of the networks given.
+        UsageError: there is nothing to resume, or the recipe differs from that of the run.
+        CheckpointError: the checkpoint cannot be read, or does not fit the model given.
     """
     path = folder.previous if from_previous else folder.checkpoint
     has_checkpoint = folder.checkpoint.is_file() or folder.previous.is_file()
@@ -59,9 +59,9 @@ def load_resume_point(
 
 
 def _with_more_iterations(saved: Recipe, asked: Recipe, *, done: int) -> Recipe:
-    """Return the saved recipe with the iterations asked for; refuse any other difference.
+    """Return the saved recipe with the iterations asked for; any other difference is an error.
 
-    What the recipe derived from its iterations (beta_b's stop_step) stays as the run resolved it.
+    Fields derived from the iterations (the stop_step of beta_b) keep their saved values.
     """
     iterations = asked.training.iterations
     if iterations < done:
@@ -89,8 +89,8 @@ def _differences(saved: Any, asked: Any, path: str = "") -> list[tuple[str, Any,
     """Return (path, saved, asked) of every leaf that differs."""
     if not (isinstance(saved, dict) and isinstance(asked, dict)):
         return [] if saved == asked else [(path, saved, asked)]
-    found = []
-    for key in saved | asked:
-        where = f"{path}.{key}" if path else key
-        found += _differences(saved.get(key), asked.get(key), where)
-    return found
+    return [
+        leaf
+        for key in saved | asked
+        for leaf in _differences(saved.get(key), asked.get(key), f"{path}.{key}" if path else key)
+    ]

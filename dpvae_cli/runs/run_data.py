@@ -1,12 +1,12 @@
-"""Whether the data that is read is what a run was trained on: its checkpoint has a digest."""
+"""The data of a run, compared with the data it was trained on by digests in its checkpoint."""
 
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.data.base import SPLITS, SplitName
+from dpvae_cli.data.base import SPLITS
 from dpvae_cli.data.units import Standardization
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.memoize import memoize
@@ -17,48 +17,42 @@ FACT, OLD_FACT = "data_splits", "data_fingerprint"
 RESTORE_HINT = "Put back the data it was trained on, or train another run on this data."
 
 
-class SplitFacts(NamedTuple):
-    """What a checkpoint keeps of a split."""
-
-    examples: int
-    digest: str
-
-
 def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """Return what a checkpoint keeps of its data."""
-    return {FACT: {name: found._asdict() for name, found in _facts_of(dataset).items()}}
-
-
-def _facts_of(dataset: Dataset) -> dict[SplitName, SplitFacts]:
-    return {name: SplitFacts(len(dataset.split(name)), dataset.digest(name)) for name in SPLITS}
+    """Return what a checkpoint stores about its data: sizes and digests of the splits."""
+    return {
+        FACT: {
+            name: {"examples": len(dataset.split(name)), "digest": dataset.digest(name)}
+            for name in SPLITS
+        }
+    }
 
 
 def describe_difference(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
-    """Return how data differs from what a run was trained on, None where it does not.
+    """Return how data differs from what a run was trained on, or None.
 
-    Checkpoints from before each split had a digest know the training split alone.
+    Old checkpoints have a digest of the training split only.
     """
+    found = data_facts(dataset)[FACT]
     try:
-        known = {name: SplitFacts(**checkpoint.facts[FACT][name]) for name in SPLITS}
+        saved = {name: checkpoint.facts[FACT][name] for name in SPLITS}
+        resized = [
+            f"{name} has {found[name]['examples']} examples, {saved[name]['examples']} then"
+            for name in SPLITS
+            if found[name]["examples"] != saved[name]["examples"]
+        ]
+        changed = [name for name in SPLITS if found[name]["digest"] != saved[name]["digest"]]
     except MALFORMED_ERRORS:
         fingerprint = checkpoint.facts.get(OLD_FACT)
         is_same = fingerprint is None or fingerprint == dataset.fingerprint()
         return None if is_same else "the training split has other values"
-    found = _facts_of(dataset)
-    resized = [
-        f"{name} has {found[name].examples} examples, {known[name].examples} then"
-        for name in SPLITS
-        if found[name].examples != known[name].examples
-    ]
-    changed = [name for name in SPLITS if found[name] != known[name]]
     return ", ".join(resized) or (changed and f"other values in {', '.join(changed)}") or None
 
 
 def check_shape(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """Refuse data whose examples have another shape than those of the run.
+    """Check that examples have the shape of those of the run.
 
     Raises:
-        UsageError: they do.
+        UsageError: they do not.
     """
     if dataset.example_shape != checkpoint.example_shape:
         raise UsageError(
@@ -69,10 +63,10 @@ def check_shape(checkpoint: Checkpoint, dataset: Dataset) -> None:
 
 
 def check_unchanged(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """Refuse to go on training on other data.
+    """Check that the data is what the run was trained on.
 
     Raises:
-        UsageError: says what differs.
+        UsageError: it is not; says how it differs.
     """
     check_shape(checkpoint, dataset)
     if difference := describe_difference(checkpoint, dataset):
@@ -83,21 +77,21 @@ def check_unchanged(checkpoint: Checkpoint, dataset: Dataset) -> None:
 
 
 def python_warning(message: str) -> None:
-    """Warn as Python does."""
+    """Issue a Python warning."""
     warnings.warn(message, stacklevel=2)
 
 
 @final
 class RunData:
-    """A run's data, read when it is first asked for and compared with what the run was trained on.
+    """A run's data, read on first use and compared with the data it was trained on.
 
-    Other data of the same shape are taken with a warning; they are standardized by the constants
-    of the run, and results say so.
+    Other data of the same shape is used with a warning and standardized by the constants of the
+    run; results have a note.
 
     Args:
-        checkpoint: the run's.
+        checkpoint: of the run.
         load: reads the data of its recipe.
-        warn: hears what differs.
+        warn: called with the difference.
     """
 
     def __init__(
@@ -134,19 +128,19 @@ class RunData:
 
 
 def _restandardize(dataset: Dataset, constants: Standardization | None) -> Dataset:
-    """Return data standardized by the constants of the run in place of its own."""
+    """Return data standardized by the constants of the run instead of its own."""
     own = dataset.standardization
     if constants is None or own is None:
         return dataset
 
-    def changed(split: Split) -> Split:
+    def restandardize(split: Split) -> Split:
         stored = constants.transform(own.inverse_transform(split.stored))
         return replace(split, stored=stored)
 
     return replace(
         dataset,
-        train=changed(dataset.train),
-        validation=changed(dataset.validation),
-        test=changed(dataset.test),
+        train=restandardize(dataset.train),
+        validation=restandardize(dataset.validation),
+        test=restandardize(dataset.test),
         standardization=constants,
     )

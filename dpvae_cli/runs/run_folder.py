@@ -1,7 +1,6 @@
 """The run folder: the files of one run, its lock, and what may be written into it."""
 
 import os
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import BinaryIO, final
 import torch
 from filelock import FileLock, Timeout
 
-from dpvae_cli.foundation.errors import CheckpointError, UsageError
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import (
     HIDDEN_PREFIX,
     copy_file,
@@ -22,7 +21,6 @@ from dpvae_cli.foundation.files import (
 from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.recipe.dump import to_yaml
-from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import replacement
 from dpvae_cli.runs.environment import environment_info
 from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
@@ -188,10 +186,10 @@ class RunFolder:
             held.release()
 
     def check_lock(self) -> None:
-        """Raise where the folder was moved or deleted, or its lock replaced, since it was locked.
+        """Check that the folder still is where it was locked, with the same lock file.
 
         Raises:
-            UsageError: says where the run is now, and what of it was saved.
+            UsageError: it was moved or deleted, or another process may have locked it.
         """
         if self._handle is None:
             return
@@ -199,32 +197,8 @@ class RunFolder:
             held = os.fstat(self._handle.fileno())
             if os.path.samestat(held, (self.path / LOCK).stat()):
                 return
-        if (place := _current_folder(self._handle)) is not None:
-            what = f"was moved to {place}"
-        elif self.path.is_dir():
-            place, what = self.path, "lost its lock, so that another process may train it"
-        else:
-            what = "was moved or deleted"
-        saved, hint = _describe_saved(place)
-        raise UsageError(f"run folder {self.path} {what}: stopped. {saved}", hint=hint)
-
-
-def _current_folder(file: BinaryIO) -> Path | None:
-    """Return the folder in which an open file lies now; None if it was deleted, or beside Linux."""
-    try:
-        path = Path(f"/proc/self/fd/{file.fileno()}").readlink()
-    except OSError:
-        return None
-    return path.parent if path.exists() else None
-
-
-def _describe_saved(place: Path | None) -> tuple[str, str]:
-    """Return what was saved in a folder, and what to type next."""
-    with suppress(CheckpointError):
-        if place is not None:
-            iteration = checkpoints.read_checkpoint(place / CURRENT).iteration
-            return (
-                f"The state at iteration {iteration:,} is saved in {place / CURRENT}.",
-                f"Go on with: dpvae train --resume --run-dir {shlex.quote(str(place))}",
-            )
-    return "No checkpoint is left in it.", "Train again, in a folder that stays."
+        raise UsageError(
+            f"run folder {self.path} was moved or deleted, or lost its lock: stopped",
+            hint="Where the folder is still there, go on from its last checkpoint: "
+            "dpvae train --resume --run-dir FOLDER",
+        )

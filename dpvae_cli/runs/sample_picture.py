@@ -1,4 +1,4 @@
-"""The pictures of samples in run folders."""
+"""Pictures of samples in run folders."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -20,13 +20,13 @@ from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
 from dpvae_cli.sampling.samples import prior_samples
 
 IMAGE_COUNT, ROW_COUNT, REFERENCE = 64, 1_000, 1_000
-"""Samples in the picture, and where they are points or rows of a table; data behind these."""
+"""Samples of images, samples of points or rows, and data drawn behind the latter."""
 
 
 def save_samples(
     model: VAE, load_dataset: Callable[[], Dataset], folder: RunFolder, *, seed: int
 ) -> None:
-    """Write the run's sample picture; points and tables are drawn over the data if it is there."""
+    """Write the run's sample picture; points and rows are drawn over the data if available."""
     count = ROW_COUNT if len(model.example_shape) == 1 else IMAGE_COUNT
     drawn = prior_samples(model, count, generator=stream(seed, "picture"))
     picture.save(
@@ -42,16 +42,16 @@ def save_samples(
 def save_comparison(
     model: VAE, fitted: VAE, aggregate: AggregatePosterior, folder: RunFolder, *, seed: int
 ) -> None:
-    """Write samples of images before and after a prior was fitted, side by side.
+    """Write samples before and after a prior was fitted, side by side; only of images.
 
     Args:
-        model: as it was; of anything but images nothing is drawn.
-        fitted: the same with the fitted prior.
+        model: before the fit.
+        fitted: the same model with the fitted prior.
         aggregate: q(z) over the training codes; it picks the low-posterior samples.
         folder: of the fitted run.
         seed: of the samples.
     """
-    if not are_images(model.example_shape):
+    if not is_image(model.example_shape):
         return
     z = prior_samples(model, POOL * IMAGES, generator=stream(seed, "comparison", "before")).z
     after = prior_samples(fitted, IMAGES, generator=stream(seed, "comparison", "after")).z
@@ -62,7 +62,7 @@ def save_comparison(
 
 
 def background_data(model: VAE, load_dataset: Callable[[], Dataset]) -> np.ndarray | None:
-    """Return what is drawn behind points and tables; None where the data is not there."""
+    """Return data to draw behind points and rows; None if it is missing."""
     if len(model.example_shape) != 1:
         return None
     try:
@@ -80,5 +80,5 @@ def example_rows(dataset: Dataset) -> np.ndarray:
 
 
 def samples_title(label: str, count: int, kind: str) -> str:
-    """Return what stands over samples of a run."""
+    """Return the title of samples of a run."""
     return f"{label}: {count:,} {COLUMNS[kind] if count > 1 else COLUMNS[kind].removesuffix('s')}"

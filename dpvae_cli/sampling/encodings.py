@@ -13,6 +13,7 @@ from torch import Tensor
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import read_cache, write_cache
 from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.shapes import Codes, Components, Examples, Indices, PerExample
@@ -21,12 +22,11 @@ from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 
 MOST = 1_000
-IMAGE_CHANNELS = (1, 3)
 FLOATS = (np.float32, np.float64)
 PER_THREAD, IN_ALL = 12 * 2**20, 256 * 2**20
 """Bytes of one activation: what stays in a core's cache, and what all cores or a GPU may take."""
 WIDENING = 16
-"""A convolutional net holds about so many numbers for each of an example's (32 channels, RGB)."""
+"""Activations of a convolutional network per number of an example (32 channels, RGB)."""
 
 
 def batch_size_for(model: VAE) -> int:
@@ -106,8 +106,8 @@ def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
         examples: `(..., *example)`.
     """
     shape = model.example_shape
-    is_image = len(shape) == 3 and shape[0] in IMAGE_CHANNELS
-    return model.units.to_uint8(examples) if is_image else examples
+    has_images = is_image(shape)
+    return model.units.to_uint8(examples) if has_images else examples
 
 
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:

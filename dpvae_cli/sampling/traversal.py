@@ -16,7 +16,7 @@ from dpvae_cli.sampling.encodings import decode_to_data_units
 from dpvae_cli.sampling.paths import Space, interpolate, standard_deviations
 
 FINE = 200
-"""A path has at least so many intervals; its lowest log q(z) is read off all of its points."""
+"""Minimum number of intervals of a path; its lowest log q(z) is over all of its points."""
 
 
 @final

@@ -14,7 +14,7 @@ from dpvae_cli.recipe.validation_messages import PROBLEMS
 from dpvae_cli.studies.figures import KINDS
 from dpvae_cli.studies.schema import Study
 
-NOT_THAT = {"dict_type": "is no mapping", "model_attributes_type": "is no figure"}
+NOT_THAT = {"dict_type": "is not a mapping", "model_attributes_type": "is not a figure"}
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 

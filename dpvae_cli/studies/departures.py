@@ -49,7 +49,7 @@ def _is_more(packaged: Any, here: Any) -> bool:
 def departures(recipe: Recipe) -> list[Departure] | None:
     """Return where a recipe differs from the packaged one of its name and prior, None without one.
 
-    What follows from the length of training (`stop_step`) is no departure of its own.
+    What follows from the length of training (`stop_step`) is not a departure of its own.
     """
     packaged = packaged_twin(recipe)
     if packaged is None:

@@ -32,7 +32,7 @@ class Estimate:
     guessed: int
 
     def total(self, workers: int) -> float:
-        """Return the seconds until the end with so many workers."""
+        """Return the remaining seconds with this number of workers."""
         longest = max(self.seconds.values(), default=0.0)
         return max(sum(self.seconds.values()) / workers, longest)
 

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from dpvae_cli.data import Split
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
 from dpvae_cli.plotting import picture, style, traversal
@@ -45,13 +46,13 @@ Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 
 def _has_direction(metric: str) -> str:
-    """Refuse what is no result, and what cannot be better or worse.
+    """Refuse what is not a result, and what cannot be better or worse.
 
     Raises:
         ValueError: says so.
     """
     if not is_known(metric) or facts(metric).better is Better.NEITHER:
-        raise ValueError("is no result of a metric that is better higher or lower")
+        raise ValueError("is not a result of a metric that is better higher or lower")
     return metric
 
 
@@ -242,7 +243,7 @@ class Traversal(Figure):
     ) -> list[Path]:
         # Cells' names end in the digest of their recipe, which no reader needs.
         path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
-        if len(records) > 1 and picture.are_images(records[0]["walk_decoded"][0]):
+        if len(records) > 1 and is_image(records[0]["walk_decoded"].shape[2:]):
             rows = [images for found in records for images in found["walk_decoded"]]
             title = f"{run.label}: lines between test examples"
             images = np.concatenate(rows)

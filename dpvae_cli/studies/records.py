@@ -83,7 +83,7 @@ def _folders(path: Path) -> list[Path]:
     folders = [folder for folder in inside if not _is_hidden(folder.relative_to(path))]
     if not folders:
         raise MissingError(
-            f"{path} is no run folder and holds none: there is no {RECIPE} in it or below it",
+            f"{path} is not a run folder and holds none: there is no {RECIPE} in it or below it",
             hint="Train first: dpvae train beta_h_moons.",
         )
     return folders

@@ -11,7 +11,7 @@ from dpvae_cli.studies.figures import AnyFigure
 
 
 def _known(metric: str) -> str:
-    """Refuse what is no metric.
+    """Refuse what is not a metric.
 
     Raises:
         ValueError: says which there are.

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from dpvae_cli.evaluation.evaluate import NEED_IMAGES, unavailable_metrics
-from dpvae_cli.evaluation.features import are_images
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_json
 from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.recipe import Recipe, load_recipe
@@ -125,7 +125,7 @@ def applicable(
     """
     left_out = unavailable_metrics(
         has_manifold=recipe.data.knows_manifold,
-        has_images=are_images(example_shape),
+        has_images=is_image(example_shape),
         has_generation=recipe.final_prior.has_generation,
         has_factors=recipe.data.may_have_factors,
         has_labels=recipe.data.may_have_labels,

@@ -171,7 +171,7 @@ def compare(
 
 
 def sign_test(lower: int, higher: int) -> float | None:
-    """Return the two-sided p-value of so many negative and positive differences, ties left out."""
+    """Return the two-sided p-value for counts of negative and positive differences, no ties."""
     if lower + higher == 0:
         return None
     return float(stats.binomtest(lower, lower + higher, 0.5).pvalue)

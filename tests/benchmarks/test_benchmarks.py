@@ -34,7 +34,7 @@ def run(*arguments):
 
 
 def counting(*figures):
-    """Return a contestant that gives one figure after another."""
+    """Return a variant that gives one figure after another."""
     left = iter(figures)
     return lambda: next(left)
 
@@ -78,8 +78,8 @@ def test_an_unknown_name_is_refused():
 
 
 def test_ratios_are_taken_round_by_round_and_the_warm_up_does_not_count():
-    contestants = {"ours": counting(99, 1, 2, 6), "theirs": counting(99, 2, 10, 10)}
-    record = play(Trial("t", contestants, "s"), [OVER], rounds=3)
+    variants = {"ours": counting(99, 1, 2, 6), "theirs": counting(99, 2, 10, 10)}
+    record = play(Trial("t", variants, "s"), [OVER], rounds=3)
     assert record["contestants"] == {"ours": [1, 2, 6], "theirs": [2, 10, 10]}
     [ratio] = record["ratios"]
     assert ratio["values"] == [0.5, 0.2, 0.6]
@@ -88,8 +88,8 @@ def test_ratios_are_taken_round_by_round_and_the_warm_up_does_not_count():
 
 def test_the_order_is_turned_round():
     order = []
-    contestants = {name: lambda name=name: order.append(name) or 1.0 for name in "abc"}
-    play(Trial("t", contestants, "s", warm_up=False), [], rounds=2)
+    variants = {name: lambda name=name: order.append(name) or 1.0 for name in "abc"}
+    play(Trial("t", variants, "s", warm_up=False), [], rounds=2)
     assert "".join(order) == "abccba"
 
 
@@ -105,8 +105,8 @@ def test_targets(limits, met):
 
 
 def test_a_peer_that_is_not_installed_is_named_and_the_rest_runs():
-    contestants = {"ours": lambda: 1.0, "theirs": Absent("no module theirs")}
-    [ratio] = play(Trial("t", contestants, "s"), [OVER], rounds=1)["ratios"]
+    variants = {"ours": lambda: 1.0, "theirs": Absent("no module theirs")}
+    [ratio] = play(Trial("t", variants, "s"), [OVER], rounds=1)["ratios"]
     assert ratio["median"] is None
     assert "not measured: no module theirs" in results.line(ratio, quick=False)
 
@@ -162,8 +162,8 @@ def test_figures_are_shown_in_readable_units():
 
 
 def test_growth_is_drawn(tmp_path):
-    contestants = {"10": [1.0, 2.0], "20": [2.0, 4.0]}
-    trial = {"name": "cost with N", "contestants": contestants}
+    variants = {"10": [1.0, 2.0], "20": [2.0, 4.0]}
+    trial = {"name": "cost with N", "contestants": variants}
     page.draw({"trials": [trial]}, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 1_000
 

@@ -244,7 +244,7 @@ def test_resume_from_the_latest_run_lets_iterations_grow(tmp_path, monkeypatch):
         (["sample", "--rank", "generation"], 2, "--high-posterior"),
         (["sample", "--low-posterior", "--pool", "3", "-n", "4"], 2, "pool of 3"),
         (["sample", "--out", "x.jpg"], 2, ".png or .pdf"),
-        (["eval", "--metrics", "sklx"], 2, "Did you mean skl"),
+        (["eval", "--metrics", "sklx"], 2, "did you mean skl"),
         (["eval", "training.iterations=3"], 2, "only evaluation.KEY=VALUE"),
         (["eval", "evaluation.sampels=3"], 2, "did you mean samples"),
         (["eval", "--metrics", "fid"], 1, "grey or RGB images"),
@@ -339,7 +339,7 @@ def test_arrays_beside_a_picture_replace_nobody_s_file(command, workshop, tmp_pa
     verb, *options = command
     done = run(verb, workshop / FOLDER, *options)
     assert done.exit_code == 2, done.output
-    assert "mine.npz would be written beside it, and is there already" in done.stderr
+    assert "mine.npz would be written beside it, and exists already" in done.stderr
     assert Path("mine.npz").read_bytes() == b"mine"
     assert [path.name for path in Path().iterdir()] == ["mine.npz"]
     Path("mine.npz").unlink()

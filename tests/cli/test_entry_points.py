@@ -105,7 +105,7 @@ def test_an_unknown_option_is_no_traceback():
 def test_a_key_typed_as_an_option_is_answered_with_the_key(typed, meant):
     done = run(sys.executable, "-m", "dpvae_cli", "train", "beta_h_moons", *typed)
     assert done.returncode == 2
-    assert f"A recipe's keys are set without dashes: {meant}" in done.stderr
+    assert f"Recipe keys are set without dashes: {meant}" in done.stderr
 
 
 def test_the_help_has_every_command_in_a_section():

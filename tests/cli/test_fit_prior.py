@@ -141,7 +141,7 @@ def test_codes_alone_and_a_run_give_the_same_prior():
         (["training.iterations=5"], 2, "only fitting.KEY=VALUE may change"),
         (["nowhere"], 4, "there is no checkpoint at nowhere"),
         ([RUN, RUN], 2, "2 are named"),
-        ([RUN, "--codes", "codes.npz"], 2, "--codes takes the place of a checkpoint"),
+        ([RUN, "--codes", "codes.npz"], 2, "--codes replaces a checkpoint"),
         ([RUN, "--seed", "1"], 2, "--seed is for --codes"),
         (["--codes", "nowhere.npz"], 3, "there are no codes at nowhere.npz"),
         (["--codes", "codes.npz"], 2, "prior.pt is already there"),
@@ -170,7 +170,7 @@ def test_what_cannot_be_says_so(arguments, status, words):
 def test_a_prior_file_is_no_checkpoint(arguments):
     done = run(*arguments)
     assert done.exit_code == 4, done.output
-    assert "prior.pt is no dpvae checkpoint but a prior file" in done.stderr
+    assert "prior.pt is not a dpvae checkpoint but a prior file" in done.stderr
     assert "dpvae sample prior.pt draws from it" in done.stderr
 
 

@@ -62,7 +62,7 @@ def test_single_pngs_lie_in_the_run_folder_by_default():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["points", "--format", "png"], "samples of shape 2 are no images"),
+        (["points", "--format", "png"], "samples of shape 2 are not images"),
         (["grey", "--format", "png", "--out", "x.png"], "without a suffix"),
         (["grey", "--format", "png", "--posterior"], "does not write"),
         (["grey", "--format", "jpg"], "png"),

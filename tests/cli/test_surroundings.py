@@ -49,7 +49,7 @@ def run(*arguments, cwd, environment=None, start=MODULE, **options):
 
 
 def on_terminal(*arguments, cwd, columns, environment=None, start=MODULE):
-    """Run the command on a terminal of so many columns; return its exit code and what it shows."""
+    """Run the command on a terminal of the given width; return exit code and output."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     surroundings = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm"} | (environment or {})

@@ -174,7 +174,7 @@ def test_a_hundred_pairs_are_the_metric(tmp_path):
         ([FACES, "--between", "0", "grey.npy"], "grey.npy cannot be read as an image"),
         ([VECTORS, "--grid"], "needs latent_dim 2; this model has 3"),
         ([VECTORS, "--gif"], "shape 4 are neither"),
-        ([POINTS, "--grid", "--between", "0", "1"], "picture of its own"),
+        ([POINTS, "--grid", "--between", "0", "1"], "has its own picture"),
         ([POINTS, "--grid", "--gif"], "--gif is for --between and --dimensions"),
         ([POINTS, "--pairs", "5", "--space", "z"], "--space is for"),
         ([POINTS, "--pairs", "5", "--steps", "4"], "--steps is for"),

@@ -168,7 +168,7 @@ def test_a_checkpoint_without_constants_says_so(tmp_path):
     ("arguments", "said"),
     [
         (["bytes", "--format", "csv"], "samples of shape 1 x 5 x 5 are not rows of a table"),
-        (["table", "--format", "csv", "--out", "x.png"], "does not end in .csv"),
+        (["table", "--format", "csv", "--out", "x.png"], "tables are written as .csv"),
         (["table", "--format", "csv", "--posterior"], "--format csv does not write"),
     ],
 )

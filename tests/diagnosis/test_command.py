@@ -166,7 +166,7 @@ def test_fid_that_dpvae_eval_has_measured_is_shown():
     ("arguments", "code", "words"),
     [
         (["nowhere"], 4, "nowhere"),
-        (["standard_normal", "--out", "x.pdf"], 2, "the page ends in .html"),
+        (["standard_normal", "--out", "x.pdf"], 2, "pages are written as .html"),
         (["standard_normal", "--fid-dimensions", "7"], 2, "Inception has 2048"),
     ],
 )

@@ -122,7 +122,7 @@ def test_codes_where_an_unbounded_coupling_overflows_leak():
     found = diagnosed(prior, z, 0.02, samples=2_000)
     assert found["leak_share"].value == pytest.approx(0.2 + 0.8 * 0.01, abs=0.01)
     assert found.leaks
-    assert found["kl_posterior_to_prior"].is_off, "an infinite divergence is no healthy one"
+    assert found["kl_posterior_to_prior"].is_off, "an infinite divergence is not a healthy one"
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -300,7 +300,7 @@ def test_few_codes_in_many_dimensions_cannot_tell():
     advice, command = recommendation(found, COMMAND)
     assert advice.startswith("More codes are needed")
     assert command is None
-    assert any("do not fill the space" in note for note in found.notes)
+    assert any("they do not fill the space" in note for note in found.notes)
     narrow = diagnosed(prior, 0.7 * normal(160, 32, deviation=0.2), 0.2)
     assert narrow.has_pockets, "what can be seen is said"
 

@@ -1,14 +1,14 @@
 """The pages of the documentation and how their code blocks are run.
 
-- `python` blocks run in one namespace a page.
-- `console` blocks: every line that begins with `dpvae` (or `$ dpvae`) is run. The lines under it,
-  if any, must be in its output in this order; `...` stands for what is left out, and `Error:` says
+- `python` blocks of a page share a namespace.
+- `console` blocks: every line beginning with `dpvae` (or `$ dpvae`) is run. The lines under it,
+  if any, must occur in its output in this order; `...` stands for omitted lines, and `Error:` means
   that the command fails.
 - `yaml` blocks that begin with `# NAME.yaml` are written to that file; all others that hold a whole
   recipe must be valid.
-- Everything else, `sh` blocks for one, is not run.
+- Other blocks, such as `sh`, are not run.
 
-A page is played from its top in an empty folder.
+Blocks run in order in an empty folder.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Every page's code runs, its names exist, and its links lead somewhere."""
+"""Code of every page runs, the names on it exist, and its links resolve."""
 
 import ast
 import os
@@ -18,11 +18,11 @@ NAMED = re.compile(r"`([\w/]+\.py)::([\w.]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SHOWN = re.compile(r"<(?:img|a)\b[^>]*\b(?:src|href)=\"([^\"]+)\"")
 REFERENCE = re.compile(r"^\[[^\]]+\]: (\S+)", re.MULTILINE)
-PICTURES = (".png", ".jpg", ".gif", ".svg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".gif", ".svg")
 
 
 @pytest.fixture(autouse=True)
-def _no_data_from_elsewhere(tmp_path, monkeypatch):
+def _isolated_environment(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("DPVAE_DATA", raising=False)
@@ -33,13 +33,13 @@ def test_code_runs(page):
     play(page)
     listed = CLI_PAGE.read_text(encoding="utf-8")
     left = {path.name for path in Path().glob("runs/*/*") if not path.is_symlink()}
-    assert not {name for name in left if f"`{name}`" not in listed}, "docs/cli.md lists them all"
+    assert not {name for name in left if f"`{name}`" not in listed}, "docs/cli.md lists all files"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-def test_the_commands_of_the_readme_work_as_they_are_typed():
-    """All of the first `sh` block that follows "Use", in a shell, in an empty folder."""
+def test_the_commands_of_the_readme_work():
+    """Run the first `sh` block after "Use" in a shell, in an empty folder."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     block = re.search(r"^## Use$.*?^```sh\n(.*?)^```$", readme, re.M | re.S)[1]
     assert block.count("\ndpvae ") > 10
@@ -79,7 +79,7 @@ def defined(path):
     return names
 
 
-def test_every_numbered_equation_has_its_row():
+def test_every_numbered_equation_has_a_row():
     page = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
     rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| "))
     found = re.findall(r"\((\d+)\)(?:-\((\d+)\))?", rows)
@@ -87,9 +87,9 @@ def test_every_numbered_equation_has_its_row():
     assert numbers == set(range(1, 34))
 
 
-def test_a_wrong_name_would_be_noticed():
+def test_a_wrong_name_is_detected():
     here = Path(__file__)
-    assert "test_a_wrong_name_would_be_noticed" in defined(here)
+    assert "test_a_wrong_name_is_detected" in defined(here)
     assert "test_another_name" not in defined(here)
 
 
@@ -97,7 +97,7 @@ LINKED = [*PAGES, ROOT / "CHANGELOG.md"]
 
 
 def targets(page):
-    """Return what a page links to or shows, but for other sites, code blocks left out."""
+    """Return the relative targets of links and images, outside code blocks."""
     text = "".join(re.split(r"^```.*?^```$", page.read_text(encoding="utf-8"), flags=re.M | re.S))
     text = re.sub(r"`[^`\n]*`", "", text)
     found = [*LINK.findall(text), *SHOWN.findall(text), *REFERENCE.findall(text)]
@@ -105,7 +105,7 @@ def targets(page):
 
 
 @pytest.mark.parametrize("page", LINKED, ids=[page.name for page in LINKED])
-def test_links_lead_somewhere(page):
+def test_links_resolve(page):
     for target in targets(page):
         file, _, anchor = target.partition("#")
         found = (page.parent / file) if file else page
@@ -116,7 +116,7 @@ def test_links_lead_somewhere(page):
 
 
 def anchors(page):
-    """Return the anchors that GitHub gives the headings of a page; the second of a name has -1."""
+    """Return the anchors of headings as on GitHub; repeated names have a suffix such as -1."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.M)
     found: list[str] = []
     for heading in headings:
@@ -126,21 +126,21 @@ def anchors(page):
     return set(found)
 
 
-def test_pictures_are_whole_and_shown():
-    """Every picture that a page shows opens, and none lies about that no page shows."""
+def test_figures_open_and_are_used():
+    """Every image on a page opens, and every image in docs is on a page."""
     shown = {
         (page.parent / target).resolve()
         for page in LINKED
         for target in targets(page)
-        if Path(target).suffix in PICTURES
+        if Path(target).suffix in IMAGE_SUFFIXES
     }
-    for picture in shown:
-        with Image.open(picture) as image:
+    for path in shown:
+        with Image.open(path) as image:
             image.verify()
-    assert shown >= {path for path in (ROOT / "docs").rglob("*") if path.suffix in PICTURES}
+    assert shown >= {path for path in (ROOT / "docs").rglob("*") if path.suffix in IMAGE_SUFFIXES}
 
 
-def test_every_page_is_reached_from_the_readme():
+def test_every_page_is_reachable_from_the_readme():
     reached, waiting = set(), [ROOT / "README.md"]
     while waiting:
         page = waiting.pop()
@@ -150,7 +150,7 @@ def test_every_page_is_reached_from_the_readme():
     assert reached >= set(LINKED)
 
 
-def test_a_wrong_link_would_be_noticed(tmp_path):
+def test_link_targets_and_anchors(tmp_path):
     page = tmp_path / "page.md"
     page.write_text('# A b\n# A b\n[x](a.md#b)\n<img src="p.png">\n`[y](z)`\n[r]: q.md\n')
     assert targets(page) == ["a.md#b", "p.png", "q.md"]
@@ -162,7 +162,7 @@ def test_blocks_have_a_language(page):
     assert all(block.language for block in blocks(page))
 
 
-def test_console_blocks_are_really_run():
+def test_console_blocks_are_run():
     play_console(
         "dpvae recipes ls\n...\nbeta_h_moons   beta-VAE-H with the decoupled prior on two moons\n"
     )
@@ -178,7 +178,7 @@ def test_console_blocks_are_really_run():
 ERROR = "Error: nothing: there is no packaged recipe of that name"
 
 
-def test_lines_are_looked_for_in_order():
+def test_expected_lines_are_in_order():
     look_for(["a", "...", "c"], "a\nb\nc\n")
     with pytest.raises(AssertionError):
         look_for(["c", "a"], "a\nb\nc\n")

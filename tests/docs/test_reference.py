@@ -15,7 +15,7 @@ from tests.docs.pages import ROOT
 PAGE = ROOT / "docs" / "recipes.md"
 
 
-def test_the_tables_are_current():
+def test_tables_are_current():
     page = PAGE.read_text(encoding="utf-8")
     refresh = "python -m dpvae_cli.recipe.reference docs/recipes.md"
     assert refreshed(page) == page, f"refresh them: {refresh}"
@@ -33,7 +33,7 @@ def test_every_section_kind_and_key_is_there():
             assert all(row in tables for row in rows)
 
 
-def test_cells_hold_their_pipes():
+def test_pipes_in_cells_are_escaped():
     for line in field_tables().splitlines():
         if line.startswith("|"):
             assert line.replace("\\|", "").count("|") == 5
@@ -47,7 +47,7 @@ def test_the_module_refreshes_a_page(tmp_path):
     assert copy.read_text() == PAGE.read_text()
 
 
-def test_a_page_without_markers_is_refused():
+def test_a_page_without_markers_is_an_error():
     with pytest.raises(UsageError, match="tables: begin"):
         refreshed("# A page\n")
 

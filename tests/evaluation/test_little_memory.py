@@ -26,7 +26,7 @@ SIZES = Evaluation(
 
 
 def limit(monkeypatch, owner, name, *, rows, argument=1):
-    """Let a function run out of memory at more than so many rows; return the sizes it was given."""
+    """Let a function run out of memory above a number of rows; return the sizes it was given."""
     original, given = getattr(owner, name), []
 
     def limited(*arguments, **options):

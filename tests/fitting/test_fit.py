@@ -362,12 +362,12 @@ def test_a_prior_file_is_none_of_the_others(tmp_path):
     mean, log_variance = two_clusters()
     path = tmp_path / "prior.pt"
     dpvae.fit_prior(mean, log_variance, fitting=QUICK).save(path)
-    with pytest.raises(WrongFileTypeError, match="no dpvae checkpoint but a prior file"):
+    with pytest.raises(WrongFileTypeError, match="not a dpvae checkpoint but a prior file"):
         dpvae.load(path)
     with pytest.raises(CheckpointError, match="there is no prior at"):
         dpvae.load_prior(tmp_path / "none.pt")
     torch.save({"x": 1}, tmp_path / "foreign.pt")
-    with pytest.raises(CheckpointError, match="no dpvae prior"):
+    with pytest.raises(CheckpointError, match="not a dpvae prior"):
         dpvae.load_prior(tmp_path / "foreign.pt")
 
 
@@ -408,7 +408,7 @@ def test_a_prior_that_needs_its_encoder_is_not_written(tmp_path):
         encoder=encoder,
         example_shape=(2,),
     )
-    with pytest.raises(UsageError, match="cannot be kept in a file of its own"):
+    with pytest.raises(UsageError, match="cannot be saved in a file of its own"):
         fitted.save(tmp_path / "prior.pt")
     assert not list(tmp_path.iterdir())
 
@@ -431,20 +431,13 @@ def test_codes_are_read_as_encode_writes_them(tmp_path):
         read_codes(tmp_path / "none.npz")
 
 
-@pytest.mark.parametrize(
-    ("name", "saved_as"),
-    [("logvar", "logvar"), ("z_log_var", "z_log_var"), ("std", "2 * numpy.log(std)")],
-)
-def test_log_variances_under_another_name_are_not_passed_over(tmp_path, name, saved_as):
+@pytest.mark.parametrize("name", ["logvar", "z_log_var", "std"])
+def test_log_variances_under_another_name_are_not_passed_over(tmp_path, name):
     mean, log_variance = (part.numpy() for part in two_clusters())
     np.savez(tmp_path / "codes.npz", **{"mean": mean, name: log_variance})
     done = CliRunner().invoke(app, ["fit-prior", "--codes", str(tmp_path / "codes.npz")])
     assert done.exit_code == 2
     assert f"the array {name} would not be used" in done.stderr
-    assert f"log_variance={saved_as}" in done.stderr
-    np.savez(tmp_path / "other.npz", mu=mean, ids=mean)
-    with pytest.raises(UsageError, match="is mu meant"):
-        read_codes(tmp_path / "other.npz")
 
 
 def test_only_codes_are_read_and_the_rest_is_named(tmp_path):

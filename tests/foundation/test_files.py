@@ -225,8 +225,8 @@ class Full(io.FileIO):
     refused = None
 
     def write(self, data):
-        self.refused = OSError(28, "No space left on device")
-        raise self.refused
+        self.error = OSError(28, "No space left on device")
+        raise self.error
 
 
 def test_an_error_of_the_disk_is_told_whatever_the_writer_makes_of_it(tmp_path, monkeypatch):

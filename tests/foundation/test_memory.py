@@ -38,7 +38,7 @@ def test_other_errors_are_not_taken_for_it(error):
 
 
 class Small:
-    """Computes rows, so many at a time at most."""
+    """Computes rows, up to a limit at a time."""
 
     def __init__(self, most, error=None):
         self.most, self.tried, self.error = most, [], error or MemoryError("none left")

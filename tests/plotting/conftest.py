@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from dpvae_cli.plotting.moons import Portrait
+from dpvae_cli.plotting.moons import PlanarModel
 
 CUMULATIVE = np.vectorize(lambda value: 0.5 * (1 + math.erf(value / math.sqrt(2))))
 
@@ -40,7 +40,7 @@ def log_mixture(z: np.ndarray, centres: np.ndarray, scale: float) -> np.ndarray:
     return np.log(np.exp(-square / 2).mean(1) + 1e-300) - math.log(2 * math.pi * scale**2)
 
 
-def make_portrait(label: str, prior: str, seed: int = 0) -> Portrait:
+def make_portrait(label: str, prior: str, seed: int = 0) -> PlanarModel:
     random = np.random.default_rng(seed)
     train = curve(random.uniform(size=1500)) + 0.05 * random.normal(size=(1500, 2))
     centres = encode(train[:300])
@@ -72,7 +72,7 @@ def make_portrait(label: str, prior: str, seed: int = 0) -> Portrait:
         "high_z0": codes_z0[high],
         "high_x": decode(codes[high]),
     }
-    return Portrait(label, prior, as_torch_writes(arrays))
+    return PlanarModel(label, prior, as_torch_writes(arrays))
 
 
 def as_torch_writes(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -84,7 +84,7 @@ def as_torch_writes(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def portraits() -> list[Portrait]:
+def portraits() -> list[PlanarModel]:
     """Two families of twins, out of order."""
     return [
         make_portrait("beta_h", "standard_normal", 0),

@@ -72,7 +72,7 @@ def test_white_and_the_colours_of_lines_survive(tmp_path):
 
 
 def test_other_examples_are_refused():
-    animation.refuse_other((3, 8, 8))
-    animation.refuse_other((2,))
+    animation.check_animatable((3, 8, 8))
+    animation.check_animatable((2,))
     with pytest.raises(UsageError, match="shape 5 are neither"):
-        animation.refuse_other((5,))
+        animation.check_animatable((5,))

@@ -145,17 +145,17 @@ def test_a_title_is_a_name_of_its_own():
 
 
 def test_prior_in_reads_the_names_of_run_folders():
-    assert style.prior_in("beta_h_moons-decoupled-seed0") == "decoupled"
-    assert style.prior_in("beta_h_moons-standard_normal-seed0") == "standard_normal"
-    assert style.prior_in("mine") is None
+    assert style.prior_from_label("beta_h_moons-decoupled-seed0") == "decoupled"
+    assert style.prior_from_label("beta_h_moons-standard_normal-seed0") == "standard_normal"
+    assert style.prior_from_label("mine") is None
 
 
 def test_plain_shortens_in_the_middle_and_disarms_mathematics():
-    assert style.plain("short", 10) == "short"
-    assert style.plain("abcdefghijklmnop", 9) == "abcd…mnop"
-    assert style.plain("two\n lines", 20) == "two lines"
-    assert style.plain("cost $5", 20) == r"cost \$5"
-    assert not style.plain("_hidden", 20).startswith("_")
+    assert style.escape_label("short", 10) == "short"
+    assert style.escape_label("abcdefghijklmnop", 9) == "abcd…mnop"
+    assert style.escape_label("two\n lines", 20) == "two lines"
+    assert style.escape_label("cost $5", 20) == r"cost \$5"
+    assert not style.escape_label("_hidden", 20).startswith("_")
 
 
 def test_twins_share_a_colour_and_standard_normal_is_dashed():

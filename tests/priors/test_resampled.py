@@ -93,7 +93,7 @@ def test_evaluation_leaves_the_state_alone_and_follows_the_weights():
     prior.train()
     with torch.no_grad():
         prior.log_prob(z)
-    assert int(prior.estimates) == 0, "no step is no estimate"
+    assert int(prior.estimates) == 0, "no step, no estimate"
 
 
 def test_the_gradient_in_evaluation_mode_has_that_of_log_z():

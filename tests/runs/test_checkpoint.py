@@ -56,7 +56,7 @@ class Malicious:
 
 
 def bad_files(folder, tmp_path):
-    """Yield named files that are no usable checkpoint."""
+    """Yield named files that are not usable checkpoints."""
     good = folder / "checkpoint.pt"
     whole = good.read_bytes()
     plain = {

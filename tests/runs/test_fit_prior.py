@@ -122,7 +122,7 @@ def test_its_codes_are_kept_and_need_no_data(trained, monkeypatch):
 
 
 def test_training_with_fit_prior_is_training_and_then_fitting(trained, tmp_path):
-    """The recipe's way and the command's way give the same weights, to the bit."""
+    """The recipe's way and the command's way give the same weights, bit for bit."""
     recipe = small_recipe("beta_h", *PLAIN, "fit_prior=decoupled")
     model = train(recipe, tmp_path / "both")
     folder, _ = fit_run(trained, "decoupled")

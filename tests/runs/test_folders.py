@@ -205,7 +205,7 @@ def test_the_old_run_is_there_until_the_first_checkpoint(run, monkeypatch):
     assert all(files["recipe.yaml"] != before["recipe.yaml"] for files in seen[5:])
 
 
-# --- links, and names that are no plain ones
+# --- links, and names that are not plain ones
 
 
 def test_a_run_behind_a_link_is_replaced_where_it_is(run):
@@ -346,13 +346,12 @@ def act_at(monkeypatch, iteration, act):
     monkeypatch.setattr(Trainer, "step", acting)
 
 
-def test_a_run_that_is_moved_says_where_it_is(monkeypatch, tmp_path):
+def test_a_run_that_is_moved_stops_and_can_be_resumed(monkeypatch, tmp_path):
     act_at(monkeypatch, 12, lambda: Path("run").rename("moved"))
     done = retrain("--run-dir", "run")
     assert done.exit_code == 2, done.output
-    assert f"run folder run was moved to {tmp_path / 'moved'}" in done.stderr
-    assert "iteration 10 is saved" in done.stderr
-    assert f"dpvae train --resume --run-dir {tmp_path / 'moved'}" in done.stderr
+    assert "run folder run was moved or deleted" in done.stderr
+    assert "dpvae train --resume --run-dir FOLDER" in done.stderr
     assert not Path("run").exists()
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -382,7 +381,6 @@ def test_a_run_that_lost_its_lock_stops(is_replaced, monkeypatch):
     done = retrain("--run-dir", "run")
     assert done.exit_code == 2, done.output
     assert "lost its lock" in done.stderr
-    assert "iteration 10 is saved in run/checkpoint.pt" in done.stderr
     assert checkpoints.read_checkpoint(Path("run/checkpoint.pt")).iteration == 10
 
 

@@ -20,7 +20,7 @@ import pytest
 import torch
 from scipy import stats
 
-from dpvae_cli.data import Dataset, Factor, Split
+from dpvae_cli.data import Dataset, GenerativeFactor, Split
 from dpvae_cli.data.moons import Moons
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.evaluate import METRICS, measure
@@ -70,7 +70,7 @@ def rows_of(result: Result) -> Iterable[Row]:
 
 
 def check(repeat: Callable[[int], list[Result]], *, seeds: int, varies: str) -> None:
-    """Print and check the ratio of every row over so many measurements."""
+    """Print and check the ratio of every row over the measurements."""
     found: dict[str, list[tuple[float, float]]] = {}
     for seed in range(seeds):
         for result in repeat(seed):
@@ -179,7 +179,9 @@ def test_of_codes_and_factors(metric, seeds):
     model, data = planted(prior_of("decoupled"), means - means.mean(dim=0), 0.1)
     train = replace(data.train, factors=values)
     data = replace(
-        data, train=train, factors=(Factor("a", is_ordered=True), Factor("b", is_ordered=False))
+        data,
+        train=train,
+        factors=(GenerativeFactor("a", is_ordered=True), GenerativeFactor("b", is_ordered=False)),
     )
     check(lambda seed: measured(model, data, [metric], seed), seeds=seeds, varies="draws")
 

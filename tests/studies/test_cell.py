@@ -103,7 +103,7 @@ def test_a_finished_cell_is_left_alone_and_a_missing_metric_is_measured(tmp_path
     outcome, events = run(cell)
     assert (outcome.end, events) == ("done", [])
     [more] = planned(tmp_path, "prior=decoupled", metrics=["skl", "leak", "fid"]).cells
-    assert state_of(more, OPTIONS).missing == ("leak",)  # moons are no images
+    assert state_of(more, OPTIONS).missing == ("leak",)  # moons are not images
     outcome, events = run(more)
     assert outcome.end == "done"
     assert [event.text for event in events if event.kind == "measuring"] == ["leak"]
@@ -174,7 +174,7 @@ def test_failures_are_outcomes_with_what_to_do(tmp_path, monkeypatch):
     assert "diverged at iteration" in outcome.message
     assert outcome.hint
     [cell] = planned(tmp_path, "prior=decoupled").cells
-    monkeypatch.setattr(module, "measure_run", lambda *_a, **_k: 1 / 0)
+    monkeypatch.setattr(module, "evaluate_run", lambda *_a, **_k: 1 / 0)
     outcome, _ = run(cell)
     assert outcome.message == "ZeroDivisionError: division by zero"
     assert "Traceback" in (Path(cell.folder) / "error.txt").read_text()

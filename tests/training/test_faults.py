@@ -1,4 +1,4 @@
-"""What the machine refuses: a clear error, whole files, and a run that goes on to the bit."""
+"""What the machine refuses: a clear error, whole files, and a run that goes on bit for bit."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def no_half_files(folder):
 
 
 class FullAfter(io.FileIO):
-    """A file of a disk that has room for so many bytes; half of what comes then is written."""
+    """A file on a disk with limited space; half of the write that exceeds it is written."""
 
     room = 0
     refused = None
@@ -49,8 +49,8 @@ class FullAfter(io.FileIO):
             FullAfter.room -= len(data)
             return super().write(data)
         os.write(self.fileno(), bytes(data)[: len(data) // 2])
-        self.refused = OSError(28, "No space left on device")
-        raise self.refused
+        self.error = OSError(28, "No space left on device")
+        raise self.error
 
 
 @pytest.mark.parametrize("room", [3_000, 12_000, 30_000, 60_000, 90_000])

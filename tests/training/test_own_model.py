@@ -243,7 +243,7 @@ def test_the_model_is_checked_once_before_training(tmp_path):
 
 
 class Remembers(PairEncoder):
-    """Has state that is no tensor."""
+    """Has state that is not a tensor."""
 
     def get_extra_state(self):
         return {"words": "no tensor"}
@@ -256,7 +256,7 @@ class Remembers(PairEncoder):
     ("overrides", "parts", "said"),
     [
         (["architecture={kind: own, latent_dim: 3}"], {}, "3 in the recipe, the model has 2"),
-        ([], {"prior": DecoupledPrior(COUPLING, StandardNormalPrior(2))}, "by hand"),
+        ([], {"prior": DecoupledPrior(COUPLING, StandardNormalPrior(2))}, "has no spec"),
         ([], {"likelihood": "bernoulli"}, "bernoulli needs data of 0 and 1"),
         ([], {"example_shape": (3,)}, r"of shape \(3,\), these have \(2,\)"),
         ([], {"encoder": Remembers()}, "encoder._extra_state is a dict"),

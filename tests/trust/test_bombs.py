@@ -171,7 +171,7 @@ def test_data_larger_than_all_memory_are_not_drawn(monkeypatch):
 
 
 def zeros(count):
-    """Return the bytes of a .npy of so many zeros, compressed as a zip has it, and its header."""
+    """Return the bytes of a .npy of zeros, compressed as a zip has it, and its header."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"shape": (count, 2), "fortran_order": False, "descr": "<f4"}
@@ -180,7 +180,7 @@ def zeros(count):
 
 
 def npz_bomb(path, *names, gigabytes=8):
-    """Write an .npz that says of its arrays that they unpack into so many gigabytes each."""
+    """Write an .npz that says of its arrays that each unpacks to this number of gigabytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
             archive.writestr(f"{name}.npy", zeros(gigabytes * 2**27))
@@ -263,7 +263,7 @@ def test_what_a_checkpoint_says_of_itself_is_not_trusted(name, trained):
     content = torch.load(trained / "checkpoint.pt", weights_only=True)
     meta = json.loads(content["json"]) | META[name]
     torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "bad.pt")
-    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but no dpvae checkpoint"):
+    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but not a dpvae"):
         dpvae.load("bad.pt")
 
 
@@ -286,7 +286,7 @@ def test_odd_tensors_are_no_checkpoint(name, trained):
     with pytest.raises(CheckpointError):
         dpvae.load("bad.pt")
     torch.save({"json": DEEP, "tensors": content["tensors"]}, "deep.pt")
-    with pytest.raises(CheckpointError, match="no dpvae checkpoint"):
+    with pytest.raises(CheckpointError, match="not a dpvae checkpoint"):
         dpvae.load("deep.pt")
 
 
@@ -332,7 +332,7 @@ def test_a_prior_file_of_more_dimensions_than_it_stores_takes_no_memory(monkeypa
     stored = content["tensors"] | {"unused": torch.zeros(1).expand(10**9)}
     for tensors, why in (
         (content["tensors"], "not those of its prior"),
-        (stored, "no dpvae prior"),
+        (stored, "not a dpvae prior"),
     ):
         torch.save({"json": json.dumps(meta), "tensors": tensors}, "wide.pt")
         with pytest.raises(CheckpointError, match=why):
@@ -450,7 +450,7 @@ def test_memory_is_that_of_the_machine_or_the_container(tmp_path, monkeypatch):
 
 
 def test_too_little_memory_is_a_message(tmp_path):
-    """Where counting did not help: what the system does not give is no traceback."""
+    """Where counting did not help: missing system values cause no traceback."""
     code = (
         "import torch, typer\n"
         "from dpvae_cli.cli.app import app\n"

@@ -32,7 +32,7 @@ assert sum(LONG.values()) == 10_000
 
 
 def cases(count, *, again=False):
-    """Return settings for so many cases, the same at each run if `again`."""
+    """Return settings for a number of cases, the same at each run if `again`."""
     return settings(
         max_examples=count,
         derandomize=again,

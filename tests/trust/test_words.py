@@ -1,20 +1,115 @@
 """One public name means one thing in the package, and the words stay those of the field."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "dpvae_cli"
+SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
 
-# Entry points that modules share by convention, as `torch.optim` and `torch.nn` share `forward`.
-CONTRACT = {"build", "load", "main", "register"}
-MOST_HOMONYMS = 5
+# Entry points that modules share by convention, such as `recipe.catalogue.names()` and
+# `studies.catalogue.names()`. Commands are named after the function that they call.
+CONTRACT = {
+    "build",
+    "figure",
+    "folder",
+    "from_dict",
+    "load",
+    "locate",
+    "main",
+    "names",
+    "read",
+    "register",
+    "save",
+    "title",
+    "to_yaml",
+    "write",
+}
+MOST_HOMONYMS = 40
+
+RETIRED = [
+    "ALONE",
+    "Agreement",
+    "CodeError",
+    "Compared",
+    "DamagedError",
+    "DirectPrior",
+    "Drawn",
+    "EncodedTraining",
+    "EndedByAnother",
+    "FileKind",
+    "LARGEST_TEXT",
+    "LongWait",
+    "Mistake",
+    "NOT_OURS",
+    "NeighbourEstimate",
+    "OTHERWISE",
+    "OnDemand",
+    "Opened",
+    "OtherFileError",
+    "Portrait",
+    "Preparation",
+    "RunSizes",
+    "SOON",
+    "STRANGE",
+    "Shown",
+    "Subject",
+    "TRIED",
+    "UnreadableError",
+    "coinciding",
+    "continued",
+    "copy_log",
+    "dealing_order",
+    "dealt",
+    "evaluating",
+    "examined",
+    "expanded",
+    "explained",
+    "gained",
+    "global_draws_kept",
+    "go_back",
+    "guarded",
+    "heard_by",
+    "in_parts",
+    "joined",
+    "joining",
+    "labelled",
+    "networks_for",
+    "no_picture",
+    "offering_another",
+    "once",
+    "one_line",
+    "opening",
+    "out_of_reach",
+    "own_model",
+    "point_latest",
+    "prior_fit",
+    "ran_out",
+    "read_kept",
+    "redrawn_from",
+    "remedy",
+    "result_in",
+    "seed_global_draws",
+    "shown_on_demand",
+    "speak_plainly",
+    "strangers",
+    "unseen",
+    "with_error",
+    "write_kept",
+]
+
+PROSE = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+CALQUES = re.compile(
+    r"\b(?<![Tt]here )(?:is|are) no (?!longer|more|less|better|worse|such|other|emptier)[a-z]+\b"
+    r"|\bwhat is of\b|\bso many\b|\bso much of\b|\bto the bit\b",
+)
 
 
 def public_names(tree: ast.Module) -> Iterator[str]:
-    """The classes, functions and type aliases that a module defines under a public name."""
+    """Yield the classes, functions and type aliases that a module defines under a public name."""
     for node in tree.body:
         match node:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
@@ -27,14 +122,63 @@ def public_names(tree: ast.Module) -> Iterator[str]:
             yield name
 
 
+def definitions(path: Path) -> Iterator[str]:
+    """Yield the name of a module and of everything that it defines."""
+    yield path.stem
+    for node in ast.walk(ast.parse(SOURCES[path])):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()) if name.isupper():
+                yield name
+
+
+def is_command(path: Path, name: str) -> bool:
+    """Return whether a name is a command of the command line."""
+    return path.parent.name == "cli" and name.islower()
+
+
 def homonyms() -> dict[str, list[str]]:
-    """Public names that several modules define, with these modules."""
+    """Return the public names that several modules define, with these modules."""
     places: defaultdict[str, list[str]] = defaultdict(list)
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for name in public_names(ast.parse(path.read_text(encoding="utf-8"))):
-            places[name].append(str(path.relative_to(ROOT)))
+    for path, source in SOURCES.items():
+        for name in public_names(ast.parse(source)):
+            if not is_command(path, name):
+                places[name].append(str(path.relative_to(ROOT)))
     return {
         name: paths
         for name, paths in sorted(places.items())
         if len(paths) > 1 and name not in CONTRACT
     }
+
+
+def test_a_public_name_means_one_thing():
+    found = homonyms()
+    assert len(found) <= MOST_HOMONYMS, found
+
+
+def test_retired_names_do_not_come_back():
+    found = {name: str(path) for path in SOURCES for name in definitions(path)}
+    assert not {name: found[name] for name in RETIRED if name in found}
+
+
+def test_pages_are_idiomatic():
+    pages = {page.name: CALQUES.findall(page.read_text(encoding="utf-8")) for page in PROSE}
+    assert not {name: found for name, found in pages.items() if found}
+
+
+def test_messages_are_idiomatic():
+    texts = {
+        node.value
+        for source in SOURCES.values()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert not {text for text in texts if CALQUES.search(text)}
+
+
+def test_calques_would_be_noticed():
+    assert CALQUES.search("x is no recipe")
+    assert CALQUES.search("these are no images")
+    assert not CALQUES.search("there is no recipe")
+    assert not CALQUES.search("it is no longer finite")

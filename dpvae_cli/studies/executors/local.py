@@ -187,7 +187,7 @@ def _ending(code: int | None) -> str:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Let processes started inside compute with so many threads."""
+    """Let processes started inside compute with `threads` threads."""
     key = "OMP_NUM_THREADS"
     before: Any = os.environ.get(key)
     os.environ[key] = str(count)

@@ -25,7 +25,7 @@ SHOWN = 120
 
 @contextmanager
 def connected(address: str | None, *, cpus: int) -> Iterator[None]:
-    """Be connected to the cluster, or to one of our own with so many CPUs.
+    """Connect to the cluster, or start one with `cpus` CPUs.
 
     Raises:
         UsageError: there is none.

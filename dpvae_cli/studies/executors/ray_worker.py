@@ -180,5 +180,5 @@ class _Line:
         events = [self._events.popleft() for _ in range(len(self._events))]
         try:
             return bool(ray.get(self._desk.tell.remote(events), timeout=10))
-        except RayError:  # a desk that is gone is no reason to stop working
+        except RayError:  # a desk that is gone is not a reason to stop working
             return False

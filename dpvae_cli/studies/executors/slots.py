@@ -23,7 +23,7 @@ def slots(
         threads: of each worker, where they were asked for: fewer workers then fit on a CPU.
 
     Raises:
-        UsageError: the device is not there, or the GPUs have no room for so many jobs.
+        UsageError: the device is not there, or the GPUs cannot hold this number of jobs.
     """
     check_share(gpu_share)
     gpus = _gpus(device)

@@ -39,7 +39,7 @@ class Team(ABC):
 
 
 def see_through(team: Team, schedule: Schedule, on_event: Tell, *, cells: int) -> list[Outcome]:
-    """Let a team do a schedule of so many cells and return how each ended.
+    """Let a team run all cells of a schedule and return how each ended.
 
     Raises:
         InterruptedRun: a signal asked for a stop; the cells at work have saved.

@@ -73,7 +73,7 @@ def signed(number: float, form: str = ".1f") -> str:
     return format(number, form).replace("-", "\N{MINUS SIGN}")
 
 
-def shown(steps: int) -> np.ndarray:
+def tile_indices(steps: int) -> np.ndarray:
     """Return which steps of a long walk become tiles: evenly spaced ones where there are enough."""
     even = [n for n in range(_FEWEST_TILES, _MOST_TILES + 1) if (steps - 1) % (n - 1) == 0]
     tiles = max(even, default=_MOST_TILES)
@@ -91,7 +91,7 @@ def draw_map(ax: Axes, record: Record) -> None:
         ax.plot(*record["path_z"][walk].T, linewidth=1.1, color=colour(record, walk))
     for walk in found:
         points = record["walk_z"][walk]
-        ax.plot(*points[shown(len(points))].T, ".", markersize=3, color=colour(record, walk))
+        ax.plot(*points[tile_indices(len(points))].T, ".", markersize=3, color=colour(record, walk))
         stars(ax, points, named=walk == found[0])
     # A sweep goes far out.
     ax.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")

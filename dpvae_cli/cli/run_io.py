@@ -1,0 +1,125 @@
+"""What commands on one run share: the options that load it, and the files that --out names."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from dpvae_cli.cli import console
+from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dpvae_cli.runs.loaded_run import LoadedRun
+
+
+@final
+@dataclass(frozen=True)
+class RunOptions:
+    """The options that say which checkpoint of a run is loaded, and how."""
+
+    best: Best = False
+    device: Device = "auto"
+    data_root: DataRoot = None
+    no_download: NoDownload = False
+
+    def load(self, path: Path | None, *, quiet: bool = False) -> "LoadedRun":
+        """Load a checkpoint; without a path the latest run's, named on stderr."""
+        from dpvae_cli.runs.loaded_run import load_run
+
+        run = load_run(
+            path,
+            best=self.best,
+            device=self.device,
+            data_root=self.data_root,
+            download=not self.no_download,
+            warn=console.note,
+        )
+        if path is None and not quiet:
+            console.note(f"Using {run.path} (runs/latest).")
+        return run
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter `options` by the fields of `RunOptions`, for Typer to see."""
+    keys = fields(RunOptions)
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
+    shared = [
+        inspect.Parameter(key.name, own[-1].kind, default=key.default, annotation=key.type)
+        for key in keys
+    ]
+
+    @functools.wraps(command)
+    def run(**kwargs: Any) -> None:
+        command(options=RunOptions(**{key.name: kwargs.pop(key.name) for key in keys}), **kwargs)
+
+    signature = inspect.Signature([*own, *shared])
+    run.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    return run
+
+
+def note_units(run: "LoadedRun") -> None:
+    """Say on stderr where decoded examples are not in the units of the data."""
+    if run.units_note is not None:
+        console.note(run.units_note)
+
+
+def column_names(run: "LoadedRun") -> "dict[str, np.ndarray]":
+    """Return the names of the entries of an example as an .npz holds them, if there are any."""
+    import numpy as np
+
+    columns = run.model.units.columns
+    return {"columns": np.array(columns)} if columns else {}
+
+
+def output_path(out: Path | None, default: Path, *, suffixes: tuple[str, ...], what: str) -> Path:
+    """Return the file to write: `out`, in the folder `out` under the default's name, or `default`.
+
+    Raises:
+        UsageError: `out` is a file with another suffix.
+    """
+    from dpvae_cli.foundation.errors import UsageError
+
+    if out is None:
+        return default
+    if not out.suffix or out.is_dir():
+        return out / default.name
+    if out.suffix not in suffixes:
+        raise UsageError(
+            f"--out {out}: {what} are written as {' or '.join(suffixes)}, not {out.suffix}",
+            hint="Leave the suffix out to name a folder.",
+        )
+    return out
+
+
+def picture_and_arrays(out: Path | None, default: Path) -> tuple[Path, Path]:
+    """Return the picture to write, as `output_path` does, and the .npz beside it.
+
+    Raises:
+        UsageError: the suffix is neither .png nor .pdf, or the .npz belongs to something else.
+    """
+    picture = output_path(out, default, suffixes=(".png", ".pdf"), what="pictures")
+    if picture == out:
+        return picture, arrays_beside(out)
+    return picture, picture.with_suffix(".npz")
+
+
+def arrays_beside(out: Path) -> Path:
+    """Return the .npz to write beside a file that --out names.
+
+    Raises:
+        UsageError: it exists and the file does not, so that it belongs to something else.
+    """
+    from dpvae_cli.foundation.errors import UsageError
+
+    beside = out.with_suffix(".npz")
+    if beside.exists() and not out.exists():
+        raise UsageError(
+            f"--out {out}: {beside} would be written beside it, and exists already",
+            hint="Name another file, or move that one away.",
+        )
+    return beside
