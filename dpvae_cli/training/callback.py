@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dpvae_cli.data import Dataset
 
 
+@runtime_checkable
 class Callback(Protocol):
     """Called by `train` in the main process."""
 

@@ -339,7 +339,7 @@ def act_at(monkeypatch, iteration, act):
     step = Trainer.step
 
     def acting(trainer):
-        if trainer.iteration == iteration:
+        if trainer.state.iteration == iteration:
             act()
         return step(trainer)
 

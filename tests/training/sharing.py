@@ -13,7 +13,7 @@ import torch
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup, process_group
 from dpvae_cli.recipe import Recipe, load_recipe
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.trainer import Trainer, weighted_loss
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 
 CPU = torch.device("cpu")

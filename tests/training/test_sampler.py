@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from dpvae_cli.training.sampler import EpochSampler
+
 CPU = torch.device("cpu")
 
 
-def batches(order: Order, count: int) -> torch.Tensor:
+def batches(order: EpochSampler, count: int) -> torch.Tensor:
     return torch.cat([order.batch(i) for i in range(count)])
 
 
