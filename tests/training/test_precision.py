@@ -19,7 +19,7 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.loaded_run import load_run
 from dpvae_cli.runs.precision import Precision
 from dpvae_cli.sampling.encodings import encode
-from dpvae_cli.training import loop
+from dpvae_cli.training import train as training_loop
 from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer, weighted_loss
 from tests.small import SMALL, small_recipe
@@ -184,7 +184,7 @@ def test_a_device_without_float64_is_refused_before_anything_is_done(tmp_path, m
     recipe = small_recipe("vae", "training.precision=float64")
     train(recipe, tmp_path / "run")
     before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
-    monkeypatch.setattr(loop.devices, "resolve", lambda name: torch.device("mps"))
+    monkeypatch.setattr(devices, "resolve", lambda name: torch.device("mps"))
     for attempt in (
         lambda: train(recipe, tmp_path / "run", overwrite=True),
         lambda: dpvae.load(tmp_path / "run"),
