@@ -14,16 +14,6 @@ from pathlib import Path
 import torch
 import torch._dynamo  # an optimizer imports it, for two seconds
 
-import dpvae_cli.cli.progress
-import dpvae_cli.cli.result_tables
-import dpvae_cli.cli.study_screen
-import dpvae_cli.diagnosis.writing
-import dpvae_cli.runs.evaluate_run
-import dpvae_cli.runs.loaded_run
-import dpvae_cli.runs.results_file
-import dpvae_cli.studies.cell
-import dpvae_cli.studies.finish
-import dpvae_cli.studies.report  # noqa: F401 - all of these for what they import
 from dpvae_cli.cli.app import app
 from dpvae_cli.evaluation import finished
 from dpvae_cli.foundation import files
@@ -34,7 +24,7 @@ OPERATIONS = {"open", "os.rename", "os.link", "os.remove", "os.chmod", "os.mkdir
 STEPS = {
     *("os.rename", "os.link", "os.symlink", "os.remove", "os.mkdir", "os.rmdir"),
 }
-"""What changes the names in a folder; os.fsync, of which Python does not tell, is added."""
+"""What changes the names in a folder; os.fsync, of which Python raises no audit event, is added."""
 POLL = 0.001
 
 
@@ -71,9 +61,9 @@ class Operations:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_here(_, cells, task, tell):
+def run_here(_, cells, task, on_event):
     """Run a study's cells in this process, which is then killed, and not in one of their own."""
-    return [task(cell, device="cpu", tell=tell) for cell in cells]
+    return [task(cell, device="cpu") for cell in cells]
 
 
 def become(order):
@@ -82,7 +72,7 @@ def become(order):
     os.environ.update(order["environment"])
     picture.save = lambda path, *_, **__: files.write_text(path, "a picture")  # a second each
     finished.WRITE_EVERY = 0.0  # so that there is something to go on with
-    local.prepare = lambda: None
+    local.start_forkserver = lambda: None
     local.LocalExecutor.run = run_here
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):

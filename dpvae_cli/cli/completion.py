@@ -44,7 +44,7 @@ def complete_study(incomplete: str) -> list[str]:
     """Return the packaged studies with this prefix."""
     from dpvae_cli.studies import catalogue
 
-    return [name for name in catalogue.names() if name.startswith(incomplete)]
+    return [name for name in catalogue.study_names() if name.startswith(incomplete)]
 
 
 def complete_prior(incomplete: str) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis, DiagnosisBudget
     from dpvae_cli.diagnosis.low_posterior import SampleMetric
     from dpvae_cli.diagnosis.page import About
-    from dpvae_cli.evaluation.context import EvaluationContext, Progress
+    from dpvae_cli.evaluation.context import EvaluationContext
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.runs.loaded_run import LoadedRun
 
@@ -104,12 +104,11 @@ def _diagnosed(
     seed: int,
 ) -> "Diagnosis":
     from dpvae_cli.diagnosis.run import run_diagnosis
-    from dpvae_cli.foundation.progress import report_progress
     from dpvae_cli.foundation.results import validate_results
     from dpvae_cli.runs import results_file
 
     return run_diagnosis(
-        _context(run, features, seed=seed, progress=report_progress),
+        _context(run, features, seed=seed),
         budget=_budget(run, quick=quick),
         compare=_compared(run, asks_fid=asks_fid, quick=quick),
         earlier=validate_results(results_file.read_results(run).get("results")),
@@ -126,9 +125,7 @@ def _overfits_since(run: "LoadedRun") -> int | None:
     return overfitting_start(run.folder.metrics_log, until=run.iteration)
 
 
-def _context(
-    run: "LoadedRun", features: "FeatureOptions", *, seed: int, progress: "Progress"
-) -> "EvaluationContext":
+def _context(run: "LoadedRun", features: "FeatureOptions", *, seed: int) -> "EvaluationContext":
     from dpvae_cli.evaluation.context import EvaluationContext
 
     return EvaluationContext(
@@ -137,8 +134,7 @@ def _context(
         run.encoded,
         run.recipe.evaluation,
         seed,
-        progress,
-        features,
+        features=features,
         training_note=run.data_note,
     )
 

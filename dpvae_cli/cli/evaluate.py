@@ -20,7 +20,6 @@ from dpvae_cli.cli.options import (
 from dpvae_cli.cli.run_io import RunOptions, with_run_options
 
 if TYPE_CHECKING:
-    from dpvae_cli.evaluation.context import Progress
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
@@ -120,7 +119,6 @@ def evaluate(
     in each run folder. Exit code 1 if a metric failed; the others are kept.
     """
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.foundation.progress import report_progress
     from dpvae_cli.foundation.results import results_document
     from dpvae_cli.foundation.text_files import path_exists
 
@@ -141,9 +139,7 @@ def evaluate(
     failed = False
     measured = []
     for run in found:
-        results, complete = _measure(
-            run, metrics, overrides, seed=seed, progress=report_progress, features=looked_at
-        )
+        results, complete = _measure(run, metrics, overrides, seed=seed, features=looked_at)
         measured.append(results)
         failed = failed or not complete
     if as_json:
@@ -160,7 +156,6 @@ def _measure(
     overrides: list[str],
     *,
     seed: int,
-    progress: "Progress",
     features: "FeatureOptions",
 ) -> "tuple[RunResults, bool]":
     """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
@@ -188,7 +183,6 @@ def _measure(
         names,
         evaluation=recipe.evaluation,
         seed=seed,
-        progress=progress,
         features=features,
     )
     notes: dict[str, list[str]] = {}

@@ -12,14 +12,15 @@ from dpvae_cli.cli.options import examples
 from dpvae_cli.cli.run_io import RunOptions, with_run_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.figure import Figure
 
     from dpvae_cli.plotting.gallery import Gallery
-    from dpvae_cli.plotting.leakage import LeakageCurve
     from dpvae_cli.plotting.moons import PlanarModel
-    from dpvae_cli.plotting.training import TrainingCurves
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
-Record = TypeVar("Record", "PlanarModel", "Gallery", "LeakageCurve", "TrainingCurves")
+Record = TypeVar("Record", "PlanarModel", "Gallery")
 
 plot = typer.Typer(
     no_args_is_help=True,
@@ -58,48 +59,33 @@ FIGURES = Path("figures")
 @handle_errors
 @with_run_options
 def moons(
-    options: RunOptions,
-    runs: Runs = None,
-    out: OutStem = None,
-    labels: Labels = None,
+    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
 ) -> None:
     """Draw Figure 1: samples, and the low-posterior ones in all three spaces, one row per run."""
     from dpvae_cli.plotting.moons import figure1
-    from dpvae_cli.runs.figure_data import portrait_data, with_labels
+    from dpvae_cli.runs.figure_data import portrait_data
 
-    names = _names(labels, runs)
-    loaded = [options.load(run) for run in _run_paths(runs)]
-    models = [portrait_data(run, label) for run, label in with_labels(loaded)]
-    _save(figure1(_with_titles(models, names)), out, "moons")
+    _save(figure1(_records(portrait_data, options, runs, labels)), out, "moons")
 
 
 @plot.command(epilog=examples("dpvae plot regularizers runs/*_moons-*-seed0 --out figure3"))
 @handle_errors
 @with_run_options
 def regularizers(
-    options: RunOptions,
-    runs: Runs = None,
-    out: OutStem = None,
-    labels: Labels = None,
+    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
 ) -> None:
     """Draw Figure 3: samples, log q(z), generation space and data, one block per run."""
     from dpvae_cli.plotting.regularizers import figure3
-    from dpvae_cli.runs.figure_data import portrait_data, with_labels
+    from dpvae_cli.runs.figure_data import portrait_data
 
-    names = _names(labels, runs)
-    loaded = [options.load(run) for run in _run_paths(runs)]
-    models = [portrait_data(run, label) for run, label in with_labels(loaded)]
-    _save(figure3(_with_titles(models, names)), out, "regularizers")
+    _save(figure3(_records(portrait_data, options, runs, labels)), out, "regularizers")
 
 
 @plot.command(epilog=examples("dpvae plot leakage runs/*_mnist-*-seed0 --out figure4.pdf"))
 @handle_errors
 @with_run_options
 def leakage(
-    options: RunOptions,
-    runs: Runs = None,
-    out: OutStem = None,
-    labels: Labels = None,
+    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
 ) -> None:
     """Draw Figure 4: the leakage score against its threshold, one curve per run.
 
@@ -108,12 +94,11 @@ def leakage(
     from dpvae_cli.plotting.leakage import figure4
     from dpvae_cli.runs.figure_data import leakage_data, with_labels
 
-    names = _names(labels, runs)
-    loaded = [options.load(run) for run in _run_paths(runs)]
-    titles: list[str | None] = [*names] if names else [None] * len(loaded)
+    titles = _titles(labels, runs)
+    loaded = with_labels([options.load(run) for run in _run_paths(runs)])
     curves = [
-        replace(curve, title=name)
-        for (run, label), name in zip(with_labels(loaded), titles, strict=True)
+        replace(curve, title=title)
+        for (run, label), title in zip(loaded, titles, strict=True)
         for curve in leakage_data(run, label)
     ]
     _save(figure4(curves), out, "leakage")
@@ -123,19 +108,13 @@ def leakage(
 @handle_errors
 @with_run_options
 def samples(
-    options: RunOptions,
-    runs: Runs = None,
-    out: OutStem = None,
-    labels: Labels = None,
+    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
 ) -> None:
     """Draw Figure 5: prior, low-posterior and high-posterior samples, one row per run."""
     from dpvae_cli.plotting.gallery import figure5
-    from dpvae_cli.runs.figure_data import gallery_data, with_labels
+    from dpvae_cli.runs.figure_data import gallery_data
 
-    names = _names(labels, runs)
-    loaded = [options.load(run) for run in _run_paths(runs)]
-    galleries = [gallery_data(run, label) for run, label in with_labels(loaded)]
-    _save(figure5(_with_titles(galleries, names)), out, "samples")
+    _save(figure5(_records(gallery_data, options, runs, labels)), out, "samples")
 
 
 @plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
@@ -148,17 +127,15 @@ def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> N
     from dpvae_cli.runs.paths import resolve_checkpoint
     from dpvae_cli.runs.run_folder import RunFolder
 
-    read, names = [], _names(labels, runs)
-    for run in _run_paths(runs):
+    read = []
+    for run, title in zip(_run_paths(runs), _titles(labels, runs), strict=True):
         folder = RunFolder(resolve_checkpoint(run).parent)
         if not folder.metrics_log.is_file():
             raise MissingError(f"{folder.path} has no metrics.jsonl")
-        read.append(
-            curves.TrainingCurves.from_records(
-                MetricsLog.read(folder.metrics_log, strict=True), folder.path.resolve().name
-            )
-        )
-    _save(curves.figure(_with_titles(read, names)), out, "training")
+        records = MetricsLog.read(folder.metrics_log, strict=True)
+        curve = curves.TrainingCurves.from_records(records, folder.path.resolve().name)
+        read.append(replace(curve, title=title))
+    _save(curves.figure(read), out, "training")
 
 
 def _run_paths(runs: list[Path] | None) -> list[Path | None]:
@@ -166,30 +143,39 @@ def _run_paths(runs: list[Path] | None) -> list[Path | None]:
     return [*runs] if runs else [None]
 
 
-def _names(labels: str | None, runs: list[Path] | None) -> list[str] | None:
-    """Return a name for each run; None where none were given.
+def _records(
+    load: "Callable[[LoadedRun, str], Record]",
+    options: RunOptions,
+    runs: list[Path] | None,
+    labels: str | None,
+) -> "list[Record]":
+    """Return what a figure shows of each run, under the given names."""
+    from dpvae_cli.runs.figure_data import with_labels
+
+    titles = _titles(labels, runs)
+    loaded = with_labels([options.load(run) for run in _run_paths(runs)])
+    records = [load(run, label) for run, label in loaded]
+    return [replace(record, title=title) for record, title in zip(records, titles, strict=True)]
+
+
+def _titles(labels: str | None, runs: list[Path] | None) -> list[str] | list[None]:
+    """Return the name of each run in --labels, or None for each without that option.
 
     Raises:
         UsageError: there are more or fewer names than runs.
     """
     from dpvae_cli.foundation.errors import UsageError
 
+    count = len(_run_paths(runs))
     if labels is None:
-        return None
-    names, count = [name.strip() for name in labels.split(",")], len(_run_paths(runs))
+        return [None] * count
+    names = [name.strip() for name in labels.split(",")]
     if len(names) != count:
         raise UsageError(
             f"--labels has {len(names)} names for {count} run{'s' * (count > 1)}: {labels}",
             hint="Give one name per run, in their order, separated by commas.",
         )
     return names
-
-
-def _with_titles(records: "list[Record]", names: list[str] | None) -> "list[Record]":
-    """Return what a figure shows of the runs, under these names."""
-    if names is None:
-        return records
-    return [replace(record, title=name) for record, name in zip(records, names, strict=True)]
 
 
 def _save(figure: "Figure", out: Path | None, name: str) -> None:

@@ -1,7 +1,7 @@
 """`dpvae report`: what runs show together, as one page and its tables."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,9 +9,7 @@ from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import examples
 
-if TYPE_CHECKING:
-    from dpvae_cli.studies.source import Source
-
+SUFFIXES = (".html", ".md", ".tex", ".csv", ".json")
 EXAMPLES = examples(
     "dpvae report runs/*_moons-*",
     "dpvae report studies/table1_moons",
@@ -59,37 +57,18 @@ def report(
     Runs that are not finished or not measured are listed as such. The page holds its pictures and
     fetches nothing.
     """
-    from dpvae_cli.studies.report import write_report
-    from dpvae_cli.studies.source import source
+    from dataclasses import replace
 
-    found = source(places)
-    written = write_report(
-        _folder(found, out),
-        found.runs,
-        title=title or found.title,
-        question=found.question,
-        metrics=found.metrics,
-        published=found.published,
-        figures=found.figures,
-        notes=found.notes,
-        baseline=baseline or found.baseline,
-    )
-    console.result("\n".join(map(str, written)))
-
-
-def _folder(found: "Source", out: Path | None) -> Path:
-    """Return where the report goes.
-
-    Raises:
-        UsageError: --out is a file.
-    """
     from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.studies.report import write_report
+    from dpvae_cli.studies.report_inputs import read_inputs
 
-    if out is not None and (
-        out.suffix in (".html", ".md", ".tex", ".csv", ".json") or out.is_file()
-    ):
+    if out is not None and (out.suffix in SUFFIXES or out.is_file()):
         raise UsageError(
             f"--out {out}: a report is five files, so --out names a folder",
             hint=f"For instance --out {out.with_suffix('')}.",
         )
-    return out or found.study or Path("report")
+    inputs = read_inputs(places)
+    inputs = replace(inputs, title=title or inputs.title, baseline=baseline or inputs.baseline)
+    written = write_report(out or inputs.study or Path("report"), inputs)
+    console.result("\n".join(map(str, written)))

@@ -1,13 +1,14 @@
 """`dpvae reproduce`: a study, that is a grid of runs, from its plan to its figures and report."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, final
 
 import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_study
 from dpvae_cli.cli.errors import handle_errors
+from dpvae_cli.cli.executor_options import ExecutorName, ExecutorOptions
 from dpvae_cli.cli.options import (
     DataRoot,
     Device,
@@ -17,15 +18,14 @@ from dpvae_cli.cli.options import (
     Quiet,
     examples,
 )
-from dpvae_cli.cli.study_place import ExecutorName, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dpvae_cli.studies.cells import Cell, Options, Outcome
     from dpvae_cli.studies.executors.base import Executor
+    from dpvae_cli.studies.messages import Cell, CellOptions, Event, Outcome
     from dpvae_cli.studies.plan import Plan
-    from dpvae_cli.studies.state import State
+    from dpvae_cli.studies.state import CellState
 
 EXAMPLES = examples(
     "dpvae reproduce",
@@ -36,6 +36,7 @@ EXAMPLES = examples(
     "dpvae reproduce figure4 --only '*_mnist-*'",
     "dpvae reproduce mine.yaml --fail-fast",
     "dpvae reproduce table1 --executor ray --address auto --threads 2",
+    "dpvae reproduce table1 --executor slurm --partition gpu --time 04:00:00 --gpus 1",
 )
 
 
@@ -85,7 +86,7 @@ def reproduce(
             min=1,
             max=1_024,
             help="CPU threads of each cell (default: OMP_NUM_THREADS, else its share of the "
-            "cores; 1 with ray).",
+            "cores; 1 with ray and slurm).",
             show_default=False,
         ),
     ] = None,
@@ -93,7 +94,11 @@ def reproduce(
         float, typer.Option(help="Share of a GPU that a cell needs: 0.5 lets two share one.")
     ] = 1.0,
     executor: Annotated[
-        ExecutorName, typer.Option(help="local: processes on this machine; ray: a Ray cluster.")
+        ExecutorName,
+        typer.Option(
+            help="local: processes on this machine; ray: a Ray cluster; slurm: an array of Slurm "
+            "jobs."
+        ),
     ] = ExecutorName.local,
     address: Annotated[
         str | None,
@@ -101,6 +106,24 @@ def reproduce(
             help="Address of a Ray cluster, e.g. auto (with --executor ray; default: RAY_ADDRESS, "
             "else one is started here).",
             show_default=False,
+        ),
+    ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(help="Partition (with --executor slurm).", show_default=False),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[D-]HH:MM:SS",
+            help="Time limit of a job (with --executor slurm; default: 04:00:00).",
+            show_default=False,
+        ),
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="GPUs of a job (with --executor slurm; default: 0).", show_default=False
         ),
     ] = None,
     fail_fast: Annotated[
@@ -128,23 +151,27 @@ def reproduce(
     if executor is ExecutorName.local and not dry_run:
         from dpvae_cli.studies.executors import local
 
-        local.prepare()
+        local.start_forkserver()
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.studies.cells import Options
-    from dpvae_cli.studies.loading import load
-    from dpvae_cli.studies.plan import plan
+    from dpvae_cli.studies.executors.slots import cores
+    from dpvae_cli.studies.loading import load_study
+    from dpvae_cli.studies.messages import CellOptions
+    from dpvae_cli.studies.plan import make_plan
 
-    planned = plan(load(study, overrides or []), only=only)
+    planned = make_plan(load_study(study, overrides or []), only=only)
     FeatureOptions(dimensions=fid_dimensions)  # refuses what Inception does not have
-    options = Options(
+    options = CellOptions(
         data_root=None if data_root is None else str(data_root),
         download=not no_download,
         fid_dimensions=fid_dimensions,
         inception_weights=None if inception_weights is None else str(inception_weights),
     )
-    place = Place(executor, address, device, jobs, threads, gpu_share)
+    place = ExecutorOptions(
+        executor, device, jobs, threads, gpu_share, address, partition, time, gpus
+    )
     chosen, workers = place.executor(len(planned.cells), fail_fast=fail_fast)
-    states = _show_plan(planned, options, workers, quiet=quiet, dry_run=dry_run)
+    each = threads or max(1, cores() // len(workers))
+    states = _show_plan(planned, options, workers, threads=each, quiet=quiet, dry_run=dry_run)
     if dry_run:
         return
     outcomes = _run(planned, states, options, chosen, quiet=quiet)
@@ -155,20 +182,32 @@ def _list() -> None:
     """List the packaged studies."""
     from dpvae_cli.studies import catalogue
 
-    rows = [[name, catalogue.title(name)] for name in catalogue.names()]
+    rows = [[name, catalogue.study_title(name)] for name in catalogue.study_names()]
     console.table(None, ["study", "what it is"], rows)
 
 
 def _show_plan(
-    planned: "Plan", options: "Options", workers: list[str], *, quiet: bool, dry_run: bool
-) -> "list[State]":
+    planned: "Plan",
+    options: "CellOptions",
+    workers: list[str],
+    *,
+    threads: int,
+    quiet: bool,
+    dry_run: bool,
+) -> "list[CellState]":
     """Print cells, states and an estimate: the result of a dry run, else a remark."""
     from dpvae_cli.foundation.progress import format_duration
-    from dpvae_cli.studies.estimate import estimate
-    from dpvae_cli.studies.state import state_of
+    from dpvae_cli.studies.estimate import estimate_duration
+    from dpvae_cli.studies.state import cell_state
 
-    states = [state_of(cell, options) for cell in planned.cells]
-    expected = estimate(planned.cells, states, on_gpu=workers[0] != "cpu")
+    states = [cell_state(cell, options) for cell in planned.cells]
+    expected = estimate_duration(
+        planned.cells,
+        states,
+        on_gpu=workers[0] != "cpu",
+        data_root=options.data_root,
+        threads=threads,
+    )
     rows = [
         [
             cell.name,
@@ -177,7 +216,7 @@ def _show_plan(
         ]
         for cell, state in zip(planned.cells, states, strict=True)
     ]
-    counts = Counter(state.word for state in states)
+    counts = Counter(state.status for state in states)
     summary = f"{planned.folder}: {len(rows)} cells, " + ", ".join(
         f"{number} {word}" for word, number in counts.items()
     )
@@ -191,18 +230,18 @@ def _show_plan(
     return states
 
 
-def _in_words(state: "State") -> str:
-    if state.word == "stopped":
+def _in_words(state: "CellState") -> str:
+    if state.status == "stopped":
         return f"stopped at {state.iteration:,}"
-    if state.word == "trained":
+    if state.status == "trained":
         return f"to measure: {', '.join(state.missing)}"
-    return state.word
+    return state.status
 
 
 def _run(
     planned: "Plan",
-    states: "Sequence[State]",
-    options: "Options",
+    states: "Sequence[CellState]",
+    options: "CellOptions",
     executor: "Executor",
     *,
     quiet: bool,
@@ -210,27 +249,54 @@ def _run(
     """Run the cells that are not done."""
     from functools import partial
 
-    from dpvae_cli.cli.study_screen import study_screen
-    from dpvae_cli.studies.cell import run_cell
-    from dpvae_cli.studies.finish import begin
+    from dpvae_cli.studies.messages import ignore_event
+    from dpvae_cli.studies.outputs import write_study_record
+    from dpvae_cli.studies.run_cell import run_cell
 
-    begin(planned)
+    write_study_record(planned)
     left: list[Cell] = [
-        cell for cell, state in zip(planned.cells, states, strict=True) if state.word != "done"
+        cell for cell, state in zip(planned.cells, states, strict=True) if state.status != "done"
     ]
-    with study_screen(len(left), quiet=quiet) as tell:
-        return executor.run(left, partial(run_cell, options=options), tell)
+    on_event = ignore_event if quiet else StudyProgress(len(left))
+    return executor.run(left, partial(run_cell, options=options), on_event)
 
 
-def _finish(planned: "Plan", options: "Options", outcomes: "Sequence[Outcome]") -> None:
+@final
+class StudyProgress:
+    """Prints a line where a cell starts or ends; the steps between are progress."""
+
+    def __init__(self, cells: int) -> None:
+        self._cells, self._ended = cells, 0
+        self._totals: dict[str, int] = {}
+
+    def __call__(self, event: "Event") -> None:
+        """Show the event."""
+        from dpvae_cli.foundation.progress import report_progress
+
+        text = f"{event.kind} {event.text}".strip()
+        if event.kind in ("training", "measuring"):
+            self._totals[event.cell] = event.total
+            report_progress(event.cell, event.done, event.total or None, text)
+            return
+        start = ""
+        if event.kind != "started" and event.cell in self._totals:
+            total = self._totals.pop(event.cell) or 1
+            report_progress(event.cell, total, total)
+        if event.kind in ("done", "failed", "interrupted"):
+            self._ended += 1
+            start = f"[{self._ended}/{self._cells}] "
+        console.note(f"{start}{event.cell}: {text}")
+
+
+def _finish(planned: "Plan", options: "CellOptions", outcomes: "Sequence[Outcome]") -> None:
     """Draw what the study draws, print where everything is, say what failed."""
-    from dpvae_cli.studies.finish import finish
+    from dpvae_cli.studies.outputs import write_outputs
 
-    finished = finish(planned, options)
+    finished = write_outputs(planned, options)
     console.result("\n".join(map(str, [planned.folder, *finished.figures, *finished.report])))
-    failed = [outcome for outcome in outcomes if outcome.end != "done"]
+    failed = [outcome for outcome in outcomes if outcome.status != "done"]
     for outcome in failed:
-        console.note(f"{outcome.cell} {outcome.end}: {outcome.message}")
+        console.note(f"{outcome.cell} {outcome.status}: {outcome.message}")
         if outcome.hint:
             console.note(outcome.hint)
     for problem in finished.problems:

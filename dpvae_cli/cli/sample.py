@@ -26,7 +26,6 @@ from dpvae_cli.cli.run_io import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from dpvae_cli.runs.loaded_run import LoadedRun
@@ -152,7 +151,9 @@ def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> N
     path = prior_file.with_suffix(".samples.npz") if out is None else out
     if path.is_dir() or not path.suffix:
         path = path / "prior.npz"
-    path = output_path(path, path, suffixes=(".npz",), what="samples of a prior file")
+    path = output_path(
+        path, path, suffixes=(".npz",), what="samples of a prior file, which has no decoder,"
+    )
     fitted = load_prior(prior_file)
     z = fitted.sample(n, seed=seed)
     write_npz(path, {"z": z.numpy(), "log_p": fitted.log_prob(z).numpy()})
@@ -168,16 +169,11 @@ def _draw(
     generator = stream(seed, "sample", kind)
     if kind == "prior":
         return samples.prior_samples(run.model, n, generator=generator)
-    aggregate = run.encoded.aggregate_posterior()
+    args = (run.model, run.encoded.aggregate_posterior(), n)
     if kind == "low_posterior":
-        return samples.low_posterior(run.model, aggregate, n, pool=pool, generator=generator)
+        return samples.low_posterior(*args, pool=pool, generator=generator)
     return samples.high_posterior(
-        run.model,
-        aggregate,
-        n,
-        pool=pool,
-        generator=generator,
-        rank=(rank or RankBy.representation).value,
+        *args, pool=pool, generator=generator, rank=(rank or RankBy.representation).value
     )
 
 
@@ -198,13 +194,14 @@ def _write(
     examples = {"decoded": decode_to_data_units(run.model, latents.z)}
     if noise is not None:
         examples["x"] = decode_to_data_units(run.model, latents.z, noise=noise)
-    write_npz(arrays, _arrays(latents) | examples | column_names(run))
-    shown = drawable(run.model, examples.get("x", examples["decoded"]))
-    log_density = latents.base_log_prob.numpy()
+    names = ("z", "z0", "log_p", "log_p_generation", "log_q")
+    tensors = {name: getattr(latents, name) for name in names}
+    codes = {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
+    write_npz(arrays, codes | examples | column_names(run))
     pictures.save(
         picture,
-        shown,
-        log_density=log_density,
+        drawable(run.model, examples.get("x", examples["decoded"])),
+        log_density=latents.base_log_prob.numpy(),
         title=samples_title(run.label, len(latents), kind),
         reference=background_data(run.model, run.load_dataset),
         columns=run.model.units.columns,
@@ -272,18 +269,7 @@ def _write_single_images(
     from dpvae_cli.plotting.samples import save_each
     from dpvae_cli.sampling.encodings import MOST, decode_to_data_units, drawable
 
-    for start in range(0, len(latents), MAX_COUNT):
+    for start in range(0, len(latents), MOST):
         part = decode_to_data_units(run.model, latents.z[start : start + MOST], noise=noise)
         save_each(drawable(run.model, part), folder, start=start)
     console.result(str(folder))
-
-
-def _arrays(latents: "LatentSamples") -> "dict[str, np.ndarray]":
-    tensors = {
-        "z": latents.z,
-        "z0": latents.z0,
-        "log_p": latents.log_p,
-        "log_p_generation": latents.log_p_generation,
-        "log_q": latents.log_q,
-    }
-    return {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}

@@ -15,6 +15,7 @@ from dpvae_cli.evaluation.features import Extractor, FeatureOptions
 from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.memoize import memoize
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -23,10 +24,6 @@ from dpvae_cli.sampling.encodings import TrainingEncodings
 
 Progress = Callable[[str, int, int], None]
 """Called with a metric, the number of computed parts, and the total."""
-
-
-def no_progress(metric: str, done: int, total: int) -> None:
-    """Ignore it."""
 
 
 @final
@@ -43,7 +40,7 @@ class EvaluationContext:
     encodings: TrainingEncodings
     evaluation: Evaluation
     seed: int
-    progress: Progress = no_progress
+    progress: Progress = report_progress
     features: FeatureOptions = field(default_factory=FeatureOptions)
     nll_cache: NllCache = field(default_factory=NllCache)
     training_note: str | None = None

@@ -9,7 +9,8 @@ from typing import NamedTuple, final
 
 import torch
 
-from dpvae_cli.evaluation.context import Progress, no_progress
+from dpvae_cli.evaluation.context import Progress
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -48,7 +49,7 @@ def decompose_kl(
     *,
     samples: int,
     generator: torch.Generator,
-    progress: Progress = no_progress,
+    progress: Progress = report_progress,
 ) -> KlDecomposition:
     """Draw examples n and codes z of q(z|x_n) and take the KL apart, every density exact.
 

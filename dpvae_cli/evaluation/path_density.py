@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dpvae_cli.evaluation.context import EvaluationContext, Progress, no_progress
+from dpvae_cli.evaluation.context import EvaluationContext, Progress
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.memory import map_in_chunks
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -90,7 +91,7 @@ def path_statistics(
     *,
     pairs: int = PAIRS,
     generator: torch.Generator,
-    progress: Progress = no_progress,
+    progress: Progress = report_progress,
 ) -> PathStatistics:
     """Compare two paths between random pairs of codes by the lowest log q(z) along them.
 

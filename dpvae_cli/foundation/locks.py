@@ -10,7 +10,7 @@ from dpvae_cli.foundation.errors import UsageError
 
 
 @contextmanager
-def hold_lock(path: Path, *, timeout: float = -1, hint: str | None = None) -> Iterator[None]:
+def hold_lock(path: Path, *, timeout: float = -1.0, hint: str | None = None) -> Iterator[None]:
     """Hold the lock file at `path`, made with its folder; by default wait for it.
 
     Raises:

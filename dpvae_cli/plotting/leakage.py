@@ -103,7 +103,11 @@ def figure4(curves: Sequence[LeakageCurve]) -> Figure:
     axes[0].set(xlabel="threshold $\\tau$ on $\\log\\,p(z)$, nats", ylabel="leakage score, nats")
     if quantiles:
         _level_axis(axes[1], curves)
-    handles: list[Artist] = [_handle(*pair) for pair in zip(curves, styles, strict=True)]
+    names = [style.name(curve.label, curve.prior, title=curve.title) for curve in curves]
+    handles: list[Artist] = [
+        Line2D([], [], label=name, **look, **_marker(look))
+        for name, look in zip(names, styles, strict=True)
+    ]
     if _mark_none(axes, curves, styles):
         handles.append(Line2D([], [], label=NO_LEAK, color=style.GREY, **CROSS))
     style.legend_below(figure, handles)
@@ -188,8 +192,3 @@ def _level_axis(ax: Axes, curves: Sequence[LeakageCurve]) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{100 * level:g} %"))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("threshold at this quantile of the model's own $\\log\\,p(z)$")
-
-
-def _handle(curve: LeakageCurve, look: dict[str, Any]) -> Line2D:
-    name = style.name(curve.label, curve.prior, title=curve.title)
-    return Line2D([], [], label=name, **look, **_marker(look))

@@ -83,7 +83,8 @@ def trade_off(
             "nothing to draw: no run has a metric of the representation and the sampling metric",
             hint=f"Measure {', '.join(q.metric for q in representation)} and {sampling.metric}.",
         )
-    colours = _colours(methods)
+    labels = dict.fromkeys(method.label for method in methods)
+    colours = {label: style.CYCLE[i % len(style.CYCLE)] for i, label in enumerate(labels)}
     columns = min(len(shown), COLUMNS)
     rows = ceil(len(shown) / columns)
     width = style.SINGLE_COLUMN if columns == 1 else style.DOUBLE_COLUMN
@@ -96,11 +97,6 @@ def trade_off(
     _direct(figure.axes, sampling, (m.mean(sampling.metric) for _, found in shown for m in found))
     style.legend_below(figure, _handles(methods, colours))
     return figure
-
-
-def _colours(methods: Iterable[Method]) -> dict[str, str]:
-    labels = dict.fromkeys(method.label for method in methods)
-    return {label: style.CYCLE[i % len(style.CYCLE)] for i, label in enumerate(labels)}
 
 
 def _draw(

@@ -60,7 +60,11 @@ class TrainingCurves:
         for record in records:
             for name, value in _quantities(record):
                 found[name][record["iteration"]] = value
-        return cls(label, {name: _series(values) for name, values in found.items()}, prior)
+        series = {}
+        for name, values in found.items():
+            iterations = sorted(values)
+            series[name] = (np.array(iterations), np.array([values[i] for i in iterations]))
+        return cls(label, series, prior)
 
 
 def _number(value: Any) -> float:
@@ -81,11 +85,6 @@ def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         for name in _TITLES:
             if name in record:
                 yield f"validation/{name}", _number(record[name])
-
-
-def _series(values: Mapping[int, float]) -> Series:
-    iterations = np.array(sorted(values))
-    return iterations, np.array([values[iteration] for iteration in iterations])
 
 
 @style.house_style()
@@ -114,13 +113,12 @@ def figure(runs: Sequence[TrainingCurves]) -> Figure:
     for ax, name in zip(axes, names, strict=False):
         _draw_panel(ax, name, runs=runs, looks=looks)
     _share_iterations(axes, shown=len(names), columns=columns)
-    handles = [_handle(*pair) for pair in zip(runs, looks, strict=True)]
+    handles = [
+        Line2D([], [], label=style.name(run.label, run.prior, title=run.title), **look)
+        for run, look in zip(runs, looks, strict=True)
+    ]
     style.legend_below(picture, handles + _kinds(runs))
     return picture
-
-
-def _handle(run: TrainingCurves, look: dict[str, Any]) -> Line2D:
-    return Line2D([], [], label=style.name(run.label, run.prior, title=run.title), **look)
 
 
 def _kinds(runs: Sequence[TrainingCurves]) -> list[Line2D]:
@@ -148,7 +146,8 @@ def _draw_panel(
             iterations, values = run.series[f"train/{name}"]
             ax.plot(iterations, values, color=look["color"], linewidth=0.5, alpha=0.2)
             values = running_mean(values)
-            ax.plot(iterations, values, **_one(values), **look | TRAINING)
+            marker = "o" if len(values) == 1 else ""  # a single value has no line
+            ax.plot(iterations, values, marker=marker, **look | TRAINING)
             late.append(values[len(values) // 10 :])
         if f"validation/{name}" in run.series:
             iterations, values = run.series[f"validation/{name}"]
@@ -161,11 +160,6 @@ def _draw_panel(
     ax.yaxis.set_major_locator(MaxNLocator(4, integer=counted))
     ax.set_title(_TITLES.get(name, name.replace("_", " ")), loc="left")
     panels.despine(ax)
-
-
-def _one(values: np.ndarray) -> dict[str, Any]:
-    """Return a marker for a value that has no neighbour to draw a line to."""
-    return {"marker": "o"} if len(values) == 1 else {}
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:

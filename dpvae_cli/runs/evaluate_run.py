@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from dpvae_cli.evaluation.context import EvaluationContext, Progress, no_progress
+from dpvae_cli.evaluation.context import EvaluationContext, Progress
 from dpvae_cli.evaluation.evaluate import measure
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.foundation.distributed import current_process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.results import RunResults
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.runs.loaded_run import LoadedRun
@@ -20,7 +21,7 @@ def evaluate_run(
     *,
     evaluation: Evaluation | None = None,
     seed: int = 0,
-    progress: Progress = no_progress,
+    progress: Progress = report_progress,
     features: FeatureOptions | None = None,
 ) -> tuple[RunResults, dict[str, DpvaeError]]:
     """Return a run's results, also written to metrics.json, and the errors of metrics that failed.

@@ -10,37 +10,39 @@ from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, SourceLocation, tr
 LIST = "All names: dpvae reproduce"
 
 
-def folder() -> Path:
+def studies_folder() -> Path:
     """Return the folder that holds the packaged studies."""
     return catalogue.folder() / catalogue.STUDIES
 
 
-def names() -> list[str]:
+def study_names() -> list[str]:
     """Return the names of the packaged studies, sorted."""
-    return sorted(path.stem for path in folder().glob("*.yaml"))
+    return sorted(path.stem for path in studies_folder().glob("*.yaml"))
 
 
-def title(name: str) -> str:
+def study_title(name: str) -> str:
     """Return the first line of a packaged study's header."""
-    return catalogue.first_line(folder() / f"{name}.yaml")
+    return catalogue.first_line(studies_folder() / f"{name}.yaml")
 
 
-def locate(name_or_path: str) -> Path:
+def locate_study(name_or_path: str) -> Path:
     """Return the file of a packaged study, or the path itself.
 
     Raises:
         RecipeError: there is neither a packaged study nor a file of that name.
     """
-    if name_or_path in names():
-        return folder() / f"{name_or_path}.yaml"
+    if name_or_path in study_names():
+        return studies_folder() / f"{name_or_path}.yaml"
     path = expand_user(name_or_path)
     if path_exists(path) and not path.is_dir():
         return path
     if path.suffix in catalogue.SUFFIXES:
-        problem = "there is no such file" + did_you_mean(path.stem, names())
+        problem = "there is no such file" + did_you_mean(path.stem, study_names())
     elif name_or_path in catalogue.names():
-        problem = f"this is a recipe, no study; train it with: dpvae train {name_or_path}"
+        problem = f"this is a recipe, not a study; train it with: dpvae train {name_or_path}"
     else:
-        problem = "there is no packaged study of that name" + did_you_mean(name_or_path, names())
+        problem = "there is no packaged study of that name" + did_you_mean(
+            name_or_path, study_names()
+        )
     place = SourceLocation((0, 0), truncate(name_or_path, length=200))
     raise RecipeError([ConfigIssue(place, "", problem)], hint=LIST, what="study")

@@ -24,7 +24,7 @@ from dpvae_cli.plotting.moons import figure1
 from dpvae_cli.plotting.regularizers import figure3
 from dpvae_cli.plotting.trade_off import Method, Quantity, trade_off
 from dpvae_cli.plotting.training import TrainingCurves
-from dpvae_cli.plotting.training import figure as curves
+from dpvae_cli.plotting.training import figure as training_figure
 from dpvae_cli.recipe import to_dict
 from dpvae_cli.runs import results_file
 from dpvae_cli.runs.figure_data import (
@@ -41,25 +41,25 @@ from dpvae_cli.sampling.paths import Space
 from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
 from dpvae_cli.studies.metrics import SHORT_UNITS, Better, facts, is_known
 
-Arrays = dict[str, np.ndarray]
-Pair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], FROM_LIST]
+ArrayDict = dict[str, np.ndarray]
+ExamplePair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], FROM_LIST]
 
 
 def _has_direction(metric: str) -> str:
-    """Refuse what is not a result, and what cannot be better or worse.
+    """Check that a result is better one way or the other.
 
     Raises:
-        ValueError: says so.
+        ValueError: it is not.
     """
     if not is_known(metric) or facts(metric).better is Better.NEITHER:
-        raise ValueError("is not a result of a metric that is better higher or lower")
+        raise ValueError("is not a metric with a preferred direction")
     return metric
 
 
-Measured = Annotated[str, AfterValidator(_has_direction)]
+DirectedMetric = Annotated[str, AfterValidator(_has_direction)]
 
 
-class Figure(Spec, ABC):
+class StudyFigure(Spec, ABC):
     """What all figures of a study have; `caption` goes beside the picture as a text file."""
 
     kind: str
@@ -95,98 +95,105 @@ class Figure(Spec, ABC):
         """
 
 
-def _joint(drawn: Picture, figure: Figure, folder: Path) -> list[Path]:
-    return style.save(drawn, folder / f"{figure.stem}.png")
+class JointFigure(StudyFigure, ABC):
+    """A figure that shows all runs in one picture."""
+
+    @abstractmethod
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return what is drawn of a run, computed once and kept in the run's folder."""
+
+    @abstractmethod
+    def plot(self, data: list[Any]) -> Picture:
+        """Return the picture of all runs."""
+
+    def prepare(self, run: LoadedRun) -> None:
+        """Compute the run's part."""
+        self.data(run, run.label)
+
+    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
+        """Draw all runs as one picture."""
+        data = [self.data(run, label) for run, label in with_labels(runs)]
+        return style.save(self.plot(data), folder / f"{self.stem}.png")
 
 
 @final
-class Moons(Figure):
+class MoonsFigure(JointFigure):
     """Figure 1: samples, and the low-posterior fifth in all three spaces, a row a cell."""
 
     kind: Literal["moons"] = "moons"
 
-    def prepare(self, run: LoadedRun) -> None:
-        """Make the portrait."""
-        portrait_data(run, run.label)
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return samples in all spaces."""
+        return portrait_data(run, label)
 
-    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw all runs as one picture."""
-        portraits = [portrait_data(run, label) for run, label in with_labels(runs)]
-        return _joint(figure1(portraits), self, folder)
+    def plot(self, data: list[Any]) -> Picture:
+        """Return Figure 1."""
+        return figure1(data)
 
 
 @final
-class Regularizers(Figure):
+class RegularizersFigure(JointFigure):
     """Figure 3: a block a cell, twins side by side."""
 
     kind: Literal["regularizers"] = "regularizers"
 
-    def prepare(self, run: LoadedRun) -> None:
-        """Make the portrait."""
-        portrait_data(run, run.label)
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return samples in all spaces."""
+        return portrait_data(run, label)
 
-    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw all runs as one picture."""
-        portraits = [portrait_data(run, label) for run, label in with_labels(runs)]
-        return _joint(figure3(portraits), self, folder)
+    def plot(self, data: list[Any]) -> Picture:
+        """Return Figure 3."""
+        return figure3(data)
 
 
 @final
-class Leakage(Figure):
+class LeakageFigure(JointFigure):
     """Figure 4: the leakage score against its threshold, a curve a cell."""
 
     kind: Literal["leakage"] = "leakage"
 
-    def prepare(self, run: LoadedRun) -> None:
-        """Measure `leak` where it is not there."""
-        leakage_data(run, run.label)
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return the curves of `leak`, measured where it is missing."""
+        return leakage_data(run, label)
 
-    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw all runs as one picture."""
-        found = [curve for run, label in with_labels(runs) for curve in leakage_data(run, label)]
-        return _joint(figure4(found), self, folder)
+    def plot(self, data: list[Any]) -> Picture:
+        """Return Figure 4."""
+        return figure4([curve for curves in data for curve in curves])
 
 
 @final
-class Samples(Figure):
+class SamplesFigure(JointFigure):
     """Figure 5: prior, low-posterior and high-posterior samples, a row a cell."""
 
     kind: Literal["samples"] = "samples"
 
-    def prepare(self, run: LoadedRun) -> None:
-        """Draw the samples."""
-        gallery_data(run, run.label)
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return the samples."""
+        return gallery_data(run, label)
 
-    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw all runs as one picture."""
-        galleries = [gallery_data(run, label) for run, label in with_labels(runs)]
-        return _joint(figure5(galleries), self, folder)
+    def plot(self, data: list[Any]) -> Picture:
+        """Return Figure 5."""
+        return figure5(data)
 
 
 @final
-class Training(Figure):
+class TrainingFigure(JointFigure):
     """Training curves of the cells in one picture."""
 
     kind: Literal["training"] = "training"
 
-    def prepare(self, run: LoadedRun) -> None:
-        """Do nothing: metrics.jsonl is there."""
+    def data(self, run: LoadedRun, label: str) -> Any:
+        """Return the log."""
+        records = MetricsLog.read(run.folder.metrics_log, strict=True)
+        return TrainingCurves.from_records(records, label, prior=run.recipe.prior_name)
 
-    def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
-        """Draw all runs as one picture."""
-        read = [
-            TrainingCurves.from_records(
-                MetricsLog.read(run.folder.metrics_log, strict=True),
-                label,
-                prior=run.recipe.prior_name,
-            )
-            for run, label in with_labels(runs)
-        ]
-        return _joint(curves(read), self, folder)
+    def plot(self, data: list[Any]) -> Picture:
+        """Return the curves."""
+        return training_figure(data)
 
 
 @final
-class Traversal(Figure):
+class TraversalFigure(StudyFigure):
     """Figures 6 to 8: walks between test examples, and along single dimensions; a picture a cell.
 
     One pair is drawn with log q(z) along its line, and at latent_dim 2 with the line over q(z);
@@ -194,7 +201,7 @@ class Traversal(Figure):
     """
 
     kind: Literal["traversal"] = "traversal"
-    between: Annotated[tuple[Pair, ...], FROM_LIST] = ((0, 1),)
+    between: Annotated[tuple[ExamplePair, ...], FROM_LIST] = ((0, 1),)
     """Pairs of test examples to walk between; none, `[]`, draws the sweeps alone."""
     space: Literal["z0", "z", "both"] = "z0"
     """Where a line is straight: the generation space z0, or z; both draws the two."""
@@ -208,7 +215,7 @@ class Traversal(Figure):
     """The test example whose reconstruction the sweeps begin from."""
 
     @model_validator(mode="after")
-    def _walks_at_all(self) -> "Traversal":
+    def _walks_at_all(self) -> "TraversalFigure":
         if not (self.between or self.dimensions):
             raise PydanticCustomError("nothing", "between is empty and dimensions is 0: no walk")
         return self
@@ -232,14 +239,14 @@ class Traversal(Figure):
             )
         ]
 
-    def _drawable_records(self, run: LoadedRun) -> list[Arrays]:
+    def _drawable_records(self, run: LoadedRun) -> list[ArrayDict]:
         return [
             found | {"walk_decoded": drawable(run.model, found["walk_decoded"])}
             for found in self._records(run)
         ]
 
     def _draw_one(
-        self, run: LoadedRun, records: list[Arrays], twins: list[list[Arrays]], folder: Path
+        self, run: LoadedRun, records: list[ArrayDict], twins: list[list[ArrayDict]], folder: Path
     ) -> list[Path]:
         # Cells' names end in the digest of their recipe, which no reader needs.
         path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
@@ -255,9 +262,9 @@ class Traversal(Figure):
             for saved in style.save(traversal.figure(record, run.label, twins=others), target)
         ]
 
-    def _records(self, run: LoadedRun) -> list[Arrays]:
+    def _records(self, run: LoadedRun) -> list[ArrayDict]:
         """Return a record of each pair, the sweeps with the first; kept in traversals/."""
-        makers: list[Callable[[], Arrays]] = [
+        makers: list[Callable[[], ArrayDict]] = [
             lambda pair=pair, index=index: self._record(run, pair, swept=index == 0)  # type: ignore[misc]
             for index, pair in enumerate(self.between or (None,))
         ]
@@ -267,7 +274,7 @@ class Traversal(Figure):
             for index, make in enumerate(makers)
         ]
 
-    def _record(self, run: LoadedRun, pair: tuple[int, int] | None, *, swept: bool) -> Arrays:
+    def _record(self, run: LoadedRun, pair: tuple[int, int] | None, *, swept: bool) -> ArrayDict:
         model, aggregate = run.model, run.encoded.aggregate_posterior()
         walks: list[LatentTraversal] = []
         if pair is not None:
@@ -316,18 +323,18 @@ def _code(run: LoadedRun, index: int) -> Codes:
 
 
 @final
-class TradeOff(Figure):
+class TradeOffFigure(StudyFigure):
     """A sampling metric against metrics of the representation; an arrow to each decoupled twin."""
 
     kind: Literal["trade_off"] = "trade_off"
     seeds: Literal["first", "all"] = "all"
     """Of cells that differ only in the seed draw the first, or the mean of all."""
-    representation: Annotated[tuple[Measured, ...], FROM_LIST, Field(min_length=1)] = (
+    representation: Annotated[tuple[DirectedMetric, ...], FROM_LIST, Field(min_length=1)] = (
         "mig",
         "probe",
     )
     """Results of metrics that say what codes are worth, a panel each."""
-    sampling: Measured = "skl"
+    sampling: DirectedMetric = "skl"
     """The result that says how well is sampled, upwards in all panels."""
 
     def prepare(self, run: LoadedRun) -> None:
@@ -347,7 +354,7 @@ class TradeOff(Figure):
             representation=[_quantity(name, records) for name in self.representation],
             sampling=_quantity(self.sampling, records),
         )
-        return _joint(drawn, self, folder)
+        return style.save(drawn, folder / f"{self.stem}.png")
 
 
 def _recorded(run: LoadedRun) -> dict[str, dict[str, Any]]:
@@ -373,12 +380,20 @@ def _quantity(
     return Quantity(metric, known.title, known.better is Better.LOWER, SHORT_UNITS.get(unit, unit))
 
 
-AnyFigure = Moons | Regularizers | Leakage | Samples | Training | Traversal | TradeOff
-KINDS: dict[str, type[Figure]] = {
+AnyFigure = (
+    MoonsFigure
+    | RegularizersFigure
+    | LeakageFigure
+    | SamplesFigure
+    | TrainingFigure
+    | TraversalFigure
+    | TradeOffFigure
+)
+KINDS: dict[str, type[StudyFigure]] = {
     spec.model_fields["kind"].default: spec for spec in get_args(AnyFigure)
 }
 
 
-def from_dict(values: dict[str, Any]) -> Figure:
+def figure_from_dict(values: dict[str, Any]) -> StudyFigure:
     """Return the figure whose plain fields these are."""
     return KINDS[values["kind"]].model_validate(values)

@@ -11,8 +11,8 @@ from dpvae_cli.recipe.issues import ConfigIssue, KeyPath, RecipeError, SourceLoc
 from dpvae_cli.recipe.overrides import Override, key_error, parse_overrides
 from dpvae_cli.recipe.reading import ConfigDocument, read_file
 from dpvae_cli.studies import catalogue
-from dpvae_cli.studies.complaints import complaints
 from dpvae_cli.studies.schema import Study, default_axes
+from dpvae_cli.studies.validation_errors import complaints
 
 HINT = "What a study holds: dpvae reproduce --help, and docs/reproduce.md"
 RECORD = "study.yaml"
@@ -22,7 +22,7 @@ LISTS = ("recipes", "metrics", "figures", "notes")
 @final
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A study, what it is called, and where each part of it was written."""
+    """A study, its name, and where each part of it was written."""
 
     name: str
     study: Study
@@ -33,7 +33,7 @@ class LoadedStudy:
         return self.tree.location(path)
 
 
-def load(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedStudy:
+def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedStudy:
     """Return a packaged study or one from a file, with overrides from the command line.
 
     Args:
@@ -46,11 +46,11 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedStudy:
         RecipeError: with every mistake of the file and the overrides.
 
     Example:
-        >>> from dpvae_cli.studies.loading import load
-        >>> load("moons_quick", ["seed=[7, 8]"]).study.axes["seed"]
+        >>> from dpvae_cli.studies.loading import load_study
+        >>> load_study("moons_quick", ["seed=[7, 8]"]).study.axes["seed"]
         (7, 8)
     """
-    path = catalogue.locate(name_or_path)
+    path = catalogue.locate_study(name_or_path)
     try:
         tree = read_file(path)
     except RecipeError as error:
@@ -66,7 +66,7 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedStudy:
     return LoadedStudy(name, _checked(tree), tree)
 
 
-def to_yaml(study: Study) -> str:
+def study_to_yaml(study: Study) -> str:
     """Return the study as YAML that reads back as an equal one."""
     plain = study.model_dump(mode="json", exclude_none=True)
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=96)

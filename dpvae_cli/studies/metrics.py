@@ -225,7 +225,7 @@ def facts(metric: str) -> MetricFacts:
 
 
 def is_known(metric: str) -> bool:
-    """Tell whether `FACTS` has an entry for the metric."""
+    """Return whether `FACTS` has an entry for the metric."""
     return any(re.fullmatch(known.pattern, metric) for known in FACTS)
 
 
@@ -240,6 +240,6 @@ def in_order(metrics: set[str]) -> list[str]:
 
 
 def is_asked(metric: str, asked: Sequence[str]) -> bool:
-    """Tell whether a metric is asked for by name, as `fid768` by `fid`, or as a by-product."""
+    """Return whether a metric is asked for by name, as `fid768` by `fid`, or as a by-product."""
     plain = re.sub(r"\d+", "", metric)
     return plain in asked or any(metric in BY_PRODUCTS.get(name, ()) for name in asked)

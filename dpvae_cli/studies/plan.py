@@ -16,14 +16,14 @@ from dpvae_cli.recipe.dump import digest, to_dict
 from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, truncate
 from dpvae_cli.recipe.loading import resolve
 from dpvae_cli.recipe.overrides import Override
-from dpvae_cli.studies.cells import Cell
-from dpvae_cli.studies.figures import Figure
+from dpvae_cli.studies.figures import StudyFigure
 from dpvae_cli.studies.loading import HINT, LoadedStudy
+from dpvae_cli.studies.messages import Cell
 from dpvae_cli.studies.schema import Study
 
 STUDIES = Path("studies")
-NAMED = 12
-MOST_CELLS = 10_000
+MAX_NAMES = 12
+MAX_CELLS = 10_000
 
 
 @final
@@ -42,9 +42,9 @@ class Plan:
         """Return where the study's figures are kept."""
         return self.folder / "figures"
 
-    def shown_in(self, figure: Figure) -> list[Cell]:
+    def cells_of(self, figure: StudyFigure) -> list[Cell]:
         """Return the cells that a figure shows."""
-        return format_value(figure, self.cells)
+        return cells_in_figure(figure, self.cells)
 
 
 @final
@@ -57,15 +57,15 @@ class _Candidate:
     overrides: tuple[Override, ...]
 
     @property
-    def base(self) -> str:
-        """Return `<recipe>-<prior>-seed<k>`, as far as it can be told unresolved."""
-        said = {override.path: override.value for override in self.overrides}
-        prior = said.get(("prior",), "decoupled")
+    def base_name(self) -> str:
+        """Return `<recipe>-<prior>-seed<k>`, as far as it is known before resolving."""
+        values = {override.path: override.value for override in self.overrides}
+        prior = values.get(("prior",), "decoupled")
         kind = prior.get("kind") if isinstance(prior, dict) else prior
-        return f"{self.path.stem}-{kind}-seed{said.get(('seed',), 0)}"
+        return f"{self.path.stem}-{kind}-seed{values.get(('seed',), 0)}"
 
 
-def plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIES) -> Plan:
+def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIES) -> Plan:
     """Return the cells of a study.
 
     Args:
@@ -77,7 +77,7 @@ def plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIE
         RecipeError: with every mistake of every recipe, each named once.
         UsageError: the pattern fits no cell.
     """
-    _refuse_endless(loaded)
+    _check_size(loaded)
     folder = studies / loaded.name
     candidates = list(_candidates(loaded))
     found: dict[str, Cell] = {}
@@ -87,39 +87,39 @@ def plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIE
         try:
             recipe = resolve(candidate.path, candidate.overrides)
         except RecipeError as error:
-            if only is None or fnmatchcase(candidate.base, only):
+            if only is None or fnmatchcase(candidate.base_name, only):
                 wrong.add(error, candidate.path.stem)
-            others.add(candidate.base)
+            others.add(candidate.base_name)
             continue
         cell = _cell(recipe, candidate, loaded.study, folder)
-        if only is None or fnmatchcase(cell.name, only) or fnmatchcase(base(cell), only):
+        if only is None or fnmatchcase(cell.name, only) or fnmatchcase(base_name(cell), only):
             found.setdefault(cell.name, cell)
         else:
             others.add(cell.name)
     wrong.complain()
     if not found:
-        raise _nothing_fits(only or "*", candidates)
+        raise _no_match_error(only or "*", candidates)
     cells = _with_figures(list(found.values()), loaded.study.figures)
-    told = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
-    return Plan(loaded.name, loaded.study, folder, tuple(cells), told if others else "")
+    note = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
+    return Plan(loaded.name, loaded.study, folder, tuple(cells), note if others else "")
 
 
-def _refuse_endless(loaded: LoadedStudy) -> None:
-    """Refuse more cells than anybody trains, before they are made."""
+def _check_size(loaded: LoadedStudy) -> None:
+    """Check the number of cells before they are made."""
     axes = loaded.study.axes
     cells = len(loaded.study.recipes) * math.prod(map(len, axes.values()))
-    if cells > MOST_CELLS:
-        problem = f"{cells:,} cells are more than {MOST_CELLS:,}; leave out recipes or values"
+    if cells > MAX_CELLS:
+        problem = f"{cells:,} cells are more than {MAX_CELLS:,}; leave out recipes or values"
         mistake = ConfigIssue(loaded.place("axes"), "axes", problem)
         raise RecipeError([mistake], hint=HINT, what="study")
 
 
-def base(cell: Cell) -> str:
+def base_name(cell: Cell) -> str:
     """Return a cell's name without the digest of its recipe."""
     return cell.name.rpartition("-")[0]
 
 
-def format_value(figure: Figure, cells: Sequence[Cell]) -> list[Cell]:
+def cells_in_figure(figure: StudyFigure, cells: Sequence[Cell]) -> list[Cell]:
     """Return the cells that a figure shows: those it names, of each the first seed or all."""
     fitting = [cell for cell in cells if any(fnmatchcase(cell.name, p) for p in figure.cells)]
     if figure.seeds == "all":
@@ -200,10 +200,10 @@ def _cell(recipe: Recipe, candidate: _Candidate, study: Study, folder: Path) -> 
     )
 
 
-def _with_figures(cells: list[Cell], figures: Sequence[Figure]) -> list[Cell]:
+def _with_figures(cells: list[Cell], figures: Sequence[StudyFigure]) -> list[Cell]:
     """Return the cells, each with the figures that show it."""
     plain = [
-        (figure.model_dump(mode="json"), {cell.name for cell in format_value(figure, cells)})
+        (figure.model_dump(mode="json"), {cell.name for cell in cells_in_figure(figure, cells)})
         for figure in figures
     ]
     return [
@@ -212,9 +212,9 @@ def _with_figures(cells: list[Cell], figures: Sequence[Figure]) -> list[Cell]:
     ]
 
 
-def _nothing_fits(only: str, candidates: Sequence[_Candidate]) -> UsageError:
-    names = list(dict.fromkeys(candidate.base for candidate in candidates))
-    listed = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+def _no_match_error(only: str, candidates: Sequence[_Candidate]) -> UsageError:
+    names = list(dict.fromkeys(candidate.base_name for candidate in candidates))
+    listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
     return UsageError(
         f"--only {only} fits no cell of the study; there are {listed}",
         hint=f"A pattern has wildcards: --only '*{only.strip('*')}*'",

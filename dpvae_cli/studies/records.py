@@ -26,7 +26,7 @@ from dpvae_cli.runs.run_folder import RunFolder
 RECIPE = "recipe.yaml"
 
 
-class State(StrEnum):
+class RunStatus(StrEnum):
     """How far a run came."""
 
     measured = "measured"
@@ -42,7 +42,7 @@ class RunRecord:
 
     path: Path
     label: str
-    state: State
+    status: RunStatus
     reason: str = ""
     recipe: Recipe | None = None
     iteration: int | None = None
@@ -52,8 +52,8 @@ class RunRecord:
 
     @property
     def counts(self) -> bool:
-        """Tell whether its numbers enter the tables."""
-        return self.state is State.measured
+        """Return whether its numbers enter the tables."""
+        return self.status is RunStatus.measured
 
 
 def discover(paths: Sequence[Path]) -> list[Path]:
@@ -80,7 +80,11 @@ def _folders(path: Path) -> list[Path]:
     if (path / RECIPE).is_file():
         return [path]
     inside = sorted(file.parent for file in path.rglob(RECIPE)) if path.is_dir() else []
-    folders = [folder for folder in inside if not _is_hidden(folder.relative_to(path))]
+    folders = [
+        folder
+        for folder in inside
+        if not any(part.startswith(".") for part in folder.relative_to(path).parts)
+    ]
     if not folders:
         raise MissingError(
             f"{path} is not a run folder and holds none: there is no {RECIPE} in it or below it",
@@ -89,41 +93,37 @@ def _folders(path: Path) -> list[Path]:
     return folders
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
 def read_run(path: Path) -> RunRecord:
-    """Read one run folder; whatever is wrong with it is told in the record."""
+    """Read one run folder; problems become its status and reason."""
     folder = RunFolder(path)
     label = sanitize_line(path.resolve().name)
     if not folder.recipe.is_file():
-        return RunRecord(path, label, State.unreadable, f"there is no {RECIPE}")
+        return RunRecord(path, label, RunStatus.unreadable, f"there is no {RECIPE}")
     for file in (folder.recipe, folder.metrics, folder.metrics_log, folder.environment):
         if not is_inside(file, path):
             reason = f"{file.name} is a link that leads out of the run folder"
-            return RunRecord(path, label, State.unreadable, reason)
+            return RunRecord(path, label, RunStatus.unreadable, reason)
     try:
         recipe = load_recipe(folder.recipe)
     except RecipeError as error:
-        told = "; ".join(f"{each.key}: {each.problem}" for each in error.issues)
-        return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {told}"))
+        reasons = "; ".join(f"{each.key}: {each.problem}" for each in error.issues)
+        return RunRecord(path, label, RunStatus.unreadable, sanitize_line(f"its recipe: {reasons}"))
     except (DpvaeError, OSError, ValueError) as error:
-        return RunRecord(path, label, State.unreadable, sanitize_line(f"its recipe: {error}"))
+        return RunRecord(path, label, RunStatus.unreadable, sanitize_line(f"its recipe: {error}"))
     measured = read_json(folder.metrics)
     recipe = recipe.named(_recipe_name(measured, label, recipe))
     reached = max(
         (record["iteration"] for record in MetricsLog.read(folder.metrics_log)), default=None
     )
-    state, reason = _state(recipe, measured, reached=reached)
+    status, reason = _status(recipe, measured, reached=reached)
     return RunRecord(
         path=path,
         label=label,
-        state=state,
+        status=status,
         reason=reason,
         recipe=recipe,
         iteration=reached,
-        results=validate_results(measured.get("results")) if state is State.measured else (),
+        results=validate_results(measured.get("results")) if status is RunStatus.measured else (),
         environment=_environment(read_json(folder.environment)),
         note=_data_note(folder.checkpoint),
     )
@@ -138,19 +138,19 @@ def _recipe_name(measured: Mapping[str, Any], label: str, recipe: Recipe) -> str
     return before if after or label != before else label
 
 
-def _state(
+def _status(
     recipe: Recipe, measured: Mapping[str, Any], *, reached: int | None
-) -> tuple[State, str]:
+) -> tuple[RunStatus, str]:
     wanted = recipe.training.iterations
     if (reached or 0) < wanted:
-        return State.unfinished, f"at iteration {reached or 0:,} of {wanted:,}"
+        return RunStatus.unfinished, f"at iteration {reached or 0:,} of {wanted:,}"
     if not validate_results(measured.get("results")):
-        return State.not_measured, "no results in metrics.json"
+        return RunStatus.not_measured, "no results in metrics.json"
     is_best = Path(str(measured.get("checkpoint"))).stem == "best"
     at = measured.get("iteration")
     if at != wanted and not is_best:
-        return State.not_measured, "metrics.json is of an earlier state of the run"
-    return State.measured, f"best.pt, iteration {at}" if is_best else ""
+        return RunStatus.not_measured, "metrics.json is of an earlier state of the run"
+    return RunStatus.measured, f"best.pt, iteration {at}" if is_best else ""
 
 
 def _text(value: Any) -> str | None:
@@ -173,15 +173,15 @@ def _data_note(path: Path) -> str | None:
         return None
 
 
-def refuse_nothing_measured(records: Sequence[RunRecord]) -> None:
-    """Refuse a report of runs none of which has numbers.
+def check_any_measured(records: Sequence[RunRecord]) -> None:
+    """Check that some run has results.
 
     Raises:
-        UsageError: says which command measures them.
+        UsageError: none has; the hint is the command that measures them.
     """
     if any(record.counts for record in records):
         return
-    waiting = [record for record in records if record.state is State.not_measured]
+    waiting = [record for record in records if record.status is RunStatus.not_measured]
     if waiting:
         some = " ".join(str(record.path) for record in waiting[:3])
         more = " ..." if len(waiting) > 3 else ""
@@ -191,8 +191,8 @@ def refuse_nothing_measured(records: Sequence[RunRecord]) -> None:
         )
     if not records:
         raise UsageError("there are no runs to report of")
-    told = "; ".join(f"{record.label}: {record.reason}" for record in records[:3])
+    reasons = "; ".join(f"{record.label}: {record.reason}" for record in records[:3])
     raise UsageError(
-        f"none of {len(records)} runs is finished ({told})",
+        f"none of {len(records)} runs is finished ({reasons})",
         hint=f"Go on with: dpvae train --resume --run-dir {records[0].path}",
     )

@@ -10,11 +10,11 @@ from dpvae_cli.foundation.spec import FROM_LIST, Spec
 from dpvae_cli.studies.figures import AnyFigure
 
 
-def _known(metric: str) -> str:
-    """Refuse what is not a metric.
+def _check_metric(metric: str) -> str:
+    """Check that this is a metric.
 
     Raises:
-        ValueError: says which there are.
+        ValueError: it is not.
     """
     if metric in METRICS:
         return metric
@@ -27,20 +27,20 @@ def default_axes() -> dict[str, tuple[Any, ...]]:
     return {"prior": ("standard_normal", "decoupled"), "seed": (0,)}
 
 
-def _expanded(figures: Any) -> Any:
+def _expand_kinds(figures: Any) -> Any:
     """Read a bare word as `{kind: word}`."""
     if not isinstance(figures, (list, tuple)):
         return figures
     return [{"kind": figure} if isinstance(figure, str) else figure for figure in figures]
 
 
-Words = Annotated[tuple[str, ...], FROM_LIST]
-Values = Annotated[tuple[Any, ...], FROM_LIST, Field(min_length=1)]
-Metric = Annotated[str, AfterValidator(_known)]
-Figures = Annotated[
+StringList = Annotated[tuple[str, ...], FROM_LIST]
+AxisValues = Annotated[tuple[Any, ...], FROM_LIST, Field(min_length=1)]
+MetricName = Annotated[str, AfterValidator(_check_metric)]
+FigureList = Annotated[
     tuple[Annotated[AnyFigure, Field(discriminator="kind")], ...],
     FROM_LIST,
-    BeforeValidator(_expanded),
+    BeforeValidator(_expand_kinds),
 ]
 
 
@@ -52,21 +52,21 @@ class Study(Spec):
     """What the report is called."""
     question: str | None = None
     """What the study is to answer."""
-    recipes: Annotated[Words, Field(min_length=1)]
+    recipes: Annotated[StringList, Field(min_length=1)]
     """Recipes by name or file."""
-    axes: dict[str, Values] = Field(default_factory=default_axes)
+    axes: dict[str, AxisValues] = Field(default_factory=default_axes)
     """Recipe keys and the values each cell takes one of."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Recipe keys and their values in all cells."""
     overrides_for: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """The same for the recipes whose name fits a pattern, such as `"*_celeba"`."""
-    metrics: Annotated[tuple[Metric, ...], FROM_LIST] = ()
+    metrics: Annotated[tuple[MetricName, ...], FROM_LIST] = ()
     """What is measured of each cell, as far as its data allows."""
-    figures: Figures = ()
+    figures: FigureList = ()
     """What is drawn of the cells."""
     published: Literal["table1"] | None = None
     """Published numbers to set beside the measured ones."""
     baseline: Annotated[str, Field(min_length=1)] = "standard_normal"
     """The prior that the others are compared with, by its name in the report's tables."""
-    notes: Words = ()
+    notes: StringList = ()
     """What readers of the report should know."""

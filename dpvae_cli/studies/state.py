@@ -15,14 +15,14 @@ from dpvae_cli.recipe.dump import to_dict
 from dpvae_cli.recipe.loading import from_dict
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.studies.cells import Cell, Options
+from dpvae_cli.studies.messages import Cell, CellOptions
 
-Word = Literal["new", "started", "stopped", "trained", "done", "another recipe", "damaged"]
+CellStatus = Literal["new", "started", "stopped", "trained", "done", "another recipe", "damaged"]
 
 
 @final
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """What `cell.json` says: which checkpoint was measured, by which metrics and how.
 
     `metrics.json` names results, of which one metric may give several; this names metrics, and in
@@ -50,15 +50,15 @@ class Measured:
 
 @final
 @dataclass(frozen=True)
-class State:
+class CellState:
     """How far a cell is; `missing` metrics are those not measured of its checkpoint."""
 
-    word: Word
+    status: CellStatus
     iteration: int = 0
     missing: tuple[str, ...] = ()
 
 
-def run_folder(cell: Cell) -> RunFolder:
+def cell_folder(cell: Cell) -> RunFolder:
     """Return the cell's run folder."""
     return RunFolder(Path(cell.folder))
 
@@ -68,39 +68,39 @@ def recipe_of(cell: Cell) -> Recipe:
     return from_dict(cell.recipe, name=cell.recipe_name)
 
 
-def state_of(cell: Cell, options: Options) -> State:
+def cell_state(cell: Cell, options: CellOptions) -> CellState:
     """Return how far a cell is."""
-    run = run_folder(cell)
+    run = cell_folder(cell)
     if not run.recipe.is_file():
-        return State("new")
-    if not holds(run, cell):
-        return State("another recipe")
+        return CellState("new")
+    if not recipe_matches(run, cell):
+        return CellState("another recipe")
     if not run.checkpoint.is_file():
-        return State("started")
-    measured = read_measured(run)
+        return CellState("started")
+    measured = read_measurements(run)
     if measured is None:
         return _state_by_checkpoint(run, cell)
     return _state(run, cell, options, measured)
 
 
-def _state_by_checkpoint(run: RunFolder, cell: Cell) -> State:
+def _state_by_checkpoint(run: RunFolder, cell: Cell) -> CellState:
     """Return the state of a cell that has not been measured."""
     try:
         checkpoint = checkpoints.read_checkpoint(run.checkpoint)
     except DpvaeError:
-        return State("damaged")
-    asked = applicable(cell.metrics, recipe_of(cell), checkpoint.example_shape)
+        return CellState("damaged")
+    wanted = applicable_metrics(cell.metrics, recipe_of(cell), checkpoint.example_shape)
     if checkpoint.iteration < iterations(cell) or not run.samples.is_file():
-        return State("stopped", checkpoint.iteration, asked)
-    return State("trained" if asked else "done", checkpoint.iteration, asked)
+        return CellState("stopped", checkpoint.iteration, wanted)
+    return CellState("trained" if wanted else "done", checkpoint.iteration, wanted)
 
 
-def _state(run: RunFolder, cell: Cell, options: Options, measured: Measured) -> State:
-    asked = applicable(cell.metrics, recipe_of(cell), measured.example_shape)
-    missing = tuple(m for m in asked if measured.metrics.get(m) != manner(m, options))
+def _state(run: RunFolder, cell: Cell, options: CellOptions, measured: Measurements) -> CellState:
+    wanted = applicable_metrics(cell.metrics, recipe_of(cell), measured.example_shape)
+    missing = tuple(m for m in wanted if measured.metrics.get(m) != measurement_key(m, options))
     if measured.iteration < iterations(cell) or not run.samples.is_file():
-        return State("stopped", measured.iteration, missing)
-    return State("trained" if missing else "done", measured.iteration, missing)
+        return CellState("stopped", measured.iteration, missing)
+    return CellState("trained" if missing else "done", measured.iteration, missing)
 
 
 def iterations(cell: Cell) -> int:
@@ -108,20 +108,20 @@ def iterations(cell: Cell) -> int:
     return int(cell.recipe["training"]["iterations"])
 
 
-def holds(run: RunFolder, cell: Cell) -> bool:
-    """Tell whether a run folder's recipe is the cell's, in every key."""
+def recipe_matches(run: RunFolder, cell: Cell) -> bool:
+    """Return whether a run folder's recipe is the cell's, in every key."""
     try:
         return to_dict(load_recipe(run.recipe)) == cell.recipe
     except UsageError:
         return False
 
 
-def applicable(
+def applicable_metrics(
     metrics: tuple[str, ...], recipe: Recipe, example_shape: tuple[int, ...]
 ) -> tuple[str, ...]:
     """Return the metrics that data and prior allow: of images, manifold, a z0, factors or labels.
 
-    Whether a file has labels shows when it is read; where it may, they are asked for.
+    Whether a file has labels shows when it is read; where it may, they are wanted for.
     """
     left_out = unavailable_metrics(
         has_manifold=recipe.data.knows_manifold,
@@ -133,20 +133,20 @@ def applicable(
     return tuple(metric for metric in metrics if metric not in left_out)
 
 
-def manner(metric: str, options: Options) -> str:
+def measurement_key(metric: str, options: CellOptions) -> str:
     """Return what a metric depends on beside checkpoint and recipe."""
     return f"inception {options.fid_dimensions or 2048}" if metric in NEED_IMAGES else ""
 
 
-def measured_path(run: RunFolder) -> Path:
-    """Return where it is kept what was measured."""
+def measurements_path(run: RunFolder) -> Path:
+    """Return the file that lists what was measured."""
     return run.path / "cell.json"
 
 
-def read_measured(run: RunFolder) -> Measured | None:
+def read_measurements(run: RunFolder) -> Measurements | None:
     """Return what was measured of the checkpoint that is there; None where nothing was."""
     try:
-        found = read_json(measured_path(run))
+        found = read_json(measurements_path(run))
         if found["checkpoint_digest"] != checkpoints.file_digest(run.checkpoint):
             return None
         return _measured(found, _result_names(run, found["checkpoint_digest"]))
@@ -154,10 +154,10 @@ def read_measured(run: RunFolder) -> Measured | None:
         return None
 
 
-def _measured(found: Mapping[str, Any], kept: Set[str]) -> Measured:
+def _measured(found: Mapping[str, Any], kept: Set[str]) -> Measurements:
     """Return what was measured, but for metrics whose results are no longer in metrics.json."""
     results = {metric: tuple(map(str, names)) for metric, names in found["results"].items()}
-    return Measured(
+    return Measurements(
         checkpoint=str(found["checkpoint_digest"]),
         iteration=int(found["iteration"]),
         example_shape=tuple(int(size) for size in found["example_shape"]),
@@ -178,6 +178,6 @@ def _result_names(run: RunFolder, digest: str) -> set[str]:
     return {str(result["metric"]) for result in results}
 
 
-def write_measured(run: RunFolder, measured: Measured) -> None:
+def write_measurements(run: RunFolder, measured: Measurements) -> None:
     """Keep what was measured."""
-    write_json(measured_path(run), measured.to_json())
+    write_json(measurements_path(run), measured.to_json())

@@ -12,7 +12,7 @@ from scipy import stats
 from dpvae_cli.foundation.formatting import format_number, format_with_error
 from dpvae_cli.studies.metrics import Better
 
-LEAST_SEEDS = 3
+MIN_SEEDS = 3
 """With fewer there is no verdict: the interval of two is a statement about nothing."""
 LEVEL = 0.95
 FALSE_DISCOVERY_RATE = 0.05
@@ -45,7 +45,7 @@ class Summary:
         return self.mean - self.half_width, self.mean + self.half_width
 
 
-def summary(values: Sequence[float]) -> Summary | None:
+def summarize_seeds(values: Sequence[float]) -> Summary | None:
     r"""Return mean, standard deviation (n - 1) and half width of Student's 95 % interval.
 
     $$\bar x \pm t_{0.975,\,n-1}\, s / \sqrt n$$
@@ -54,7 +54,7 @@ def summary(values: Sequence[float]) -> Summary | None:
         None without values; without a deviation for one value.
 
     Example:
-        >>> found = summary([1.0, 2.0, 3.0])
+        >>> found = summarize_seeds([1.0, 2.0, 3.0])
         >>> found.mean, found.standard_deviation, round(found.half_width, 3)
         (2.0, 1.0, 2.484)
     """
@@ -76,7 +76,8 @@ class Comparison:
 
     `lower` and `higher` count the seeds; equal values are in neither. `p_value` is that of the
     exact two-sided sign test, None where all are equal. `t_test_p` belongs to the interval, which
-    excludes zero where it is below 0.05; None where there is no verdict.
+    excludes zero where it is below 0.05; None where there is no verdict. `own_error` is the
+    standard error of the difference of one seed alone, over draws and examples.
     """
 
     differences: Mapping[int, float]
@@ -89,6 +90,7 @@ class Comparison:
     verdict: Verdict
     better: Better
     unit: str
+    own_error: float | None = None
 
     @property
     def n(self) -> int:
@@ -103,18 +105,23 @@ class Comparison:
         return self.mean - self.half_width, self.mean + self.half_width
 
     @property
+    def uncertainty(self) -> float | None:
+        """Return what is printed after ±: half of the interval, of one seed its own error."""
+        return self.half_width if self.half_width is not None else self.own_error
+
+    @property
     def wins(self) -> int | None:
         """Return the seeds in which it is better, None where neither way is."""
         return {Better.LOWER: self.lower, Better.HIGHER: self.higher}.get(self.better)
 
     @property
     def is_better(self) -> bool:
-        """Tell whether the interval says that it is better."""
+        """Return whether the interval says that it is better."""
         return self.verdict.value == self.better.value
 
     @property
     def is_worse(self) -> bool:
-        """Tell whether the interval says that it is worse."""
+        """Return whether the interval says that it is worse."""
         decided = self.verdict in (Verdict.LOWER, Verdict.HIGHER)
         return decided and self.better is not Better.NEITHER and not self.is_better
 
@@ -125,17 +132,18 @@ class Comparison:
             "differences": {str(seed): value for seed, value in self.differences.items()},
             "mean": self.mean,
             "half_width": self.half_width,
+            "own_error": self.own_error,
             "lower": self.lower,
             "higher": self.higher,
             "p_value": self.p_value,
             "t_test_p": self.t_test_p,
             "verdict": self.verdict.value,
             "better": self.better.value,
-            "sentence": sentence(self),
+            "sentence": describe_comparison(self),
         }
 
 
-def compare(
+def compare_pairs(
     values: Mapping[int, float], baseline: Mapping[int, float], *, better: Better, unit: str = ""
 ) -> Comparison | None:
     """Compare two priors over the seeds that both have.
@@ -151,7 +159,7 @@ def compare(
     """
     seeds = sorted(set(values) & set(baseline))
     differences = {seed: values[seed] - baseline[seed] for seed in seeds}
-    found = summary(list(differences.values()))
+    found = summarize_seeds(list(differences.values()))
     if found is None:
         return None
     lower = sum(difference < 0 for difference in differences.values())
@@ -159,7 +167,7 @@ def compare(
     return Comparison(
         differences=differences,
         mean=found.mean,
-        half_width=found.half_width if found.n >= LEAST_SEEDS else None,
+        half_width=found.half_width if found.n >= MIN_SEEDS else None,
         lower=lower,
         higher=higher,
         p_value=sign_test(lower, higher),
@@ -179,7 +187,7 @@ def sign_test(lower: int, higher: int) -> float | None:
 
 def _t_test(found: Summary) -> float | None:
     """Return the two-sided p-value of Student's test of a mean of zero."""
-    if found.n < LEAST_SEEDS or found.standard_deviation is None:
+    if found.n < MIN_SEEDS or found.standard_deviation is None:
         return None
     if found.standard_deviation == 0:
         return 1.0 if found.mean == 0 else 0.0
@@ -187,7 +195,7 @@ def _t_test(found: Summary) -> float | None:
     return float(2 * stats.t.sf(abs(t), found.n - 1))
 
 
-def adjust(p_values: Sequence[float | None]) -> list[float | None]:
+def adjust_p_values(p_values: Sequence[float | None]) -> list[float | None]:
     """Return p-values adjusted for how many comparisons there are; None stays None.
 
     Those at most 0.05 are found at a false discovery rate of 5 %: of all that are found, one in
@@ -196,7 +204,7 @@ def adjust(p_values: Sequence[float | None]) -> list[float | None]:
     Source: Benjamini and Hochberg 1995.
 
     Example:
-        >>> adjust([0.01, None, 0.04, 0.5])
+        >>> adjust_p_values([0.01, None, 0.04, 0.5])
         [0.03, None, 0.06, 0.5]
     """
     known = [p for p in p_values if p is not None]
@@ -205,7 +213,7 @@ def adjust(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _verdict(found: Summary) -> Verdict:
-    if found.n < LEAST_SEEDS or found.interval is None:
+    if found.n < MIN_SEEDS or found.interval is None:
         return Verdict.TOO_FEW
     low, high = found.interval
     if high < 0:
@@ -213,36 +221,33 @@ def _verdict(found: Summary) -> Verdict:
     return Verdict.HIGHER if low > 0 else Verdict.UNCLEAR
 
 
-def sentence(found: Comparison) -> str:
+def describe_comparison(comparison: Comparison) -> str:
     """Return a comparison in words: `lower in 5 of 5 seeds, -14.2 ± 3.1 nats (better)`."""
-    amount = format_with_error(found.mean, found.half_width, sign=True)
-    amount = f"{amount} {found.unit}".rstrip()
-    if found.verdict is Verdict.TOO_FEW:
-        seeds = "1 seed" if found.n == 1 else f"{found.n} seeds"
-        return f"{_count(found)}, {amount}; {seeds}: no verdict below {LEAST_SEEDS}"
-    if found.verdict is Verdict.UNCLEAR:
-        return f"no clear difference: {_count(found)}, {amount}"
-    return f"{_count(found)}, {amount}{_judgement(found)}"
+    amount = format_with_error(comparison.mean, comparison.uncertainty, sign=True)
+    amount = f"{amount} {comparison.unit}".rstrip()
+    count = _describe_count(comparison)
+    if comparison.verdict is Verdict.TOO_FEW:
+        seeds = "1 seed" if comparison.n == 1 else f"{comparison.n} seeds"
+        return f"{count}, {amount}; {seeds}: no verdict below {MIN_SEEDS}"
+    if comparison.verdict is Verdict.UNCLEAR:
+        return f"no clear difference: {count}, {amount}"
+    if comparison.better is Better.NEITHER:
+        return f"{count}, {amount}"
+    return f"{count}, {amount} ({'better' if comparison.is_better else 'worse'})"
 
 
-def _count(found: Comparison) -> str:
-    if found.lower == found.higher == 0:
-        return f"equal in {found.n} of {found.n} seeds"
-    if found.verdict in (Verdict.LOWER, Verdict.HIGHER):
-        word = found.verdict.value
-    else:
-        word = "lower" if found.lower >= found.higher else "higher"
-    count = found.lower if word == "lower" else found.higher
-    seeds = "the one seed" if found.n == 1 else f"{count} of {found.n} seeds"
-    return f"differs: {word} in {seeds}" if found.better is Better.NEITHER else f"{word} in {seeds}"
+def _describe_count(comparison: Comparison) -> str:
+    n, lower, higher = comparison.n, comparison.lower, comparison.higher
+    if lower == higher == 0:
+        return f"equal in {n} of {n} seeds"
+    is_lower = lower >= higher
+    if comparison.verdict in (Verdict.LOWER, Verdict.HIGHER):
+        is_lower = comparison.verdict is Verdict.LOWER
+    seeds = "the one seed" if n == 1 else f"{lower if is_lower else higher} of {n} seeds"
+    text = f"{'lower' if is_lower else 'higher'} in {seeds}"
+    return f"differs: {text}" if comparison.better is Better.NEITHER else text
 
 
-def _judgement(found: Comparison) -> str:
-    if found.better is Better.NEITHER:
-        return ""
-    return " (better)" if found.is_better else " (worse)"
-
-
-def p_text(value: float | None) -> str:
+def format_p_value(value: float | None) -> str:
     """Return a p-value with two significant digits, or a dash."""
     return format_number(None) if value is None else f"{value:.2g}"

@@ -31,7 +31,7 @@ def checkpoints():
 def test_without_a_study_they_are_listed():
     done = run()
     assert done.exit_code == 0
-    assert all(name in done.stdout for name in catalogue.names())
+    assert all(name in done.stdout for name in catalogue.study_names())
 
 
 def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path):
@@ -95,12 +95,11 @@ def test_mistakes_end_with_a_message_and_code_2(arguments, said, tmp_path):
 
 def test_without_ray_it_is_said_what_to_install(tmp_path, monkeypatch):
     written(tmp_path)
-    for name in ("ray", "ray_cluster", "ray_worker"):
-        monkeypatch.delitem(sys.modules, f"dpvae_cli.studies.executors.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, "dpvae_cli.studies.executors.ray", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
     done = run("tiny.yaml", "--executor", "ray")
     assert done.exit_code == 2, done.output
-    assert "Ray is not installed" in done.stderr
+    assert "ray is not installed" in done.stderr
     assert "pip install ray" in done.stderr
 
 

@@ -70,7 +70,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
         process.kill()
     assert process.returncode == 130, stderr
     assert "0 of the 1 cells are done" in stderr
-    assert "The same command goes on." in stderr
+    assert "The same command resumes them." in stderr
     assert "Traceback" not in stderr
     assert (
         "stopped at "

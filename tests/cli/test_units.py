@@ -158,7 +158,7 @@ def test_a_checkpoint_without_constants_says_so(tmp_path):
     facts = {k: v for k, v in saved.facts.items() if k not in ("data_range", "data_columns")}
     replace(saved, tensors=tensors, facts=facts).write(path)
     done = ok("sample", path, "-n", 50, "--format", "csv")
-    assert "did not keep the mean and deviation" in done.stderr
+    assert "did not save the mean and deviation" in done.stderr
     names, rows = read_table(tmp_path / "old" / "samples" / "prior.csv")
     assert names == ["x1", "x2"]
     assert np.abs(rows).max() < 10

@@ -35,7 +35,7 @@ def test_another_suffix_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_every_picture_has_its_title(shape, tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(style, "plain", lambda text, width: written.append(text) or text)
+    monkeypatch.setattr(style, "escape_label", lambda text, width: written.append(text) or text)
     decoded = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
     picture.save(tmp_path / "x.png", decoded, log_density=np.zeros(6), title="a run: 6 samples")
     assert "a run: 6 samples" in written

@@ -2,71 +2,65 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
-from dpvae_cli.studies.cells import Cell, Event, Options, Outcome
+from dpvae_cli.studies.messages import Cell, CellOptions, Outcome
 
 
-def note_gpu(cell: Cell, *, device, tell):
+def note_gpu(cell: Cell, *, device):
     """Say which process, which device, which GPU may be seen and how many threads there are."""
     gpu, threads = os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["OMP_NUM_THREADS"]
     return Outcome(cell.name, "done", f"{os.getpid()} {device} {gpu} {threads}")
 
 
-def raise_on_the_first(cell: Cell, *, device, tell):
+def raise_on_the_first(cell: Cell, *, device):
     """Raise what no task should raise."""
     if cell.name == "cell0":
         raise ValueError("no luck\nat all")
     return Outcome(cell.name, "done")
 
 
-def run(cell: Cell, *, device, tell):
+def run(cell: Cell, *, device):
     """Run the cell."""
-    from dpvae_cli.studies.cell import run_cell
+    from dpvae_cli.studies.run_cell import run_cell
 
-    return run_cell(cell, options=Options(), device=device, tell=tell)
+    return run_cell(cell, options=CellOptions(), device=device)
 
 
-def hang(cell: Cell, *, device, tell):
-    """Say that the cell has begun, and never end."""
-    tell(Event(cell.name, "started"))
+def hang(cell: Cell, *, device):
+    """Show that the cell has started, and never end."""
+    Path(cell.folder).mkdir(parents=True)
+    (Path(cell.folder) / "recipe.yaml").touch()
     time.sleep(1_000)
 
 
-def run_and_die_once(cell: Cell, *, device, tell):
+def run_and_die_once(cell: Cell, *, device):
     """Run the cell; be killed once, when there is something to go on from."""
-
-    def tell_and_die(event):
-        tell(event)
-        if _is_time(cell, event):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return run(cell, device=device, tell=tell_and_die)
+    at_first_checkpoint(cell, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    return run(cell, device=device)
 
 
-def run_and_hang_once(cell: Cell, *, device, tell):
-    """Run the cell; hang once on the doomed node, when there is something to go on from."""
+def run_and_hang_once(cell: Cell, *, device):
+    """Run the cell; on the doomed node stop for good when there is a checkpoint."""
     import ray
 
-    doomed = Path(cell.folder).with_name("doomed").read_text()
-    here = ray.get_runtime_context().get_node_id()
-
-    def tell_and_hang(event):
-        tell(event)
-        if here == doomed and _is_time(cell, event):
-            tell(Event(cell.name, "training", "hanging"))
-            time.sleep(200)
-
-    return run(cell, device=device, tell=tell_and_hang)
+    doomed = Path(cell.folder).with_name("doomed")
+    if ray.get_runtime_context().get_node_id() == doomed.read_text():
+        at_first_checkpoint(cell, doomed.with_name("hanging").touch)
+    return run(cell, device=device)
 
 
-def _is_time(cell: Cell, event: Event) -> bool:
-    """Tell whether a checkpoint is there, once for every cell."""
-    if event.kind != "training" or not (Path(cell.folder) / "checkpoint.pt").is_file():
-        return False
-    try:
-        Path(f"{cell.folder}.asked").touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
+def at_first_checkpoint(cell: Cell, act):
+    """Act from a thread as soon as a checkpoint is there, once for every cell."""
+    checkpoint, once = Path(cell.folder) / "checkpoint.pt", Path(f"{cell.folder}.once")
+
+    def watch():
+        while not checkpoint.is_file():
+            time.sleep(0.01)
+        act()
+
+    if not once.exists():
+        once.touch()
+        threading.Thread(target=watch, daemon=True).start()

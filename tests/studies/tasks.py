@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from dpvae_cli.studies.cells import Cell, Event, Outcome
+from dpvae_cli.studies.messages import Cell, Outcome
 
 
 def fake_cells(folder: Path, count: int) -> list[Cell]:
@@ -23,27 +23,26 @@ def visits(cell: Cell) -> int:
     return number
 
 
-def note_process(cell: Cell, *, device, tell):
+def note_process(cell: Cell, *, device):
     """Say which process, which device and how many threads."""
     threads = os.environ["OMP_NUM_THREADS"]
-    tell(Event(cell.name, "training", done=1, total=2))
     return Outcome(cell.name, "done", f"{os.getpid()} {device} {threads}")
 
 
-def die_at_first(cell: Cell, *, device, tell):
+def die_at_first(cell: Cell, *, device):
     """Die without a word the first time."""
     if visits(cell) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return Outcome(cell.name, "done")
 
 
-def always_die(cell: Cell, *, device, tell):
+def always_die(cell: Cell, *, device):
     """Die every time."""
     visits(cell)
     os._exit(3)
 
 
-def fail_the_first(cell: Cell, *, device, tell):
+def fail_the_first(cell: Cell, *, device):
     """Fail on cell0, take a while on all others."""
     visits(cell)
     if cell.name == "cell0":
@@ -52,19 +51,26 @@ def fail_the_first(cell: Cell, *, device, tell):
     return Outcome(cell.name, "done")
 
 
-def busy_at_first(cell: Cell, *, device, tell):
+def busy_at_first(cell: Cell, *, device):
     """Be somebody else's the first time."""
     return Outcome(cell.name, "busy" if visits(cell) == 1 else "done")
 
 
-def never_end(cell: Cell, *, device, tell):
+def never_end(cell: Cell, *, device):
     """Work until a signal comes, which ends in KeyboardInterrupt outside of training."""
-    tell(Event(cell.name, "started"))
+    visits(cell)
     time.sleep(600)
     return Outcome(cell.name, "done")
 
 
-def note_threads(cell: Cell, *, device, tell):
+def note_and_wait(cell: Cell, *, device):
+    """Write down which process this is, and stay."""
+    Path(f"{cell.folder}.pid").write_text(str(os.getpid()))
+    time.sleep(600)
+    return Outcome(cell.name, "done")
+
+
+def note_threads(cell: Cell, *, device):
     """Say with how many threads torch and numpy's library compute, and what MARK says."""
     import torch
     from threadpoolctl import threadpool_info

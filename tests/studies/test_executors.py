@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -12,11 +14,11 @@ import pytest
 
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
-from dpvae_cli.studies.cell import run_cell
-from dpvae_cli.studies.cells import Options, Outcome, silent
-from dpvae_cli.studies.executors.base import Schedule
-from dpvae_cli.studies.executors.local import LocalExecutor, prepare
+from dpvae_cli.studies.executors.base import JobQueue, WorkerLost
+from dpvae_cli.studies.executors.local import LocalExecutor, start_forkserver
 from dpvae_cli.studies.executors.slots import slots
+from dpvae_cli.studies.messages import CellOptions, Outcome, ignore_event
+from dpvae_cli.studies.run_cell import run_cell
 from dpvae_cli.studies.state import recipe_of
 from dpvae_cli.training.train import train
 from tests.studies import tasks
@@ -25,60 +27,50 @@ from tests.studies.tiny import planned
 from tests.training.test_resume import assert_same_run
 
 
-def schedule(tmp_path, count=3, **options):
+def queue(tmp_path, count=3):
     events = []
-    return Schedule(fake_cells(tmp_path, count), events.append, **options), events
+    return JobQueue(fake_cells(tmp_path, count), events.append, LocalExecutor(["cpu"])), events
 
 
 def test_cells_come_in_order_and_lost_ones_come_first(tmp_path):
-    made, events = schedule(tmp_path)
-    first, second = made.next(), made.next()
+    made, events = queue(tmp_path)
+    first, second = made.take(2)
     assert (first.name, second.name) == ("cell0", "cell1")
-    made.lost(first, "its worker died (SIGKILL)")
-    assert made.next() is first
-    made.ended(second, Outcome("cell1", "done"))
+    made.finish(first, WorkerLost("its worker died (SIGKILL)"))
+    assert made.take(1) == [first]
+    made.finish(second, Outcome("cell1", "done"))
     assert [event.kind for event in events] == ["lost", "done"]
     assert not made.is_empty
 
 
 def test_a_cell_that_is_always_lost_has_failed(tmp_path):
-    made, events = schedule(tmp_path, 1, retries=2)
+    made, events = queue(tmp_path, 1)
     for _ in range(3):
-        made.lost(made.next(), "its worker died (exit code 3)")
+        made.finish(*made.take(1), WorkerLost("its worker died (exit code 3)"))
     assert made.is_empty
     [outcome] = made.outcomes
-    assert outcome.end == "failed"
+    assert outcome.status == "failed"
     assert outcome.message == "its worker died (exit code 3), 3 times"
     assert [event.kind for event in events] == ["lost", "lost", "failed"]
 
 
-def test_a_busy_cell_waits_while_others_go_on(tmp_path):
-    made, events = schedule(tmp_path, 2, pause=0.05)
-    first = made.next()
-    made.ended(first, Outcome("cell0", "busy"))
-    assert made.next().name == "cell1"
-    assert made.next() is None
+def test_a_busy_cell_waits_while_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(LocalExecutor, "pause", 0.05)
+    made, events = queue(tmp_path, 2)
+    [first] = made.take(1)
+    made.finish(first, Outcome("cell0", "busy"))
+    assert [cell.name for cell in made.take(2)] == ["cell1"]
     assert not made.is_empty
     time.sleep(0.06)
-    assert made.next() is first
-    made.ended(first, Outcome("cell0", "busy"))
+    assert made.take(2) == [first]
+    made.finish(first, Outcome("cell0", "busy"))
     assert [event.kind for event in events] == ["busy"]  # said once
-
-
-def test_fail_fast_starts_nothing_more(tmp_path):
-    made, _ = schedule(tmp_path, fail_fast=True)
-    made.ended(made.next(), Outcome("cell0", "failed"))
-    assert made.is_stopped
-    assert made.next() is None
-    made, _ = schedule(tmp_path)
-    made.ended(made.next(), Outcome("cell0", "failed"))
-    assert made.next().name == "cell1"
 
 
 def test_workers_stay_warm_each_on_its_device(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     made = LocalExecutor(["cuda:0", "cuda:1"], threads=3)
-    outcomes = made.run(fake_cells(tmp_path, 8), tasks.note_process, silent)
+    outcomes = made.run(fake_cells(tmp_path, 8), tasks.note_process, ignore_event)
     assert sorted(outcome.cell for outcome in outcomes) == [f"cell{i}" for i in range(8)]
     told = {tuple(outcome.message.split()) for outcome in outcomes}
     assert len({process for process, _, _ in told}) == len(told) <= 2
@@ -90,11 +82,11 @@ def test_workers_stay_warm_each_on_its_device(tmp_path, monkeypatch):
 
 def test_workers_take_over_what_the_parent_has_now(tmp_path, monkeypatch):
     """They are forked from a process that was started earlier, with one thread."""
-    prepare()
+    start_forkserver()
     monkeypatch.setenv("MARK", "set later")
     for threads in (1, 3):
         made = LocalExecutor(["cpu"], threads=threads)
-        [outcome] = made.run(fake_cells(tmp_path, 1), tasks.note_threads, silent)
+        [outcome] = made.run(fake_cells(tmp_path, 1), tasks.note_threads, ignore_event)
         assert outcome.message == f"[{threads}] set later"
 
 
@@ -102,68 +94,101 @@ def test_a_worker_that_dies_is_replaced(tmp_path):
     events = []
     made = LocalExecutor(["cpu", "cpu"])
     outcomes = made.run(fake_cells(tmp_path, 3), tasks.die_at_first, events.append)
-    assert [outcome.end for outcome in outcomes] == ["done"] * 3
+    assert [outcome.status for outcome in outcomes] == ["done"] * 3
     lost = [event.text for event in events if event.kind == "lost"]
     assert lost == ["its worker died (SIGKILL); trying again"] * 3
 
 
 def test_a_cell_that_kills_its_workers_does_not_stop_the_study(tmp_path):
     outcomes = LocalExecutor(["cpu"], retries=1).run(
-        fake_cells(tmp_path, 2), tasks.always_die, silent
+        fake_cells(tmp_path, 2), tasks.always_die, ignore_event
     )
-    assert [outcome.end for outcome in outcomes] == ["failed"] * 2
+    assert [outcome.status for outcome in outcomes] == ["failed"] * 2
     assert outcomes[0].message == "its worker died (exit code 3), 2 times"
     assert (tmp_path / "cell0.visits").read_text() == "2"
 
 
 def test_keep_going_and_fail_fast(tmp_path):
     cells = fake_cells(tmp_path, 3)
-    outcomes = LocalExecutor(["cpu"]).run(cells, tasks.fail_the_first, silent)
-    assert [outcome.end for outcome in outcomes] == ["failed", "done", "done"]
+    outcomes = LocalExecutor(["cpu"]).run(cells, tasks.fail_the_first, ignore_event)
+    assert [outcome.status for outcome in outcomes] == ["failed", "done", "done"]
     (tmp_path / "fast").mkdir()
     cells = fake_cells(tmp_path / "fast", 3)
-    outcomes = LocalExecutor(["cpu"], fail_fast=True).run(cells, tasks.fail_the_first, silent)
-    assert [outcome.end for outcome in outcomes] == ["failed"]
+    outcomes = LocalExecutor(["cpu"], fail_fast=True).run(cells, tasks.fail_the_first, ignore_event)
+    assert [outcome.status for outcome in outcomes] == ["failed"]
     assert not (tmp_path / "fast" / "cell1.visits").exists()
 
 
 def test_busy_cells_are_done_in_the_end(tmp_path):
-    outcomes = LocalExecutor(["cpu"]).run(fake_cells(tmp_path, 2), tasks.busy_at_first, silent)
-    assert [outcome.end for outcome in outcomes] == ["done", "done"]
+    outcomes = LocalExecutor(["cpu"]).run(
+        fake_cells(tmp_path, 2), tasks.busy_at_first, ignore_event
+    )
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+
+
+def when(is_true, act):
+    """Act, from a thread, as soon as something is true."""
+
+    def watch():
+        while not is_true():
+            time.sleep(0.02)
+        act()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_everything(number, tmp_path):
-    begun = []
-
-    def note(event):
-        begun.append(event)
-        if len(begun) == 2:
-            threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
-
+    events = []
+    when(lambda: len(list(tmp_path.glob("*.visits"))) == 2, lambda: os.kill(os.getpid(), number))
     made = LocalExecutor(["cpu", "cpu"])
     with pytest.raises(InterruptedRun, match="0 of the 3 cells are done") as caught:
-        made.run(fake_cells(tmp_path, 3), tasks.never_end, note)
+        made.run(fake_cells(tmp_path, 3), tasks.never_end, events.append)
     assert caught.value.signal_number == number
-    assert sorted(event.kind for event in begun[2:]) == ["interrupted"] * 2
+    assert sorted(event.kind for event in events) == ["interrupted"] * 2 + ["started"] * 2
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_told_to_stop_by_somebody_else_is_replaced(tmp_path):
+def test_a_worker_told_to_stop_by_somebody_else_goes_on(tmp_path):
     """Its cell goes on; only the study's own process can end the study."""
     events = []
 
-    def once(event):
-        events.append(event)
-        if event.kind == "started":
-            [child] = multiprocessing.active_children()
-            number = signal.SIGTERM if len(events) == 1 else signal.SIGKILL
-            os.kill(child.pid, number)
+    def kill(number):
+        [child] = multiprocessing.active_children()
+        os.kill(child.pid, number)
 
+    path = tmp_path / "cell0.visits"
+    when(lambda: path.exists() and path.read_text() == "1", lambda: kill(signal.SIGTERM))
+    when(lambda: path.exists() and path.read_text() == "2", lambda: kill(signal.SIGKILL))
     made = LocalExecutor(["cpu"], retries=1)
-    [outcome] = made.run(fake_cells(tmp_path, 1), tasks.never_end, once)
-    assert outcome.end == "failed"
-    assert events[1].text == "its worker was told to stop; trying again"
+    [outcome] = made.run(fake_cells(tmp_path, 1), tasks.never_end, events.append)
+    assert outcome.status == "failed"
+    lost = [event.text for event in events if event.kind == "lost"]
+    assert lost == ["its worker was told to stop; trying again"]
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    code = (
+        "from pathlib import Path; from tests.studies import tasks\n"
+        "from dpvae_cli.studies.executors.local import LocalExecutor\n"
+        f"cells = tasks.fake_cells(Path({str(tmp_path)!r}), 1)\n"
+        "LocalExecutor(['cpu']).run(cells, tasks.note_and_wait, print)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    path = tmp_path / "cell0.pid"
+    wait_for(path.exists)
+    time.sleep(0.1)
+    process.kill()
+    process.wait()
+    worker = int(path.read_text())
+    wait_for(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def wait_for(is_true, seconds=60):
+    until = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_a_killed_cell_ends_as_if_nothing_had_happened(tmp_path):
@@ -176,20 +201,18 @@ def test_a_killed_cell_ends_as_if_nothing_had_happened(tmp_path):
     ).cells
     events = []
 
-    def kill_once(event):
-        events.append(event)
-        checkpoint = Path(cell.folder) / "checkpoint.pt"
-        lost = any(event.kind == "lost" for event in events)
-        if event.kind == "training" and checkpoint.is_file() and not lost:
-            [worker] = multiprocessing.active_children()
-            worker.kill()
+    def kill():
+        [worker] = multiprocessing.active_children()
+        worker.kill()
 
-    task = partial(run_cell, options=Options())
-    [outcome] = LocalExecutor(["cpu"]).run([cell], task, kill_once)
-    assert outcome.end == "done"
+    when((Path(cell.folder) / "checkpoint.pt").is_file, kill)
+    task = partial(run_cell, options=CellOptions())
+    [outcome] = LocalExecutor(["cpu"]).run([cell], task, events.append)
+    assert outcome.status == "done"
     assert [event.kind for event in events].count("lost") == 1
     again = [event for event in events if event.kind == "started"][-1]
-    assert again.text.startswith("from iteration ")
+    assert again.text == "from its checkpoint"
+    assert any(event.kind == "training" and event.total == 600 for event in events)
     train(recipe_of(cell), tmp_path / "whole")
     assert_same_run(tmp_path / "whole", Path(cell.folder))
 

@@ -5,14 +5,14 @@ import pytest
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.recipe.dump import digest
-from dpvae_cli.studies.loading import load
-from dpvae_cli.studies.plan import base, plan
+from dpvae_cli.studies.loading import load_study
+from dpvae_cli.studies.plan import base_name, make_plan
 from tests.small import SMALL
 from tests.studies.tiny import planned, written
 
 
 def names(found):
-    return [base(cell) for cell in found.cells]
+    return [base_name(cell) for cell in found.cells]
 
 
 def test_a_cell_is_named_after_its_resolved_recipe(tmp_path):
@@ -67,18 +67,18 @@ def test_a_recipe_file_and_a_repeated_recipe(tmp_path, monkeypatch):
 
 
 def test_only(tmp_path):
-    loaded = load(str(written(tmp_path, recipes=["vae_moons", "info_moons"])))
-    assert names(plan(loaded, only="*-decoupled-*")) == [
+    loaded = load_study(str(written(tmp_path, recipes=["vae_moons", "info_moons"])))
+    assert names(make_plan(loaded, only="*-decoupled-*")) == [
         "vae_moons-decoupled-seed0",
         "info_moons-decoupled-seed0",
     ]
-    assert not plan(loaded).left_out
+    assert not make_plan(loaded).left_out
     told = "Only *-decoupled-*: 2 of the 4 runs of the study"
-    assert plan(loaded, only="*-decoupled-*").left_out == told
-    [whole] = plan(loaded, only="vae_moons-decoupled-seed0").cells
-    assert plan(loaded, only=whole.name).cells == (whole,)
+    assert make_plan(loaded, only="*-decoupled-*").left_out == told
+    [whole] = make_plan(loaded, only="vae_moons-decoupled-seed0").cells
+    assert make_plan(loaded, only=whole.name).cells == (whole,)
     with pytest.raises(UsageError, match=r"fits no cell .* vae_moons-standard_normal-seed0, vae"):
-        plan(loaded, only="mnist")
+        make_plan(loaded, only="mnist")
 
 
 def test_a_figure_shows_the_first_seed_of_each(tmp_path):
@@ -89,12 +89,12 @@ def test_a_figure_shows_the_first_seed_of_each(tmp_path):
         figures=["leakage", {"kind": "training", "seeds": "all", "cells": ["info_*"]}],
     )
     first, every = found.study.figures
-    assert [base(cell) for cell in found.shown_in(first)] == [
+    assert [base_name(cell) for cell in found.cells_of(first)] == [
         f"{recipe}-{prior}-seed1"
         for recipe in ("vae_moons", "info_moons")
         for prior in ("standard_normal", "decoupled")
     ]
-    assert len(found.shown_in(every)) == 4
-    kinds = {base(cell): [figure["kind"] for figure in cell.figures] for cell in found.cells}
+    assert len(found.cells_of(every)) == 4
+    kinds = {base_name(cell): [figure["kind"] for figure in cell.figures] for cell in found.cells}
     assert kinds["vae_moons-decoupled-seed2"] == []
     assert kinds["info_moons-decoupled-seed1"] == ["leakage", "training"]

@@ -6,9 +6,9 @@ from pydantic import ValidationError
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe.sections import kinds
 from dpvae_cli.studies import published
-from dpvae_cli.studies.published import DATA, Published
+from dpvae_cli.studies.published import DATA, PublishedTable
 
-TABLE = published.read("table1")
+TABLE = published.read_published("table1")
 
 
 def test_every_row_column_and_data_set_is_there():
@@ -81,10 +81,10 @@ def test_a_row_cut_short_is_refused():
     values = TABLE.model_dump()
     values["rows"][3]["svhn"] = values["rows"][3]["svhn"][:3]
     with pytest.raises(ValidationError, match="on svhn has not 4 values"):
-        Published.model_validate(values)
+        PublishedTable.model_validate(values)
 
 
 def test_an_unknown_table_is_named():
     with pytest.raises(UsageError, match="no published table 'table9'") as caught:
-        published.read("table9")
+        published.read_published("table9")
     assert "table1" in caught.value.hint

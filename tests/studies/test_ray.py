@@ -21,12 +21,10 @@ from typer.testing import CliRunner
 import dpvae_cli
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
-from dpvae_cli.studies.cells import silent
 from dpvae_cli.studies.executors import ray as executors_ray
 from dpvae_cli.studies.executors.local import LocalExecutor
-from dpvae_cli.studies.executors.ray import RayExecutor
-from dpvae_cli.studies.executors.ray_cluster import connected
-from dpvae_cli.studies.executors.ray_worker import Setting, unfit
+from dpvae_cli.studies.executors.ray import RayExecutor, connected, run_on_node
+from dpvae_cli.studies.messages import ignore_event
 from tests.studies import ray_tasks, tasks
 from tests.studies.tasks import fake_cells
 from tests.studies.tiny import planned, written
@@ -60,8 +58,8 @@ def _nobody_stays_connected():
 def reference(tmp_path_factory):
     """The cells, as the local executor runs them."""
     cells = planned(tmp_path_factory.mktemp("local"), *LONG).cells
-    outcomes = LocalExecutor(["cpu", "cpu"]).run(cells, ray_tasks.run, silent)
-    assert [outcome.end for outcome in outcomes] == ["done"] * 2
+    outcomes = LocalExecutor(["cpu", "cpu"]).run(cells, ray_tasks.run, ignore_event)
+    assert [outcome.status for outcome in outcomes] == ["done"] * 2
     return {cell.name: Path(cell.folder) for cell in cells}
 
 
@@ -86,17 +84,13 @@ def test_numbers_are_those_of_the_local_executor_though_a_worker_is_killed(
 ):
     cells, events = planned(tmp_path, *LONG).cells, []
     outcomes = executor(cluster).run(cells, ray_tasks.run_and_die_once, events.append)
-    assert [outcome.end for outcome in outcomes] == ["done"] * 2
+    assert [outcome.status for outcome in outcomes] == ["done"] * 2
     assert_equal(cells, reference)
     for cell in cells:
-        mine = [event for event in events if event.cell == cell.name]
-        assert [event.kind for event in mine].count("lost") == 1
-        lost = next(event.text for event in mine if event.kind == "lost")
-        assert lost.startswith("its worker died (")
-        assert lost.endswith("; trying again")
-        again = [event.text for event in mine if event.kind == "started"]
-        assert again[-1].startswith("from iteration ")
-        assert mine[-1].kind == "done"
+        assert Path(f"{cell.folder}.once").exists()
+        kinds = [event.kind for event in events if event.cell == cell.name]
+        assert (kinds[0], kinds[-1]) == ("started", "done")
+        assert "training" in kinds
 
 
 @pytest.mark.slow
@@ -109,49 +103,54 @@ def test_a_node_that_goes_takes_no_cell_with_it(cluster, tmp_path, reference):
 
     def pull_the_plug(event):
         events.append(event)
-        if event.text == "hanging":
+        hanging = Path(cells[0].folder).with_name("hanging")
+        if hanging.exists():
+            hanging.unlink()
             cluster.remove_node(extra, allow_graceful=False)
 
     outcomes = executor(cluster).run(three, ray_tasks.run_and_hang_once, pull_the_plug)
-    assert [outcome.end for outcome in outcomes] == ["done"] * 3
-    assert [event.kind for event in events].count("lost") == 1
+    assert [outcome.status for outcome in outcomes] == ["done"] * 3
     assert_equal(cells, reference)
 
 
 def test_workers_stay_warm_and_have_what_they_asked_for(cluster, tmp_path):
-    outcomes = executor(cluster, threads=1).run(fake_cells(tmp_path, 6), ray_tasks.note_gpu, silent)
+    outcomes = executor(cluster, threads=1).run(
+        fake_cells(tmp_path, 6), ray_tasks.note_gpu, ignore_event
+    )
     assert sorted(outcome.cell for outcome in outcomes) == [f"cell{i}" for i in range(6)]
     told = {tuple(outcome.message.split()) for outcome in outcomes}
-    assert len({process for process, *_ in told}) <= 2
+    assert len({process for process, *_ in told}) <= 3
     assert {(device, threads) for _, device, _, threads in told} == {("cpu", "1")}
     made = executor(cluster, device="auto", gpu_share=0.5)
-    outcomes = made.run(fake_cells(tmp_path, 2), ray_tasks.note_gpu, silent)
+    outcomes = made.run(fake_cells(tmp_path, 2), ray_tasks.note_gpu, ignore_event)
     assert {outcome.message.split()[1:3] == ["cuda", "0"] for outcome in outcomes} == {True}
     assert [path.name for path in tmp_path.iterdir()] == []  # no probe is left
 
 
 def test_failed_cells(cluster, tmp_path):
     cells = fake_cells(tmp_path, 3)
-    outcomes = executor(cluster, jobs=1).run(cells, tasks.fail_the_first, silent)
-    assert [outcome.end for outcome in outcomes] == ["failed", "done", "done"]
+    outcomes = executor(cluster, jobs=1).run(cells, tasks.fail_the_first, ignore_event)
+    assert [outcome.status for outcome in outcomes] == ["failed", "done", "done"]
     (tmp_path / "fast").mkdir()
     cells = fake_cells(tmp_path / "fast", 3)
-    outcomes = executor(cluster, jobs=1, fail_fast=True).run(cells, tasks.fail_the_first, silent)
-    assert [outcome.end for outcome in outcomes] == ["failed"]
+    outcomes = executor(cluster, jobs=1, fail_fast=True).run(
+        cells, tasks.fail_the_first, ignore_event
+    )
+    assert [outcome.status for outcome in outcomes] == ["failed"]
     assert not (tmp_path / "fast" / "cell1.visits").exists()
 
 
 def test_retries_are_bounded(cluster, tmp_path):
     made = executor(cluster, retries=1)
-    [outcome] = made.run(fake_cells(tmp_path, 1), tasks.always_die, silent)
-    assert outcome.end == "failed"
+    [outcome] = made.run(fake_cells(tmp_path, 1), tasks.always_die, ignore_event)
+    assert outcome.status == "failed"
     assert outcome.message.startswith("its worker died (")
     assert outcome.message.endswith("), 2 times")
     assert (tmp_path / "cell0.visits").read_text() == "2"
     events = []
     outcomes = made.run(fake_cells(tmp_path, 2), ray_tasks.raise_on_the_first, events.append)
-    ends = {outcome.cell: (outcome.end, outcome.message) for outcome in outcomes}
-    assert ends["cell0"] == ("failed", "its worker died (ValueError: no luck), 2 times")
+    ends = {outcome.cell: (outcome.status, outcome.message) for outcome in outcomes}
+    assert ends["cell0"] == ("failed", "ValueError: no luck")
     assert ends["cell1"] == ("done", "")
 
 
@@ -179,7 +178,7 @@ def test_a_signal_lets_cells_save(number, cluster, tmp_path):
 def test_a_folder_that_a_node_does_not_see_ends_the_study(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(executors_ray, "write_text", lambda path, text: None)
     with pytest.raises(UsageError, match=r"node .+ \(.+\) does not see") as caught:
-        executor(cluster).run(fake_cells(tmp_path, 2), tasks.fail_the_first, silent)
+        executor(cluster).run(fake_cells(tmp_path, 2), tasks.fail_the_first, ignore_event)
     assert str(tmp_path) in str(caught.value)
     assert "shared file system" in caught.value.hint
     assert not list(tmp_path.glob("*.visits"))
@@ -187,7 +186,9 @@ def test_a_folder_that_a_node_does_not_see_ends_the_study(cluster, tmp_path, mon
 
 def test_a_cell_that_no_node_has_room_for_is_not_waited_for(cluster, tmp_path):
     with pytest.raises(UsageError, match="asks for 9 CPUs and 0 GPUs"):
-        executor(cluster, threads=9).run(fake_cells(tmp_path, 1), tasks.fail_the_first, silent)
+        executor(cluster, threads=9).run(
+            fake_cells(tmp_path, 1), tasks.fail_the_first, ignore_event
+        )
 
 
 def test_the_command_prints_its_result_only(cluster, tmp_path, monkeypatch):
@@ -207,7 +208,7 @@ def test_the_command_prints_its_result_only(cluster, tmp_path, monkeypatch):
 def test_an_address_without_a_cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with pytest.raises(UsageError, match="--address nowhere: no Ray cluster"):
-        RayExecutor("nowhere").run(fake_cells(tmp_path, 1), tasks.fail_the_first, silent)
+        RayExecutor("nowhere").run(fake_cells(tmp_path, 1), tasks.fail_the_first, ignore_event)
 
 
 @pytest.mark.parametrize("device", ["cuda:1", "mps"])
@@ -220,23 +221,17 @@ def test_ray_hands_out_the_gpus(device):
 
 def test_what_makes_a_node_unfit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    probe = tmp_path / "study" / ".probe-x"
-    probe.parent.mkdir()
-    probe.write_text("token")
-    fit = Setting(str(tmp_path), (str(probe),), "token", 1, {})
-    assert unfit(fit, "n") is None
-    assert list(probe.parent.iterdir()) == [probe]
-    monkeypatch.setattr("dpvae_cli.studies.executors.ray_worker.PATIENCE", 0.0)
-    for wrong, said in [
-        (replace(fit, version="0.0"), r"node n has dpvae-cli .+ started by 0\.0"),
-        (replace(fit, token="another"), "node n does not see .+study of the study"),
-        (replace(fit, directory="/nowhere"), "node n does not see /nowhere of the study: No such"),
-        (replace(fit, probes=(f"{probe}y",)), "study of the study: No such file"),
-    ]:
-        error = unfit(wrong, "n")
-        assert error is not None
-        with pytest.raises(UsageError, match=said):
-            raise error
+    [cell] = fake_cells(tmp_path / "study", 1)
+    (tmp_path / "study").mkdir()
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "1.2.3.4")
+    error = run_on_node(cell, tasks.note_process, "cpu", str(tmp_path), 1, {})
+    assert "does not see" in str(error)
+    assert "study of the study: No such file" in str(error)
+    (tmp_path / "study" / ".probe").write_text("0.0")
+    error = run_on_node(cell, tasks.note_process, "cpu", str(tmp_path), 1, {})
+    assert "started by 0.0" in str(error)
+    error = run_on_node(cell, tasks.note_process, "cpu", "/nowhere", 1, {})
+    assert "does not see /nowhere of the study: No such" in str(error)
 
 
 def listening_addresses():
@@ -281,7 +276,7 @@ def test_a_cluster_that_dies_ends_the_study_and_does_not_hang(tmp_path, monkeypa
                 os.kill(process, signal.SIGKILL)
 
     start = time.monotonic()
-    with pytest.raises(UsageError, match="has not answered for 30 s"):
+    with pytest.raises(UsageError, match="does not answer any more"):
         RayExecutor(device="cpu", jobs=1).run(fake_cells(tmp_path, 2), ray_tasks.hang, kill_raylet)
     assert killed
     assert time.monotonic() - start < 90

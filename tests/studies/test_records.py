@@ -5,13 +5,13 @@ import json
 import pytest
 
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.studies.arrangement import arrange
-from dpvae_cli.studies.departures import departures, notices
+from dpvae_cli.studies.deviations import deviation_notes, deviations
+from dpvae_cli.studies.grouping import group_runs
 from dpvae_cli.studies.records import (
-    State,
+    RunStatus,
+    check_any_measured,
     discover,
     read_run,
-    refuse_nothing_measured,
     sanitize_line,
 )
 from tests.small import small_recipe
@@ -41,7 +41,7 @@ def test_nothing_there_and_nothing_in_it(tmp_path):
 
 def test_a_finished_and_measured_run(tmp_path):
     run = read_run(write_run(tmp_path, results=SKL, seed=3))
-    assert (run.state, run.reason, run.iteration) == (State.measured, "", 20)
+    assert (run.status, run.reason, run.iteration) == (RunStatus.measured, "", 20)
     assert (run.recipe.name, run.recipe.prior.kind, run.recipe.seed) == (
         "vae_moons",
         "decoupled",
@@ -53,10 +53,10 @@ def test_a_finished_and_measured_run(tmp_path):
 
 def test_states_that_do_not_count(tmp_path):
     unfinished = read_run(write_run(tmp_path, results=SKL, reached=15, name="a"))
-    assert (unfinished.state, unfinished.reason) == (State.unfinished, "at iteration 15 of 20")
+    assert (unfinished.status, unfinished.reason) == (RunStatus.unfinished, "at iteration 15 of 20")
     started = read_run(write_run(tmp_path, reached=0, name="b"))
     assert started.reason == "at iteration 0 of 20"
-    assert read_run(write_run(tmp_path, name="c")).state is State.not_measured
+    assert read_run(write_run(tmp_path, name="c")).status is RunStatus.not_measured
     stale = write_run(tmp_path, name="d")
     write_metrics(stale, SKL, recipe="vae_moons", iteration=10)
     assert "earlier state" in read_run(stale).reason
@@ -71,8 +71,8 @@ def test_results_of_the_best_checkpoint_count_and_say_so(tmp_path):
     run = read_run(folder)
     assert run.counts
     assert run.reason == "best.pt, iteration 10"
-    settings, _ = arrange([run])
-    assert any("best.pt" in notice for notice in notices(settings))
+    experiments, _ = group_runs([run])
+    assert any("best.pt" in notice for notice in deviation_notes(experiments))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_recipe_of_another_version_is_a_reason(tmp_path):
     folder = write_run(tmp_path, results=SKL)
     (folder / "recipe.yaml").write_text("data: {kind: holograms}\n")
     run = read_run(folder)
-    assert run.state is State.unreadable
+    assert run.status is RunStatus.unreadable
     assert "holograms" in run.reason
 
 
@@ -125,11 +125,11 @@ def test_text_from_outside_becomes_one_short_line():
 def test_nothing_measured_names_the_command(tmp_path):
     runs = [read_run(write_run(tmp_path, seed=seed)) for seed in range(4)]
     with pytest.raises(UsageError, match="none of 4 runs is measured") as caught:
-        refuse_nothing_measured(runs)
+        check_any_measured(runs)
     assert caught.value.hint.startswith(f"Measure first: dpvae eval {runs[0].path} ")
     unfinished = [read_run(write_run(tmp_path / "u", reached=5))]
     with pytest.raises(UsageError, match="at iteration 5 of 20") as caught:
-        refuse_nothing_measured(unfinished)
+        check_any_measured(unfinished)
     assert "--resume" in caught.value.hint
 
 
@@ -139,9 +139,9 @@ def test_pairs_share_all_but_prior_and_seed(tmp_path):
     write_run(tmp_path, results=SKL, overrides=longer, reached=40, name="longer")
     same_but_logging = ["training.log_every=1", "evaluation.samples=60"]
     write_run(tmp_path, results=SKL, overrides=same_but_logging, seed=2, name="logged")
-    settings, left_out = arrange([read_run(path) for path in discover([tmp_path])])
+    experiments, left_out = group_runs([read_run(path) for path in discover([tmp_path])])
     assert not left_out
-    labels = {s.label: {p: sorted(r) for p, r in s.runs.items()} for s in settings}
+    labels = {s.label: {p: sorted(r) for p, r in s.runs.items()} for s in experiments}
     assert labels == {
         "vae_moons (training.iterations=20)": {"standard_normal": [0, 1], "decoupled": [0, 1, 2]},
         "vae_moons (training.iterations=40)": {"decoupled": [0]},
@@ -152,15 +152,15 @@ def test_priors_of_one_kind_are_told_apart(tmp_path):
     for blocks in (2, 4):
         options = [f"prior.blocks={blocks}"]
         write_run(tmp_path, results=SKL, overrides=options, name=f"run{blocks}")
-    [setting], _ = arrange([read_run(path) for path in discover([tmp_path])])
-    assert sorted(setting.runs) == ["decoupled (blocks=2)", "decoupled (blocks=4)"]
+    [experiment], _ = group_runs([read_run(path) for path in discover([tmp_path])])
+    assert sorted(experiment.runs) == ["decoupled (blocks=2)", "decoupled (blocks=4)"]
 
 
 def test_a_repeated_run_is_left_out_and_a_measured_one_preferred(tmp_path):
     write_run(tmp_path, name="a", reached=5)
     write_run(tmp_path, name="b", results=SKL)
-    [setting], told = arrange([read_run(path) for path in discover([tmp_path])])
-    assert setting.runs["decoupled"][0].label == "b"
+    [experiment], told = group_runs([read_run(path) for path in discover([tmp_path])])
+    assert experiment.runs["decoupled"][0].label == "b"
     assert told == ["a repeats b and is left out"]
 
 
@@ -169,20 +169,20 @@ def test_only_like_is_compared_with_like(tmp_path):
         samples = 10 if seed == 2 else 50
         metrics = [result("skl", float(seed), samples=samples)]
         write_run(tmp_path, seed=seed, results=metrics)
-    [setting], _ = arrange([read_run(path) for path in discover([tmp_path])])
-    assert setting.values("skl", "decoupled") == {0: 0.0, 1: 1.0}
-    assert "1 of 3 results are left out" in setting.remarks[0]
+    [experiment], _ = group_runs([read_run(path) for path in discover([tmp_path])])
+    assert experiment.values("skl", "decoupled") == {0: 0.0, 1: 1.0}
+    assert "1 of 3 results are left out" in experiment.warnings[0]
 
 
 def test_what_differs_from_the_packaged_recipe():
     recipe = small_recipe("beta_b", "regularizer.gamma=3.0")
-    found = {each.key: each for each in departures(recipe)}
-    assert found["training.iterations"].shortens
-    assert found["data.train"].shortens
-    assert not found["regularizer.gamma"].shortens
+    found = {each.key: each for each in deviations(recipe)}
+    assert found["training.iterations"].is_reduction
+    assert found["data.train"].is_reduction
+    assert not found["regularizer.gamma"].is_reduction
     assert "regularizer.stop_step" not in found
     assert "seed" not in found
-    assert departures(recipe.named("mine")) is None
+    assert deviations(recipe.named("mine")) is None
 
 
 def test_notices_say_what_was_shortened(tmp_path):
@@ -195,8 +195,8 @@ def test_notices_say_what_was_shortened(tmp_path):
     ]
     for regularizer in ("vae", "beta_h"):
         write_run(tmp_path, regularizer=regularizer, results=metrics)
-    settings, _ = arrange([read_run(path) for path in discover([tmp_path])])
-    told = notices(settings)
+    experiments, _ = group_runs([read_run(path) for path in discover([tmp_path])])
+    told = deviation_notes(experiments)
     assert "All 2 recipes: 20 training iterations instead of 8,000" in told
     assert "All 2 recipes: data.train is 120 instead of 10,000" in told
     assert "All 2 recipes: skl from 50 samples instead of 5,000" in told

@@ -16,11 +16,12 @@ from dpvae_cli.pages.pictures import LONGEST_SIDE, from_bytes, from_file
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import html, write_report
-from dpvae_cli.studies.report.content import compose
+from dpvae_cli.studies.report.content import compose_report
 from dpvae_cli.studies.report.curves import _mean as mean_curve
-from dpvae_cli.studies.report.html import page, plot
-from dpvae_cli.studies.report.tables import main
-from dpvae_cli.studies.statistics import Better, compare
+from dpvae_cli.studies.report.html import plot, render_report
+from dpvae_cli.studies.report.tables import main_table
+from dpvae_cli.studies.report_inputs import ReportInputs
+from dpvae_cli.studies.statistics import Better, compare_pairs
 from tests.studies.runs import leak, paint, pairs, result, write_run
 
 LOWER = {0: (2.0, 1.0), 1: (2.2, 1.1), 2: (2.1, 1.2)}
@@ -29,7 +30,11 @@ ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
 def content_of(*runs, **options):
-    return compose([read_run(run) for run in runs], title="T", **options)
+    return compose_report([read_run(run) for run in runs], ReportInputs("T", **options))
+
+
+def report(folder, runs, title="T", **options):
+    return write_report(folder, ReportInputs(title, tuple(runs), **options))
 
 
 def texts(folder):
@@ -63,14 +68,14 @@ def study(tmp_path_factory):
     write_run(place, seed=3, reached=10)
     paint(place / "figures" / "figure3.png", size=(900, 300))
     (place / "figures" / "figure3.txt").write_text("Six regularizers & more.\n")
-    written = write_report(
+    written = report(
         place,
         discover([place]),
         title="Two moons",
         question="Does it help?",
         published="table1",
-        figures=[place / "figures" / "figure3.png"],
-        notes=["Trained for a test."],
+        figures=(place / "figures" / "figure3.png",),
+        notes=("Trained for a test.",),
     )
     assert [path.name for path in written] == [
         f"report.{suffix}" for suffix in ("html", "md", "tex", "csv", "json")
@@ -79,7 +84,7 @@ def study(tmp_path_factory):
 
 
 def test_the_answer_comes_from_the_intervals(tmp_path):
-    found = content_of(*pairs(tmp_path, LOWER), metrics=["skl"])
+    found = content_of(*pairs(tmp_path, LOWER), metrics=("skl",))
     assert found.answer == (
         "The decoupled prior is compared with the standard normal one in 3 pairs of runs that "
         "differ in nothing else, of 1 recipe.",
@@ -90,7 +95,7 @@ def test_the_answer_comes_from_the_intervals(tmp_path):
 
 def test_the_answer_says_so_when_it_is_worse(tmp_path):
     worse = {seed: (b, a) for seed, (a, b) in LOWER.items()}
-    answer = " ".join(content_of(*pairs(tmp_path, worse), metrics=["skl"]).answer)
+    answer = " ".join(content_of(*pairs(tmp_path, worse), metrics=("skl",)).answer)
     assert "in 0 of 3 pairs; the 95 % interval says so for none of 1 recipe" in answer
     assert "and the opposite for vae_moons." in answer
 
@@ -117,7 +122,7 @@ def test_false_discoveries_are_counted_over_the_whole_report(tmp_path):
         "Of 8 comparisons in this report the intervals of 2 exclude zero; "
         "1 of them hold at a false discovery rate of 5 %."
     )
-    assert "for all 8 comparisons of this report" in page(found)
+    assert "for all 8 comparisons of this report" in render_report(found)
 
 
 def test_a_leak_that_no_draw_shows_is_zero_with_a_note(tmp_path):
@@ -135,8 +140,10 @@ def test_a_leak_that_no_draw_shows_is_zero_with_a_note(tmp_path):
     found = content_of(*runs)
     cell = found.lines[1].cells["leak"]
     assert (cell.summary.n, cell.summary.mean) == (3, pytest.approx(0.1 / 3))
-    assert "0.033 ± 0.058 (no leak in 2 of 3)" in [entry.text for entry in main(found).rows[1]]
-    assert "No leak in some seeds" in main(found).caption
+    assert "0.033 ± 0.058 (no leak in 2 of 3)" in [
+        entry.text for entry in main_table(found).rows[1]
+    ]
+    assert "No leak in some seeds" in main_table(found).caption
     [difference] = found.differences
     assert difference.found.n == 3
 
@@ -152,14 +159,14 @@ def test_leakage_curves_count_a_seed_without_leak_as_zero():
 def test_one_seed_keeps_the_error_that_was_measured(tmp_path):
     found = content_of(*pairs(tmp_path, {0: (2.0, 1.0)}))
     assert [line.cells["skl"].own_error for line in found.lines] == [0.01, 0.01]
-    text = page(found)
-    assert [row[3].text for row in main(found).rows] == ["2.000 ± 0.010", "1.000 ± 0.010"]
-    assert "nothing of another training seed" in text
+    text = render_report(found)
+    assert [row[3].text for row in main_table(found).rows] == ["2.000 ± 0.010", "1.000 ± 0.010"]
+    assert "not other training seeds" in text
     assert "Mean over n seeds" not in text
-    several = page(content_of(*pairs(tmp_path / "more", LOWER)))
-    assert "nothing of another training seed" not in several
+    several = render_report(content_of(*pairs(tmp_path / "more", LOWER)))
+    assert "not other training seeds" not in several
     assert "adjusted p" not in text
-    assert "stand by themselves" not in page(
+    assert "stand by themselves" not in render_report(
         content_of(*pairs(tmp_path / "p", LOWER), published="table1")
     )
 
@@ -190,7 +197,7 @@ def test_bold_is_only_where_the_interval_says_so(tmp_path):
     runs = pairs(tmp_path / "a", LOWER)
     runs += pairs(tmp_path / "b", {0: (2, 1), 1: (1, 2), 2: (2, 2.1)}, regularizer="beta_h")
     found = content_of(*runs)
-    best = {(line.setting, line.prior) for line in found.lines if line.cells["skl"].is_best}
+    best = {(line.experiment, line.prior) for line in found.lines if line.cells["skl"].is_best}
     assert best == {("vae_moons", "decoupled")}
     assert not any(line.cells["active_units"].is_best for line in found.lines)
 
@@ -250,7 +257,9 @@ def test_every_picture_has_words_and_is_whole(study):
 
 def test_the_same_runs_make_the_same_page(study, tmp_path):
     again = [read_run(path) for path in discover([study])]
-    assert page(compose(again, title="x")) == page(compose(again, title="x"))
+    assert render_report(compose_report(again, ReportInputs("x"))) == render_report(
+        compose_report(again, ReportInputs("x"))
+    )
 
 
 def test_the_csv_has_a_row_for_each_prior_and_metric(study):
@@ -285,7 +294,7 @@ def test_markdown_and_latex_have_the_same_numbers(study):
 
 
 def mnist_pair(place, *overrides, samples=10_000):
-    """Return a run of vae_mnist and its twin, with these departures from the packaged recipe."""
+    """Return a run of vae_mnist and its twin, with these deviations from the packaged recipe."""
     runs = []
     for prior, value in (("standard_normal", 140.0), ("decoupled", 130.0)):
         recipe = load_recipe("vae_mnist", [f"prior={prior}", *overrides])
@@ -300,11 +309,11 @@ def test_the_papers_numbers_stand_beside_runs_with_its_settings(tmp_path):
     found = content_of(*runs, published="table1")
     shown = {line.prior: line.cells["fid"].published for line in found.lines}
     assert shown == {"standard_normal": 137.4, "decoupled": 129.0}
-    text = page(found)
+    text = render_report(found)
     assert "137.4" in text
     assert "not comparable" in text
     assert "comparable in direction only" in text
-    assert "The paper’s numbers" not in page(content_of(*runs))
+    assert "The paper’s numbers" not in render_report(content_of(*runs))
 
 
 @pytest.mark.parametrize(
@@ -319,8 +328,8 @@ def test_the_papers_numbers_stand_beside_runs_with_its_settings(tmp_path):
 def test_the_papers_numbers_do_not_stand_beside_other_settings(tmp_path, overrides, samples):
     found = content_of(*mnist_pair(tmp_path, *overrides, samples=samples), published="table1")
     assert found.with_published == ()
-    assert "no run here has its settings" in main(found).caption
-    assert "137.4" in page(found), "in a table of their own"
+    assert "no run here has its settings" in main_table(found).caption
+    assert "137.4" in render_report(found), "in a table of their own"
 
 
 def test_faces_carry_their_terms(tmp_path):
@@ -329,7 +338,7 @@ def test_faces_carry_their_terms(tmp_path):
         "architecture={kind: celeba_conv, latent_dim: 4}",
         "likelihood={kind: gaussian, scale: 0.7}",
     ]
-    write_report(
+    report(
         tmp_path / "out",
         pairs(tmp_path / "runs", LOWER, overrides=faces),
         title="Faces",
@@ -366,13 +375,13 @@ def attacked(tmp_path):
     figure = tmp_path / f"fig{ATTACK.replace('/', '_')}.png"
     paint(figure)
     figure.with_suffix(".txt").write_text(ATTACK)
-    write_report(
+    report(
         tmp_path / "out",
         hostile(tmp_path),
         title=ATTACK,
         question=ATTACK,
-        figures=[figure],
-        notes=[ATTACK],
+        figures=(figure,),
+        notes=(ATTACK,),
         published="table1",
     )
     return texts(tmp_path / "out")
@@ -429,12 +438,12 @@ def test_large_pictures_are_made_smaller_and_animations_kept(tmp_path):
 
 
 def test_a_difference_is_drawn_around_zero():
-    found = compare({0: 1.0, 1: 1.0, 2: 1.5}, {0: 2.0, 1: 3.0, 2: 2.0}, better=Better.LOWER)
+    found = compare_pairs({0: 1.0, 1: 1.0, 2: 1.5}, {0: 2.0, 1: 3.0, 2: 2.0}, better=Better.LOWER)
     drawn = plot(found)
     assert min(drawn.low, *drawn.seeds) == -46
     assert drawn.low < drawn.mean < drawn.high
     assert drawn.mean == pytest.approx((drawn.low + drawn.high) / 2, abs=0.01)
-    same = compare({0: 1.0}, {0: 1.0}, better=Better.LOWER)
+    same = compare_pairs({0: 1.0}, {0: 1.0}, better=Better.LOWER)
     assert (plot(same).mean, plot(same).low) == (0, None)
 
 
@@ -445,13 +454,13 @@ def test_leakage_records_that_are_none_draw_nothing(tmp_path):
         write_run(tmp_path, prior=prior, results=[broken], name=prior)
         for prior in ("standard_normal", "decoupled")
     ]
-    assert 'id="leakage"' not in page(content_of(*runs))
+    assert 'id="leakage"' not in render_report(content_of(*runs))
 
 
 def test_nothing_measured_is_refused(tmp_path):
     run = write_run(tmp_path / "run")
     with pytest.raises(UsageError, match="none of 2 runs is measured"):
-        write_report(tmp_path, [run, tmp_path / "never"], title="x")
+        report(tmp_path, [run, tmp_path / "never"], title="x")
     assert not list(tmp_path.glob("report.*"))
 
 
@@ -491,9 +500,9 @@ def test_a_prior_fitted_afterwards_is_a_prior_of_its_own(tmp_path):
 
 def test_a_report_is_told_what_to_compare_with(tmp_path):
     joint, after = fitted_twins(tmp_path)
-    write_report(tmp_path / "r", [*joint, *after], title="T", baseline="decoupled")
+    report(tmp_path / "r", [*joint, *after], title="T", baseline="decoupled")
     assert "the prior minus the decoupled one" in texts(tmp_path / "r")[".md"]
-    write_report(tmp_path / "s", [*joint, *after], title="T")
+    report(tmp_path / "s", [*joint, *after], title="T")
     assert "No run has a twin" in texts(tmp_path / "s")[".md"]
 
 
@@ -511,8 +520,8 @@ def test_a_report_of_many_settings_pictures_the_first_ones(tmp_path, monkeypatch
         for width in (4, 5, 6)
         for prior in ("standard_normal", "decoupled")
     ]
-    text = page(content_of(*runs))
-    assert "the first 2 settings; those of the other 1 lie" in text
+    text = render_report(content_of(*runs))
+    assert "the first 2 experiments; those of the other 1 are" in text
     samples = text.partition('<section id="samples">')[2].partition("<section id=")[0]
     assert "width_5" in samples
     assert "width_6" not in samples

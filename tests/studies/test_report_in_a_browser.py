@@ -16,6 +16,7 @@ from dpvae_cli.diagnosis.writing import write_diagnosis
 from dpvae_cli.priors import StandardNormalPrior
 from dpvae_cli.studies.records import discover
 from dpvae_cli.studies.report import write_report
+from dpvae_cli.studies.report_inputs import ReportInputs
 from tests.evaluation.planted import normal, planted
 from tests.studies.runs import paint, pairs
 
@@ -68,10 +69,13 @@ def report(tmp_path_factory):
     pairs(place / "runs", values, pictures=pictures)
     pairs(place / "runs", values, regularizer="beta_h", pictures=pictures)
     paint(place / "figure3.png", size=(1_500, 400))
-    figures = [place / "figure3.png"]
-    write_report(
-        place, discover([place / "runs"]), title="A long title " * 5, question="?", figures=figures
+    inputs = ReportInputs(
+        "A long title " * 5,
+        tuple(discover([place / "runs"])),
+        question="?",
+        figures=(place / "figure3.png",),
     )
+    write_report(place, inputs)
     return place / "report.html"
 
 
@@ -132,7 +136,7 @@ def test_every_picture_is_shown_and_nothing_is_wider_than_the_window(report, tmp
 
 def test_dark_is_dark_and_light_is_light(report, tmp_path):
     shades = [
-        probed(report, tmp_path, f"--blink-settings=preferredColorScheme={scheme}")["background"]
+        probed(report, tmp_path, f"--blink-experiments=preferredColorScheme={scheme}")["background"]
         for scheme in (0, 1)
     ]
     dark, light = (sum(map(int, re.findall(r"\d+", shade)[:3])) / 3 for shade in shades)

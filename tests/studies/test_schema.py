@@ -7,8 +7,8 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import RecipeError
 from dpvae_cli.recipe import catalogue as recipes
 from dpvae_cli.studies import catalogue
-from dpvae_cli.studies.loading import load, to_yaml
-from dpvae_cli.studies.plan import plan
+from dpvae_cli.studies.loading import load_study, study_to_yaml
+from dpvae_cli.studies.plan import make_plan
 from tests.studies.tiny import planned, written
 
 NASTY = """\
@@ -27,8 +27,8 @@ published: table2
 
 def mistakes(path, *overrides):
     with pytest.raises(RecipeError) as caught:
-        plan(load(str(path), overrides))
-    return [str(mistake) for mistake in caught.value.mistakes]
+        make_plan(load_study(str(path), overrides))
+    return [str(mistake) for mistake in caught.value.issues]
 
 
 def test_all_mistakes_come_at_once_by_line(tmp_path):
@@ -58,7 +58,7 @@ def test_all_mistakes_come_at_once_by_line(tmp_path):
 def test_the_message_says_that_it_is_a_study(tmp_path):
     path = written(tmp_path, title=None, metrics=["skl", "x"])
     with pytest.raises(RecipeError, match="2 mistakes in the study"):
-        load(str(path))
+        load_study(str(path))
 
 
 def test_a_recipes_mistakes_are_those_of_the_line_in_the_study(tmp_path):
@@ -87,9 +87,9 @@ def test_a_key_that_only_some_recipes_know_names_those_that_do_not(tmp_path):
     [found] = mistakes(path, "regularizer.beta=2")
     assert found.startswith("override regularizer.beta=2: unknown key (given 2)")
     assert found.endswith("(in vae_moons, info_moons)")
-    limited = plan(load(str(path), ["regularizer.beta=2"]), only="beta_*")
+    limited = make_plan(load_study(str(path), ["regularizer.beta=2"]), only="beta_*")
     assert {cell.recipe["regularizer"]["beta"] for cell in limited.cells} == {2}
-    limited = plan(load(str(path), ["beta_*:regularizer.beta=2"]))
+    limited = make_plan(load_study(str(path), ["beta_*:regularizer.beta=2"]))
     assert len(limited.cells) == 6
 
 
@@ -108,25 +108,25 @@ def test_unknown_studies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, said in {
         "tabel1": "did you mean table1?",
-        "vae_moons": "this is a recipe, no study; train it with: dpvae train vae_moons",
+        "vae_moons": "this is a recipe, not a study; train it with: dpvae train vae_moons",
         "table1.yaml": "there is no such file; did you mean table1?",
     }.items():
         with pytest.raises(UsageError, match=said.replace("?", r"\?")):
-            load(name)
+            load_study(name)
 
 
 def test_a_study_reads_back_as_it_was_written(tmp_path):
     path = written(
         tmp_path, figures=["leakage", {"kind": "traversal", "between": [[0, 1], [2, 3]]}]
     )
-    loaded = load(str(path), ["seed=[4, 5]", "*_moons:data.train=60", "metrics=leak"])
+    loaded = load_study(str(path), ["seed=[4, 5]", "*_moons:data.train=60", "metrics=leak"])
     folder = tmp_path / "studies" / "tiny"
     folder.mkdir(parents=True)
-    (folder / "study.yaml").write_text(to_yaml(loaded.study))
-    again = load(str(folder / "study.yaml"))
+    (folder / "study.yaml").write_text(study_to_yaml(loaded.study))
+    again = load_study(str(folder / "study.yaml"))
     assert again.study == loaded.study
     assert again.name == "tiny"
-    assert plan(again).cells == plan(loaded).cells
+    assert make_plan(again).cells == make_plan(loaded).cells
 
 
 def test_the_last_override_wins(tmp_path):
@@ -148,25 +148,25 @@ def test_the_last_override_wins(tmp_path):
     assert planned(tmp_path, *both).cells[0].recipe["training"]["iterations"] == 7
 
 
-@pytest.mark.parametrize("name", catalogue.names())
+@pytest.mark.parametrize("name", catalogue.study_names())
 def test_packaged_studies_plan(name):
-    loaded = load(name)
-    found = plan(loaded)
-    assert loaded.tree.mistakes == []
+    loaded = load_study(name)
+    found = make_plan(loaded)
+    assert loaded.tree.issues == []
     assert len(found.cells) == len({cell.name for cell in found.cells})
     for figure in loaded.study.figures:
-        assert found.shown_in(figure), f"{figure.stem} shows nothing"
+        assert found.cells_of(figure), f"{figure.stem} shows nothing"
     assert name in (reproduce.__doc__ or "")
-    header = catalogue.locate(name).read_text().split("\n\n")[0]
+    header = catalogue.locate_study(name).read_text().split("\n\n")[0]
     assert f"#   dpvae reproduce {name}" in header
     assert "# Paper: " in header
 
 
 def test_table_1_is_twelve_methods_on_three_data_sets():
-    cells = plan(load("table1", ["*_celeba:data.crop=74"])).cells
+    cells = make_plan(load_study("table1", ["*_celeba:data.crop=74"])).cells
     assert len(cells) == 36
     assert len({cell.recipe["regularizer"]["kind"] for cell in cells}) == 6
     crops = {cell.recipe["data"].get("crop") for cell in cells}
     assert crops == {None, 74}
-    assert all(recipe in recipes.names() for recipe in load("table1").study.recipes)
-    assert len(plan(load("moons_quick")).cells) == 36
+    assert all(recipe in recipes.names() for recipe in load_study("table1").study.recipes)
+    assert len(make_plan(load_study("moons_quick")).cells) == 36

@@ -4,10 +4,10 @@ import pytest
 
 from dpvae_cli.recipe import RecipeError
 from dpvae_cli.studies import figures
-from dpvae_cli.studies.cell import run_cell
-from dpvae_cli.studies.cells import Options
-from dpvae_cli.studies.finish import finish
-from dpvae_cli.studies.loading import load
+from dpvae_cli.studies.loading import load_study
+from dpvae_cli.studies.messages import CellOptions
+from dpvae_cli.studies.outputs import write_outputs
+from dpvae_cli.studies.run_cell import run_cell
 from tests.studies.tiny import planned, written
 
 FIGURE = {"kind": "trade_off", "representation": ["probe", "probe_knn"], "sampling": "skl"}
@@ -21,8 +21,8 @@ def test_it_is_drawn_from_the_means_over_all_seeds(tmp_path, monkeypatch):
     )
     found = planned(tmp_path, "seed=[0, 1]", metrics=["probe", "skl"], figures=[FIGURE])
     for cell in found.cells:
-        assert run_cell(cell, options=Options(), device="cpu").end == "done"
-    done = finish(found, Options())
+        assert run_cell(cell, options=CellOptions(), device="cpu").status == "done"
+    done = write_outputs(found, CellOptions())
     assert [path.name for path in done.figures] == ["trade_off.png"]
     assert not done.problems
     [((methods,), options)] = drawn
@@ -45,14 +45,14 @@ def test_results_must_be_known_and_have_a_direction(tmp_path, metric):
     path = written(
         tmp_path, figures=[{**FIGURE, key: [value.strip("[]")] if "[" in value else value}]
     )
-    with pytest.raises(RecipeError, match="no result of a metric that is better"):
-        load(str(path))
+    with pytest.raises(RecipeError, match="not a metric with a preferred direction"):
+        load_study(str(path))
 
 
 def test_cells_without_the_results_are_a_problem_and_no_crash(tmp_path):
     found = planned(tmp_path, "prior=decoupled", metrics=["skl"], figures=["trade_off"])
     for cell in found.cells:
-        run_cell(cell, options=Options(), device="cpu")
-    done = finish(found, Options())
+        run_cell(cell, options=CellOptions(), device="cpu")
+    done = write_outputs(found, CellOptions())
     assert done.figures == ()
     assert "figure trade_off: nothing to draw" in done.problems[0]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from dpvae_cli.studies.loading import load
-from dpvae_cli.studies.plan import plan
+from dpvae_cli.studies.loading import load_study
+from dpvae_cli.studies.plan import make_plan
 from tests.small import SMALL
 
 
@@ -32,4 +32,4 @@ def parts(override):
 def planned(folder: Path, *overrides: str, **changes):
     """Return the plan of a tiny study kept in the folder."""
     path = written(folder, **changes)
-    return plan(load(str(path), overrides), studies=folder / "studies")
+    return make_plan(load_study(str(path), overrides), studies=folder / "studies")

@@ -10,6 +10,7 @@ from torch import nn
 
 import dpvae_cli as dpvae
 from dpvae_cli.evaluation.evaluate import evaluate
+from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import build
@@ -19,7 +20,6 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.loaded_run import load_run
 from dpvae_cli.runs.precision import Precision
 from dpvae_cli.sampling.encodings import encode
-from dpvae_cli.training import train as training_loop
 from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer, weighted_loss
 from tests.small import SMALL, small_recipe

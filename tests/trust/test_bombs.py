@@ -28,9 +28,9 @@ from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageErro
 from dpvae_cli.recipe import RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.optimizer_state import load_optimizer
-from dpvae_cli.studies.loading import load as load_study
-from dpvae_cli.studies.plan import plan
-from dpvae_cli.studies.source import source
+from dpvae_cli.studies.loading import load_study
+from dpvae_cli.studies.plan import make_plan
+from dpvae_cli.studies.report_inputs import read_inputs
 from dpvae_cli.training.dry_run import describe
 from dpvae_cli.training.train import train
 from tests.small import small_recipe
@@ -91,7 +91,7 @@ def test_the_record_of_a_study_is_read_as_carefully(name):
     Path("runs").mkdir()
     Path("runs/recipe.yaml").write_text("data: moons\n")
     Path("study.yaml").write_text("notes: [x]\n" + BAD_YAML[name][0], encoding="utf-8")
-    found = source([Path()])
+    found = read_inputs([Path()])
     assert (found.question, found.notes) == (None, ())
 
 
@@ -136,7 +136,7 @@ def test_a_study_of_more_cells_than_anybody_trains_is_refused_before_they_are_ma
     text = f"title: T\nrecipes: [vae_moons]\naxes:\n{axes}metrics: [skl]\n"
     Path("mine.yaml").write_text(text)
     with pytest.raises(RecipeError, match="100,000,000 cells are more than 10,000"):
-        plan(load_study("mine.yaml"))
+        make_plan(load_study("mine.yaml"))
 
 
 @pytest.mark.parametrize("name", ["..yaml", "...yaml"])
@@ -279,7 +279,7 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("name", TENSORS)
-@pytest.mark.filterwarnings("ignore")  # torch's own remarks on sparse tensors
+@pytest.mark.filterwarnings("ignore")  # torch's own warnings on sparse tensors
 def test_odd_tensors_are_no_checkpoint(name, trained):
     content = torch.load(trained / "checkpoint.pt", weights_only=True)
     torch.save({"json": content["json"], "tensors": TENSORS[name]}, "bad.pt")
@@ -371,7 +371,7 @@ def test_odd_moments_are_refused(change):
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own remarks on the damage
+@pytest.mark.filterwarnings("ignore")  # torch's own warnings on the damage
 def test_a_changed_byte_of_a_checkpoint_raises_nothing_else(trained):
     """Whatever is damaged: the checkpoint loads (a weight may have changed) or is refused."""
     whole = (trained / "checkpoint.pt").read_bytes()
@@ -454,8 +454,8 @@ def test_too_little_memory_is_a_message(tmp_path):
     code = (
         "import torch, typer\n"
         "from dpvae_cli.cli.app import app\n"
-        "from dpvae_cli.cli import console\n"
-        "@console.guarded\n"
+        "from dpvae_cli.cli.errors import handle_errors\n"
+        "@handle_errors\n"
         "def much(): torch.empty(2**48)\n"
         "try: much()\n"
         "except typer.Exit as error: raise SystemExit(error.exit_code)\n"

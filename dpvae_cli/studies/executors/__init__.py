@@ -1,1 +1,1 @@
-"""Executors: where cells run. `base` is what they share, every other file is one of them."""
+"""Executors start cells somewhere, again where the process died; the cell's folder is the state."""

@@ -1,199 +1,167 @@
-"""Cells on this machine: worker processes that stay warm from cell to cell."""
+"""Cells on this machine: a pool of one process for each slot, warm from cell to cell."""
 
+import multiprocessing
 import os
 import signal
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing import connection, forkserver, get_all_start_methods, get_context
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import active_children, forkserver, get_all_start_methods, get_context
 from multiprocessing.process import BaseProcess
 from typing import Any, final
 
-from dpvae_cli.studies.cells import Cell, Outcome, Tell
-from dpvae_cli.studies.executors.base import RETRIES, Executor, Schedule, Task
-from dpvae_cli.studies.executors.team import POLL, Team, see_through
-from dpvae_cli.studies.executors.worker import serve, signals_held
+from dpvae_cli.studies.executors.base import (
+    Executor,
+    Task,
+    WorkerLost,
+    run_guarded,
+)
+from dpvae_cli.studies.messages import Cell, Outcome
+from dpvae_cli.training.signals import stop_signals
 
-LONGEST_TEMPORARY = 75
+MAX_TMPDIR = 75
 """Bytes of TMPDIR up to which the sockets in it have names that the system allows (108 bytes)."""
 
 
 def _start_method() -> str:
-    has_room = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TEMPORARY
+    has_room = len(os.fsencode(tempfile.gettempdir())) <= MAX_TMPDIR
     return "forkserver" if has_room and "forkserver" in get_all_start_methods() else "spawn"
 
 
 METHOD: Any = _start_method()
-IMPORTED = ["dpvae_cli.studies.cell"]
+PRELOAD = ["dpvae_cli.studies.run_cell"]
 
 
-def prepare() -> None:
+def start_forkserver() -> None:
     """Start the process that workers are forked from; it imports what they need meanwhile.
 
     Without it, or where processes cannot be forked, workers import for themselves.
     """
     if METHOD == "forkserver":
-        forkserver.set_forkserver_preload(IMPORTED)
-        with _threads(1):  # what has no threads can be forked
+        forkserver.set_forkserver_preload(PRELOAD)
+        before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = "1"  # what has no threads can be forked
+        try:
             forkserver.ensure_running()
+        finally:
+            os.environ.pop("OMP_NUM_THREADS")
+            os.environ |= {} if before is None else {"OMP_NUM_THREADS": before}
+
+
+def configure_worker(threads: int) -> None:
+    """Let this process compute with this many threads."""
+    import torch  # noqa: PLC0415 - slow, and the parent needs workers before it needs torch
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - as above
+
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+
+
+def _initialize_worker(environment: dict[str, str], threads: int) -> None:
+    """Make a process a worker: it ends with its parent, and an interrupt ends its cell only."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def exit_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=exit_with_parent, daemon=True).start()
+    for number in stop_signals():
+        signal.signal(number, signal.default_int_handler)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # Ctrl-C goes to the parent, which passes it on once
+    os.environ.clear()
+    os.environ.update(environment)
+    configure_worker(threads)
+    with suppress(AttributeError):  # no signal masks on this platform
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
 
 
 @final
-class LocalExecutor(Executor):
-    """Runs as many cells at once as there are slots.
+@dataclass(eq=False)
+class _Worker:
+    """One process; a pool of its own, so that its death breaks no other."""
 
-    Args:
-        devices: a slot's device each; several slots may share one.
-        threads: threads of each worker.
-        fail_fast: stop everything at the first failed cell.
-        retries: times that a cell whose worker died is tried again.
-    """
-
-    def __init__(
-        self,
-        devices: Sequence[str],
-        *,
-        threads: int = 1,
-        fail_fast: bool = False,
-        retries: int = RETRIES,
-    ) -> None:
-        self._devices, self._threads = tuple(devices), threads
-        self._fail_fast, self._retries = fail_fast, retries
-
-    def run(self, cells: Sequence[Cell], task: Task, on_event: Tell) -> list[Outcome]:
-        """Run all cells and return how each ended."""
-        schedule = Schedule(cells, on_event, fail_fast=self._fail_fast, retries=self._retries)
-        team = _Team(self._devices, self._threads, task)
-        with team.dismissed_at_the_end():
-            return see_through(team, schedule, on_event, cells=len(cells))
+    pool: ProcessPoolExecutor
+    process: BaseProcess
+    job: "Future[Outcome]"
 
 
 @final
 @dataclass
-class _Worker:
-    process: BaseProcess
-    pipe: connection.Connection
-    cell: Cell | None = None
+class LocalExecutor(Executor):
+    """Runs as many cells at once as devices are given, each in a process that stays.
 
+    Args:
+        devices: the device of each slot; several slots may share one.
+        threads: threads of each worker.
+    """
 
-@final
-class _Team(Team):
-    """The workers, one a slot, hired when there is something to do."""
-
-    def __init__(self, devices: Sequence[str], threads: int, task: Task) -> None:
-        self._devices, self._threads, self._task = devices, threads, task
-        self._workers: dict[int, _Worker] = {}
-
-    @property
-    def at_work(self) -> list[_Worker]:
-        """Return the workers that have a cell."""
-        return [worker for worker in self._workers.values() if worker.cell is not None]
-
-    def hand_out(self, schedule: Schedule) -> None:
-        """Give a cell to every slot that has none."""
-        for slot in range(len(self._devices)):
-            worker = self._workers.get(slot)
-            if worker is not None and worker.cell is not None:
-                continue
-            cell = schedule.next()
-            if cell is None:
-                return
-            worker = worker or self._hire(slot)
-            worker.cell = cell
-            with suppress(OSError):  # it has died; the pipe's end tells
-                worker.pipe.send(cell)
-
-    def listen(self, schedule: Schedule, on_event: Tell) -> None:
-        """Hear what workers say, for a moment."""
-        pipes = [worker.pipe for worker in self.at_work]
-        if not pipes:
-            time.sleep(POLL)
-            return
-        ready = connection.wait(pipes, timeout=POLL)
-        for slot, worker in list(self._workers.items()):
-            if worker.pipe in ready:
-                self._hear(slot, worker, schedule, on_event)
-
-    def _hear(self, slot: int, worker: _Worker, schedule: Schedule, on_event: Tell) -> None:
-        assert worker.cell is not None
-        try:
-            message = worker.pipe.recv()
-        except (EOFError, OSError):
-            cell = worker.cell
-            schedule.lost(cell, f"its worker died ({self._dismiss(slot)})")
-            return
-        if not isinstance(message, Outcome):
-            on_event(message)
-            return
-        cell, worker.cell = worker.cell, None
-        if message.end == "interrupted":  # then the worker ends too
-            self._dismiss(slot)
-        schedule.ended(cell, message)
-
-    def stop(self, number: int) -> None:
-        """Pass the signal on."""
-        for worker in self.at_work:
-            if worker.process.pid is not None:
-                with suppress(OSError):
-                    os.kill(worker.process.pid, number)
-
-    def _hire(self, slot: int) -> _Worker:
-        context = get_context(METHOD)
-        ours, theirs = context.Pipe()
-        with _threads(self._threads):
-            surroundings = dict(os.environ)
-            process = context.Process(
-                target=serve,
-                args=(theirs, self._task, self._devices[slot], surroundings),
-                daemon=True,
-            )
-            with signals_held():
-                process.start()
-        theirs.close()
-        self._workers[slot] = _Worker(process, ours)
-        return self._workers[slot]
-
-    def _dismiss(self, slot: int) -> str:
-        """Take a worker off the team and return how it ended."""
-        worker = self._workers.pop(slot)
-        worker.pipe.close()
-        worker.process.join(timeout=5)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-        return _ending(worker.process.exitcode)
+    devices: Sequence[str]
+    threads: int = field(default=1, kw_only=True)
+    _workers: dict[int, _Worker] = field(default_factory=dict, init=False)
 
     @contextmanager
-    def dismissed_at_the_end(self) -> Iterator[None]:
-        """Send everybody home at the end, at once where something is still at work."""
+    def connect(self, cells: Sequence[Cell], task: Task) -> Iterator[int]:
+        """Stop the workers at the end, at once where one still has a cell."""
         try:
-            yield
+            yield len(self.devices)
         finally:
             for worker in self._workers.values():
-                worker.pipe.close()
-            for slot, worker in list(self._workers.items()):
-                if worker.cell is not None:
+                if not worker.job.done():
                     worker.process.kill()
-                self._dismiss(slot)
+                worker.pool.shutdown()
+            self._workers.clear()
 
+    def submit(self, cells: Sequence[Cell], task: Task) -> "list[Future[Outcome]]":
+        """Give each cell to a worker that has none."""
+        jobs: list[Future[Outcome]] = []
+        for cell in cells:
+            busy = {slot for slot, worker in self._workers.items() if not worker.job.done()}
+            slot = min(set(range(len(self.devices))) - busy)
+            work = partial(run_guarded, task, cell, self.devices[slot])
+            if slot in self._workers:
+                self._workers[slot].job = self._workers[slot].pool.submit(work)
+            else:
+                self._workers[slot] = self._start_worker(work)
+            jobs.append(self._workers[slot].job)
+        return jobs
 
-def _ending(code: int | None) -> str:
-    if code is not None and code < 0:
-        return signal.Signals(-code).name
-    return f"exit code {code}"
+    def _start_worker(self, work: Callable[[], Outcome]) -> _Worker:
+        environment = (dict(os.environ), self.threads)
+        pool = ProcessPoolExecutor(1, get_context(METHOD), _initialize_worker, environment)
+        before = set(active_children())
+        mask: Any = getattr(signal, "pthread_sigmask", lambda *_: set())
+        blocked = mask(getattr(signal, "SIG_BLOCK", 0), stop_signals())  # until it handles them
+        try:
+            job = pool.submit(work)
+        finally:
+            mask(getattr(signal, "SIG_SETMASK", 0), blocked)
+        [process] = set(active_children()) - before
+        return _Worker(pool, process, job)
 
+    def result(self, job: "Future[Outcome]") -> Outcome | WorkerLost:
+        """Return the outcome, or how the worker ended."""
+        try:
+            return job.result()
+        except BrokenExecutor:
+            slot = next(slot for slot, worker in self._workers.items() if worker.job is job)
+            worker = self._workers.pop(slot)
+            worker.pool.shutdown()
+            worker.process.join()
+            code = worker.process.exitcode or 0
+            cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            return WorkerLost(f"its worker died ({cause})")
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let processes started inside compute with `threads` threads."""
-    key = "OMP_NUM_THREADS"
-    before: Any = os.environ.get(key)
-    os.environ[key] = str(count)
-    try:
-        yield
-    finally:
-        del os.environ[key]
-        if before is not None:
-            os.environ[key] = before
+    def interrupt(self, jobs: Sequence[Any], number: int) -> None:
+        """Send the signal to the workers that have a cell."""
+        for worker in self._workers.values():
+            if not worker.job.done() and worker.process.pid is not None:
+                with suppress(OSError):
+                    os.kill(worker.process.pid, number)

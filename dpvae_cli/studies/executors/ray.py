@@ -1,38 +1,48 @@
-"""Cells on a Ray cluster: actors that ask for CPUs and GPUs and stay warm from cell to cell.
+"""Cells on a Ray cluster: tasks, which Ray retries where a worker or a node dies."""
 
-A worker that dies is told by Ray; trying again is `Schedule`'s, so that retries are bounded,
-whatever was the cause, and told. Ray's own restarts are therefore off.
-"""
-
+import io
+import logging
 import os
-import secrets
+import signal
+import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TextIO, final
 
 import ray
-from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray._private import ray_constants
+from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
-from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.studies.cells import Cell, Event, Outcome, Tell
-from dpvae_cli.studies.executors.base import RETRIES, Executor, Schedule, Task
-from dpvae_cli.studies.executors.ray_cluster import Needs, cause, connected, needs_of
-from dpvae_cli.studies.executors.ray_worker import Desk, RayWorker, Setting
+from dpvae_cli.studies.executors.base import (
+    Executor,
+    Task,
+    WorkerLost,
+    run_guarded,
+)
+from dpvae_cli.studies.executors.local import configure_worker
 from dpvae_cli.studies.executors.slots import check_share, cores
-from dpvae_cli.studies.executors.team import POLL, Team, see_through
+from dpvae_cli.studies.messages import Cell, Outcome
+from dpvae_cli.version import __version__
 
-PATIENCE = 30.0
-"""Seconds without an answer after which a cluster counts as dead; nodes are replaced sooner."""
+OBJECT_STORE = 100 * 2**20
+"""Bytes of Ray's object store where we start Ray: nothing but cells passes through it."""
+CHECK_EVERY = 5.0
+"""Seconds between two looks whether the cluster is still there."""
+PROBE = ".probe"
+"""A file beside the cells that all nodes must see."""
 
 
 @final
+@dataclass
 class RayExecutor(Executor):
-    """Runs as many cells at once as the cluster has room for.
+    """Runs as many cells at once as the cluster has room for; Ray itself starts lost ones again.
 
     Args:
         address: of a cluster; None takes RAY_ADDRESS, else starts one on this machine.
@@ -40,187 +50,213 @@ class RayExecutor(Executor):
         jobs: cells at once, at most.
         threads: CPUs that a cell asks for, and computes with.
         gpu_share: the share of a GPU that a cell asks for.
-        fail_fast: stop everything at the first failed cell.
-        retries: times that a cell whose worker died is tried again.
     """
 
-    def __init__(
-        self,
-        address: str | None = None,
-        *,
-        device: str = "auto",
-        jobs: int | None = None,
-        threads: int = 1,
-        gpu_share: float = 1.0,
-        fail_fast: bool = False,
-        retries: int = RETRIES,
-    ) -> None:
-        check_share(gpu_share)
-        if device not in ("auto", "cpu", "cuda"):
+    address: str | None = None
+    device: str = field(default="auto", kw_only=True)
+    jobs: int | None = field(default=None, kw_only=True)
+    threads: int = field(default=1, kw_only=True)
+    gpu_share: float = field(default=1.0, kw_only=True)
+    _references: dict[Any, Any] = field(default_factory=dict, init=False)
+    _gpus: float = field(default=0.0, init=False)
+    _checked: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: a device or share that Ray cannot assign.
+        """
+        check_share(self.gpu_share)
+        if self.device not in ("auto", "cpu", "cuda"):
             raise UsageError(
-                f"--device {device} is not for --executor ray, which hands out the GPUs itself",
+                f"--device {self.device} does not go with --executor ray, which assigns the GPUs",
                 hint="Use auto, cpu or cuda.",
             )
-        self._address, self._device, self._jobs = address, device, jobs
-        self._threads, self._gpu_share = threads, gpu_share
-        self._fail_fast, self._retries = fail_fast, retries
 
-    def run(self, cells: Sequence[Cell], task: Task, on_event: Tell) -> list[Outcome]:
-        """Run all cells and return how each ended."""
-        if not cells:
-            return []
-        schedule = Schedule(cells, on_event, fail_fast=self._fail_fast, retries=self._retries)
-        cpus = max(cores(), (self._jobs or 1) * self._threads)
-        with connected(self._address, cpus=cpus), _setting(cells, self._threads) as setting:
-            needs = needs_of(self._device, self._threads, self._gpu_share)
-            team = _Team(setting, needs, task, most=min(self._jobs or len(cells), len(cells)))
-            with team.dismissed_at_the_end():
-                return see_through(team, schedule, on_event, cells=len(cells))
+    @contextmanager
+    def connect(self, cells: Sequence[Cell], task: Task) -> Iterator[int]:
+        """Connect to the cluster, and leave a file for nodes to see."""
+        probes = {Path(cell.folder).absolute().with_name(PROBE) for cell in cells}
+        cpus = max(cores(), (self.jobs or 1) * self.threads)
+        with connected(self.address, cpus=cpus):
+            self._gpus = self._needed_gpus()
+            try:
+                for probe in probes:
+                    write_text(probe, __version__)
+                yield self.jobs or len(cells)
+            finally:
+                for probe in probes:
+                    probe.unlink(missing_ok=True)
+
+    def _needed_gpus(self) -> float:
+        """Return the GPUs that a cell asks for.
+
+        Raises:
+            UsageError: no node has that much, so that cells would wait for ever.
+        """
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        has_gpu = any(node.get("GPU") for node in nodes)
+        use_gpu = self.device == "cuda" or (self.device == "auto" and has_gpu)
+        gpus = self.gpu_share if use_gpu else 0.0
+        if not any(n.get("CPU", 0) >= self.threads and n.get("GPU", 0) >= gpus for n in nodes):
+            sizes = "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
+            raise UsageError(
+                f"a cell asks for {self.threads} CPUs and {gpus:g} GPUs, which no node of the Ray "
+                f"cluster has: {sizes}",
+                hint="Ask for less: --threads 1, --gpu-share 0.5 or --device cpu.",
+            )
+        return gpus
+
+    def submit(self, cells: Sequence[Cell], task: Task) -> list[Any]:
+        """Submit a Ray task for each cell."""
+        device = "cuda" if self._gpus else "cpu"
+        environment = {key: v for key, v in os.environ.items() if key.startswith("DPVAE_")}
+        arguments = (task, device, str(Path.cwd()), self.threads, environment)
+        options = {"num_cpus": self.threads, "num_gpus": self._gpus, "max_retries": self.retries}
+        remote = ray.remote(**options)(run_on_node)
+        references = [remote.remote(cell, *arguments) for cell in cells]
+        jobs = [reference.future() for reference in references]
+        self._references.update(zip(jobs, references, strict=True))
+        return jobs
+
+    def result(self, job: Any) -> Outcome | WorkerLost | DpvaeError:
+        """Return the outcome, or why Ray gave the task up."""
+        del self._references[job]
+        try:
+            result: Outcome | DpvaeError = job.result()
+        except TaskCancelledError:
+            return WorkerLost("cancelled")
+        except RayTaskError as error:
+            reason = f"{type(error.cause).__name__}: {_first_line(error.cause)}"
+            return WorkerLost(reason, is_final=True)
+        except RayError as error:
+            reason = f"its worker died ({_first_line(error)[:120]}), {self.retries + 1} times"
+            return WorkerLost(reason, is_final=True)
+        return result
+
+    def interrupt(self, jobs: Sequence[Any], number: int) -> None:
+        """Interrupt the tasks: training saves first."""
+        for job in jobs:
+            with suppress(RayError):
+                ray.cancel(self._references[job])
+
+    def check(self) -> None:
+        """Look now and then whether the cluster still has nodes.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if time.monotonic() - self._checked < CHECK_EVERY:
+            return
+        self._checked = time.monotonic()
+        with suppress(RayError):
+            if any(node["Alive"] for node in ray.nodes()):
+                return
+        raise UsageError(
+            "the Ray cluster does not answer any more",
+            hint="Start it again; the same command then resumes from the checkpoints.",
+        )
+
+
+def run_on_node(
+    cell: Cell, task: Task, device: str, directory: str, threads: int, environment: dict[str, str]
+) -> Outcome | UsageError:
+    """Run a cell on a node of the cluster, or return why no cell can run there."""
+    node = f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"
+    folder = Path(directory)
+    try:
+        os.chdir(folder)
+        folder = Path(cell.folder).absolute().parent
+        version = (folder / PROBE).read_text(encoding="utf-8")
+        mine = folder / f"{PROBE}-{socket.gethostname()}-{os.getpid()}"
+        mine.touch()
+        mine.unlink()
+    except OSError as error:
+        return UsageError(
+            f"node {node} does not see {folder} of the study: {error.strerror or error}",
+            hint="Start the study in a folder that all nodes see under the same path and may "
+            "write to, on a shared file system.",
+        )
+    if version != __version__:
+        return UsageError(
+            f"node {node} has dpvae-cli {__version__}, the study was started by {version}",
+            hint="Install the same version on all nodes.",
+        )
+    for key, value in environment.items():
+        os.environ.setdefault(key, value)
+    configure_worker(threads)
+    return run_guarded(task, cell, device)
 
 
 @contextmanager
-def _setting(cells: Sequence[Cell], threads: int) -> Iterator[Setting]:
-    """Write a probe into every folder that cells are kept in, for workers to find."""
-    token = secrets.token_hex(8)
-    folders = sorted({Path(cell.folder).absolute().parent for cell in cells})
-    probes = [folder / f".probe-{token}" for folder in folders]
-    try:
-        for probe in probes:
-            write_text(probe, token)
-        yield Setting(
-            directory=str(Path.cwd()),
-            probes=tuple(map(str, probes)),
-            token=token,
-            threads=threads,
-            environment={k: v for k, v in os.environ.items() if k.startswith("DPVAE_")},
-        )
-    finally:
-        for probe in probes:
-            probe.unlink(missing_ok=True)
+def connected(address: str | None, *, cpus: int) -> Iterator[None]:
+    """Connect to the cluster, or start one on this machine with this many CPUs.
 
-
-@final
-@dataclass(eq=False)
-class _Worker:
-    """An actor, what it has been asked and not answered yet, and its cell."""
-
-    actor: Any
-    answer: Any
-    cell: Cell | None = None
-    is_ready: bool = False
-
-
-@final
-class _Team(Team):
-    """Workers, each begun when the cluster has room for it, with cells once it has begun."""
-
-    def __init__(self, setting: Setting, needs: Needs, task: Task, *, most: int) -> None:
-        self._setting, self._needs, self._task, self._most = setting, needs, task, most
-        self._workers: list[_Worker] = []
-        self._stopping, self._stillborn = False, 0
-        self._heard = time.monotonic()
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
-        self._desk = ray.remote(**options)(Desk).remote()
-        self._hired = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus)(RayWorker)
-
-    @property
-    def at_work(self) -> list[_Worker]:
-        """Return the workers that have a cell."""
-        return [worker for worker in self._workers if worker.cell is not None]
-
-    def hand_out(self, schedule: Schedule) -> None:
-        """Give a cell to every worker that has none; ask for more workers, or send some home."""
-        for worker in [worker for worker in self._workers if worker.answer is None]:
-            cell = schedule.next()
-            if cell is None:
-                break
-            worker.cell = cell
-            worker.answer = worker.actor.do.remote(cell, self._task, self._needs.device)
-        coming = sum(not worker.is_ready for worker in self._workers)
-        for _ in range(min(schedule.startable - coming, self._most - len(self._workers))):
-            self._hire()
-        if schedule.is_empty:  # others may use what we hold
-            for worker in [worker for worker in self._workers if worker.cell is None]:
-                self._dismiss(worker)
-
-    def listen(self, schedule: Schedule, on_event: Tell) -> None:
-        """Hear what workers say, for a moment."""
-        asked = {worker.answer: worker for worker in self._workers if worker.answer is not None}
-        answered: Sequence[Any] = []
-        if asked:
-            answered, _ = ray.wait(list(asked), num_returns=1, timeout=POLL)
-        else:
-            time.sleep(POLL)
-        names = {worker.cell.name for worker in self._workers if worker.cell is not None}
-        for event in self._news(schedule):
-            if event.cell in names:
-                on_event(event)
-        for answer in answered:
-            self._hear(asked[answer], schedule)
-
-    def _news(self, schedule: Schedule) -> list[Event]:
+    Raises:
+        UsageError: there is none.
+    """
+    if ray.is_initialized():  # by whoever called us, and left to them
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in place
+    filtered: Any = _StdoutFilter(sys.stdout)
+    with redirect_stdout(filtered):
         try:
-            news = list(ray.get(self._desk.collect.remote(self._stopping), timeout=PATIENCE / 4))
-        except RayError as error:  # the desk's node died, and it begins again elsewhere
-            if time.monotonic() - self._heard > PATIENCE:
-                schedule.refuse(
-                    UsageError(
-                        f"the Ray cluster has not answered for {PATIENCE:.0f} s: {cause(error)}",
-                        hint="Start it again; the same command then goes on from the checkpoints.",
-                    )
-                )
-            return []
-        self._heard = time.monotonic()
-        return news
-
-    def _hear(self, worker: _Worker, schedule: Schedule) -> None:
-        try:
-            said = ray.get(worker.answer)
-        except RayError as error:
-            self._bury(worker, cause(error), schedule)
-            return
-        cell, worker.cell, worker.answer = worker.cell, None, None
-        if cell is not None:
-            if said.end == "interrupted":
-                self._dismiss(worker)
-            schedule.ended(cell, said)
-        elif said is not None:
-            schedule.refuse(said)
-        else:
-            worker.is_ready, self._stillborn = True, 0
-
-    def _bury(self, worker: _Worker, cause: str, schedule: Schedule) -> None:
-        """Note that a worker died, at a cell or before its first one."""
-        self._dismiss(worker)
-        if worker.cell is not None:
-            schedule.lost(worker.cell, f"its worker died ({cause})")
-            return
-        self._stillborn += 1
-        if self._stillborn > RETRIES:
-            hint = "dpvae-cli, the same version as here, must be installed on all nodes."
-            schedule.refuse(UsageError(f"Ray's workers die at once: {cause}", hint=hint))
-
-    def stop(self, number: int) -> None:
-        """Let the desk tell everybody who calls."""
-        self._stopping = True
-
-    def _hire(self) -> None:
-        actor = self._hired.remote(self._setting, self._desk)
-        self._workers.append(_Worker(actor, actor.begin.remote()))
-
-    def _dismiss(self, worker: _Worker) -> None:
-        self._workers.remove(worker)
-        with suppress(RayError):
-            ray.kill(worker.actor)
-
-    @contextmanager
-    def dismissed_at_the_end(self) -> Iterator[None]:
-        """Send everybody home at the end, at once where something is still at work."""
-        try:
+            _connect(address or os.environ.get("RAY_ADDRESS"), cpus)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, sigterm)
             yield
         finally:
-            for worker in list(self._workers):
-                self._dismiss(worker)
-            with suppress(RayError):
-                ray.kill(self._desk)
+            ray.shutdown()
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, sigterm)
+
+
+def _connect(address: str | None, cpus: int) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address not in (None, "local"):
+        try:
+            ray.init(address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+            raise UsageError(
+                f"--address {address}: no Ray cluster that can be used: {_first_line(error)}",
+                hint="Start one with `ray start --head`, and the same versions of Ray and Python "
+                "on all nodes; addresses that begin with ray:// need pip install 'ray[client]'.",
+            ) from error
+        return
+    # Listen on the loopback interface alone, as Ray does on a Mac; Ray has no option for it.
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        ray.init(
+            "local",
+            num_cpus=cpus,
+            object_store_memory=OBJECT_STORE,
+            include_dashboard=False,
+            **quiet,
+        )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@final
+class _StdoutFilter(io.TextIOBase):
+    """Standard output without what Ray's threads print there: it is for results."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        """Write, unless Ray does."""
+        if not threading.current_thread().name.startswith("ray_"):
+            self._out.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush."""
+        self._out.flush()
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

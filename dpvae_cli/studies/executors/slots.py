@@ -5,9 +5,9 @@ import os
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import UsageError
 
-MOST = 8
-"""Workers on a CPU unless more are asked for: each has its own torch and its own data in memory."""
-SMALLEST_SHARE = 0.001
+MAX_WORKERS = 8
+"""Workers on a CPU unless more are requested: each has its own torch and its own data in memory."""
+MIN_SHARE = 0.001
 
 
 def slots(
@@ -20,7 +20,7 @@ def slots(
         jobs: workers; None takes all that the GPUs allow, or the cores.
         gpu_share: the share of a GPU that a cell needs; 0.5 lets two share one.
         cells: how many there are to do.
-        threads: of each worker, where they were asked for: fewer workers then fit on a CPU.
+        threads: of each worker, where they are given: fewer workers then fit on a CPU.
 
     Raises:
         UsageError: the device is not there, or the GPUs cannot hold this number of jobs.
@@ -28,7 +28,7 @@ def slots(
     check_share(gpu_share)
     gpus = _gpus(device)
     if not gpus:
-        fitting = min(max(1, cores() // (threads or 1)), MOST)
+        fitting = min(max(1, cores() // (threads or 1)), MAX_WORKERS)
         return ["cpu"] * max(1, min(jobs or fitting, cells))
     room = list(gpus) * int(1 / gpu_share + 1e-9)
     if jobs is not None and jobs > len(room):
@@ -41,21 +41,21 @@ def slots(
 
 
 def check_share(gpu_share: float) -> None:
-    """Refuse a share that is none.
+    """Check a share of a GPU.
 
     Raises:
         UsageError: it is not between 0.001 and 1.
     """
-    if not SMALLEST_SHARE <= gpu_share <= 1:
+    if not MIN_SHARE <= gpu_share <= 1:
         raise UsageError(
-            f"--gpu-share {gpu_share:g}: a share is at least {SMALLEST_SHARE:g} and at most 1"
+            f"--gpu-share {gpu_share:g}: a share is at least {MIN_SHARE:g} and at most 1"
         )
 
 
-def threads(asked: int | None, *, otherwise: int) -> int:
-    """Return how many threads each worker computes with: asked for, else by OMP_NUM_THREADS."""
-    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return asked or (int(said) if said.isdecimal() else 0) or max(1, otherwise)
+def threads(requested: int | None, *, otherwise: int) -> int:
+    """Return how many threads each worker computes with: as requested, else OMP_NUM_THREADS."""
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return requested or (int(limit) if limit.isdecimal() else 0) or max(1, otherwise)
 
 
 def cores() -> int:

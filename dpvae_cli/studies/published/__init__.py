@@ -1,4 +1,4 @@
-"""Published numbers to put beside ours, as data with their source, and what compares."""
+"""PublishedTable numbers to put beside ours, as data with their source, and what compares."""
 
 from functools import cache
 from pathlib import Path
@@ -11,12 +11,12 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
 
 FOLDER = Path(__file__).parent
-Values = Annotated[tuple[float, ...], FROM_LIST]
+NumberList = Annotated[tuple[float, ...], FROM_LIST]
 DATA = ("mnist", "svhn", "celeba")
 
 
 @final
-class Source(Spec):
+class Publication(Spec):
     """Where the numbers stand."""
 
     authors: str
@@ -28,7 +28,7 @@ class Source(Spec):
 
 
 @final
-class Column(Spec):
+class PublishedColumn(Spec):
     """A published column, our metric that is nearest to it, and whether the two compare."""
 
     metric: str
@@ -39,27 +39,27 @@ class Column(Spec):
 
 
 @final
-class Row(Spec):
+class PublishedRow(Spec):
     """A method's values on each data set, in the order of the columns."""
 
     method: str
     regularizer: str
     prior: str
-    mnist: Values
-    svhn: Values
-    celeba: Values
+    mnist: NumberList
+    svhn: NumberList
+    celeba: NumberList
 
 
 @final
-class Published(Spec):
+class PublishedTable(Spec):
     """A published table."""
 
-    source: Source
-    columns: Annotated[tuple[Column, ...], FROM_LIST]
-    rows: Annotated[tuple[Row, ...], FROM_LIST, Field(min_length=1)]
+    source: Publication
+    columns: Annotated[tuple[PublishedColumn, ...], FROM_LIST]
+    rows: Annotated[tuple[PublishedRow, ...], FROM_LIST, Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _is_whole(self) -> "Published":
+    def _is_whole(self) -> "PublishedTable":
         for row in self.rows:
             for data in DATA:
                 if len(getattr(row, data)) != len(self.columns):
@@ -77,25 +77,27 @@ class Published(Spec):
         return None
 
 
-def names() -> list[str]:
+def published_names() -> list[str]:
     """Return the names of the published tables."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 @cache
-def read(name: str) -> Published:
+def read_published(name: str) -> PublishedTable:
     """Return a published table.
 
     Raises:
         UsageError: there is none of that name.
 
     Example:
-        >>> read("table1").value("fid", data="mnist", regularizer="vae", prior="decoupled")
+        >>> table = read_published("table1")
+        >>> table.value("fid", data="mnist", regularizer="vae", prior="decoupled")
         129.0
     """
-    if name not in names():
+    if name not in published_names():
         raise UsageError(
-            f"there is no published table {name!r}", hint=f"There is: {', '.join(names())}."
+            f"there is no published table {name!r}",
+            hint=f"There is: {', '.join(published_names())}.",
         )
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
-    return Published.model_validate(yaml.safe_load(text))
+    return PublishedTable.model_validate(yaml.safe_load(text))

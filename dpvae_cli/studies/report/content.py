@@ -1,4 +1,4 @@
-"""What a report says, before it is HTML, Markdown, LaTeX, CSV or JSON."""
+"""Format-independent content of a report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,14 @@ from typing import final
 
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.studies import published as published_tables
-from dpvae_cli.studies.arrangement import BASELINE, Setting, arrange
-from dpvae_cli.studies.departures import is_as_published, notices
+from dpvae_cli.studies.deviations import deviation_notes, matches_published_settings
+from dpvae_cli.studies.grouping import Experiment, group_runs
 from dpvae_cli.studies.metrics import MetricFacts, facts, in_order, is_asked
-from dpvae_cli.studies.published import Published
+from dpvae_cli.studies.published import PublishedTable
 from dpvae_cli.studies.records import RunRecord
-from dpvae_cli.studies.report.answer import answer, discoveries
-from dpvae_cli.studies.statistics import Comparison, Summary, adjust
+from dpvae_cli.studies.report.conclusion import conclude, false_discovery_note
+from dpvae_cli.studies.report_inputs import ReportInputs
+from dpvae_cli.studies.statistics import Comparison, Summary, adjust_p_values
 
 CELEBA_TERMS = (
     "This report shows pictures of CelebA or of models trained on it. CelebA is for non-commercial "
@@ -24,7 +25,7 @@ CELEBA_TERMS = (
 
 @final
 @dataclass(frozen=True)
-class Cell:
+class MetricCell:
     """A metric of one prior over its seeds, and the published number beside it.
 
     `own_error` is the metric's own, of one seed alone; `without_leak` counts the seeds in which no
@@ -40,24 +41,24 @@ class Cell:
 
 @final
 @dataclass(frozen=True)
-class Line:
-    """A line of the tables: a setting with one prior, its cells by metric."""
+class ResultRow:
+    """A line of the tables: an experiment with one prior, its cells by metric."""
 
-    setting: str
+    experiment: str
     prior: str
     seeds: tuple[int, ...]
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, MetricCell]
 
 
 @final
 @dataclass(frozen=True)
-class Difference:
-    """A metric of a setting: one prior minus the baseline.
+class PairedDifference:
+    """A metric of an experiment: one prior minus the baseline.
 
     `adjusted_p` is the p-value of Student's test, adjusted for all comparisons of the report.
     """
 
-    setting: str
+    experiment: str
     metric: str
     prior: str
     baseline: str
@@ -68,7 +69,7 @@ class Difference:
 @final
 @dataclass(frozen=True)
 class Content:
-    """All that a report says; `settings` hold the runs that pictures and recipes come from."""
+    """All that a report says; `experiments` hold the runs that pictures and recipes come from."""
 
     title: str
     question: str | None
@@ -78,10 +79,10 @@ class Content:
     terms: tuple[str, ...]
     metrics: tuple[str, ...]
     units: Mapping[str, str]
-    lines: tuple[Line, ...]
-    differences: tuple[Difference, ...]
-    published: Published | None
-    settings: tuple[Setting, ...]
+    lines: tuple[ResultRow, ...]
+    differences: tuple[PairedDifference, ...]
+    published: PublishedTable | None
+    experiments: tuple[Experiment, ...]
     runs: tuple[RunRecord, ...]
     figures: tuple[Path, ...]
 
@@ -121,118 +122,95 @@ class Content:
         return tuple(run for run in self.runs if not run.counts)
 
 
-def compose(
-    records: Sequence[RunRecord],
-    *,
-    title: str,
-    question: str | None = None,
-    metrics: Sequence[str] | None = None,
-    published: str | None = None,
-    figures: Sequence[Path] = (),
-    notes: Sequence[str] = (),
-    baseline: str = BASELINE,
-) -> Content:
-    """Return what a report of these runs says.
-
-    Args:
-        records: the runs, finished or not.
-        title: of the report.
-        question: what the study asks.
-        metrics: which to show; all that the runs have by default.
-        published: name of the published table to put beside ours.
-        figures: files of figures over several runs.
-        notes: what was truncate or subsampled, beside what the runs tell themselves.
-        baseline: name of the prior that others are compared with.
-    """
-    settings, left_out = arrange(records)
-    counted = [kept for setting in settings if (kept := _counted(setting)) is not None]
-    table = published_tables.read(published) if published else None
-    shown = _metrics(counted, metrics)
-    differences = tuple(_differences(counted, shown, baseline))
+def compose_report(records: Sequence[RunRecord], inputs: ReportInputs) -> Content:
+    """Return what a report of these runs says."""
+    experiments, left_out = group_runs(records)
+    counted = [kept for experiment in experiments if (kept := _counted(experiment)) is not None]
+    table = published_tables.read_published(inputs.published) if inputs.published else None
+    found = {metric for experiment in counted for metric in experiment.measured}
+    wanted = inputs.metrics
+    if wanted is not None:
+        found = {m for m in found if m in wanted or is_asked(m, wanted)} or found
+    shown = in_order(found)
+    differences = tuple(_differences(counted, shown, inputs.baseline))
+    shows_faces = any(r.recipe is not None and r.recipe.data.kind == "celeba" for r in records)
     return Content(
-        title=sanitize_line(title),
-        question=sanitize_line(question) if question else None,
-        baseline=baseline,
+        title=sanitize_line(inputs.title),
+        question=sanitize_line(inputs.question) if inputs.question else None,
+        baseline=inputs.baseline,
         answer=(
-            *answer([(d.setting, d.metric, d.prior, d.found) for d in differences], baseline),
-            *discoveries([d.adjusted_p for d in differences], [d.found for d in differences]),
+            *conclude(
+                [(d.experiment, d.metric, d.prior, d.found) for d in differences], inputs.baseline
+            ),
+            *false_discovery_note(
+                [d.adjusted_p for d in differences], [d.found for d in differences]
+            ),
         ),
-        notices=tuple(dict.fromkeys([*map(sanitize_line, notes), *notices(counted), *left_out])),
-        terms=_terms(records),
+        notices=tuple(
+            dict.fromkeys([*map(sanitize_line, inputs.notes), *deviation_notes(counted), *left_out])
+        ),
+        terms=(CELEBA_TERMS,) if shows_faces else (),
         metrics=tuple(shown),
-        units={metric: _unit(counted, metric) for metric in shown},
+        units={m: next(filter(None, (e.unit(m) for e in counted)), "") for m in shown},
         lines=tuple(_lines(counted, shown, table)),
         differences=differences,
         published=table,
-        settings=tuple(settings),
+        experiments=tuple(experiments),
         runs=tuple(records),
-        figures=tuple(figures),
+        figures=inputs.figures,
     )
 
 
-def _counted(setting: Setting) -> Setting | None:
-    """Return the setting with the runs alone whose numbers count."""
+def _counted(experiment: Experiment) -> Experiment | None:
+    """Return the experiment with the runs alone whose numbers count."""
     runs = {
         prior: {seed: run for seed, run in by_seed.items() if run.counts}
-        for prior, by_seed in setting.runs.items()
+        for prior, by_seed in experiment.runs.items()
     }
     kept = {prior: by_seed for prior, by_seed in runs.items() if by_seed}
-    return Setting(setting.label, setting.recipe, kept) if kept else None
-
-
-def _metrics(settings: Sequence[Setting], asked: Sequence[str] | None) -> list[str]:
-    found = {metric for setting in settings for metric in setting.measured}
-    wanted = found if asked is None else {m for m in found if m in asked or is_asked(m, asked)}
-    return in_order(wanted or found)
-
-
-def _unit(settings: Sequence[Setting], metric: str) -> str:
-    return next((unit for setting in settings if (unit := setting.unit(metric))), "")
+    return Experiment(experiment.label, experiment.recipe, kept) if kept else None
 
 
 def _lines(
-    settings: Sequence[Setting], metrics: Sequence[str], table: Published | None
-) -> Iterator[Line]:
-    for setting in settings:
-        for prior in setting.priors:
+    experiments: Sequence[Experiment], metrics: Sequence[str], table: PublishedTable | None
+) -> Iterator[ResultRow]:
+    for experiment in experiments:
+        for prior in experiment.priors:
             cells = {
-                metric: Cell(
-                    setting.summary(metric, prior),
-                    setting.is_best(metric, prior),
-                    _published(table, metric, setting, prior),
-                    setting.own_error(metric, prior),
-                    setting.without_leak(metric, prior),
+                metric: MetricCell(
+                    experiment.summary(metric, prior),
+                    experiment.is_best(metric, prior),
+                    _published(table, metric, experiment, prior),
+                    experiment.own_error(metric, prior),
+                    experiment.without_leak(metric, prior),
                 )
                 for metric in metrics
             }
-            yield Line(setting.label, prior, tuple(sorted(setting.runs[prior])), cells)
+            yield ResultRow(experiment.label, prior, tuple(sorted(experiment.runs[prior])), cells)
 
 
-def _published(table: Published | None, metric: str, setting: Setting, prior: str) -> float | None:
-    """Return the published number, None where the runs have not the settings it was made with."""
-    if table is None or not is_as_published(setting, metric, prior):
+def _published(
+    table: PublishedTable | None, metric: str, experiment: Experiment, prior: str
+) -> float | None:
+    """Return the published number, None where the runs have other settings."""
+    if table is None or not matches_published_settings(experiment, metric, prior):
         return None
-    data, regularizer = setting.recipe.data.kind, setting.recipe.regularizer.kind
+    data, regularizer = experiment.recipe.data.kind, experiment.recipe.regularizer.kind
     return table.value(metric, data=data, regularizer=regularizer, prior=prior)
 
 
 def _differences(
-    settings: Sequence[Setting], metrics: Sequence[str], baseline: str
-) -> Iterator[Difference]:
+    experiments: Sequence[Experiment], metrics: Sequence[str], baseline: str
+) -> Iterator[PairedDifference]:
     compared = [
-        (setting.label, metric, prior, baseline, found)
+        (experiment.label, metric, prior, baseline, found)
         for metric in metrics
-        for setting in settings
-        if baseline in setting.runs
-        for prior in setting.priors
+        for experiment in experiments
+        if baseline in experiment.runs
+        for prior in experiment.priors
         if prior != baseline
-        and (found := setting.compare(metric, prior, baseline=baseline)) is not None
+        and (found := experiment.compare(metric, prior, baseline=baseline)) is not None
     ]
-    adjusted = adjust([found.t_test_p for *_, found in compared])
+    adjusted = adjust_p_values([found.t_test_p for *_, found in compared])
     for each, p in zip(compared, adjusted, strict=True):
-        yield Difference(*each, p)
-
-
-def _terms(records: Sequence[RunRecord]) -> tuple[str, ...]:
-    shows_faces = any(r.recipe is not None and r.recipe.data.kind == "celeba" for r in records)
-    return (CELEBA_TERMS,) if shows_faces else ()
+        yield PairedDifference(*each, p)

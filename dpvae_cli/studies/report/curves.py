@@ -13,23 +13,23 @@ from dpvae_cli.plotting import style, training
 from dpvae_cli.plotting.leakage import LeakageCurve, Numbers, figure4
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.studies.arrangement import Setting
+from dpvae_cli.studies.grouping import Experiment
 
 MOST_SETTINGS = 6
 """Settings in one figure: the colours of the house style."""
 Curve = tuple[list[float], Numbers, Numbers]
 
 
-def leakage(settings: Sequence[Setting]) -> list[Picture]:
-    """Return Figure 4 of these settings, a figure for each kind of data."""
+def leakage(experiments: Sequence[Experiment]) -> list[Picture]:
+    """Return Figure 4 of these experiments, a figure for each kind of data."""
     pictures = []
-    by_data: dict[str, list[Setting]] = {}
-    for setting in settings:
-        by_data.setdefault(setting.recipe.data.kind, []).append(setting)
+    by_data: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        by_data.setdefault(experiment.recipe.data.kind, []).append(experiment)
     for data, group in by_data.items():
         for start in range(0, len(group), MOST_SETTINGS):
             some = group[start : start + MOST_SETTINGS]
-            curves = [c for setting in some for c in _leakage_curves(setting)]
+            curves = [c for experiment in some for c in _leakage_curves(experiment)]
             alt = f"Leakage score against its threshold on {data}, a line a recipe and prior."
             caption = (
                 "Leakage score, mean over seeds with its standard error (of one seed: the metric's "
@@ -41,14 +41,14 @@ def leakage(settings: Sequence[Setting]) -> list[Picture]:
     return pictures
 
 
-def _leakage_curves(setting: Setting) -> list[LeakageCurve]:
+def _leakage_curves(experiment: Experiment) -> list[LeakageCurve]:
     found = []
-    for prior, results in setting.measured.get("leak", {}).items():
+    for prior, results in experiment.measured.get("leak", {}).items():
         details = [_checked(result.details) for result in results.values()]
         whole = [each for each in details if each is not None]
         if whole:
             fixed, at_quantiles = (_mean([each[i] for each in whole]) for i in (0, 1))
-            found.append(LeakageCurve(setting.label, prior, *fixed, *at_quantiles))
+            found.append(LeakageCurve(experiment.label, prior, *fixed, *at_quantiles))
     return found
 
 
@@ -96,10 +96,10 @@ def _mean(curves: Sequence[Curve]) -> Curve:
     return x, means, errors
 
 
-def training_curves(setting: Setting) -> list[Picture]:
-    """Return the training curves of a setting's first seed, a line a prior."""
-    seed = setting.seeds[0]
-    runs = [(prior, setting.runs[prior].get(seed)) for prior in setting.priors]
+def training_curves(experiment: Experiment) -> list[Picture]:
+    """Return the training curves of an experiment's first seed, a line a prior."""
+    seed = experiment.seeds[0]
+    runs = [(prior, experiment.runs[prior].get(seed)) for prior in experiment.priors]
     curves = []
     for prior, run in runs:
         try:
@@ -107,7 +107,7 @@ def training_curves(setting: Setting) -> list[Picture]:
             if log is not None:
                 curves.append(
                     training.TrainingCurves.from_records(
-                        MetricsLog.read(log, strict=True), setting.label, prior=prior
+                        MetricsLog.read(log, strict=True), experiment.label, prior=prior
                     )
                 )
         except (DpvaeError, TypeError, ValueError, AttributeError):
@@ -115,8 +115,8 @@ def training_curves(setting: Setting) -> list[Picture]:
     curves = [curve for curve in curves if curve.series]
     if not curves:
         return []
-    alt = f"Training curves of {setting.label}, seed {seed}: ELBO, sKL and terms of the loss."
-    return _picture(training.figure(curves), alt, f"{setting.label}, seed {seed}.")
+    alt = f"Training curves of {experiment.label}, seed {seed}: ELBO, sKL and terms of the loss."
+    return _picture(training.figure(curves), alt, f"{experiment.label}, seed {seed}.")
 
 
 def _picture(figure: Figure, alt: str, caption: str) -> list[Picture]:

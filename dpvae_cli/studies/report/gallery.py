@@ -7,8 +7,8 @@ from typing import final
 
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.pages.pictures import Picture, first, from_file
-from dpvae_cli.studies.arrangement import Setting
-from dpvae_cli.studies.report.answer import words
+from dpvae_cli.studies.grouping import Experiment
+from dpvae_cli.studies.report.conclusion import display_name
 
 SAMPLES = (
     ("Prior samples", ("samples/prior.png", "samples.png")),
@@ -19,13 +19,13 @@ OTHERS = ("reconstructions", "figures")
 WALKS = ("traversals",)
 MOST_FILES = 6
 """Pictures shown of a folder; the rest stays in the run folder."""
-Runs = dict[str, Path]
+RunFolders = dict[str, Path]
 """Run folders by prior."""
 
 
 @final
 @dataclass(frozen=True)
-class Strip:
+class ImageRow:
     """Pictures to look at side by side."""
 
     title: str
@@ -34,69 +34,71 @@ class Strip:
 
 @final
 @dataclass(frozen=True)
-class Exhibit:
-    """The strips of a setting, all of one seed."""
+class ImageSection:
+    """The strips of an experiment, all of one seed."""
 
-    setting: str
+    experiment: str
     seed: int
-    strips: tuple[Strip, ...]
+    strips: tuple[ImageRow, ...]
 
 
-def samples(settings: Sequence[Setting]) -> list[Exhibit]:
-    """Return the sample pictures of each setting, of its first seed that has any."""
-    return _exhibits(settings, _sample_strips)
+def samples(experiments: Sequence[Experiment]) -> list[ImageSection]:
+    """Return the sample pictures of each experiment, of its first seed that has any."""
+    return _exhibits(experiments, _sample_strips)
 
 
-def walks(settings: Sequence[Setting]) -> list[Exhibit]:
-    """Return the traversals of each setting, of its first seed that has any."""
-    return _exhibits(settings, lambda runs, name: _folder_strips(runs, name, WALKS))
+def walks(experiments: Sequence[Experiment]) -> list[ImageSection]:
+    """Return the traversals of each experiment, of its first seed that has any."""
+    return _exhibits(experiments, lambda runs, name: _folder_strips(runs, name, WALKS))
 
 
 def _exhibits(
-    settings: Sequence[Setting], strips: Callable[[Runs, str], Iterator[Strip]]
-) -> list[Exhibit]:
+    experiments: Sequence[Experiment], strips: Callable[[RunFolders, str], Iterator[ImageRow]]
+) -> list[ImageSection]:
     found = []
-    for setting in settings:
-        for seed in setting.seeds:
+    for experiment in experiments:
+        for seed in experiment.seeds:
             runs = {
-                p: setting.runs[p][seed].path for p in setting.priors if seed in setting.runs[p]
+                p: experiment.runs[p][seed].path
+                for p in experiment.priors
+                if seed in experiment.runs[p]
             }
-            shown = tuple(strips(runs, f"{setting.label}, seed {seed}"))
+            shown = tuple(strips(runs, f"{experiment.label}, seed {seed}"))
             if shown:
-                found.append(Exhibit(setting.label, seed, shown))
+                found.append(ImageSection(experiment.label, seed, shown))
                 break
     return found
 
 
-def _sample_strips(runs: Runs, name: str) -> Iterator[Strip]:
+def _sample_strips(runs: RunFolders, name: str) -> Iterator[ImageRow]:
     """Yield a strip of all kinds of samples for each prior, or one strip of the only kind."""
     by_kind = {title: _of_kind(runs, title, files, name) for title, files in SAMPLES}
     shown = {title: pictures for title, pictures in by_kind.items() if pictures}
     if len(shown) == 1:
         [(title, by_prior)] = shown.items()
-        yield Strip(title, tuple(by_prior.values()))
+        yield ImageRow(title, tuple(by_prior.values()))
     elif shown:
         for prior in runs:
             strip = [replace(of[prior], caption=kind) for kind, of in shown.items() if prior in of]
-            yield from _strip(f"{words(prior)} prior", strip)
+            yield from _strip(f"{display_name(prior)} prior", strip)
     yield from _folder_strips(runs, name, OTHERS)
 
 
-def _of_kind(runs: Runs, title: str, files: Sequence[str], name: str) -> dict[str, Picture]:
+def _of_kind(runs: RunFolders, title: str, files: Sequence[str], name: str) -> dict[str, Picture]:
     """Return each prior's picture of a kind of samples."""
     pictures = {
         prior: first(
             files,
             within=path,
-            alt=f"{title} of {name}, {words(prior)} prior.",
-            caption=words(prior),
+            alt=f"{title} of {name}, {display_name(prior)} prior.",
+            caption=display_name(prior),
         )
         for prior, path in runs.items()
     }
     return {prior: picture for prior, picture in pictures.items() if picture is not None}
 
 
-def _folder_strips(runs: Runs, name: str, folders: Sequence[str]) -> Iterator[Strip]:
+def _folder_strips(runs: RunFolders, name: str, folders: Sequence[str]) -> Iterator[ImageRow]:
     """Yield a strip for each file name that some of the runs have in these folders."""
     for folder in folders:
         files = {file.name for path in runs.values() for file in _pictures_in(path / folder)}
@@ -106,8 +108,8 @@ def _folder_strips(runs: Runs, name: str, folders: Sequence[str]) -> Iterator[St
                 from_file(
                     path / folder / file,
                     within=path,
-                    alt=f"{title}, {name}, {words(prior)} prior.",
-                    caption=words(prior),
+                    alt=f"{title}, {name}, {display_name(prior)} prior.",
+                    caption=display_name(prior),
                 )
                 for prior, path in runs.items()
             ]
@@ -123,6 +125,6 @@ def _pictures_in(folder: Path) -> list[Path]:
         return []
 
 
-def _strip(title: str, pictures: Sequence[Picture | None]) -> list[Strip]:
+def _strip(title: str, pictures: Sequence[Picture | None]) -> list[ImageRow]:
     there = tuple(picture for picture in pictures if picture is not None)
-    return [Strip(title, there)] if there else []
+    return [ImageRow(title, there)] if there else []

@@ -12,12 +12,12 @@ from dpvae_cli.foundation.text_files import is_inside, read_text
 from dpvae_cli.pages import rendered
 from dpvae_cli.pages.pictures import Picture, from_file
 from dpvae_cli.recipe import to_yaml
-from dpvae_cli.studies.arrangement import Setting
-from dpvae_cli.studies.departures import Departure, departures
+from dpvae_cli.studies.deviations import Deviation, deviations
+from dpvae_cli.studies.grouping import Experiment
 from dpvae_cli.studies.report import curves, gallery, tables
-from dpvae_cli.studies.report.answer import words
+from dpvae_cli.studies.report.conclusion import display_name
 from dpvae_cli.studies.report.content import Content
-from dpvae_cli.studies.report.tables import Entry, Table
+from dpvae_cli.studies.report.tables import ReportTable, TableCell
 from dpvae_cli.studies.statistics import Comparison
 
 FOLDER = Path(__file__).parent
@@ -26,32 +26,32 @@ MOST_PICTURED = 24
 VERSIONS = ("dpvae", "python", "torch", "numpy", "platform", "device", "threads")
 
 
-def page(content: Content) -> str:
-    """Return the whole page; of a study of many settings the first ones are pictured."""
-    pictured = content.settings[:MOST_PICTURED]
-    if left_out := len(content.settings) - len(pictured):
+def render_report(content: Content) -> str:
+    """Return the whole page; of a study of many experiments the first ones are pictured."""
+    pictured = content.experiments[:MOST_PICTURED]
+    if left_out := len(content.experiments) - len(pictured):
         note = (
-            f"The page has samples, walks and curves of the first {MOST_PICTURED} settings; those "
-            f"of the other {left_out} lie in their run folders."
+            f"The page has samples, walks and curves of the first {MOST_PICTURED} experiments; "
+            f"those of the other {left_out} are in their run folders."
         )
         content = replace(content, notices=(*content.notices, note))
     return rendered(
         FOLDER / "report.html.j2",
         content=content,
         days=_days(content),
-        main=rows_of(tables.main(content)),
-        further=_optional(tables.further(content)),
+        main=rows_of(tables.main_table(content)),
+        further=_optional(tables.further_table(content)),
         differences=_compared(content, content.headline),
         further_differences=_compared(content, content.further),
-        paper=[rows_of(table) for table in tables.paper(content)],
+        paper=[rows_of(table) for table in tables.published_tables(content)],
         comparability=tables.comparability(content),
-        runs=rows_of(tables.runs(content)),
+        runs=rows_of(tables.runs_table(content)),
         leakage=_leakage(content, pictured),
         figures=_study_figures(content.figures),
         samples=gallery.samples(pictured),
         walks=gallery.walks(pictured),
         training=_training(pictured),
-        recipes=[_recipe(setting) for setting in content.settings],
+        recipes=[_recipe(experiment) for experiment in content.experiments],
         machines=_machines(content),
         versions=VERSIONS,
     )
@@ -59,37 +59,39 @@ def page(content: Content) -> str:
 
 @final
 @dataclass(frozen=True)
-class Grouped:
+class GroupedTable:
     """A table whose first column spans the rows that share it."""
 
     caption: str
-    heads: tuple[Entry, ...]
-    groups: tuple[tuple[Entry, tuple[tuple[Entry, ...], ...]], ...]
+    heads: tuple[TableCell, ...]
+    groups: tuple[tuple[TableCell, tuple[tuple[TableCell, ...], ...]], ...]
 
 
-def rows_of(table: Table) -> Grouped:
+def rows_of(table: ReportTable) -> GroupedTable:
     """Return a table with equal neighbours in the first column joined."""
     groups = []
     for first, rows in groupby(table.rows, key=lambda row: row[0]):
         groups.append((first, tuple(row[1:] for row in rows)))
-    return Grouped(table.caption, table.heads, tuple(groups))
+    return GroupedTable(table.caption, table.heads, tuple(groups))
 
 
-def _compared(content: Content, metrics: Sequence[str]) -> tuple[Grouped, list["Plot"]] | None:
+def _compared(
+    content: Content, metrics: Sequence[str]
+) -> tuple[GroupedTable, list["ForestPlot"]] | None:
     """Return the paired differences of these metrics and a drawing for each, None without any."""
     chosen = [each for each in content.differences if each.metric in metrics]
     if not chosen:
         return None
-    return rows_of(tables.differences(content, chosen)), [plot(each.found) for each in chosen]
+    return rows_of(tables.differences_table(content, chosen)), [plot(each.found) for each in chosen]
 
 
-def _optional(table: Table | None) -> Grouped | None:
+def _optional(table: ReportTable | None) -> GroupedTable | None:
     return None if table is None else rows_of(table)
 
 
 @final
 @dataclass(frozen=True)
-class Plot:
+class ForestPlot:
     """A paired difference drawn to its own scale: positions from -50 to 50 around zero."""
 
     low: float | None
@@ -100,7 +102,7 @@ class Plot:
     alt: str
 
 
-def plot(found: Comparison) -> Plot:
+def plot(found: Comparison) -> ForestPlot:
     """Return where the interval, the mean and the seeds lie on a line that is centred at zero."""
     ends = found.interval or ()
     reach = max(map(abs, (*ends, *found.differences.values(), found.mean))) or 1.0
@@ -112,15 +114,15 @@ def plot(found: Comparison) -> Plot:
     low, high = (place(ends[0]), place(ends[1])) if ends else (None, None)
     seeds = tuple(place(value) for value in found.differences.values())
     side = "below" if found.mean < 0 else "above" if found.mean > 0 else "at"
-    return Plot(
+    return ForestPlot(
         low, high, place(found.mean), seeds, look, f"mean {side} zero, {found.verdict.value}"
     )
 
 
-def _leakage(content: Content, settings: Sequence[Setting]) -> list[Picture]:
+def _leakage(content: Content, experiments: Sequence[Experiment]) -> list[Picture]:
     if "leak" not in content.metrics:
         return []
-    return curves.leakage(settings)
+    return curves.leakage(experiments)
 
 
 def _study_figures(paths: Sequence[Path]) -> list[Picture]:
@@ -142,37 +144,37 @@ def _caption(path: Path, study: Path) -> str:
         return ""
 
 
-def _training(settings: Sequence[Setting]) -> list[tuple[str, list[Picture]]]:
-    found = [(setting.label, curves.training_curves(setting)) for setting in settings]
+def _training(experiments: Sequence[Experiment]) -> list[tuple[str, list[Picture]]]:
+    found = [(experiment.label, curves.training_curves(experiment)) for experiment in experiments]
     return [(label, pictures) for label, pictures in found if pictures]
 
 
 @final
 @dataclass(frozen=True)
-class ShownRecipe:
-    """A setting's resolved recipe, and per prior where it departs from the packaged one."""
+class RecipeSection:
+    """An experiment's resolved recipe, and per prior where it departs from the packaged one."""
 
-    setting: str
+    experiment: str
     priors: tuple[str, ...]
     seeds: tuple[int, ...]
     text: str
     is_packaged: bool
-    changes: tuple[tuple[str, Departure], ...]
+    changes: tuple[tuple[str, Deviation], ...]
 
 
-def _recipe(setting: Setting) -> ShownRecipe:
-    changes: dict[str, tuple[str, Departure]] = {}
-    for prior in setting.priors:
-        recipe = setting.runs[prior][min(setting.runs[prior])].recipe
-        for each in (departures(recipe) if recipe else None) or []:
-            whose = f"{words(prior)} prior" if each.key.startswith("prior.") else ""
+def _recipe(experiment: Experiment) -> RecipeSection:
+    changes: dict[str, tuple[str, Deviation]] = {}
+    for prior in experiment.priors:
+        recipe = experiment.runs[prior][min(experiment.runs[prior])].recipe
+        for each in (deviations(recipe) if recipe else None) or []:
+            whose = f"{display_name(prior)} prior" if each.key.startswith("prior.") else ""
             changes.setdefault(f"{each.key} {whose}", (whose, each))
-    return ShownRecipe(
-        setting=setting.label,
-        priors=tuple(words(prior) for prior in setting.priors),
-        seeds=tuple(setting.seeds),
-        text=to_yaml(setting.recipe),
-        is_packaged=departures(setting.recipe) is not None,
+    return RecipeSection(
+        experiment=experiment.label,
+        priors=tuple(display_name(prior) for prior in experiment.priors),
+        seeds=tuple(experiment.seeds),
+        text=to_yaml(experiment.recipe),
+        is_packaged=deviations(experiment.recipe) is not None,
         changes=tuple(changes.values()),
     )
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import final
 
 from dpvae_cli.foundation.formatting import format_number, format_with_error
-from dpvae_cli.studies.report.answer import words
-from dpvae_cli.studies.report.content import Cell, Content, Difference, Line
-from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, p_text, sentence
+from dpvae_cli.studies.report.conclusion import display_name
+from dpvae_cli.studies.report.content import Content, MetricCell, PairedDifference, ResultRow
+from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, describe_comparison, format_p_value
 
 DAGGER = "†"
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
@@ -15,7 +15,7 @@ ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
 
 @final
 @dataclass(frozen=True)
-class Entry:
+class TableCell:
     """A cell's text, and whether it is printed bold, a number, or one of the paper's."""
 
     text: str
@@ -26,28 +26,28 @@ class Entry:
 
 @final
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table of text."""
 
     caption: str
-    heads: tuple[Entry, ...]
-    rows: tuple[tuple[Entry, ...], ...]
+    heads: tuple[TableCell, ...]
+    rows: tuple[tuple[TableCell, ...], ...]
 
 
-def _words(text: str) -> Entry:
-    return Entry(text, is_number=False)
+def _words(text: str) -> TableCell:
+    return TableCell(text, is_number=False)
 
 
-def results(content: Content, metrics: Sequence[str], *, caption: str) -> Table:
-    """Return the table of metrics: a row a setting and prior, the paper's numbers beside ours."""
+def results_table(content: Content, metrics: Sequence[str], *, caption: str) -> ReportTable:
+    """Return the table of metrics: a row for each experiment and prior."""
     beside = [metric for metric in metrics if metric in content.with_published]
-    heads = [_words("recipe"), _words("prior"), Entry("n")]
+    heads = [_words("recipe"), _words("prior"), TableCell("n")]
     for metric in metrics:
-        heads.append(Entry(_head(content, metric)))
+        heads.append(TableCell(_head(content, metric)))
         if metric in beside:
-            heads.append(Entry(_paper_head(content, metric), is_published=True))
+            heads.append(TableCell(_paper_head(content, metric), is_published=True))
     rows = [tuple(_row(line, metrics, beside)) for line in content.lines]
-    return Table(caption, tuple(heads), tuple(rows))
+    return ReportTable(caption, tuple(heads), tuple(rows))
 
 
 def _head(content: Content, metric: str) -> str:
@@ -62,18 +62,22 @@ def _paper_head(content: Content, metric: str) -> str:
     return "paper" if compares else f"paper {DAGGER}"
 
 
-def _row(line: Line, metrics: Sequence[str], beside: Sequence[str]) -> list[Entry]:
-    entries = [_words(line.setting), _words(words(line.prior)), Entry(str(len(line.seeds)))]
+def _row(line: ResultRow, metrics: Sequence[str], beside: Sequence[str]) -> list[TableCell]:
+    entries = [
+        _words(line.experiment),
+        _words(display_name(line.prior)),
+        TableCell(str(len(line.seeds))),
+    ]
     for metric in metrics:
         cell = line.cells[metric]
-        entries.append(Entry(_value(cell, len(line.seeds)), is_best=cell.is_best))
+        entries.append(TableCell(_value(cell, len(line.seeds)), is_best=cell.is_best))
         if metric in beside:
             text = "-" if cell.published is None else f"{cell.published:g}"
-            entries.append(Entry(text, is_published=True))
+            entries.append(TableCell(text, is_published=True))
     return entries
 
 
-def _value(cell: Cell, seeds: int) -> str:
+def _value(cell: MetricCell, seeds: int) -> str:
     if cell.summary is None:
         return format_number(None)
     n = cell.summary.n
@@ -84,17 +88,17 @@ def _value(cell: Cell, seeds: int) -> str:
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
-def differences(content: Content, chosen: Sequence[Difference]) -> Table:
+def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> ReportTable:
     """Return the table of paired differences with a sentence each."""
     several = len({each.prior for each in content.differences}) > 1
     heads = [
         _words("metric"),
         _words("recipe"),
         *([_words("prior")] if several else []),
-        Entry("difference"),
-        Entry("better in"),
-        Entry("sign test p"),
-        *([Entry("adjusted p")] if content.tested else []),
+        TableCell("difference"),
+        TableCell("better in"),
+        TableCell("sign test p"),
+        *([TableCell("adjusted p")] if content.tested else []),
         _words("in words"),
     ]
     rows = []
@@ -102,22 +106,28 @@ def differences(content: Content, chosen: Sequence[Difference]) -> Table:
         found = each.found
         entries = [
             _words(content.facts[each.metric].title),
-            _words(each.setting),
-            *([_words(words(each.prior))] if several else []),
-            Entry(
-                format_with_error(found.mean, found.half_width, sign=True), is_best=found.is_better
+            _words(each.experiment),
+            *([_words(display_name(each.prior))] if several else []),
+            TableCell(
+                format_with_error(found.mean, found.uncertainty, sign=True), is_best=found.is_better
             ),
-            Entry("-" if found.wins is None else f"{found.wins} of {found.n}"),
-            Entry(p_text(found.p_value)),
-            *([Entry(p_text(each.adjusted_p))] if content.tested else []),
-            _words(sentence(found)),
+            TableCell("-" if found.wins is None else f"{found.wins} of {found.n}"),
+            TableCell(format_p_value(found.p_value)),
+            *([TableCell(format_p_value(each.adjusted_p))] if content.tested else []),
+            _words(describe_comparison(found)),
         ]
         rows.append(tuple(entries))
     caption = (
-        f"Paired differences, seed by seed: the prior minus the {words(content.baseline)} one, "
+        f"Paired differences, seed by seed: the prior minus the "
+        f"{display_name(content.baseline)} one, "
         "mean with the half width of its 95 % interval (Student's t). Bold: better, and the "
         "interval excludes zero."
     )
+    if any(each.found.own_error is not None for each in chosen):
+        caption += (
+            " Of one seed: the standard error of the difference over draws and examples, paired "
+            "where both runs share them; it says nothing of another training seed."
+        )
     if content.tested:
         caption += (
             " Adjusted p: of Student's test, for all "
@@ -125,24 +135,24 @@ def differences(content: Content, chosen: Sequence[Difference]) -> Table:
             f"{FALSE_DISCOVERY_RATE:g} hold at a false discovery rate of "
             f"{100 * FALSE_DISCOVERY_RATE:g} %."
         )
-    return Table(caption, tuple(heads), tuple(rows))
+    return ReportTable(caption, tuple(heads), tuple(rows))
 
 
-def paper(content: Content) -> list[Table]:
+def published_tables(content: Content) -> list[ReportTable]:
     """Return the published table's parts on the data sets of the runs, a table each."""
     if content.published is None:
         return []
-    kinds = dict.fromkeys(setting.recipe.data.kind for setting in content.settings)
+    kinds = dict.fromkeys(experiment.recipe.data.kind for experiment in content.experiments)
     shown = [kind for kind in kinds if kind in ("mnist", "svhn", "celeba")]
     columns, source = content.published.columns, content.published.source
     return [
-        Table(
+        ReportTable(
             f"{source.table} of {source.authors} ({source.year}), {kind}: as printed.",
-            (_words("method"), *(Entry(column.title, is_published=True) for column in columns)),
+            (_words("method"), *(TableCell(column.title, is_published=True) for column in columns)),
             tuple(
                 (
                     _words(row.method),
-                    *(Entry(f"{v:g}", is_published=True) for v in getattr(row, kind)),
+                    *(TableCell(f"{v:g}", is_published=True) for v in getattr(row, kind)),
                 )
                 for row in content.published.rows
             ),
@@ -151,12 +161,12 @@ def paper(content: Content) -> list[Table]:
     ]
 
 
-def runs(content: Content) -> Table:
+def runs_table(content: Content) -> ReportTable:
     """Return the list of runs: how far each came, and on what."""
     heads = [_words(head) for head in ("run", "recipe", "prior")]
     heads += [
-        Entry("seed"),
-        Entry("iterations"),
+        TableCell("seed"),
+        TableCell("iterations"),
         _words("state"),
         _words("device"),
         _words("started"),
@@ -164,26 +174,26 @@ def runs(content: Content) -> Table:
     rows = []
     for run in content.runs:
         recipe, environment = run.recipe, run.environment or {}
-        state = f"{run.state.value}: {run.reason}" if run.reason else run.state.value
+        state = f"{run.status.value}: {run.reason}" if run.reason else run.status.value
         rows.append(
             (
                 _words(run.label),
                 _words(recipe.name if recipe else "-"),
-                _words(words(recipe.prior_name) if recipe else "-"),
-                Entry(str(recipe.seed) if recipe else "-"),
-                Entry("-" if run.iteration is None else f"{run.iteration:,}"),
+                _words(display_name(recipe.prior_name) if recipe else "-"),
+                TableCell(str(recipe.seed) if recipe else "-"),
+                TableCell("-" if run.iteration is None else f"{run.iteration:,}"),
                 _words(state),
                 _words(environment.get("device", "-")),
                 _words(environment.get("started", "-")[:10]),
             )
         )
-    return Table("All runs.", tuple(heads), tuple(rows))
+    return ReportTable("All runs.", tuple(heads), tuple(rows))
 
 
 MEAN = "Mean over n seeds ± standard deviation."
 ONE_SEED = (
-    "With n = 1, value ± the metric's own standard error, which is of its draws and says nothing "
-    "of another training seed."
+    "With n = 1, value ± the metric's own standard error, which covers its own sampling only, "
+    "not other training seeds."
 )
 NO_LEAK = (
     "No leak in some seeds: no draw of q(z) lies below the threshold there, and the score is 0."
@@ -194,9 +204,9 @@ BOLD = (
 )
 
 
-def main(content: Content) -> Table:
+def main_table(content: Content) -> ReportTable:
     """Return the first table."""
-    return results(content, content.headline, caption=_caption(content, content.headline))
+    return results_table(content, content.headline, caption=_caption(content, content.headline))
 
 
 def _caption(content: Content, metrics: Sequence[str]) -> str:
@@ -204,35 +214,36 @@ def _caption(content: Content, metrics: Sequence[str]) -> str:
     cells = [line.cells[metric] for line in content.lines for metric in metrics]
     known = [cell for cell in cells if cell.summary is not None]
     several = any(cell.summary.n > 1 for cell in known if cell.summary)
-    said = [MEAN] if several else []
-    said += [ONE_SEED] if any(c.summary.n == 1 for c in known if c.summary) else []
-    said += [BOLD] if several else []
-    said += [NO_LEAK] if any(cell.without_leak for cell in known) else []
-    said.append("Arrows: ↓ lower is better, ↑ higher is better.")
+    parts = [MEAN] if several else []
+    parts += [ONE_SEED] if any(c.summary.n == 1 for c in known if c.summary) else []
+    parts += [BOLD] if several else []
+    parts += [NO_LEAK] if any(cell.without_leak for cell in known) else []
+    parts.append("Arrows: ↓ lower is better, ↑ higher is better.")
     if any(metric in content.with_published for metric in metrics):
-        said.append(f"Paper: the published number; {DAGGER} does not compare with ours.")
-    elif paper(content) and metrics == content.headline:
-        said.append("The paper's numbers stand by themselves below: no run here has its settings.")
-    return " ".join(said)
+        parts.append(f"Paper: the published number; {DAGGER} does not compare with ours.")
+    elif published_tables(content) and metrics == content.headline:
+        parts.append("The paper's numbers stand by themselves below: no run here has its settings.")
+    return " ".join(parts)
 
 
-def further(content: Content) -> Table | None:
+def further_table(content: Content) -> ReportTable | None:
     """Return the table of the other metrics, None where there are none."""
     if not content.further:
         return None
     caption = f"Further metrics. {_caption(content, content.further)}"
-    return results(content, content.further, caption=caption)
+    return results_table(content, content.further, caption=caption)
 
 
 def comparability(content: Content) -> list[tuple[str, str, str]]:
     """Return (column, how it compares, why) for the paper's columns that the runs stand beside."""
-    if content.published is None or not paper(content):
+    if content.published is None or not published_tables(content):
         return []
-    said = {
+    words = {
         "yes": "comparable",
         "direction": "comparable in direction only",
         "no": "not comparable",
     }
     return [
-        (column.title, said[column.comparable], column.note) for column in content.published.columns
+        (column.title, words[column.comparable], column.note)
+        for column in content.published.columns
     ]

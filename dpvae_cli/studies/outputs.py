@@ -7,20 +7,21 @@ from typing import final
 
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.studies.cell import opened_cell
-from dpvae_cli.studies.cells import Options
-from dpvae_cli.studies.figures import Figure
-from dpvae_cli.studies.loading import RECORD, to_yaml
+from dpvae_cli.studies.figures import StudyFigure
+from dpvae_cli.studies.loading import RECORD, study_to_yaml
+from dpvae_cli.studies.messages import CellOptions
 from dpvae_cli.studies.plan import Plan
 from dpvae_cli.studies.report import write_report
-from dpvae_cli.studies.state import state_of
+from dpvae_cli.studies.report_inputs import ReportInputs
+from dpvae_cli.studies.run_cell import load_cell
+from dpvae_cli.studies.state import cell_state
 
 DRAWABLE = ("trained", "done")
 
 
 @final
 @dataclass(frozen=True)
-class Finished:
+class StudyOutput:
     """The files that were written, and what could not be."""
 
     figures: tuple[Path, ...]
@@ -28,58 +29,58 @@ class Finished:
     problems: tuple[str, ...]
 
 
-def begin(plan: Plan) -> Path:
+def write_study_record(plan: Plan) -> Path:
     """Write study.yaml, the study as it is run, and return its path."""
     path = plan.folder / RECORD
-    write_text(path, to_yaml(plan.study))
+    write_text(path, study_to_yaml(plan.study))
     return path
 
 
-def finish(plan: Plan, options: Options) -> Finished:
+def write_outputs(plan: Plan, options: CellOptions) -> StudyOutput:
     """Draw the study's figures of the cells that are there, and write the report.
 
-    A figure that cannot be drawn does not lose the others, nor the report.
+    A figure that cannot be drawn is a problem; the others and the report are made.
     """
     figures: list[Path] = []
     report: list[Path] = []
     problems: list[str] = []
     for figure in plan.study.figures:
         try:
-            figures += _drawn(figure, plan, options)
+            figures += _draw(figure, plan, options)
         except DpvaeError as error:
             problems.append(f"figure {figure.stem}: {error}")
     try:
-        report += _reported(plan, figures)
+        report += _write_report(plan, figures)
     except DpvaeError as error:
         problems.append(f"report: {error}")
-    return Finished(tuple(figures), tuple(report), tuple(problems))
+    return StudyOutput(tuple(figures), tuple(report), tuple(problems))
 
 
-def _drawn(figure: Figure, plan: Plan, options: Options) -> list[Path]:
-    cells = [c for c in plan.shown_in(figure) if state_of(c, options).word in DRAWABLE]
+def _draw(figure: StudyFigure, plan: Plan, options: CellOptions) -> list[Path]:
+    cells = [c for c in plan.cells_of(figure) if cell_state(c, options).status in DRAWABLE]
     if not cells:
         return []
-    runs = [opened_cell(cell, options, device="cpu") for cell in cells]
+    runs = [load_cell(cell, options, device="cpu") for cell in cells]
     pictures = figure.draw(runs, plan.figures)
     for picture in pictures:
         write_text(picture.with_suffix(".txt"), f"{figure.text}\n")
     return pictures
 
 
-def _reported(plan: Plan, figures: Sequence[Path]) -> list[Path]:
+def _write_report(plan: Plan, figures: Sequence[Path]) -> list[Path]:
     study = plan.study
     folders = [Path(cell.folder) for cell in plan.cells]
-    runs = [folder for folder in folders if folder.is_dir()]
+    runs = tuple(folder for folder in folders if folder.is_dir())
     if not runs:
         return []
-    return write_report(
-        plan.folder,
-        runs,
+    inputs = ReportInputs(
         title=study.title,
+        runs=runs,
         question=study.question,
         metrics=study.metrics or None,
         published=study.published,
-        figures=figures,
-        notes=[*study.notes, *filter(None, [plan.left_out])],
+        figures=tuple(figures),
+        notes=(*study.notes, *filter(None, [plan.left_out])),
         baseline=study.baseline,
     )
+    return write_report(plan.folder, inputs)

@@ -10,16 +10,16 @@ import pytest
 from filelock import FileLock
 
 from dpvae_cli.recipe import load_recipe
-from dpvae_cli.studies import cell as module
-from dpvae_cli.studies.cell import run_cell
-from dpvae_cli.studies.cells import Options
-from dpvae_cli.studies.finish import begin, finish
-from dpvae_cli.studies.state import recipe_of, state_of
+from dpvae_cli.studies import run_cell as module
+from dpvae_cli.studies.messages import CellOptions
+from dpvae_cli.studies.outputs import write_outputs, write_study_record
+from dpvae_cli.studies.run_cell import run_cell
+from dpvae_cli.studies.state import cell_state, recipe_of
 from dpvae_cli.training.train import train
 from tests.studies.tiny import planned
 from tests.training.test_resume import CutAt, PowerCut, assert_same_run
 
-OPTIONS = Options()
+OPTIONS = CellOptions()
 FIGURES = [
     "moons",
     "regularizers",
@@ -32,7 +32,7 @@ FIGURES = [
 
 @pytest.fixture(autouse=True)
 def _fresh_data():
-    module._loaded.cache_clear()
+    module._load_dataset.cache_clear()
 
 
 @pytest.fixture
@@ -44,13 +44,11 @@ def no_training(monkeypatch):
 
 
 def run(cell, options=OPTIONS):
-    events = []
-    outcome = run_cell(cell, options=options, device="cpu", tell=events.append)
-    return outcome, events
+    return run_cell(cell, options=options, device="cpu")
 
 
 def words(plan, options=OPTIONS):
-    return [state_of(cell, options).word for cell in plan.cells]
+    return [cell_state(cell, options).status for cell in plan.cells]
 
 
 def results(cell):
@@ -63,9 +61,8 @@ def test_a_cell_is_a_run_folder_with_results(tmp_path, monkeypatch):
     found = planned(tmp_path, figures=FIGURES)
     assert words(found) == ["new", "new"]
     for cell in found.cells:
-        outcome, events = run(cell)
-        assert (outcome.end, outcome.message) == ("done", "")
-        assert {event.kind for event in events} == {"started", "training", "measuring", "drawing"}
+        outcome = run(cell)
+        assert (outcome.status, outcome.message) == ("done", "")
     assert words(found) == ["done", "done"]
     first = found.cells[0]
     assert results(first) == {"skl", "manifold", "leak", "leak_printed"}
@@ -74,8 +71,8 @@ def test_a_cell_is_a_run_folder_with_results(tmp_path, monkeypatch):
     assert not (tmp_path / "runs").exists()
     train(recipe_of(first), tmp_path / "alone")
     assert_same_run(tmp_path / "alone", Path(first.folder))
-    begin(found)
-    finished = finish(found, OPTIONS)
+    write_study_record(found)
+    finished = write_outputs(found, OPTIONS)
     assert finished.problems == ()
     drawn = sorted(path.name for path in finished.figures)
     ours = ("standard_normal", "decoupled")
@@ -100,16 +97,15 @@ def test_a_finished_cell_is_left_alone_and_a_missing_metric_is_measured(tmp_path
     run(cell)
     before = (Path(cell.folder) / "checkpoint.pt").read_bytes()
     monkeypatch.setattr(module, "train", lambda *_a, **_k: pytest.fail("trained again"))
-    outcome, events = run(cell)
-    assert (outcome.end, events) == ("done", [])
+    outcome = run(cell)
+    assert outcome.status == "done"
     [more] = planned(tmp_path, "prior=decoupled", metrics=["skl", "leak", "fid"]).cells
-    assert state_of(more, OPTIONS).missing == ("leak",)  # moons are not images
-    outcome, events = run(more)
-    assert outcome.end == "done"
-    assert [event.text for event in events if event.kind == "measuring"] == ["leak"]
+    assert cell_state(more, OPTIONS).missing == ("leak",)  # moons are no images
+    outcome = run(more)
+    assert outcome.status == "done"
     assert results(more) == {"skl", "leak", "leak_printed"}
     (Path(cell.folder) / "metrics.json").unlink()
-    assert state_of(cell, OPTIONS).missing == ("skl",)
+    assert cell_state(cell, OPTIONS).missing == ("skl",)
     run(cell)
     assert results(cell) == {"skl"}
     assert (Path(cell.folder) / "checkpoint.pt").read_bytes() == before
@@ -120,11 +116,10 @@ def test_a_cut_cell_goes_on_to_the_bit(tmp_path):
     recipe = recipe_of(cell)
     with pytest.raises(PowerCut):
         train(recipe, cell.folder, callback=CutAt(13))
-    assert state_of(cell, OPTIONS).word == "stopped"
-    assert state_of(cell, OPTIONS).iteration == 10
-    outcome, events = run(cell)
-    assert outcome.end == "done"
-    assert events[0].text == "from iteration 10"
+    assert cell_state(cell, OPTIONS).status == "stopped"
+    assert cell_state(cell, OPTIONS).iteration == 10
+    outcome = run(cell)
+    assert outcome.status == "done"
     train(recipe, tmp_path / "whole")
     assert_same_run(tmp_path / "whole", Path(cell.folder))
 
@@ -134,15 +129,15 @@ def test_a_cell_killed_before_anything_was_kept_starts(tmp_path):
     folder = Path(cell.folder)
     folder.mkdir(parents=True)
     (folder / ".recipe.yaml.torn").write_text("da")
-    assert run(cell)[0].end == "done"
+    assert run(cell).status == "done"
 
 
 def test_samples_png_is_drawn_where_it_is_missing(tmp_path):
     [cell] = planned(tmp_path, "prior=decoupled").cells
     run(cell)
     (Path(cell.folder) / "samples.png").unlink()
-    assert state_of(cell, OPTIONS).word == "stopped"
-    assert run(cell)[0].end == "done"
+    assert cell_state(cell, OPTIONS).status == "stopped"
+    assert run(cell).status == "done"
     assert (Path(cell.folder) / "samples.png").is_file()
 
 
@@ -152,9 +147,9 @@ def test_a_folder_with_another_recipe_is_not_touched(tmp_path):
     path = Path(cell.folder) / "recipe.yaml"
     path.write_text(path.read_text().replace("seed: 0\n", "seed: 9\n"))
     assert load_recipe(path).seed == 9
-    assert state_of(cell, OPTIONS).word == "another recipe"
-    outcome, _ = run(cell)
-    assert outcome.end == "failed"
+    assert cell_state(cell, OPTIONS).status == "another recipe"
+    outcome = run(cell)
+    assert outcome.status == "failed"
     assert "is not the recipe that the folder is named after" in outcome.message
 
 
@@ -163,23 +158,23 @@ def test_a_cell_that_another_process_has_is_busy(tmp_path):
     folder = Path(cell.folder)
     folder.parent.mkdir(parents=True)
     with FileLock(folder.with_name(f".{folder.name}.cell.lock")):
-        assert run(cell)[0].end == "busy"
-    assert run(cell)[0].end == "done"
+        assert run(cell).status == "busy"
+    assert run(cell).status == "done"
 
 
 def test_failures_are_outcomes_with_what_to_do(tmp_path, monkeypatch):
     [cell] = planned(tmp_path, "training.learning_rate=1e30", "prior=decoupled").cells
-    outcome, _ = run(cell)
-    assert outcome.end == "failed"
+    outcome = run(cell)
+    assert outcome.status == "failed"
     assert "diverged at iteration" in outcome.message
     assert outcome.hint
     [cell] = planned(tmp_path, "prior=decoupled").cells
     monkeypatch.setattr(module, "evaluate_run", lambda *_a, **_k: 1 / 0)
-    outcome, _ = run(cell)
+    outcome = run(cell)
     assert outcome.message == "ZeroDivisionError: division by zero"
     assert "Traceback" in (Path(cell.folder) / "error.txt").read_text()
     monkeypatch.undo()
-    assert run(cell)[0].end == "done"
+    assert run(cell).status == "done"
 
 
 def test_a_metric_that_fails_keeps_the_others(tmp_path, monkeypatch):
@@ -200,12 +195,12 @@ def test_a_metric_that_fails_keeps_the_others(tmp_path, monkeypatch):
     }
     found = planned(tmp_path, "prior=decoupled", **changes)
     [cell] = found.cells
-    outcome, _ = run(cell, Options(download=False))
-    assert outcome.end == "failed"
+    outcome = run(cell, CellOptions(download=False))
+    assert outcome.status == "failed"
     assert outcome.message.startswith("fid: ")
     assert results(cell) == {"skl"}
-    assert state_of(cell, OPTIONS).missing == ("fid",)
-    finished = finish(found, OPTIONS)
+    assert cell_state(cell, OPTIONS).missing == ("fid",)
+    finished = write_outputs(found, OPTIONS)
     assert [path.name for path in finished.figures] == [
         "samples.png",
         "traversal-vae_moons-decoupled-seed0.png",
@@ -215,8 +210,8 @@ def test_a_metric_that_fails_keeps_the_others(tmp_path, monkeypatch):
 def test_a_figure_that_cannot_be_drawn_does_not_lose_the_others(tmp_path):
     found = planned(tmp_path, "prior=decoupled", figures=["trade_off", "training"])
     [cell] = found.cells
-    assert run(cell)[0].end == "done"
-    finished = finish(found, OPTIONS)
+    assert run(cell).status == "done"
+    finished = write_outputs(found, OPTIONS)
     assert [path.name for path in finished.figures] == ["training.png"]
     assert len(finished.problems) == 1
     assert finished.problems[0].startswith("figure trade_off: ")
@@ -224,16 +219,16 @@ def test_a_figure_that_cannot_be_drawn_does_not_lose_the_others(tmp_path):
 
 def test_the_report_says_what_was_left_out(tmp_path):
     found = planned(tmp_path, "prior=decoupled")
-    assert run(found.cells[0])[0].end == "done"
-    finish(replace(found, left_out="Only these: 1 of the 4 runs of the study"), OPTIONS)
+    assert run(found.cells[0]).status == "done"
+    write_outputs(replace(found, left_out="Only these: 1 of the 4 runs of the study"), OPTIONS)
     assert "Only these: 1 of the 4 runs" in (found.folder / "report.md").read_text()
-    finish(found, OPTIONS)
+    write_outputs(found, OPTIONS)
     assert "Only these" not in (found.folder / "report.md").read_text()
 
 
 def test_nothing_is_drawn_of_cells_that_are_not_there(tmp_path):
     found = planned(tmp_path, figures=["training"])
-    finished = finish(found, OPTIONS)
+    finished = write_outputs(found, OPTIONS)
     assert (finished.figures, finished.report, finished.problems) == ((), (), ())
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from dpvae_cli.foundation.results import nonfinite_to_none
 from dpvae_cli.studies.report import tables
-from dpvae_cli.studies.report.content import Content, Difference, Line
-from dpvae_cli.studies.report.tables import Entry, Table
-from dpvae_cli.studies.statistics import sentence
+from dpvae_cli.studies.report.content import Content, PairedDifference, ResultRow
+from dpvae_cli.studies.report.tables import ReportTable, TableCell
+from dpvae_cli.studies.statistics import describe_comparison
 from dpvae_cli.version import __version__
 
 SCHEMA = 1
@@ -44,29 +44,29 @@ LATEX_SPECIAL = {
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def markdown(content: Content) -> str:
+def to_markdown(content: Content) -> str:
     """Return the report without its pictures as Markdown."""
     parts = [f"# {_md(content.title)}"]
     parts += [_md(content.question)] if content.question else []
     parts += ["## Answer", _md(" ".join(content.answer))]
     parts += [f"**{_md(term)}**" for term in content.terms]
     parts += _md_list("Shortened, subsampled or changed", content.notices)
-    unfinished = [f"{run.label}: {run.state.value}, {run.reason}" for run in content.unfinished]
+    unfinished = [f"{run.label}: {run.status.value}, {run.reason}" for run in content.unfinished]
     parts += [*_md_list("Not in the tables", unfinished), "## Results"]
     parts += [_md_table(table) for table in _tables(content)]
     for column, how, why in tables.comparability(content):
         parts.append(f"- **{_md(column)}** of the paper: {how}. {_md(why)}")
-    parts += ["## Runs", _md_table(tables.runs(content)), f"Made with dpvae {__version__}."]
+    parts += ["## Runs", _md_table(tables.runs_table(content)), f"Made with dpvae {__version__}."]
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(content: Content) -> list[Table]:
-    further = tables.further(content)
+def _tables(content: Content) -> list[ReportTable]:
+    further = tables.further_table(content)
     return [
-        tables.main(content),
+        tables.main_table(content),
         *([further] if further else []),
-        *([tables.differences(content, content.differences)] if content.differences else []),
-        *tables.paper(content),
+        *([tables.differences_table(content, content.differences)] if content.differences else []),
+        *tables.published_tables(content),
     ]
 
 
@@ -78,8 +78,8 @@ def _md_list(title: str, items: Sequence[str]) -> list[str]:
     return [f"## {title}", "\n".join(f"- {_md(item)}" for item in items)] if items else []
 
 
-def _md_table(table: Table) -> str:
-    def row(entries: Iterable[Entry]) -> str:
+def _md_table(table: ReportTable) -> str:
+    def row(entries: Iterable[TableCell]) -> str:
         cells = (f"**{_md(e.text)}**" if e.is_best else _md(e.text) for e in entries)
         return f"| {' | '.join(cells)} |"
 
@@ -88,7 +88,7 @@ def _md_table(table: Table) -> str:
     return "\n".join([*lines, "", f"*{_md(table.caption)}*"])
 
 
-def latex(content: Content) -> str:
+def to_latex(content: Content) -> str:
     """Return the tables as LaTeX floats, to be put into a document that loads booktabs."""
     head = ["% \\usepackage{booktabs} \\usepackage{graphicx} (for \\resizebox)"]
     head += [f"% {_tex(term)}" for term in content.terms]
@@ -102,8 +102,8 @@ def _tex(text: str) -> str:
     )
 
 
-def _tex_table(table: Table) -> str:
-    def row(entries: Iterable[Entry]) -> str:
+def _tex_table(table: ReportTable) -> str:
+    def row(entries: Iterable[TableCell]) -> str:
         return " & ".join(_tex_entry(entry) for entry in entries) + r" \\"
 
     columns = "".join("r" if entry.is_number else "l" for entry in table.heads)
@@ -125,7 +125,7 @@ def _tex_table(table: Table) -> str:
     )
 
 
-def _tex_entry(entry: Entry) -> str:
+def _tex_entry(entry: TableCell) -> str:
     text = entry.text
     if entry.is_number:
         text = re.sub(r"(?<![\w.])-(?=\d)", "−", text)
@@ -136,12 +136,12 @@ CSV_HEAD = (
     "recipe", "prior", "metric", "unit", "better", "n", "mean", "standard_deviation",
     "interval_low", "interval_high", "is_best", "published", "baseline", "pairs",
     "difference", "difference_low", "difference_high", "wins", "sign_test_p", "in_words",
-    "standard_error", "without_leak", "t_test_p", "adjusted_p",
+    "standard_error", "without_leak", "t_test_p", "adjusted_p", "difference_standard_error",
 )  # fmt: skip
 
 
-def comma_separated(content: Content) -> str:
-    """Return a row for each setting, prior and metric, with the paired difference beside it."""
+def to_csv(content: Content) -> str:
+    """Return a row for each experiment, prior and metric, with the paired difference beside it."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(CSV_HEAD)
@@ -160,16 +160,16 @@ def _csv(value: Any) -> Any:
 
 
 def _records(content: Content) -> list[dict[str, Any]]:
-    found = {(each.setting, each.prior, each.metric): each for each in content.differences}
+    found = {(each.experiment, each.prior, each.metric): each for each in content.differences}
     return [
-        _record(content, line, metric, found.get((line.setting, line.prior, metric)))
+        _record(content, line, metric, found.get((line.experiment, line.prior, metric)))
         for line in content.lines
         for metric in content.metrics
     ]
 
 
 def _record(
-    content: Content, line: Line, metric: str, difference: Difference | None
+    content: Content, line: ResultRow, metric: str, difference: PairedDifference | None
 ) -> dict[str, Any]:
     cell = line.cells[metric]
     mean = cell.summary
@@ -177,7 +177,7 @@ def _record(
     pair = difference.found if difference else None
     pair_low, pair_high = (pair.interval if pair else None) or (None, None)
     return {
-        "recipe": line.setting,
+        "recipe": line.experiment,
         "prior": line.prior,
         "metric": metric,
         "unit": content.units[metric],
@@ -196,17 +196,18 @@ def _record(
         "difference_high": pair_high,
         "wins": pair.wins if pair else None,
         "sign_test_p": pair.p_value if pair else None,
-        "in_words": sentence(pair) if pair else None,
+        "in_words": describe_comparison(pair) if pair else None,
         "standard_error": cell.own_error,
         "without_leak": cell.without_leak,
         "t_test_p": pair.t_test_p if pair else None,
         "adjusted_p": difference.adjusted_p if difference else None,
+        "difference_standard_error": pair.own_error if pair else None,
     }
 
 
-def json_text(content: Content) -> str:
+def to_json(content: Content) -> str:
     """Return everything but the pictures as JSON; `docs/report.md` describes it."""
-    found = {(each.setting, each.prior, each.metric): each for each in content.differences}
+    found = {(each.experiment, each.prior, each.metric): each for each in content.differences}
     document = {
         "schema": SCHEMA,
         "dpvae": __version__,
@@ -228,7 +229,7 @@ def json_text(content: Content) -> str:
             {
                 "run": run.label,
                 "path": str(run.path),
-                "state": run.state.value,
+                "state": run.status.value,
                 "reason": run.reason or None,
                 "recipe": run.recipe.name if run.recipe else None,
                 "prior": run.recipe.prior_name if run.recipe else None,
@@ -246,13 +247,13 @@ def json_text(content: Content) -> str:
 
 
 def _values(content: Content, record: dict[str, Any]) -> dict[str, float]:
-    setting = next(each for each in content.settings if each.label == record["recipe"])
-    values = setting.values(record["metric"], record["prior"])
+    experiment = next(each for each in content.experiments if each.label == record["recipe"])
+    values = experiment.values(record["metric"], record["prior"])
     return {str(seed): value for seed, value in values.items()}
 
 
 def _by_seed(
-    found: dict[tuple[str, str, str], Difference], record: dict[str, Any]
+    found: dict[tuple[str, str, str], PairedDifference], record: dict[str, Any]
 ) -> dict[str, float]:
     each = found.get((record["recipe"], record["prior"], record["metric"]))
     return {str(seed): value for seed, value in each.found.differences.items()} if each else {}

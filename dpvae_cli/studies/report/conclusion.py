@@ -5,46 +5,50 @@ from collections.abc import Iterator, Sequence
 from dpvae_cli.studies.metrics import Better, facts
 from dpvae_cli.studies.statistics import (
     FALSE_DISCOVERY_RATE,
-    LEAST_SEEDS,
+    MIN_SEEDS,
     Comparison,
     Verdict,
 )
 
 MANY = 2
 """Comparisons from which on it matters how many there are."""
-Found = tuple[str, str, str, Comparison]
-"""Setting, metric, prior, comparison with the baseline."""
+Comparisons = tuple[str, str, str, Comparison]
+"""Experiment, metric, prior, comparison with the baseline."""
 
 
-def answer(found: Sequence[Found], baseline: str) -> list[str]:
+def conclude(found: Sequence[Comparisons], baseline: str) -> list[str]:
     """Return the answer in sentences: for each prior what was compared, then a line a metric."""
     priors = list(dict.fromkeys(prior for _, _, prior, _ in found))
     if not priors:
         return [
             "No run has a twin: nothing is compared. A pair is the same recipe and seed with the "
-            f"{words(baseline)} prior and with another."
+            f"{display_name(baseline)} prior and with another."
         ]
     return [sentence for prior in priors for sentence in _of_prior(prior, found, baseline)]
 
 
-def _of_prior(prior: str, found: Sequence[Found], baseline: str) -> Iterator[str]:
-    mine = [(setting, metric, each) for setting, metric, other, each in found if other == prior]
-    settings = list(dict.fromkeys(setting for setting, _, _ in mine))
-    pairs = {(setting, seed) for setting, _, each in mine for seed in each.differences}
+def _of_prior(prior: str, found: Sequence[Comparisons], baseline: str) -> Iterator[str]:
+    mine = [
+        (experiment, metric, each) for experiment, metric, other, each in found if other == prior
+    ]
+    experiments = list(dict.fromkeys(experiment for experiment, _, _ in mine))
+    pairs = {(experiment, seed) for experiment, _, each in mine for seed in each.differences}
     yield (
-        f"The {words(prior)} prior is compared with the {words(baseline)} one in "
+        f"The {display_name(prior)} prior is compared with the {display_name(baseline)} one in "
         f"{_count(len(pairs), 'pair')} of runs that differ in nothing else, "
-        f"of {_count(len(settings), 'recipe')}."
+        f"of {_count(len(experiments), 'recipe')}."
     )
     metrics = list(dict.fromkeys(metric for _, metric, _ in mine))
     judged = [metric for metric in metrics if facts(metric).better is not Better.NEITHER]
     headline = [metric for metric in judged if facts(metric).is_headline] or judged
     for metric in headline:
-        yield _of_metric(metric, [(setting, each) for setting, m, each in mine if m == metric])
+        yield _of_metric(
+            metric, [(experiment, each) for experiment, m, each in mine if m == metric]
+        )
     if all(each.verdict is Verdict.TOO_FEW for _, _, each in mine):
         yield (
-            f"With fewer than {LEAST_SEEDS} seeds a recipe these are observations, and no verdict: "
-            f"train seeds 0 to {LEAST_SEEDS - 1} at least."
+            f"With fewer than {MIN_SEEDS} seeds a recipe these are observations, and no verdict: "
+            f"train seeds 0 to {MIN_SEEDS - 1} at least."
         )
 
 
@@ -56,8 +60,8 @@ def _of_metric(metric: str, found: Sequence[tuple[str, Comparison]]) -> str:
     decided = [(s, each) for s, each in found if each.verdict is not Verdict.TOO_FEW]
     if not decided:
         return f"{start}."
-    for_it = [setting for setting, each in decided if each.is_better]
-    against = [setting for setting, each in decided if each.is_worse]
+    for_it = [experiment for experiment, each in decided if each.is_better]
+    against = [experiment for experiment, each in decided if each.is_worse]
     some = str(len(for_it)) if for_it else "none"
     parts = [f"{start}; the 95 % interval says so for {some} of {_count(len(decided), 'recipe')}"]
     if against:
@@ -65,7 +69,9 @@ def _of_metric(metric: str, found: Sequence[tuple[str, Comparison]]) -> str:
     return " ".join(parts) + "."
 
 
-def discoveries(adjusted: Sequence[float | None], found: Sequence[Comparison]) -> list[str]:
+def false_discovery_note(
+    adjusted: Sequence[float | None], found: Sequence[Comparison]
+) -> list[str]:
     """Return what is left of the intervals that exclude zero when all comparisons are counted."""
     tested = [each for each in found if each.t_test_p is not None]
     if len(tested) < MANY:
@@ -78,7 +84,7 @@ def discoveries(adjusted: Sequence[float | None], found: Sequence[Comparison]) -
     ]
 
 
-def words(prior: str) -> str:
+def display_name(prior: str) -> str:
     """Return a prior's name in words."""
     return prior.replace("_", " ")
 

@@ -1,11 +1,11 @@
-"""What travels to workers and back: plain data that pickle and JSON can both carry."""
+"""Messages exchanged with workers: plain data that pickle and JSON can carry."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-Doing = Literal["started", "preparing", "training", "measuring", "drawing"]
-End = Literal["done", "failed", "busy", "interrupted"]
+Phase = Literal["started", "training", "measuring"]
+Status = Literal["done", "failed", "busy", "interrupted"]
 
 
 @final
@@ -34,7 +34,7 @@ class Cell:
 
 @final
 @dataclass(frozen=True)
-class Options:
+class CellOptions:
     """What all cells share.
 
     Args:
@@ -56,7 +56,7 @@ class Event:
     """Something happened to a cell; `done` of `total` where there is something to count."""
 
     cell: str
-    kind: Doing | End | Literal["lost"]
+    kind: Phase | Status | Literal["lost"]
     text: str = ""
     done: int = 0
     total: int = 0
@@ -68,20 +68,19 @@ class Outcome:
     """How a cell ended: done, failed, busy (another process has it), or stopped by a signal."""
 
     cell: str
-    end: End
+    status: Status
     message: str = ""
     hint: str | None = None
     seconds: float = 0.0
 
     @property
     def event(self) -> Event:
-        """Return the outcome as news."""
-        return Event(self.cell, self.end, self.message)
+        """Return the outcome as an event."""
+        return Event(self.cell, self.status, self.message)
 
 
-Tell = Callable[[Event], None]
-"""Hears what happens to cells."""
+EventHandler = Callable[[Event], None]
 
 
-def silent(event: Event) -> None:
-    """Ignore it."""
+def ignore_event(event: Event) -> None:
+    """Ignore the event."""

@@ -7,7 +7,7 @@ from typing import Any, final
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.recipe import Recipe, catalogue, load_recipe
-from dpvae_cli.studies.arrangement import BOOKKEEPING, Setting, flat
+from dpvae_cli.studies.grouping import LOGGING_KEYS, Experiment, flatten_recipe
 
 SIZES = {
     "skl": "samples",
@@ -24,7 +24,7 @@ MISSING = "(none)"
 
 @final
 @dataclass(frozen=True)
-class Departure:
+class Deviation:
     """A key whose value is not the packaged recipe's."""
 
     key: str
@@ -32,8 +32,8 @@ class Departure:
     here: Any
 
     @property
-    def shortens(self) -> bool:
-        """Tell whether fewer iterations, examples or samples were taken."""
+    def is_reduction(self) -> bool:
+        """Return whether fewer iterations, examples or samples were taken."""
         counted = self.key.startswith(("data.", "evaluation.")) or self.key == "training.iterations"
         return counted and _is_count(self.here) and _is_more(self.packaged, self.here)
 
@@ -46,20 +46,20 @@ def _is_more(packaged: Any, here: Any) -> bool:
     return packaged is None or (_is_count(packaged) and packaged > here)
 
 
-def departures(recipe: Recipe) -> list[Departure] | None:
+def deviations(recipe: Recipe) -> list[Deviation] | None:
     """Return where a recipe differs from the packaged one of its name and prior, None without one.
 
     What follows from the length of training (`stop_step`) is not a departure of its own.
     """
-    packaged = packaged_twin(recipe)
+    packaged = packaged_recipe(recipe)
     if packaged is None:
         return None
-    as_long = packaged_twin(recipe, f"training.iterations={recipe.training.iterations}")
-    theirs, ours = flat(as_long or packaged), flat(recipe)
+    as_long = packaged_recipe(recipe, f"training.iterations={recipe.training.iterations}")
+    theirs, ours = flatten_recipe(as_long or packaged), flatten_recipe(recipe)
     theirs["training.iterations"] = packaged.training.iterations
-    ignored = ("seed", *(f"training.{key}" for key in BOOKKEEPING))
+    ignored = ("seed", *(f"training.{key}" for key in LOGGING_KEYS))
     return [
-        Departure(key, theirs.get(key, MISSING), ours.get(key, MISSING))
+        Deviation(key, theirs.get(key, MISSING), ours.get(key, MISSING))
         for key in dict.fromkeys([*ours, *theirs])
         if ours.get(key, MISSING) != theirs.get(key, MISSING)
         and key not in ignored
@@ -67,7 +67,7 @@ def departures(recipe: Recipe) -> list[Departure] | None:
     ]
 
 
-def packaged_twin(recipe: Recipe, *overrides: str) -> Recipe | None:
+def packaged_recipe(recipe: Recipe, *overrides: str) -> Recipe | None:
     """Return the packaged recipe of this name with this kind of prior, None without one."""
     if recipe.name not in catalogue.names():
         return None
@@ -79,57 +79,59 @@ def packaged_twin(recipe: Recipe, *overrides: str) -> Recipe | None:
     return None
 
 
-def is_as_published(setting: Setting, metric: str, prior: str) -> bool:
-    """Tell whether a metric is of the paper's packaged recipe unchanged, with all its samples."""
-    results = setting.measured.get(metric, {}).get(prior, {})
+def matches_published_settings(experiment: Experiment, metric: str, prior: str) -> bool:
+    """Return whether a metric is of the paper's packaged recipe unchanged, with all its samples."""
+    results = experiment.measured.get(metric, {}).get(prior, {})
     for seed, result in results.items():
-        recipe = setting.runs[prior][seed].recipe
+        recipe = experiment.runs[prior][seed].recipe
         if recipe is None or recipe.fit_prior is not None:
             return False
         name = f"{recipe.regularizer.kind}_{recipe.data.kind}"
-        packaged = packaged_twin(recipe) if recipe.name.split("/")[-1] == name else None
-        changed = departures(recipe)
+        packaged = packaged_recipe(recipe) if recipe.name.split("/")[-1] == name else None
+        changed = deviations(recipe)
         if packaged is None or changed is None:
             return False
         if any(not each.key.startswith("evaluation.") for each in changed):
             return False
-        if setting.runs[prior][seed].note or any(_measured(metric, result, packaged)):
+        if experiment.runs[prior][seed].note or any(_measured(metric, result, packaged)):
             return False
     return bool(results)
 
 
-def notices(settings: Sequence[Setting]) -> list[str]:
+def deviation_notes(experiments: Sequence[Experiment]) -> list[str]:
     """Return in words what was shortened, subsampled or changed, the same words only once."""
-    told: dict[str, list[str]] = {}
-    for setting in settings:
-        for words in dict.fromkeys(_of(setting)):
-            told.setdefault(words, []).append(setting.label)
-    everything = len(settings)
-    return [f"{_who(labels, everything)}: {words}" for words, labels in told.items()]
+    notes: dict[str, list[str]] = {}
+    for experiment in experiments:
+        for words in dict.fromkeys(_of(experiment)):
+            notes.setdefault(words, []).append(experiment.label)
+    everything = len(experiments)
+    return [f"{_join_labels(labels, everything)}: {words}" for words, labels in notes.items()]
 
 
-def _who(labels: Sequence[str], everything: int) -> str:
+def _join_labels(labels: Sequence[str], everything: int) -> str:
     if len(labels) == everything and everything > 1:
         return f"All {everything} recipes"
     return ", ".join(labels)
 
 
-def _of(setting: Setting) -> Iterable[str]:
-    for runs in setting.runs.values():
+def _of(experiment: Experiment) -> Iterable[str]:
+    for runs in experiment.runs.values():
         recipe = runs[min(runs)].recipe
-        changed = (departures(recipe) or []) if recipe else []
-        yield from (_told(each) for each in changed if not each.key.startswith("evaluation."))
+        changed = (deviations(recipe) or []) if recipe else []
+        yield from (_describe(each) for each in changed if not each.key.startswith("evaluation."))
         yield from (run.note for run in runs.values() if run.note)
         yield from (f"{r.label}: {r.reason}" for r in runs.values() if r.counts and r.reason)
-    for metric, by_prior in setting.measured.items():
+    for metric, by_prior in experiment.measured.items():
         some = next((result for by_seed in by_prior.values() for result in by_seed.values()), None)
         if some is not None:
-            yield from _measured(metric, some, packaged_twin(setting.recipe) or setting.recipe)
-    yield from setting.remarks
+            yield from _measured(
+                metric, some, packaged_recipe(experiment.recipe) or experiment.recipe
+            )
+    yield from experiment.warnings
 
 
-def _told(each: Departure) -> str:
-    if not each.shortens:
+def _describe(each: Deviation) -> str:
+    if not each.is_reduction:
         return f"{each.key} is {each.here}, in the packaged recipe {each.packaged}"
     if each.key == "training.iterations":
         return f"{each.here:,} training iterations instead of {each.packaged:,}"

@@ -1,0 +1,112 @@
+"""Cells as an array of Slurm jobs, through submitit."""
+
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import submitit
+from submitit.core.utils import FailedJobError, UncompletedJobError
+
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.studies.executors.base import (
+    Executor,
+    Task,
+    WorkerLost,
+    run_guarded,
+)
+from dpvae_cli.studies.executors.local import configure_worker
+from dpvae_cli.studies.messages import Cell, Outcome
+
+FOLDER = ".slurm"
+"""Folder beside the cells for scripts, results and logs of jobs."""
+MAX_JOBS = 256
+SIGNAL_DELAY = 120
+"""Seconds before its time limit at which a job is asked to save."""
+
+
+@final
+@dataclass(kw_only=True)
+class SlurmExecutor(Executor):
+    """Runs each cell as a job; one that ends at its time limit or dies is submitted again.
+
+    Args:
+        partition: of the cluster; its default one where None.
+        minutes: the time limit of a job.
+        gpus: GPUs of a job.
+        threads: CPUs of a job.
+        jobs: jobs that run at once, at most.
+        cluster: `local` runs jobs as processes on this machine, to try things out.
+    """
+
+    partition: str | None = None
+    minutes: int = 240
+    gpus: int = 0
+    threads: int = 1
+    jobs: int | None = None
+    cluster: str = "slurm"
+    pause: ClassVar[float] = 60.0
+    has_time_limit: ClassVar[bool] = True
+    _executor: Any = field(default=None, init=False)
+
+    @contextmanager
+    def connect(self, cells: Sequence[Cell], task: Task) -> Iterator[int]:
+        """Make the folder for scripts and results of jobs."""
+        folder = Path(cells[0].folder).absolute().with_name(FOLDER)
+        self._executor = submitit.AutoExecutor(folder, cluster=self.cluster)
+        self._executor.update_parameters(
+            name="dpvae",
+            timeout_min=self.minutes,
+            gpus_per_node=self.gpus,
+            cpus_per_task=self.threads,
+            slurm_signal_delay_s=SIGNAL_DELAY,
+            slurm_array_parallelism=self.jobs or MAX_JOBS,
+            **({"slurm_partition": self.partition} if self.partition else {}),
+        )
+        yield len(cells)
+
+    def submit(self, cells: Sequence[Cell], task: Task) -> list[Any]:
+        """Submit an array of jobs."""
+        arguments = (task, self.threads, "cuda" if self.gpus else "cpu")
+        return list(
+            self._executor.map_array(
+                run_in_job, cells, *([argument] * len(cells) for argument in arguments)
+            )
+        )
+
+    def result(self, job: Any) -> Outcome | WorkerLost:
+        """Return the outcome, or the state that Slurm gives the job."""
+        try:
+            outcome: Outcome = job.result()
+        except (UncompletedJobError, FailedJobError):
+            return WorkerLost(f"its job {job.job_id} died ({job.state})")
+        return outcome
+
+    def interrupt(self, jobs: Sequence[Any], number: int) -> None:
+        """Cancel the jobs; Slurm sends SIGTERM first, and training saves."""
+        for job in jobs:
+            job.cancel(check=False)
+
+
+def run_in_job(cell: Cell, task: Task, threads: int, device: str) -> Outcome:
+    """Run a cell in a job; a cancelled job, and one near its time limit, saves and stops."""
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    configure_worker(threads)
+    return run_guarded(task, cell, device)
+
+
+def parse_minutes(limit: str) -> int:
+    """Return a Slurm time limit, `[D-]HH:MM:SS` or minutes, in minutes.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)|(\d+)", limit)
+    if found is None:
+        raise UsageError(f"--time {limit}: write [D-]HH:MM:SS, or minutes")
+    days, hours, minutes, seconds, plain = (int(part or 0) for part in found.groups())
+    return max(1, plain + (24 * days + hours) * 60 + minutes + (seconds > 0))

@@ -1,0 +1,144 @@
+"""Run one cell: train, measure and prepare for figures what is missing.
+
+`run_cell` is what executors run, in whatever process; what it takes and returns is plain data.
+"""
+
+import time
+import traceback
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from filelock import Timeout
+
+from dpvae_cli.data import Dataset
+from dpvae_cli.data.base import DataSpec
+from dpvae_cli.evaluation.evaluate import NEED_IMAGES
+from dpvae_cli.evaluation.features import FeatureOptions
+from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
+from dpvae_cli.foundation.files import write_text
+from dpvae_cli.foundation.locks import hold_lock
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.recipe.dump import to_yaml
+from dpvae_cli.runs.evaluate_run import evaluate_run
+from dpvae_cli.runs.loaded_run import LoadedRun, load_run
+from dpvae_cli.studies.figures import figure_from_dict
+from dpvae_cli.studies.messages import Cell, CellOptions, Outcome
+from dpvae_cli.studies.state import (
+    Measurements,
+    applicable_metrics,
+    cell_folder,
+    cell_state,
+    measurement_key,
+    read_measurements,
+    recipe_matches,
+    recipe_of,
+    write_measurements,
+)
+from dpvae_cli.training.train import train
+
+
+def run_cell(cell: Cell, *, options: CellOptions, device: str = "auto") -> Outcome:
+    """Train, measure and prepare what is missing of a cell; never raises but on a signal.
+
+    Args:
+        cell: the cell.
+        options: what all cells share.
+        device: where to compute.
+    """
+    start = time.perf_counter()
+    folder = Path(cell.folder)
+    try:
+        with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0.0):
+            _complete(cell, options, device)
+        outcome = Outcome(cell.name, "done")
+    except Timeout:
+        outcome = Outcome(cell.name, "busy", "another process runs it")
+    except InterruptedRun as stopped:
+        outcome = Outcome(cell.name, "interrupted", str(stopped).partition(";")[0])
+    except DpvaeError as error:
+        outcome = Outcome(cell.name, "failed", str(error), error.hint)
+    except Exception as error:  # a bug in one cell must not lose the others
+        path = folder / "error.txt"
+        write_text(path, traceback.format_exc())
+        problem = f"{type(error).__name__}: {error}"
+        outcome = Outcome(cell.name, "failed", problem, f"The traceback is in {path}.")
+    return replace(outcome, seconds=time.perf_counter() - start)
+
+
+def _complete(cell: Cell, options: CellOptions, device: str) -> None:
+    run, recipe = cell_folder(cell), recipe_of(cell)
+    status = cell_state(cell, options).status
+    if status == "done":
+        return
+    if not run.recipe.is_file():  # first, so that whatever happens next is a run to be resumed
+        write_text(run.recipe, to_yaml(recipe))
+    elif not recipe_matches(run, cell):
+        raise UsageError(
+            f"{run.recipe} is not the recipe that the folder is named after",
+            hint="Move the folder away; the cell is then trained anew.",
+        )
+    if status != "trained":
+        dataset = _dataset(recipe, options)
+        train(recipe, cell.folder, resume=True, device=device, dataset=dataset)
+    loaded = load_cell(cell, options, device=device)
+    failed = _measure(cell, loaded, options)
+    for spec in cell.figures:
+        figure_from_dict(spec).prepare(loaded)
+    if failed:
+        hints = [error.hint for error in failed.values() if error.hint]
+        message = "; ".join(f"{metric}: {error}" for metric, error in failed.items())
+        raise DpvaeError(message, hint=hints[0] if hints else None)
+
+
+def load_cell(cell: Cell, options: CellOptions, *, device: str) -> LoadedRun:
+    """Load a cell's checkpoint; its data is read when it is needed."""
+    return load_run(
+        Path(cell.folder),
+        device=device,
+        load_dataset=lambda: _dataset(recipe_of(cell), options),
+    )
+
+
+def _measure(cell: Cell, loaded: LoadedRun, options: CellOptions) -> dict[str, DpvaeError]:
+    """Measure what is missing, keep each result at once, return what failed."""
+    run, shape = loaded.folder, loaded.model.example_shape
+    weights = options.inception_weights
+    features = FeatureOptions(
+        dimensions=options.fid_dimensions,
+        weights=None if weights is None else Path(weights),
+        download=options.download,
+    )
+    known = read_measurements(run) or Measurements(loaded.digest, loaded.iteration, shape)
+    wanted = applicable_metrics(cell.metrics, loaded.recipe, shape)
+    missing = [m for m in wanted if known.metrics.get(m) != measurement_key(m, options)]
+    groups = [[metric] for metric in missing if metric not in NEED_IMAGES]
+    of_images = [metric for metric in missing if metric in NEED_IMAGES]  # they share their features
+    failed: dict[str, DpvaeError] = {}
+    for group in [*groups, *([of_images] if of_images else [])]:
+        start = time.perf_counter()
+        record, errors = evaluate_run(loaded, group, features=features)
+        failed |= errors
+        measured = {metric: measurement_key(metric, options) for metric in group}
+        measured = {metric: key for metric, key in measured.items() if metric not in errors}
+        names = tuple(result.metric for result in record.results)
+        known = replace(
+            known,
+            metrics=known.metrics | measured,
+            results=known.results | dict.fromkeys(measured, names),
+            seconds=known.seconds + time.perf_counter() - start,
+        )
+        write_measurements(run, known)
+    if not missing:
+        write_measurements(run, known)
+    return failed
+
+
+def _dataset(recipe: Recipe, options: CellOptions) -> Dataset:
+    return _load_dataset(recipe.data, options.data_root, options.download)
+
+
+@lru_cache(maxsize=1)
+def _load_dataset(spec: DataSpec, root: str | None, download: bool) -> Dataset:
+    """Return a data set, read once for all cells that a worker does in a row."""
+    return spec.load(None if root is None else Path(root), download=download)
