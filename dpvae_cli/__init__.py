@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from dpvae_cli.recipe import Fitting as Fitting
     from dpvae_cli.recipe import Recipe as Recipe
     from dpvae_cli.recipe import load_recipe as load_recipe
-    from dpvae_cli.training.loop import load as load
-    from dpvae_cli.training.loop import train as train
+    from dpvae_cli.runs.loaded_run import load as load
+    from dpvae_cli.training.train import train as train
 
 _NAMES = {
     "diagnosis": ("Diagnosis", "DiagnosisBudget", "diagnose"),
@@ -50,7 +50,8 @@ _NAMES = {
     "mathematics.kernel_distance": ("kernel_distance",),
     "model": ("VAE", "build"),
     "recipe": ("Fitting", "Recipe", "load_recipe"),
-    "training.loop": ("load", "train"),
+    "runs.loaded_run": ("load",),
+    "training.train": ("train",),
 }
 """Public names by module; those of `priors` are the spec classes of all kinds."""
 

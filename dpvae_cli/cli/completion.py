@@ -1,16 +1,6 @@
-"""Shell completion, and hints for recipe keys that were typed as options; imports no torch.
-
-Metrics are listed by hand, since their classes take seconds to import; a test compares the list
-with the classes.
-"""
+"""Shell completion, and hints for recipe keys that were typed as options; imports no torch."""
 
 from collections.abc import Sequence
-
-METRICS = (
-    *("skl", "skl_knn", "nll", "leak", "elbo", "active_units", "path", "cost"),
-    *("fid", "fid_lp", "kid", "manifold", "manifold_lp"),
-    *("mig", "dci", "sap", "factor_score", "beta_score", "probe"),
-)
 
 
 def recipe_key_hint(option: str, words: Sequence[str]) -> str:
@@ -54,6 +44,8 @@ def complete_prior(incomplete: str) -> list[str]:
 
 
 def complete_metrics(incomplete: str) -> list[str]:
-    """Return the completed lists of metrics: `skl,n` becomes `skl,nll`."""
+    """Return the lists of metrics that go on so: `skl,n` becomes `skl,nll`."""
+    from dpvae_cli.evaluation.metrics import METRICS
+
     before, comma, last = incomplete.rpartition(",")
     return [before + comma + name for name in METRICS if name.startswith(last)]

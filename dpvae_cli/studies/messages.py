@@ -83,4 +83,4 @@ EventHandler = Callable[[Event], None]
 
 
 def ignore_event(event: Event) -> None:
-    """Ignore it."""
+    """Ignore the event."""

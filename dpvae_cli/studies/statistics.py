@@ -9,8 +9,8 @@ from typing import final
 import numpy as np
 from scipy import stats
 
+from dpvae_cli.evaluation.metrics import Direction
 from dpvae_cli.foundation.formatting import format_number, format_with_error
-from dpvae_cli.studies.metrics import Better
 
 MIN_SEEDS = 3
 """With fewer there is no verdict: the interval of two is a statement about nothing."""
@@ -76,7 +76,8 @@ class Comparison:
 
     `lower` and `higher` count the seeds; equal values are in neither. `p_value` is that of the
     exact two-sided sign test, None where all are equal. `t_test_p` belongs to the interval, which
-    excludes zero where it is below 0.05; None where there is no verdict.
+    excludes zero where it is below 0.05; None where there is no verdict. `own_error` is the
+    standard error of the difference of one seed alone, over draws and examples.
     """
 
     differences: Mapping[int, float]
@@ -87,8 +88,9 @@ class Comparison:
     p_value: float | None
     t_test_p: float | None
     verdict: Verdict
-    better: Better
+    better: Direction
     unit: str
+    own_error: float | None = None
 
     @property
     def n(self) -> int:
@@ -103,9 +105,14 @@ class Comparison:
         return self.mean - self.half_width, self.mean + self.half_width
 
     @property
+    def uncertainty(self) -> float | None:
+        """Return what is printed after ±: half of the interval, of one seed its own error."""
+        return self.half_width if self.half_width is not None else self.own_error
+
+    @property
     def wins(self) -> int | None:
         """Return the seeds in which it is better, None where neither way is."""
-        return {Better.LOWER: self.lower, Better.HIGHER: self.higher}.get(self.better)
+        return {Direction.LOWER: self.lower, Direction.HIGHER: self.higher}.get(self.better)
 
     @property
     def is_better(self) -> bool:
@@ -116,7 +123,7 @@ class Comparison:
     def is_worse(self) -> bool:
         """Return whether the interval says that it is worse."""
         decided = self.verdict in (Verdict.LOWER, Verdict.HIGHER)
-        return decided and self.better is not Better.NEITHER and not self.is_better
+        return decided and self.better is not Direction.NEITHER and not self.is_better
 
     def to_json(self) -> dict[str, object]:
         """Return plain JSON."""
@@ -125,6 +132,7 @@ class Comparison:
             "differences": {str(seed): value for seed, value in self.differences.items()},
             "mean": self.mean,
             "half_width": self.half_width,
+            "own_error": self.own_error,
             "lower": self.lower,
             "higher": self.higher,
             "p_value": self.p_value,
@@ -136,7 +144,7 @@ class Comparison:
 
 
 def compare_pairs(
-    values: Mapping[int, float], baseline: Mapping[int, float], *, better: Better, unit: str = ""
+    values: Mapping[int, float], baseline: Mapping[int, float], *, better: Direction, unit: str = ""
 ) -> Comparison | None:
     """Compare two priors over the seeds that both have.
 
@@ -215,7 +223,7 @@ def _verdict(found: Summary) -> Verdict:
 
 def describe_comparison(comparison: Comparison) -> str:
     """Return a comparison in words: `lower in 5 of 5 seeds, -14.2 ± 3.1 nats (better)`."""
-    amount = format_with_error(comparison.mean, comparison.half_width, sign=True)
+    amount = format_with_error(comparison.mean, comparison.uncertainty, sign=True)
     amount = f"{amount} {comparison.unit}".rstrip()
     count = _describe_count(comparison)
     if comparison.verdict is Verdict.TOO_FEW:
@@ -223,7 +231,7 @@ def describe_comparison(comparison: Comparison) -> str:
         return f"{count}, {amount}; {seeds}: no verdict below {MIN_SEEDS}"
     if comparison.verdict is Verdict.UNCLEAR:
         return f"no clear difference: {count}, {amount}"
-    if comparison.better is Better.NEITHER:
+    if comparison.better is Direction.NEITHER:
         return f"{count}, {amount}"
     return f"{count}, {amount} ({'better' if comparison.is_better else 'worse'})"
 
@@ -237,7 +245,7 @@ def _describe_count(comparison: Comparison) -> str:
         is_lower = comparison.verdict is Verdict.LOWER
     seeds = "the one seed" if n == 1 else f"{lower if is_lower else higher} of {n} seeds"
     text = f"{'lower' if is_lower else 'higher'} in {seeds}"
-    return f"differs: {text}" if comparison.better is Better.NEITHER else text
+    return f"differs: {text}" if comparison.better is Direction.NEITHER else text
 
 
 def format_p_value(value: float | None) -> str:
