@@ -153,6 +153,7 @@ def reproduce(
 
         local.start_forkserver()
     from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.studies.executors.slots import cores
     from dpvae_cli.studies.loading import load_study
     from dpvae_cli.studies.messages import CellOptions
     from dpvae_cli.studies.plan import make_plan
@@ -169,7 +170,8 @@ def reproduce(
         executor, device, jobs, threads, gpu_share, address, partition, time, gpus
     )
     chosen, workers = place.executor(len(planned.cells), fail_fast=fail_fast)
-    states = _show_plan(planned, options, workers, quiet=quiet, dry_run=dry_run)
+    each = threads or max(1, cores() // len(workers))
+    states = _show_plan(planned, options, workers, threads=each, quiet=quiet, dry_run=dry_run)
     if dry_run:
         return
     outcomes = _run(planned, states, options, chosen, quiet=quiet)
@@ -185,7 +187,13 @@ def _list() -> None:
 
 
 def _show_plan(
-    planned: "Plan", options: "CellOptions", workers: list[str], *, quiet: bool, dry_run: bool
+    planned: "Plan",
+    options: "CellOptions",
+    workers: list[str],
+    *,
+    threads: int,
+    quiet: bool,
+    dry_run: bool,
 ) -> "list[CellState]":
     """Print cells, states and an estimate: the result of a dry run, else a remark."""
     from dpvae_cli.foundation.progress import format_duration
@@ -193,7 +201,13 @@ def _show_plan(
     from dpvae_cli.studies.state import cell_state
 
     states = [cell_state(cell, options) for cell in planned.cells]
-    expected = estimate_duration(planned.cells, states, on_gpu=workers[0] != "cpu")
+    expected = estimate_duration(
+        planned.cells,
+        states,
+        on_gpu=workers[0] != "cpu",
+        data_root=options.data_root,
+        threads=threads,
+    )
     rows = [
         [
             cell.name,

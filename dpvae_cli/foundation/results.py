@@ -31,7 +31,8 @@ class Result:
 
     `error_terms` are what the draws contribute to the standard error (`mathematics.estimates`),
     under `value`; those of a curve have the name of its values and a column for each point. They
-    give the error of a difference between results in memory and are not written to files.
+    give the error of a difference; JSON does not have them (`runs.results_file` keeps those of
+    values).
     """
 
     metric: str

@@ -18,8 +18,9 @@ RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 STAGED = f"{HIDDEN_PREFIX}new"
 """The hidden folder of the new run."""
 RUN_FILE = re.compile(
-    r"""recipe\.yaml | environment\.json | metrics\.jsonl? | fit\.(json|png) | cell\.json
-    | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz | diagnosis\.(html|json)
+    r"""recipe\.yaml | environment\.json | metrics\.jsonl? | metrics_terms\.npz | fit\.(json|png)
+    | cell\.json | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz
+    | diagnosis\.(html|json)
     | (checkpoint(\.previous)?|best)\.(pt|encodings\.npz|nll\.npz)
     | tensorboard/events\.out\.tfevents\.[^/]+
     | samples/(prior|low_posterior|high_posterior)(\.png|\.npz|/\d{6}\.png)

@@ -1,14 +1,23 @@
-"""metrics.json: the results of a run's checkpoint."""
+"""metrics.json: the results of a run's checkpoint.
 
+Beside it metrics_terms.npz has the error terms of their values (`mathematics.estimates`), an array
+of float32 for each metric, from which the error of a difference of two runs follows.
+"""
+
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dpvae_cli.foundation.files import HIDDEN_PREFIX, write_json
+import numpy as np
+
+from dpvae_cli.foundation.array_files import read_arrays
+from dpvae_cli.foundation.files import HIDDEN_PREFIX, read_cache, write_cache, write_json
 from dpvae_cli.foundation.locks import hold_lock
 from dpvae_cli.foundation.results import Result, RunResults, nonfinite_to_none
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text_files import is_inside, read_json
 from dpvae_cli.runs.loaded_run import LoadedRun
+from dpvae_cli.runs.run_folder import RunFolder
 
 LOCK = f"{HIDDEN_PREFIX}metrics.lock"
 """Held while results are merged into metrics.json."""
@@ -39,7 +48,34 @@ def merge_results(run: LoadedRun, record: RunResults) -> Path:
         older = read_results(run).get("results", [])
         fresh["results"] = [r for r in older if r["metric"] not in measured] + fresh["results"]
         write_json(path, nonfinite_to_none(fresh))
+        merge_error_terms(run.folder, record)
     return path
+
+
+def merge_error_terms(folder: RunFolder, record: RunResults) -> None:
+    """Write the error terms of results, with those of other metrics of the same checkpoint."""
+    digest = record.checkpoint_digest
+    terms = read_cache(folder.error_terms, checkpoint=digest) or {}
+    for result in record.results:
+        terms.pop(result.metric, None)
+        if "value" in result.error_terms:
+            terms[result.metric] = result.error_terms["value"].cpu().numpy().astype(np.float32)
+    if terms or folder.error_terms.is_file():
+        write_cache(folder.error_terms, terms, checkpoint=digest)
+
+
+def read_error_terms(folder: RunFolder, result: Result) -> np.ndarray | None:
+    """Return the error terms of a result's value; None unless they give its standard error."""
+    path = folder.error_terms
+    if result.standard_error is None or not is_inside(path, folder.path):
+        return None
+    try:
+        terms = read_arrays(path, [result.metric])[result.metric]
+        norm = float(np.linalg.norm(terms.astype(np.float64)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    is_its_own = terms.ndim == 1 and math.isclose(norm, result.standard_error, rel_tol=1e-3)
+    return terms if is_its_own else None
 
 
 def read_results(run: LoadedRun) -> dict[str, Any]:

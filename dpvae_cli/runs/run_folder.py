@@ -55,6 +55,7 @@ class RunFolder:
         self.metrics_log = folder / "metrics.jsonl"
         self.environment = folder / ENVIRONMENT
         self.metrics = folder / "metrics.json"
+        self.error_terms = folder / "metrics_terms.npz"
         self.errors = folder / "errors.log"
         self.fit = folder / "fit.json"
         self.samples = folder / "samples.png"

@@ -1,15 +1,21 @@
 """Runs in order: experiments (a recipe but for prior and seed), their priors, and their seeds."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
+import torch
+
 from dpvae_cli.foundation.results import Result
+from dpvae_cli.mathematics.estimates import error_of_difference
 from dpvae_cli.recipe import Recipe, to_dict
 from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.runs.results_file import read_error_terms
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.metrics import SHORT_UNITS, facts
 from dpvae_cli.studies.records import RunRecord
 from dpvae_cli.studies.statistics import Comparison, Summary, compare_pairs, summarize_seeds
@@ -107,7 +113,16 @@ class Experiment:
         return summarize_seeds(list(self.values(metric, prior).values()))
 
     def compare(self, metric: str, prior: str, *, baseline: str) -> Comparison | None:
-        """Return a prior's metric minus the baseline's, seed by seed."""
+        """Return a prior's metric minus the baseline's, seed by seed; with its error if of one."""
+        found = self._compare(metric, prior, baseline)
+        if found is None or found.n > 1:
+            return found
+        [seed] = found.differences
+        runs = [self.runs[each][seed] for each in (prior, baseline)]
+        results = [self.measured[metric][each][seed] for each in (prior, baseline)]
+        return replace(found, own_error=_error_of_difference(runs, results))
+
+    def _compare(self, metric: str, prior: str, baseline: str) -> Comparison | None:
         return compare_pairs(
             self.values(metric, prior),
             self.values(metric, baseline),
@@ -118,8 +133,23 @@ class Experiment:
     def is_best(self, metric: str, prior: str) -> bool:
         """Return whether the intervals say that a prior is better than each of the others."""
         others = [other for other in self.priors if other != prior]
-        found = [self.compare(metric, prior, baseline=other) for other in others]
+        found = [self._compare(metric, prior, other) for other in others]
         return bool(found) and all(each is not None and each.is_better for each in found)
+
+
+def _error_of_difference(runs: Sequence[RunRecord], results: Sequence[Result]) -> float | None:
+    """Return the standard error of the difference of two results that were measured alike.
+
+    It is paired by draws and examples where both have the same seed and as many error terms.
+    """
+    terms = [
+        read_error_terms(RunFolder(run.path), result)
+        for run, result in zip(runs, results, strict=True)
+    ]
+    if results[0].seed == results[1].seed and all(each is not None for each in terms):
+        return error_of_difference(*(torch.from_numpy(each).double() for each in terms))
+    errors = [each.standard_error for each in results if each.standard_error is not None]
+    return math.hypot(*errors) if len(errors) == len(results) else None
 
 
 def has_no_leak(result: Result) -> bool:

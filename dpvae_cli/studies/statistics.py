@@ -76,7 +76,8 @@ class Comparison:
 
     `lower` and `higher` count the seeds; equal values are in neither. `p_value` is that of the
     exact two-sided sign test, None where all are equal. `t_test_p` belongs to the interval, which
-    excludes zero where it is below 0.05; None where there is no verdict.
+    excludes zero where it is below 0.05; None where there is no verdict. `own_error` is the
+    standard error of the difference of one seed alone, over draws and examples.
     """
 
     differences: Mapping[int, float]
@@ -89,6 +90,7 @@ class Comparison:
     verdict: Verdict
     better: Better
     unit: str
+    own_error: float | None = None
 
     @property
     def n(self) -> int:
@@ -101,6 +103,11 @@ class Comparison:
         if self.half_width is None:
             return None
         return self.mean - self.half_width, self.mean + self.half_width
+
+    @property
+    def uncertainty(self) -> float | None:
+        """Return what is printed after ±: half of the interval, of one seed its own error."""
+        return self.half_width if self.half_width is not None else self.own_error
 
     @property
     def wins(self) -> int | None:
@@ -125,6 +132,7 @@ class Comparison:
             "differences": {str(seed): value for seed, value in self.differences.items()},
             "mean": self.mean,
             "half_width": self.half_width,
+            "own_error": self.own_error,
             "lower": self.lower,
             "higher": self.higher,
             "p_value": self.p_value,
@@ -215,7 +223,7 @@ def _verdict(found: Summary) -> Verdict:
 
 def describe_comparison(comparison: Comparison) -> str:
     """Return a comparison in words: `lower in 5 of 5 seeds, -14.2 ± 3.1 nats (better)`."""
-    amount = format_with_error(comparison.mean, comparison.half_width, sign=True)
+    amount = format_with_error(comparison.mean, comparison.uncertainty, sign=True)
     amount = f"{amount} {comparison.unit}".rstrip()
     count = _describe_count(comparison)
     if comparison.verdict is Verdict.TOO_FEW:

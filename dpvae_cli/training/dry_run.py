@@ -60,6 +60,21 @@ def describe(
     }
 
 
+def estimate_seconds(
+    recipe: Recipe, *, device: str = "auto", data_root: Path | None = None
+) -> float:
+    """Return how long a run's training will take, from a few steps of a throwaway model.
+
+    Raises:
+        UsageError: the architecture does not fit the data's shape, or the run not into memory.
+        MissingError: the shape is in a file that is not there.
+    """
+    shape = recipe.data.example_shape(data_root)
+    stand_in = _stand_in(shape, recipe.training.batch_size)
+    trainer = Trainer(recipe, stand_in, devices.resolve(device))
+    return _seconds(trainer, _summary(recipe, data_root))
+
+
 def _summary(recipe: Recipe, data_root: Path | None) -> DatasetSummary | MissingError:
     try:
         return recipe.data.summary(data_root)

@@ -74,6 +74,6 @@ def test_a_study_does_not_believe_in_results_that_are_not_in_the_file(run):
     folder = RunFolder(run.path.parent)
     _keep_results(run, "elbo", "kl", "skl")
     names = {"elbo": ("elbo", "kl"), "skl": ("skl",), "nll": ("nll",)}
-    measured = state.Measured(run.digest, 20, (2,), dict.fromkeys(names, ""), names)
+    measured = state.Measurements(run.digest, 20, (2,), dict.fromkeys(names, ""), names)
     state.write_measurements(folder, measured)
     assert state.read_measurements(folder).metrics == {"elbo": "", "skl": ""}

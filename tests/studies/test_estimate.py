@@ -1,21 +1,44 @@
-"""Estimates: from the pace of cells that are alike, else a guess that says so."""
+"""Estimates: from the pace of cells that are alike, else from timed steps."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from dpvae_cli.studies.estimate import GUESSED_CPU, estimate_duration
+from dpvae_cli.studies.estimate import GUESSED_GPU, estimate_duration
 from dpvae_cli.studies.messages import CellOptions
-from dpvae_cli.studies.state import CellState, cell_state
+from dpvae_cli.studies.state import CellState, cell_state, recipe_of
+from dpvae_cli.training.loop import train
 from tests.studies.tiny import planned
 
 
 def test_without_any_pace_it_is_a_guess(tmp_path):
     cells = planned(tmp_path).cells
-    found = estimate_duration(cells, [CellState("new"), CellState("done", 20)], on_gpu=False)
-    assert found.seconds == {cells[0].name: pytest.approx(20 / GUESSED_CPU["mlp"])}
+    found = estimate_duration(cells, [CellState("new"), CellState("done", 20)], on_gpu=True)
+    assert found.seconds == {cells[0].name: pytest.approx(20 / GUESSED_GPU["mlp"])}
     assert found.source == "a mere guess"
+
+
+def test_steps_and_fits_are_timed_where_no_cell_ran(tmp_path, monkeypatch):
+    """A real study takes what was estimated, to a factor of two; in CPU time."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+    size = ("training.iterations=400", "training.validate_every=100", "training.batch_size=64")
+    fit = ("fitting.iterations=200", "fitting.validate_every=25", "fitting.patience=400")
+    axes = {"prior": ["standard_normal", "spline"], "fit_prior": [None, "decoupled"], "seed": [0]}
+    plan = planned(tmp_path, *size, *fit, axes=axes, metrics=["active_units"])
+    new = [CellState("new")] * len(plan.cells)
+    found = estimate_duration(plan.cells, new, on_gpu=False, threads=1)
+    assert (found.timed, found.guessed) == (len(new), 0)
+    assert found.source == "from a few timed steps, without what metrics take"
+    torch.set_num_threads(1)
+    for cell in plan.cells:
+        start = time.perf_counter()
+        train(recipe_of(cell), Path(cell.folder))
+        taken = time.perf_counter() - start
+        expected = found.seconds[cell.name]
+        assert expected / 2 < taken < 2 * expected + 1.5, cell.name  # pictures take a second
 
 
 def test_the_pace_of_the_most_alike_counts(tmp_path):

@@ -136,7 +136,7 @@ CSV_HEAD = (
     "recipe", "prior", "metric", "unit", "better", "n", "mean", "standard_deviation",
     "interval_low", "interval_high", "is_best", "published", "baseline", "pairs",
     "difference", "difference_low", "difference_high", "wins", "sign_test_p", "in_words",
-    "standard_error", "without_leak", "t_test_p", "adjusted_p",
+    "standard_error", "without_leak", "t_test_p", "adjusted_p", "difference_standard_error",
 )  # fmt: skip
 
 
@@ -201,6 +201,7 @@ def _record(
         "without_leak": cell.without_leak,
         "t_test_p": pair.t_test_p if pair else None,
         "adjusted_p": difference.adjusted_p if difference else None,
+        "difference_standard_error": pair.own_error if pair else None,
     }
 
 

@@ -109,7 +109,7 @@ def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> R
             _words(each.experiment),
             *([_words(display_name(each.prior))] if several else []),
             TableCell(
-                format_with_error(found.mean, found.half_width, sign=True), is_best=found.is_better
+                format_with_error(found.mean, found.uncertainty, sign=True), is_best=found.is_better
             ),
             TableCell("-" if found.wins is None else f"{found.wins} of {found.n}"),
             TableCell(format_p_value(found.p_value)),
@@ -123,6 +123,11 @@ def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> R
         "mean with the half width of its 95 % interval (Student's t). Bold: better, and the "
         "interval excludes zero."
     )
+    if any(each.found.own_error is not None for each in chosen):
+        caption += (
+            " Of one seed: the standard error of the difference over draws and examples, paired "
+            "where both runs share them; it says nothing of another training seed."
+        )
     if content.tested:
         caption += (
             " Adjusted p: of Student's test, for all "
