@@ -17,7 +17,7 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.runs.precision import Precision
-from dpvae_cli.training import threads
+from dpvae_cli.training.threads import cpu_threads
 from dpvae_cli.training.trainer import Trainer
 
 OURS, PLAIN, FLOOR, PYTHAE = "ours", "ours, standard normal", "floor", "Pythae, plain VAE"
@@ -115,7 +115,7 @@ def ours(
     turn = repeated(trainer.step, steps, options.device)
 
     def with_its_threads() -> float:
-        with threads.limited(trainer.model, trainer.next_examples()):
+        with cpu_threads(trainer.state.model, trainer.recipe.training.batch_size):
             return turn()
 
     return with_its_threads

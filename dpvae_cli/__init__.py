@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         Vamp,
     )
     from dpvae_cli.recipe import Fitting, Recipe, load_recipe
-    from dpvae_cli.training.loop import load, train
+    from dpvae_cli.runs.loaded_run import load
+    from dpvae_cli.training.train import train
 
 _PLACES = {
     "AggregatePosterior": "dpvae_cli.mathematics.aggregate_posterior",
@@ -62,10 +63,10 @@ _PLACES = {
     "fit_prior": "dpvae_cli.fitting.fit",
     "frechet_distance": "dpvae_cli.mathematics.frechet",
     "kernel_distance": "dpvae_cli.mathematics.kernel_distance",
-    "load": "dpvae_cli.training.loop",
+    "load": "dpvae_cli.runs.loaded_run",
     "load_prior": "dpvae_cli.fitting.fit",
     "load_recipe": "dpvae_cli.recipe",
-    "train": "dpvae_cli.training.loop",
+    "train": "dpvae_cli.training.train",
 }
 
 __all__ = [

@@ -16,8 +16,8 @@ from dpvae_cli.recipe import Evaluation, Fitting, Training, load_recipe, to_yaml
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, specs
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training import compilation
-from dpvae_cli.training.listener import Silent
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.callback import NullCallback
+from dpvae_cli.training.train import train
 from tests.data.test_dsprites import write as write_dsprites
 from tests.small import SMALL, own_vae, tiny_extractor
 
@@ -311,15 +311,15 @@ class Hears:
 
     def __init__(self):
         self.told = []
-        self._silent = Silent()
+        self._silent = NullCallback()
 
     def __getattr__(self, name):
         return getattr(self._silent, name)
 
-    def logged(self, record):
+    def on_log(self, record):
         self.told.append({k: v for k, v in record.items() if k != "steps_per_second"})
 
-    def saved(self, path, *, iteration):
+    def on_checkpoint(self, path, *, iteration):
         self.told.append((path.name, iteration))
 
 
@@ -334,7 +334,7 @@ def outcome(recipe, folder):
     parts = {"prior": recipe.prior, "likelihood": recipe.likelihood}
     mine = own_vae(recipe.architecture.latent_dim, **parts) if own else None
     try:
-        model = train(recipe, folder, model=mine, listener=heard)
+        model = train(recipe, folder, model=mine, callback=heard)
     except UsageError as error:
         return str(error)
     data = recipe.data.load()

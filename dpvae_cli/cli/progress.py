@@ -144,11 +144,11 @@ class TrainingProgress:
     def __init__(self) -> None:
         self._iterations, self._text = 0, ""
 
-    def loaded(self, dataset: "Dataset") -> None:
+    def on_data_loaded(self, dataset: "Dataset") -> None:
         """Print the sizes of the splits."""
         console.note(data_lines(dataset))
 
-    def started(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+    def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Print the folder."""
         self._iterations = iterations
         if iteration >= iterations:
@@ -160,11 +160,11 @@ class TrainingProgress:
             start = f" from iteration {iteration}" if iteration else ""
             console.note(f"Training in {run_dir}{start}, {iterations} iterations")
 
-    def stepped(self, iteration: int) -> None:
+    def on_step(self, iteration: int) -> None:
         """Report the step."""
         report_progress("training", iteration, self._iterations, self._text)
 
-    def logged(self, record: Mapping[str, Any]) -> None:
+    def on_log(self, record: Mapping[str, Any]) -> None:
         """Show pace and terms beside the bar; print a validation."""
         if record["kind"] == "train":
             terms = "  ".join(f"{name} {value:.4g}" for name, value in record["terms"].items())
@@ -176,7 +176,7 @@ class TrainingProgress:
             values = "  ".join(f"{name} {record[name]:.4g}" for name in names)
             console.note(f"{record['iteration']:>8}  {record['kind']:<10}  {values}")
 
-    def saved(self, path: Path, *, iteration: int) -> None:
+    def on_checkpoint(self, path: Path, *, iteration: int) -> None:
         """Print nothing."""
 
 

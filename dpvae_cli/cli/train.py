@@ -75,8 +75,8 @@ def train(
     """
     from dpvae_cli.cli.progress import TrainingProgress
     from dpvae_cli.runs.paths import default_run_dir, resolve_run_dir
-    from dpvae_cli.training.listener import Silent
-    from dpvae_cli.training.loop import train as train_recipe
+    from dpvae_cli.training.callback import NullCallback
+    from dpvae_cli.training.train import train as train_recipe
 
     run_dir = None if run_dir is None else resolve_run_dir(run_dir)
     resolved, run_dir = _resolve_recipe(
@@ -95,7 +95,7 @@ def train(
         device=device,
         data_root=data_root,
         download=not no_download,
-        listener=Silent() if quiet else TrainingProgress(),
+        callback=NullCallback() if quiet else TrainingProgress(),
         mark_latest=True,
     )
     if resolved.fit_prior is not None:

@@ -146,7 +146,7 @@ def _draw_panel(
             iterations, values = run.series[f"train/{name}"]
             ax.plot(iterations, values, color=look["color"], linewidth=0.5, alpha=0.2)
             values = running_mean(values)
-            marker = "o" if len(values) == 1 else ""  # a single value has no line
+            marker = "o" if len(values) == 1 else "None"  # a single value has no line
             ax.plot(iterations, values, marker=marker, **look | TRAINING)
             late.append(values[len(values) // 10 :])
         if f"validation/{name}" in run.series:

@@ -32,7 +32,7 @@ class Term(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Training:
+class DataSizes:
     """What a regularizer may know of the run it belongs to."""
 
     batch_size: int
@@ -100,11 +100,11 @@ class RegularizerSpec(Spec, ABC):
     """A recipe's `regularizer` section."""
 
     @abstractmethod
-    def build(self, latent_dim: int, training: Training) -> Regularizer:
+    def build(self, latent_dim: int, sizes: DataSizes) -> Regularizer:
         """Return the regularizer, with its own networks where it has any."""
 
 
-def per_example(weight: float, weights_per: WeightsPer, batch_size: int) -> float:
+def per_example_weight(weight: float, weights_per: WeightsPer, batch_size: int) -> float:
     """Return `weight`, divided by the global batch size where the recipe gives weights per batch.
 
     The paper's code sums reconstruction and KL over the batch but averages its other terms, so a

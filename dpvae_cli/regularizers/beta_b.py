@@ -5,7 +5,7 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from dpvae_cli.foundation.spec import DefaultFrom
-from dpvae_cli.regularizers.base import Batch, Regularizer, RegularizerSpec, Term, Training
+from dpvae_cli.regularizers.base import Batch, DataSizes, Regularizer, RegularizerSpec, Term
 
 
 def capacity(step: int, *, max_capacity: float, stop_step: int) -> float:
@@ -51,7 +51,7 @@ class BetaB(RegularizerSpec):
     )
     """C_stop: the iteration at which C reaches C_max (default: training.iterations)."""
 
-    def build(self, latent_dim: int, training: Training) -> BetaBRegularizer:
+    def build(self, latent_dim: int, sizes: DataSizes) -> BetaBRegularizer:
         """Return the regularizer; a recipe has filled `stop_step` in."""
         if self.stop_step is None:
             raise ValueError("stop_step is resolved by Recipe; give it when building by hand")

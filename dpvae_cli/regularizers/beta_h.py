@@ -4,7 +4,7 @@ from typing import Annotated, Literal, final
 
 from pydantic import Field
 
-from dpvae_cli.regularizers.base import Batch, Regularizer, RegularizerSpec, Term, Training
+from dpvae_cli.regularizers.base import Batch, DataSizes, Regularizer, RegularizerSpec, Term
 
 
 @final
@@ -28,6 +28,6 @@ class BetaH(RegularizerSpec):
     beta: Annotated[float, Field(ge=0)] = 4.0
     """Weight of the KL (paper, Table 2: 4)."""
 
-    def build(self, latent_dim: int, training: Training) -> BetaHRegularizer:
+    def build(self, latent_dim: int, sizes: DataSizes) -> BetaHRegularizer:
         """Return the regularizer."""
         return BetaHRegularizer(self.beta)

@@ -27,12 +27,12 @@ from dpvae_cli.mathematics.total_correlation import (
 )
 from dpvae_cli.regularizers.base import (
     Batch,
+    DataSizes,
     Regularizer,
     RegularizerSpec,
     Term,
-    Training,
     WeightsPer,
-    per_example,
+    per_example_weight,
 )
 
 Form = Literal["auto", "joint", "printed"]
@@ -108,15 +108,15 @@ class BetaTc(RegularizerSpec):
     sampling: Literal["stratified", "weighted"] = "stratified"
     """Minibatch weights for q(z): `stratified` sums to one, `weighted` is biased."""
     weights_per: WeightsPer = "example"
-    """`batch` divides the weight of each term by training.batch_size, as the released code does."""
+    """`batch` divides the weight of each term by sizes.batch_size, as the released code does."""
 
-    def build(self, latent_dim: int, training: Training) -> BetaTcRegularizer:
+    def build(self, latent_dim: int, sizes: DataSizes) -> BetaTcRegularizer:
         """Return the regularizer; it needs at least two examples a batch."""
         return BetaTcRegularizer(
             alpha=self.alpha,
             beta=self.beta,
             gamma=self.gamma,
             form=self.form,
-            log_weights=SAMPLING[self.sampling](training.batch_size, training.dataset_size),
-            share=per_example(1.0, self.weights_per, training.batch_size),
+            log_weights=SAMPLING[self.sampling](sizes.batch_size, sizes.dataset_size),
+            share=per_example_weight(1.0, self.weights_per, sizes.batch_size),
         )

@@ -19,12 +19,12 @@ from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
 from dpvae_cli.regularizers.base import (
     Adversary,
     Batch,
+    DataSizes,
     Regularizer,
     RegularizerSpec,
     Term,
-    Training,
     WeightsPer,
-    per_example,
+    per_example_weight,
 )
 
 NEGATIVE_SLOPE = 0.2
@@ -114,9 +114,9 @@ class Factor(RegularizerSpec):
     discriminator_learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Adam's step size for the discriminator (released code: 1e-4)."""
     weights_per: WeightsPer = "example"
-    """`batch` divides gamma by training.batch_size, as the released code does."""
+    """`batch` divides gamma by sizes.batch_size, as the released code does."""
 
-    def build(self, latent_dim: int, training: Training) -> FactorRegularizer:
+    def build(self, latent_dim: int, sizes: DataSizes) -> FactorRegularizer:
         """Return the regularizer with an untrained discriminator."""
         discriminator = Discriminator(
             latent_dim,
@@ -124,5 +124,5 @@ class Factor(RegularizerSpec):
             depth=self.depth,
             learning_rate=self.discriminator_learning_rate,
         )
-        gamma = per_example(self.gamma, self.weights_per, training.batch_size)
+        gamma = per_example_weight(self.gamma, self.weights_per, sizes.batch_size)
         return FactorRegularizer(gamma, discriminator)

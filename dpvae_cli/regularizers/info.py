@@ -10,12 +10,12 @@ from pydantic import Field, model_validator
 from dpvae_cli.mathematics.divergences import mmd_squared
 from dpvae_cli.regularizers.base import (
     Batch,
+    DataSizes,
     Regularizer,
     RegularizerSpec,
     Term,
-    Training,
     WeightsPer,
-    per_example,
+    per_example_weight,
 )
 
 
@@ -51,7 +51,7 @@ class Info(RegularizerSpec):
     bandwidth: Annotated[float, Field(gt=0)] | None = None
     """Kernel exp(-|d|^2 / bandwidth); null is L^2, the released code's."""
     weights_per: WeightsPer = "example"
-    """`batch` divides alpha + lambda - 1 by training.batch_size, as the released code does."""
+    """`batch` divides alpha + lambda - 1 by sizes.batch_size, as the released code does."""
 
     @model_validator(mode="after")
     def _rewards_no_mismatch(self) -> "Info":
@@ -59,10 +59,10 @@ class Info(RegularizerSpec):
             raise ValueError("alpha + lambda must be at least 1, or the MMD would be rewarded")
         return self
 
-    def build(self, latent_dim: int, training: Training) -> InfoRegularizer:
+    def build(self, latent_dim: int, sizes: DataSizes) -> InfoRegularizer:
         """Return the regularizer; the MMD needs at least two examples a batch."""
-        mmd_weight = per_example(
-            self.alpha + self.lambda_ - 1, self.weights_per, training.batch_size
+        mmd_weight = per_example_weight(
+            self.alpha + self.lambda_ - 1, self.weights_per, sizes.batch_size
         )
         bandwidth = latent_dim**2 if self.bandwidth is None else self.bandwidth
         return InfoRegularizer(

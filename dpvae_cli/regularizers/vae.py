@@ -2,7 +2,7 @@
 
 from typing import Literal, final
 
-from dpvae_cli.regularizers.base import Batch, Regularizer, RegularizerSpec, Term, Training
+from dpvae_cli.regularizers.base import Batch, DataSizes, Regularizer, RegularizerSpec, Term
 
 
 @final
@@ -20,6 +20,6 @@ class Vae(RegularizerSpec):
 
     kind: Literal["vae"] = "vae"
 
-    def build(self, latent_dim: int, training: Training) -> VaeRegularizer:
+    def build(self, latent_dim: int, sizes: DataSizes) -> VaeRegularizer:
         """Return the regularizer."""
         return VaeRegularizer()

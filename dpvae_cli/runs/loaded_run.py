@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from torch import nn
+
 from dpvae_cli.data import Arrays, Dataset
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import current_process_group
@@ -105,3 +107,31 @@ def load_run(
         ),
         data_note=note if isinstance(note, str) else None,
     )
+
+
+def load(
+    path: Path | str,
+    *,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    device: str = "cpu",
+) -> VAE:
+    """Return the trained model of a checkpoint, in evaluation mode and its run's precision.
+
+    Args:
+        path: a checkpoint file or a run folder.
+        encoder: an encoder made like the one that was trained, where it was the caller's own; the
+            weights go into it.
+        decoder: the same of the decoder.
+        device: where to put it.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign or newer; or encoder and decoder are missing,
+            superfluous or of other weights.
+        UsageError: the device has no float64 and the run was of it.
+    """
+    file = resolve_checkpoint(Path(path))
+    checkpoint = checkpoints.read_checkpoint(file)
+    networks = own_networks.resolve_networks(file, checkpoint, encoder, decoder)
+    with checkpoints.suggest_fallback(file):
+        return checkpoint.model(devices.resolve(device), networks=networks)

@@ -85,15 +85,19 @@ def preserve_rng_state(device: torch.device, *, wanted: bool) -> Iterator[None]:
         yield
 
 
-def seed_global_rng(recipe: Recipe, iteration: int, *, rank: int = 0) -> None:
-    """Seed the global generators for what own networks draw themselves, such as dropout.
+def seed_each_call(objective: nn.Module, recipe: Recipe, *, rank: int = 0) -> None:
+    """Seed the global generators by seed and iteration, the last argument of each call.
 
-    The seed depends on the recipe's seed and the iteration, and on the rank, since ranks have
-    different examples.
+    They are what the caller's networks draw from, in dropout for example. Ranks draw different
+    numbers, for they have different examples.
     """
-    if uses_own_networks(recipe):
+
+    def seed(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        iteration = arguments[-1]
         place = (iteration, rank) if rank else (iteration,)
         torch.manual_seed(derive_seed(recipe.seed, "own networks", *place))
+
+    objective.register_forward_pre_hook(seed)
 
 
 def network_facts(recipe: Recipe, model: VAE) -> dict[str, Any]:

@@ -5,15 +5,14 @@ encoder and decoder compute within one call is bfloat16: their outputs are float
 the posterior, the prior, the likelihood or a regularizer sees them.
 """
 
-from typing import Any, TypeVar, final
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Examples
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
-from dpvae_cli.model import VAE
 from dpvae_cli.recipe.schema import PrecisionName
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -65,45 +64,12 @@ class Precision:
         """Return examples in the type of the weights."""
         return x.to(self.dtype)
 
-    def computing(self, model: VAE) -> VAE:
-        """Return the model as a training step calls it: itself, or its twin under autocast.
-
-        The twin shares every module with the model, so that training one trains the other.
-        """
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which a training step calls encoder and decoder."""
         if self._name != "bf16":
-            return model
-        return VAE(
-            encoder=Autocast(model.encoder, self._device.type),
-            decoder=Autocast(model.decoder, self._device.type),
-            likelihood=model.likelihood,
-            prior=model.prior,
-            latent_dim=model.latent_dim,
-            example_shape=model.example_shape,
-        )
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=torch.bfloat16)
 
     def __str__(self) -> str:
         """Return the name, and for bf16 how far it reaches."""
         return "bf16 in encoder and decoder, else float32" if self._name == "bf16" else self._name
-
-
-@final
-class Autocast(nn.Module):
-    """Runs a network in bfloat16 and returns float32; its own weights stay as they are."""
-
-    def __init__(self, network: nn.Module, device_type: str) -> None:
-        super().__init__()
-        self.network, self._device_type = network, device_type
-
-    def forward(self, x: Tensor) -> Any:
-        """Return what the network returns, in float32."""
-        with torch.autocast(self._device_type, dtype=torch.bfloat16):
-            output = self.network(x)
-        return _float32(output)
-
-
-def _float32(output: Any) -> Any:
-    if isinstance(output, DiagonalGaussian):
-        return DiagonalGaussian(output.mean.float(), output.log_variance.float())
-    if isinstance(output, tuple | list):  # a pair (mean, log_variance)
-        return tuple(_float32(part) for part in output)
-    return output.float()

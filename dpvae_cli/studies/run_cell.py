@@ -35,7 +35,7 @@ from dpvae_cli.studies.state import (
     recipe_of,
     write_measurements,
 )
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 
 
 def run_cell(cell: Cell, *, options: CellOptions, device: str = "auto") -> Outcome:

@@ -1,105 +1,74 @@
-"""torch.compile of what a training step computes with: where it is asked for, or where it pays.
+"""torch.compile of the networks that a training step computes with.
 
-What is compiled is a twin that shares every weight with the model, so checkpoints, validation and
-every later command know nothing of it.
+Modules are compiled in place for the duration of training: weights, checkpoints and validation
+stay as they are.
 """
 
-import time
-from collections.abc import Callable
-from copy import copy, deepcopy
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 
 import torch
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.model import VAE
-from dpvae_cli.priors import Prior
+from dpvae_cli.recipe.schema import CompileName
 
 BACKEND = "inductor"
-ROUNDS, STEPS = 3, 5
-WORTH_A_TRIAL = 600.0
-"""Seconds of training below which `auto` tries nothing: compiling alone may take a minute."""
 
 
-def compiled(model: VAE) -> VAE:
-    """Return a twin with the model's weights; encoder, decoder and any bijection are compiled."""
-    prior: Prior = copy(model.prior)  # shares every weight with the one it is a copy of
-    for name in () if prior.generation is None else ("to_generation", "to_representation"):
-        setattr(prior, name, _fast(getattr(model.prior, name), model.device))
-    return VAE(
-        encoder=_fast(model.encoder, model.device),
-        decoder=_fast(model.decoder, model.device),
-        likelihood=model.likelihood,
-        prior=prior,
-        latent_dim=model.latent_dim,
-        example_shape=model.example_shape,
-    )
+def should_compile(setting: CompileName, device: torch.device, *, processes: int) -> bool:
+    """Return what `training.compile` means here: `auto` compiles on a single GPU."""
+    return setting == "on" or (setting == "auto" and device.type == "cuda" and processes == 1)
 
 
-def _fast(what: Any, device: torch.device) -> Any:
-    """Return a module or a function, compiled; on a GPU its kernels are replayed as one graph."""
-    is_replayed = device.type == "cuda" and BACKEND == "inductor"
-    return torch.compile(what, backend=BACKEND, mode="reduce-overhead" if is_replayed else None)
+@contextmanager
+def compiled(model: VAE, x: Examples, *, enabled: bool) -> Iterator[None]:
+    """Compile encoder, decoder and the prior's bijection inside the block.
 
-
-def refuse_failure(model: VAE, x: Examples) -> None:
-    """Refuse to compile where it cannot be done, before anything is trained.
+    A forward and a backward pass of a copy are tried first.
 
     Raises:
-        UsageError: says why.
+        UsageError: torch.compile fails here.
     """
+    if not enabled:
+        yield
+        return
     torch.compiler.reset()  # a process that trains many runs would reach the limit of variants
     try:
-        _trial(compiled(deepcopy(model)), x)
+        copy = deepcopy(model)
+        _compile(copy)
+        with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+            posterior = copy.encode(x)
+            z = posterior.sample()
+            (copy.reconstruction(x, z) + copy.prior.kl(posterior, z)).mean().backward()
     except Exception as error:  # compilers fail in ways of their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
             f"training.compile: torch.compile fails here: {reason}",
             hint="Use training.compile=off; on a CPU torch.compile needs a C++ compiler.",
         ) from error
-
-
-def pays(model: VAE, x: Examples, *, steps: int) -> bool:
-    """Return whether compiling saves more time in the remaining steps than it takes.
-
-    Both ways are measured, turn by turn, on a copy of the model; the first compiled step says what
-    compiling takes. A run that will be short anyway is not measured.
-
-    Args:
-        model: as it computes in a training step.
-        x: a training batch.
-        steps: how many are left.
-    """
-    plain = deepcopy(model)
-    _trial(plain, x)
-    if steps * _trial(plain, x) < WORTH_A_TRIAL:
-        return False
+    _compile(model)
     try:
-        quick = compiled(plain)
-        cost = _trial(quick, x)
-        turns = [[_trial(each, x, times=STEPS) for each in (plain, quick)] for _ in range(ROUNDS)]
-    except Exception:  # compilers fail in ways of their own; auto does without
-        return False
-    as_it_is, as_compiled = (min(seconds) for seconds in zip(*turns, strict=True))
-    return bool(steps * (as_it_is - as_compiled) > cost)
+        yield
+    finally:
+        model.encoder._compiled_call_impl = model.decoder._compiled_call_impl = None
+        for name in _bijection(model):
+            delattr(model.prior, name)
 
 
-def _trial(model: VAE, x: Examples, *, times: int = 1) -> float:
-    """Return the seconds of a forward and a backward pass, the mean of several."""
-    is_cuda = x.device.type == "cuda"
-    wait: Callable[[], None] = torch.cuda.synchronize if is_cuda else _at_once
-    with torch.random.fork_rng(devices=[x.device] if is_cuda else []):
-        wait()
-        start = time.perf_counter()
-        for _ in range(times):
-            posterior = model.encode(x)
-            z = posterior.sample()
-            (model.reconstruction(x, z) + model.prior.kl(posterior, z)).mean().backward()
-            model.zero_grad()
-        wait()
-        return (time.perf_counter() - start) / times
+def _compile(model: VAE) -> None:
+    """Compile in place; on a GPU the kernels are replayed as one graph."""
+    is_replayed = model.device.type == "cuda" and BACKEND == "inductor"
+    mode = "reduce-overhead" if is_replayed else None
+    model.encoder.compile(backend=BACKEND, mode=mode)
+    model.decoder.compile(backend=BACKEND, mode=mode)
+    for name in _bijection(model):
+        function = torch.compile(getattr(model.prior, name), backend=BACKEND, mode=mode)
+        setattr(model.prior, name, function)
 
 
-def _at_once() -> None:
-    """Wait for nothing: on a CPU work is done when a call returns."""
+def _bijection(model: VAE) -> tuple[str, ...]:
+    """Return the names of the prior's maps between its two spaces, where it has two."""
+    return () if model.prior.generation is None else ("to_generation", "to_representation")

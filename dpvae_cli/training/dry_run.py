@@ -14,8 +14,7 @@ from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import format_duration
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.training import threads
-from dpvae_cli.training.footprint import refuse_training
+from dpvae_cli.training.threads import cpu_threads
 from dpvae_cli.training.trainer import Trainer
 
 WARM_UP, LEAST, MOST = 3, 5, 200
@@ -38,10 +37,9 @@ def describe(
     """
     chosen = devices.resolve(device)
     shape = recipe.data.example_shape(data_root)
-    refuse_training(recipe, shape)
     trainer = Trainer(recipe, _stand_in(shape, recipe.training.batch_size), chosen)
-    parts = {name: _count(part) for name, part in trainer.model.named_children()}
-    adversary = trainer.regularizer.adversary
+    parts = {name: _count(part) for name, part in trainer.state.model.named_children()}
+    adversary = trainer.state.regularizer.adversary
     summary = _summary(recipe, data_root)
     return {
         **_described(summary),
@@ -49,7 +47,7 @@ def describe(
         "latent dimensions": str(recipe.architecture.latent_dim),
         **{f"parameters: {name}": f"{count:,}" for name, count in parts.items()},
         **({} if adversary is None else {"parameters: discriminator": f"{_count(adversary):,}"}),
-        "parameters: model": f"{_count(trainer.model):,}",
+        "parameters: model": f"{_count(trainer.state.model):,}",
         "iterations": f"{recipe.training.iterations:,}",
         "batch size": f"{recipe.training.batch_size:,}",
         "precision": str(trainer.precision),
@@ -118,7 +116,7 @@ def _seconds(trainer: Trainer, summary: DatasetSummary | MissingError) -> float:
     """Return how long steps and validations take, with as many threads as training takes."""
     training, stand_in = trainer.recipe.training, len(trainer.dataset.validation)
     validated = stand_in if isinstance(summary, MissingError) else summary.sizes["validation"]
-    with threads.limited(trainer.model, trainer.next_examples()):
+    with cpu_threads(trainer.state.model, training.batch_size):
         for _ in range(WARM_UP):
             _timed_step(trainer)
         steps: list[float] = []

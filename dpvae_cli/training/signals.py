@@ -35,14 +35,14 @@ def stop_signals() -> tuple[signal.Signals, ...]:
 
 
 @contextmanager
-def stop_requests(*, patient: bool = False) -> Iterator[StopRequest]:
-    """Note a signal instead of dying of it; SIGINT and SIGTERM act as usual the second time.
+def graceful_shutdown(*, repeatable: bool = False) -> Iterator[StopRequest]:
+    """Record a signal instead of ending; SIGINT and SIGTERM act as usual the second time.
 
-    A closing terminal may send SIGHUP twice, so that is only noted, as SIGUSR1 is. Signals can be
+    A closing terminal may send SIGHUP twice, so it is only recorded, as SIGUSR1 is. Signals can be
     handled in the main thread only; elsewhere the request stays empty.
 
     Args:
-        patient: further signals are noted alike: torchrun hands on what a terminal has sent to
+        repeatable: further signals are recorded too: torchrun passes on what a terminal has sent to
             all processes already, and kills those that do not end in time.
     """
     request = StopRequest()
@@ -51,13 +51,13 @@ def stop_requests(*, patient: bool = False) -> Iterator[StopRequest]:
         return
     before = {number: signal.getsignal(number) for number in stop_signals()}
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def record(number: int, _frame: FrameType | None) -> None:
         request.signal_number = number
-        if number in URGENT and not patient:
+        if number in URGENT and not repeatable:
             _restore({urgent: before[urgent] for urgent in URGENT})
 
     for number in before:
-        signal.signal(number, note)
+        signal.signal(number, record)
     try:
         yield request
     finally:

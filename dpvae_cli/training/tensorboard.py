@@ -3,36 +3,18 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, final
 
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
 
-@runtime_checkable
-class Board(Protocol):
-    """Takes the records that go to metrics.jsonl."""
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Take one record."""
-
-    def close(self) -> None:
-        """Close the files."""
-
-
-@final
-class NoBoard:
-    """Takes everything and keeps nothing."""
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Keep nothing."""
-
-    def close(self) -> None:
-        """Close nothing."""
-
-
 @final
 class TensorBoard:
-    """Writes every number of a record as a scalar named after its place."""
+    """Writes every number of a record as a scalar named after its place.
+
+    Raises:
+        MissingError: TensorBoard is not installed.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -65,20 +47,11 @@ class TensorBoard:
             self._writer.close()
 
 
-def open_board(folder: Path, *, wanted: bool) -> Board:
-    """Return a writer into `folder`, or one that does nothing.
-
-    Raises:
-        MissingError: wanted, but TensorBoard is not installed.
-    """
-    return TensorBoard(folder) if wanted else NoBoard()
-
-
 def _scalars(place: str, record: Mapping[str, Any]) -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
+    scalars: list[tuple[str, float]] = []
     for key, value in record.items():
         if isinstance(value, Mapping):
-            found += _scalars(f"{place}/{key}", value)
+            scalars += _scalars(f"{place}/{key}", value)
         elif isinstance(value, (int, float)) and key != "iteration":
-            found.append((f"{place}/{key}", float(value)))
-    return found
+            scalars.append((f"{place}/{key}", float(value)))
+    return scalars

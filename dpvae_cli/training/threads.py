@@ -1,54 +1,38 @@
-"""How many threads a training step computes with: none that has too little to do.
+"""Choose the number of CPU threads from the size of a training step."""
 
-Threads wait for each other at every operation of a step. On a machine with many cores a model of a
-few thousand weights is slower with all of them than with one.
-"""
-
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from dpvae_cli.foundation.modes import eval_mode
-from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.model import VAE
 
-WORTH_A_THREAD = 25e6
-"""Floating-point operations of a step: about a third of a millisecond of one core's work."""
-PASSES = 3
-"""A step's forward pass, and a backward pass of twice the work."""
+FLOPS_PER_THREAD = 25e6
+"""Floating-point operations of a step, about a third of a millisecond on one core."""
 
 
-@torch.no_grad()
-def work(model: VAE, x: Examples) -> int:
-    """Return the floating-point operations of a training step: those of products and convolutions.
+def thread_count(model: VAE, batch_size: int, available: int) -> int:
+    """Return how many threads have enough to do; threads synchronise at every operation.
 
-    Nothing of the model changes.
+    A step takes about 6 operations per weight and example; a weight of a convolution is used at
+    each position, on average of its layers at about a quarter of the pixels.
     """
-    with eval_mode(model), FlopCounterMode(display=False) as counted:
-        posterior = model.encode(x)
-        model.prior.kl(posterior, posterior.mean)
-        model.reconstruction(x, posterior.mean)
-    return PASSES * int(counted.get_total_flops())
-
-
-def worthwhile(flops: int, available: int) -> int:
-    """Return how many of the available threads have enough to do; at least one."""
-    return min(max(1, round(flops / WORTH_A_THREAD)), available)
+    positions = max(1, math.prod(model.example_shape[1:]) // 4)
+    uses = sum(w.numel() * (positions if w.dim() > 2 else 1) for w in model.parameters())
+    return min(max(1, round(6 * batch_size * uses / FLOPS_PER_THREAD)), available)
 
 
 @contextmanager
-def limited(model: VAE, x: Examples) -> Iterator[int]:
-    """Compute with as many threads as are worth it inside the block; on a CPU alone.
+def cpu_threads(model: VAE, batch_size: int) -> Iterator[None]:
+    """Limit torch to `thread_count` threads inside the block, on a CPU.
 
-    The number follows from the model and the batch, so that a run that is gone on with on the same
-    machine computes as before. More threads than torch was given (`OMP_NUM_THREADS`) never run.
+    The number follows from model and batch size, so a resumed run computes with the same.
     """
-    before = torch.get_num_threads()
-    threads = worthwhile(work(model, x), before) if x.device.type == "cpu" else before
-    torch.set_num_threads(threads)
+    available = torch.get_num_threads()
+    if model.device.type == "cpu":
+        torch.set_num_threads(thread_count(model, batch_size, available))
     try:
-        yield threads
+        yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(available)

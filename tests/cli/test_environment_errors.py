@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from dpvae_cli.cli.app import app
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.studies.executors import local
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe
 

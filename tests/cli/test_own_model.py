@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.small import own_vae, small_recipe
 
 CHECKPOINT = "own/checkpoint.pt"

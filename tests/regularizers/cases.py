@@ -9,11 +9,11 @@ from dpvae_cli.architectures import Mlp
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.priors import AnyPrior, Prior
 from dpvae_cli.regularizers import AnyRegularizer, Batch, Regularizer, Term
-from dpvae_cli.regularizers.base import RegularizerSpec, Training
+from dpvae_cli.regularizers.base import DataSizes, RegularizerSpec
 from tests.mathematics.random_models import members, randomised
 
 BATCH, DATASET, LATENT = 16, 500, 3
-TRAINING = Training(batch_size=BATCH, dataset_size=DATASET)
+TRAINING = DataSizes(batch_size=BATCH, dataset_size=DATASET)
 # what a kind needs beside its defaults (or is too slow without)
 FIELDS: dict[str, dict[str, Any]] = {
     "beta_b": {"stop_step": 40},
@@ -32,10 +32,10 @@ def spec_of(spec_class: type, **fields: Any) -> RegularizerSpec:
     return spec_class(**{infos[name].alias or name: value for name, value in chosen.items()})
 
 
-def build(spec: RegularizerSpec, *, training: Training = TRAINING) -> Regularizer:
+def build(spec: RegularizerSpec, *, sizes: DataSizes = TRAINING) -> Regularizer:
     """Return the regularizer in float64; its networks, if any, are the same at every call."""
     with seeded(0, "regularizer"):
-        return spec.build(LATENT, training).double()
+        return spec.build(LATENT, sizes).double()
 
 
 def random_prior(spec_class: type) -> Prior:

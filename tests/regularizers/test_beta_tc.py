@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from dpvae_cli.mathematics.gaussian import standard_normal_log_prob
 from dpvae_cli.priors import Decoupled, Prior, StandardNormal
 from dpvae_cli.regularizers import BetaTc
-from dpvae_cli.regularizers.base import Training
+from dpvae_cli.regularizers.base import DataSizes
 from tests.mathematics.random_models import normal, random_posterior
 from tests.mathematics.test_aggregate_posterior import marginals, mixture
 from tests.regularizers.cases import BATCH, LATENT, PRIORS, build, kind_of, random_prior, terms_of
@@ -95,8 +95,8 @@ def test_auto_goes_by_whether_the_prior_factorises(prior_class, form):
 @pytest.mark.parametrize("form", ["joint", "printed"])
 def test_whole_data_set_as_the_batch_equals_brute_force(form, prior_class):
     prior = random_prior(prior_class)
-    training = Training(batch_size=BATCH, dataset_size=BATCH)
-    terms = terms_of(build(BetaTc(form=form), training=training), POSTERIOR, Z, prior)
+    training = DataSizes(batch_size=BATCH, dataset_size=BATCH)
+    terms = terms_of(build(BetaTc(form=form), sizes=training), POSTERIOR, Z, prior)
     log_q = mixture(POSTERIOR.mean, POSTERIOR.log_variance).log_prob(Z)
     log_q_product = marginals(POSTERIOR.mean, POSTERIOR.log_variance, Z).sum(dim=-1)
     expected = {

@@ -13,8 +13,8 @@ from dpvae_cli.cli.app import app
 from dpvae_cli.foundation.errors import CheckpointError
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
-from dpvae_cli.runs.loaded_run import load_run
-from dpvae_cli.training.loop import load, train
+from dpvae_cli.runs.loaded_run import load, load_run
+from dpvae_cli.training.train import train
 from tests.same import assert_same_run
 from tests.small import small_recipe
 

@@ -10,7 +10,7 @@ import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.optimizer_state import load_optimizer, optimizer_tensors
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.small import small_recipe
 
 

@@ -10,8 +10,8 @@ from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.recipe import to_dict
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.fit_prior import default_fit_dir, fit_run
-from dpvae_cli.runs.loaded_run import load_run
-from dpvae_cli.training.loop import load, train
+from dpvae_cli.runs.loaded_run import load, load_run
+from dpvae_cli.training.train import train
 from tests.small import own_vae, small_recipe
 
 FIT = ("fitting.iterations=6", "fitting.batch_size=16", "fitting.validate_every=2")
@@ -163,7 +163,7 @@ def test_a_run_stopped_between_training_and_fitting_is_completed(tmp_path, monke
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dpvae_cli.training.loop.fit_recipe_prior", stop)
+    monkeypatch.setattr("dpvae_cli.training.train.fit_recipe_prior", stop)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "run")
     with pytest.raises(CheckpointError, match="fitted after the last") as raised:

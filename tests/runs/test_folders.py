@@ -18,7 +18,7 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import paths
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe
@@ -339,7 +339,7 @@ def act_at(monkeypatch, iteration, act):
     step = Trainer.step
 
     def acting(trainer):
-        if trainer.iteration == iteration:
+        if trainer.state.iteration == iteration:
             act()
         return step(trainer)
 

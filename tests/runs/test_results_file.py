@@ -12,7 +12,7 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import loaded_run, results_file
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies import state
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.small import small_recipe
 
 WRITERS, ROUNDS = 4, 8

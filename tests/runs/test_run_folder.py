@@ -8,7 +8,7 @@ from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.runs import paths, run_folder
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.small import small_recipe
 
 

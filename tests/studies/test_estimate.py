@@ -10,7 +10,7 @@ import torch
 from dpvae_cli.studies.estimate import GUESSED_GPU, estimate_duration
 from dpvae_cli.studies.messages import CellOptions
 from dpvae_cli.studies.state import CellState, cell_state, recipe_of
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.studies.tiny import planned
 
 

@@ -20,7 +20,7 @@ from dpvae_cli.studies.executors.slots import slots
 from dpvae_cli.studies.messages import CellOptions, Outcome, ignore_event
 from dpvae_cli.studies.run_cell import run_cell
 from dpvae_cli.studies.state import recipe_of
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.studies import tasks
 from tests.studies.tasks import fake_cells
 from tests.studies.tiny import planned

@@ -15,7 +15,7 @@ from dpvae_cli.studies.messages import CellOptions
 from dpvae_cli.studies.outputs import write_outputs, write_study_record
 from dpvae_cli.studies.run_cell import run_cell
 from dpvae_cli.studies.state import cell_state, recipe_of
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from tests.studies.tiny import planned
 from tests.training.test_resume import CutAt, PowerCut, assert_same_run
 
@@ -115,7 +115,7 @@ def test_a_cut_cell_goes_on_to_the_bit(tmp_path):
     [cell] = planned(tmp_path, "prior=decoupled").cells
     recipe = recipe_of(cell)
     with pytest.raises(PowerCut):
-        train(recipe, cell.folder, listener=CutAt(13))
+        train(recipe, cell.folder, callback=CutAt(13))
     assert cell_state(cell, OPTIONS).status == "stopped"
     assert cell_state(cell, OPTIONS).iteration == 10
     outcome = run(cell)

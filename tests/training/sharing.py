@@ -13,7 +13,7 @@ import torch
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup, process_group
 from dpvae_cli.recipe import Recipe, load_recipe
-from dpvae_cli.training.trainer import Trainer, total
+from dpvae_cli.training.trainer import Trainer, weighted_loss
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 
 CPU = torch.device("cpu")
@@ -56,7 +56,9 @@ def trained(
     losses: dict[str, list[float]] = {}
     for _ in range(STEPS):
         terms = trainer.step()
-        means = {name: term.value.mean() for name, term in terms.items()} | {"total": total(terms)}
+        means = {name: term.value.mean() for name, term in terms.items()} | {
+            "total": weighted_loss(terms)
+        }
         for name, mean in means.items():
             losses.setdefault(name, []).append(float(group.all_reduce_mean(mean)))
     weights = {f"weight/{k}": v.numpy() for k, v in trainer.checkpoint().tensors.items()}

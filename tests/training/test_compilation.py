@@ -1,13 +1,16 @@
 """training.compile: a twin with the same weights, the same numbers, and nothing of it in a file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training import compilation
-from dpvae_cli.training.loop import train
-from dpvae_cli.training.trainer import Trainer, total
+from dpvae_cli.training.train import train
+from dpvae_cli.training.trainer import Trainer, weighted_loss
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 
 CPU = torch.device("cpu")
@@ -23,11 +26,14 @@ def _traced_only(monkeypatch, request):
     torch.compiler.reset()
 
 
-def trainer_of(*overrides: str, regularizer: str = "vae") -> Trainer:
+@contextmanager
+def trainer_of(*overrides: str, regularizer: str = "vae") -> Iterator[Trainer]:
     recipe = small_recipe(regularizer, *overrides)
     trainer = Trainer(recipe, recipe.data.load(), CPU)
-    trainer.settle()
-    return trainer
+    trainer.state.is_compiled = is_compiled = recipe.training.compile == "on"
+    x = trainer.split.examples(slice(0, 16)).to(trainer.state.model.dtype)
+    with compilation.compiled(trainer.state.model, x, enabled=is_compiled):
+        yield trainer
 
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
@@ -35,11 +41,13 @@ def test_losses_and_gradients_are_those_without(regularizer):
     options = ("training.precision=float64", f"prior={PRIORS[len(regularizer) % 2]}")
     seen = []
     for compile in ("off", "on"):
-        trainer = trainer_of(f"training.compile={compile}", *options, regularizer=regularizer)
-        assert trainer.is_compiled == (compile == "on")
-        losses = [total(trainer.step()).item() for _ in range(2)]
-        gradient = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
-        seen.append((losses, gradient))
+        with trainer_of(
+            f"training.compile={compile}", *options, regularizer=regularizer
+        ) as trainer:
+            assert trainer.state.is_compiled == (compile == "on")
+            losses = [weighted_loss(trainer.step()).item() for _ in range(2)]
+            gradient = torch.cat([p.grad.flatten() for p in trainer.state.model.parameters()])
+            seen.append((losses, gradient))
     (plain, plain_gradient), (quick, quick_gradient) = seen
     assert quick == pytest.approx(plain, rel=1e-10)
     torch.testing.assert_close(quick_gradient, plain_gradient, rtol=1e-8, atol=1e-10)
@@ -51,8 +59,8 @@ def test_other_priors_compute_the_same_compiled(prior):
     seen = []
     for compile in ("off", "on"):
         options = (f"training.compile={compile}", "training.precision=float64", f"prior={prior}")
-        trainer = trainer_of(*options)
-        seen.append([total(trainer.step()).item() for _ in range(2)])
+        with trainer_of(*options) as trainer:
+            seen.append([weighted_loss(trainer.step()).item() for _ in range(2)])
     assert seen[1] == pytest.approx(seen[0], rel=1e-10)
 
 
@@ -65,7 +73,8 @@ def test_the_decoupled_prior_is_compiled_too(monkeypatch):
         return original(what, **options)
 
     monkeypatch.setattr(torch, "compile", noting)
-    trainer_of("training.compile=on").step()
+    with trainer_of("training.compile=on") as trainer:
+        trainer.step()
     assert {"to_generation", "to_representation", "Encoder", "Sequential"} <= set(seen)
 
 
@@ -73,76 +82,46 @@ def test_the_decoupled_prior_is_compiled_too(monkeypatch):
 def test_a_checkpoint_has_the_same_names(tmp_path):
     names = {}
     for compile in ("on", "off"):
-        trainer = trainer_of(f"training.compile={compile}", "training.ema=0.9")
-        trainer.step()
-        trainer.checkpoint().write(tmp_path / f"{compile}.pt")
-        saved = checkpoints.read_checkpoint(tmp_path / f"{compile}.pt")
-        names[compile] = saved.tensors.keys()
-        assert saved.facts["compiled"] == (compile == "on")
+        with trainer_of(f"training.compile={compile}", "training.ema=0.9") as trainer:
+            trainer.step()
+            trainer.checkpoint().write(tmp_path / f"{compile}.pt")
+            saved = checkpoints.read_checkpoint(tmp_path / f"{compile}.pt")
+            names[compile] = saved.tensors.keys()
+            assert saved.facts["compiled"] == (compile == "on")
     assert names["on"] == names["off"]
 
 
-def short(seconds: dict[str, list[float]]):
-    """Return a `_trial` that takes what it is told: of plain and of compiled models in turn."""
-
-    def trial(model, x, *, times=1):
-        kind = "compiled" if hasattr(model.encoder, "_orig_mod") else "plain"
-        return seconds[kind].pop(0) if len(seconds[kind]) > 1 else seconds[kind][0]
-
-    return trial
-
-
 @pytest.mark.parametrize(
-    ("compiled", "steps", "pays"),
+    ("setting", "device", "processes", "expected"),
     [
-        ([60.0, 0.5], 700, True),  # 350 s saved for 60
-        ([60.0, 0.95], 1_000, False),  # 50 s saved for 60
-        ([60.0, 1.2], 100_000, False),  # slower
-        ([0.0, 0.5], 599, False),  # ten minutes are not worth a trial
+        ("on", "cpu", 2, True),
+        ("off", "cuda", 1, False),
+        ("auto", "cpu", 1, False),
+        ("auto", "cuda", 1, True),
+        ("auto", "cuda", 2, False),
     ],
 )
-def test_auto_weighs_what_is_saved_against_what_it_costs(compiled, steps, pays, monkeypatch):
-    monkeypatch.setattr(compilation, "_trial", short({"plain": [1.0], "compiled": compiled}))
-    recipe = small_recipe()
-    trainer = Trainer(recipe, recipe.data.load(), CPU)
-    x = trainer.split.examples(slice(0, 16))
-    assert compilation.pays(trainer.model, x, steps=steps) is pays
+def test_auto_compiles_on_a_single_gpu(setting, device, processes, expected):
+    chosen = compilation.should_compile(setting, torch.device(device), processes=processes)
+    assert chosen is expected
 
 
-def test_a_trial_leaves_no_trace():
-    recipe = small_recipe()
-    trainer, other = (Trainer(recipe, recipe.data.load(), CPU) for _ in range(2))
-    x = trainer.split.examples(slice(0, 16))
-    drawn = torch.get_rng_state()
-    compilation.pays(trainer.model, x, steps=10**9)
-    assert torch.equal(torch.get_rng_state(), drawn)
-    assert all(parameter.grad is None for parameter in trainer.model.parameters())
-    ours, theirs = trainer.step(), other.step()
-    assert all(torch.equal(ours[name].value, theirs[name].value) for name in ours)
+def test_training_leaves_a_plain_model(tmp_path):
+    model = train(small_recipe("vae", "training.compile=on"), tmp_path)
+    assert model.encoder._compiled_call_impl is None
+    assert "to_generation" not in vars(model.prior)
+    draws = torch.get_rng_state()
+    train(small_recipe("vae", "training.compile=on"), tmp_path / "again")
+    assert torch.equal(torch.get_rng_state(), draws)
 
 
-def test_a_run_that_is_gone_on_with_stays_as_it_was(tmp_path, monkeypatch):
-    recipe = small_recipe("vae", "training.compile=auto")
-    train(recipe, tmp_path)
-    longer = small_recipe("vae", "training.compile=auto", "training.iterations=25")
-    monkeypatch.setattr(compilation, "pays", lambda *_, **__: pytest.fail("asked a second time"))
-    train(longer, tmp_path, resume=True)
-    assert checkpoints.read_checkpoint(tmp_path / "checkpoint.pt").facts["compiled"] is False
-
-
-@pytest.mark.parametrize("how", ["on", "auto"])
-def test_a_machine_that_cannot_compile(how, tmp_path, monkeypatch):
+def test_a_machine_that_cannot_compile(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no C++ compiler\nmore about it")
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(compilation, "WORTH_A_TRIAL", 0.0)
-    recipe = small_recipe("vae", f"training.compile={how}")
-    if how == "auto":
-        train(recipe, tmp_path)
-        return
     with pytest.raises(UsageError, match=r"fails here: no C\+\+ compiler(\n|$)") as refused:
-        train(recipe, tmp_path)
+        train(small_recipe("vae", "training.compile=on"), tmp_path)
     assert "training.compile=off" in refused.value.hint
 
 

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import files
-from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.training.loop import Run, train
+from dpvae_cli.training.callback import NullCallback
+from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe
@@ -248,20 +249,17 @@ def test_a_lost_checkpoint_is_not_begun_anew_silently(whole, tmp_path):
     assert "--from-previous" in done.stderr
 
 
-def test_a_state_is_saved_once(whole, tmp_path, monkeypatch):
+def test_a_state_is_saved_once(tmp_path):
     """A signal right after a checkpoint must not push the one before out."""
-    saves = []
-    save = Run._save
 
-    def twice(run):
-        save(run)
-        save(run)
-        saves.append(run)
+    class Signal(NullCallback):
+        def on_step(self, iteration):
+            if iteration == 10:
+                os.kill(os.getpid(), signal.SIGUSR1)
 
-    monkeypatch.setattr(Run, "_save", twice)
-    train(small_recipe(), tmp_path / "run")
-    assert len(saves) == 4
-    assert checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.previous.pt").iteration == 15
+    with pytest.raises(InterruptedRun):
+        train(small_recipe(), tmp_path / "run", callback=Signal())
+    assert checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.previous.pt").iteration == 5
 
 
 LACKS = {
@@ -276,7 +274,7 @@ def test_a_step_without_memory_names_the_batch_size(lack, tmp_path, monkeypatch)
     step = Trainer.step
 
     def grows(trainer):
-        if trainer.iteration == 12:
+        if trainer.state.iteration == 12:
             raise LACKS[lack]
         return step(trainer)
 

@@ -143,7 +143,7 @@ def test_a_cut_run_resumes_to_the_bit(regularizer, prior, tmp_path):
     recipe = small_recipe(regularizer)
     dpvae.train(recipe, tmp_path / "whole", model=own_vae(prior=prior))
     with pytest.raises(PowerCut):
-        dpvae.train(recipe, tmp_path / "cut", model=own_vae(prior=prior), listener=CutAt(13))
+        dpvae.train(recipe, tmp_path / "cut", model=own_vae(prior=prior), callback=CutAt(13))
     torch.manual_seed(5)
     fresh = own_vae(prior=prior, seed=6)
     dpvae.train(recipe, tmp_path / "cut", model=fresh, resume=True)
@@ -160,7 +160,7 @@ def test_frozen_weights_stay_and_resume(tmp_path):
     whole = dpvae.train(RECIPE, tmp_path / "whole", model=model())
     assert torch.equal(whole.encoder.body[0].weight, first)
     with pytest.raises(PowerCut):
-        dpvae.train(RECIPE, tmp_path / "cut", model=model(), listener=CutAt(13))
+        dpvae.train(RECIPE, tmp_path / "cut", model=model(), callback=CutAt(13))
     dpvae.train(RECIPE, tmp_path / "cut", model=model(), resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
@@ -193,7 +193,7 @@ def test_a_run_of_own_networks_resumes_with_a_model_alone(trained, tmp_path):
 
 def test_a_run_cut_before_its_first_checkpoint_asks_for_the_model_too(tmp_path):
     with pytest.raises(PowerCut):
-        dpvae.train(RECIPE, tmp_path / "cut", model=own_vae(**PARTS), listener=CutAt(3))
+        dpvae.train(RECIPE, tmp_path / "cut", model=own_vae(**PARTS), callback=CutAt(3))
     with pytest.raises(CheckpointError, match=r"model=\.\.\., resume=True"):
         dpvae.train(RECIPE, tmp_path / "cut", resume=True)
     dpvae.train(RECIPE, tmp_path / "cut", model=own_vae(**PARTS), resume=True)
@@ -203,12 +203,12 @@ def test_a_run_cut_before_its_first_checkpoint_asks_for_the_model_too(tmp_path):
 
 def test_a_stopped_run_names_the_call_that_goes_on(tmp_path):
     class Stop(CutAt):
-        def stepped(self, iteration):
+        def on_step(self, iteration):
             if iteration == 7:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(InterruptedRun) as caught:
-        dpvae.train(RECIPE, tmp_path / "run", model=own_vae(), listener=Stop(7))
+        dpvae.train(RECIPE, tmp_path / "run", model=own_vae(), callback=Stop(7))
     assert f"dpvae.train(recipe, '{tmp_path}/run', model=..., resume=True)" in caught.value.hint
 
 

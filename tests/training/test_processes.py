@@ -9,8 +9,8 @@ from torch import nn
 
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.training.loop import check_divisible
-from dpvae_cli.training.shared import GlobalBatchNorm, with_global_batch_norm
+from dpvae_cli.training.checks import check_divisible
+from dpvae_cli.training.ddp import SyncBatchNorm, convert_sync_batch_norm
 from tests.launching import torchrun
 from tests.training import sharing
 
@@ -73,7 +73,7 @@ def test_global_batch_norm_is_batch_norm(dimensions):
     nn.init.normal_(plain.bias)
     other = kind(3).double()
     other.load_state_dict(plain.state_dict())
-    ours = GlobalBatchNorm(other, SINGLE_PROCESS)
+    ours = SyncBatchNorm(other, SINGLE_PROCESS)
     for scale in (1.0, 3.0):
         x = torch.randn(5, 3, *(4,) * (2 * dimensions - 2), dtype=torch.float64) * scale + 2
         x.requires_grad_()
@@ -89,9 +89,9 @@ def test_global_batch_norm_is_batch_norm(dimensions):
 def test_batch_norms_are_replaced_under_their_names():
     module = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.BatchNorm1d(3)))
     before = dict(module.state_dict())
-    assert with_global_batch_norm(module, SINGLE_PROCESS)[1][0].__class__ is nn.BatchNorm1d
-    replaced = with_global_batch_norm(module, ProcessGroup(0, 2))
-    assert isinstance(replaced[1][0], GlobalBatchNorm)
+    assert convert_sync_batch_norm(module, SINGLE_PROCESS)[1][0].__class__ is nn.BatchNorm1d
+    replaced = convert_sync_batch_norm(module, ProcessGroup(0, 2))
+    assert isinstance(replaced[1][0], SyncBatchNorm)
     assert list(replaced.state_dict()) == list(before)
 
 

@@ -12,9 +12,9 @@ import pytest
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.training.listener import Silent
-from dpvae_cli.training.loop import train
-from dpvae_cli.training.signals import stop_requests
+from dpvae_cli.training.callback import NullCallback
+from dpvae_cli.training.signals import graceful_shutdown
+from dpvae_cli.training.train import train
 from tests.same import assert_same_run, logged
 from tests.small import OTHER_PRIORS, PRIORS, REGULARIZERS, SMALL, small_recipe
 
@@ -28,12 +28,12 @@ class CutAt:
 
     def __init__(self, iteration):
         self._iteration = iteration
-        self._silent = Silent()
+        self._silent = NullCallback()
 
     def __getattr__(self, name):
         return getattr(self._silent, name)
 
-    def stepped(self, iteration):
+    def on_step(self, iteration):
         if iteration == self._iteration:
             raise PowerCut
 
@@ -44,7 +44,7 @@ def test_a_cut_run_resumes_to_the_bit(regularizer, prior, tmp_path):
     recipe = small_recipe(regularizer, f"prior={prior}")
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
-        train(recipe, tmp_path / "cut", listener=CutAt(13))
+        train(recipe, tmp_path / "cut", callback=CutAt(13))
     train(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
@@ -54,7 +54,7 @@ def test_a_cut_run_of_any_prior_resumes_to_the_bit(prior, tmp_path):
     recipe = small_recipe("info", f"prior={prior}", "training.ema=0.9")
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
-        train(recipe, tmp_path / "cut", listener=CutAt(13))
+        train(recipe, tmp_path / "cut", callback=CutAt(13))
     train(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
@@ -63,7 +63,7 @@ def test_a_run_cut_before_its_first_checkpoint_starts_again(tmp_path):
     recipe = small_recipe()
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
-        train(recipe, tmp_path / "cut", listener=CutAt(3))
+        train(recipe, tmp_path / "cut", callback=CutAt(3))
     train(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
@@ -77,7 +77,7 @@ def test_dynamic_binarisation_resumes_to_the_bit(tmp_path):
     recipe = type(recipe).load("vae_moons", [*small, data, "likelihood=bernoulli"])
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
-        train(recipe, tmp_path / "cut", listener=CutAt(7))
+        train(recipe, tmp_path / "cut", callback=CutAt(7))
     train(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
@@ -92,7 +92,7 @@ def test_every_precision_and_the_average_resume_to_the_bit(regularizer, precisio
     )
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
-        train(recipe, tmp_path / "cut", listener=CutAt(13))
+        train(recipe, tmp_path / "cut", callback=CutAt(13))
     train(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
     assert checkpoints.read_checkpoint(tmp_path / "cut" / "checkpoint.pt").part("ema")
@@ -112,7 +112,7 @@ def test_convolutions_resume_to_the_bit_in_every_precision(precision, tmp_path):
     )
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
-        train(recipe, tmp_path / "cut", listener=CutAt(5))
+        train(recipe, tmp_path / "cut", callback=CutAt(5))
     train(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
@@ -132,7 +132,7 @@ def test_batch_norm_resumes_to_the_bit(kind, side, regularizer, tmp_path):
     )
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
-        train(recipe, tmp_path / "cut", listener=CutAt(5))
+        train(recipe, tmp_path / "cut", callback=CutAt(5))
     train(recipe, tmp_path / "cut", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
     tensors = checkpoints.read_checkpoint(tmp_path / "cut" / "checkpoint.pt").tensors
@@ -227,7 +227,7 @@ def test_a_signal_saves_and_names_the_resuming_command(number, tmp_path):
 
 
 def test_a_closing_terminal_may_hang_up_twice():
-    with stop_requests() as request:
+    with graceful_shutdown() as request:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGHUP)
         assert request.signal_number == signal.SIGHUP
@@ -237,7 +237,7 @@ def test_a_closing_terminal_may_hang_up_twice():
 def test_what_nohup_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with stop_requests() as request:
+        with graceful_shutdown() as request:
             os.kill(os.getpid(), signal.SIGHUP)
         assert request.signal_number is None
     finally:

@@ -5,17 +5,20 @@ same operators as on a GPU, with the guard as a GPU has it.
 """
 
 from collections import Counter
+from contextlib import closing
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dpvae_cli.foundation.distributed import SINGLE_PROCESS
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.training.guard import FiniteGuard
-from dpvae_cli.training.listener import Silent
-from dpvae_cli.training.loop import Run
+from dpvae_cli.training.callback import NullCallback
+from dpvae_cli.training.recorder import Recorder
+from dpvae_cli.training.train import fit
 from dpvae_cli.training.trainer import Trainer
 from tests.small import PRIORS, REGULARIZERS, small_recipe
+from tests.training.test_finite_check import set_deferred
 
 CPU = torch.device("cpu")
 ASKING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2", "is_nonzero")
@@ -37,8 +40,7 @@ class Questions(TorchDispatchMode):
 def accelerated(recipe):
     """Return a trainer with the guard that accelerators have, past its first steps."""
     trainer = Trainer(recipe, recipe.data.load(), CPU)
-    optimizers = [o for o in (trainer.optimizer, trainer.adversary_optimizer) if o is not None]
-    trainer.guard = FiniteGuard(optimizers, CPU, deferred=True)
+    set_deferred(trainer, deferred=True)
     trainer.step()
     return trainer
 
@@ -59,15 +61,16 @@ def test_the_loop_asks_at_logging_steps_alone(tmp_path):
     trainer = accelerated(recipe)
     counted = {}
 
-    class Counting(Silent):
-        def stepped(self, iteration):
+    class Counting(NullCallback):
+        def on_step(self, iteration):
             counted[iteration] = questions.asked.total()
             if iteration == 13:
                 raise StopIteration
 
-    run = Run(trainer, RunFolder(tmp_path), Counting())
-    with run, Questions() as questions, pytest.raises(StopIteration):
-        run.to_the_end()
+    recorder = Recorder(RunFolder(tmp_path), SINGLE_PROCESS, Counting(), mark_latest=False)
+    recorder.start(recipe, CPU, trainer.state.iteration)
+    with closing(recorder), Questions() as questions, pytest.raises(StopIteration):
+        fit(trainer, recorder)
     per_step = {i + 1: counted[i + 1] - counted[i] for i in range(2, 13)}
     # what is due after step i is counted before step i + 1 is heard of
     assert {i for i, questions in per_step.items() if questions} == {6, 11}

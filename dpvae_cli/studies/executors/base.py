@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, final, runtime_checkable
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun
 from dpvae_cli.studies.cell_log import CellLog
 from dpvae_cli.studies.messages import Cell, Event, EventHandler, Outcome
-from dpvae_cli.training.signals import stop_requests
+from dpvae_cli.training.signals import graceful_shutdown
 
 RETRIES = 2
 """How often a cell is started again after its worker died."""
@@ -98,7 +98,7 @@ class Executor(ABC):
         queue = JobQueue(cells, on_event, self)
         running: dict[Any, CellLog] = {}
         deadline = math.inf
-        with stop_requests() as request, self.connect(cells, task) as slots:
+        with graceful_shutdown() as request, self.connect(cells, task) as slots:
             while (running or not queue.is_empty) and time.monotonic() < deadline:
                 if taken := queue.take(slots - len(running)):
                     logs = [CellLog(cell, on_event) for cell in taken]

@@ -4,28 +4,35 @@ import torch
 from dpvae_cli.foundation.errors import DivergedError
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.training.guard import FiniteGuard, clip_gradients, refuse_bad_weights
-from dpvae_cli.training.loop import train
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.finite_check import FiniteCheck
+from dpvae_cli.training.train import train
+from dpvae_cli.training.trainer import Trainer, clip_gradients
 from tests.small import small_recipe
 
 BAD_STEP = 7
 
 
+def set_deferred(trainer: Trainer, *, deferred: bool) -> None:
+    """Let a trainer read its losses late, as on a GPU, or at once."""
+    state = trainer.state
+    optimizers = [o for o in (state.optimizer, state.adversary_optimizer) if o is not None]
+    modules = (state.model, state.regularizer)
+    trainer.finite_check = FiniteCheck(modules, optimizers, torch.device("cpu"), deferred=deferred)
+
+
 def trainer_that_diverges(recipe: Recipe, *, deferred: bool) -> Trainer:
     """Return a trainer whose data turns into NaN at the seventh step."""
     trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
-    optimizers = [o for o in (trainer.optimizer, trainer.adversary_optimizer) if o is not None]
-    trainer.guard = FiniteGuard(optimizers, torch.device("cpu"), deferred=deferred)
-    order = trainer._order
+    set_deferred(trainer, deferred=deferred)
+    sampler = trainer._sampler
 
     class Poisoned:
         def batch(self, iteration):
             if iteration + 1 == BAD_STEP:
                 trainer.split.stored.fill_(float("nan"))
-            return order.batch(iteration)
+            return sampler.batch(iteration)
 
-    trainer._order = Poisoned()
+    trainer._sampler = Poisoned()
     return trainer
 
 
@@ -38,9 +45,11 @@ def test_the_deferred_flag_keeps_the_weights_of_the_last_good_step(regularizer):
     bad = trainer_that_diverges(recipe, deferred=True)
     for _ in range(BAD_STEP + 5):
         bad.step()
-    for one, other in zip(good.model.parameters(), bad.model.parameters(), strict=True):
+    for one, other in zip(good.state.model.parameters(), bad.state.model.parameters(), strict=True):
         assert torch.equal(one, other)
-    for one, other in zip(good.regularizer.parameters(), bad.regularizer.parameters(), strict=True):
+    for one, other in zip(
+        good.state.regularizer.parameters(), bad.state.regularizer.parameters(), strict=True
+    ):
         assert torch.equal(one, other)
 
 
@@ -51,7 +60,7 @@ def test_the_first_bad_step_and_its_terms_are_named(deferred):
     def run():
         for _ in range(BAD_STEP + 5):
             trainer.step()
-        trainer.guard.read()
+        trainer.finite_check.check_past_losses()
 
     with pytest.raises(DivergedError, match=f"iteration {BAD_STEP}: .*reconstruction"):
         run()
@@ -59,17 +68,17 @@ def test_the_first_bad_step_and_its_terms_are_named(deferred):
 
 def test_a_finite_run_reads_clean():
     trainer = Trainer(small_recipe(), small_recipe().data.load(), torch.device("cpu"))
-    trainer.guard = FiniteGuard([trainer.optimizer], torch.device("cpu"), deferred=True)
+    set_deferred(trainer, deferred=True)
     for _ in range(5):
         trainer.step()
-    trainer.guard.read()
+    trainer.finite_check.check_past_losses()
 
 
 def test_no_checkpoint_with_bad_weights(tmp_path):
     recipe = small_recipe()
     train(recipe, tmp_path / "run")
     trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
-    next(iter(trainer.model.decoder.parameters())).data[0] = float("inf")
+    next(iter(trainer.state.model.decoder.parameters())).data[0] = float("inf")
     with pytest.raises(DivergedError, match=r"weight decoder\.0\.weight"):
         trainer.checkpoint()
 
@@ -77,17 +86,18 @@ def test_no_checkpoint_with_bad_weights(tmp_path):
 @pytest.mark.parametrize("name", ["weight", "running_mean", "running_var"])
 def test_no_checkpoint_with_bad_running_statistics(name):
     norm = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    refuse_bad_weights(norm, 3)
+    check = FiniteCheck([norm], [], torch.device("cpu"))
+    check.check_weights(3)
     getattr(norm[1], name).data[0] = float("nan")
     what = "weight" if name == "weight" else "buffer"
     with pytest.raises(DivergedError, match=rf"{what} 1\.{name} is not finite after iteration 3"):
-        refuse_bad_weights(norm, 3)
+        check.check_weights(3)
 
 
 def test_no_checkpoint_with_a_bad_average():
     recipe = small_recipe("vae", "training.ema=0.9")
     trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
-    next(iter(trainer.trained().decoder.parameters())).data[0] = float("inf")
+    next(iter(trainer.state.trained_model.decoder.parameters())).data[0] = float("inf")
     with pytest.raises(DivergedError, match=r"weight decoder\.0\.weight"):
         trainer.checkpoint()
 
@@ -108,23 +118,21 @@ def spoil_gradient(trainer, parameter, value, *, at):
     """Let one gradient of a step be `value`, while its loss is finite."""
     parameter.register_hook(
         lambda gradient: (
-            torch.full_like(gradient, value) if trainer.iteration + 1 == at else gradient
+            torch.full_like(gradient, value) if trainer.state.iteration + 1 == at else gradient
         )
     )
 
 
 def guarded_trainer(recipe, *, deferred):
     trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
-    watched = (trainer.model, trainer.regularizer)
-    cpu = torch.device("cpu")
-    trainer.guard = FiniteGuard(trainer._optimizers(), cpu, deferred=deferred, watched=watched)
+    set_deferred(trainer, deferred=deferred)
     return trainer
 
 
 def steps(trainer, count):
     for _ in range(count):
         trainer.step()
-    trainer.guard.read()
+    trainer.finite_check.check_past_losses()
 
 
 @pytest.mark.parametrize("clip", ["null", "1.0"])
@@ -132,7 +140,7 @@ def steps(trainer, count):
 def test_the_gradient_that_went_wrong_first_is_named(value, clip):
     recipe = small_recipe("vae", f"training.gradient_clip={clip}")
     trainer = guarded_trainer(recipe, deferred=False)
-    spoil_gradient(trainer, trainer.model.decoder[2].bias, value, at=BAD_STEP)
+    spoil_gradient(trainer, trainer.state.model.decoder[2].bias, value, at=BAD_STEP)
     first = rf"gradient of decoder\.2\.bias not finite after iteration {BAD_STEP}, then reconstr"
     with pytest.raises(DivergedError, match=rf"iteration {BAD_STEP + 1}: {first}"):
         steps(trainer, BAD_STEP + 5)
@@ -140,7 +148,7 @@ def test_the_gradient_that_went_wrong_first_is_named(value, clip):
 
 def test_read_late_the_weight_is_named():
     trainer = guarded_trainer(small_recipe(), deferred=True)
-    spoil_gradient(trainer, trainer.model.decoder[2].bias, float("nan"), at=BAD_STEP)
+    spoil_gradient(trainer, trainer.state.model.decoder[2].bias, float("nan"), at=BAD_STEP)
     first = rf"weight decoder\.2\.bias not finite after iteration {BAD_STEP}, then reconstr"
     with pytest.raises(DivergedError, match=rf"iteration {BAD_STEP + 1}: {first}"):
         steps(trainer, BAD_STEP + 5)
@@ -149,7 +157,7 @@ def test_read_late_the_weight_is_named():
 @pytest.mark.parametrize("deferred", [False, True])
 def test_an_adversary_that_went_wrong_is_named(deferred):
     trainer = guarded_trainer(small_recipe("factor"), deferred=deferred)
-    name, weight = list(trainer.regularizer.named_parameters())[-1]
+    name, weight = list(trainer.state.regularizer.named_parameters())[-1]
     spoil_gradient(trainer, weight, float("nan"), at=BAD_STEP)
     with pytest.raises(DivergedError, match=name.replace(".", r"\.")) as caught:
         steps(trainer, BAD_STEP + 5)
@@ -158,21 +166,21 @@ def test_an_adversary_that_went_wrong_is_named(deferred):
 
 def test_of_many_gradients_three_are_listed():
     trainer = guarded_trainer(small_recipe(), deferred=False)
-    for parameter in trainer.model.parameters():
+    for parameter in trainer.state.model.parameters():
         spoil_gradient(trainer, parameter, float("nan"), at=BAD_STEP)
-    count = len(list(trainer.model.parameters())) - 3
+    count = len(list(trainer.state.model.parameters())) - 3
     with pytest.raises(DivergedError, match=f"and {count} more not finite"):
         steps(trainer, BAD_STEP + 1)
 
 
 def test_only_the_terms_that_are_not_finite_are_blamed():
-    guard = FiniteGuard([], torch.device("cpu"))
+    check = FiniteCheck([], [], torch.device("cpu"))
     terms = {"reconstruction": torch.ones(3), "kl": torch.tensor([1.0, float("inf"), 1.0])}
     with pytest.raises(DivergedError, match=r"iteration 3: kl not finite \(loss inf, recon"):
-        guard.watch(3, torch.tensor(float("inf")), terms)
+        check.check_loss(3, torch.tensor(float("inf")), terms)
     overflow = {"reconstruction": torch.tensor([3e38]), "kl": torch.tensor([3e38])}
     with pytest.raises(DivergedError, match="iteration 4: loss not finite"):
-        guard.watch(4, torch.tensor(float("inf")), overflow)
+        check.check_loss(4, torch.tensor(float("inf")), overflow)
 
 
 def test_a_bad_gradient_of_the_last_step_reaches_no_file(tmp_path, monkeypatch):
@@ -181,8 +189,8 @@ def test_a_bad_gradient_of_the_last_step_reaches_no_file(tmp_path, monkeypatch):
 
     def last_step_spoils(trainer):
         terms = step(trainer)
-        if trainer.iteration == trainer.recipe.training.iterations:
-            next(iter(trainer.model.prior.parameters())).data[0] = float("nan")
+        if trainer.state.iteration == trainer.recipe.training.iterations:
+            next(iter(trainer.state.model.prior.parameters())).data[0] = float("nan")
         return terms
 
     monkeypatch.setattr(Trainer, "step", last_step_spoils)
@@ -194,7 +202,7 @@ def test_a_bad_gradient_of_the_last_step_reaches_no_file(tmp_path, monkeypatch):
 def test_no_checkpoint_with_a_bad_adversary():
     recipe = small_recipe("factor")
     trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
-    next(iter(trainer.regularizer.parameters())).data[0] = float("nan")
+    next(iter(trainer.state.regularizer.parameters())).data[0] = float("nan")
     with pytest.raises(DivergedError, match=r"weight adversary\."):
         trainer.checkpoint()
 
@@ -225,7 +233,7 @@ def test_steps_are_taken_with_clipped_gradients_model_and_adversary_apart(larges
     trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
     for _ in range(5):
         trainer.step()
-        for module in (trainer.model, trainer.regularizer):
+        for module in (trainer.state.model, trainer.state.regularizer):
             norm = torch.cat([p.grad.flatten() for p in module.parameters()]).norm()
             assert float(norm) == pytest.approx(largest, rel=1e-3)
 
@@ -239,5 +247,7 @@ def test_a_clip_that_is_never_reached_changes_nothing(name):
     for trainer in (free, clipped):
         for _ in range(5):
             trainer.step()
-    for one, other in zip(free.model.parameters(), clipped.model.parameters(), strict=True):
+    for one, other in zip(
+        free.state.model.parameters(), clipped.state.model.parameters(), strict=True
+    ):
         assert torch.equal(one, other)

@@ -9,7 +9,7 @@ from dpvae_cli.plotting import picture
 from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.loaded_run import load_run
-from dpvae_cli.training.loop import train
+from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer
 from dpvae_cli.training.validation import validate
 from tests.small import small_recipe
@@ -34,15 +34,17 @@ def test_the_average_is_the_sum_over_all_weights(decay, regularizer):
     more = ("training.precision=float64", "likelihood.learned=true", "training.learning_rate=0.05")
     recipe = small_recipe(regularizer, *more, f"training.ema={decay}")
     trainer = Trainer(recipe, recipe.data.load(), CPU)
-    weights = [flat(trainer.model)]
+    weights = [flat(trainer.state.model)]
     for step in range(1, 15):
         trainer.step()
-        weights.append(flat(trainer.model))
+        weights.append(flat(trainer.state.model))
         share = shares(decay, step)
         assert sum(share) == pytest.approx(1)
         expected = sum(s * w for s, w in zip(share, weights, strict=True))
-        torch.testing.assert_close(flat(trainer.trained()), expected, rtol=1e-12, atol=1e-12)
-    assert not torch.allclose(weights[-1], flat(trainer.trained()), rtol=1e-3)
+        torch.testing.assert_close(
+            flat(trainer.state.trained_model), expected, rtol=1e-12, atol=1e-12
+        )
+    assert not torch.allclose(weights[-1], flat(trainer.state.trained_model), rtol=1e-3)
 
 
 def test_the_warm_up_forgets_the_initial_weights():
@@ -57,7 +59,7 @@ def test_the_average_changes_no_training():
     for trainer in trainers:
         for _ in range(5):
             trainer.step()
-    assert torch.equal(*(flat(trainer.model) for trainer in trainers))
+    assert torch.equal(*(flat(trainer.state.model) for trainer in trainers))
     assert trainers[0].trained() is trainers[0].model
 
 
@@ -74,9 +76,9 @@ def test_running_statistics_are_copied(tmp_path):
     trainer = Trainer(recipe, recipe.data.load(), CPU)
     for _ in range(2):
         trainer.step()
-    buffers = dict(trainer.trained().named_buffers())
+    buffers = dict(trainer.state.trained_model.named_buffers())
     assert int(buffers["encoder.network.1.num_batches_tracked"]) == 4
-    for name, buffer in trainer.model.named_buffers():
+    for name, buffer in trainer.state.model.named_buffers():
         assert torch.equal(buffer, buffers[name]), name
 
 

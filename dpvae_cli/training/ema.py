@@ -10,13 +10,13 @@ from dpvae_cli.model import VAE
 
 
 @final
-class Average:
-    """A copy of the model whose weights follow the trained ones slowly.
+class EMA:
+    """A copy of the model whose weights are an exponential moving average of the trained ones.
 
     After optimizer step t (from 1) every weight becomes d ema + (1 - d) weight with
-    d = min(decay, (1 + t) / (10 + t)). The warm-up takes out the start: the initial weights' share
-    falls as t^-9, and a run shorter than 1 / (1 - decay) steps averages over its last tenth or so
-    instead of standing still. Buffers (running statistics of batch norm, masks) are copied.
+    d = min(decay, (1 + t) / (10 + t)). The warm-up removes the initial weights, whose share falls
+    as t^-9; a run shorter than 1 / (1 - decay) steps averages over about its last tenth. Buffers
+    (running statistics of batch norm, masks) are copied.
 
     Source: averaging, Polyak and Juditsky 1992; the warm-up is that of TensorFlow's
     `ExponentialMovingAverage` with `num_updates`.
@@ -29,13 +29,13 @@ class Average:
     def __init__(self, model: VAE, decay: float) -> None:
         self.model = deepcopy(model)
         self._decay = decay
-        self._averaged: list[Tensor] = list(self.model.parameters())
+        self._averages: list[Tensor] = list(self.model.parameters())
         self._weights: list[Tensor] = list(model.parameters())
-        self._copied, self._buffers = list(self.model.buffers()), list(model.buffers())
+        self._copies, self._buffers = list(self.model.buffers()), list(model.buffers())
 
     @torch.no_grad()
     def update(self, steps: int) -> None:
-        """Take in the weights as they are after `steps` optimizer steps."""
+        """Add the weights after `steps` optimizer steps to the average."""
         decay = min(self._decay, (1 + steps) / (10 + steps))
-        torch._foreach_lerp_(self._averaged, self._weights, 1 - decay)
-        torch._foreach_copy_(self._copied, self._buffers)
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        torch._foreach_copy_(self._copies, self._buffers)

@@ -1,0 +1,46 @@
+"""What happens during training, for whoever shows or records it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from dpvae_cli.data import Dataset
+
+
+@runtime_checkable
+class Callback(Protocol):
+    """Called by `train` in the main process."""
+
+    def on_data_loaded(self, dataset: Dataset) -> None:
+        """Handle that the data is loaded."""
+
+    def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+        """Handle that training starts, or continues, at `iteration` of `iterations`."""
+
+    def on_step(self, iteration: int) -> None:
+        """Handle that `iteration` optimizer steps are done."""
+
+    def on_log(self, record: Mapping[str, Any]) -> None:
+        """Handle a record that was written to metrics.jsonl."""
+
+    def on_checkpoint(self, path: Path, *, iteration: int) -> None:
+        """Handle that a checkpoint was written."""
+
+
+class NullCallback:
+    """Does nothing; override what is needed."""
+
+    def on_data_loaded(self, dataset: Dataset) -> None:
+        """Do nothing."""
+
+    def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+        """Do nothing."""
+
+    def on_step(self, iteration: int) -> None:
+        """Do nothing."""
+
+    def on_log(self, record: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def on_checkpoint(self, path: Path, *, iteration: int) -> None:
+        """Do nothing."""

@@ -1,0 +1,158 @@
+"""What a run leaves behind: logs, checkpoints, a sample picture; rank 0 alone records it."""
+
+import shlex
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, final
+
+import torch
+
+from dpvae_cli.data import Dataset
+from dpvae_cli.fitting.fit import FittedPrior
+from dpvae_cli.foundation.distributed import ProcessGroup
+from dpvae_cli.foundation.errors import InterruptedRun
+from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.model import VAE
+from dpvae_cli.recipe import Recipe
+from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.fit_prior import save_fit_record, save_fitted_prior
+from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.paths import update_latest_link
+from dpvae_cli.runs.run_folder import RunFolder
+from dpvae_cli.runs.sample_picture import save_samples
+from dpvae_cli.training.callback import Callback
+from dpvae_cli.training.tensorboard import TensorBoard
+
+P = ParamSpec("P")
+
+
+def main_process_only(
+    method: Callable[Concatenate["Recorder", P], None],
+) -> Callable[Concatenate["Recorder", P], None]:
+    """Make a method do nothing on every rank but 0."""
+
+    @wraps(method)
+    def wrapper(self: "Recorder", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self.is_active:
+            method(self, *args, **kwargs)
+
+    return wrapper
+
+
+@final
+class Recorder:
+    """Writes the files of a run and calls the callback."""
+
+    def __init__(
+        self, run: RunFolder, group: ProcessGroup, callback: Callback, *, mark_latest: bool
+    ) -> None:
+        self.is_active = group.is_main_process
+        self._run, self._processes, self._callback = run, group.world_size, callback
+        self._mark_latest = mark_latest
+        self._log: MetricsLog | None = None
+        self._board: TensorBoard | None = None
+
+    @main_process_only
+    def prepare(self, *, resume: bool, overwrite: bool) -> None:
+        """Check and clean up the run folder."""
+        self._run.prepare(resume=resume, overwrite=overwrite)
+
+    @main_process_only
+    def on_data_loaded(self, dataset: Dataset) -> None:
+        """Call the callback."""
+        self._callback.on_data_loaded(dataset)
+
+    @main_process_only
+    def rollback(self) -> None:
+        """Replace checkpoint.pt by the one before it."""
+        self._run.rollback()
+
+    @main_process_only
+    def start(self, recipe: Recipe, device: torch.device, iteration: int) -> None:
+        """Write recipe and environment and open the logs, without records after `iteration`."""
+        self._run.write_start(recipe, device=device, processes=self._processes)
+        self._log = MetricsLog(self._run.metrics_log, keep_until=iteration)
+        if recipe.training.tensorboard:
+            self._board = TensorBoard(self._run.files)
+        self._update_latest_link()
+        self._callback.on_train_start(
+            self._run.path, iteration=iteration, iterations=recipe.training.iterations
+        )
+
+    def _update_latest_link(self) -> None:
+        if self._mark_latest and not self._run.is_staged:
+            update_latest_link(self._run.path)
+
+    @main_process_only
+    def step(self, iteration: int) -> None:
+        """Call the callback."""
+        self._callback.on_step(iteration)
+
+    @main_process_only
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Write a record to metrics.jsonl and TensorBoard."""
+        assert self._log is not None
+        self._run.check_lock()
+        self._log.write(dict(record))
+        if self._board is not None:
+            self._board.write(record)
+        self._callback.on_log(record)
+
+    @main_process_only
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        """Write best.pt."""
+        checkpoint.write(self._run.best)
+
+    @main_process_only
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write checkpoint.pt; the first one lets the run replace the one it overwrites."""
+        self._run.check_lock()
+        checkpoint.write(self._run.checkpoint, previous=self._run.previous)
+        if self._run.is_staged:
+            if self._board is not None:
+                self._board.close()  # it opens its file by name each time
+            self._run.commit()
+            if self._board is not None:
+                self._board = TensorBoard(self._run.files)
+            self._update_latest_link()
+        self._callback.on_checkpoint(self._run.checkpoint, iteration=checkpoint.iteration)
+
+    @main_process_only
+    def close(self) -> None:
+        """Close the logs, where they are open."""
+        for log in (self._log, self._board):
+            if log is not None:
+                log.close()
+
+    @main_process_only
+    def save_fitted(
+        self, checkpoint: Checkpoint, fitted: FittedPrior, aggregate: AggregatePosterior
+    ) -> None:
+        """Write the checkpoint with the prior that was fitted to its codes."""
+        self._run.check_lock()
+        save_fitted_prior(self._run, checkpoint, fitted, aggregate)
+
+    @main_process_only
+    def save_fit_record(self, checkpoint: Checkpoint) -> None:
+        """Write what is missing of the record of a fit that a checkpoint holds."""
+        save_fit_record(self._run, checkpoint)
+
+    @main_process_only
+    def save_samples(self, model: VAE, dataset: Dataset, *, seed: int) -> None:
+        """Draw samples.png."""
+        self._run.check_lock()
+        save_samples(model, lambda: dataset, self._run, seed=seed)
+
+    def interruption(self, recipe: Recipe, iteration: int, signal_number: int) -> InterruptedRun:
+        """Return the error of a run that a signal has stopped, after its state was saved."""
+        path = self._run.path
+        command = f"dpvae train --resume --run-dir {shlex.quote(str(path))}"
+        if own_networks.uses_own_networks(recipe):
+            command = own_networks.resume_call(path)
+        return InterruptedRun(
+            f"stopped at iteration {iteration} of {recipe.training.iterations}; "
+            f"saved {self._run.checkpoint}",
+            signal_number=signal_number,
+            hint=f"Continue with: {command}",
+        )
