@@ -43,7 +43,7 @@ def trials(options: Options) -> Iterator[Trial]:
     theirs = inception._network(state, inception.FULL).eval().to(device)
     pictures = Split(stand_ins.images(count, 3, 64, 64))
     order = torch.arange(count)
-    ready = [features.eight_bit(pictures.examples(i)).to(device) for i in order.split(BATCH)]
+    ready = [features.quantize(pictures.examples(i)).to(device) for i in order.split(BATCH)]
 
     @torch.no_grad()
     def alone(network: nn.Module) -> None:

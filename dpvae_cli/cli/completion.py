@@ -1,18 +1,13 @@
 """Shell completion, and hints for recipe keys that were typed as options; imports no torch.
 
-Priors and metrics are listed by hand, since their classes take seconds to import; a test compares
-the lists with the classes.
+The kinds of priors are listed here by hand, since their classes take seconds to import; a test
+compares them with the classes.
 """
 
 from collections.abc import Sequence
 
 PRIORS = ("decoupled", "spline", "autoregressive", "mixture", "vamp", "resampled")
 """Kinds of priors that can be fitted."""
-METRICS = (
-    *("skl", "skl_knn", "nll", "leak", "elbo", "active_units", "path", "cost"),
-    *("fid", "fid_lp", "kid", "manifold", "manifold_lp"),
-    *("mig", "dci", "sap", "factor_score", "beta_score", "probe"),
-)
 
 
 def recipe_key_hint(option: str, words: Sequence[str]) -> str:
@@ -53,6 +48,8 @@ def complete_prior(incomplete: str) -> list[str]:
 
 
 def complete_metrics(incomplete: str) -> list[str]:
-    """Return the completed lists of metrics: `skl,n` becomes `skl,nll`."""
+    """Return the lists of metrics that go on so: `skl,n` becomes `skl,nll`."""
+    from dpvae_cli.evaluation.metrics import METRICS
+
     before, comma, last = incomplete.rpartition(",")
     return [before + comma + name for name in METRICS if name.startswith(last)]

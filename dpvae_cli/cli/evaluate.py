@@ -18,9 +18,11 @@ from dpvae_cli.cli.options import (
     examples,
 )
 from dpvae_cli.cli.run_io import RunOptions, with_run_options
+from dpvae_cli.evaluation.metrics import METRICS, list_metrics
 
 if TYPE_CHECKING:
     from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.evaluation.metrics import Need
     from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.recipe import Recipe
@@ -36,7 +38,8 @@ EXAMPLES = examples(
     "dpvae eval --metrics fid,kid --features dino.pt2 --trust-features",
     "dpvae eval runs/beta_tc_sprites-decoupled-seed0 --metrics mig,dci,sap,probe",
 )
-DEFAULT = "skl,skl_knn,nll,leak"
+DEFAULT = ", ".join(name for name, metric in METRICS.items() if metric.is_default)
+ON_REQUEST = " and ".join(name for name, metric in METRICS.items() if metric.is_on_request)
 
 
 def register(app: typer.Typer) -> None:
@@ -58,11 +61,8 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: skl, skl_knn, nll, leak, elbo, active_units, path, cost, fid, "
-            "fid_lp, kid (of images), manifold and manifold_lp (of moons), mig, dci, sap, "
-            "factor_score and beta_score (of known factors), probe (of labels), or all: everything "
-            "that data and prior allow, but cost "
-            f"(default: {DEFAULT}, and the manifold ones on moons).",
+            help=f"Comma-separated: {list_metrics()}; or all: everything that data and prior allow "
+            f"but {ON_REQUEST} (default: {DEFAULT}, those that the data allows).",
             show_default=False,
             autocompletion=complete_metrics,
         ),
@@ -158,25 +158,22 @@ def _measure(
     seed: int,
     features: "FeatureOptions",
 ) -> "tuple[RunResults, bool]":
-    """Measure one run, keep metrics.json, report failures; tell whether all metrics came out."""
+    """Measure one run, keep metrics.json, report failures; return whether all metrics succeeded."""
     from dpvae_cli.evaluation.evaluate import metric_names
     from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.loading import with_overrides
     from dpvae_cli.runs.evaluate_run import evaluate_run
 
-    has_manifold = run.recipe.data.knows_manifold
-    default = f"{DEFAULT},manifold,manifold_lp" if has_manifold else DEFAULT
-    asked = default if metrics is None else metrics
     # what a file holds is only known when it is read, and only `all` has to know
-    train = run.load_dataset().train if asked.strip() == "all" else None
-    names = metric_names(
-        asked,
-        has_manifold=has_manifold,
-        has_images=is_image(run.model.example_shape),
-        has_generation=run.model.prior.generation is not None,
-        has_factors=train is not None and train.factors is not None,
-        has_labels=train is not None and train.labels is not None,
-    )
+    train = run.load_dataset().train if metrics and metrics.strip() == "all" else None
+    has: dict[Need, bool] = {
+        "manifold": run.recipe.data.knows_manifold,
+        "images": is_image(run.model.example_shape),
+        "generation space": run.model.prior.generation is not None,
+        "factors": train is not None and train.factors is not None,
+        "labels": train is not None and train.labels is not None,
+    }
+    names = metric_names(metrics, [need for need, holds in has.items() if holds])
     recipe = with_overrides(run.recipe, overrides, section="evaluation")
     record, failures = evaluate_run(
         run,
@@ -214,18 +211,18 @@ def _report(run: "LoadedRun", failures: "dict[str, DpvaeError]", *, nothing_else
 def _print(measured: "list[RunResults]", recipes: "list[Recipe]") -> None:
     from dpvae_cli.cli.result_tables import (
         check_comparable,
-        compared,
+        comparison_table,
         distinct_parts,
-        foot,
-        single,
+        footnotes,
+        run_table,
     )
 
     cautions: list[str] = []
     if len(measured) == 1:
-        console.table(measured[0].run, *single(measured[0]))
+        console.table(measured[0].run, *run_table(measured[0]))
     else:
         cautions, incomparable = check_comparable(measured, recipes)
         shared = distinct_parts([run.run for run in measured])[0]
-        console.table(shared or None, *compared(measured, incomparable=incomparable))
-    for line in cautions + foot(measured):
+        console.table(shared or None, *comparison_table(measured, incomparable=incomparable))
+    for line in cautions + footnotes(measured):
         console.result(line)

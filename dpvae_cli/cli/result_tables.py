@@ -1,4 +1,4 @@
-"""Result records as tables: one run with everything said, several side by side."""
+"""Result records as tables: one run with all columns, or several runs side by side."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from dpvae_cli.recipe import Recipe
 
-COUNTS = {"train", "validation", "test", "images"}
+SIZE_FIELDS = {"train", "validation", "test", "images"}
 """Fields of data that say how much of it there is; the others say what it is."""
-OF_THE_LIKELIHOOD = ("nll", "elbo", "reconstruction")
+LIKELIHOOD_METRICS = ("nll", "elbo", "reconstruction")
 """Metrics that are densities or probabilities of x, as the likelihood is the one or the other."""
 Table = tuple[list[str], list[list[str]]]
 
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     error_terms: "Tensor | None" = None
 
 
-def single(run: RunResults) -> Table:
+def run_table(run: RunResults) -> Table:
     """Return the table of one run."""
     columns = ["metric", "value ± standard error", "unit", "samples", "seed", "split"]
     rows = [
@@ -47,7 +47,9 @@ def single(run: RunResults) -> Table:
     return columns, rows
 
 
-def compared(runs: Sequence[RunResults], *, incomparable: Sequence[str] | None = ()) -> Table:
+def comparison_table(
+    runs: Sequence[RunResults], *, incomparable: Sequence[str] | None = ()
+) -> Table:
     """Return runs side by side, value +- standard error, and for two their difference.
 
     Args:
@@ -114,17 +116,17 @@ def check_comparable(
     values = [
         f"data.{key}: {' and '.join(dict.fromkeys(str(f.get(key)) for f in data))}" for key in odd
     ]
-    if set(odd) - COUNTS:
+    if set(odd) - SIZE_FIELDS:
         lines.append(f"The runs have different data ({', '.join(values)}): they do not compare.")
         return lines, None
     if odd:
         lines.append(f"The runs have different amounts of data ({', '.join(values)}).")
     kinds = list(dict.fromkeys(recipe.likelihood.kind for recipe in recipes))
     if len(kinds) > 1:
-        incomparable = OF_THE_LIKELIHOOD
+        incomparable = LIKELIHOOD_METRICS
         lines.append(
             f"The runs have different likelihoods ({' and '.join(kinds)}): "
-            f"{', '.join(OF_THE_LIKELIHOOD)} do not compare."
+            f"{', '.join(LIKELIHOOD_METRICS)} do not compare."
         )
     units: dict[str, set[str]] = {}
     for run in runs:
@@ -135,11 +137,8 @@ def check_comparable(
     return lines, incomparable
 
 
-def foot(runs: Sequence[RunResults]) -> list[str]:
-    """Return warnings of few effective samples, and what is to be said of the data.
-
-    What is to be said of every run alike is one line.
-    """
+def footnotes(runs: Sequence[RunResults]) -> list[str]:
+    """Return warnings of few effective samples, and notes of the data, once if equal."""
     lines = [
         f"Warning: {run.run}: {note}."
         for run in runs

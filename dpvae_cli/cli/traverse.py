@@ -359,16 +359,17 @@ def _draw_grid(run: "LoadedRun", record: "Arrays", picture: Path) -> list[Path]:
 
 def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
     """Print and return what lies between pairs, with the records of `dpvae eval --metrics path`."""
-    from dpvae_cli.evaluation.path_density import path_statistics, results
-    from dpvae_cli.foundation.randomness import stream
+    from dpvae_cli.evaluation.path_density import path_results, path_statistics
+    from dpvae_cli.runs.evaluate_run import evaluation_context
     from dpvae_cli.sampling.encodings import encode
 
+    context = evaluation_context(run, seed=seed)
     statistics = path_statistics(
         run.model,
-        run.encoded.aggregate_posterior(),
+        context.aggregate,
         encode(run.model, run.load_dataset().split(TEST_SPLIT)).mean,
         pairs=count,
-        generator=stream(seed, "evaluation", "path"),
+        generator=context.generator("path"),
     )
     _print_pairs(run, statistics)
     arrays = {
@@ -380,7 +381,7 @@ def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[di
     note = {"data_note": run.data_note}
     noted = [
         replace(result, details=result.details | note)
-        for result in results(statistics, seed=seed, split=TEST_SPLIT)
+        for result in path_results(context, statistics, split=TEST_SPLIT)
     ]
     return arrays, [result.to_json() for result in noted]
 
@@ -388,14 +389,15 @@ def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[di
 def _print_pairs(run: "LoadedRun", statistics: "PathStatistics") -> None:
     from dpvae_cli.foundation.formatting import format_number
 
+    means = statistics.means()
     rows = {
-        "lowest on lines in z": statistics.z,
-        "lowest on lines in z0": statistics.z0,
-        "z0 above z": statistics.difference,
-        "both ends": statistics.end,
-        "lower end": statistics.lower_end,
-        "drop below it in z": statistics.drop("z"),
-        "drop below it in z0": statistics.drop("z0"),
+        "lowest on lines in z": means["z"],
+        "lowest on lines in z0": means["z0"],
+        "z0 above z": means["difference"],
+        "both ends": means["end"],
+        "lower end": means["lower_end"],
+        "drop below it in z": means["drop_z"],
+        "drop below it in z0": means["drop_z0"],
     }
     console.table(
         f"{run.label}, {len(statistics.pairs):,} pairs of {TEST_SPLIT} examples",

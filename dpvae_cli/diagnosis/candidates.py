@@ -1,4 +1,4 @@
-"""Other priors, fitted to a model's codes as `dpvae fit-prior` does: what each would mend."""
+"""Other priors, fitted to the codes of a model as `dpvae fit-prior` does."""
 
 import shlex
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dpvae_cli.diagnosis.densities import from_prior
-from dpvae_cli.diagnosis.quantities import share_in_tail
+from dpvae_cli.diagnosis.groups import share_in_tail
 from dpvae_cli.diagnosis.record import CandidatePrior
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.fitting.codes import Codes
@@ -23,9 +23,9 @@ CANDIDATE_PRIORS = {
     "spline": Fitting(iterations=500, learning_rate=1e-2, **QUICK_FIT),
     "{kind: mixture, covariance: full}": Fitting(),
 }
-"""Priors to try, each for about as many seconds; a step of a spline takes longest."""
+"""Priors to fit, each in about the same time; a step of a spline takes longest."""
 COMPONENTS, DRAWS = 10_000, 5_000
-"""The most codes that log q(z) is of, and the most draws of either side that shares are of."""
+"""Maximal numbers of codes in q(z), and of draws that shares are computed from."""
 
 
 def try_priors(
@@ -36,25 +36,25 @@ def try_priors(
     Args:
         context: the model with its codes.
         priors: words or sections, as `--prior` takes them, and how each is fitted.
-        usual: how a command fits that says nothing of it.
+        usual: the settings that a command fits with by default.
         seed: of the fit.
 
     Yields:
-        A repair for each prior, or why it is none.
+        For each prior how it does, or why it was not tried.
     """
     for index, (prior, fitting) in enumerate(priors.items()):
         context.progress("diagnosis: priors tried", index, len(priors))
         try:
-            yield _try(context, prior, fitting, usual=usual, seed=seed)
+            yield _fit_and_score(context, prior, fitting, usual=usual, seed=seed)
         except DpvaeError as error:
             yield f"{prior} was not tried: {error}"
     context.progress("diagnosis: priors tried", len(priors), len(priors))
 
 
-def _try(
+def _fit_and_score(
     context: EvaluationContext, prior: str, fitting: Fitting, *, usual: Fitting, seed: int
 ) -> CandidatePrior:
-    """Fit one prior; its gain is the one that the fit's own record reports."""
+    """Fit one prior; its gain is the one that the record of the fit reports."""
     start = time.perf_counter()
     aggregate = context.aggregate
     spec, _ = fit_options(prior, (), latent_dim=aggregate.latent_dim)
@@ -63,28 +63,23 @@ def _try(
     training = codes.training
     q = AggregatePosterior(training.mean[:COMPONENTS], training.log_variance[:COMPONENTS])
     fresh = codes.test.z[:DRAWS].cpu()
-    side = from_prior(fitted.prior)
-    z = side.draw(len(fresh), context.generator("diagnosis", prior))
-    record = fitted.record
-    return CandidatePrior(
-        prior=spec.kind,
-        gain=record.gain.value,
-        standard_error=record.gain.standard_error,
-        held_out=len(codes.test),
-        pocket_share=share_in_tail(q.log_prob(z), of=q.log_prob(fresh)),
-        leak_share=share_in_tail(side.log_prob(fresh), of=side.log_prob(z)),
-        seconds=time.perf_counter() - start,
-        options=_options(prior, fitting, usual),
-        has_generation=spec.has_generation,
-        samples=z[:IMAGES].double().numpy(),
-    )
-
-
-def _options(prior: str, fitting: Fitting, usual: Fitting) -> str:
-    """Return what `dpvae fit-prior` is told so that it fits this very prior in this very way."""
+    density = from_prior(fitted.prior)
+    z = density.draw(len(fresh), context.generator("diagnosis", prior))
+    gain = fitted.record.gain
     settings = [
         f"fitting.{name}={getattr(fitting, name)}"
         for name in Fitting.model_fields
         if getattr(fitting, name) != getattr(usual, name)
     ]
-    return " ".join(["--prior", shlex.quote(prior), *settings])
+    return CandidatePrior(
+        prior=spec.kind,
+        gain=gain.value,
+        standard_error=gain.standard_error,
+        held_out=len(codes.test),
+        pocket_share=share_in_tail(q.log_prob(z), of=q.log_prob(fresh)),
+        leak_share=share_in_tail(density.log_prob(fresh), of=density.log_prob(z)),
+        seconds=time.perf_counter() - start,
+        options=" ".join(["--prior", shlex.quote(prior), *settings]),
+        has_generation=spec.has_generation,
+        samples=z[:IMAGES].double().numpy(),
+    )

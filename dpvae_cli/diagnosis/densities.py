@@ -1,4 +1,4 @@
-"""Whatever can stand where the prior stands: its samples and its log-density."""
+"""A density to draw from and to evaluate: the prior of a model, or a candidate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

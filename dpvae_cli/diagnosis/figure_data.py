@@ -3,9 +3,8 @@
 import numpy as np
 import torch
 
-from dpvae_cli.diagnosis.groups import are_in
-from dpvae_cli.diagnosis.null import Splits
-from dpvae_cli.diagnosis.quantities import TAIL
+from dpvae_cli.diagnosis.groups import TAIL, are_in
+from dpvae_cli.diagnosis.null import HalfSplits
 from dpvae_cli.diagnosis.record import CandidatePrior
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.example_shape import is_image
@@ -16,7 +15,7 @@ SHOWN = 2_000
 """Codes of either side that the plane shows."""
 
 
-def arrays(context: EvaluationContext, at: Splits) -> dict[str, np.ndarray]:
+def arrays(context: EvaluationContext, at: HalfSplits) -> dict[str, np.ndarray]:
     """Return both log-densities of both sides in one split, and with L = 2 the plane.
 
     `prior_log_q`, `codes_log_q`, `prior_log_p` and `codes_log_p` (n,), `tail_log_q` and
@@ -41,7 +40,7 @@ def arrays(context: EvaluationContext, at: Splits) -> dict[str, np.ndarray]:
 
 
 def images(
-    context: EvaluationContext, at: Splits, repair: CandidatePrior | None
+    context: EvaluationContext, at: HalfSplits, repair: CandidatePrior | None
 ) -> dict[str, np.ndarray]:
     """Return decoded samples (n, c, h, w) of an image model, in bytes; nothing of any other.
 

@@ -1,8 +1,7 @@
 """Draws of the prior and of the codes, with the density of every group of codes at each.
 
-The codes are dealt into groups. A half of the codes is half of the groups, and a half without one
-group is one fewer: from the groups' own densities every such q(z) follows without evaluating
-another Gaussian.
+The codes are divided into groups. A half of the codes is half of the groups: from the densities of
+the groups follows q(z) of any half, also without some groups.
 """
 
 import math
@@ -21,11 +20,13 @@ from dpvae_cli.sampling.samples import check_log_density
 
 GROUPS = 16
 """At most; standard errors are from leaving out one and two at a time."""
+TAIL = 0.01
+"""Share of the draws of one density that is its tail, in which draws of the other are counted."""
 
 
 @final
 @dataclass(frozen=True)
-class Draws:
+class GroupedDraws:
     """Points, each of one group, with log p(z) and each group's log sum over n of q(z|x_n)."""
 
     z: Codes
@@ -36,7 +37,7 @@ class Draws:
 
 @final
 class Groups:
-    """Codes dealt into groups of the same size, or one more.
+    """Codes divided into groups of equal size, or one more.
 
     Args:
         aggregate: the codes, in random order.
@@ -47,16 +48,18 @@ class Groups:
         self.codes = aggregate
         self.count = count
         self.sizes = torch.bincount(self.of(len(aggregate)), minlength=count)
-        self._each = [part(aggregate, torch.arange(g, len(aggregate), count)) for g in range(count)]
+        self._groups = [
+            part(aggregate, torch.arange(g, len(aggregate), count)) for g in range(count)
+        ]
 
     def of(self, count: int) -> Int[Tensor, " batch"]:
-        """Return the group index of `count` points, assigned in turn."""
+        """Return the group of each of `count` points, in turn."""
         return torch.arange(count) % self.count
 
     def log_sums(self, z: Codes, progress: Progress, what: str) -> Float[Tensor, "batch groups"]:
         """Return each group's log sum over n of q(z|x_n), in nats."""
         columns = []
-        for index, group in enumerate(self._each):
+        for index, group in enumerate(self._groups):
             progress(f"diagnosis: {what}", index, self.count)
             log_q = check_log_density(group.log_prob(z).cpu(), "log q(z)")
             columns.append(log_q + math.log(self.sizes[index]))
@@ -68,7 +71,7 @@ class Groups:
         return part(self.codes, are_in(self.of(len(self.codes)), members).nonzero().squeeze(1))
 
 
-def log_density(
+def log_q_of_groups(
     log_sums: Float[Tensor, "batch groups"],
     sizes: Int[Tensor, " groups"],
     members: Sequence[int],
@@ -82,19 +85,24 @@ def log_density(
         members: the groups.
         without: groups to leave out, where they are members at all.
     """
-    kept = [tuple(g for g in members if g not in left_out) for left_out in without]
+    remaining = [tuple(g for g in members if g not in left_out) for left_out in without]
     columns = log_sums.T.contiguous()
     rows = {
         groups: torch.logsumexp(columns[list(groups)], dim=0)
         - math.log(int(sizes[list(groups)].sum()))
-        for groups in set(kept)
+        for groups in set(remaining)
     }
-    return torch.stack([rows[groups] for groups in kept])
+    return torch.stack([rows[groups] for groups in remaining])
 
 
 def are_in(group: Int[Tensor, " batch"], members: Collection[int]) -> Bool[Tensor, " batch"]:
     """Tell of each point whether its group is one of these."""
     return torch.isin(group, torch.tensor(list(members), dtype=group.dtype))
+
+
+def share_in_tail(values: PerExample, *, of: Float[Tensor, " others"]) -> float:
+    """Return which share of log-densities lies below the 1 % quantile of others; NaN lies there."""
+    return float((~(values >= torch.quantile(of, TAIL))).double().mean())
 
 
 def part(aggregate: AggregatePosterior, rows: Tensor) -> AggregatePosterior:

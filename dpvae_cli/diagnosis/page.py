@@ -1,15 +1,16 @@
-"""A diagnosis as one HTML file."""
+"""A diagnosis as one HTML file, and as JSON beside it."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from dpvae_cli.diagnosis import Diagnosis, tables
 from dpvae_cli.diagnosis.null import ALARMS
 from dpvae_cli.diagnosis.record import LEVEL
 from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
-from dpvae_cli.foundation.sanitize import sanitize_line
-from dpvae_cli.pages import rendered
+from dpvae_cli.foundation.files import write_json, write_text
+from dpvae_cli.foundation.sanitize import escape_unprintable, sanitize_line
+from dpvae_cli.pages import render_page
 from dpvae_cli.pages.pictures import Picture, from_bytes
 from dpvae_cli.plotting import diagnosis as figures
 from dpvae_cli.plotting import style
@@ -60,39 +61,70 @@ class About:
         return self.comparison if command is None else f"{self.comparison} runs/latest"
 
 
-def page(found: Diagnosis, about: About) -> str:
-    """Return the whole page."""
-    advice, command = recommendation(found, about.command)
-    return rendered(
+def document(diagnosis: Diagnosis, about: About) -> dict[str, Any]:
+    """Return the content of diagnosis.json."""
+    advice, command = recommendation(diagnosis, about.command)
+    return {
+        "run": about.run,
+        "checkpoint": about.checkpoint,
+        "checkpoint_digest": about.digest,
+        "iteration": about.iteration,
+        "recipe": about.recipe,
+        "data_note": about.data_note,
+        "headline": summarize(diagnosis),
+        "about_dimensions": describe_dimensions(diagnosis),
+        "remedy": advice,
+        "command": command,
+        "comparison": about.comparison_after(command),
+        **diagnosis.to_json(),
+    }
+
+
+def diagnosis_page(diagnosis: Diagnosis, about: About) -> str:
+    """Return the HTML page."""
+    advice, command = recommendation(diagnosis, about.command)
+    grids = figures.grids(diagnosis.arrays) if "samples" in diagnosis.arrays else None
+    return render_page(
         TEMPLATE,
         title=sanitize_line(f"Diagnosis of {about.run}"),
         about=about,
-        found=found,
+        found=diagnosis,
         level=f"{LEVEL:g}",
         once_in=f"{1 / ALARMS:.0f}",
-        headline=summarize(found),
-        dimensions_said=describe_dimensions(found),
+        headline=summarize(diagnosis),
+        dimensions_said=describe_dimensions(diagnosis),
         advice=advice,
         command=None if command is None else sanitize_line(command, longest=2_000),
         comparison=sanitize_line(about.comparison_after(command), longest=2_000),
-        grids=_grids(found),
-        quantities=tables.quantities(found),
-        dimensions=tables.dimensions(found),
-        repairs=tables.repairs(found) if found.repairs else None,
-        low=tables.low_posterior(found),
-        pictures=_pictures(found),
+        grids=grids and from_bytes(style.png(grids), alt=GRIDS, caption=GRIDS),
+        quantities=tables.quantities(diagnosis),
+        dimensions=tables.dimensions(diagnosis),
+        repairs=tables.repairs(diagnosis) if diagnosis.repairs else None,
+        low=tables.low_posterior_table(diagnosis),
+        pictures=_pictures(diagnosis),
     )
 
 
-def _pictures(found: Diagnosis) -> list[Picture]:
-    drawn = [(figures.densities(found.arrays, found.prior), DENSITIES)]
-    if "grid_x" in found.arrays:
-        drawn.append((figures.plane(found.arrays, found.prior), PLANE))
-    made = (from_bytes(style.png(each), alt=caption, caption=caption) for each, caption in drawn)
-    return [picture for picture in made if picture is not None]
+def _pictures(diagnosis: Diagnosis) -> list[Picture]:
+    drawn = [(figures.densities(diagnosis.arrays, diagnosis.prior), DENSITIES)]
+    if "grid_x" in diagnosis.arrays:
+        drawn.append((figures.plane(diagnosis.arrays, diagnosis.prior), PLANE))
+    pictures = (from_bytes(style.png(each), alt=text, caption=text) for each, text in drawn)
+    return [picture for picture in pictures if picture is not None]
 
 
-def _grids(found: Diagnosis) -> Picture | None:
-    if "samples" not in found.arrays:
-        return None
-    return from_bytes(style.png(figures.grids(found.arrays)), alt=GRIDS, caption=GRIDS)
+def write_diagnosis(diagnosis: Diagnosis, about: About, path: Path) -> list[Path]:
+    """Write the page, and the JSON beside it.
+
+    Args:
+        diagnosis: the diagnosis.
+        about: the run it is of.
+        path: of the page; the JSON has its stem.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    beside = path.with_suffix(".json")
+    write_text(path, escape_unprintable(diagnosis_page(diagnosis, about)))
+    write_json(beside, document(diagnosis, about))
+    return [path, beside]

@@ -1,4 +1,4 @@
-"""What a diagnosis found, as numbers."""
+"""The results of a diagnosis, as numbers."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ SCHEMA = 1
 LEVEL = 3.0
 """Standard errors by which a value must exceed the null to be off."""
 ROUNDING = 1e-4
-"""An excess below this, whatever its unit, is float32's."""
+"""An excess below this, in any unit, is rounding of float32."""
 
 Name = Literal[
     "pocket_share",
@@ -26,19 +26,19 @@ Name = Literal[
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
 HELD_OUT: tuple[Name, ...] = ("held_out_leak_share", "held_out_outside_share")
-"""What no prior mends."""
+"""Quantities that no prior can improve."""
 
 
 @final
 @dataclass(frozen=True)
 class Quantity:
-    """A quantity, the same where q(z) equals the prior, and by how much either may differ.
+    """A quantity of the model, its null, and the limit beyond which it is off.
 
     Args:
         name: of the quantity.
         value: of the model, a mean over splits.
         null: where q(z) equals the prior, a mean over the same splits.
-        spread: standard error of value - null, from one draw of codes and samples to the next.
+        spread: standard error of value - null.
         unit: "share", "nats" or "distance".
         limit: the value beyond which the quantity is off.
     """
@@ -57,19 +57,19 @@ class Quantity:
 
     @property
     def is_off(self) -> bool:
-        """Tell whether the value lies beyond the null; NaN does."""
+        """Tell whether the value lies beyond the limit; NaN does."""
         return not self.value <= self.limit
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        judged = {"excess": self.excess, "is_off": self.is_off}
-        return {key: nonfinite_to_none(value) for key, value in (asdict(self) | judged).items()}
+        more = {"excess": self.excess, "is_off": self.is_off}
+        return {key: nonfinite_to_none(value) for key, value in (asdict(self) | more).items()}
 
 
 @final
 @dataclass(frozen=True)
 class Dimension:
-    """A latent dimension: its marginals' distance, and how much its posterior mean varies."""
+    """A latent dimension: the distance of its marginals, and how much its posterior mean varies."""
 
     index: int
     mismatch: Quantity
@@ -89,7 +89,7 @@ class Dimension:
 @final
 @dataclass(frozen=True)
 class CandidatePrior:
-    """A prior tried in place of the model's own, fitted to its codes.
+    """A prior that was fitted to the codes in place of the model's own.
 
     Args:
         prior: its kind.
@@ -98,8 +98,8 @@ class CandidatePrior:
         held_out: how many there were.
         pocket_share: of the new prior's samples.
         leak_share: of held-out codes under the new prior.
-        seconds: that the try took.
-        options: of `dpvae fit-prior`, which fits the same prior with them.
+        seconds: that fitting took.
+        options: of `dpvae fit-prior`, to fit the same prior.
         has_generation: whether it has a generation space z0.
         samples: of it, to be decoded; not part of the JSON.
     """
@@ -117,15 +117,13 @@ class CandidatePrior:
 
     @property
     def is_clear(self) -> bool:
-        """Return whether the gain is significant on the held-out codes."""
+        """Tell whether the gain is beyond its standard error."""
         return self.gain == math.inf or self.gain > max(LEVEL * self.standard_error, ROUNDING)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        numbers = {key: value for key, value in asdict(self).items() if key != "samples"}
-        return {key: nonfinite_to_none(value) for key, value in numbers.items()} | {
-            "is_clear": self.is_clear
-        }
+        record = asdict(self) | {"is_clear": self.is_clear}
+        return {k: nonfinite_to_none(v) for k, v in record.items() if k != "samples"}
 
 
 @final
@@ -137,7 +135,7 @@ class LowPosterior:
         random: of random samples, a result of `fid` or `manifold`.
         lowest: of those with the lowest log q(z); its null is the same selection by log p(z).
         reason: why there is neither.
-        hint: what to do about it.
+        hint: how to get them.
     """
 
     random: Result | None = None
@@ -147,15 +145,18 @@ class LowPosterior:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        results = {"random": self.random, "lowest": self.lowest}
-        shown = {key: None if each is None else each.to_json() for key, each in results.items()}
-        return shown | {"reason": self.reason, "hint": self.hint}
+        return {
+            "random": self.random and self.random.to_json(),
+            "lowest": self.lowest and self.lowest.to_json(),
+            "reason": self.reason,
+            "hint": self.hint,
+        }
 
 
 @final
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that one page says of a model.
+    """All results of a diagnosis.
 
     Args:
         prior: the kind of the model's prior.
@@ -167,13 +168,13 @@ class Diagnosis:
         seed: of every draw.
         held_out: encoded examples that the model was not trained on.
         can_tell: whether the codes would show that half of the prior's mass is empty.
-        quantities: what was measured, in the order of `NAMES`.
+        quantities: in the order of `NAMES`.
         dimensions: all of them.
         low_posterior: decoded samples compared with data.
-        repairs: priors that were tried.
-        notes: what else is to be known.
-        overfits_since: iteration of the best validation ELBO, where it fell ever since.
-        arrays: what the figures are drawn from; not part of the JSON.
+        repairs: priors that were fitted.
+        notes: further remarks.
+        overfits_since: iteration of the best validation ELBO, if it fell ever since.
+        arrays: data of the figures; not part of the JSON.
     """
 
     prior: str
@@ -195,42 +196,42 @@ class Diagnosis:
 
     def __getitem__(self, name: Name) -> Quantity:
         """Return the quantity of that name."""
-        return next(each for each in self.quantities if each.name == name)
+        return next(quantity for quantity in self.quantities if quantity.name == name)
 
     @property
     def off(self) -> tuple[Quantity, ...]:
-        """Return the quantities that lie beyond the null."""
-        return tuple(each for each in self.quantities if each.is_off)
+        """Return the quantities beyond their limits."""
+        return tuple(quantity for quantity in self.quantities if quantity.is_off)
 
     @property
     def is_healthy(self) -> bool:
-        """Tell whether nothing is off, there are codes enough to show it, and they are in use."""
+        """Tell whether nothing is off, there are enough codes to show it, and they are in use."""
         return not (self.off or self.overfits or self.has_collapsed) and self.can_tell
 
     @property
     def has_pockets(self) -> bool:
-        """Tell whether more samples than in the null lie where hardly any code does."""
+        """Tell whether more samples than under the null lie where hardly any code does."""
         return self["pocket_share"].is_off
 
     @property
     def leaks(self) -> bool:
-        """Tell whether more codes than in the null lie where hardly any sample does."""
+        """Tell whether more codes than under the null lie where hardly any sample does."""
         return self["leak_share"].is_off
 
     @property
     def overfits(self) -> bool:
         """Tell whether held-out codes lie where hardly any training code or sample does.
 
-        Or the validation ELBO fell. Where training codes leak as well, held-out codes that leak
-        too are not a sign of it.
+        Or the validation ELBO fell. If training codes leak as well, held-out codes that leak are
+        no sign of it.
         """
-        off = {each.name for each in self.off}
+        off = {quantity.name for quantity in self.off}
         leaks_more = "held_out_leak_share" in off and not self.leaks
         return "held_out_outside_share" in off or leaks_more or self.overfits_since is not None
 
     @property
     def off_dimensions(self) -> tuple[int, ...]:
-        """Return the dimensions in which q(z_l) and p(z_l) differ by more than in the null."""
+        """Return the dimensions in which q(z_l) and p(z_l) differ by more than the limit."""
         return tuple(each.index for each in self.dimensions if each.mismatch.is_off)
 
     @property
@@ -245,41 +246,29 @@ class Diagnosis:
 
     @property
     def best_repair(self) -> CandidatePrior | None:
-        """Return the tried prior with the largest clear gain."""
-        clear = [each for each in self.repairs if each.is_clear]
-        return max(clear, key=lambda each: each.gain, default=None)
+        """Return the candidate with the largest clear gain."""
+        clear = [candidate for candidate in self.repairs if candidate.is_clear]
+        return max(clear, key=lambda candidate: candidate.gain, default=None)
 
     @property
     def recommended(self) -> CandidatePrior | None:
-        """Return the best repair where there is something to mend that a prior can."""
+        """Return the best candidate if something is off that a prior can improve."""
         if self.has_collapsed or not any(each.name not in HELD_OUT for each in self.off):
             return None
         return self.best_repair
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON: the content of diagnosis.json, but for the run's own lines."""
-        recommended = self.recommended
+        """Return plain JSON: the content of diagnosis.json without the description of the run."""
+        keys = ("prior", "latent_dim", "codes", "components", "samples", "splits", "seed")
+        verdicts = ("is_healthy", "has_pockets", "leaks", "overfits", "overfits_since", "can_tell")
         return {
             "schema": SCHEMA,
-            "prior": self.prior,
-            "latent_dim": self.latent_dim,
-            "codes": self.codes,
-            "components": self.components,
-            "samples": self.samples,
-            "splits": self.splits,
-            "seed": self.seed,
-            "held_out": self.held_out,
+            **{key: getattr(self, key) for key in (*keys, "held_out")},
             "level": LEVEL,
-            "is_healthy": self.is_healthy,
-            "has_pockets": self.has_pockets,
-            "leaks": self.leaks,
-            "overfits": self.overfits,
-            "overfits_since": self.overfits_since,
-            "can_tell": self.can_tell,
-            "has_collapsed": self.has_collapsed,
+            **{key: getattr(self, key) for key in (*verdicts, "has_collapsed")},
             "off_dimensions": list(self.off_dimensions),
             "inactive_dimensions": list(self.inactive),
-            "recommended": None if recommended is None else recommended.prior,
+            "recommended": self.recommended and self.recommended.prior,
             "quantities": [each.to_json() for each in self.quantities],
             "dimensions": [each.to_json() for each in self.dimensions],
             "low_posterior": self.low_posterior.to_json(),

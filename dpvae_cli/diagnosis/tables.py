@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 from dpvae_cli.diagnosis import Diagnosis
-from dpvae_cli.diagnosis.record import Dimension, Quantity
+from dpvae_cli.diagnosis.record import Quantity
 from dpvae_cli.diagnosis.verdict import TITLES, amount, percent
 from dpvae_cli.foundation.formatting import format_number, format_with_error
-from dpvae_cli.foundation.results import Result
 
 
 class Table(NamedTuple):
@@ -16,65 +15,57 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def quantities(found: Diagnosis) -> Table:
-    """Return what was measured, where the null lies, and the verdict."""
+def quantities(diagnosis: Diagnosis) -> Table:
+    """Return every quantity with its null, its limit and the verdict."""
     columns = ["what is measured", "this model", "null", "off above", "verdict"]
-    return Table(columns, [_quantity(each) for each in found.quantities])
+
+    def row(each: Quantity) -> list[str]:
+        amounts = [amount(each, value) for value in (each.value, each.null, each.limit)]
+        return [TITLES[each.name], *amounts, "off" if each.is_off else "within the null"]
+
+    return Table(columns, [row(each) for each in diagnosis.quantities])
 
 
-def _quantity(each: Quantity) -> list[str]:
-    amounts = [amount(each, value) for value in (each.value, each.null, each.limit)]
-    return [TITLES[each.name], *amounts, "off" if each.is_off else "within the null"]
-
-
-def dimensions(found: Diagnosis) -> Table:
+def dimensions(diagnosis: Diagnosis) -> Table:
     """Return every dimension."""
     columns = ["dimension", "distance", "null", "off above", "variance of means", "verdict"]
-    return Table(columns, [_dimension(each) for each in found.dimensions])
+    rows = []
+    for each in diagnosis.dimensions:
+        states = [("off", each.mismatch.is_off), ("inactive", not each.is_active)]
+        verdict = ", ".join(state for state, holds in states if holds) or "within the null"
+        distances = (each.mismatch.value, each.mismatch.null, each.mismatch.limit)
+        variance = format_number(each.variance_of_means)
+        rows.append([str(each.index), *(f"{d:.3f}" for d in distances), variance, verdict])
+    return Table(columns, rows)
 
 
-def _dimension(each: Dimension) -> list[str]:
-    states = [("off", each.mismatch.is_off), ("inactive", not each.is_active)]
-    verdict = ", ".join(state for state, holds in states if holds) or "within the null"
-    distances = [each.mismatch.value, each.mismatch.null, each.mismatch.limit]
-    shown = [f"{value:.3f}" for value in distances]
-    return [str(each.index), *shown, format_number(each.variance_of_means), verdict]
-
-
-def repairs(found: Diagnosis) -> Table:
+def repairs(diagnosis: Diagnosis) -> Table:
     """Return the priors tried, and in the first row the model's own."""
     columns = ["prior", "gain [nats a code]", "samples in pockets", "codes leaked", "seconds"]
-    own = [percent(found[name].value) for name in ("pocket_share", "leak_share")]
-    rows = [[f"{found.prior} (as it is)", "-", *own, "-"]]
-    for each in found.repairs:
+    own = [percent(diagnosis[name].value) for name in ("pocket_share", "leak_share")]
+    rows = [[f"{diagnosis.prior} (as it is)", "-", *own, "-"]]
+    for each in diagnosis.repairs:
         gain = format_with_error(each.gain, each.standard_error, sign=True)
         shares = [percent(each.pocket_share), percent(each.leak_share)]
         rows.append([each.prior, gain, *shares, f"{each.seconds:.0f}"])
     return Table(columns, rows)
 
 
-def low_posterior(found: Diagnosis) -> Table | None:
-    """Return decoded samples compared with the data; None where they were not."""
-    random, lowest = found.low_posterior.random, found.low_posterior.lowest
+def low_posterior_table(diagnosis: Diagnosis) -> Table | None:
+    """Return decoded samples compared with the data; None if they were not."""
+    random, lowest = diagnosis.low_posterior.random, diagnosis.low_posterior.lowest
     if random is None or lowest is None:
         return None
     null = lowest.details.get("null")
-    by_prior = null if isinstance(null, dict) else {}
+    numbers = (
+        [null.get(key) for key in ("value", "standard_error")] if isinstance(null, dict) else []
+    )
+    value, error = (
+        float(n) if isinstance(n, int | float) else None for n in numbers or (None, None)
+    )
     rows = [
-        ["random samples", _measured(random)],
-        ["those with the lowest log q(z)", _measured(lowest)],
-        [
-            "null: those with the lowest log p(z)",
-            format_with_error(_finite(by_prior, "value"), _finite(by_prior, "standard_error")),
-        ],
+        ["random samples", format_with_error(random.value, random.standard_error)],
+        ["those with the lowest log q(z)", format_with_error(lowest.value, lowest.standard_error)],
+        ["null: those with the lowest log p(z)", format_with_error(value, error)],
     ]
     return Table(["samples", f"{random.metric} [{random.unit}]"], rows)
-
-
-def _measured(result: Result) -> str:
-    return format_with_error(result.value, result.standard_error)
-
-
-def _finite(values: dict[str, object], key: str) -> float | None:
-    value = values.get(key)
-    return float(value) if isinstance(value, int | float) else None

@@ -1,15 +1,8 @@
-"""A diagnosis in plain words."""
+"""A diagnosis in sentences: the verdict, the dimensions, and what to do."""
 
 from collections.abc import Sequence
 
-from dpvae_cli.diagnosis.record import (
-    HELD_OUT,
-    CandidatePrior,
-    Diagnosis,
-    Dimension,
-    Name,
-    Quantity,
-)
+from dpvae_cli.diagnosis.record import HELD_OUT, CandidatePrior, Diagnosis, Name, Quantity
 from dpvae_cli.foundation.formatting import format_number, format_with_error
 
 TITLES: dict[Name, str] = {
@@ -23,9 +16,9 @@ TITLES: dict[Name, str] = {
     "marginals": "largest distance of marginals, by dimension",
 }
 OTHERS: dict[Name, str] = dict(zip(HELD_OUT, ("its samples", "its training codes"), strict=True))
-"""Where held-out codes lie when they should not."""
-NAMED = 12
-"""Dimensions that a sentence names one by one."""
+"""What held-out codes should lie among."""
+MAX_LISTED = 12
+"""Dimensions that a sentence lists one by one."""
 
 
 def percent(share: float) -> str:
@@ -38,173 +31,162 @@ def amount(quantity: Quantity, value: float) -> str:
     if quantity.unit == "share":
         return percent(value)
     unit = f" {quantity.unit}" if quantity.unit == "nats" else ""
-    # a sum with zero is never minus zero
+    # adding zero turns minus zero into zero
     return (
         f"{round(value, 3) + 0.0:.3f}{unit}" if abs(value) < 10 else f"{format_number(value)}{unit}"
     )
 
 
-def summarize(found: Diagnosis) -> str:
+def summarize(diagnosis: Diagnosis) -> str:
     """Return the verdict in a sentence."""
-    if found.has_collapsed:
+    dimensions = count_dimensions(diagnosis.latent_dim)
+    if diagnosis.has_collapsed:
         return (
-            f"This model has collapsed: none of its {listed_count(found.latent_dim)} depends on "
-            "the example, so its codes say nothing of the data."
+            f"This model has collapsed: none of its {dimensions} depends on the example, so its "
+            "codes carry no information about the data."
         )
-    if found.is_healthy:
+    if diagnosis.is_healthy:
+        return "This model is healthy: no quantity is beyond what a prior equal to q(z) would give."
+    if not diagnosis.off and not diagnosis.overfits:
         return (
-            "This model is healthy: nothing that is measured here lies beyond what a prior equal "
-            "to q(z) would give."
+            f"Whether this model is healthy cannot be decided: {diagnosis.codes:,} codes for "
+            f"{dimensions}. No quantity is beyond what a prior equal to q(z) would give, but with "
+            "so few codes none would be if half of the prior's mass were empty."
         )
-    if not found.off and not found.overfits:
-        return (
-            f"This model cannot be told healthy or not: {found.codes:,} codes for "
-            f"{listed_count(found.latent_dim)}. Nothing that is measured here lies beyond what a "
-            "prior equal to q(z) would give, but so few codes would not show it if half of the "
-            "prior's mass were empty."
-        )
-    named, proofs = _faults(found)
-    if named:
-        best = "" if found.overfits_since is None else " --best takes the checkpoint from before."
-        return f"This model {' and '.join(named)}: {', and '.join(proofs)}.{best}"
+    faults, evidence = _faults(diagnosis)
+    if faults:
+        best = "" if diagnosis.overfits_since is None else " --best takes the checkpoint before."
+        return f"This model {' and '.join(faults)}: {', and '.join(evidence)}.{best}"
+    differences = ", ".join(
+        f"{TITLES[each.name]} is {amount(each, each.value)} (null: {amount(each, each.null)})"
+        for each in diagnosis.off
+    )
     return (
         "This model has no pockets, does not leak and does not overfit, yet its prior differs from "
-        "its q(z): "
-        f"{_differences(found)}."
+        f"its q(z): {differences}."
     )
 
 
-def _faults(found: Diagnosis) -> tuple[list[str], list[str]]:
-    """Return which faults a model has, and what shows each of them."""
-    named, proofs = [], []
-    if found.has_pockets:
-        named.append("has pockets")
-        share = percent(found["pocket_share"].value)
-        proofs.append(f"{share} of its samples lie where only 1 % of its codes do")
-    if found.leaks:
-        named.append("leaks")
-        share = percent(found["leak_share"].value)
-        proofs.append(f"{share} of its codes lie where only 1 % of its samples do")
-    if found.overfits:
-        named.append("overfits")
-        proofs += [
-            f"{percent(found[name].value)} of its held-out codes lie where only 1 % of {others} do"
-            for name, others in OTHERS.items()
-            if found.held_out and found[name].is_off
-        ]
-        if found.overfits_since is not None:
-            since = f"{found.overfits_since:,}"
-            proofs.append(f"its validation ELBO fell ever since iteration {since}")
-    return named, proofs
+def _faults(diagnosis: Diagnosis) -> tuple[list[str], list[str]]:
+    """Return the faults of a model, and the evidence for each."""
+    faults, evidence = [], []
 
+    def share(name: Name) -> str:
+        return percent(diagnosis[name].value)
 
-def _differences(found: Diagnosis) -> str:
-    return ", ".join(
-        f"{TITLES[each.name]} is {amount(each, each.value)} (null: {amount(each, each.null)})"
-        for each in found.off
-    )
-
-
-def describe_dimensions(found: Diagnosis) -> list[str]:
-    """Return what is to be said of dimensions: those that are off, those that are inactive."""
-    said = []
-    if off := found.off_dimensions:
-        by_distance = sorted((found.dimensions[l] for l in off), key=_distance, reverse=True)
-        said.append(
-            f"{listed([each.index for each in by_distance])} of {found.latent_dim}: the codes and "
-            "the prior's samples are not distributed alike there."
+    if diagnosis.has_pockets:
+        faults.append("has pockets")
+        evidence.append(
+            f"{share('pocket_share')} of its samples lie where only 1 % of its codes do"
         )
-    if inactive := found.inactive:
-        said.append(
-            f"{listed(inactive)} of {found.latent_dim} inactive: at most 1 % of the variance of "
+    if diagnosis.leaks:
+        faults.append("leaks")
+        evidence.append(f"{share('leak_share')} of its codes lie where only 1 % of its samples do")
+    if diagnosis.overfits:
+        faults.append("overfits")
+        evidence += [
+            f"{share(name)} of its held-out codes lie where only 1 % of {others} do"
+            for name, others in OTHERS.items()
+            if diagnosis.held_out and diagnosis[name].is_off
+        ]
+        if diagnosis.overfits_since is not None:
+            since = f"{diagnosis.overfits_since:,}"
+            evidence.append(f"its validation ELBO fell ever since iteration {since}")
+    return faults, evidence
+
+
+def describe_dimensions(diagnosis: Diagnosis) -> list[str]:
+    """Return sentences about the dimensions that are off and those that are inactive."""
+    sentences, latent_dim = [], diagnosis.latent_dim
+    if off := diagnosis.off_dimensions:
+        by_distance = sorted(off, key=lambda l: -diagnosis.dimensions[l].mismatch.value)
+        sentences.append(
+            f"{list_dimensions(by_distance)} of {latent_dim}: the codes and the prior's samples "
+            "have different distributions there."
+        )
+    if inactive := diagnosis.inactive:
+        sentences.append(
+            f"{list_dimensions(inactive)} of {latent_dim} inactive: at most 1 % of the variance of "
             "q(z) there comes from the example."
         )
-    return said or [
-        f"Of {listed_count(found.latent_dim)} all are active, and in none do codes and samples "
+    return sentences or [
+        f"Of {count_dimensions(latent_dim)} all are active, and in none do codes and samples "
         "differ by more than draws of one density may."
     ]
 
 
-def _distance(dimension: Dimension) -> float:
-    return dimension.mismatch.value
-
-
-def listed(indices: Sequence[int]) -> str:
+def list_dimensions(indices: Sequence[int]) -> str:
     """Return dimensions by their numbers, counted from 0."""
-    shown = ", ".join(map(str, indices[:NAMED]))
-    more = f" and {len(indices) - NAMED} more" if len(indices) > NAMED else ""
-    return f"Dimension{'s' if len(indices) > 1 else ''} {shown}{more}"
+    listed = ", ".join(map(str, indices[:MAX_LISTED]))
+    more = f" and {len(indices) - MAX_LISTED} more" if len(indices) > MAX_LISTED else ""
+    return f"Dimension{'s' if len(indices) > 1 else ''} {listed}{more}"
 
 
-def listed_count(count: int) -> str:
-    """Return how many dimensions there are, in words that fit one too."""
+def count_dimensions(count: int) -> str:
+    """Return the number of dimensions with its noun."""
     return f"{count} dimension{'s' if count > 1 else ''}"
 
 
-def recommendation(found: Diagnosis, command: str) -> tuple[str, str | None]:
-    """Return what to do, and the command for it where there is one.
+def recommendation(diagnosis: Diagnosis, command: str) -> tuple[str, str | None]:
+    """Return what to do, and the command for it if there is one.
 
     Args:
-        found: the diagnosis.
-        command: fits a prior; `{options}` stands for which, and how.
+        diagnosis: the diagnosis.
+        command: fits a prior; `{options}` stands for its options.
     """
-    best = found.best_repair
-    if (beyond := _beyond_priors(found)) is not None:
-        return beyond, None
-    if found.is_healthy:
-        tail = "" if best is None else f" The best that was tried, {describe_gain(best)}."
-        return f"There is nothing to mend.{tail}", None
+    best = diagnosis.best_repair
+    if (advice := _advice_beyond_priors(diagnosis)) is not None:
+        return advice, None
+    if diagnosis.is_healthy:
+        tail = "" if best is None else f" The best of the priors tried: {describe_gain(best)}."
+        return f"No repair is needed.{tail}", None
     if best is not None:
-        shares = found["pocket_share"].value, found["leak_share"].value
-        before = shares if found.has_pockets or found.leaks else None
-        advice = f"Tried on these codes, {describe_gain(best, before)}. {_without_z0(found, best)}"
-        return advice.strip(), command.format(options=best.options)
-    if not found.repairs:
+        shares = diagnosis["pocket_share"].value, diagnosis["leak_share"].value
+        before = shares if diagnosis.has_pockets or diagnosis.leaks else None
+        advice = f"Fitted to these codes, {describe_gain(best, before)}."
+        return advice + _limits_without_z0(diagnosis, best), command.format(options=best.options)
+    if not diagnosis.repairs:
         return "No other prior was tried; without --quick some are.", None
-    names = ", ".join(each.prior for each in found.repairs)
+    names = ", ".join(candidate.prior for candidate in diagnosis.repairs)
     return f"None of the priors tried ({names}) gains on held-out codes.", None
 
 
-def _beyond_priors(found: Diagnosis) -> str | None:
-    """Return what to do where no prior is at fault, or nothing can be told; else None."""
-    if found.has_collapsed:
-        return "No prior mends that: weaken the pull on KL (beta, gamma) and train again."
-    if found.is_healthy or any(each.name not in HELD_OUT for each in found.off):
+def _advice_beyond_priors(diagnosis: Diagnosis) -> str | None:
+    """Return what to do if no prior is at fault or nothing can be decided; else None."""
+    if diagnosis.has_collapsed:
+        return "No prior can repair that: reduce the weight of KL (beta, gamma) and train again."
+    if diagnosis.is_healthy or any(each.name not in HELD_OUT for each in diagnosis.off):
         return None
-    if found.overfits:
+    if diagnosis.overfits:
         return (
-            "No prior mends that: train on more data, stop earlier (--best), or take a smaller "
-            "encoder or a stronger pull on KL (beta)."
+            "No prior can repair that: train on more data, stop earlier (--best), or use a "
+            "smaller encoder or a larger weight of KL (beta)."
         )
-    return "More codes are needed, or fewer dimensions, to say whether the prior fits."
+    return "More codes or fewer dimensions are needed to decide whether the prior fits."
 
 
-def _without_z0(found: Diagnosis, best: CandidatePrior) -> str:
-    """Return what cannot be done with a prior that has no z0, and which one that has gains most."""
+def _limits_without_z0(diagnosis: Diagnosis, best: CandidatePrior) -> str:
+    """Return what a prior without z0 cannot do, and the best candidate that has one."""
     if best.has_generation:
         return ""
-    with_z0 = [each for each in found.repairs if each.has_generation and each.is_clear]
-    text = "It has no z0: dpvae traverse takes --space z alone, and plot moons cannot draw it."
+    text = " It has no z0: dpvae traverse needs --space z, and plot moons cannot draw it."
+    with_z0 = [each for each in diagnosis.repairs if each.has_generation and each.is_clear]
     if not with_z0:
         return text
     other = max(with_z0, key=lambda each: each.gain)
     gain = format_with_error(other.gain, other.standard_error, sign=True)
-    return f"{text} Of the priors with a z0, {other.prior} gives most: {gain} nats."
+    return f"{text} Of the priors with a z0, {other.prior} gains most: {gain} nats."
 
 
-def describe_gain(repair: CandidatePrior, before: tuple[float, float] | None = None) -> str:
-    """Return what a repair gains, in words."""
-    gain = format_with_error(repair.gain, repair.standard_error, sign=True)
-    text = f"a fitted {repair.prior.replace('_', ' ')} prior gives {gain} nats a held-out code"
+def describe_gain(candidate: CandidatePrior, before: tuple[float, float] | None = None) -> str:
+    """Return the gain of a candidate in words, with its shares beside those of the model."""
+    gain = format_with_error(candidate.gain, candidate.standard_error, sign=True)
+    prior = candidate.prior.replace("_", " ")
+    text = f"a {prior} prior gains {gain} nats per held-out code"
     if before is None:
         return text
-    shares = (
-        f"{percent(after)} {what} (now {percent(now)})"
-        for what, after, now in zip(
-            ("of samples in pockets", "of codes leaked"),
-            (repair.pocket_share, repair.leak_share),
-            before,
-            strict=True,
-        )
+    pockets, leaks = before
+    return (
+        f"{text}, {percent(candidate.pocket_share)} of samples in pockets (now {percent(pockets)}) "
+        f"and {percent(candidate.leak_share)} of codes leaked (now {percent(leaks)})"
     )
-    return f"{text}, {' and '.join(shares)}"

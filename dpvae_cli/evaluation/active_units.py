@@ -9,11 +9,11 @@ from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.sampling.encodings import encode
 
 THRESHOLD = 0.01
-"""Burda's 0.01 where q(z) has variance 1; a Gaussian of this share tells 0.005 nats of x."""
+"""Burda's 0.01 where q(z) has variance 1; such a dimension carries 0.005 nats about x."""
 
 
 def active_units(means: Codes, variances: Codes) -> int:
-    """Return the number of active dimensions, as `are_active` tells them.
+    """Return the number of active dimensions, as counted by `are_active`.
 
     Args:
         means: posterior means, `(examples, latent)`.
@@ -23,7 +23,7 @@ def active_units(means: Codes, variances: Codes) -> int:
 
 
 def are_active(means: Codes, variances: Codes) -> Bool[Tensor, " latent"]:
-    """Tell of each dimension whether a hundredth of q(z)'s variance comes from the example.
+    """Return for each dimension whether over 1 % of the variance of q(z) comes from the example.
 
     Var_x[mean_l] / (Var_x[mean_l] + E_x[variance_l]) > 0.01, the same at any scale of a dimension.
     The denominator is the variance of q(z_l): where it is that of the standard normal prior, the
@@ -42,14 +42,13 @@ def are_active(means: Codes, variances: Codes) -> Bool[Tensor, " latent"]:
 def measure_active_units(context: EvaluationContext) -> list[Result]:
     """Count the active units over all held-out examples; nothing is drawn."""
     posterior = encode(context.model, context.dataset.split(context.evaluation.split))
-    result = Result(
-        metric="active_units",
-        value=float(active_units(posterior.mean, posterior.log_variance.exp())),
-        standard_error=None,
-        unit="dimensions",
+    count = active_units(posterior.mean, posterior.log_variance.exp())
+    result = context.result(
+        "active_units",
+        float(count),
+        None,
         samples=len(posterior.mean),
-        seed=context.seed,
         split=context.evaluation.split,
-        details={"latent_dim": context.model.latent_dim},
+        latent_dim=context.model.latent_dim,
     )
     return [result]

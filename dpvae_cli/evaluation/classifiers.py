@@ -17,7 +17,7 @@ DEPTHS = [12, 8, 6, 4, 3, 2]
 FOLDS = 3
 STEPS = 1_000
 
-Values = Int[Tensor, " batch"]
+ClassLabels = Int[Tensor, " batch"]
 
 
 class Forest(NamedTuple):
@@ -29,13 +29,13 @@ class Forest(NamedTuple):
 
 def forest(
     codes: Codes,
-    values: Values,
+    values: ClassLabels,
     *,
     held_out: OtherCodes,
     expected: Int[Tensor, " others"],
     seed: int,
 ) -> Forest:
-    """Fit a random forest that tells a factor's value from codes, all dimensions at every split.
+    """Fit a random forest that predicts a factor from codes, all dimensions at every split.
 
     The depth is the one at which a single tree has the best accuracy in cross-validation on
     `codes`: nearly that of forests, in a fifth of the time. Trees grown in full put noise into the
@@ -56,7 +56,7 @@ def forest(
     return Forest(torch.from_numpy(fitted.feature_importances_), float(right.mean()))
 
 
-def thresholds_accuracy(code: Float[Tensor, " batch"], values: Values) -> float:
+def thresholds_accuracy(code: Float[Tensor, " batch"], values: ClassLabels) -> float:
     """Return the balanced accuracy of cuts along one dimension, one part for each value.
 
     The cuts are those of a decision tree, fitted to the same examples, each value weighing alike.
@@ -72,20 +72,20 @@ def thresholds_accuracy(code: Float[Tensor, " batch"], values: Values) -> float:
     return float(np.mean([right[y == value].mean() for value in np.unique(y)]))
 
 
-def linear(codes: Codes, values: Values, *, others: OtherCodes) -> Int[Tensor, " others"]:
+def linear(codes: Codes, values: ClassLabels, *, others: OtherCodes) -> Int[Tensor, " others"]:
     """Return what a logistic regression on `codes` says of `others`; both are standardised."""
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
     x, y = _standardised(codes, others)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the limit of steps suffices
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the limit of steps is intended
         fitted = LogisticRegression(max_iter=STEPS).fit(x, values.numpy())
     return torch.from_numpy(fitted.predict(y))
 
 
 def nearest(
-    codes: Codes, values: Values, *, others: OtherCodes, neighbours: int
+    codes: Codes, values: ClassLabels, *, others: OtherCodes, neighbours: int
 ) -> Int[Tensor, " others"]:
     """Return what the nearest of `codes` say of each of `others`; both are standardised."""
     from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415 - slow to import

@@ -1,38 +1,51 @@
-"""What a metric may look at."""
+"""What a metric is computed from, and how it builds its results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
 import torch
+from torch import Tensor
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.data.units import Units
-from dpvae_cli.evaluation import features, reference
+from dpvae_cli.evaluation import feature_statistics, features
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics
 from dpvae_cli.evaluation.features import Extractor, FeatureOptions
+from dpvae_cli.evaluation.metrics import find_metric
 from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.memoize import memoize
 from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import TrainingEncodings
 
 Progress = Callable[[str, int, int], None]
-"""Called with a metric, the number of computed parts, and the total."""
+"""Called with what is computed, how many parts of it are done, and how many there are."""
 
 
 @final
 @dataclass(frozen=True)
 class EvaluationContext:
-    """A trained model with what its metrics need, each part read or computed when first asked for.
+    """A trained model and what its metrics need, each part read or computed at its first use.
 
-    `seed` is the seed of every metric's draws; `nll_cache` keeps the examples nll is done with;
-    `training_note` is the note of the data that the model was trained on.
+    Args:
+        model: in evaluation mode.
+        load_dataset: reads the data.
+        encodings: of the training data.
+        evaluation: sizes.
+        seed: of the draws of every metric.
+        progress: is called during slow work.
+        features: which network computes the features of images.
+        nll_cache: estimates of the examples that nll is done with.
+        training_note: the note of the data that the model was trained on.
+        group: processes that share the work; each gets the results, the main one writes.
     """
 
     model: VAE
@@ -45,9 +58,8 @@ class EvaluationContext:
     nll_cache: NllCache = field(default_factory=NllCache)
     training_note: str | None = None
     group: ProcessGroup = SINGLE_PROCESS
-    """Processes that measure together: each has the results, the first one writes."""
     prior_features: list[FeatureStatistics] = field(default_factory=list, init=False, repr=False)
-    """Features of prior samples, one entry for each repeat, kept for the next metric."""
+    """Features of prior samples, one entry a repeat, shared by fid and kid."""
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -67,14 +79,14 @@ class EvaluationContext:
 
     @property
     def data_note(self) -> str | None:
-        """Return why results do not compare with published ones: of training data and this data."""
+        """Return why results do not compare with published ones: the notes of the data."""
         read = self.dataset.note if "dataset" in self.__dict__ else None
         notes = [part for note in (self.training_note, read) if note for part in note.split("; ")]
         return "; ".join(dict.fromkeys(notes)) or None
 
     @property
     def extractor(self) -> Extractor:
-        """Return the network whose features of images are compared; looked for once."""
+        """Return the network whose features of images are compared; an error is remembered too."""
         return self._make_extractor()
 
     @cached_property
@@ -86,9 +98,9 @@ class EvaluationContext:
         """Return the statistics of features that samples are compared with."""
         options = self.features
         if options.reference is not None:
-            found = reference.read(options.reference)
+            found = feature_statistics.read(options.reference)
         else:
-            found = reference.of_training_images(
+            found = feature_statistics.of_training_images(
                 self.dataset,
                 self.extractor,
                 self.evaluation.fid_images,
@@ -96,8 +108,60 @@ class EvaluationContext:
                 group=self.group,
             )
         if options.save_reference is not None and self.group.is_main_process:
-            reference.write(options.save_reference, found)
+            feature_statistics.write(options.save_reference, found)
         return found
+
+    def result(
+        self,
+        name: str,
+        value: float | None,
+        standard_error: float | None,
+        *,
+        samples: int | None = None,
+        split: str | None = None,
+        weights: str | None = None,
+        error_terms: Mapping[str, Tensor] | None = None,
+        **details: Any,
+    ) -> Result:
+        """Return the record of one measured value.
+
+        Args:
+            name: of a metric or a by-product in `metrics.METRICS`, which has its unit.
+            value: in that unit; None where it is not defined.
+            standard_error: None where there is none.
+            samples: how many; None takes `evaluation.samples`.
+            split: of the data.
+            weights: of the feature extractor.
+            error_terms: of the value, for the error of a difference of runs.
+            **details: further values.
+        """
+        return Result(
+            metric=name,
+            value=value,
+            standard_error=standard_error,
+            unit=find_metric(name).unit,
+            samples=self.evaluation.samples if samples is None else samples,
+            seed=self.seed,
+            split=split,
+            weights=weights,
+            details=details,
+            error_terms=error_terms or {},
+        )
+
+    def mean_result(
+        self, name: str, values: Tensor, *, split: str | None = None, **details: Any
+    ) -> Result:
+        """Return the record of a mean over independent values, with its standard error."""
+        mean = mean_and_error(values)
+        return self.result(
+            name,
+            mean.value,
+            mean.standard_error,
+            samples=len(values),
+            split=split,
+            error_terms={"value": error_terms_of_mean(values)},
+            **details,
+        )
 
     def generator(self, *position: str | int) -> torch.Generator:
         """Return the CPU generator of one metric's draws."""

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.mathematics.estimates import mean_and_error
 
 ROWS, REPEATS = 1_000, 20
 """Codes of each call, and calls that are timed, after one that is not."""
@@ -17,7 +18,7 @@ ROWS, REPEATS = 1_000, 20
 def cost(context: EvaluationContext) -> list[Result]:
     """Time drawing z from the prior and evaluating log p(z), decoder not included.
 
-    The machine and what else it does are in these numbers: only those measured together compare.
+    The numbers depend on the machine and its load: compare only those measured together.
     """
     prior, device = context.model.prior, context.model.device
     generator = torch.Generator(device=device).manual_seed(context.seed)
@@ -26,43 +27,32 @@ def cost(context: EvaluationContext) -> list[Result]:
         "cost": lambda: prior.sample(ROWS, generator=generator),
         "cost_density": lambda: prior.log_prob(z),
     }
-    return [_result(context, name, _microseconds(call, device)) for name, call in calls.items()]
+    results = []
+    for name, call in calls.items():
+        times = _microseconds(call, device)
+        result = context.mean_result(
+            name,
+            times,
+            repeats=REPEATS,
+            fastest=float(times.min()),
+            slowest=float(times.max()),
+            device=device.type,
+            threads=torch.get_num_threads(),
+        )
+        results.append(replace(result, samples=ROWS, error_terms={}))
+    return results
 
 
-def _microseconds(call: Callable[[], object], device: torch.device) -> list[float]:
-    """Return the time of each repeat, a row."""
+def _microseconds(call: Callable[[], object], device: torch.device) -> Tensor:
+    """Return the time of each repeat, per row."""
     call()
-    found = []
+    times = []
     for _ in range(REPEATS):
-        _wait(device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         start = time.perf_counter()
         call()
-        _wait(device)
-        found.append(1e6 * (time.perf_counter() - start) / ROWS)
-    return found
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _result(context: EvaluationContext, metric: str, found: list[float]) -> Result:
-    times = torch.tensor(found, dtype=torch.float64)
-    estimate = mean_and_error(times)
-    return Result(
-        metric=metric,
-        value=estimate.value,
-        standard_error=estimate.standard_error,
-        unit="microseconds",
-        samples=ROWS,
-        seed=context.seed,
-        split=None,
-        details={
-            "repeats": REPEATS,
-            "fastest": float(times.min()),
-            "slowest": float(times.max()),
-            "device": context.model.device.type,
-            "threads": torch.get_num_threads(),
-        },
-    )
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(1e6 * (time.perf_counter() - start) / ROWS)
+    return torch.tensor(times, dtype=torch.float64)

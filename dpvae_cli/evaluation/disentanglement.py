@@ -1,7 +1,7 @@
-"""Scores of disentanglement: how codes and known factors of variation go together.
+"""Disentanglement scores: how codes and known factors of variation correspond.
 
 Codes are posterior means of training examples, as in the papers, which have one set of data. Each
-score is measured in z and, through g, in z0. A repeat draws examples of its own; the same for both
+score is measured in z and, through g, in z0. Each repeat draws its own examples, the same for both
 spaces, and for every model of the same data.
 """
 
@@ -33,7 +33,7 @@ BINS = 20
 ESTIMATOR = (
     f"random forest of {classifiers.TREES} trees, depth of {classifiers.DEPTHS} by cross-validation"
 )
-LEAST = 10
+MIN_SAMPLES = 10
 """Examples that a repeat has to draw."""
 VOTES, BATCH = 800, 100
 """Points that factor_score and beta_score are fitted to and tried on; examples of each point."""
@@ -42,7 +42,7 @@ VOTES, BATCH = 800, 100
 @final
 @dataclass(frozen=True)
 class FactorSample:
-    """What one repeat looks at: codes, what they were made from, and a seed for more draws."""
+    """The examples of one repeat: codes, factor values, and a seed for more draws."""
 
     codes: Codes
     values: FactorValues
@@ -51,7 +51,7 @@ class FactorSample:
     seed: int
 
     def generator(self) -> torch.Generator:
-        """Return a generator that begins anew at each call."""
+        """Return a new generator with the seed."""
         return torch.Generator().manual_seed(self.seed)
 
 
@@ -64,34 +64,34 @@ def mig(context: EvaluationContext) -> list[Result]:
 
     Source: Chen et al. 2018, equation (6).
     """
-    return _measured(context, "mig", _mig)
+    return _score_repeats(context, "mig", _mig)
 
 
-def _mig(drawn: FactorSample) -> Scores:
-    return {"mig": scores.mutual_information_gap(drawn.codes, drawn.values, bins=BINS)}
+def _mig(sample: FactorSample) -> Scores:
+    return {"mig": scores.mutual_information_gap(sample.codes, sample.values, bins=BINS)}
 
 
 def sap(context: EvaluationContext) -> list[Result]:
     """Measure the separated attribute predictability.
 
     How well each dimension alone predicts each factor: R^2 of a line for factors whose values
-    stand in an order, the balanced accuracy of cuts for others, 0 for inactive dimensions; the gap
+    are ordered, the balanced accuracy of cuts for others, 0 for inactive dimensions; the gap
     between the best two, averaged over factors. A factor of K unordered values gives at most
     1 - 1/K.
 
     Source: Kumar et al. 2018, section 3.
     """
-    return _measured(context, "sap", _sap)
+    return _score_repeats(context, "sap", _sap)
 
 
-def _sap(drawn: FactorSample) -> Scores:
+def _sap(sample: FactorSample) -> Scores:
     columns = [
-        scores.squared_correlation(drawn.codes, values.double())
+        scores.squared_correlation(sample.codes, values.double())
         if factor.is_ordered
-        else _accuracies(drawn.codes, values)
-        for factor, values in zip(drawn.factors, drawn.values.T, strict=True)
+        else _accuracies(sample.codes, values)
+        for factor, values in zip(sample.factors, sample.values.T, strict=True)
     ]
-    return {"sap": scores.top_two_gap(torch.stack(columns, dim=1) * drawn.active.unsqueeze(1))}
+    return {"sap": scores.top_two_gap(torch.stack(columns, dim=1) * sample.active.unsqueeze(1))}
 
 
 def _accuracies(codes: Codes, values: Indices) -> Float[Tensor, " latent"]:
@@ -102,25 +102,25 @@ def _accuracies(codes: Codes, values: Indices) -> Float[Tensor, " latent"]:
 def dci(context: EvaluationContext) -> list[Result]:
     """Measure disentanglement, completeness and informativeness by a random forest for each factor.
 
-    Informativeness is the share of held-out examples whose value the forest tells, where the paper
-    has an error; a half of the examples is held out. The depth of trees is cross-validated.
+    Informativeness is the held-out accuracy of the forest, where the paper has an error; half of
+    the examples are held out. The depth of trees is cross-validated.
 
     Source: Eastwood and Williams 2018, section 2.
     """
-    return _measured(context, "dci", _dci, estimator=ESTIMATOR)
+    return _score_repeats(context, "dci", _dci, estimator=ESTIMATOR)
 
 
-def _dci(drawn: FactorSample) -> Scores:
-    half = len(drawn.codes) // 2
+def _dci(sample: FactorSample) -> Scores:
+    half = len(sample.codes) // 2
     fitted = [
         classifiers.forest(
-            drawn.codes[:half],
+            sample.codes[:half],
             values[:half],
-            held_out=drawn.codes[half:],
+            held_out=sample.codes[half:],
             expected=values[half:],
-            seed=drawn.seed % 2**32,
+            seed=sample.seed % 2**32,
         )
-        for values in drawn.values.T
+        for values in sample.values.T
     ]
     importance = torch.stack([each.importance for each in fitted], dim=1)
     return {
@@ -133,7 +133,7 @@ def _dci(drawn: FactorSample) -> Scores:
 
 
 def factor_score(context: EvaluationContext) -> list[Result]:
-    """Measure how often the dimension that varies least tells which factor is held fixed.
+    """Measure how often the dimension that varies least identifies the factor held fixed.
 
     A vote: fix a factor, draw examples with one value of it, divide their codes by the deviation of
     all, and take the dimension of least variance. The score is the accuracy of a majority vote on
@@ -141,17 +141,17 @@ def factor_score(context: EvaluationContext) -> list[Result]:
 
     Source: Kim and Mnih 2018, section 4.
     """
-    return _measured(context, "factor_score", _factor_score)
+    return _score_repeats(context, "factor_score", _factor_score)
 
 
-def _factor_score(drawn: FactorSample) -> Scores:
-    generator = drawn.generator()
-    codes = drawn.codes[:, drawn.active & (drawn.codes.std(dim=0) > 0)]
+def _factor_score(sample: FactorSample) -> Scores:
+    generator = sample.generator()
+    codes = sample.codes[:, sample.active & (sample.codes.std(dim=0) > 0)]
     if codes.shape[1] == 0:
         return {"factor_score": torch.zeros((), dtype=torch.float64)}
     codes = codes / codes.std(dim=0)
-    votes, others = (_votes(codes, drawn.values, generator) for _ in range(2))
-    count = drawn.values.shape[1]
+    votes, others = (_votes(codes, sample.values, generator) for _ in range(2))
+    count = sample.values.shape[1]
     accuracy = scores.majority_vote_accuracy(votes, others, factors=count)
     return {"factor_score": torch.tensor(accuracy, dtype=torch.float64)}
 
@@ -171,7 +171,7 @@ def _votes(
 
 
 def beta_score(context: EvaluationContext) -> list[Result]:
-    """Measure how well a linear classifier tells which factor pairs of examples share.
+    """Measure how well a linear classifier predicts which factor pairs of examples share.
 
     A point: fix a factor, draw pairs of examples that share its value, and average the distances of
     their codes in each dimension. The score is the accuracy of a logistic regression on other
@@ -180,15 +180,15 @@ def beta_score(context: EvaluationContext) -> list[Result]:
 
     Source: Higgins et al. 2017, section 3.
     """
-    return _measured(context, "beta_score", _beta_score)
+    return _score_repeats(context, "beta_score", _beta_score)
 
 
-def _beta_score(drawn: FactorSample) -> Scores:
-    generator = drawn.generator()
+def _beta_score(sample: FactorSample) -> Scores:
+    generator = sample.generator()
     (points, shared), (others, expected) = (
-        _points(drawn.codes, drawn.values, generator) for _ in range(2)
+        _points(sample.codes, sample.values, generator) for _ in range(2)
     )
-    if drawn.values.shape[1] == 1:  # nothing to tell apart
+    if sample.values.shape[1] == 1:  # a single class
         return {"beta_score": torch.ones((), dtype=torch.float64)}
     right = classifiers.linear(points, shared, others=others) == expected
     return {"beta_score": right.double().mean()}
@@ -208,7 +208,7 @@ def _points(
     return torch.cat(points), torch.arange(len(points)).repeat_interleave(each)
 
 
-def _measured(
+def _score_repeats(
     context: EvaluationContext,
     metric: str,
     score: Callable[[FactorSample], Scores],
@@ -220,14 +220,22 @@ def _measured(
     No repeat takes more than half of the examples there are, so that repeats differ; their spread
     is too small an error where they overlap much. A factor takes part in a repeat where it varies
     among the first half of the draw, which dci fits to.
+
+    Raises:
+        DpvaeError: there are too few examples, or no factor varies in any draw.
     """
     factors, values = varying_factors(context)
+    repeats = context.evaluation.factor_repeats
+    samples = min(context.evaluation.factor_samples, len(values) // 2)
+    if samples < MIN_SAMPLES:
+        raise DpvaeError(
+            f"scores of factors draw half of the training examples, {len(values)} here; "
+            f"{2 * MIN_SAMPLES} are needed"
+        )
     spaces = in_both_spaces(context, training_means(context))
     noise = variances_in_both_spaces(context)
     active = {suffix: are_active(codes, noise[suffix]) for suffix, codes in spaces.items()}
-    repeats = context.evaluation.factor_repeats
-    samples = _samples(context, len(values))
-    found: dict[str, list[Tensor]] = {}
+    scores_by_name: dict[str, list[Tensor]] = {}
     present = torch.zeros(repeats, len(factors), dtype=torch.bool)
     for repeat in range(repeats):
         context.progress(metric, repeat, repeats)
@@ -242,46 +250,27 @@ def _measured(
         scored: Scores = {}
         for suffix, codes in spaces.items():
             if not scored or codes is not spaces[""]:
-                drawn = FactorSample(
-                    codes[rows], values[rows][:, varies], some, active[suffix], seed
+                scored = score(
+                    FactorSample(codes[rows], values[rows][:, varies], some, active[suffix], seed)
                 )
-                scored = score(drawn)
-            for name, each in scored.items():
-                spread = each if each.ndim == 0 else _spread(each, varies)
-                found.setdefault(f"{name}{suffix}", []).append(spread)
+            for name, of_factors in scored.items():
+                every = of_factors
+                if of_factors.ndim:  # nan for the factors that do not vary
+                    every = torch.full(varies.shape, torch.nan, dtype=torch.float64)
+                    every[varies] = of_factors
+                scores_by_name.setdefault(f"{name}{suffix}", []).append(every)
     context.progress(metric, repeats, repeats)
-    if not found:
+    if not scores_by_name:
         raise DpvaeError(
             f"no factor varies in any draw of {samples} examples",
             hint="Raise evaluation.factor_samples, or give more training examples.",
         )
-    facts = {"note": _note_absent(context, factors, present), "estimator": estimator}
+    details = {"note": _note_absent(context, factors, present), "estimator": estimator}
+    names = [factor.name for factor in factors]
     return [
-        _result(context, name, torch.stack(each), factors, samples, facts)
-        for name, each in found.items()
+        _result(context, name, torch.stack(repeated), names, samples, **details)
+        for name, repeated in scores_by_name.items()
     ]
-
-
-def _samples(context: EvaluationContext, count: int) -> int:
-    """Return how many examples a repeat draws.
-
-    Raises:
-        DpvaeError: there are too few.
-    """
-    samples = min(context.evaluation.factor_samples, count // 2)
-    if samples < LEAST:
-        raise DpvaeError(
-            f"scores of factors draw half of the training examples, {count} here; "
-            f"{2 * LEAST} are needed"
-        )
-    return samples
-
-
-def _spread(scored: Tensor, varies: Bool[Tensor, " factors"]) -> Tensor:
-    """Return scores of the factors that vary in the places of all, nan in the others'."""
-    every = torch.full(varies.shape, torch.nan, dtype=torch.float64)
-    every[varies] = scored
-    return every
 
 
 def _note_absent(
@@ -304,26 +293,26 @@ def _note_absent(
 
 def _result(
     context: EvaluationContext,
-    metric: str,
-    found: Tensor,
-    factors: tuple[GenerativeFactor, ...],
+    name: str,
+    scores: Tensor,
+    factors: list[str],
     samples: int,
-    facts: Mapping[str, str | None],
+    **details: str | None,
 ) -> Result:
-    names = [factor.name for factor in factors]
-    by_factor = (
-        None if found.ndim == 1 else dict(zip(names, found.nanmean(dim=0).tolist(), strict=True))
-    )
-    repeats = found if found.ndim == 1 else found.nanmean(dim=1)
+    by_factor, repeats = None, scores
+    if scores.ndim == 2:
+        by_factor = dict(zip(factors, scores.nanmean(dim=0).tolist(), strict=True))
+        repeats = scores.nanmean(dim=1)
     mean = mean_and_error(repeats)
-    return Result(
-        metric=metric,
-        value=mean.value,
-        standard_error=mean.standard_error if len(found) > 1 else None,
-        unit="no unit",
+    return context.result(
+        name,
+        mean.value,
+        mean.standard_error if len(repeats) > 1 else None,
         samples=samples,
-        seed=context.seed,
         split="train",
-        details={"repeats": repeats.tolist(), "factors": names, "by_factor": by_factor, **facts},
         error_terms={"value": error_terms_of_mean(repeats)},
+        repeats=repeats.tolist(),
+        factors=factors,
+        by_factor=by_factor,
+        **details,
     )

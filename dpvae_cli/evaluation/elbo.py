@@ -1,6 +1,7 @@
 """The ELBO of held-out examples, and what its KL is made of on the training data."""
 
-from typing import Any, NamedTuple, final
+from functools import partial
+from typing import NamedTuple, final
 
 import torch
 
@@ -11,7 +12,7 @@ from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
+from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import encode, reconstruction
@@ -49,67 +50,47 @@ def elbo_parts(model: VAE, split: Split, *, seed: int, purpose: str) -> ElboPart
         generator = stream(seed, purpose, "elbo", start, device=model.device)
         z = posterior.sample(generator=generator)
         variances = posterior.log_variance.exp()
-        terms = reconstruction(model, x, z), _kl(model, posterior, z)
+        kl_of = partial(_kl, model, posterior, z)
+        kl = torch.cat(list(map_in_chunks(kl_of, len(z), size=BLOCK, what="KL")))
+        terms = reconstruction(model, x, z), kl
         parts.append((*(term.cpu().double() for term in terms), posterior.mean, variances))
     return ElboParts(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _kl(model: VAE, posterior: DiagonalGaussian, z: Codes) -> PerExample:
-    mean, log_variance = posterior.mean, posterior.log_variance
-
-    def part(rows: slice) -> PerExample:
-        return model.prior.kl(DiagonalGaussian(mean[rows], log_variance[rows]), z[rows])
-
-    return torch.cat(list(map_in_chunks(part, len(z), size=BLOCK, what="KL")))
+def _kl(model: VAE, posterior: DiagonalGaussian, z: Codes, rows: slice) -> PerExample:
+    some = DiagonalGaussian(posterior.mean[rows], posterior.log_variance[rows])
+    return model.prior.kl(some, z[rows])
 
 
 def elbo(context: EvaluationContext) -> list[Result]:
     """Measure the held-out ELBO with its two parts, and the training data's KL in its parts."""
-    evaluation = context.evaluation
-    split = context.dataset.split(evaluation.split)
-    parts = elbo_parts(context.model, split, seed=context.seed, purpose="evaluation")
+    split = context.evaluation.split
+    parts = elbo_parts(
+        context.model, context.dataset.split(split), seed=context.seed, purpose="evaluation"
+    )
     check_log_density(parts.kl, "KL[q(z|x), p(z)]")
     held_out = {
         "elbo": -(parts.reconstruction + parts.kl),
         "reconstruction": parts.reconstruction,
         "kl": parts.kl,
     }
-    return [
-        _result(context, name, values, evaluation.split) for name, values in held_out.items()
-    ] + _decomposition(context)
-
-
-def _decomposition(context: EvaluationContext) -> list[Result]:
-    found = decompose_kl(
+    terms = decompose_kl(
         context.model,
         context.aggregate,
         samples=context.evaluation.samples,
         generator=context.generator("elbo"),
         progress=context.progress,
     ).terms()
-    training_kl = mean_and_error(found.pop("kl"))
-    details = {"components": len(context.aggregate), "training_kl": training_kl._asdict()}
+    training_kl = mean_and_error(terms.pop("kl"))._asdict()
     if not context.model.prior.factorises:
-        del found["dimension_wise_kl"]
-    return [_result(context, name, values, "train", details) for name, values in found.items()]
-
-
-def _result(
-    context: EvaluationContext,
-    metric: str,
-    values: PerExample,
-    split: str,
-    details: dict[str, Any] | None = None,
-) -> Result:
-    estimate = mean_and_error(values)
-    return Result(
-        metric=metric,
-        value=estimate.value,
-        standard_error=estimate.standard_error,
-        unit="nats per example",
-        samples=len(values),
-        seed=context.seed,
-        split=split,
-        details=details or {},
-        error_terms={"value": error_terms_of_mean(values)},
-    )
+        del terms["dimension_wise_kl"]
+    components = len(context.aggregate)
+    return [
+        *(context.mean_result(name, values, split=split) for name, values in held_out.items()),
+        *(
+            context.mean_result(
+                name, values, split="train", components=components, training_kl=training_kl
+            )
+            for name, values in terms.items()
+        ),
+    ]

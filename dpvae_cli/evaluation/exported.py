@@ -17,23 +17,16 @@ def load(file: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
         MissingError: the file is neither.
     """
     try:
-        return _exported(file, device) if file.suffix == ".pt2" else _scripted(file, device)
-    except Exception as error:  # whatever the file's own code raises
+        if file.suffix == ".pt2":
+            return torch.export.load(file).module().to(device)
+        with warnings.catch_warnings():
+            # the deprecation of TorchScript concerns those who write such files
+            for category in (FutureWarning, DeprecationWarning):
+                warnings.filterwarnings("ignore", message=r"`torch\.jit", category=category)
+            network: Callable[[Tensor], Tensor] = torch.jit.load(file, map_location=device).eval()
+            return network
+    except Exception as error:  # the file's own code may raise anything
         raise MissingError(
             f"{file} cannot be read as an exported network: {error}",
             hint="Write it with torch.export.save (name.pt2) or torch.jit.save (name.pt).",
         ) from error
-
-
-def _exported(file: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    network: Callable[[Tensor], Tensor] = torch.export.load(file).module().to(device)
-    return network
-
-
-def _scripted(file: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    with warnings.catch_warnings():
-        # that TorchScript is on its way out concerns whoever writes such files
-        warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
-        warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
-        network: Callable[[Tensor], Tensor] = torch.jit.load(file, map_location=device).eval()
-    return network

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from dpvae_cli.foundation.shapes import Codes
 
 Images = Float[Tensor, "batch channels height width"]
 RgbImages = Float[Tensor, "batch 3 height width"]
-Metric = Literal["fid", "fid_lp", "kid"]
+FeatureMetric = Literal["fid", "fid_lp", "kid"]
 
 
 @final
@@ -69,8 +70,7 @@ class FeatureOptions:
             )
         if self.dimensions is not None or self.weights is not None:
             raise UsageError(
-                "--features stands in for Inception: "
-                "leave out --fid-dimensions and --inception-weights"
+                "--features replaces Inception: leave out --fid-dimensions and --inception-weights"
             )
 
 
@@ -82,7 +82,7 @@ class Extractor:
     name: str | None
     """None for Inception, whose metrics have names of their own; else the file's."""
     dimensions: int | None
-    """None where only a call will tell."""
+    """None if not known before a call."""
     file: Path
     digest: str
     device: torch.device
@@ -93,9 +93,9 @@ class Extractor:
         """Return the features of images, on the CPU; images are shown as 8-bit RGB in [0, 1].
 
         Raises:
-            DpvaeError: the images have no 1 or 3 channels, or the features are not finite rows.
+            DpvaeError: the images do not have 1 or 3 channels, or the features are not finite rows.
         """
-        shown = eight_bit(images)
+        shown = quantize(images)
         parts = map_in_chunks(
             lambda rows: self._of(shown[rows].to(self.device)),
             len(shown),
@@ -119,7 +119,10 @@ class Extractor:
         return self._rows(found, len(shown))
 
     def _rows(self, found: object, count: int) -> Codes:
-        if not isinstance(found, Tensor) or not _has_rows(found.shape, count):
+        shape = found.shape if isinstance(found, Tensor) else ()
+        # further axes may have length one
+        is_rows = len(shape) > 1 and shape[0] == count and math.prod(shape[1:]) == max(shape[1:])
+        if not isinstance(found, Tensor) or not is_rows:
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise DpvaeError(f"{self.file} gives {got} for {count} images, not one row for each")
         rows = found.reshape(count, -1).float().cpu()
@@ -132,7 +135,7 @@ class Extractor:
         """Return file and digest, as results quote them."""
         return f"{self.file.name} (sha256 {self.digest[:16]})"
 
-    def result_name(self, metric: Metric) -> str:
+    def result_name(self, metric: FeatureMetric) -> str:
         """Return what the metric is called with these features; never fid for others' features."""
         kind, _, suffix = metric.partition("_")
         if self.name is None:
@@ -149,7 +152,11 @@ def build(options: FeatureOptions, device: torch.device) -> Extractor:
         MissingError: its file is not there or cannot be used.
     """
     if options.features is not None:
-        file, name, dimensions = options.features, _word(options.features.stem), None
+        file, name, dimensions = (
+            options.features,
+            re.sub(r"[^\w]", "_", options.features.stem),
+            None,
+        )
         if not file.is_file():
             raise MissingError(f"--features {file}: there is no such file")
         network = exported.load(file, device)
@@ -160,7 +167,7 @@ def build(options: FeatureOptions, device: torch.device) -> Extractor:
     return Extractor(name, dimensions, file, sha256(file), device, network)
 
 
-def eight_bit(images: Images) -> RgbImages:
+def quantize(images: Images) -> RgbImages:
     """Return images clipped to [0, 1], rounded to 8 bits, and grey ones repeated to RGB.
 
     Raises:
@@ -176,15 +183,6 @@ def sha256(file: Path) -> str:
     """Return the SHA-256 digest of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _has_rows(shape: tuple[int, ...], count: int) -> bool:
-    """Tell whether a shape is `(count, features)`, maybe with further axes of length one."""
-    return len(shape) > 1 and shape[0] == count and math.prod(shape[1:]) == max(shape[1:])
-
-
-def _word(stem: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in stem)
 
 
 @contextmanager

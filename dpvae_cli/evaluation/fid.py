@@ -5,16 +5,20 @@ distributions are compared: `fid` takes both for Gaussians, `kid` compares them 
 unbiased at any number of samples. `fid_lp` asks it of samples where q(z) has pockets.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dpvae_cli.evaluation.context import EvaluationContext
-from dpvae_cli.evaluation.feature_statistics import FeatureStatistics, feature_statistics
-from dpvae_cli.evaluation.features import Metric
-from dpvae_cli.evaluation.reference import check_pixels, unit_interval
+from dpvae_cli.evaluation.feature_statistics import (
+    FeatureStatistics,
+    check_pixels,
+    feature_statistics,
+    unit_interval,
+)
+from dpvae_cli.evaluation.features import FeatureMetric
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.results import Result
@@ -26,18 +30,11 @@ from dpvae_cli.sampling.encodings import decode
 from dpvae_cli.sampling.samples import lowest, prior_samples
 
 
-class Estimate(NamedTuple):
-    """A mean and its standard error, where there is one."""
-
-    value: float
-    standard_error: float | None
-
-
 def fid(context: EvaluationContext) -> list[Result]:
     """Measure the Frechet distance of prior samples' features to training images' features."""
-    _prepare(context, "fid")
-    distances = [_distance(context, drawn) for drawn in _prior_sets(context, "fid")]
-    return [_frechet_result(context, "fid", distances, {})]
+    _check_comparable(context, "fid")
+    distances = [_distance(context, samples) for samples in _prior_sets(context, "fid")]
+    return [_frechet_result(context, "fid", distances)]
 
 
 def fid_lp(context: EvaluationContext) -> list[Result]:
@@ -46,20 +43,21 @@ def fid_lp(context: EvaluationContext) -> list[Result]:
     The lowest of a pool differ from random ones even where q(z) = p(z), so `details.null` has the
     same selection by log p(z) from the same pools.
     """
-    _prepare(context, "fid_lp")
+    _check_comparable(context, "fid_lp")
     count = context.evaluation.fid_samples
     pool = context.evaluation.pool * count
     by_q: list[float] = []
     by_p: list[float] = []
     for repeat in range(context.features.repeats):
         generator = context.generator("fid_lp", repeat)
-        drawn = prior_samples(context.model, pool, generator=generator)
-        log_q = context.aggregate.log_prob(drawn.z)
-        for score, distances in ((log_q, by_q), (drawn.log_p, by_p)):
-            z = drawn.z[lowest(score, count)]
-            distances.append(_distance(context, _extracted(context, "fid_lp", z)))
-    null = _mean(by_p)._asdict()
-    return [_frechet_result(context, "fid_lp", by_q, {"pool": pool, "null": null})]
+        samples = prior_samples(context.model, pool, generator=generator)
+        log_q = context.aggregate.log_prob(samples.z)
+        for score, distances in ((log_q, by_q), (samples.log_p, by_p)):
+            z = samples.z[lowest(score, count)]
+            distances.append(_distance(context, _extract(context, "fid_lp", z)))
+    value, error = _mean(by_p)
+    null = {"value": value, "standard_error": error}
+    return [_frechet_result(context, "fid_lp", by_q, pool=pool, null=null)]
 
 
 def kid(context: EvaluationContext) -> list[Result]:
@@ -67,26 +65,25 @@ def kid(context: EvaluationContext) -> list[Result]:
 
     With repeats, each subset of training images meets one of every sample set.
     """
-    _prepare(context, "kid")
+    _check_comparable(context, "kid")
     reference = context.reference.rows
     if reference is None:
         raise DpvaeError(
             f"{context.features.reference} has a mean and a covariance, but no features for kid",
             hint="Leave out --reference once and keep the statistics with --save-reference.",
         )
-    drawn = [_rows(statistics) for statistics in _prior_sets(context, "kid")]
-    size = subset_size(min(len(drawn[0]), len(reference)))
-    values = [mmd_of_subsets(rows, reference, size=size) for rows in drawn]
-    by_subset = torch.stack(values).mean(dim=0)
-    found = mean_over_subsets(by_subset, size=size)
-    details = {"subset_size": found.subset_size, "subsets": found.subsets}
-    return [
-        _result(context, "kid", found.value, found.standard_error, by_subset, "no unit", details)
-    ]
+    sets = [samples.rows for samples in _prior_sets(context, "kid") if samples.rows is not None]
+    size = subset_size(min(len(sets[0]), len(reference)))
+    by_subset = torch.stack([mmd_of_subsets(rows, reference, size=size) for rows in sets]).mean(
+        dim=0
+    )
+    distance = mean_over_subsets(by_subset, size=size)
+    details = {"subset_size": distance.subset_size, "subsets": distance.subsets}
+    return [_result(context, "kid", distance.value, distance.standard_error, by_subset, **details)]
 
 
-def _prepare(context: EvaluationContext, metric: Metric) -> None:
-    """Refuse what cannot be compared before anything slow is done."""
+def _check_comparable(context: EvaluationContext, metric: FeatureMetric) -> None:
+    """Check what is to be compared before anything slow is done."""
     shape = context.model.example_shape
     if not is_image(shape):
         raise DpvaeError(
@@ -99,100 +96,85 @@ def _prepare(context: EvaluationContext, metric: Metric) -> None:
 
 
 def _check_dimensions(context: EvaluationContext, dimensions: int) -> None:
-    """Refuse statistics, which a file may hold, of other dimensions than the extractor's."""
-    found = context.reference.dimensions
-    if found != dimensions:
+    """Check that the statistics, which a file may hold, are of the extractor's dimensions."""
+    if (expected := context.reference.dimensions) != dimensions:
         raise UsageError(
-            f"{context.features.reference} is of {found} dimensions, "
+            f"{context.features.reference} is of {expected} dimensions, "
             f"{context.extractor.label} gives {dimensions}",
             hint="--reference must come from the same network with the same --fid-dimensions.",
         )
 
 
-def _prior_sets(context: EvaluationContext, metric: Metric) -> list[FeatureStatistics]:
-    """Return the features of each set of prior samples; fid and kid look at the same ones."""
+def _prior_sets(context: EvaluationContext, metric: FeatureMetric) -> list[FeatureStatistics]:
+    """Return the features of each set of prior samples; fid and kid share them."""
     for repeat in range(len(context.prior_features), context.features.repeats):
         generator = context.generator("fid", repeat)
-        drawn = prior_samples(context.model, context.evaluation.fid_samples, generator=generator)
-        context.prior_features.append(_extracted(context, metric, drawn.z))
+        samples = prior_samples(context.model, context.evaluation.fid_samples, generator=generator)
+        context.prior_features.append(_extract(context, metric, samples.z))
     return context.prior_features
 
 
-def _extracted(context: EvaluationContext, metric: Metric, z: Codes) -> FeatureStatistics:
+def _extract(context: EvaluationContext, metric: FeatureMetric, z: Codes) -> FeatureStatistics:
     """Decode codes and extract their features, batch by batch."""
-    found = feature_statistics(
+    statistics = feature_statistics(
         context.extractor,
         lambda codes: unit_interval(context.units, decode(context.model, codes)),
         z,
         lambda done: context.progress(f"{metric}: samples", done, len(z)),
         group=context.group,
     )
-    _check_dimensions(context, found.dimensions)
-    return found
+    _check_dimensions(context, statistics.dimensions)
+    return statistics
 
 
-def _rows(drawn: FeatureStatistics) -> Tensor:
-    assert drawn.rows is not None
-    return drawn.rows
-
-
-def _distance(context: EvaluationContext, drawn: FeatureStatistics) -> float:
+def _distance(context: EvaluationContext, samples: FeatureStatistics) -> float:
     reference = context.reference
-    return frechet_distance(drawn.mean, drawn.covariance, reference.mean, reference.covariance)
+    return frechet_distance(samples.mean, samples.covariance, reference.mean, reference.covariance)
 
 
-def _mean(distances: list[float]) -> Estimate:
-    """Return the mean over sample sets; one set alone has no standard error."""
+def _mean(distances: list[float]) -> tuple[float, float | None]:
+    """Return the mean over sample sets and its standard error, None for a single set."""
     if len(distances) == 1:
-        return Estimate(distances[0], None)
-    return Estimate(*mean_and_error(torch.tensor(distances, dtype=torch.float64)))
+        return distances[0], None
+    return mean_and_error(torch.tensor(distances, dtype=torch.float64))
 
 
 def _frechet_result(
-    context: EvaluationContext, metric: Metric, distances: list[float], details: dict[str, Any]
+    context: EvaluationContext, metric: FeatureMetric, distances: list[float], **details: Any
 ) -> Result:
-    details = {"repeats": distances, "note": _bias(context), **details}
-    values = torch.tensor(distances, dtype=torch.float64)
-    return _result(context, metric, *_mean(distances), values, "squared feature units", details)
-
-
-def _bias(context: EvaluationContext) -> str | None:
-    """Return a warning where there are fewer images on either side than dimensions."""
     samples, reference = context.evaluation.fid_samples, context.reference
-    fewest = min(samples, reference.count or samples)
-    if fewest >= reference.dimensions:
-        return None
-    return (
-        f"{fewest:,} images for {reference.dimensions:,} dimensions: the covariance is singular "
-        "and the distance biased upwards; kid is not"
-    )
+    fewest, note = min(samples, reference.count or samples), None
+    if fewest < reference.dimensions:
+        note = (
+            f"{fewest:,} images for {reference.dimensions:,} dimensions: the covariance is "
+            "singular and the distance biased upwards; kid is not"
+        )
+    values = torch.tensor(distances, dtype=torch.float64)
+    details = {"repeats": distances, "note": note, **details}
+    return _result(context, metric, *_mean(distances), values, **details)
 
 
 def _result(
     context: EvaluationContext,
-    metric: Metric,
+    metric: FeatureMetric,
     value: float,
     error: float | None,
     repeated: Float[Tensor, " terms"],
-    unit: str,
-    details: dict[str, Any],
+    **details: Any,
 ) -> Result:
-    options, from_training = context.features, context.features.reference is None
-    common = {
-        "dimensions": context.reference.dimensions,
-        "images": context.reference.count,
-        "images_in_split": len(context.dataset.train) if from_training else None,
-        "reference": None if options.reference is None else options.reference.name,
-    }
-    return Result(
-        metric=context.extractor.result_name(metric),
-        value=value,
-        standard_error=error,
-        unit=unit,
+    options = context.features
+    from_training = options.reference is None
+    return context.result(
+        context.extractor.result_name(metric),
+        value,
+        error,
         samples=context.evaluation.fid_samples,
-        seed=context.seed,
         split="train" if from_training else None,
         weights=context.extractor.label,
-        details=common | details,
         error_terms={} if error is None else {"value": error_terms_of_mean(repeated)},
+        dimensions=context.reference.dimensions,
+        images=context.reference.count,
+        images_in_split=len(context.dataset.train) if from_training else None,
+        reference=None if options.reference is None else options.reference.name,
+        **details,
     )

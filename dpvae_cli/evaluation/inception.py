@@ -79,7 +79,7 @@ def _missing(message: str) -> MissingError:
 
 @final
 class Inception(nn.Module):
-    """pytorch-fid's network, truncated after the block with the requested features."""
+    """pytorch-fid's network up to the block that gives the wanted features."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def load(file: Path, dimensions: int = FULL) -> Inception:
     Weights that stop after Mixed_7a serve up to 768 dimensions.
 
     Raises:
-        MissingError: the file has no such weights, or too few for `dimensions`.
+        MissingError: the file has no such weights, or not those of the wanted dimensions.
     """
     state = _read(file)
     if dimensions == FULL and not all(
@@ -107,11 +107,15 @@ def load(file: Path, dimensions: int = FULL) -> Inception:
             f"{file} has no weights of Mixed_7b and Mixed_7c, which {FULL} dimensions need",
             hint="Take --fid-dimensions 768, or the whole file with --inception-weights.",
         )
+    from pytorch_fid.inception import InceptionV3  # noqa: PLC0415 - slow
+
     try:
-        return Inception(_faster(_network(state, dimensions).eval()))
+        with seeded(0, "inception"), _patched_loader(_placeholder_weights() | state):
+            network: nn.Module = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[dimensions]])
+        return Inception(_fuse_batch_norm(network.eval()))
     except RuntimeError as error:
         raise _missing(
-            f"{file} does not hold the FID Inception weights: {_short(error)}"
+            f"{file} does not hold the FID Inception weights: {' '.join(str(error).split())[:300]}"
         ) from error
 
 
@@ -119,7 +123,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         content: Any = tensor_files.load(file)[0]
     except tensor_files.UnsafePickleError:
-        raise _missing(f"{file} is refused: it holds more than tensors") from None
+        raise _missing(f"{file} is not loaded: it holds more than tensors") from None
     except tensor_files.CorruptFileError as error:
         raise _missing(f"{file} {error}") from None
     except OSError as error:
@@ -131,15 +135,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _network(state: dict[str, Tensor], dimensions: int) -> nn.Module:
-    from pytorch_fid.inception import InceptionV3  # noqa: PLC0415 - slow
-
-    with seeded(0, "inception"), _handing(_filler() | state):
-        network: nn.Module = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[dimensions]])
-    return network
-
-
-def _faster(network: nn.Module) -> nn.Module:
+def _fuse_batch_norm(network: nn.Module) -> nn.Module:
     """Fold batch norms into their convolutions and lay channels last.
 
     On a CPU twice as fast, and the same but for float32 rounding.
@@ -153,7 +149,7 @@ def _faster(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
-def _filler() -> dict[str, Tensor]:
+def _placeholder_weights() -> dict[str, Tensor]:
     """Return tensors for the blocks that partial weights lack and 768 dimensions never reach."""
     from pytorch_fid.inception import FIDInceptionE_1, FIDInceptionE_2  # noqa: PLC0415 - slow
 
@@ -170,7 +166,7 @@ def _filler() -> dict[str, Tensor]:
 
 
 @contextmanager
-def _handing(state: dict[str, Tensor]) -> Iterator[None]:
+def _patched_loader(state: dict[str, Tensor]) -> Iterator[None]:
     """Let pytorch-fid's constructor find `state` where it would fetch a URL."""
     from pytorch_fid import inception as theirs  # noqa: PLC0415 - slow
 
@@ -181,8 +177,3 @@ def _handing(state: dict[str, Tensor]) -> Iterator[None]:
             yield
         finally:
             theirs.load_state_dict_from_url = fetch
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 300 else f"{text[:300]} ..."

@@ -61,7 +61,7 @@ def decompose_kl(
         aggregate: q(z) over all encoded training examples.
         samples: draws.
         generator: where the aggregate posterior is.
-        progress: hears of the draws.
+        progress: is called after each chunk of draws.
     """
     device = aggregate.mean.device
     chosen = torch.randint(len(aggregate), (samples,), generator=generator, device=device)

@@ -97,65 +97,59 @@ def leakage_score_at_quantile(
 
 def leak(context: EvaluationContext) -> list[Result]:
     """Measure the leakage curve, with p(z) throughout and, where there is a z0, as printed."""
-    model, evaluation = context.model, context.evaluation
+    model, samples = context.model, context.evaluation.samples
     generator = context.generator("leak")
-    codes = context.aggregate.sample(evaluation.samples, generator=generator)
-    drawn = from_codes(model, codes).with_log_q(context.aggregate)
-    prior = prior_samples(model, evaluation.samples, generator=generator)
-    assert drawn.log_q is not None
-    densities = {"log_q": drawn.log_q, "log_p": drawn.log_p.double()}
-    results = [_result(context, "leak", densities, prior.log_p)]
-    if drawn.log_p_generation is not None:
-        printed = densities | {"log_p_ratio": drawn.log_p_generation.double()}
-        results.append(_result(context, "leak_printed", printed, prior.log_p))
+    codes = from_codes(model, context.aggregate.sample(samples, generator=generator))
+    codes = codes.with_log_q(context.aggregate)
+    prior = prior_samples(model, samples, generator=generator)
+    assert codes.log_q is not None
+    densities = {"log_q": codes.log_q, "log_p": codes.log_p.double()}
+    results = [_curve_result(context, "leak", densities, prior.log_p)]
+    if codes.log_p_generation is not None:
+        printed = densities | {"log_p_ratio": codes.log_p_generation.double()}
+        results.append(_curve_result(context, "leak_printed", printed, prior.log_p))
     return results
 
 
-def _result(
-    context: EvaluationContext, metric: str, densities: dict[str, Tensor], prior_log_p: Tensor
+def _curve_result(
+    context: EvaluationContext, name: str, densities: dict[str, Tensor], prior_log_p: Tensor
 ) -> Result:
-    evaluation = context.evaluation
-    fixed = [leakage_score(**densities, threshold=tau) for tau in evaluation.thresholds]
-    at_quantiles = [
-        leakage_score_at_quantile(**densities, prior_log_p=prior_log_p, level=level)
-        for level in evaluation.quantiles
-    ]
-    by_level = dict(zip(evaluation.quantiles, at_quantiles, strict=True))
-    level = min(by_level, key=lambda level: abs(level - HEADLINE), default=None)
-    headline = None if level is None else by_level[level]
-    by_quantile = _curve(at_quantiles)
-    details = {
-        "value_at_quantile": level,
-        "thresholds": list(evaluation.thresholds),
-        **_curve(fixed),
-        "quantiles": list(evaluation.quantiles),
-        "quantile_thresholds": [score.threshold for score in at_quantiles],
-        **{f"quantile_{name}": column for name, column in by_quantile.items()},
+    """Return the curve over thresholds and quantiles; its value is that at the 5 % quantile."""
+    thresholds, quantiles = context.evaluation.thresholds, context.evaluation.quantiles
+    fixed = [leakage_score(**densities, threshold=tau) for tau in thresholds]
+    at_quantiles = {
+        level: leakage_score_at_quantile(**densities, prior_log_p=prior_log_p, level=level)
+        for level in quantiles
     }
-    shown = headline if headline and headline.share_below > 0 else None
-    return Result(
-        metric=metric,
-        value=shown and shown.value,
-        standard_error=shown and shown.standard_error,
-        unit="nats",
-        samples=evaluation.samples,
-        seed=context.seed,
+    level = min(quantiles, key=lambda level: abs(level - HEADLINE), default=None)
+    headline = None if level is None else at_quantiles[level]
+    has_value = headline is not None and headline.share_below > 0
+    scores = list(at_quantiles.values())
+    error_terms = {"values": _columns(fixed), "quantile_values": _columns(scores)}
+    details: dict[str, Any] = {
+        "value_at_quantile": level,
+        "thresholds": list(thresholds),
+        **_curve(fixed),
+        "quantiles": list(quantiles),
+        "quantile_thresholds": [score.threshold for score in scores],
+        **{f"quantile_{key}": column for key, column in _curve(scores).items()},
+    }
+    return context.result(
+        name,
+        headline.value if headline and has_value else None,
+        headline.standard_error if headline and has_value else None,
         split="train",
-        details=details,
-        error_terms={
-            "values": _columns(fixed),
-            "quantile_values": _columns(at_quantiles),
-            **({} if headline is None else {"value": headline.error_terms}),
-        },
+        error_terms=error_terms | ({} if headline is None else {"value": headline.error_terms}),
+        **details,
     )
 
 
 def _curve(scores: Sequence[LeakageScore]) -> dict[str, list[Any]]:
     """Return values, standard errors and the share of samples below each threshold."""
-    shown = [score if score.share_below > 0 else None for score in scores]
+    defined = [score if score.share_below > 0 else None for score in scores]
     return {
-        "values": [score and score.value for score in shown],
-        "standard_errors": [score and score.standard_error for score in shown],
+        "values": [score and score.value for score in defined],
+        "standard_errors": [score and score.standard_error for score in defined],
         "shares_below": [score.share_below for score in scores],
     }
 

@@ -1,7 +1,6 @@
 """Distance of decoded samples to the noiseless data manifold, where the data knows one (moons)."""
 
 import math
-from typing import Any
 
 import torch
 
@@ -17,10 +16,8 @@ from dpvae_cli.sampling.samples import lowest, prior_samples
 def manifold(context: EvaluationContext) -> list[Result]:
     """Measure the mean distance of prior samples' decoded means to the manifold, in units of x."""
     count = context.evaluation.manifold_samples
-    drawn = prior_samples(context.model, count, generator=context.generator("manifold"))
-    distances = _distances(context, drawn.z)
-    terms = error_terms_of_mean(distances)
-    return [_result(context, "manifold", float(distances.double().mean()), terms, {})]
+    samples = prior_samples(context.model, count, generator=context.generator("manifold"))
+    return [context.mean_result("manifold", _distances(context, samples.z))]
 
 
 def manifold_lp(context: EvaluationContext) -> list[Result]:
@@ -31,19 +28,20 @@ def manifold_lp(context: EvaluationContext) -> list[Result]:
     """
     evaluation = context.evaluation
     count, pool = evaluation.manifold_samples, evaluation.pool * evaluation.manifold_samples
-    drawn = prior_samples(context.model, pool, generator=context.generator("manifold_lp"))
-    log_q = context.aggregate.log_prob(drawn.z)
-    null, null_terms = _mean_of_lowest(context, drawn.z, drawn.log_p, count)
-    null_error = standard_error(null_terms)
-    details = {"pool": pool, "null": {"value": null, "standard_error": null_error}}
-    return [
-        _result(
-            context,
-            "manifold_lp",
-            *_mean_of_lowest(context, drawn.z, log_q, count),
-            details,
-        )
-    ]
+    samples = prior_samples(context.model, pool, generator=context.generator("manifold_lp"))
+    log_q = context.aggregate.log_prob(samples.z)
+    null, null_terms = _mean_of_lowest(context, samples.z, samples.log_p, count)
+    value, terms = _mean_of_lowest(context, samples.z, log_q, count)
+    result = context.result(
+        "manifold_lp",
+        value,
+        standard_error(terms),
+        samples=count,
+        error_terms={"value": terms},
+        pool=pool,
+        null={"value": null, "standard_error": standard_error(null_terms)},
+    )
+    return [result]
 
 
 def _mean_of_lowest(
@@ -74,23 +72,3 @@ def _distances(context: EvaluationContext, z: Codes) -> PerExample:
             hint="manifold and manifold_lp are for data.kind=moons.",
         )
     return distance(decode(context.model, z))
-
-
-def _result(
-    context: EvaluationContext,
-    metric: str,
-    value: float,
-    error_terms: ErrorTerms,
-    details: dict[str, Any],
-) -> Result:
-    return Result(
-        metric=metric,
-        value=value,
-        standard_error=standard_error(error_terms),
-        unit="units of x",
-        samples=context.evaluation.manifold_samples,
-        seed=context.seed,
-        split=None,
-        details=details,
-        error_terms={"value": error_terms},
-    )

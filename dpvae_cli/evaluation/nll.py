@@ -139,47 +139,39 @@ def _estimates(context: EvaluationContext, positions: range) -> list[ImportanceE
     return estimates
 
 
-def _result(context: EvaluationContext, found: list[ImportanceEstimate]) -> Result:
-    evaluation, count = context.evaluation, len(found)
-    values = torch.tensor([estimate.nll for estimate in found], dtype=torch.float64)
+def _result(context: EvaluationContext, estimates: list[ImportanceEstimate]) -> Result:
+    evaluation, count = context.evaluation, len(estimates)
+    values = torch.tensor([estimate.nll for estimate in estimates], dtype=torch.float64)
     mean = float(values.mean())
     over_images = float(values.std()) / math.sqrt(count) if count > 1 else None
-    over_samples = math.sqrt(sum(e.standard_error**2 for e in found)) / count
-    effective = sorted(estimate.effective_samples for estimate in found)
-    dimensions = math.prod(context.model.example_shape)
+    over_samples = math.sqrt(sum(e.standard_error**2 for e in estimates)) / count
+    effective = sorted(estimate.effective_samples for estimate in estimates)
+    eight_bit = context.dataset.eight_bit
     bits = context.model.likelihood.bits_per_dimension(
-        mean, dimensions, eight_bit=context.dataset.eight_bit
+        mean, math.prod(context.model.example_shape), eight_bit=eight_bit
     )
-    details = {
-        "images": count,
-        "images_in_split": len(context.dataset.split(evaluation.split)),
-        "standard_error_over_images": over_images,
-        "standard_error_over_importance_samples": over_samples,
-        "effective_samples_median": effective[count // 2],
-        "effective_samples_minimum": effective[0],
-        "effective_samples_note": _note_few(effective, evaluation.nll_samples),
-        "proposal": PROPOSAL,
-        "bits_per_dimension": bits,
-        "bits_per_dimension_note": BITS_NOTE if context.dataset.eight_bit and bits else None,
-    }
-    return Result(
-        metric="nll",
-        value=mean,
-        standard_error=over_images,
-        unit="nats per example",
+    few_note = None
+    if (median := effective[count // 2]) < FEW:
+        few_note = (
+            f"half of the examples have {median:.2g} effective samples or fewer of "
+            f"{evaluation.nll_samples:,}: nll may be too high by more than its standard error "
+            "says. Raise evaluation.nll_samples"
+        )
+    return context.result(
+        "nll",
+        mean,
+        over_images,
         samples=evaluation.nll_samples,
-        seed=context.seed,
         split=evaluation.split,
-        details=details,
         error_terms={"value": error_terms_of_mean(values)},
-    )
-
-
-def _note_few(effective: Sequence[float], samples: int) -> str | None:
-    """Return a warning where few draws carry the estimates; `effective` in ascending order."""
-    if (median := effective[len(effective) // 2]) >= FEW:
-        return None
-    return (
-        f"half of the examples have {median:.2g} effective samples or fewer of {samples:,}: nll "
-        "may be too high by more than its standard error says. Raise evaluation.nll_samples"
+        images=count,
+        images_in_split=len(context.dataset.split(evaluation.split)),
+        standard_error_over_images=over_images,
+        standard_error_over_importance_samples=over_samples,
+        effective_samples_median=median,
+        effective_samples_minimum=effective[0],
+        effective_samples_note=few_note,
+        proposal=PROPOSAL,
+        bits_per_dimension=bits,
+        bits_per_dimension_note=BITS_NOTE if eight_bit and bits else None,
     )

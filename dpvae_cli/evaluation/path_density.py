@@ -1,7 +1,7 @@
 """Whether paths between examples cross pockets: the lowest log q(z) along them (section 5.3)."""
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +14,7 @@ from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.mathematics.estimates import Estimate, error_terms_of_mean, mean_and_error
+from dpvae_cli.mathematics.estimates import Estimate, mean_and_error
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import encode
 from dpvae_cli.sampling.paths import Space, interpolate
@@ -42,45 +42,25 @@ class PathStatistics:
     lowest_z0: PerExample
     ends: Float[Tensor, "batch 2"]
 
-    @property
-    def z(self) -> Estimate:
-        """Return the mean of the lowest log q(z) on straight lines in z."""
-        return mean_and_error(self.lowest_z)
+    def means(self) -> dict[str, Estimate]:
+        """Return means over pairs, in nats, with their standard errors.
 
-    @property
-    def z0(self) -> Estimate:
-        """Return the same for straight lines in z0."""
-        return mean_and_error(self.lowest_z0)
-
-    @property
-    def difference(self) -> Estimate:
-        """Return the mean gain of the line in z0 over the line in z; its error is that of pairs."""
-        return mean_and_error(self.lowest_z0 - self.lowest_z)
-
-    @property
-    def end(self) -> Estimate:
-        """Return the mean log q(z) of the pairs' ends; the error is over pairs."""
-        return mean_and_error(self.ends.mean(dim=1))
-
-    @property
-    def lower_end(self) -> Estimate:
-        """Return the mean of each pair's lower end: as high as the lowest of a path can be."""
-        return mean_and_error(self.ends.amin(dim=1))
-
-    def drop(self, space: Space) -> Estimate:
-        """Return how far paths fall below their lower end, at least 0; free of the scale of z."""
-        lowest = self.lowest_z0 if space == "z0" else self.lowest_z
-        return mean_and_error(self.ends.amin(dim=1) - lowest)
-
-    def details(self) -> dict[str, Any]:
-        """Return every mean with its standard error, plain numbers."""
-        means = {
-            "end": self.end,
-            "lower_end": self.lower_end,
-            "drop_z": self.drop("z"),
-            "drop_z0": self.drop("z0"),
+        `z` and `z0` are the lowest log q(z) on both paths, `difference` the gain of the line in z0;
+        `end` is log q(z) at the ends, `lower_end` at the lower end of each pair, the highest that
+        the lowest of a path can be. `drop_z` and `drop_z0` are how far paths fall below it: at
+        least 0, and free of the scale of z.
+        """
+        lower_end = self.ends.amin(dim=1)
+        values = {
+            "z": self.lowest_z,
+            "z0": self.lowest_z0,
+            "difference": self.lowest_z0 - self.lowest_z,
+            "end": self.ends.mean(dim=1),
+            "lower_end": lower_end,
+            "drop_z": lower_end - self.lowest_z,
+            "drop_z0": lower_end - self.lowest_z0,
         }
-        return {name: estimate._asdict() for name, estimate in means.items()}
+        return {name: mean_and_error(each) for name, each in values.items()}
 
 
 @torch.no_grad()
@@ -106,12 +86,16 @@ def path_statistics(
         codes: of held-out examples, in z, one a row.
         pairs: how many, each of two different rows, drawn independently.
         generator: a CPU generator.
-        progress: hears of the pairs.
+        progress: is called after each block of pairs.
 
     Raises:
         UsageError: there are no two codes to pair, or the prior has no z0.
     """
-    chosen = _pairs(len(codes), pairs, generator)
+    if (count := len(codes)) < 2:
+        raise UsageError(f"there is no pair of examples among {count}")
+    first = torch.randint(count, (pairs,), generator=generator)
+    shift = torch.randint(1, count, (pairs,), generator=generator)
+    chosen = torch.stack([first, (first + shift) % count], dim=1)
     lowest_z, lowest_z0, ends = [], [], []
     for block in chosen.split(BLOCK):
         start, end = (codes[block[:, side]].to(model.device) for side in (0, 1))
@@ -124,68 +108,50 @@ def path_statistics(
     return PathStatistics(chosen, torch.cat(lowest_z), torch.cat(lowest_z0), torch.cat(ends))
 
 
-def _pairs(count: int, pairs: int, generator: torch.Generator) -> Int[Tensor, "{pairs} 2"]:
-    """Return `(pairs, 2)` positions, the two of a pair different."""
-    if count < 2:
-        raise UsageError(f"there is no pair of examples among {count}")
-    first = torch.randint(count, (pairs,), generator=generator)
-    shift = torch.randint(1, count, (pairs,), generator=generator)
-    return torch.stack([first, (first + shift) % count], dim=1)
-
-
 def _along(
     model: VAE, aggregate: AggregatePosterior, start: Codes, end: Codes, *, space: Space
 ) -> Float[Tensor, "batch points"]:
     """Return log q(z) on each path, `(pairs, points)`, float64."""
-    parts = map_in_chunks(
-        lambda rows: _along_some(model, aggregate, start[rows], end[rows], space=space),
-        len(start),
-        size=BLOCK,
-        what="log q(z) along paths",
-    )
-    return torch.cat(list(parts))
 
+    def log_q(rows: slice) -> Tensor:
+        ends = start[rows], end[rows]
+        if space == "z0":
+            ends = (model.prior.to_generation(ends[0])[0], model.prior.to_generation(ends[1])[0])
+        z, _ = interpolate(model, *ends, space=space, points=POINTS)
+        return aggregate.log_prob(z.flatten(0, 1)).cpu().view(len(z), -1)
 
-def _along_some(
-    model: VAE, aggregate: AggregatePosterior, start: Codes, end: Codes, *, space: Space
-) -> Float[Tensor, "batch points"]:
-    if space == "z0":
-        start, end = (model.prior.to_generation(each)[0] for each in (start, end))
-    z, _ = interpolate(model, start, end, space=space, points=POINTS)
-    return aggregate.log_prob(z.flatten(0, 1)).cpu().view(len(z), -1)
+    chunks = map_in_chunks(log_q, len(start), size=BLOCK, what="log q(z) along paths")
+    return torch.cat(list(chunks))
 
 
 def path(context: EvaluationContext) -> list[Result]:
     """Measure the lowest log q(z) along lines in z and in z0 between pairs of held-out examples."""
     split = context.evaluation.split
-    found = path_statistics(
-        context.model,
-        context.aggregate,
-        encode(context.model, context.dataset.split(split)).mean,
-        generator=context.generator("path"),
-        progress=context.progress,
+    return path_results(
+        context,
+        path_statistics(
+            context.model,
+            context.aggregate,
+            encode(context.model, context.dataset.split(split)).mean,
+            generator=context.generator("path"),
+            progress=context.progress,
+        ),
+        split=split,
     )
-    return results(found, seed=context.seed, split=split)
 
 
-def results(found: PathStatistics, *, seed: int, split: str) -> list[Result]:
+def path_results(
+    context: EvaluationContext, statistics: PathStatistics, *, split: str
+) -> list[Result]:
     """Return `path_z`, `path_z0` and their difference `path` as records that share details."""
-    details = {**found.details(), "points": POINTS}
     lowest = {
-        "path": found.lowest_z0 - found.lowest_z,
-        "path_z": found.lowest_z,
-        "path_z0": found.lowest_z0,
+        "path": statistics.lowest_z0 - statistics.lowest_z,
+        "path_z": statistics.lowest_z,
+        "path_z0": statistics.lowest_z0,
     }
+    means = statistics.means()
+    shared = ("end", "lower_end", "drop_z", "drop_z0")
+    details = {**{name: means[name]._asdict() for name in shared}, "points": POINTS}
     return [
-        Result(
-            metric=metric,
-            **mean_and_error(values)._asdict(),
-            unit="nats",
-            samples=len(found.pairs),
-            seed=seed,
-            split=split,
-            details=details,
-            error_terms={"value": error_terms_of_mean(values)},
-        )
-        for metric, values in lowest.items()
+        context.mean_result(name, values, split=split, **details) for name, values in lowest.items()
     ]

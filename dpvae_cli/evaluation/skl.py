@@ -56,16 +56,23 @@ def _log_ratio(samples: LatentSamples) -> Tensor:
 
 def skl(context: EvaluationContext) -> list[Result]:
     """Measure the sKL from exact densities."""
-    samples = context.evaluation.samples
-    found = symmetric_kl(
-        context.model, context.aggregate, samples=samples, generator=context.generator("skl")
+    estimate = symmetric_kl(
+        context.model,
+        context.aggregate,
+        samples=context.evaluation.samples,
+        generator=context.generator("skl"),
     )
-    details = {
-        "kl_prior_to_posterior": found.prior_to_posterior._asdict(),
-        "kl_posterior_to_prior": found.posterior_to_prior._asdict(),
-        "components": len(context.aggregate),
-    }
-    return [_result(context, "skl", found.value, found.error_terms, details)]
+    result = context.result(
+        "skl",
+        estimate.value,
+        estimate.standard_error,
+        split="train",
+        error_terms={"value": estimate.error_terms},
+        kl_prior_to_posterior=estimate.prior_to_posterior._asdict(),
+        kl_posterior_to_prior=estimate.posterior_to_prior._asdict(),
+        components=len(context.aggregate),
+    )
+    return [result]
 
 
 def skl_knn(context: EvaluationContext) -> list[Result]:
@@ -78,43 +85,27 @@ def skl_knn(context: EvaluationContext) -> list[Result]:
     p = prior_samples(context.model, samples, generator=generator)
     codes = context.aggregate.sample(samples, generator=generator)
     q = from_codes(context.model, codes)
-    results = [_by_neighbours(context, "skl_knn", p.z, q.z)]
+    results = [_nearest_neighbours(context, "skl_knn", p.z, q.z)]
     if p.z0 is not None and q.z0 is not None:
-        results.append(_by_neighbours(context, "skl_knn_generation", p.z0, q.z0))
+        results.append(_nearest_neighbours(context, "skl_knn_generation", p.z0, q.z0))
     return results
 
 
-def _by_neighbours(context: EvaluationContext, metric: str, p: Tensor, q: Tensor) -> Result:
+def _nearest_neighbours(context: EvaluationContext, name: str, p: Tensor, q: Tensor) -> Result:
     k = context.evaluation.neighbours
     points = p.double().numpy(), q.double().numpy()
     forward = kl_nearest_neighbours(*points, k=k)
     reverse = kl_nearest_neighbours(*reversed(points), k=k)
-    details = {
-        "neighbours": k,
-        "coinciding": forward.num_duplicates + reverse.num_duplicates,
-        "kl_prior_to_posterior": forward.value,
-        "kl_posterior_to_prior": reverse.value,
-        "standard_error_note": "from halves of the samples; says nothing of the bias",
-    }
     error_terms = forward.error_terms + reverse.error_terms
-    return _result(context, metric, forward.value + reverse.value, error_terms, details)
-
-
-def _result(
-    context: EvaluationContext,
-    metric: str,
-    value: float,
-    error_terms: ErrorTerms,
-    details: dict[str, object],
-) -> Result:
-    return Result(
-        metric=metric,
-        value=value,
-        standard_error=standard_error(error_terms),
-        unit="nats",
-        samples=context.evaluation.samples,
-        seed=context.seed,
+    return context.result(
+        name,
+        forward.value + reverse.value,
+        standard_error(error_terms),
         split="train",
-        details=details,
         error_terms={"value": error_terms},
+        neighbours=k,
+        coinciding=forward.num_duplicates + reverse.num_duplicates,
+        kl_prior_to_posterior=forward.value,
+        kl_posterior_to_prior=reverse.value,
+        standard_error_note="from halves of the samples; says nothing of the bias",
     )

@@ -2,7 +2,7 @@
 
 Every log-density is a log-sum-exp over all N components. The exponents are quadratic in z, so a
 block of them, less the largest found so far, is one matrix product of (z^2, z, 1, -largest) with
-per-component coefficients; memory stays at one block whatever N is. All of it is float64: float32
+per-component coefficients; memory stays at one block for any N. All of it is float64: float32
 products cancel at small component scales (1e-2 nats at scale 0.03, L = 32).
 """
 

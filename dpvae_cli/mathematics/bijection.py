@@ -30,15 +30,15 @@ def overflow_to_infinity(
 
     The density of z is lost there, infinity less infinity. It is far smaller than any number: a
     base falls off faster than the determinant grows, and at an infinite z0 its logarithm is -inf.
-    Non-finite weights are not an overflow: then NaN is returned, at the latest where no
+    Weights that are not finite are not an overflow: then NaN is returned, at the latest where no
     gradient is wanted.
     """
     is_lost = torch.isfinite(z).all(dim=1) & ~torch.isfinite(z0.sum(dim=1) + log_abs_det)
-    if not torch.is_grad_enabled() and bool(is_lost.any()) and not _has_finite_weights(g):
+    if (
+        not torch.is_grad_enabled()
+        and bool(is_lost.any())
+        and not all(bool(torch.isfinite(weight).all()) for weight in g.parameters())
+    ):
         return z0, log_abs_det
     z0 = z0.masked_fill(is_lost.unsqueeze(1), torch.inf)
     return z0, log_abs_det.masked_fill(is_lost, 0.0)
-
-
-def _has_finite_weights(module: nn.Module) -> bool:
-    return all(bool(torch.isfinite(weight).all()) for weight in module.parameters())

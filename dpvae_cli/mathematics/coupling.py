@@ -48,7 +48,7 @@ class AffineCoupling(Bijection):
 
     The scale and the translation net of a block (L - hidden - hidden - L, leaky ReLU) run as one
     batched network: their weights are the two slices of one tensor, and all blocks share one
-    tensor per layer, so an optimizer sees six tensors whatever K is.
+    tensor per layer, so an optimizer has six tensors for any K.
 
     Source: paper, equations (3), (4) and Figure 9; K, widths, activation and the tanh bounds are
     the released code's, for the text names none.

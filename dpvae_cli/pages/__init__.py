@@ -16,7 +16,7 @@ NEGATIVE = re.compile(r"(?<![\w.)-])-(?=[\d.])")
 TOGETHER = re.compile(r"(?<=\d) (?=[%±])|(?<=±) ")
 
 
-def rendered(template: Path, **content: Any) -> str:
+def render_page(template: Path, **content: Any) -> str:
     """Return a page; its template may import the parts that all pages share, and has our style.
 
     Args:

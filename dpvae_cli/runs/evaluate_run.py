@@ -15,6 +15,31 @@ from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.results_file import merge_results, run_results
 
 
+def evaluation_context(
+    run: LoadedRun,
+    *,
+    evaluation: Evaluation | None = None,
+    seed: int = 0,
+    progress: Progress = report_progress,
+    features: FeatureOptions | None = None,
+) -> EvaluationContext:
+    """Return what metrics of a run are computed from; arguments as of `evaluate_run`."""
+    group = current_process_group()
+    cache = run.path.with_suffix(".nll.npz")
+    return EvaluationContext(
+        run.model,
+        run.load_dataset,
+        run.encoded,
+        evaluation or run.recipe.evaluation,
+        seed,
+        progress,
+        features or FeatureOptions(),
+        nll_cache=NllCache(cache, checkpoint=run.digest, writes=group.is_main_process),
+        training_note=run.data_note,
+        group=group,
+    )
+
+
 def evaluate_run(
     run: LoadedRun,
     names: Sequence[str],
@@ -31,27 +56,14 @@ def evaluate_run(
 
     Args:
         run: the opened checkpoint.
-        names: metrics, as `evaluation.evaluate.METRICS` has them.
+        names: metrics, as in `evaluation.metrics.METRICS`.
         evaluation: sizes; the recipe's by default.
         seed: of every draw.
-        progress: hears of slow metrics.
+        progress: is called during slow metrics.
         features: which network looks at images; Inception by default.
     """
-    context = EvaluationContext(
-        run.model,
-        run.load_dataset,
-        run.encoded,
-        evaluation or run.recipe.evaluation,
-        seed,
-        progress,
-        features or FeatureOptions(),
-        nll_cache=NllCache(
-            run.path.with_suffix(".nll.npz"),
-            checkpoint=run.digest,
-            writes=current_process_group().is_main_process,
-        ),
-        training_note=run.data_note,
-        group=current_process_group(),
+    context = evaluation_context(
+        run, evaluation=evaluation, seed=seed, progress=progress, features=features
     )
     results, failed = measure(context, names, log=run.folder.errors)
     record = run_results(run, results)

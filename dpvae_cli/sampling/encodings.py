@@ -26,11 +26,11 @@ FLOATS = (np.float32, np.float64)
 PER_THREAD, IN_ALL = 12 * 2**20, 256 * 2**20
 """Bytes of one activation: what stays in a core's cache, and what all cores or a GPU may take."""
 WIDENING = 16
-"""Activations of a convolutional network per number of an example (32 channels, RGB)."""
+"""Activations of a convolutional net per number of an example (32 channels, RGB)."""
 
 
 def batch_size_for(model: VAE) -> int:
-    """Return how many examples to encode or decode in one go: so few that activations stay small.
+    """Return how many examples to encode or decode at once, so that activations stay small.
 
     A thousand 64x64 RGB images would take a gigabyte and, on a CPU, twice the time.
     """
@@ -82,20 +82,16 @@ def decode_to_data_units(
         z: codes, `(batch, latent)`.
         noise: the generator to draw x with; None returns means.
     """
-    x = decode(model, z) if noise is None else _draw(model, z, noise)
+    if noise is None:
+        x = decode(model, z)
+    else:
+        parts = z.to(model.device, model.dtype).split(batch_size_for(model))
+        with torch.no_grad():
+            sample = model.likelihood.sample
+            draws = [sample(model.decoder(part), generator=noise).cpu() for part in parts]
+        x = torch.cat(draws)
     array: np.ndarray = model.units.inverse_transform(x).numpy()
     return array
-
-
-@torch.no_grad()
-def _draw(model: VAE, z: Codes, generator: torch.Generator) -> Examples:
-    """Return a draw of p(x|z) for each code on the CPU, chunk by chunk."""
-    z, size = z.to(model.device, model.dtype), batch_size_for(model)
-    draws = [
-        model.likelihood.sample(model.decoder(part), generator=generator).cpu()
-        for part in z.split(size)
-    ]
-    return torch.cat(draws)
 
 
 def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 from dpvae_cli.sampling.samples import high_posterior, low_posterior, lowest, prior_samples
 
 IMAGES, POOL = 36, 5
-"""Images of a grid, and the factor by which the pool of low-posterior samples is larger."""
+"""Images of a grid, and samples per image that those with the lowest log q(z) are chosen from."""
 
 
 def gallery(

@@ -53,7 +53,7 @@ def plane(
 
 
 def check_two_dimensional(model: VAE) -> None:
-    """Refuse a model whose latent space is not a plane.
+    """Check that the latent space of a model is a plane.
 
     Raises:
         UsageError: it is not two-dimensional.

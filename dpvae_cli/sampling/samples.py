@@ -53,7 +53,7 @@ class LatentSamples:
 
     @property
     def base_log_prob(self) -> PerExample:
-        """Return the log-density that tells how usual a sample is: of z0, or else of z."""
+        """Return the log-density under the base distribution: of z0, or without a z0 of z."""
         return self.log_p if self.log_p_generation is None else self.log_p_generation
 
 

@@ -16,7 +16,7 @@ from dpvae_cli.sampling.encodings import decode_to_data_units
 from dpvae_cli.sampling.paths import Space, interpolate, standard_deviations
 
 FINE = 200
-"""Minimum number of intervals of a path; its lowest log q(z) is over all of its points."""
+"""Minimal number of intervals of a path; its lowest log q(z) is that of all its points."""
 
 
 @final
@@ -171,11 +171,7 @@ def record(
         path_z0 = torch.stack(generated)
         arrays |= {"walk_z0": path_z0[:, ::stride].numpy(), "path_z0": path_z0.numpy()}
     if model.latent_dim == 2:
-        arrays |= density_map(aggregate, also=torch.cat([_framed(walk) for walk in walks]).numpy())
+        middle = len(path_z[0]) // 2  # of a sweep, which goes far out, only the centre
+        shown = [w.z if w.dimension < 0 else w.z[middle : middle + 1] for w in walks]
+        arrays |= density_map(aggregate, also=torch.cat(shown).numpy())
     return arrays
-
-
-def _framed(walk: LatentTraversal) -> Codes:
-    """Return what a map must show: all of a line; of a sweep, which goes far out, its centre."""
-    middle = len(walk.z) // 2
-    return walk.z if walk.dimension < 0 else walk.z[middle : middle + 1]

@@ -4,21 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from dpvae_cli.evaluation.metrics import find_metric
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.recipe import Recipe, catalogue, load_recipe
 from dpvae_cli.studies.grouping import LOGGING_KEYS, Experiment, flatten_recipe
 
-SIZES = {
-    "skl": "samples",
-    "skl_knn": "samples",
-    "leak": "samples",
-    "nll": "nll_samples",
-    "manifold": "manifold_samples",
-    "fid": "fid_samples",
-    "kid": "fid_samples",
-}
-"""Metrics and the key of `evaluation` that says how many samples they take."""
 MISSING = "(none)"
 
 
@@ -141,8 +132,9 @@ def _describe(each: Deviation) -> str:
 
 def _measured(metric: str, result: Result, reference: Recipe) -> Iterable[str]:
     """Yield how a result was measured on less than the recipe or the split has."""
-    size = SIZES.get(metric.rstrip("0123456789"))
-    wanted = getattr(reference.evaluation, size) if size else 0
+    known = find_metric(metric)
+    is_fixed = known.sample_size is not None and not known.is_limited_by_data
+    wanted = getattr(reference.evaluation, known.sample_size or "") if is_fixed else 0
     if 0 < result.samples < wanted:
         yield f"{metric} from {result.samples:,} samples instead of {wanted:,}"
     used, whole = _counts(result.details)

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from dpvae_cli.data import Split
+from dpvae_cli.evaluation.metrics import SHORT_UNITS, Direction, find_metric, is_known
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.shapes import Codes
@@ -39,7 +40,6 @@ from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.sampling.encodings import drawable, encode
 from dpvae_cli.sampling.paths import Space
 from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
-from dpvae_cli.studies.metrics import SHORT_UNITS, Better, facts, is_known
 
 ArrayDict = dict[str, np.ndarray]
 ExamplePair = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], FROM_LIST]
@@ -51,7 +51,7 @@ def _has_direction(metric: str) -> str:
     Raises:
         ValueError: it is not.
     """
-    if not is_known(metric) or facts(metric).better is Better.NEITHER:
+    if not is_known(metric) or find_metric(metric).better is Direction.NEITHER:
         raise ValueError("is not a metric with a preferred direction")
     return metric
 
@@ -374,10 +374,12 @@ def _names(runs: Sequence[LoadedRun]) -> list[str]:
 def _quantity(
     metric: str, records: Sequence[tuple[LoadedRun, dict[str, dict[str, Any]]]]
 ) -> Quantity:
-    known = facts(metric)
+    known = find_metric(metric)
     units = (found[metric]["unit"] for _, found in records if metric in found)
     unit = next(units, "")
-    return Quantity(metric, known.title, known.better is Better.LOWER, SHORT_UNITS.get(unit, unit))
+    return Quantity(
+        metric, known.title, known.better is Direction.LOWER, SHORT_UNITS.get(unit, unit)
+    )
 
 
 AnyFigure = (

@@ -10,27 +10,19 @@ from typing import Any, final
 
 import torch
 
+from dpvae_cli.evaluation.metrics import SHORT_UNITS, find_metric
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.estimates import error_of_difference
 from dpvae_cli.recipe import Recipe, to_dict
 from dpvae_cli.recipe.sections import kinds
 from dpvae_cli.runs.results_file import read_error_terms
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.studies.metrics import SHORT_UNITS, facts
 from dpvae_cli.studies.records import RunRecord
 from dpvae_cli.studies.statistics import Comparison, Summary, compare_pairs, summarize_seeds
 
 BASELINE = "standard_normal"
 LOGGING_KEYS = ("log_every", "validate_every", "checkpoint_every", "tensorboard")
 """Keys of `training` that change no weight."""
-MEASUREMENT_DETAILS = (
-    "images",
-    "pool",
-    "dimensions",
-    "neighbours",
-    "value_at_quantile",
-    "reference",
-)
 
 
 @final
@@ -126,7 +118,7 @@ class Experiment:
         return compare_pairs(
             self.values(metric, prior),
             self.values(metric, baseline),
-            better=facts(metric).better,
+            better=find_metric(metric).better,
             unit=self.unit(metric),
         )
 
@@ -174,7 +166,7 @@ def _count(results: Mapping[str, Mapping[int, Result]]) -> int:
 
 def _measurement_key(result: Result) -> str:
     """Return how a result was measured, but for its draws."""
-    details = {key: result.details.get(key) for key in MEASUREMENT_DETAILS}
+    details = {key: result.details.get(key) for key in find_metric(result.metric).settings}
     return json.dumps([result.samples, result.split, result.weights, details], default=str)
 
 

@@ -13,8 +13,8 @@ from filelock import Timeout
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.data.base import DataSpec
-from dpvae_cli.evaluation.evaluate import NEED_IMAGES
 from dpvae_cli.evaluation.features import FeatureOptions
+from dpvae_cli.evaluation.metrics import metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.locks import hold_lock
@@ -112,8 +112,9 @@ def _measure(cell: Cell, loaded: LoadedRun, options: CellOptions) -> dict[str, D
     known = read_measurements(run) or Measurements(loaded.digest, loaded.iteration, shape)
     wanted = applicable_metrics(cell.metrics, loaded.recipe, shape)
     missing = [m for m in wanted if known.metrics.get(m) != measurement_key(m, options)]
-    groups = [[metric] for metric in missing if metric not in NEED_IMAGES]
-    of_images = [metric for metric in missing if metric in NEED_IMAGES]  # they share their features
+    image_metrics = metrics_needing("images")  # they share their features
+    groups = [[metric] for metric in missing if metric not in image_metrics]
+    of_images = [metric for metric in missing if metric in image_metrics]
     failed: dict[str, DpvaeError] = {}
     for group in [*groups, *([of_images] if of_images else [])]:
         start = time.perf_counter()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
-from dpvae_cli.evaluation.evaluate import NEED_IMAGES, unavailable_metrics
+from dpvae_cli.evaluation.metrics import Need, metrics_needing, unavailable_metrics
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_json
@@ -123,19 +123,21 @@ def applicable_metrics(
 
     Whether a file has labels shows when it is read; where it may, they are wanted for.
     """
-    left_out = unavailable_metrics(
-        has_manifold=recipe.data.knows_manifold,
-        has_images=is_image(example_shape),
-        has_generation=recipe.final_prior.has_generation,
-        has_factors=recipe.data.may_have_factors,
-        has_labels=recipe.data.may_have_labels,
-    )
+    has: dict[Need, bool] = {
+        "manifold": recipe.data.knows_manifold,
+        "images": is_image(example_shape),
+        "generation space": recipe.final_prior.has_generation,
+        "factors": recipe.data.may_have_factors,
+        "labels": recipe.data.may_have_labels,
+    }
+    left_out = unavailable_metrics([need for need, holds in has.items() if holds])
     return tuple(metric for metric in metrics if metric not in left_out)
 
 
 def measurement_key(metric: str, options: CellOptions) -> str:
     """Return what a metric depends on beside checkpoint and recipe."""
-    return f"inception {options.fid_dimensions or 2048}" if metric in NEED_IMAGES else ""
+    needs_images = metric in metrics_needing("images")
+    return f"inception {options.fid_dimensions or 2048}" if needs_images else ""
 
 
 def measurements_path(run: RunFolder) -> Path:

@@ -9,8 +9,8 @@ from typing import final
 import numpy as np
 from scipy import stats
 
+from dpvae_cli.evaluation.metrics import Direction
 from dpvae_cli.foundation.formatting import format_number, format_with_error
-from dpvae_cli.studies.metrics import Better
 
 MIN_SEEDS = 3
 """With fewer there is no verdict: the interval of two is a statement about nothing."""
@@ -88,7 +88,7 @@ class Comparison:
     p_value: float | None
     t_test_p: float | None
     verdict: Verdict
-    better: Better
+    better: Direction
     unit: str
     own_error: float | None = None
 
@@ -112,7 +112,7 @@ class Comparison:
     @property
     def wins(self) -> int | None:
         """Return the seeds in which it is better, None where neither way is."""
-        return {Better.LOWER: self.lower, Better.HIGHER: self.higher}.get(self.better)
+        return {Direction.LOWER: self.lower, Direction.HIGHER: self.higher}.get(self.better)
 
     @property
     def is_better(self) -> bool:
@@ -123,7 +123,7 @@ class Comparison:
     def is_worse(self) -> bool:
         """Return whether the interval says that it is worse."""
         decided = self.verdict in (Verdict.LOWER, Verdict.HIGHER)
-        return decided and self.better is not Better.NEITHER and not self.is_better
+        return decided and self.better is not Direction.NEITHER and not self.is_better
 
     def to_json(self) -> dict[str, object]:
         """Return plain JSON."""
@@ -144,7 +144,7 @@ class Comparison:
 
 
 def compare_pairs(
-    values: Mapping[int, float], baseline: Mapping[int, float], *, better: Better, unit: str = ""
+    values: Mapping[int, float], baseline: Mapping[int, float], *, better: Direction, unit: str = ""
 ) -> Comparison | None:
     """Compare two priors over the seeds that both have.
 
@@ -231,7 +231,7 @@ def describe_comparison(comparison: Comparison) -> str:
         return f"{count}, {amount}; {seeds}: no verdict below {MIN_SEEDS}"
     if comparison.verdict is Verdict.UNCLEAR:
         return f"no clear difference: {count}, {amount}"
-    if comparison.better is Better.NEITHER:
+    if comparison.better is Direction.NEITHER:
         return f"{count}, {amount}"
     return f"{count}, {amount} ({'better' if comparison.is_better else 'worse'})"
 
@@ -245,7 +245,7 @@ def _describe_count(comparison: Comparison) -> str:
         is_lower = comparison.verdict is Verdict.LOWER
     seeds = "the one seed" if n == 1 else f"{lower if is_lower else higher} of {n} seeds"
     text = f"{'lower' if is_lower else 'higher'} in {seeds}"
-    return f"differs: {text}" if comparison.better is Better.NEITHER else text
+    return f"differs: {text}" if comparison.better is Direction.NEITHER else text
 
 
 def format_p_value(value: float | None) -> str:

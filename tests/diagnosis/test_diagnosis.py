@@ -183,7 +183,7 @@ def test_collapse_is_said_and_no_prior_is_sold_for_it():
     assert not found.is_healthy
     assert summarize(found).startswith("This model has collapsed: none of its 2 dimensions")
     advice, command = recommendation(found, COMMAND)
-    assert "No prior mends that" in advice
+    assert "No prior can repair that" in advice
     assert command is None
 
 
@@ -271,7 +271,7 @@ def test_a_repair_gains_what_it_says_and_is_recommended():
     assert found.recommended is repair
     advice, command = recommendation(found, COMMAND)
     assert command == "dpvae fit-prior RUN --prior mixture"
-    assert "a fitted mixture prior gives +" in advice
+    assert "a mixture prior gains +" in advice
 
 
 def test_where_nothing_is_to_mend_nothing_is_recommended():
@@ -279,7 +279,7 @@ def test_where_nothing_is_to_mend_nothing_is_recommended():
     assert len(found.repairs) == 1
     assert found.recommended is None
     advice, command = recommendation(found, COMMAND)
-    assert advice.startswith("There is nothing to mend.")
+    assert advice.startswith("No repair is needed.")
     assert command is None
 
 
@@ -296,11 +296,11 @@ def test_few_codes_in_many_dimensions_cannot_tell():
     assert found.off == ()
     assert not found.can_tell
     assert not found.is_healthy
-    assert "cannot be told healthy or not: 160 codes for 32 dimensions" in summarize(found)
+    assert "cannot be decided: 160 codes for 32 dimensions" in summarize(found)
     advice, command = recommendation(found, COMMAND)
-    assert advice.startswith("More codes are needed")
+    assert advice.startswith("More codes or fewer dimensions are needed")
     assert command is None
-    assert any("they do not fill the space" in note for note in found.notes)
+    assert any("too few to fill the space" in note for note in found.notes)
     narrow = diagnosed(prior, 0.7 * normal(160, 32, deviation=0.2), 0.2)
     assert narrow.has_pockets, "what can be seen is said"
 
@@ -328,7 +328,7 @@ def test_held_out_codes_of_an_overfit_model_are_no_healthy_ones():
         assert said.startswith("This model overfits: ")
         assert "% of its held-out codes lie where only 1 % of its training codes do" in said
         assert found.recommended is None
-        assert "No prior mends" in recommendation(found, COMMAND)[0]
+        assert "No prior can repair" in recommendation(found, COMMAND)[0]
     since = dataclasses.replace(found, overfits_since=300)
     assert "its validation ELBO fell ever since iteration 300. --best takes" in summarize(since)
 
@@ -382,7 +382,7 @@ def test_too_few_codes_are_refused():
 
 @pytest.mark.parametrize("sizes", [{"splits": 0}, {"samples": 9}])
 def test_budgets_that_cannot_tell_anything_are_refused(sizes):
-    with pytest.raises(UsageError, match="at the least"):
+    with pytest.raises(UsageError, match="needs at least"):
         dpvae.DiagnosisBudget(**sizes)
 
 

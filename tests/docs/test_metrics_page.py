@@ -5,7 +5,7 @@ import json
 import pytest
 
 import dpvae_cli as dpvae
-from dpvae_cli.evaluation.evaluate import METRICS, NEED_FACTORS
+from dpvae_cli.evaluation.metrics import METRICS, metrics_needing
 from dpvae_cli.foundation.results import RunResults, results_document
 from dpvae_cli.recipe import Evaluation, load_recipe
 from tests.docs.pages import ROOT, blocks
@@ -23,7 +23,7 @@ def results():
         (small_recipe(), ["all"]),
         (small_recipe(), ["cost"]),
         (small_recipe("vae", "prior=resampled"), ["cost"]),
-        (load_recipe("vae_moons", [sprites, *without]), NEED_FACTORS),
+        (load_recipe("vae_moons", [sprites, *without]), metrics_needing("factors")),
     ):
         model, data = dpvae.build(recipe), recipe.data.load()
         found += dpvae.evaluate(model, data, names, evaluation=recipe.evaluation)
@@ -39,6 +39,13 @@ def test_every_metric_has_a_section(page, results):
     headings = [line for line in page.splitlines() if line.startswith("#")]
     names = {*METRICS, *(result.metric for result in results), "active_units"}
     assert all(any(f"`{name}`" in line for line in headings) for name in names)
+
+
+def test_the_table_has_every_metric(page):
+    for name, metric in METRICS.items():
+        needs = " and ".join(metric.needs) or "-"
+        row = f"| `{name}` | {metric.description} | {metric.unit} | {metric.better} | {needs} |"
+        assert row in page.splitlines()
 
 
 def test_every_detail_is_named(page, results):

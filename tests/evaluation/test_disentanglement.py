@@ -13,7 +13,7 @@ from dpvae_cli.data.factors import factor_combinations
 from dpvae_cli.evaluation import disentanglement
 from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.disentanglement import FactorSample
-from dpvae_cli.evaluation.evaluate import NEED_FACTORS
+from dpvae_cli.evaluation.metrics import metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.likelihoods import GaussianLikelihood
@@ -180,7 +180,9 @@ def decoupled():
 
 
 def test_records_of_both_spaces(decoupled):
-    results = dpvae.evaluate(decoupled, planted(), NEED_FACTORS, evaluation=SMALL, seed=2)
+    results = dpvae.evaluate(
+        decoupled, planted(), metrics_needing("factors"), evaluation=SMALL, seed=2
+    )
     by_name = {result.metric: result for result in results}
     dci = ("dci", "dci_completeness", "dci_informativeness")
     every = {"mig", "sap", "factor_score", "beta_score", *dci}
@@ -200,7 +202,7 @@ def test_records_of_both_spaces(decoupled):
 
 def test_without_a_bijection_to_speak_of_both_spaces_agree():
     model = linear_model(StandardNormalPrior(3))
-    results = dpvae.evaluate(model, planted(), NEED_FACTORS, evaluation=SMALL)
+    results = dpvae.evaluate(model, planted(), metrics_needing("factors"), evaluation=SMALL)
     found = {result.metric: (result.value, result.standard_error) for result in results}
     names = [name for name in found if not name.endswith("_generation")]
     assert len(names) == 7
@@ -237,7 +239,7 @@ def test_factors_that_never_vary_are_left_out(decoupled):
         dpvae.evaluate(decoupled, alone, ["mig"], evaluation=SMALL)
 
 
-@pytest.mark.parametrize("name", NEED_FACTORS)
+@pytest.mark.parametrize("name", metrics_needing("factors"))
 def test_a_factor_that_is_constant_in_some_draws_is_left_out_there(name, decoupled):
     """Of a value that 4 examples of 1,200 have, some draws of 100 see nothing, one sees it."""
     rare = torch.zeros(len(SHUFFLED), 1, dtype=torch.long)
@@ -253,7 +255,7 @@ def test_a_factor_that_is_constant_in_some_draws_is_left_out_there(name, decoupl
     assert result.details["factors"] == ["kind", "a", "b", "rare"]
 
 
-@pytest.mark.parametrize("name", NEED_FACTORS)
+@pytest.mark.parametrize("name", metrics_needing("factors"))
 def test_too_few_examples_and_draws_without_any_variation_say_so(name, decoupled):
     few = planted(PERFECT[:15], SHUFFLED[:15])
     with pytest.raises(DpvaeError, match="15 here; 20 are needed"):
@@ -284,7 +286,7 @@ def test_activity_in_z0_does_not_depend_on_the_scale_of_z(decoupled):
     torch.testing.assert_close(found["_generation"].mean(dim=0), expected, rtol=0.2, atol=0)
 
 
-@pytest.mark.parametrize("name", NEED_FACTORS)
+@pytest.mark.parametrize("name", metrics_needing("factors"))
 def test_data_without_factors_is_refused(name, decoupled):
     with pytest.raises(UsageError, match="no known factors") as caught:
         dpvae.evaluate(decoupled, random_dataset(3), [name], evaluation=SMALL)

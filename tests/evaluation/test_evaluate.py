@@ -6,15 +6,9 @@ import torch
 import dpvae_cli as dpvae
 from dpvae_cli.evaluation.active_units import active_units, are_active
 from dpvae_cli.evaluation.context import EvaluationContext
-from dpvae_cli.evaluation.evaluate import (
-    EXPLICIT_ONLY,
-    METRICS,
-    NEED_FACTORS,
-    NEED_IMAGES,
-    measure,
-    metric_names,
-)
+from dpvae_cli.evaluation.evaluate import measure, metric_names
 from dpvae_cli.evaluation.features import FeatureOptions
+from dpvae_cli.evaluation.metrics import METRICS, metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.sampling.encodings import TrainingEncodings, decode
 from dpvae_cli.sampling.samples import prior_samples
@@ -37,7 +31,7 @@ def moons():
 def test_every_metric_gives_sound_records(moons):
     recipe, data, model = moons
     results = dpvae.evaluate(model, data, ["all"], evaluation=recipe.evaluation, seed=3)
-    expected = set(METRICS) - {*NEED_IMAGES, *NEED_FACTORS, *EXPLICIT_ONLY}
+    expected = set(METRICS) - {*metrics_needing("images"), *metrics_needing("factors"), "cost"}
     assert {result.metric for result in results} >= expected
     for result in results:
         assert result.seed == 3
@@ -89,26 +83,33 @@ def test_manifold_lp_of_a_perfect_posterior_is_its_null(moons):
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(UsageError, match="Did you mean skl_knn") as caught:
-        metric_names("skl,skl_kn", has_manifold=True, has_images=False, has_generation=True)
+    with pytest.raises(UsageError, match="did you mean skl_knn") as caught:
+        metric_names("skl,skl_kn", ["manifold", "generation space"])
     assert all(name in caught.value.hint for name in METRICS)
     with pytest.raises(UsageError, match="empty"):
-        metric_names(" , ", has_manifold=True, has_images=False, has_generation=True)
+        metric_names(" , ", ["manifold", "generation space"])
 
 
 def test_all_leaves_out_what_the_data_cannot_give():
     needs = {
-        "has_manifold": {"manifold", "manifold_lp"},
-        "has_images": {"fid", "fid_lp", "kid"},
-        "has_generation": {"path"},
-        "has_factors": {"mig", "dci", "sap", "factor_score", "beta_score"},
-        "has_labels": {"probe"},
+        "manifold": {"manifold", "manifold_lp"},
+        "images": {"fid", "fid_lp", "kid"},
+        "generation space": {"path"},
+        "factors": {"mig", "dci", "sap", "factor_score", "beta_score"},
+        "labels": {"probe"},
     }
-    has_all = dict.fromkeys(needs, True)
-    everything = metric_names("all", **has_all)
-    assert everything == [name for name in METRICS if name not in EXPLICIT_ONLY]
+    everything = metric_names("all", needs)
+    assert everything == [name for name in METRICS if name != "cost"]
     for need, names in needs.items():
-        assert set(everything) - set(metric_names("all", **has_all | {need: False})) == names
+        assert set(everything) - set(metric_names("all", needs.keys() - {need})) == names
+
+
+def test_what_is_measured_when_no_metric_is_named():
+    assert set(metric_names(None, [])) == {"skl", "skl_knn", "nll", "leak"}
+    assert set(metric_names(None, ["manifold"])) - set(metric_names(None, [])) == {
+        "manifold",
+        "manifold_lp",
+    }
 
 
 def test_a_failing_metric_does_not_lose_the_others():
@@ -168,7 +169,7 @@ def test_every_result_of_every_metric_has_the_note_of_the_data(moons, tiny, note
     on_images = dataclasses.replace(random_images(1, 6, 5), note=note)
     results = dpvae.evaluate(model, on_points, ["all"], evaluation=sizes)
     results += dpvae.evaluate(
-        image_vae(1, 6, 5), on_images, NEED_IMAGES, evaluation=sizes, features=tiny
+        image_vae(1, 6, 5), on_images, metrics_needing("images"), evaluation=sizes, features=tiny
     )
     assert len(results) > len(METRICS)
     assert {result.details["data_note"] for result in results} == {note}
@@ -200,9 +201,9 @@ def test_weights_that_are_not_there_are_looked_for_once(moons, tmp_path, monkeyp
     context = EvaluationContext(
         model, lambda: data, TrainingEncodings(model, lambda: data), moons[0].evaluation, 0
     )
-    results, failed = measure(context, NEED_IMAGES)
+    results, failed = measure(context, metrics_needing("images"))
     assert not results
     assert {name: str(error) for name, error in failed.items()} == dict.fromkeys(
-        NEED_IMAGES, "no weights"
+        metrics_needing("images"), "no weights"
     )
     assert len(asked) == 1

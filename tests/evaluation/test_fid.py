@@ -10,7 +10,7 @@ import dpvae_cli as dpvae
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.evaluate import evaluate, measure
-from dpvae_cli.evaluation.features import FeatureOptions, eight_bit
+from dpvae_cli.evaluation.features import FeatureOptions, quantize
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import TrainingEncodings, decode
@@ -47,7 +47,7 @@ def measured(given, *names):
 
 
 def tiny_features(images):
-    parts = torch.nn.functional.adaptive_avg_pool2d(eight_bit(images), 2)
+    parts = torch.nn.functional.adaptive_avg_pool2d(quantize(images), 2)
     return parts.flatten(1).double().numpy()
 
 

@@ -138,7 +138,7 @@ def test_partial_weights_serve_up_to_768(state, tmp_path):
     torch.save(partial(state), tmp_path / "partial.pth")
     torch.save(state, tmp_path / "whole.pth")
     [images, _] = picture_sets(2, channels=1)
-    shown = features.eight_bit(images)
+    shown = features.quantize(images)
     with torch.no_grad():
         found, expected = (
             inception.load(tmp_path / name, 768)(shown) for name in ("partial.pth", "whole.pth")
@@ -255,10 +255,10 @@ def test_the_real_weights_tell_noise_from_pictures(tmp_path):
 
 def test_pixels_are_clipped_rounded_and_repeated():
     images = torch.tensor([-1.0, 0.4, 0.501, 2.0]).reshape(1, 1, 2, 2)
-    shown = features.eight_bit(images)
+    shown = features.quantize(images)
     expected = np.array([0, 102, 128, 255], dtype=np.float32) / 255
     assert shown.shape == (1, 3, 2, 2)
     for channel in shown[0]:
         np.testing.assert_array_equal(channel.flatten(), expected)
     with pytest.raises(DpvaeError, match="2 channels"):
-        features.eight_bit(torch.zeros(1, 2, 3, 3))
+        features.quantize(torch.zeros(1, 2, 3, 3))

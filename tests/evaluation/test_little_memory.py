@@ -2,14 +2,13 @@
 
 import math
 
-import pytest
 import torch
 from scipy.spatial import KDTree
 
 from dpvae_cli.data import Split
 from dpvae_cli.evaluation import exported
 from dpvae_cli.evaluation.context import EvaluationContext
-from dpvae_cli.evaluation.evaluate import METRICS, _less, evaluate, measure
+from dpvae_cli.evaluation.evaluate import evaluate, measure
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -144,9 +143,3 @@ def test_a_metric_for_which_there_is_no_memory_at_all_does_not_lose_the_others(m
     assert "memory ran out in skl_knn" in str(failed["skl_knn"])
     assert "Lower evaluation.samples" in failed["skl_knn"].hint
     assert all(isinstance(error, DpvaeError) for error in failed.values())
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_what_to_lower_is_a_field(name):
-    key = _less(name).removeprefix("Lower evaluation.").partition(",")[0]
-    assert key in Evaluation.model_fields

@@ -110,7 +110,7 @@ def test_data_without_labels_is_refused():
 
 
 def test_labels_that_are_no_classes_are_refused():
-    with pytest.raises(UsageError, match="no classes"):
+    with pytest.raises(UsageError, match="not classes"):
         measured(lambda x: x[:, 0])
 
 

@@ -23,8 +23,9 @@ from scipy import stats
 from dpvae_cli.data import Dataset, GenerativeFactor, Split
 from dpvae_cli.data.moons import Moons
 from dpvae_cli.evaluation.context import EvaluationContext
-from dpvae_cli.evaluation.evaluate import METRICS, measure
+from dpvae_cli.evaluation.evaluate import measure
 from dpvae_cli.evaluation.features import FeatureOptions
+from dpvae_cli.evaluation.metrics import METRICS
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Evaluation

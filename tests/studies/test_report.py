@@ -21,7 +21,7 @@ from dpvae_cli.studies.report.curves import _mean as mean_curve
 from dpvae_cli.studies.report.html import plot, render_report
 from dpvae_cli.studies.report.tables import main_table
 from dpvae_cli.studies.report_inputs import ReportInputs
-from dpvae_cli.studies.statistics import Better, compare_pairs
+from dpvae_cli.studies.statistics import Direction, compare_pairs
 from tests.studies.runs import leak, paint, pairs, result, write_run
 
 LOWER = {0: (2.0, 1.0), 1: (2.2, 1.1), 2: (2.1, 1.2)}
@@ -438,12 +438,14 @@ def test_large_pictures_are_made_smaller_and_animations_kept(tmp_path):
 
 
 def test_a_difference_is_drawn_around_zero():
-    found = compare_pairs({0: 1.0, 1: 1.0, 2: 1.5}, {0: 2.0, 1: 3.0, 2: 2.0}, better=Better.LOWER)
+    found = compare_pairs(
+        {0: 1.0, 1: 1.0, 2: 1.5}, {0: 2.0, 1: 3.0, 2: 2.0}, better=Direction.LOWER
+    )
     drawn = plot(found)
     assert min(drawn.low, *drawn.seeds) == -46
     assert drawn.low < drawn.mean < drawn.high
     assert drawn.mean == pytest.approx((drawn.low + drawn.high) / 2, abs=0.01)
-    same = compare_pairs({0: 1.0}, {0: 1.0}, better=Better.LOWER)
+    same = compare_pairs({0: 1.0}, {0: 1.0}, better=Direction.LOWER)
     assert (plot(same).mean, plot(same).low) == (0, None)
 
 

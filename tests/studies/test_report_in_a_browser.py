@@ -11,8 +11,7 @@ import subprocess
 import pytest
 
 import dpvae_cli as dpvae
-from dpvae_cli.diagnosis.page import About
-from dpvae_cli.diagnosis.writing import write_diagnosis
+from dpvae_cli.diagnosis.page import About, write_diagnosis
 from dpvae_cli.priors import StandardNormalPrior
 from dpvae_cli.studies.records import discover
 from dpvae_cli.studies.report import write_report

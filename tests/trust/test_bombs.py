@@ -21,7 +21,7 @@ import dpvae_cli as dpvae
 from dpvae_cli.data import Arrays, BinarizedMnist, Dsprites, Mnist, Svhn
 from dpvae_cli.data import mnist as mnist_module
 from dpvae_cli.data.dsprites import FILE as DSPRITES
-from dpvae_cli.evaluation import inception, reference
+from dpvae_cli.evaluation import feature_statistics, inception
 from dpvae_cli.foundation import memory, text_files
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageError
@@ -192,7 +192,7 @@ def npz_bomb(path, *names, gigabytes=8):
     path.write_bytes(content[: at + 24] + struct.pack("<I", 2**32 - 2) + content[at + 28 :])
 
 
-@pytest.mark.parametrize("read", [read_npz, reference.read, Arrays(path="x.npz").load])
+@pytest.mark.parametrize("read", [read_npz, feature_statistics.read, Arrays(path="x.npz").load])
 def test_an_archive_that_would_fill_memory_is_not_unpacked(read, monkeypatch):
     monkeypatch.setattr("dpvae_cli.foundation.array_files.total_memory_bytes", lambda: GIGABYTE)
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was opened"))

@@ -18,7 +18,7 @@ import dpvae_cli as dpvae
 from dpvae_cli.cli import console, progress
 from dpvae_cli.cli.app import app
 from dpvae_cli.cli.errors import print_error
-from dpvae_cli.diagnosis.page import About, page
+from dpvae_cli.diagnosis.page import About, diagnosis_page
 from dpvae_cli.diagnosis.record import LowPosterior
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.progress import ProgressEvent
@@ -166,7 +166,7 @@ def test_words_in_a_diagnosis_are_text_on_its_page(monkeypatch):
         result = Result(text, 1.0, None, text, 1, 0, None, details={"null": {"value": text}})
         for low in (LowPosterior(result, result), LowPosterior(reason=text, hint=text)):
             found = replace(plain, low_posterior=low, notes=(text,), prior=text)
-            Path("diagnosis.html").write_text(page(found, about), encoding="utf-8")
+            Path("diagnosis.html").write_text(diagnosis_page(found, about), encoding="utf-8")
             judged(Path("diagnosis.html"))
 
 

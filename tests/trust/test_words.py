@@ -28,7 +28,17 @@ CONTRACT = {
     "to_yaml",
     "write",
 }
-MOST_HOMONYMS = 23
+MOST_HOMONYMS = 23  # to be lowered to 5
+
+# Checks that are still to be renamed to `check_*`.
+REFUSE = {
+    "refuse_bad_weights",
+    "refuse_device",
+    "refuse_failure",
+    "refuse_misfits",
+    "refuse_strangers",
+    "refuse_training",
+}
 
 RETIRED = [
     "ALONE",
@@ -207,6 +217,11 @@ def test_a_public_name_means_one_thing():
 def test_retired_names_do_not_come_back():
     found = {name: str(path) for path in SOURCES for name in definitions(path)}
     assert not {name: found[name] for name in RETIRED if name in found}
+
+
+def test_checks_are_called_checks():
+    functions = {name for path in SOURCES for name in definitions(path)}
+    assert {name for name in functions if re.match("_?refuse", name)} <= REFUSE
 
 
 def test_pages_are_idiomatic():

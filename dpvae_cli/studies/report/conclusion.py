@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from dpvae_cli.studies.metrics import Better, facts
+from dpvae_cli.evaluation.metrics import Direction, find_metric
 from dpvae_cli.studies.statistics import (
     FALSE_DISCOVERY_RATE,
     MIN_SEEDS,
@@ -39,8 +39,8 @@ def _of_prior(prior: str, found: Sequence[Comparisons], baseline: str) -> Iterat
         f"of {_count(len(experiments), 'recipe')}."
     )
     metrics = list(dict.fromkeys(metric for _, metric, _ in mine))
-    judged = [metric for metric in metrics if facts(metric).better is not Better.NEITHER]
-    headline = [metric for metric in judged if facts(metric).is_headline] or judged
+    judged = [metric for metric in metrics if find_metric(metric).better is not Direction.NEITHER]
+    headline = [metric for metric in judged if find_metric(metric).is_headline] or judged
     for metric in headline:
         yield _of_metric(
             metric, [(experiment, each) for experiment, m, each in mine if m == metric]
@@ -53,10 +53,12 @@ def _of_prior(prior: str, found: Sequence[Comparisons], baseline: str) -> Iterat
 
 
 def _of_metric(metric: str, found: Sequence[tuple[str, Comparison]]) -> str:
-    better = facts(metric).better
+    better = find_metric(metric).better
     wins = sum(each.wins or 0 for _, each in found)
     pairs = sum(each.n for _, each in found)
-    start = f"It has the {better.value} (better) {facts(metric).title} in {wins} of {pairs} pairs"
+    start = (
+        f"It has the {better.value} (better) {find_metric(metric).title} in {wins} of {pairs} pairs"
+    )
     decided = [(s, each) for s, each in found if each.verdict is not Verdict.TOO_FEW]
     if not decided:
         return f"{start}."

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from dpvae_cli.evaluation.metrics import Metric, find_metric, is_requested, sort_metrics
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.studies import published as published_tables
 from dpvae_cli.studies.deviations import deviation_notes, matches_published_settings
 from dpvae_cli.studies.grouping import Experiment, group_runs
-from dpvae_cli.studies.metrics import MetricFacts, facts, in_order, is_asked
 from dpvae_cli.studies.published import PublishedTable
 from dpvae_cli.studies.records import RunRecord
 from dpvae_cli.studies.report.conclusion import conclude, false_discovery_note
@@ -87,14 +87,14 @@ class Content:
     figures: tuple[Path, ...]
 
     @property
-    def facts(self) -> dict[str, MetricFacts]:
+    def facts(self) -> dict[str, Metric]:
         """Return what is known of the metrics shown."""
-        return {metric: facts(metric) for metric in self.metrics}
+        return {metric: find_metric(metric) for metric in self.metrics}
 
     @property
     def headline(self) -> tuple[str, ...]:
         """Return the metrics of the first table; all, where none of them is a headline."""
-        found = tuple(metric for metric in self.metrics if facts(metric).is_headline)
+        found = tuple(metric for metric in self.metrics if find_metric(metric).is_headline)
         return found or self.metrics
 
     @property
@@ -130,8 +130,8 @@ def compose_report(records: Sequence[RunRecord], inputs: ReportInputs) -> Conten
     found = {metric for experiment in counted for metric in experiment.measured}
     wanted = inputs.metrics
     if wanted is not None:
-        found = {m for m in found if m in wanted or is_asked(m, wanted)} or found
-    shown = in_order(found)
+        found = {m for m in found if m in wanted or is_requested(m, wanted)} or found
+    shown = sort_metrics(found)
     differences = tuple(_differences(counted, shown, inputs.baseline))
     shows_faces = any(r.recipe is not None and r.recipe.data.kind == "celeba" for r in records)
     return Content(

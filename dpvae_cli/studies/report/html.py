@@ -9,7 +9,7 @@ from typing import final
 
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.foundation.text_files import is_inside, read_text
-from dpvae_cli.pages import rendered
+from dpvae_cli.pages import render_page
 from dpvae_cli.pages.pictures import Picture, from_file
 from dpvae_cli.recipe import to_yaml
 from dpvae_cli.studies.deviations import Deviation, deviations
@@ -35,7 +35,7 @@ def render_report(content: Content) -> str:
             f"those of the other {left_out} are in their run folders."
         )
         content = replace(content, notices=(*content.notices, note))
-    return rendered(
+    return render_page(
         FOLDER / "report.html.j2",
         content=content,
         days=_days(content),
