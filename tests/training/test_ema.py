@@ -60,7 +60,8 @@ def test_the_average_changes_no_training():
         for _ in range(5):
             trainer.step()
     assert torch.equal(*(flat(trainer.state.model) for trainer in trainers))
-    assert trainers[0].trained() is trainers[0].model
+    state = trainers[0].state
+    assert state.trained_model is state.model
 
 
 def test_running_statistics_are_copied(tmp_path):

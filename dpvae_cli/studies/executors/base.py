@@ -109,9 +109,10 @@ class Executor(ABC):
                 else:
                     time.sleep(POLL)
                 for job in [job for job in running if job.done()]:
-                    log = running.pop(job)
-                    log.report_start()
-                    queue.finish(log.cell, self.result(job))
+                    log, result = running.pop(job), self.result(job)
+                    if not (isinstance(result, Outcome) and result.status == "busy"):
+                        log.report_start()
+                    queue.finish(log.cell, result)
                 for log in running.values():
                     log.report()
                 self.check()
