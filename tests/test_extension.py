@@ -160,6 +160,7 @@ def test_new_kinds_train_sample_and_evaluate(tmp_path):
         tmp_path / "dpvae_cli",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     for entry in KINDS:
         add(tmp_path, *entry)
     (tmp_path / "toy.yaml").write_text(RECIPE, encoding="utf-8")
