@@ -16,11 +16,6 @@ EXAMPLES = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(encode)
-
-
 @handle_errors
 @with_run_options
 def encode(

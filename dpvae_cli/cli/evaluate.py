@@ -41,11 +41,6 @@ DEFAULT = ", ".join(name for name, metric in METRICS.items() if metric.is_defaul
 ON_REQUEST = " and ".join(name for name, metric in METRICS.items() if metric.is_on_request)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("eval", epilog=EXAMPLES)(evaluate)
-
-
 @handle_errors
 @with_run_options
 def evaluate(

@@ -23,11 +23,6 @@ EXAMPLES = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("fit-prior", epilog=EXAMPLES)(fit_prior)
-
-
 @handle_errors
 def fit_prior(
     words: Annotated[

@@ -42,11 +42,6 @@ EXAMPLES = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(sample)
-
-
 @handle_errors
 @with_run_options
 def sample(

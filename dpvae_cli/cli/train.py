@@ -23,11 +23,6 @@ EXAMPLES = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(train)
-
-
 @handle_errors
 def train(
     recipe: Annotated[

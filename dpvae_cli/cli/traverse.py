@@ -42,11 +42,6 @@ EXAMPLES = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(traverse)
-
-
 @handle_errors
 @with_run_options
 def traverse(
@@ -124,7 +119,7 @@ def traverse(
     out: Out = None,
     seed: Seed = 0,
 ) -> None:
-    """Decode lines between examples and sweeps along single dimensions.
+    """Decode lines between examples and sweeps of single dimensions.
 
     A line is straight in z0 (a curve in z) or in z. Without options, the command draws the line
     between test examples 0 and 1 and sweeps five dimensions; with --between, --dimensions, --grid
@@ -273,7 +268,7 @@ def _targets(asked: TraverseOptions, run: "LoadedRun", out: Path | None) -> tupl
     return picture_and_arrays(out, run.folder.path / "traversals" / f"{asked.stem}.png")
 
 
-def _paths(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, list[dict[str, Any]]]":
+def _paths(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, Records]":
     """Return the arrays of lines and sweeps, and the JSON record of each."""
     from dpvae_cli.plotting import animation
     from dpvae_cli.sampling.traversal import line, record, sweeps
@@ -304,32 +299,31 @@ def _paths(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, list[dict
                 reach=REACH if asked.reach is None else asked.reach,
                 steps=steps,
             )
+    start = asked.start or (asked.between[0] if asked.between else "0")
+    summaries: Records = []
     for path in paths:
+        is_line = path.dimension < 0
         line_or_sweep = (
             f"line that is straight in {path.space}"
-            if path.dimension < 0
+            if is_line
             else f"sweep of {path.space}[{path.dimension}]"
         )
         console.note(f"Lowest log q(z) on the {line_or_sweep}: {path.lowest_log_q:.4g} nats.")
-    return record(model, aggregate, paths), [_summary(asked, path) for path in paths]
+        summaries.append(
+            {
+                "kind": "line" if is_line else "sweep",
+                "space": path.space,
+                "examples": list(asked.between or ()) if is_line else [start],
+                "dimension": None if is_line else path.dimension,
+                "standard_deviation": path.standard_deviation,
+                "lowest_log_q": path.lowest_log_q,
+                "ends_log_q": [float(path.log_q[0]), float(path.log_q[-1])],
+            }
+        )
+    return record(model, aggregate, paths), summaries
 
 
-def _summary(asked: TraverseOptions, path: "LatentTraversal") -> dict[str, Any]:
-    """Return the JSON record of a path."""
-    first = asked.between[0] if asked.between else "0"
-    is_line = path.dimension < 0
-    return {
-        "kind": "line" if is_line else "sweep",
-        "space": path.space,
-        "examples": list(asked.between or ()) if is_line else [asked.start or first],
-        "dimension": None if is_line else path.dimension,
-        "standard_deviation": path.standard_deviation,
-        "lowest_log_q": path.lowest_log_q,
-        "ends_log_q": [float(path.log_q[0]), float(path.log_q[-1])],
-    }
-
-
-def _grid(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, list[dict[str, Any]]]":
+def _grid(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, Records]":
     """Return the arrays of the decoded plane, and the JSON record of each space."""
     from dpvae_cli.sampling.plane import check_two_dimensional, plane
 
@@ -343,7 +337,7 @@ def _grid(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, list[dict[
     return record, [{"space": space, "lowest_log_q": value} for space, value in lowest.items()]
 
 
-def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
+def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, Records]":
     """Print and return what lies between pairs, with the records of `dpvae eval --metrics path`."""
     from dpvae_cli.evaluation.path_density import path_results, path_statistics
     from dpvae_cli.foundation.formatting import format_number
