@@ -72,9 +72,12 @@ def train(
     from dpvae_cli.cli.fit_prior import describe_loss
     from dpvae_cli.cli.progress import TrainingProgress
     from dpvae_cli.fitting.record import FitRecord
+    from dpvae_cli.foundation.example_shape import is_image
+    from dpvae_cli.recipe.dump import to_yaml
     from dpvae_cli.runs.paths import default_run_dir, resolve_run_dir
     from dpvae_cli.runs.run_folder import RunFolder
     from dpvae_cli.training.callback import NullCallback
+    from dpvae_cli.training.dry_run import describe
     from dpvae_cli.training.train import train as train_recipe
 
     run_dir = None if run_dir is None else resolve_run_dir(run_dir)
@@ -83,7 +86,16 @@ def train(
     )
     folder = run_dir or default_run_dir(resolved)
     if dry_run:
-        _describe(resolved, folder, device=device, data_root=data_root)
+        state = "exists: add --resume or --overwrite" if folder.exists() else "new"
+        facts = {"run folder": f"{folder} ({state})"}
+        facts |= describe(resolved, device=device, data_root=data_root)
+        if is_image(resolved.data.example_shape(data_root)):
+            from dpvae_cli.cli.checks import inception_weights
+
+            what, path, there = inception_weights()
+            facts[f"{what}, for fid and kid"] = f"{path}, {there}"
+        console.result(to_yaml(resolved))
+        console.table(None, ["what", "value"], list(map(list, facts.items())))
         return
     train_recipe(
         resolved,
@@ -143,20 +155,3 @@ def _resolve_recipe(
     path = run.previous if from_previous else run.checkpoint
     name = checkpoint.read_checkpoint(path).recipe.name if path.is_file() else "recipe"
     return saved.named(name), folder
-
-
-def _describe(recipe: "Recipe", folder: Path, *, device: str, data_root: Path | None) -> None:
-    """Print the resolved recipe, where the run goes, sizes, weights and an estimated time."""
-    from dpvae_cli.cli.checks import inception_weights
-    from dpvae_cli.foundation.example_shape import is_image
-    from dpvae_cli.recipe.dump import to_yaml
-    from dpvae_cli.training.dry_run import describe
-
-    state = "exists: add --resume or --overwrite" if folder.exists() else "new"
-    facts = {"run folder": f"{folder} ({state})"}
-    facts |= describe(recipe, device=device, data_root=data_root)
-    if is_image(recipe.data.example_shape(data_root)):
-        what, path, there = inception_weights()
-        facts[f"{what}, for fid and kid"] = f"{path}, {there}"
-    console.result(to_yaml(recipe))
-    console.table(None, ["what", "value"], [[key, value] for key, value in facts.items()])

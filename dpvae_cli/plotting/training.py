@@ -1,7 +1,7 @@
 """Curves of training: what `metrics.jsonl` recorded, a panel a quantity."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, final
@@ -58,8 +58,19 @@ class TrainingCurves:
         """
         found: dict[str, dict[int, float]] = defaultdict(dict)
         for record in records:
-            for name, value in _quantities(record):
-                found[name][record["iteration"]] = value
+            values: dict[str, Any] = {}
+            if record.get("kind") == "train":
+                terms = record.get("terms")
+                terms = terms if isinstance(terms, dict) else {}
+                values = {"train/loss": record.get("loss")}
+                if {"reconstruction", "kl"} <= terms.keys():
+                    parts = (_number(terms[name]) for name in ("reconstruction", "kl"))
+                    values["train/elbo"] = -sum(parts)
+                values |= {f"train/{name}": value for name, value in terms.items()}
+            if record.get("kind") == "validation":
+                values = {f"validation/{name}": record[name] for name in _TITLES if name in record}
+            for name, value in values.items():
+                found[name][record["iteration"]] = _number(value)
         series = {}
         for name, values in found.items():
             iterations = sorted(values)
@@ -70,21 +81,6 @@ class TrainingCurves:
 def _number(value: Any) -> float:
     is_number = isinstance(value, int | float) and abs(value) < LARGEST
     return float(value) if is_number else np.nan
-
-
-def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    if record.get("kind") == "train":
-        terms = record.get("terms")
-        terms = terms if isinstance(terms, dict) else {}
-        yield "train/loss", _number(record.get("loss"))
-        if {"reconstruction", "kl"} <= terms.keys():
-            yield "train/elbo", -(_number(terms["reconstruction"]) + _number(terms["kl"]))
-        for name, value in terms.items():
-            yield f"train/{name}", _number(value)
-    if record.get("kind") == "validation":
-        for name in _TITLES:
-            if name in record:
-                yield f"validation/{name}", _number(record[name])
 
 
 @style.house_style()
