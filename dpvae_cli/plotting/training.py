@@ -58,18 +58,20 @@ class TrainingCurves:
         """
         found: dict[str, dict[int, float]] = defaultdict(dict)
         for record in records:
-            values: dict[str, Any] = {}
+            recorded: dict[str, Any] = {}
             if record.get("kind") == "train":
                 terms = record.get("terms")
                 terms = terms if isinstance(terms, dict) else {}
-                values = {"train/loss": record.get("loss")}
+                recorded = {"train/loss": record.get("loss")}
                 if {"reconstruction", "kl"} <= terms.keys():
                     parts = (_number(terms[name]) for name in ("reconstruction", "kl"))
-                    values["train/elbo"] = -sum(parts)
-                values |= {f"train/{name}": value for name, value in terms.items()}
+                    recorded["train/elbo"] = -sum(parts)
+                recorded |= {f"train/{name}": value for name, value in terms.items()}
             if record.get("kind") == "validation":
-                values = {f"validation/{name}": record[name] for name in _TITLES if name in record}
-            for name, value in values.items():
+                recorded = {
+                    f"validation/{name}": record[name] for name in _TITLES if name in record
+                }
+            for name, value in recorded.items():
                 found[name][record["iteration"]] = _number(value)
         series = {}
         for name, values in found.items():
