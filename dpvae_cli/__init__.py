@@ -1,6 +1,6 @@
 """dpvae: variational autoencoders with decoupled priors.
 
-Importing the package imports nothing heavy; each name below is loaded when it is first used.
+Importing the package imports nothing heavy; each public name is loaded when it is first used.
 
 Example:
     >>> import dpvae_cli as dpvae
@@ -12,104 +12,68 @@ Example:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dpvae_cli.version import __version__
+from dpvae_cli.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from dpvae_cli.diagnosis import Diagnosis, DiagnosisBudget, diagnose
-    from dpvae_cli.evaluation.evaluate import evaluate
-    from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.fitting.fit import FittedPrior, fit_prior, load_prior
-    from dpvae_cli.likelihoods import Bernoulli, Gaussian
-    from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-    from dpvae_cli.mathematics.frechet import frechet_distance
-    from dpvae_cli.mathematics.gaussian import DiagonalGaussian
-    from dpvae_cli.mathematics.kernel_distance import kernel_distance
-    from dpvae_cli.model import VAE, build
-    from dpvae_cli.priors import (
-        Autoregressive,
-        Decoupled,
-        Mixture,
-        Resampled,
-        Spline,
-        StandardNormal,
-        Vamp,
-    )
-    from dpvae_cli.recipe import Fitting, Recipe, load_recipe
-    from dpvae_cli.runs.loaded_run import load
-    from dpvae_cli.training.train import train
+    from dpvae_cli.diagnosis import Diagnosis as Diagnosis
+    from dpvae_cli.diagnosis import DiagnosisBudget as DiagnosisBudget
+    from dpvae_cli.diagnosis import diagnose as diagnose
+    from dpvae_cli.evaluation.evaluate import evaluate as evaluate
+    from dpvae_cli.evaluation.features import FeatureOptions as FeatureOptions
+    from dpvae_cli.fitting.fit import FittedPrior as FittedPrior
+    from dpvae_cli.fitting.fit import fit_prior as fit_prior
+    from dpvae_cli.fitting.fit import load_prior as load_prior
+    from dpvae_cli.likelihoods import Bernoulli as Bernoulli
+    from dpvae_cli.likelihoods import Gaussian as Gaussian
+    from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior as AggregatePosterior
+    from dpvae_cli.mathematics.frechet import frechet_distance as frechet_distance
+    from dpvae_cli.mathematics.gaussian import DiagonalGaussian as DiagonalGaussian
+    from dpvae_cli.mathematics.kernel_distance import kernel_distance as kernel_distance
+    from dpvae_cli.model import VAE as VAE
+    from dpvae_cli.model import build as build
+    from dpvae_cli.priors import *  # noqa: F403 - every kind of prior
+    from dpvae_cli.recipe import Fitting as Fitting
+    from dpvae_cli.recipe import Recipe as Recipe
+    from dpvae_cli.recipe import load_recipe as load_recipe
+    from dpvae_cli.runs.loaded_run import load as load
+    from dpvae_cli.training.train import train as train
 
-_PLACES = {
-    "AggregatePosterior": "dpvae_cli.mathematics.aggregate_posterior",
-    "Autoregressive": "dpvae_cli.priors",
-    "Bernoulli": "dpvae_cli.likelihoods",
-    "Decoupled": "dpvae_cli.priors",
-    "Diagnosis": "dpvae_cli.diagnosis",
-    "DiagnosisBudget": "dpvae_cli.diagnosis",
-    "DiagonalGaussian": "dpvae_cli.mathematics.gaussian",
-    "FeatureOptions": "dpvae_cli.evaluation.features",
-    "FittedPrior": "dpvae_cli.fitting.fit",
-    "Fitting": "dpvae_cli.recipe",
-    "Gaussian": "dpvae_cli.likelihoods",
-    "Mixture": "dpvae_cli.priors",
-    "Recipe": "dpvae_cli.recipe",
-    "Resampled": "dpvae_cli.priors",
-    "Spline": "dpvae_cli.priors",
-    "StandardNormal": "dpvae_cli.priors",
-    "VAE": "dpvae_cli.model",
-    "Vamp": "dpvae_cli.priors",
-    "build": "dpvae_cli.model",
-    "diagnose": "dpvae_cli.diagnosis",
-    "evaluate": "dpvae_cli.evaluation.evaluate",
-    "fit_prior": "dpvae_cli.fitting.fit",
-    "frechet_distance": "dpvae_cli.mathematics.frechet",
-    "kernel_distance": "dpvae_cli.mathematics.kernel_distance",
-    "load": "dpvae_cli.runs.loaded_run",
-    "load_prior": "dpvae_cli.fitting.fit",
-    "load_recipe": "dpvae_cli.recipe",
-    "train": "dpvae_cli.training.train",
+_NAMES = {
+    "diagnosis": ("Diagnosis", "DiagnosisBudget", "diagnose"),
+    "evaluation.evaluate": ("evaluate",),
+    "evaluation.features": ("FeatureOptions",),
+    "fitting.fit": ("FittedPrior", "fit_prior", "load_prior"),
+    "likelihoods": ("Bernoulli", "Gaussian"),
+    "mathematics.aggregate_posterior": ("AggregatePosterior",),
+    "mathematics.frechet": ("frechet_distance",),
+    "mathematics.gaussian": ("DiagonalGaussian",),
+    "mathematics.kernel_distance": ("kernel_distance",),
+    "model": ("VAE", "build"),
+    "recipe": ("Fitting", "Recipe", "load_recipe"),
+    "runs.loaded_run": ("load",),
+    "training.train": ("train",),
 }
+"""Public names by module; those of `priors` are the spec classes of all kinds."""
 
-__all__ = [
-    "VAE",
-    "AggregatePosterior",
-    "Autoregressive",
-    "Bernoulli",
-    "Decoupled",
-    "Diagnosis",
-    "DiagnosisBudget",
-    "DiagonalGaussian",
-    "FeatureOptions",
-    "FittedPrior",
-    "Fitting",
-    "Gaussian",
-    "Mixture",
-    "Recipe",
-    "Resampled",
-    "Spline",
-    "StandardNormal",
-    "Vamp",
-    "__version__",
-    "build",
-    "diagnose",
-    "evaluate",
-    "fit_prior",
-    "frechet_distance",
-    "kernel_distance",
-    "load",
-    "load_prior",
-    "load_recipe",
-    "train",
-]
+
+def _modules() -> dict[str, str]:
+    """Return the module of every public name."""
+    from dpvae_cli.foundation.kinds import kinds_in_source  # noqa: PLC0415 - when first asked
+
+    names = _NAMES | {"priors": tuple(kinds_in_source("priors").values())}
+    return {name: f"dpvae_cli.{module}" for module, listed in names.items() for name in listed}
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
-    if name not in _PLACES:
+    if name == "__all__":
+        return sorted([*_modules(), "__version__"])
+    if name.startswith("__") or name not in (modules := _modules()):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_PLACES[name]), name)
+    value = getattr(import_module(modules[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*_modules(), "__version__"])

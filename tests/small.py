@@ -13,6 +13,8 @@ from dpvae_cli.likelihoods import GaussianLikelihood
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import Prior, StandardNormalPrior
 from dpvae_cli.recipe import Recipe, load_recipe
+from dpvae_cli.recipe.sections import kinds
+from tests.cases import small_section
 
 SMALL = (
     "data.train=120",
@@ -32,16 +34,12 @@ SMALL = (
     "evaluation.factor_samples=40",
     "evaluation.factor_repeats=2",
 )
-REGULARIZERS = ("vae", "beta_h", "beta_b", "beta_tc", "factor", "info")
+REGULARIZERS = tuple(kinds("regularizer"))
 PRIORS = ("standard_normal", "decoupled")
 OTHER_PRIORS = (
     "{kind: decoupled, base: student_t}",
     "{kind: decoupled, base: mixture}",
-    "spline",
-    "autoregressive",
-    "{kind: mixture, components: 5}",
-    "{kind: vamp, pseudo_inputs: 5}",
-    "{kind: resampled, hidden: 16}",
+    *(small_section("prior", kind) for kind in kinds("prior") if kind not in PRIORS),
 )
 """The rest of what a recipe can say, small."""
 

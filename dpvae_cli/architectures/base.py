@@ -6,6 +6,7 @@ from typing import Annotated, final
 from pydantic import Field
 from torch import nn
 
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.foundation.spec import Interval, Spec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -68,10 +69,31 @@ class ArchitectureSpec(Spec, ABC):
     log_variance_range: Interval = LOG_VARIANCE_RANGE
     """The encoder's log-variances are clamped to this range."""
 
-    @abstractmethod
+    @final
     def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
         """Return an untrained encoder and decoder.
 
         Raises:
             UsageError: examples of this shape do not fit.
         """
+        network, decoder = self._networks(example_shape)
+        return Encoder(network, log_variance_range=self.log_variance_range), decoder
+
+    @abstractmethod
+    def _networks(self, example_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+        """Return the encoder's network with 2 L outputs, then the decoder."""
+
+
+def check_shape(
+    kind: str, example_shape: tuple[int, ...], expected: tuple[int, ...], otherwise: str
+) -> None:
+    """Check the shape of examples for an architecture that takes a single one.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    if example_shape != expected:
+        raise UsageError(
+            f"architecture {kind} takes examples of shape {expected}, the data has {example_shape}",
+            hint=channel_layout_hint(example_shape, otherwise),
+        )

@@ -6,9 +6,8 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, channel_layout_hint
+from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim, check_shape
 from dpvae_cli.architectures.layers import SLOPE, downsample_block, upsample_block
-from dpvae_cli.foundation.errors import UsageError
 
 SHAPE = (3, 64, 64)
 WIDTHS = (32, 64, 128, 256, 256)
@@ -30,20 +29,15 @@ class CelebaConv(ArchitectureSpec):
     negative_slope: Annotated[float, Field(ge=0, le=1)] = SLOPE
     """Slope of the leaky ReLUs below zero; 1, as in the released code by accident, is linear."""
 
-    def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
-        """Return the pair; only 3x64x64 fits."""
-        if example_shape != SHAPE:
-            raise UsageError(
-                f"architecture celeba_conv takes examples of shape {SHAPE}, "
-                f"the data has {example_shape}",
-                hint=channel_layout_hint(
-                    example_shape,
-                    "Give data.size=64, or use architecture=conv for other square images.",
-                ),
-            )
-        network = _encoder(self.latent_dim, self.negative_slope)
-        encoder = Encoder(network, log_variance_range=self.log_variance_range)
-        return encoder, _decoder(self.latent_dim, self.negative_slope)
+    def _networks(self, example_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+        check_shape(
+            self.kind,
+            example_shape,
+            SHAPE,
+            "Give data.size=64, or use architecture=conv for other square images.",
+        )
+        slope = self.negative_slope
+        return _encoder(self.latent_dim, slope), _decoder(self.latent_dim, slope)
 
 
 def _encoder(latent_dim: int, slope: float) -> nn.Module:

@@ -1,12 +1,13 @@
 """A convolutional pair for square images of many sizes: the user's own images."""
 
-from itertools import pairwise
+import math
+from itertools import chain, pairwise
 from typing import Annotated, Literal, final
 
 from pydantic import Field
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, channel_layout_hint
+from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim, channel_layout_hint
 from dpvae_cli.architectures.layers import downsample_block, upsample_block
 from dpvae_cli.foundation.errors import UsageError
 
@@ -29,18 +30,38 @@ class Conv(ArchitectureSpec):
     depth: Annotated[int, Field(ge=1)] | None = None
     """How often the side is halved; null: while it is even and at least 8 (64 down to 4)."""
 
-    def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
-        """Return the pair for images `(channels, side, side)`."""
-        channels, side = _square(example_shape)
+    def _networks(self, example_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+        if len(example_shape) != 3 or example_shape[1] != example_shape[2]:
+            raise UsageError(
+                "architecture conv takes square images, (channels, side, side); "
+                f"the data has examples of shape {example_shape}",
+                hint=channel_layout_hint(
+                    example_shape, "Use architecture=mlp, which takes any shape."
+                ),
+            )
+        channels, side, _ = example_shape
         depth = self._depth(side)
         widths = [self.width * min(2**step, WIDEST) for step in range(depth)]
         inner = (widths[-1], side >> depth, side >> depth)
-        network = _encoder((channels, *widths), inner, self.latent_dim)
-        encoder = Encoder(network, log_variance_range=self.log_variance_range)
-        return encoder, _decoder((*reversed(widths), channels), inner, self.latent_dim)
+        features = math.prod(inner)
+        down = [downsample_block(a, b, has_norm=False) for a, b in pairwise((channels, *widths))]
+        encoder = nn.Sequential(
+            *chain.from_iterable(down), nn.Flatten(), nn.Linear(features, 2 * self.latent_dim)
+        )
+        up = [upsample_block(a, b, has_norm=False) for a, b in pairwise((*widths[::-1], channels))]
+        layers = list(chain.from_iterable(up))[:-1]  # nothing after the last convolution
+        decoder = nn.Sequential(
+            nn.Linear(self.latent_dim, features), nn.LeakyReLU(), nn.Unflatten(1, inner), *layers
+        )
+        return encoder, decoder
 
     def _depth(self, side: int) -> int:
-        fitting = _halvings(side)
+        """Return how often the side is halved.
+
+        Raises:
+            UsageError: it cannot be halved so often.
+        """
+        fitting = (side & -side).bit_length() - 1  # how often it is divisible by 2
         if self.depth is not None and self.depth <= fitting:
             return self.depth
         if self.depth is not None or fitting == 0 or side < 2 * SMALLEST:
@@ -51,38 +72,4 @@ class Conv(ArchitectureSpec):
                 hint="Give data.size=32, 64 or 128, an architecture.depth that fits, "
                 "or architecture=mlp.",
             )
-        depth = 0
-        while side >> depth >= 2 * SMALLEST and depth < fitting:
-            depth += 1
-        return depth
-
-
-def _halvings(side: int) -> int:
-    """Return how often `side` is divisible by 2."""
-    return (side & -side).bit_length() - 1
-
-
-def _square(example_shape: tuple[int, ...]) -> tuple[int, int]:
-    if len(example_shape) != 3 or example_shape[1] != example_shape[2]:
-        raise UsageError(
-            "architecture conv takes square images, (channels, side, side); "
-            f"the data has examples of shape {example_shape}",
-            hint=channel_layout_hint(example_shape, "Use architecture=mlp, which takes any shape."),
-        )
-    return example_shape[0], example_shape[1]
-
-
-def _encoder(widths: tuple[int, ...], inner: tuple[int, int, int], latent_dim: int) -> nn.Module:
-    steps = [downsample_block(a, b, has_norm=False) for a, b in pairwise(widths)]
-    layers = [layer for step in steps for layer in step]
-    features = inner[0] * inner[1] * inner[2]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, 2 * latent_dim))
-
-
-def _decoder(widths: tuple[int, ...], inner: tuple[int, int, int], latent_dim: int) -> nn.Module:
-    steps = [upsample_block(a, b, has_norm=False) for a, b in pairwise(widths)]
-    layers = [layer for step in steps for layer in step][:-1]  # nothing after the last convolution
-    features = inner[0] * inner[1] * inner[2]
-    return nn.Sequential(
-        nn.Linear(latent_dim, features), nn.LeakyReLU(), nn.Unflatten(1, inner), *layers
-    )
+        return min(fitting, (side // (2 * SMALLEST)).bit_length())

@@ -9,6 +9,11 @@ SLOPE = 0.01
 """Of leaky ReLUs below zero, where nothing else is said."""
 
 
+def with_relu(*layers: nn.Module) -> list[nn.Module]:
+    """Return the layers, each followed by a ReLU."""
+    return [part for layer in layers for part in (layer, nn.ReLU())]
+
+
 def downsample_block(
     width_in: int, width_out: int, *, has_norm: bool, slope: float = SLOPE
 ) -> list[nn.Module]:

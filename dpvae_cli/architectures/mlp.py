@@ -6,7 +6,7 @@ from typing import Literal, final
 
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim
+from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim
 from dpvae_cli.foundation.spec import LayerSizes
 
 ACTIVATIONS = {
@@ -33,14 +33,11 @@ class Mlp(ArchitectureSpec):
     activation: Literal["relu", "leaky_relu", "tanh", "identity"] = "leaky_relu"
     """Activation between layers; leaky_relu has slope 0.01, identity makes the networks affine."""
 
-    def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
-        """Return the pair for examples of any shape; they are flattened and put back."""
+    def _networks(self, example_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
         size = math.prod(example_shape)
         down = self._layers(size, *self.hidden, 2 * self.latent_dim)
         up = self._layers(self.latent_dim, *reversed(self.hidden), size)
-        encoder = Encoder(
-            nn.Sequential(nn.Flatten(), *down), log_variance_range=self.log_variance_range
-        )
+        encoder = nn.Sequential(nn.Flatten(), *down)
         return encoder, nn.Sequential(*up, nn.Unflatten(1, example_shape))
 
     def _layers(self, *widths: int) -> list[nn.Module]:

@@ -4,8 +4,8 @@ from typing import Literal, final
 
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, channel_layout_hint
-from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim, check_shape
+from dpvae_cli.architectures.layers import with_relu
 
 SHAPE = (1, 28, 28)
 CHANNELS, WIDTH = 32, 256
@@ -24,53 +24,32 @@ class MnistConv(ArchitectureSpec):
     latent_dim: LatentDim = 2
     """L, the number of latent dimensions (released code: 2)."""
 
-    def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
-        """Return the pair; only 1x28x28 fits."""
-        if example_shape != SHAPE:
-            raise UsageError(
-                f"architecture mnist_conv takes examples of shape {SHAPE}, "
-                f"the data has {example_shape}",
-                hint=channel_layout_hint(
-                    example_shape, "Use architecture=mlp, which takes any shape."
-                ),
-            )
-        encoder = Encoder(_encoder(self.latent_dim), log_variance_range=self.log_variance_range)
-        return encoder, _decoder(self.latent_dim)
+    def _networks(self, example_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+        check_shape(self.kind, example_shape, SHAPE, "Use architecture=mlp, which takes any shape.")
+        return _encoder(self.latent_dim), _decoder(self.latent_dim)
 
 
 def _encoder(latent_dim: int) -> nn.Module:
-    return nn.Sequential(
+    convolutions = with_relu(
         nn.Conv2d(1, CHANNELS, 4, stride=2, padding=1),
-        nn.ReLU(),
         nn.Conv2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
-        nn.ReLU(),
         nn.Conv2d(CHANNELS, CHANNELS, 3, stride=2, padding=1),
-        nn.ReLU(),
         nn.Conv2d(CHANNELS, CHANNELS, 3, stride=1, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(FEATURES, WIDTH),
-        nn.ReLU(),
-        nn.Linear(WIDTH, WIDTH),
-        nn.ReLU(),
-        nn.Linear(WIDTH, 2 * latent_dim),
     )
+    dense = with_relu(nn.Linear(FEATURES, WIDTH), nn.Linear(WIDTH, WIDTH))
+    return nn.Sequential(*convolutions, nn.Flatten(), *dense, nn.Linear(WIDTH, 2 * latent_dim))
 
 
 def _decoder(latent_dim: int) -> nn.Module:
     return nn.Sequential(
-        nn.Linear(latent_dim, WIDTH),
-        nn.ReLU(),
-        nn.Linear(WIDTH, WIDTH),
-        nn.ReLU(),
-        nn.Linear(WIDTH, FEATURES),
-        nn.ReLU(),
+        *with_relu(
+            nn.Linear(latent_dim, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, FEATURES)
+        ),
         nn.Unflatten(1, (CHANNELS, 4, 4)),
-        nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, stride=1, padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
-        nn.ReLU(),
+        *with_relu(
+            nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, stride=1, padding=1),
+            nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, stride=2, padding=1),
+            nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
+        ),
         nn.ConvTranspose2d(CHANNELS, 1, 4, stride=2, padding=1),
     )

@@ -4,8 +4,8 @@ from typing import Literal, final
 
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, Encoder, LatentDim, channel_layout_hint
-from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim, check_shape
+from dpvae_cli.architectures.layers import with_relu
 
 SHAPE = (3, 32, 32)
 CHANNELS = 32
@@ -24,19 +24,14 @@ class SvhnConv(ArchitectureSpec):
     latent_dim: LatentDim = 32
     """L, the number of latent dimensions (ours; the paper states none)."""
 
-    def build(self, example_shape: tuple[int, ...]) -> tuple[Encoder, nn.Module]:
-        """Return the pair; only 3x32x32 fits."""
-        if example_shape != SHAPE:
-            raise UsageError(
-                f"architecture svhn_conv takes examples of shape {SHAPE}, "
-                f"the data has {example_shape}",
-                hint=channel_layout_hint(
-                    example_shape,
-                    "Use architecture=conv for square images, architecture=mlp for any shape.",
-                ),
-            )
-        encoder = Encoder(_encoder(self.latent_dim), log_variance_range=self.log_variance_range)
-        return encoder, _decoder(self.latent_dim)
+    def _networks(self, example_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+        check_shape(
+            self.kind,
+            example_shape,
+            SHAPE,
+            "Use architecture=conv for square images, architecture=mlp for any shape.",
+        )
+        return _encoder(self.latent_dim), _decoder(self.latent_dim)
 
 
 def _encoder(latent_dim: int) -> nn.Module:
@@ -62,22 +57,16 @@ def _normed(width_in: int, kernel: int, *, stride: int = 1, padding: int = 0) ->
 
 def _decoder(latent_dim: int) -> nn.Module:
     return nn.Sequential(
-        nn.Linear(latent_dim, FEATURES),
-        nn.ReLU(),
+        *with_relu(nn.Linear(latent_dim, FEATURES)),
         nn.Unflatten(1, (CHANNELS, 4, 4)),
-        nn.ConvTranspose2d(CHANNELS, CHANNELS, 3),
-        nn.ReLU(),
-        nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(CHANNELS, CHANNELS, 3),
-        nn.ReLU(),
-        nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
-        nn.ReLU(),
+        *with_relu(
+            nn.ConvTranspose2d(CHANNELS, CHANNELS, 3),
+            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
+            nn.ConvTranspose2d(CHANNELS, CHANNELS, 3),
+            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
+            nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
+            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
+            nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
+        ),
         nn.Conv2d(CHANNELS, 3, 3, padding=1),
     )

@@ -1,13 +1,6 @@
-"""Shell completion, and hints for recipe keys that were typed as options; imports no torch.
-
-The kinds of priors are listed here by hand, since their classes take seconds to import; a test
-compares them with the classes.
-"""
+"""Shell completion, and hints for recipe keys that were typed as options; imports no torch."""
 
 from collections.abc import Sequence
-
-PRIORS = ("decoupled", "spline", "autoregressive", "mixture", "vamp", "resampled")
-"""Kinds of priors that can be fitted."""
 
 
 def recipe_key_hint(option: str, words: Sequence[str]) -> str:
@@ -43,8 +36,11 @@ def complete_study(incomplete: str) -> list[str]:
 
 
 def complete_prior(incomplete: str) -> list[str]:
-    """Return the kinds of priors with this prefix."""
-    return [name for name in PRIORS if name.startswith(incomplete)]
+    """Return the kinds of priors that can be fitted, with this prefix."""
+    from dpvae_cli.foundation.kinds import kinds_in_source
+
+    kinds = [kind for kind in kinds_in_source("priors") if kind != "standard_normal"]
+    return [kind for kind in kinds if kind.startswith(incomplete)]
 
 
 def complete_metrics(incomplete: str) -> list[str]:

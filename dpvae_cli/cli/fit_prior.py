@@ -40,8 +40,8 @@ def fit_prior(
     prior: Annotated[
         str,
         typer.Option(
-            help="decoupled, spline, autoregressive, mixture, vamp or resampled, or a section such "
-            "as '{kind: spline, blocks: 8}'.",
+            help="A kind of prior, such as mixture, or a section such as "
+            "'{kind: spline, blocks: 8}'.",
             autocompletion=complete_prior,
         ),
     ] = "decoupled",

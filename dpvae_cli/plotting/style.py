@@ -4,8 +4,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
+from itertools import cycle
 from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_atomically
+from dpvae_cli.foundation.kinds import kinds_in_source
 
 SINGLE_COLUMN = 3.4
 DOUBLE_COLUMN = 7.0
@@ -30,16 +32,18 @@ CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 GREY, LIGHT_GREY = "#6E6E6E", "#C8C8C8"
 
 STANDARD_NORMAL = "standard_normal"
-OLIVE, WINE = "#999933", "#882255"  # of Paul Tol's muted scheme; for the same eyes
-PRIOR_COLOURS = {
-    STANDARD_NORMAL: VERMILLION,
-    "decoupled": BLUE,
-    "spline": SKY,
-    "autoregressive": BLACK,
-    "mixture": OLIVE,
-    "vamp": WINE,
-    "resampled": GREEN,
-}
+OLIVE, WINE, INDIGO, TEAL, SAND = "#999933", "#882255", "#332288", "#44AA99", "#DDCC77"
+"""Of Paul Tol's muted scheme, which keeps its contrasts as well."""
+
+
+@cache
+def prior_colours() -> dict[str, str]:
+    """Return the colour of each kind of prior; the paper's two have their own."""
+    fixed = {STANDARD_NORMAL: VERMILLION, "decoupled": BLUE}
+    others = (kind for kind in kinds_in_source("priors") if kind not in fixed)
+    colours = cycle((BLACK, OLIVE, GREEN, SKY, WINE, INDIGO, TEAL, SAND))
+    return fixed | dict(zip(others, colours, strict=False))
+
 
 # Light to dark: paper stays white where there is no density, and marks stand out on it.
 DENSITY_MAP = LinearSegmentedColormap.from_list(
@@ -153,7 +157,7 @@ def _render(figure: Figure, suffix: str, file: BinaryIO | BytesIO) -> None:
 
 def prior_colour(prior: str | None) -> str:
     """Return the one colour that stands for a kind of prior in every figure."""
-    return PRIOR_COLOURS.get(prior or "", GREEN)
+    return prior_colours().get(prior or "", GREEN)
 
 
 def prior_name(prior: str) -> str:
@@ -163,7 +167,7 @@ def prior_name(prior: str) -> str:
 
 def prior_from_label(label: str) -> str | None:
     """Return the prior that a run's name tells, as folders of runs do."""
-    return next((prior for prior in PRIOR_COLOURS if prior in label), None)
+    return next((prior for prior in prior_colours() if prior in label), None)
 
 
 def family(label: str, prior: str | None) -> str:

@@ -108,7 +108,7 @@ class BetaTc(RegularizerSpec):
     sampling: Literal["stratified", "weighted"] = "stratified"
     """Minibatch weights for q(z): `stratified` sums to one, `weighted` is biased."""
     weights_per: WeightsPer = "example"
-    """`batch` divides the weight of each term by sizes.batch_size, as the released code does."""
+    """`batch` divides the weight of each term by training.batch_size, as the released code does."""
 
     def build(self, latent_dim: int, sizes: DataSizes) -> BetaTcRegularizer:
         """Return the regularizer; it needs at least two examples a batch."""

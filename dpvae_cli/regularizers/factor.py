@@ -114,7 +114,7 @@ class Factor(RegularizerSpec):
     discriminator_learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Adam's step size for the discriminator (released code: 1e-4)."""
     weights_per: WeightsPer = "example"
-    """`batch` divides gamma by sizes.batch_size, as the released code does."""
+    """`batch` divides gamma by training.batch_size, as the released code does."""
 
     def build(self, latent_dim: int, sizes: DataSizes) -> FactorRegularizer:
         """Return the regularizer with an untrained discriminator."""

@@ -51,7 +51,7 @@ class Info(RegularizerSpec):
     bandwidth: Annotated[float, Field(gt=0)] | None = None
     """Kernel exp(-|d|^2 / bandwidth); null is L^2, the released code's."""
     weights_per: WeightsPer = "example"
-    """`batch` divides alpha + lambda - 1 by sizes.batch_size, as the released code does."""
+    """`batch` divides alpha + lambda - 1 by training.batch_size, as the released code does."""
 
     @model_validator(mode="after")
     def _rewards_no_mismatch(self) -> "Info":

@@ -136,7 +136,7 @@ def test_names_are_completed():
 
 
 def test_completion_knows_every_prior():
-    assert set(completion.PRIORS) == set(kinds("fit_prior"))
+    assert set(completion.complete_prior("")) == set(kinds("fit_prior"))
 
 
 def test_a_backend_of_matplotlib_from_elsewhere_does_no_harm(tmp_path):

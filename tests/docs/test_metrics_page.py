@@ -8,6 +8,7 @@ import dpvae_cli as dpvae
 from dpvae_cli.evaluation.metrics import METRICS, metrics_needing
 from dpvae_cli.foundation.results import RunResults, results_document
 from dpvae_cli.recipe import Evaluation, load_recipe
+from tests.cases import ESTIMATED
 from tests.docs.pages import ROOT, blocks
 from tests.small import SMALL, small_recipe
 
@@ -22,7 +23,7 @@ def results():
     for recipe, names in (
         (small_recipe(), ["all"]),
         (small_recipe(), ["cost"]),
-        (small_recipe("vae", "prior=resampled"), ["cost"]),
+        *((small_recipe("vae", f"prior={kind}"), ["cost"]) for kind in ESTIMATED),
         (load_recipe("vae_moons", [sprites, *without]), metrics_needing("factors")),
     ):
         model, data = dpvae.build(recipe), recipe.data.load()

@@ -27,10 +27,11 @@ from dpvae_cli.foundation.errors import (
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.priors import LearnedPrior, Mixture, MixturePrior, StandardNormalPrior
+from dpvae_cli.recipe.sections import kinds
 from tests.mathematics.random_models import members
 
 QUICK = dpvae.Fitting(iterations=30, batch_size=64, validate_every=10)
-ALONE = ("decoupled", "spline", "autoregressive", "mixture", "resampled")
+ALONE = [kind for kind, spec in kinds("fit_prior").items() if not spec.needs_encoder]
 
 
 def two_clusters(count=600, *, seed=0, dtype=torch.float32):

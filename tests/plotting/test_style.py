@@ -181,7 +181,7 @@ def test_two_runs_of_one_name_and_prior_look_different():
 def test_marks_and_priors_never_share_a_colour():
     from dpvae_cli.plotting import panels
 
-    colours = [panels.LOW, panels.HIGH, *style.PRIOR_COLOURS.values()]
+    colours = [panels.LOW, panels.HIGH, *style.prior_colours().values()]
     assert len(set(colours)) == 2 + len(kinds("prior")) == len(colours)
 
 

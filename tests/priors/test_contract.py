@@ -14,16 +14,13 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.priors import (
     AnyPrior,
-    Autoregressive,
     Decoupled,
-    Mixture,
     Prior,
-    Resampled,
-    Spline,
     StandardNormal,
-    Vamp,
 )
 from dpvae_cli.priors.base import kinds_with_generation
+from dpvae_cli.recipe.sections import kinds
+from tests.cases import NOT_DIFFERENTIABLE, VARIANTS, small_spec
 from tests.mathematics.random_models import (
     assert_near,
     members,
@@ -34,29 +31,12 @@ from tests.mathematics.random_models import (
 
 EXAMPLE_SHAPE = (3,)
 DRAWS = 10_000
-SMALLER = {
-    "spline": Spline(bins=5, hidden=16),
-    "autoregressive": Autoregressive(hidden=16),
-    "mixture": Mixture(components=5),
-    "vamp": Vamp(pseudo_inputs=6),
-    "resampled": Resampled(hidden=16, truncation=10),
-}
-"""What stands for a kind whose defaults are slow, or nothing but noise at random weights."""
-SPECS = [
-    *(SMALLER.get(spec.kind, spec) for spec in (kind() for kind in members(AnyPrior))),
-    Decoupled(blocks=3, masks="alternating", hidden=8),
-    Decoupled(blocks=2, masks=((0, 1), (1, 0)), scale_bound=None, translate_bound=None, hidden=8),
-    Decoupled(base="student_t", hidden=8),
-    Decoupled(base="mixture", base_components=3, hidden=8),
-    Mixture(components=3, covariance="full"),
-    Vamp(pseudo_inputs=4, range=(-1.0, 1.0)),
-    Resampled(hidden=8, truncation=2),
+SPECS = [small_spec("prior", kind) for kind in kinds("prior")] + [
+    kinds("prior")[kind](**fields) for (_, kind), all_ in VARIANTS.items() for fields in all_
 ]
 BIJECTIVE = [spec for spec in SPECS if spec.has_generation]
 DIRECT = [spec for spec in SPECS if not spec.has_generation]
 FITTING = [(spec, size) for spec in BIJECTIVE for size in (2, 3) if not spec.validation_error(size)]
-UNMOVED = {"decoupled": {"base.logits"}, "mixture": {"logits"}}
-"""Parameters that no gradient of a sample reaches: weights only choose what is drawn."""
 
 
 def name_of(spec) -> str:
@@ -260,12 +240,13 @@ def test_gradients_reach_every_parameter(prior):
 
 
 def test_gradients_of_samples_reach_what_moves_them(prior):
-    if prior.spec.kind in ("standard_normal", "resampled"):
+    unreached = NOT_DIFFERENTIABLE.get(prior.spec.kind, set())
+    if ... in unreached:
         assert not prior.sample(20, generator=stream(0, "z")).requires_grad
         return
     prior.sample(200, generator=stream(0, "z")).square().sum().backward()
     without = {n for n, p in prior.named_parameters() if p.grad is None or not p.grad.any()}
-    assert without <= UNMOVED.get(prior.spec.kind, set())
+    assert without <= unreached
 
 
 def test_only_the_standard_normal_has_no_parameters():

@@ -14,8 +14,9 @@ from torch.testing import assert_close
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.priors import Decoupled, Mixture, Resampled, StandardizedPrior
+from dpvae_cli.priors import Decoupled, Mixture, StandardizedPrior
 from dpvae_cli.priors.standardized import match_saved_prior
+from tests.cases import ESTIMATED, small_spec
 from tests.mathematics.random_models import normal, random_posterior, randomised
 
 MEAN, DEVIATION = torch.tensor([50.0, -3.0]).double(), torch.tensor([0.1, 20.0]).double()
@@ -26,7 +27,9 @@ def standardized(spec, *, gain=0.9):
     return StandardizedPrior(inner, MEAN, DEVIATION)
 
 
-@pytest.mark.parametrize("spec", [Decoupled(hidden=8), Mixture(components=4), Resampled(hidden=8)])
+@pytest.mark.parametrize(
+    "spec", [small_spec("prior", kind) for kind in ("decoupled", "mixture", *ESTIMATED)]
+)
 def test_the_density_is_torch_s_of_an_affine_map(spec):
     prior = standardized(spec).eval()
     z = MEAN + DEVIATION * normal(20, 2)
@@ -36,7 +39,7 @@ def test_the_density_is_torch_s_of_an_affine_map(spec):
     drawn = prior.sample(9, generator=stream(0, "z"))
     assert_close(drawn, jacobian(prior.prior.sample(9, generator=stream(0, "z"))))
     assert (prior.spec, prior.latent_dim) == (spec, 2)
-    assert (prior.log_normaliser is None) == (spec.kind != "resampled")
+    assert (prior.log_normaliser is None) == (spec.kind not in ESTIMATED)
 
 
 def test_a_standardised_flow_is_a_flow():

@@ -6,9 +6,10 @@ import pytest
 
 from dpvae_cli.recipe import RecipeError, from_dict, load_recipe
 from dpvae_cli.recipe.issues import MAX_LISTED
+from dpvae_cli.recipe.sections import kinds
 from tests.recipe.writing import MINIMAL, mistakes, written
 
-PRIORS = "standard_normal, decoupled, spline, autoregressive, mixture, vamp, resampled"
+PRIORS = ", ".join(kinds("prior"))
 NASTY = """\
 data: {kind: moon}
 architecture:

@@ -11,7 +11,7 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training import compilation
 from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer, weighted_loss
-from tests.small import PRIORS, REGULARIZERS, small_recipe
+from tests.small import OTHER_PRIORS, PRIORS, REGULARIZERS, small_recipe
 
 CPU = torch.device("cpu")
 on_off = pytest.mark.parametrize("compile", ["on", "off"])
@@ -54,7 +54,7 @@ def test_losses_and_gradients_are_those_without(regularizer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prior", ["spline", "{kind: vamp, pseudo_inputs: 5}", "resampled"])
+@pytest.mark.parametrize("prior", OTHER_PRIORS[2:])
 def test_other_priors_compute_the_same_compiled(prior):
     seen = []
     for compile in ("off", "on"):
