@@ -39,7 +39,7 @@ def trials(options: Options) -> Iterator[Trial]:
     with TemporaryDirectory() as name:
         file = Path(name) / inception.FILE
         torch.save(state, file)
-        extractor = features.build(FeatureOptions(weights=file), device)
+        extractor = features.build_extractor(FeatureOptions(weights=file), device)
     theirs = inception._network(state, inception.FULL).eval().to(device)
     pictures = Split(stand_ins.images(count, 3, 64, 64))
     order = torch.arange(count)

@@ -29,7 +29,7 @@ def save_samples(
     """Write the run's sample picture; points and rows are drawn over the data if available."""
     count = ROW_COUNT if len(model.example_shape) == 1 else IMAGE_COUNT
     drawn = prior_samples(model, count, generator=stream(seed, "picture"))
-    picture.save(
+    picture.save_picture(
         folder.samples,
         drawable(model, decode_to_data_units(model, drawn.z)),
         log_density=drawn.base_log_prob.numpy(),
@@ -57,7 +57,7 @@ def save_comparison(
     after = prior_samples(fitted, IMAGES, generator=stream(seed, "comparison", "after")).z
     log_q = aggregate.log_prob(z.to(aggregate.mean.device, torch.float64)).cpu()
     figure = grids(decoded_samples(model, z, log_q=log_q, repaired=after))
-    style.title(figure, folder.path.resolve().name)
+    style.add_title(figure, folder.path.resolve().name)
     style.save(figure, folder.comparison)
 
 
