@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.foundation.kinds import kinds_in_source
+from dpvae_cli.foundation.kinds import kinds_in_union
 
 Record = Mapping[str, np.ndarray]
 """Arrays of one figure, by name."""
@@ -41,10 +41,10 @@ OLIVE, WINE, INDIGO, TEAL, SAND = "#999933", "#882255", "#332288", "#44AA99", "#
 
 @cache
 def prior_colours() -> dict[str, str]:
-    """Return the colour of each kind of prior; the paper's two have their own."""
+    """Return the colour of each kind of prior; a new kind leaves the others' as they are."""
     fixed = {STANDARD_NORMAL: VERMILLION, "decoupled": BLUE}
-    others = (kind for kind in kinds_in_source("priors") if kind not in fixed)
-    colours = cycle((BLACK, OLIVE, GREEN, SKY, WINE, INDIGO, TEAL, SAND))
+    others = (kind for kind in kinds_in_union("priors") if kind not in fixed)
+    colours = cycle((SKY, BLACK, OLIVE, WINE, GREEN, INDIGO, TEAL, SAND))
     return fixed | dict(zip(others, colours, strict=False))
 
 
