@@ -198,7 +198,7 @@ def _write(
     tensors = {name: getattr(latents, name) for name in names}
     codes = {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
     write_npz(arrays, codes | examples | column_names(run))
-    pictures.save_picture(
+    pictures.save(
         picture,
         drawable(run.model, examples.get("x", examples["decoded"])),
         log_density=latents.base_log_prob.numpy(),

@@ -10,7 +10,7 @@ from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting import panels, samples, style, tables
 
 
-def save_picture(
+def save(
     path: Path,
     decoded: np.ndarray,
     *,
