@@ -26,12 +26,12 @@ PACKAGES = (
     "pytorch-fid",
 )
 
-Row = tuple[str, str, str]
+CheckResult = tuple[str, str, str]
 
 
-def checks(data_root: Path | None = None) -> list[Row]:
+def checks(data_root: Path | None = None) -> list[CheckResult]:
     """Return (what, where or which, state) for everything that is checked."""
-    packages: list[Row] = []
+    packages: list[CheckResult] = []
     for name in PACKAGES:
         try:
             packages.append((name, version(name), "ok"))
@@ -56,12 +56,12 @@ def checks(data_root: Path | None = None) -> list[Row]:
     ]
 
 
-def _folder(what: str, path: Path, source: str) -> Row:
+def _folder(what: str, path: Path, source: str) -> CheckResult:
     state = "there" if path.is_dir() else "not there yet"
     return (what, str(path), f"{state} ({source})")
 
 
-def _mnist(root: Path | None) -> Row:
+def _mnist(root: Path | None) -> CheckResult:
     places = " or ".join(
         str(p / "MNIST" / "raw") for p in locations.candidate_folders("mnist", root)
     )
@@ -76,14 +76,14 @@ def _mnist(root: Path | None) -> Row:
     )
 
 
-def _files(kind: str, needed: str, root: Path | None) -> Row:
+def _files(kind: str, needed: str, root: Path | None) -> CheckResult:
     """Return where the files of a kind are expected; reading them could take minutes."""
     places = [folder / needed for folder in locations.candidate_folders(kind, root)]
     found = next((place for place in places if place.exists()), None)
     return (kind, str(found or " or ".join(map(str, places))), "there" if found else "not there")
 
 
-def inception_weights() -> Row:
+def inception_weights() -> CheckResult:
     """Return where the FID Inception weights are expected."""
     named = os.environ.get(inception.VARIABLE)
     path = Path(named) if named else inception.hub_file()

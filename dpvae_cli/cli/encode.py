@@ -7,7 +7,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.options import CheckpointPath, SplitChoice, SplitName, examples
+from dpvae_cli.cli.options import CheckpointPath, SplitChoice, SplitOption, examples
 from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
 
 EXAMPLES = examples(
@@ -21,7 +21,7 @@ EXAMPLES = examples(
 def encode(
     options: RunOptions,
     checkpoint: CheckpointPath = None,
-    split: SplitChoice = SplitName.test,
+    split: SplitOption = SplitChoice.test,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -33,10 +33,10 @@ def save(
     if decoded.shape[1:] == (2,):
         figure = samples.scatter(decoded, log_density, reference=reference, columns=columns)
     elif decoded.ndim == 2:
-        figure = tables.figure(decoded, reference=reference, columns=columns)
+        figure = tables.table_figure(decoded, reference=reference, columns=columns)
     else:
         figure = samples.rows(decoded)
-    style.title(figure, title)
+    style.add_title(figure, title)
     return style.save(figure, path)[0]
 
 
@@ -51,5 +51,5 @@ def save_images(path: Path, images: np.ndarray, *, title: str, columns: int | No
         axes.imshow(grid, interpolation="none")
         axes.spines[:].set_visible(False)
         panels.hide_ticks(axes)
-        style.title(figure, title)
+        style.add_title(figure, title)
     return style.save(figure, path)[0]

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting import panels, samples, style
-from dpvae_cli.plotting.traversal_style import COLOURS, SYMBOLS, Record, signed
+from dpvae_cli.plotting.style import Record
+from dpvae_cli.plotting.traversal_style import COLOURS, SYMBOLS, signed
 
 _TITLES = {"z0": "$z_0$ at quantiles of $N(0, 1)$", "z": "$z$ over the box of $q(z)$"}
 
@@ -25,7 +26,9 @@ def figure(record: Record, label: str) -> Figure:
     drawn = style.new_figure(style.DOUBLE_COLUMN, 3.5 * count + 0.1, compressed=True)
     for index, (left, right) in enumerate(drawn.subplots(count, 2, squeeze=False)):
         _decoded(left, record, index)
-        panels.density_map(right, record["grid_x"], record["grid_y"], log_density=record["log_q"])
+        panels.draw_density_map(
+            right, record["grid_x"], record["grid_y"], log_density=record["log_q"]
+        )
         limits = right.get_xlim(), right.get_ylim()
         colour = COLOURS[str(record["plane_space"][index])]
         _curves(right, record["net_z"][index], points=record["plane_z"][index], colour=colour)
@@ -33,7 +36,7 @@ def figure(record: Record, label: str) -> Figure:
         lowest = signed(float(record["lowest_log_q"][index]))
         right.set_title(f"the same points on $\\log\\,q(z)$, lowest {lowest} nats")
         panels.few_ticks([right])
-    style.title(drawn, label)
+    style.add_title(drawn, label)
     return drawn
 
 
@@ -56,7 +59,7 @@ def _decoded(ax: Axes, record: Record, index: int) -> None:
         ax.set(xlabel=f"{symbol}[0]", ylabel=f"{symbol}[1]")
     elif decoded.shape[2:] == (2,):
         _curves(ax, record["net_decoded"][index], points=decoded, colour=COLOURS[space])
-        panels.data_limits(ax, *panels.bounds(record["net_decoded"][index].reshape(-1, 2)))
+        panels.set_data_limits(ax, *panels.bounds(record["net_decoded"][index].reshape(-1, 2)))
         ax.set(xlabel="$x_1$", ylabel="$x_2$")
         panels.few_ticks([ax])
     else:

@@ -39,7 +39,9 @@ def figure3(models: Sequence[PlanarModel]) -> Figure:
     )
     norm = moons.density_norm(models)
     for row, pair in zip(blocks, pairs, strict=True):
-        left, right, bottom, top = moons.data_limits([model for model in pair if model is not None])
+        left, right, bottom, top = moons.common_data_limits(
+            [model for model in pair if model is not None]
+        )
         if panels.aspect(left, right, bottom, top) == "equal":  # in the panels' own proportion
             room = max(0.0, _WIDE * (top - bottom) - (right - left)) / 2
             left, right = left - room, right + room
