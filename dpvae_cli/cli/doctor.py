@@ -9,7 +9,7 @@ EXAMPLES = examples("dpvae doctor", "dpvae doctor --data-root ~/data")
 
 @handle_errors
 def doctor(data_root: DataRoot = None) -> None:
-    """Show versions, devices, and the paths of data, caches, weights."""
+    """Show versions, devices and the paths of data and weights."""
     from dpvae_cli.cli.checks import checks
 
     console.table(
