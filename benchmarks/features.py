@@ -40,7 +40,7 @@ def trials(options: Options) -> Iterator[Trial]:
     with TemporaryDirectory() as name:
         file = Path(name) / inception.FILE
         torch.save(state, file)
-        extractor = features.build(FeatureOptions(weights=file), device)
+        extractor = features.build_extractor(FeatureOptions(weights=file), device)
     with inception._patched_loader(state):
         theirs = InceptionV3().eval().to(device)
     pictures = Split(stand_ins.images(count, 3, 64, 64))

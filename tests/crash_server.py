@@ -70,7 +70,9 @@ def become(order):
     """Be the process that the order describes, to its end."""
     os.chdir(order["folder"])
     os.environ.update(order["environment"])
-    picture.save = lambda path, *_, **__: files.write_text(path, "a picture")  # a second each
+    picture.save_picture = lambda path, *_, **__: files.write_text(
+        path, "a picture"
+    )  # a second each
     nll_cache.WRITE_EVERY = 0.0  # so that there is something to go on with
     local.start_forkserver = lambda: None
     local.LocalExecutor.run = run_here

@@ -198,7 +198,7 @@ def _write(
     tensors = {name: getattr(latents, name) for name in names}
     codes = {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
     write_npz(arrays, codes | examples | column_names(run))
-    pictures.save(
+    pictures.save_picture(
         picture,
         drawable(run.model, examples.get("x", examples["decoded"])),
         log_density=latents.base_log_prob.numpy(),

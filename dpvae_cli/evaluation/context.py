@@ -91,7 +91,7 @@ class EvaluationContext:
 
     @cached_property
     def _make_extractor(self) -> Callable[[], Extractor]:
-        return memoize(lambda: features.build(self.features, self.model.device))
+        return memoize(lambda: features.build_extractor(self.features, self.model.device))
 
     @cached_property
     def reference(self) -> FeatureStatistics:

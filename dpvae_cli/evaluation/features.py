@@ -145,7 +145,7 @@ class Extractor:
         return "_".join(filter(None, (kind, suffix)))
 
 
-def build(options: FeatureOptions, device: torch.device) -> Extractor:
+def build_extractor(options: FeatureOptions, device: torch.device) -> Extractor:
     """Return the extractor that the options name.
 
     Raises:

@@ -9,7 +9,7 @@ from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting import panels, samples, style, tables
 
 
-def save(
+def save_picture(
     path: Path,
     decoded: np.ndarray,
     *,

@@ -29,7 +29,7 @@ def save_samples(
     """Write the run's sample picture; points and rows are drawn over the data if available."""
     count = ROW_COUNT if len(model.example_shape) == 1 else IMAGE_COUNT
     drawn = prior_samples(model, count, generator=stream(seed, "picture"))
-    picture.save(
+    picture.save_picture(
         folder.samples,
         drawable(model, decode_to_data_units(model, drawn.z)),
         log_density=drawn.base_log_prob.numpy(),

@@ -196,7 +196,7 @@ def test_weights_that_are_not_there_are_looked_for_once(moons, tmp_path, monkeyp
         asked.append(arguments)
         raise DpvaeError("no weights")
 
-    monkeypatch.setattr("dpvae_cli.evaluation.features.build", build)
+    monkeypatch.setattr("dpvae_cli.evaluation.features.build_extractor", build)
     model, data = image_vae(1, 6, 5), random_images(1, 6, 5)
     context = EvaluationContext(
         model, lambda: data, TrainingEncodings(model, lambda: data), moons[0].evaluation, 0

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def built(path):
-    return features.build(FeatureOptions(features=path, trust=True), CPU)
+    return features.build_extractor(FeatureOptions(features=path, trust=True), CPU)
 
 
 class Statistics(nn.Module):

@@ -70,7 +70,7 @@ def statistics(extractor, images, *, batch):
 
 
 def ours(sets, dimensions):
-    extractor = features.build(FeatureOptions(dimensions=dimensions), CPU)
+    extractor = features.build_extractor(FeatureOptions(dimensions=dimensions), CPU)
     found = [statistics(extractor, part, batch=7) for part in sets]
     return frechet_distance(*(x for one in found for x in (one.mean, one.covariance)))
 
@@ -118,7 +118,7 @@ def test_features_are_those_of_their_network(home, monkeypatch, dimensions):
     [images, _] = picture_sets(2, channels=3)
     with torch.no_grad():
         expected = network(images)[0].mean(dim=(2, 3))
-    extractor = features.build(FeatureOptions(dimensions=dimensions), CPU)
+    extractor = features.build_extractor(FeatureOptions(dimensions=dimensions), CPU)
     found = extractor(images)
     assert found.shape == (2, dimensions)
     assert float((found - expected).abs().max() / expected.abs().max()) < 1e-4
@@ -243,7 +243,7 @@ def test_the_real_weights_tell_noise_from_pictures(tmp_path):
     found = sorted((root / "inception").glob("*.pth"))
     if not found:
         pytest.skip("no inception/*.pth under DPVAE_DATA")
-    extractor = features.build(FeatureOptions(dimensions=768, weights=found[0]), CPU)
+    extractor = features.build_extractor(FeatureOptions(dimensions=768, weights=found[0]), CPU)
     noise, smooth = picture_sets(24, channels=3)
     halves = [noise[:12], noise[12:], smooth[:12]]
     half, other, third = (statistics(extractor, part, batch=6) for part in halves)

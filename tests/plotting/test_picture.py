@@ -22,14 +22,18 @@ SHAPES = {
 def test_every_shape_has_a_picture(shape, suffix, tmp_path):
     decoded = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
     density = np.zeros(6, np.float32)
-    path = picture.save(tmp_path / f"x{suffix}", decoded, log_density=density, title="a $run")
+    path = picture.save_picture(
+        tmp_path / f"x{suffix}", decoded, log_density=density, title="a $run"
+    )
     start = path.read_bytes()[:4]
     assert start == (b"%PDF" if suffix == ".pdf" else b"\x89PNG")
 
 
 def test_another_suffix_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match=r"x\.svg"):
-        picture.save(tmp_path / "x.svg", np.zeros((2, 2)), log_density=np.zeros(2), title="a")
+        picture.save_picture(
+            tmp_path / "x.svg", np.zeros((2, 2)), log_density=np.zeros(2), title="a"
+        )
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -37,5 +41,7 @@ def test_every_picture_has_its_title(shape, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(style, "escape_label", lambda text, width: written.append(text) or text)
     decoded = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
-    picture.save(tmp_path / "x.png", decoded, log_density=np.zeros(6), title="a run: 6 samples")
+    picture.save_picture(
+        tmp_path / "x.png", decoded, log_density=np.zeros(6), title="a run: 6 samples"
+    )
     assert "a run: 6 samples" in written

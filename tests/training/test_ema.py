@@ -85,7 +85,7 @@ def test_running_statistics_are_copied(tmp_path):
 
 def test_everything_after_a_step_uses_the_average(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(picture, "save", lambda path, decoded, **_: drawn.append(decoded))
+    monkeypatch.setattr(picture, "save_picture", lambda path, decoded, **_: drawn.append(decoded))
     recipe = small_recipe("vae", "training.ema=0.9", "training.learning_rate=0.05")
     model = train(recipe, tmp_path / "run")
     saved = checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
