@@ -107,7 +107,7 @@ class Extractor:
     def _of(self, shown: RgbImages) -> Codes:
         with _exact_convolutions(self.device):
             try:
-                found = self.network(shown)
+                found: object = self.network(shown)
             except (RuntimeError, TypeError, ValueError, AssertionError) as error:
                 if is_out_of_memory(error):
                     raise
@@ -116,9 +116,7 @@ class Extractor:
                     hint="It is called on float32 RGB images in [0, 1], `(batch, 3, height, "
                     "width)`, batch after batch of any size: export with a dynamic batch.",
                 ) from error
-        return self._rows(found, len(shown))
-
-    def _rows(self, found: object, count: int) -> Codes:
+        count = len(shown)
         shape = found.shape if isinstance(found, Tensor) else ()
         # further axes may have length one
         is_rows = len(shape) > 1 and shape[0] == count and math.prod(shape[1:]) == max(shape[1:])

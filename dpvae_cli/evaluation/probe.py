@@ -45,7 +45,13 @@ def probe(context: EvaluationContext) -> list[Result]:
     results = []
     for space in codes:
         for name, classifier in CLASSIFIERS.items():
-            predicted = _predict(classifier, codes[space], labels, others[space])
+            columns = [
+                classifier(codes[space], column, others[space])
+                if bool((column != column[0]).any())
+                else column[0].expand(len(expected))  # a label that is constant stays so
+                for column in labels.T
+            ]
+            predicted = torch.stack(columns, dim=1)
             result = context.mean_result(
                 f"{name}{space}",
                 (predicted == expected).double().mean(dim=1),
@@ -80,16 +86,3 @@ def _labels(split: Split, name: str) -> LabelColumns:
             hint="Save them as integers.",
         )
     return split.labels.long().reshape(len(split), -1)
-
-
-def _predict(
-    classifier: Classifier, codes: Codes, labels: LabelColumns, others: OtherCodes
-) -> Int[Tensor, "others labels"]:
-    """Return what a classifier predicts for each label; a label that is constant stays so."""
-    columns = [
-        classifier(codes, column, others)
-        if bool((column != column[0]).any())
-        else column[0].expand(len(others))
-        for column in labels.T
-    ]
-    return torch.stack(columns, dim=1)
