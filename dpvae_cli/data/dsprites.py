@@ -6,7 +6,7 @@ Source: Matthey, Higgins, Hassabis and Lerchner 2017.
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Annotated, Any, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -118,7 +118,16 @@ def _images(archive: zipfile.ZipFile, count: int, order: np.ndarray) -> StoredEx
     place = np.full(count, -1)
     place[order] = np.arange(len(order))
     with archive.open("imgs.npy") as member:
-        _check_header(member, count)
+        version = np.lib.format.read_magic(member)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"imgs is of .npy version {version}")
+        read: Callable[[Any], tuple[tuple[int, ...], bool, np.dtype]]
+        read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+        shape, by_column, dtype = read(member)
+        if shape != (count, SIDE, SIDE) or dtype != np.uint8 or by_column:
+            raise ValueError(
+                f"imgs has shape {shape} and type {dtype}, not {(count, SIDE, SIDE)} of uint8"
+            )
         for start in range(0, count, BLOCK):
             targets = place[start : start + BLOCK]
             size = len(targets) * SIDE * SIDE
@@ -131,21 +140,3 @@ def _images(archive: zipfile.ZipFile, count: int, order: np.ndarray) -> StoredEx
             kept[targets[targets >= 0]] = rows * np.uint8(255)
             report_progress("unpacking dsprites", min(start + BLOCK, count), count)
     return torch.from_numpy(kept)
-
-
-def _check_header(member: IO[bytes] | zipfile.ZipExtFile, count: int) -> None:
-    """Read the .npy's header up to where the values begin.
-
-    Raises:
-        ValueError: the values are not images of bytes, one after another.
-    """
-    version = np.lib.format.read_magic(member)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"imgs is of .npy version {version}")
-    read: Callable[[Any], tuple[tuple[int, ...], bool, np.dtype]]
-    read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-    shape, by_column, dtype = read(member)
-    if shape != (count, SIDE, SIDE) or dtype != np.uint8 or by_column:
-        raise ValueError(
-            f"imgs has shape {shape} and type {dtype}, not {(count, SIDE, SIDE)} of uint8"
-        )

@@ -5,6 +5,7 @@ hint is a note of the exception, with keyword arguments for the options of the c
 """
 
 import re
+from functools import partial
 from typing import Any, ClassVar
 
 FLAGS = "best|from-previous|overwrite|resume|trust-features"
@@ -82,7 +83,8 @@ class InterruptedRun(DpvaeError):  # noqa: N818 - the user asked for it
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the keyword arguments, too."""
-        return _interrupted, (str(self), self.signal_number, self.hint)
+        rebuild = partial(InterruptedRun, signal_number=self.signal_number, hint=self.hint)
+        return rebuild, (str(self),)
 
 
 class PeerFailedError(DpvaeError):
@@ -91,7 +93,3 @@ class PeerFailedError(DpvaeError):
     def __init__(self, *, status: int = 1) -> None:
         super().__init__("another process of this run ended")
         self.status = status
-
-
-def _interrupted(message: str, signal_number: int, hint: str | None) -> InterruptedRun:
-    return InterruptedRun(message, signal_number=signal_number, hint=hint)
