@@ -72,7 +72,9 @@ class Moons(DataSpec):
         def draw(name: SplitName) -> Split:
             seed = derive_seed(self.seed, "moons", name) % 2**32
             count: int = getattr(self, name)
-            points, labels = _points(count, noise=self.noise, generator=np.random.RandomState(seed))
+            points, labels = draw_moons(
+                count, noise=self.noise, generator=np.random.RandomState(seed)
+            )
             return Split(torch.from_numpy(points).float(), torch.from_numpy(labels))
 
         return Dataset(
@@ -82,7 +84,7 @@ class Moons(DataSpec):
         )
 
 
-def _points(
+def draw_moons(
     count: int, *, noise: float, generator: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's moons bit for bit, without the seconds that it takes to import.

@@ -17,17 +17,19 @@ def in_python(hint: str) -> str:
 
     A hint that names a whole command stays as it is.
     """
-    return hint if "dpvae " in hint else OPTION.sub(_keyword, hint)
+    if "dpvae " in hint:
+        return hint
 
+    def to_keyword(option: re.Match[str]) -> str:
+        if option["flag"]:
+            keyword = f"{option['flag']}=True"
+        elif option["off"]:
+            keyword = f"{option['off']}=False"
+        else:
+            keyword = option["name"]
+        return keyword.replace("-", "_")
 
-def _keyword(option: re.Match[str]) -> str:
-    if option["flag"]:
-        keyword = f"{option['flag']}=True"
-    elif option["off"]:
-        keyword = f"{option['off']}=False"
-    else:
-        keyword = option["name"]
-    return keyword.replace("-", "_")
+    return OPTION.sub(to_keyword, hint)
 
 
 class DpvaeError(Exception):
