@@ -80,6 +80,14 @@ class Svhn(DataSpec):
         """Return the files by name, downloading what is missing as a last resort."""
         names = ("train", "test", "extra") if self.extra else ("train", "test")
         files = {name: f"{name}_32x32.mat" for name in names}
+
+        def source(file: str) -> tuple[list[str], str]:
+            """Return where a file is published, and its checksum."""
+            from torchvision.datasets import SVHN  # noqa: PLC0415 - slow, only a download needs it
+
+            url, _, checksum = SVHN.split_list[file.removesuffix("_32x32.mat")]
+            return [url], f"md5:{checksum}"
+
         folder = find_files(
             "svhn",
             list(files.values()),
@@ -87,17 +95,9 @@ class Svhn(DataSpec):
             label="SVHN",
             hint=f"Name the files' folder with --data-root or {VARIABLE}, "
             "or leave out --no-download.",
-            source=_source if download else None,
+            source=source if download else None,
         )
         return {name: folder / file for name, file in files.items()}
-
-
-def _source(file: str) -> tuple[list[str], str]:
-    """Return where a file is published, and its checksum."""
-    from torchvision.datasets import SVHN  # noqa: PLC0415 - slow, only a download needs it
-
-    url, _, checksum = SVHN.split_list[file.removesuffix("_32x32.mat")]
-    return [url], f"md5:{checksum}"
 
 
 def _read(path: Path) -> Split:
