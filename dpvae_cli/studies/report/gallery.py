@@ -1,6 +1,7 @@
 """Pictures from run folders: samples, traversals and figures, twins beside each other."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -17,6 +18,7 @@ SAMPLES = (
 )
 OTHERS = ("reconstructions", "figures")
 WALKS = ("traversals",)
+SUFFIXES = (".png", ".gif", ".jpg")
 MOST_FILES = 6
 """Pictures shown of a folder; the rest stays in the run folder."""
 RunFolders = dict[str, Path]
@@ -101,7 +103,10 @@ def _of_kind(runs: RunFolders, title: str, files: Sequence[str], name: str) -> d
 def _folder_strips(runs: RunFolders, name: str, folders: Sequence[str]) -> Iterator[ImageRow]:
     """Yield a strip for each file name that some of the runs have in these folders."""
     for folder in folders:
-        files = {file.name for path in runs.values() for file in _pictures_in(path / folder)}
+        files = set()
+        for path in runs.values():
+            with suppress(OSError):
+                files |= {f.name for f in (path / folder).iterdir() if f.suffix.lower() in SUFFIXES}
         for file in sorted(files)[:MOST_FILES]:
             title = f"{folder.capitalize()}: {sanitize_line(Path(file).stem)}"
             pictures = [
@@ -114,15 +119,6 @@ def _folder_strips(runs: RunFolders, name: str, folders: Sequence[str]) -> Itera
                 for prior, path in runs.items()
             ]
             yield from _strip(title, pictures)
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    try:
-        return [
-            file for file in folder.iterdir() if file.suffix.lower() in (".png", ".gif", ".jpg")
-        ]
-    except OSError:
-        return []
 
 
 def _strip(title: str, pictures: Sequence[Picture | None]) -> list[ImageRow]:
