@@ -18,7 +18,7 @@ from dpvae_cli.recipe.schema import PrecisionName
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def refuse_device(precision: PrecisionName, device: torch.device) -> None:
+def check_device_precision(precision: PrecisionName, device: torch.device) -> None:
     """Refuse a device that cannot compute in this precision at all.
 
     Raises:
@@ -44,7 +44,7 @@ class Precision:
     """
 
     def __init__(self, name: PrecisionName, device: torch.device) -> None:
-        refuse_device(name, device)
+        check_device_precision(name, device)
         self._name, self._device = name, device
         self.dtype = torch.float64 if name == "float64" else torch.float32
 

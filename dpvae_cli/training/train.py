@@ -18,7 +18,7 @@ from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint, suggest_fallback
 from dpvae_cli.runs.fit_prior import fit_recipe_prior
 from dpvae_cli.runs.paths import resolve_run_dir
-from dpvae_cli.runs.precision import Precision, refuse_device
+from dpvae_cli.runs.precision import Precision, check_device_precision
 from dpvae_cli.runs.resume import ResumePoint, load_resume_point
 from dpvae_cli.runs.run_data import check_unchanged
 from dpvae_cli.runs.run_folder import RunFolder
@@ -133,7 +133,7 @@ def train(
         raise UsageError("--from-previous is for --resume", hint="Add --resume.")
     run = RunFolder(resolve_run_dir(run_dir))
     where = devices.resolve(device)
-    refuse_device(recipe.training.precision, where)
+    check_device_precision(recipe.training.precision, where)
     recipe = own_networks.recipe_for_model(recipe, model, resume=resume)
     with (
         process_group() as group,
