@@ -146,7 +146,10 @@ def reproduce(
     Everything is kept in studies/<study>/; the same command goes on where the last one stopped.
     """
     if study is None:
-        _list()
+        from dpvae_cli.studies import catalogue
+
+        rows = [[name, catalogue.study_title(name)] for name in catalogue.study_names()]
+        console.table(None, ["study", "what it is"], rows)
         return
     if executor is ExecutorName.local and not dry_run:
         from dpvae_cli.studies.executors import local
@@ -176,14 +179,6 @@ def reproduce(
         return
     outcomes = _run(planned, states, options, chosen, quiet=quiet)
     _finish(planned, options, outcomes)
-
-
-def _list() -> None:
-    """List the packaged studies."""
-    from dpvae_cli.studies import catalogue
-
-    rows = [[name, catalogue.study_title(name)] for name in catalogue.study_names()]
-    console.table(None, ["study", "what it is"], rows)
 
 
 def _show_plan(

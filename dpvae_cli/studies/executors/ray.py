@@ -193,13 +193,11 @@ def connected(address: str | None, *, cpus: int) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
-        options |= {"num_cpus": cpus, "object_store_memory": OBJECT_STORE}
-        options |= {"include_dashboard": False}
-    # Listen on the loopback interface alone, as Ray does on a Mac; Ray has no option for it.
-    network, ray_constants.ENABLE_RAY_CLUSTER = (
-        ray_constants.ENABLE_RAY_CLUSTER,
-        ray_constants.ENABLE_RAY_CLUSTER and address != "local",
-    )
+        options["num_cpus"], options["include_dashboard"] = cpus, False
+        options["object_store_memory"] = OBJECT_STORE
+    network = ray_constants.ENABLE_RAY_CLUSTER
+    if address == "local":  # on the loopback interface alone, for which Ray has no option
+        ray_constants.ENABLE_RAY_CLUSTER = False
     sigterm = signal.getsignal(signal.SIGTERM)  # Ray replaces the handler
     is_main = threading.current_thread() is threading.main_thread()
     with redirect_stdout(sys.stderr):

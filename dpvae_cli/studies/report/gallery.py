@@ -74,8 +74,13 @@ def _exhibits(
 
 def _sample_strips(runs: RunFolders, name: str) -> Iterator[ImageRow]:
     """Yield a strip of all kinds of samples for each prior, or one strip of the only kind."""
-    by_kind = {title: _of_kind(runs, title, files, name) for title, files in SAMPLES}
-    shown = {title: pictures for title, pictures in by_kind.items() if pictures}
+    shown: dict[str, dict[str, Picture]] = {}
+    for title, files in SAMPLES:
+        for prior, path in runs.items():
+            caption = display_name(prior)
+            alt = f"{title} of {name}, {caption} prior."
+            if picture := first(files, within=path, alt=alt, caption=caption):
+                shown.setdefault(title, {})[prior] = picture
     if len(shown) == 1:
         [(title, by_prior)] = shown.items()
         yield ImageRow(title, tuple(by_prior.values()))
@@ -84,20 +89,6 @@ def _sample_strips(runs: RunFolders, name: str) -> Iterator[ImageRow]:
             strip = [replace(of[prior], caption=kind) for kind, of in shown.items() if prior in of]
             yield from _strip(f"{display_name(prior)} prior", strip)
     yield from _folder_strips(runs, name, OTHERS)
-
-
-def _of_kind(runs: RunFolders, title: str, files: Sequence[str], name: str) -> dict[str, Picture]:
-    """Return each prior's picture of a kind of samples."""
-    pictures = {
-        prior: first(
-            files,
-            within=path,
-            alt=f"{title} of {name}, {display_name(prior)} prior.",
-            caption=display_name(prior),
-        )
-        for prior, path in runs.items()
-    }
-    return {prior: picture for prior, picture in pictures.items() if picture is not None}
 
 
 def _folder_strips(runs: RunFolders, name: str, folders: Sequence[str]) -> Iterator[ImageRow]:
