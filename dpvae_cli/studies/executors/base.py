@@ -5,11 +5,11 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, final, runtime_checkable
+from typing import Any, ClassVar, final
 
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun
 from dpvae_cli.studies.cell_log import CellLog
@@ -24,12 +24,8 @@ GRACE = 120.0
 """Seconds that cells have to save when they are asked to stop."""
 
 
-@runtime_checkable
-class Task(Protocol):
-    """`run_cell` with its options; it is pickled to reach a worker."""
-
-    def __call__(self, cell: Cell, *, device: str) -> Outcome:
-        """Run the cell."""
+Task = Callable[..., Outcome]
+"""`run_cell` with its options, called with a cell and `device`; it is pickled to reach a worker."""
 
 
 @final
