@@ -1,6 +1,6 @@
 """The convolutional pair for 64x64 RGB images (paper, appendix C, Figure 10)."""
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Annotated, Literal, final
 
 from pydantic import Field
@@ -37,25 +37,22 @@ class CelebaConv(ArchitectureSpec):
             "Give data.size=64, or use architecture=conv for other square images.",
         )
         slope = self.negative_slope
-        return _encoder(self.latent_dim, slope), _decoder(self.latent_dim, slope)
-
-
-def _encoder(latent_dim: int, slope: float) -> nn.Module:
-    steps = [downsample_block(a, b, has_norm=True, slope=slope) for a, b in pairwise((3, *WIDTHS))]
-    layers = [layer for step in steps for layer in step]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(FEATURES, 2 * latent_dim))
-
-
-def _decoder(latent_dim: int, slope: float) -> nn.Module:
-    steps = [
-        upsample_block(a, b, has_norm=True, padding="replicate", slope=slope)
-        for a, b in pairwise(reversed(WIDTHS))
-    ]
-    return nn.Sequential(
-        nn.Linear(latent_dim, FEATURES),
-        nn.LeakyReLU(slope),
-        nn.Unflatten(1, (WIDTHS[-1], 2, 2)),
-        *(layer for step in steps for layer in step),
-        nn.Upsample(scale_factor=2, mode="nearest"),
-        nn.Conv2d(WIDTHS[0], 3, 3, padding=1, padding_mode="replicate"),
-    )
+        down = [
+            downsample_block(a, b, has_norm=True, slope=slope) for a, b in pairwise((3, *WIDTHS))
+        ]
+        encoder = nn.Sequential(
+            *chain.from_iterable(down), nn.Flatten(), nn.Linear(FEATURES, 2 * self.latent_dim)
+        )
+        up = [
+            upsample_block(a, b, has_norm=True, padding="replicate", slope=slope)
+            for a, b in pairwise(reversed(WIDTHS))
+        ]
+        decoder = nn.Sequential(
+            nn.Linear(self.latent_dim, FEATURES),
+            nn.LeakyReLU(slope),
+            nn.Unflatten(1, (WIDTHS[-1], 2, 2)),
+            *chain.from_iterable(up),
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            nn.Conv2d(WIDTHS[0], 3, 3, padding=1, padding_mode="replicate"),
+        )
+        return encoder, decoder

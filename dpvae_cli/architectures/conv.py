@@ -40,7 +40,17 @@ class Conv(ArchitectureSpec):
                 ),
             )
         channels, side, _ = example_shape
-        depth = self._depth(side)
+        fitting = (side & -side).bit_length() - 1  # how often it is divisible by 2
+        depth = self.depth
+        if (depth or 0) > fitting or fitting == 0 or (depth is None and side < 2 * SMALLEST):
+            wanted = "twice or more" if depth is None else f"{depth} times"
+            raise UsageError(
+                f"architecture conv cannot halve a side of {side} pixels {wanted}: "
+                f"it can be halved {fitting} times",
+                hint="Give data.size=32, 64 or 128, an architecture.depth that fits, "
+                "or architecture=mlp.",
+            )
+        depth = depth or min(fitting, (side // (2 * SMALLEST)).bit_length())
         widths = [self.width * min(2**step, WIDEST) for step in range(depth)]
         inner = (widths[-1], side >> depth, side >> depth)
         features = math.prod(inner)
@@ -54,22 +64,3 @@ class Conv(ArchitectureSpec):
             nn.Linear(self.latent_dim, features), nn.LeakyReLU(), nn.Unflatten(1, inner), *layers
         )
         return encoder, decoder
-
-    def _depth(self, side: int) -> int:
-        """Return how often the side is halved.
-
-        Raises:
-            UsageError: it cannot be halved so often.
-        """
-        fitting = (side & -side).bit_length() - 1  # how often it is divisible by 2
-        if self.depth is not None and self.depth <= fitting:
-            return self.depth
-        if self.depth is not None or fitting == 0 or side < 2 * SMALLEST:
-            wanted = "twice or more" if self.depth is None else f"{self.depth} times"
-            raise UsageError(
-                f"architecture conv cannot halve a side of {side} pixels {wanted}: "
-                f"it can be halved {fitting} times",
-                hint="Give data.size=32, 64 or 128, an architecture.depth that fits, "
-                "or architecture=mlp.",
-            )
-        return min(fitting, (side // (2 * SMALLEST)).bit_length())

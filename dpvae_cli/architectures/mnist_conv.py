@@ -26,30 +26,28 @@ class MnistConv(ArchitectureSpec):
 
     def _networks(self, example_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
         check_shape(self.kind, example_shape, SHAPE, "Use architecture=mlp, which takes any shape.")
-        return _encoder(self.latent_dim), _decoder(self.latent_dim)
-
-
-def _encoder(latent_dim: int) -> nn.Module:
-    convolutions = with_relu(
-        nn.Conv2d(1, CHANNELS, 4, stride=2, padding=1),
-        nn.Conv2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
-        nn.Conv2d(CHANNELS, CHANNELS, 3, stride=2, padding=1),
-        nn.Conv2d(CHANNELS, CHANNELS, 3, stride=1, padding=1),
-    )
-    dense = with_relu(nn.Linear(FEATURES, WIDTH), nn.Linear(WIDTH, WIDTH))
-    return nn.Sequential(*convolutions, nn.Flatten(), *dense, nn.Linear(WIDTH, 2 * latent_dim))
-
-
-def _decoder(latent_dim: int) -> nn.Module:
-    return nn.Sequential(
-        *with_relu(
-            nn.Linear(latent_dim, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, FEATURES)
-        ),
-        nn.Unflatten(1, (CHANNELS, 4, 4)),
-        *with_relu(
-            nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, stride=1, padding=1),
-            nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, stride=2, padding=1),
-            nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
-        ),
-        nn.ConvTranspose2d(CHANNELS, 1, 4, stride=2, padding=1),
-    )
+        convolutions = with_relu(
+            nn.Conv2d(1, CHANNELS, 4, stride=2, padding=1),
+            nn.Conv2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
+            nn.Conv2d(CHANNELS, CHANNELS, 3, stride=2, padding=1),
+            nn.Conv2d(CHANNELS, CHANNELS, 3, stride=1, padding=1),
+        )
+        dense = with_relu(nn.Linear(FEATURES, WIDTH), nn.Linear(WIDTH, WIDTH))
+        encoder = nn.Sequential(
+            *convolutions, nn.Flatten(), *dense, nn.Linear(WIDTH, 2 * self.latent_dim)
+        )
+        decoder = nn.Sequential(
+            *with_relu(
+                nn.Linear(self.latent_dim, WIDTH),
+                nn.Linear(WIDTH, WIDTH),
+                nn.Linear(WIDTH, FEATURES),
+            ),
+            nn.Unflatten(1, (CHANNELS, 4, 4)),
+            *with_relu(
+                nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, stride=1, padding=1),
+                nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, stride=2, padding=1),
+                nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
+            ),
+            nn.ConvTranspose2d(CHANNELS, 1, 4, stride=2, padding=1),
+        )
+        return encoder, decoder

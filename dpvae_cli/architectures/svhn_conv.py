@@ -31,42 +31,36 @@ class SvhnConv(ArchitectureSpec):
             SHAPE,
             "Use architecture=conv for square images, architecture=mlp for any shape.",
         )
-        return _encoder(self.latent_dim), _decoder(self.latent_dim)
-
-
-def _encoder(latent_dim: int) -> nn.Module:
-    return nn.Sequential(
-        *_normed(3, 4, stride=2, padding=1),
-        *_normed(CHANNELS, 3, padding=1),
-        *_normed(CHANNELS, 4, stride=2, padding=1),
-        *_normed(CHANNELS, 3, padding=1),
-        *_normed(CHANNELS, 3),
-        *_normed(CHANNELS, 3, padding=1),
-        *_normed(CHANNELS, 3),
-        *_normed(CHANNELS, 3, padding=1),
-        nn.Flatten(),
-        nn.Linear(FEATURES, 2 * latent_dim),
-    )
+        encoder = nn.Sequential(
+            *_normed(3, 4, stride=2, padding=1),
+            *_normed(CHANNELS, 3, padding=1),
+            *_normed(CHANNELS, 4, stride=2, padding=1),
+            *_normed(CHANNELS, 3, padding=1),
+            *_normed(CHANNELS, 3),
+            *_normed(CHANNELS, 3, padding=1),
+            *_normed(CHANNELS, 3),
+            *_normed(CHANNELS, 3, padding=1),
+            nn.Flatten(),
+            nn.Linear(FEATURES, 2 * self.latent_dim),
+        )
+        decoder = nn.Sequential(
+            *with_relu(nn.Linear(self.latent_dim, FEATURES)),
+            nn.Unflatten(1, (CHANNELS, 4, 4)),
+            *with_relu(
+                nn.ConvTranspose2d(CHANNELS, CHANNELS, 3),
+                nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
+                nn.ConvTranspose2d(CHANNELS, CHANNELS, 3),
+                nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
+                nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
+                nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
+                nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
+            ),
+            nn.Conv2d(CHANNELS, 3, 3, padding=1),
+        )
+        return encoder, decoder
 
 
 def _normed(width_in: int, kernel: int, *, stride: int = 1, padding: int = 0) -> list[nn.Module]:
     # no bias: batch norm would take it out again
     convolution = nn.Conv2d(width_in, CHANNELS, kernel, stride=stride, padding=padding, bias=False)
     return [convolution, nn.BatchNorm2d(CHANNELS), nn.ReLU()]
-
-
-def _decoder(latent_dim: int) -> nn.Module:
-    return nn.Sequential(
-        *with_relu(nn.Linear(latent_dim, FEATURES)),
-        nn.Unflatten(1, (CHANNELS, 4, 4)),
-        *with_relu(
-            nn.ConvTranspose2d(CHANNELS, CHANNELS, 3),
-            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
-            nn.ConvTranspose2d(CHANNELS, CHANNELS, 3),
-            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
-            nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
-            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1),
-            nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),
-        ),
-        nn.Conv2d(CHANNELS, 3, 3, padding=1),
-    )

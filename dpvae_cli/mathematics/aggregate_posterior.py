@@ -109,16 +109,13 @@ class AggregatePosterior:
             self.log_variance[:, dimensions].split(COLUMNS),
             strict=True,
         ):
-            total.add(_coefficients(mean - centre, log_variance))
+            # A (2 latent + 2, components): [z^2, z, 1, -m] A_n = log q(z|x_n) - m
+            precision, shifted = torch.exp(-log_variance), mean - centre
+            quadratic = precision * shifted.square() + log_variance + LOG_2PI
+            constants = -0.5 * quadratic.sum(dim=1, keepdim=True)
+            parts = [-0.5 * precision, precision * shifted, constants, torch.ones_like(constants)]
+            total.add(torch.cat(parts, dim=1).T.contiguous())
         return (total.value() - math.log(len(self))).to(z.device)
-
-
-def _coefficients(mean: Components, log_variance: Components) -> Tensor:
-    """Return A `(2 latent + 2, components)`: [z^2, z, 1, -m] A_n = log q(z|x_n) - m."""
-    precision = torch.exp(-log_variance)
-    constants = -0.5 * (precision * mean.square() + log_variance + LOG_2PI).sum(dim=1, keepdim=True)
-    parts = [-0.5 * precision, precision * mean, constants, torch.ones_like(constants)]
-    return torch.cat(parts, dim=1).T.contiguous()
 
 
 @final

@@ -105,7 +105,17 @@ class AffineCoupling(Bijection):
 
     def inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
         """Return z = g^-1(z0) and log|det dz/dz0| in nats, `(batch,)`; exact, no iteration."""
-        return self._in_chunks(self._inverse, z0)
+
+        def invert(z: Codes) -> tuple[Codes, PerExample]:
+            scales = []
+            for block in self._blocks():
+                scale, translate = self._networks(_select(z, block.conditioning), block)
+                rest = (_select(z, block.transformed) - translate) * torch.exp(-scale)
+                z = _scatter(rest, z, block)
+                scales.append(scale)
+            return z, -torch.cat(scales, dim=1).sum(dim=1)
+
+        return self._in_chunks(invert, z0)
 
     def _in_chunks(self, transform: Map, z: Codes) -> tuple[Codes, PerExample]:
         """Send codes through, where no gradient is wanted as many at a time as a cache holds."""
@@ -126,14 +136,6 @@ class AffineCoupling(Bijection):
             )
             scales.append(scale)
         return z, torch.cat(scales, dim=1).sum(dim=1)
-
-    def _inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
-        z, scales = z0, []
-        for block in self._blocks():
-            scale, translate = self._networks(_select(z, block.conditioning), block)
-            z = _scatter((_select(z, block.transformed) - translate) * torch.exp(-scale), z, block)
-            scales.append(scale)
-        return z, -torch.cat(scales, dim=1).sum(dim=1)
 
     def _blocks(self) -> list[Block]:
         """Return what blocks 1 to K compute with."""
@@ -162,14 +164,12 @@ class AffineCoupling(Bijection):
             hidden = functional.leaky_relu(
                 torch.baddbmm(bias, hidden, weight), self.negative_slope, inplace=True
             )
-        scale, translate = self._bounded(torch.baddbmm(last_bias, hidden, last_weight)).unbind(0)
-        return scale, translate
-
-    def _bounded(self, raw: Tensor) -> Tensor:
-        """Return limit * tanh of what has a bound; what has none as it is."""
+        raw = torch.baddbmm(last_bias, hidden, last_weight)
+        bounded = torch.tanh(raw) if self._all_one else self._limits * torch.tanh(raw)
         if not self._all_bounded:
-            return torch.where(self._is_bounded, self._limits * torch.tanh(raw), raw)
-        return torch.tanh(raw) if self._all_one else self._limits * torch.tanh(raw)
+            bounded = torch.where(self._is_bounded, bounded, raw)
+        scale, translate = bounded.unbind(0)
+        return scale, translate
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Load weights; the masks, which the module was made with, must be the same.

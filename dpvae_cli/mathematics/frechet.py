@@ -51,34 +51,30 @@ def frechet_distance(
         6.0
     """
     given = {"a": (mean_a, covariance_a), "b": (mean_b, covariance_b)}
-    (m_a, a), (m_b, b) = (_checked(name, *pair) for name, pair in given.items())
+    tensors = []
+    for name, pair in given.items():
+        m, c = (torch.as_tensor(each).detach().cpu().double() for each in pair)
+        if m.ndim != 1 or c.shape != (len(m), len(m)):
+            raise UsageError(
+                f"mean_{name} has shape {tuple(m.shape)} and covariance_{name} {tuple(c.shape)}",
+                hint="A mean is (features,), its covariance (features, features).",
+            )
+        if not bool(torch.isfinite(m).all() and torch.isfinite(c).all()):
+            raise UsageError(f"mean_{name} or covariance_{name} has numbers that are not finite")
+        tensors += [m, c]
+    m_a, a, m_b, b = tensors
     if m_a.shape != m_b.shape:
         raise UsageError(f"means of {len(m_a)} and {len(m_b)} features cannot be compared")
-    squared = (m_a - m_b).square().sum() + a.trace() + b.trace() - 2 * _trace_of_root(a, b)
-    return max(0.0, float(squared))
-
-
-def _checked(name: str, mean: Array, covariance: Array) -> tuple[Tensor, Tensor]:
-    m, c = (torch.as_tensor(given).detach().cpu().double() for given in (mean, covariance))
-    if m.ndim != 1 or c.shape != (len(m), len(m)):
-        raise UsageError(
-            f"mean_{name} has shape {tuple(m.shape)} and covariance_{name} {tuple(c.shape)}",
-            hint="A mean is (features,), its covariance (features, features).",
-        )
-    if not bool(torch.isfinite(m).all() and torch.isfinite(c).all()):
-        raise UsageError(f"mean_{name} or covariance_{name} has numbers that are not finite")
-    return m, c
-
-
-def _trace_of_root(a: Tensor, b: Tensor) -> Tensor:
-    """Return tr((A B)^(1/2)) of two symmetric positive semidefinite matrices."""
     for first, second in ((a, b), (b, a)):
         factor, failed = torch.linalg.cholesky_ex(first)
         if not failed:
-            eigenvalues: Tensor = torch.linalg.eigvalsh(factor.T @ second @ factor)
-            return _significant(eigenvalues).sqrt().sum()
-    roots: Tensor = torch.linalg.svdvals(_factor(a).T @ _factor(b))
-    return roots.sum()
+            eigenvalues = torch.linalg.eigvalsh(factor.T @ second @ factor)
+            trace_of_root = _significant(eigenvalues).sqrt().sum()
+            break
+    else:
+        trace_of_root = torch.linalg.svdvals(_factor(a).T @ _factor(b)).sum()
+    squared = (m_a - m_b).square().sum() + a.trace() + b.trace() - 2 * trace_of_root
+    return max(0.0, float(squared))
 
 
 def _factor(matrix: Tensor) -> Tensor:

@@ -19,11 +19,8 @@ def kolmogorov_distance(first: Codes, second: OtherCodes) -> Float[Tensor, " lat
         tensor([0.5000], dtype=torch.float64)
     """
     steps = torch.cat([first, second]).T.contiguous()
-    shares = (_shares_below(sample, steps) for sample in (first, second))
+    shares = []
+    for sample in (first, second):
+        ordered = sample.T.to(steps.dtype).contiguous().sort(dim=1).values
+        shares.append(torch.searchsorted(ordered, steps, right=True).double() / sample.shape[0])
     return torch.sub(*shares).abs().amax(dim=1)
-
-
-def _shares_below(sample: Tensor, steps: Tensor) -> Tensor:
-    """Return the share of a sample that is at most each step, `(latent, steps)`."""
-    ordered = sample.T.to(steps.dtype).contiguous().sort(dim=1).values
-    return torch.searchsorted(ordered, steps, right=True).double() / sample.shape[0]

@@ -42,15 +42,11 @@ def minibatch_log_densities(
         z: one draw from each, or some of them.
         log_weights: log W, a row for each of z, a column for each of the batch.
     """
-    pairwise = _pairwise_log_prob(posterior, z)
-    joint = torch.logsumexp(log_weights + pairwise.sum(dim=0), dim=1)
-    marginals = torch.logsumexp(log_weights + pairwise, dim=2)
-    return joint, marginals.sum(dim=0)
-
-
-def _pairwise_log_prob(posterior: DiagonalGaussian, z: Codes) -> Tensor:
-    """Return log q(z_il | x_j), `(latent, batch i, batch j)`; by subtraction, which is exact."""
     mean, log_variance = posterior.mean.T.unsqueeze(1), posterior.log_variance.T.unsqueeze(1)
     standardised = (z.T.unsqueeze(2) - mean) * torch.exp(-0.5 * log_variance)
     constant = -0.5 * (log_variance + LOG_2PI)
-    return torch.addcmul(constant, standardised, standardised, value=-0.5)
+    # log q(z_il | x_j), (latent, batch i, batch j), by subtraction, which is exact
+    pairwise = torch.addcmul(constant, standardised, standardised, value=-0.5)
+    joint = torch.logsumexp(log_weights + pairwise.sum(dim=0), dim=1)
+    marginals = torch.logsumexp(log_weights + pairwise, dim=2)
+    return joint, marginals.sum(dim=0)

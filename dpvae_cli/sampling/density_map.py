@@ -31,7 +31,10 @@ def density_map(
     centre, half = (low + high) / 2, float((high - low).max()) / 2
     floor = float(aggregate.log_prob(aggregate.mean[:1_000]).max()) - EMPTY
     for _ in range(ROUNDS):
-        if aggregate.log_prob(_square(centre, half)).max() < floor:
+        along, side = np.linspace(-half, half, CELLS), np.full(CELLS, half)
+        pairs = [(along, side), (along, -side), (side, along), (-side, along)]
+        sides = centre + np.concatenate([np.stack(pair, axis=-1) for pair in pairs])
+        if aggregate.log_prob(torch.from_numpy(sides)).max() < floor:
             break
         half *= GROWTH
     grid_x, grid_y = (np.linspace(c - half, c + half, CELLS) for c in centre)
@@ -41,10 +44,3 @@ def density_map(
     if model is not None:
         maps["log_p"] = from_codes(model, z).log_p.numpy().reshape(shape)
     return {"grid_x": grid_x, "grid_y": grid_y, **maps}
-
-
-def _square(centre: np.ndarray, half: float) -> torch.Tensor:
-    """Return points along the sides of a square."""
-    along, side = np.linspace(-half, half, CELLS), np.full(CELLS, half)
-    sides = [(along, side), (along, -side), (side, along), (-side, along)]
-    return torch.from_numpy(centre + np.concatenate([np.stack(pair, axis=-1) for pair in sides]))

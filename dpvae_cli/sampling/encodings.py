@@ -185,17 +185,16 @@ class TrainingEncodings:
     def _computed(self) -> tuple[Tensor, Tensor]:
         dataset = self._dataset()
         split = dataset.train
-        moments = self._group.map_sharded(
-            lambda rows: self._moments(split, rows), torch.arange(len(split))
-        )
+
+        def encode_rows(rows: Indices) -> Tensor:
+            """Return means and log-variances of successive examples, `(rows, 2, latent)`."""
+            posterior = encode(self._model, split.subset(slice(int(rows[0]), int(rows[-1]) + 1)))
+            return torch.stack([posterior.mean, posterior.log_variance], dim=1).cpu()
+
+        moments = self._group.map_sharded(encode_rows, torch.arange(len(split)))
         mean, log_variance = (part.contiguous() for part in moments.unbind(1))
         if self._path is not None and self._group.is_main_process and not dataset.is_changed:
             arrays = {"mean": mean.numpy(), "log_variance": log_variance.numpy()}
             with suppress(UsageError):  # a cache that cannot be written costs time, no result
                 write_cache(self._path, arrays, checkpoint=self._key)
         return mean, log_variance
-
-    def _moments(self, split: Split, rows: Indices) -> Tensor:
-        """Return means and log-variances of successive examples, `(rows, 2, latent)`."""
-        posterior = encode(self._model, split.subset(slice(int(rows[0]), int(rows[-1]) + 1)))
-        return torch.stack([posterior.mean, posterior.log_variance], dim=1).cpu()

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.density_map import density_map
@@ -69,7 +67,15 @@ def check_two_dimensional(model: VAE) -> None:
 def _square(
     model: VAE, aggregate: AggregatePosterior, space: Space, side: int
 ) -> dict[str, np.ndarray]:
-    x, y = _quantiles(side) if space == "z0" else _box(aggregate, side)
+    if space == "z0":
+        x = y = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side)
+    else:  # the same draws always
+        generator = stream(0, "plane", device=aggregate.mean.device)
+        drawn = aggregate.sample(DRAWS, generator=generator).cpu()
+        ends = torch.tensor([(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], dtype=torch.float64)
+        low, high = torch.quantile(drawn, ends, dim=0).unsqueeze(-1)
+        share = torch.linspace(0, 1, side, dtype=torch.float64)
+        x, y = (1 - share) * low + share * high
     dtype = next(model.parameters()).dtype
     square = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(model.device, dtype)
     flat = square.view(-1, 2)
@@ -81,39 +87,16 @@ def _square(
         tensors["z0"] = square
     elif model.prior.generation is not None:
         tensors["z0"] = model.prior.to_generation(flat)[0].view_as(square)
+    start = torch.cat([square[:, 0], square[0]])  # of each row, then of each column
+    end = torch.cat([square[:, -1], square[-1]])
+    curves, _ = interpolate(model, start, end, space=space, points=NET)
+    net = {"net_z": curves.cpu().numpy()}
+    if model.example_shape == (2,):
+        net["net_decoded"] = decode_to_data_units(model, curves.flatten(0, 1)).reshape(curves.shape)
     return {
         "plane_space": np.array(space),
         **{f"plane_{name}": tensor.cpu().numpy() for name, tensor in tensors.items()},
         "plane_decoded": decoded.reshape(side, side, *decoded.shape[1:]),
         "lowest_log_q": np.array(float(log_q.min())),
-        **_net(model, square, space),
+        **net,
     }
-
-
-def _net(model: VAE, square: Tensor, space: Space) -> dict[str, np.ndarray]:
-    """Return the rows and columns of a square `(n, n, 2)` of `space` as curves in z and x."""
-    start = torch.cat([square[:, 0], square[0]])
-    end = torch.cat([square[:, -1], square[-1]])
-    z, _ = interpolate(model, start, end, space=space, points=NET)
-    net = {"net_z": z.cpu().numpy()}
-    if model.example_shape == (2,):
-        net["net_decoded"] = decode_to_data_units(model, z.flatten(0, 1)).reshape(z.shape)
-    return net
-
-
-def _quantiles(side: int) -> Codes:
-    """Return the coordinates in z0, `(2, side)`."""
-    shares = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    quantiles: Tensor = torch.special.ndtri(shares)
-    return quantiles.expand(2, -1)
-
-
-def _box(aggregate: AggregatePosterior, side: int) -> Codes:
-    """Return the coordinates in z, `(2, side)`; the quantiles come from the same draws always."""
-    generator = stream(0, "plane", device=aggregate.mean.device)
-    drawn = aggregate.sample(DRAWS, generator=generator).cpu()
-    ends = torch.tensor([(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], dtype=torch.float64)
-    low, high = torch.quantile(drawn, ends, dim=0).unsqueeze(-1)
-    share = torch.linspace(0, 1, side, dtype=torch.float64)
-    box: Tensor = (1 - share) * low + share * high
-    return box

@@ -1,8 +1,14 @@
 """What is checked before training: that data, batch size and processes fit together."""
 
+from collections.abc import Sequence
+
+from torch import nn
+
 from dpvae_cli.data import Dataset
+from dpvae_cli.foundation.allocation import FLOAT32, SMALLER_HINT
 from dpvae_cli.foundation.distributed import ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.memory import check_fits_in_memory
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.recipe.schema import MIN_BATCH_SIZE
@@ -68,3 +74,19 @@ def check_ranks_agree(
                 hint="Give all of them the same command, the same data, and a run folder that "
                 "all machines see.",
             )
+
+
+def check_training_memory(modules: Sequence[nn.Module], batch_size: int, values: int) -> None:
+    """Check that a training step fits into memory, by a lower bound of what it holds.
+
+    That is each weight with its gradient and Adam's two moments, and for each example of the batch
+    its `values` and an output of every unit, with gradients.
+
+    Raises:
+        UsageError: says how much it needs.
+    """
+    weights = [weight for module in modules for weight in module.parameters()]
+    units = sum(weight.shape[0] for weight in weights if weight.dim() > 1)
+    numbers = 4 * sum(weight.numel() for weight in weights) + 2 * batch_size * (values + units)
+    what = f"training with training.batch_size={batch_size:,}"
+    check_fits_in_memory(what, FLOAT32 * numbers, hint=SMALLER_HINT)

@@ -1,5 +1,6 @@
 """The loss, one optimizer step, and everything that changes in training."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.foundation.allocation import check_model_memory
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.randomness import seeded, stream
 from dpvae_cli.foundation.shapes import Codes, Examples, Indices, Scalar
@@ -22,6 +24,7 @@ from dpvae_cli.runs.optimizer_state import load_optimizer, optimizer_tensors
 from dpvae_cli.runs.precision import Precision
 from dpvae_cli.runs.run_data import data_facts
 from dpvae_cli.runs.units_state import units_facts, units_tensors
+from dpvae_cli.training.checks import check_training_memory
 from dpvae_cli.training.ddp import convert_sync_batch_norm, data_parallel
 from dpvae_cli.training.ema import EMA
 from dpvae_cli.training.finite_check import FiniteCheck
@@ -171,8 +174,12 @@ class Trainer:
         model = self.precision.placed(convert_sync_batch_norm(model, group))
         model.units = dataset.units
         sizes = DataSizes(recipe.training.batch_size, len(self.split))
+        latent_dim = model.latent_dim
+        check_model_memory("the regularizer", lambda: [recipe.regularizer.build(latent_dim, sizes)])
         with seeded(recipe.seed, "regularizer"):
-            regularizer = recipe.regularizer.build(model.latent_dim, sizes)
+            regularizer = recipe.regularizer.build(latent_dim, sizes)
+        local_size = recipe.training.batch_size // group.world_size
+        check_training_memory((model, regularizer), local_size, math.prod(model.example_shape))
         self.precision.placed(regularizer)
         rate, decay = recipe.training.learning_rate, recipe.training.ema
         ema = None if decay is None else EMA(model, decay)

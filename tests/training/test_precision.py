@@ -143,7 +143,7 @@ def test_weights_moments_and_running_statistics(precision, tmp_path):
 
 def test_a_bf16_run_starts_from_the_same_weights(tmp_path):
     recipe = conv_recipe(tmp_path, "conv", 8)
-    states = [trainer_of(recipe, name).model.state_dict() for name in TYPES]
+    states = [trainer_of(recipe, name).state.model.state_dict() for name in TYPES]
     for name, tensor in states[0].items():
         assert all(torch.equal(tensor.double(), other[name].double()) for other in states)
 

@@ -150,7 +150,7 @@ HUGE = {
     "architecture.hidden=[1000000000, 1000000000]": "training",
     "architecture.hidden=[9223372036854775807]": "training",
     "prior.hidden=1000000000": "training",
-    "regularizer.width=1000000000": "training",
+    "regularizer.width=1000000000": "the regularizer",
     "training.batch_size=10000000": "training with training.batch_size=10,000,000",
 }
 
