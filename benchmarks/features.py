@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from pytorch_fid.inception import InceptionV3
 from torch import nn
 
 from benchmarks import stand_ins
@@ -40,7 +41,8 @@ def trials(options: Options) -> Iterator[Trial]:
         file = Path(name) / inception.FILE
         torch.save(state, file)
         extractor = features.build(FeatureOptions(weights=file), device)
-    theirs = inception._network(state, inception.FULL).eval().to(device)
+    with inception._patched_loader(state):
+        theirs = InceptionV3().eval().to(device)
     pictures = Split(stand_ins.images(count, 3, 64, 64))
     order = torch.arange(count)
     ready = [features.quantize(pictures.examples(i)).to(device) for i in order.split(BATCH)]

@@ -1,5 +1,6 @@
 """A new prior, regularizer or data set is a class in a file of its own and a name in the union."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import dpvae_cli
+from dpvae_cli.plotting.style import prior_colours
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_FILES = 6
@@ -102,11 +104,18 @@ class Ring(DataSpec):
         return Dataset("ring", **each_split(lambda name: split))
 '''
 KINDS = [
-    ("priors", "laplace", PRIOR, "Laplace", "_Learned = "),
-    ("regularizers", "shrink", REGULARIZER, "Shrink", r"AnyRegularizer = Annotated\[\s*"),
-    ("data", "ring", DATA, "Ring", r"AnyData = Annotated\[\s*"),
+    ("priors", "laplace", PRIOR, "Laplace", "_Learned = .*", r"\g<0> | Laplace"),
+    (
+        "regularizers",
+        "shrink",
+        REGULARIZER,
+        "Shrink",
+        r"AnyRegularizer = Annotated\[\s*",
+        r"\g<0>Shrink | ",
+    ),
+    ("data", "ring", DATA, "Ring", r"AnyData = Annotated\[\s*", r"\g<0>Ring | "),
 ]
-"""Package, kind, source, class and where the package's union begins."""
+"""Package, kind, source, class, and how it joins the package's union (pattern, replacement)."""
 RECIPE = """
 data: ring
 architecture: {kind: mlp, hidden: [8]}
@@ -117,6 +126,7 @@ training: {iterations: 4, batch_size: 16}
 evaluation: {samples: 20}
 """
 PROGRAM = """
+import json
 import sys
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.kinds import kinds_in_source
@@ -127,7 +137,9 @@ model = dpvae.train(recipe, "run")
 assert isinstance(model.prior.spec, dpvae.Laplace), model.prior
 assert {"Laplace"} <= set(dpvae.__all__) & set(dir(dpvae))
 assert kinds_in_source("priors")["laplace"] == "Laplace"
-assert style.prior_colour("laplace") not in (style.prior_colour("decoupled"), None)
+colours = style.prior_colours()
+assert colours["laplace"] not in json.loads(sys.argv[1]).values()
+assert json.loads(sys.argv[1]).items() <= colours.items()
 assert model.sample(5).shape == (5, 2)
 (result,) = dpvae.evaluate(model, recipe.data.load(), ["skl"], evaluation=recipe.evaluation)
 assert result.value is not None
@@ -140,13 +152,13 @@ assert type(fitted.prior.prior) is type(model.prior)
 """
 
 
-def add(root: Path, package: str, kind: str, source: str, name: str, union: str) -> None:
+def add(root: Path, package: str, kind: str, source: str, name: str, *union: str) -> None:
     """Write a kind's file and join it to its package's union."""
     folder = root / "dpvae_cli" / package
     (folder / f"{kind}.py").write_text(f'"""A new kind."""\n{source}', encoding="utf-8")
     init = folder / "__init__.py"
     text = init.read_text(encoding="utf-8")
-    joined, count = re.subn(f"^({union})", rf"\1{name} | ", text, flags=re.MULTILINE)
+    joined, count = re.subn(*union, text, flags=re.MULTILINE)
     assert count == 1, text
     line = f"from dpvae_cli.{package}.{kind} import {name}\n"
     joined = joined.replace("\nfrom dpvae_cli.", f"\n{line}from dpvae_cli.", 1)
@@ -165,7 +177,7 @@ def test_new_kinds_train_sample_and_evaluate(tmp_path):
         add(tmp_path, *entry)
     (tmp_path / "toy.yaml").write_text(RECIPE, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, json.dumps(prior_colours())],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -52,7 +52,6 @@ SLOW: dict[str, tuple[str, ...]] = {
     # compilation: one regularizer
     "test_compilation::test_losses_and_gradients_are_those_without": ("vae",),
     "test_compilation::test_the_decoupled_prior_is_compiled_too": (),
-    "test_compilation::test_a_trial_leaves_no_trace": (),
     # studies and executors
     "test_executors::test_a_cell_that_kills_its_workers_does_not_stop_the_study": (),
     "test_executors::test_a_worker_that_dies_is_replaced": (),

@@ -84,7 +84,7 @@ class ArchitectureSpec(Spec, ABC):
         """Return the encoder's network with 2 L outputs, then the decoder."""
 
 
-def check_shape(
+def check_example_shape(
     kind: str, example_shape: tuple[int, ...], expected: tuple[int, ...], otherwise: str
 ) -> None:
     """Check the shape of examples for an architecture that takes a single one.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim, check_shape
+from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim, check_example_shape
 from dpvae_cli.architectures.layers import SLOPE, downsample_block, upsample_block
 
 SHAPE = (3, 64, 64)
@@ -30,7 +30,7 @@ class CelebaConv(ArchitectureSpec):
     """Slope of the leaky ReLUs below zero; 1, as in the released code by accident, is linear."""
 
     def _networks(self, example_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
-        check_shape(
+        check_example_shape(
             self.kind,
             example_shape,
             SHAPE,

@@ -4,7 +4,7 @@ from typing import Literal, final
 
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim, check_shape
+from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim, check_example_shape
 from dpvae_cli.architectures.layers import with_relu
 
 SHAPE = (1, 28, 28)
@@ -25,7 +25,9 @@ class MnistConv(ArchitectureSpec):
     """L, the number of latent dimensions (released code: 2)."""
 
     def _networks(self, example_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
-        check_shape(self.kind, example_shape, SHAPE, "Use architecture=mlp, which takes any shape.")
+        check_example_shape(
+            self.kind, example_shape, SHAPE, "Use architecture=mlp, which takes any shape."
+        )
         convolutions = with_relu(
             nn.Conv2d(1, CHANNELS, 4, stride=2, padding=1),
             nn.Conv2d(CHANNELS, CHANNELS, 4, stride=2, padding=1),

@@ -4,7 +4,7 @@ from typing import Literal, final
 
 from torch import nn
 
-from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim, check_shape
+from dpvae_cli.architectures.base import ArchitectureSpec, LatentDim, check_example_shape
 from dpvae_cli.architectures.layers import with_relu
 
 SHAPE = (3, 32, 32)
@@ -25,7 +25,7 @@ class SvhnConv(ArchitectureSpec):
     """L, the number of latent dimensions (ours; the paper states none)."""
 
     def _networks(self, example_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
-        check_shape(
+        check_example_shape(
             self.kind,
             example_shape,
             SHAPE,

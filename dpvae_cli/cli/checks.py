@@ -26,10 +26,10 @@ PACKAGES = (
     "pytorch-fid",
 )
 
-Row = tuple[str, str, str]
+CheckResult = tuple[str, str, str]
 
 
-def checks(data_root: Path | None = None) -> list[Row]:
+def checks(data_root: Path | None = None) -> list[CheckResult]:
     """Return (what, where or which, state) for everything that is checked."""
     return [
         ("dpvae", __version__, "ok"),
@@ -48,25 +48,25 @@ def checks(data_root: Path | None = None) -> list[Row]:
     ]
 
 
-def _package(name: str) -> Row:
+def _package(name: str) -> CheckResult:
     try:
         return (name, version(name), "ok")
     except PackageNotFoundError:
         return (name, "-", "missing: install dpvae again")
 
 
-def _data_root(root: Path | None) -> Row:
+def _data_root(root: Path | None) -> CheckResult:
     source = f"${locations.VARIABLE}" if os.environ.get(locations.VARIABLE) else "user cache"
     source = "--data-root" if root is not None else source
     return _folder("data root", locations.data_root(root), source)
 
 
-def _folder(what: str, path: Path, source: str) -> Row:
+def _folder(what: str, path: Path, source: str) -> CheckResult:
     state = "there" if path.is_dir() else "not there yet"
     return (what, str(path), f"{state} ({source})")
 
 
-def _mnist(root: Path | None) -> Row:
+def _mnist(root: Path | None) -> CheckResult:
     places = " or ".join(
         str(p / "MNIST" / "raw") for p in locations.candidate_folders("mnist", root)
     )
@@ -81,14 +81,14 @@ def _mnist(root: Path | None) -> Row:
     )
 
 
-def _files(kind: str, needed: str, root: Path | None) -> Row:
+def _files(kind: str, needed: str, root: Path | None) -> CheckResult:
     """Return where the files of a kind are expected; reading them could take minutes."""
     places = [folder / needed for folder in locations.candidate_folders(kind, root)]
     found = next((place for place in places if place.exists()), None)
     return (kind, str(found or " or ".join(map(str, places))), "there" if found else "not there")
 
 
-def inception_weights() -> Row:
+def inception_weights() -> CheckResult:
     """Return where the FID Inception weights are expected."""
     named = os.environ.get(inception.VARIABLE)
     path = Path(named) if named else inception.hub_file()

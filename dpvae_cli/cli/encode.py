@@ -10,7 +10,7 @@ from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import (
     CheckpointPath,
     SplitChoice,
-    SplitName,
+    SplitOption,
     examples,
 )
 from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 def encode(
     options: RunOptions,
     checkpoint: CheckpointPath = None,
-    split: SplitChoice = SplitName.test,
+    split: SplitOption = SplitChoice.test,
     out: Annotated[
         Path | None,
         typer.Option(

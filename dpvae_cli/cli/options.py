@@ -54,7 +54,7 @@ Out = Annotated[
 ]
 
 
-class SplitName(StrEnum):
+class SplitChoice(StrEnum):
     """A part of the data."""
 
     train = "train"
@@ -62,10 +62,10 @@ class SplitName(StrEnum):
     test = "test"
 
 
-SplitChoice = Annotated[SplitName, typer.Option(help="Split of the data.")]
+SplitOption = Annotated[SplitChoice, typer.Option(help="Split of the data.")]
 
 
-class Space(StrEnum):
+class SpaceChoice(StrEnum):
     """The space in which a path is straight."""
 
     z0 = "z0"

@@ -135,7 +135,7 @@ def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> N
         records = MetricsLog.read(folder.metrics_log, strict=True)
         curve = curves.TrainingCurves.from_records(records, folder.path.resolve().name)
         read.append(replace(curve, title=title))
-    _save(curves.figure(read), out, "training")
+    _save(curves.training_figure(read), out, "training")
 
 
 def _run_paths(runs: list[Path] | None) -> list[Path | None]:

@@ -11,7 +11,7 @@ from dpvae_cli.cli.options import (
     CheckpointPath,
     Out,
     SplitChoice,
-    SplitName,
+    SplitOption,
     examples,
 )
 from dpvae_cli.cli.run_io import (
@@ -44,7 +44,7 @@ def reconstruct(
             "-n", min=1, max=MAX_COUNT, help="Number of examples, from the start of the split."
         ),
     ] = 16,
-    split: SplitChoice = SplitName.test,
+    split: SplitOption = SplitChoice.test,
     out: Out = None,
 ) -> None:
     """Show examples above their reconstructions.
@@ -68,5 +68,5 @@ def reconstruct(
     title = f"{run.label}: {split.value} examples above their reconstructions"
     x, decoded = (drawable(run.model, record[name]) for name in ("x", "decoded"))
     columns = run.model.units.columns
-    reconstructions.save(picture, x, decoded=decoded, title=title, columns=columns)
+    reconstructions.save_reconstructions(picture, x, decoded=decoded, title=title, columns=columns)
     console.result(f"{picture}\n{arrays}")

@@ -17,7 +17,7 @@ SIZE_FIELDS = {"train", "validation", "test", "images"}
 """Fields of data that say how much of it there is; the others say what it is."""
 LIKELIHOOD_METRICS = ("nll", "elbo", "reconstruction")
 """Metrics that are densities or probabilities of x, as the likelihood is the one or the other."""
-Table = tuple[list[str], list[list[str]]]
+ResultTable = tuple[list[str], list[list[str]]]
 
 
 class Row(NamedTuple):
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     error_terms: "Tensor | None" = None
 
 
-def run_table(run: RunResults) -> Table:
+def run_table(run: RunResults) -> ResultTable:
     """Return the table of one run."""
     columns = ["metric", "value ± standard error", "unit", "samples", "seed", "split"]
     rows = [
@@ -49,7 +49,7 @@ def run_table(run: RunResults) -> Table:
 
 def comparison_table(
     runs: Sequence[RunResults], *, incomparable: Sequence[str] | None = ()
-) -> Table:
+) -> ResultTable:
     """Return runs side by side, value +- standard error, and for two their difference.
 
     Args:

@@ -10,7 +10,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.options import MAX_COUNT, CheckpointPath, Out, Seed, Space, examples
+from dpvae_cli.cli.options import MAX_COUNT, CheckpointPath, Out, Seed, SpaceChoice, examples
 from dpvae_cli.cli.run_io import (
     RunOptions,
     arrays_beside,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dpvae_cli.evaluation.path_density import PathStatistics
     from dpvae_cli.foundation.shapes import Codes
     from dpvae_cli.runs.loaded_run import LoadedRun
-    from dpvae_cli.sampling.paths import Space as LatentSpace
+    from dpvae_cli.sampling.paths import Space
     from dpvae_cli.sampling.traversal import LatentTraversal
 
     Arrays = dict[str, np.ndarray]
@@ -85,7 +85,7 @@ def traverse(
         ),
     ] = None,
     space: Annotated[
-        Space | None,
+        SpaceChoice | None,
         typer.Option(
             help="Where walks are straight: z0 (generation), z, or both (default: z0, sweeps z).",
             show_default=False,
@@ -185,7 +185,7 @@ class TraverseOptions:
         }
         return "-".join(str(name) for name, asked in parts.items() if asked)
 
-    def spaces(self, default: "LatentSpace") -> "list[LatentSpace]":
+    def spaces(self, default: "Space") -> "list[Space]":
         """Return the spaces in which paths are straight."""
         return ["z0", "z"] if self.space == "both" else [self.space or default]
 
@@ -331,7 +331,7 @@ def _draw_paths(
     record = record | {"walk_decoded": drawable(run.model, record["walk_decoded"])}
     paths = style.save(traversal.figure(record, run.label), picture)
     if asked.gif:
-        paths.append(animation.save(picture.with_suffix(".gif"), record, run.label))
+        paths.append(animation.save_animation(picture.with_suffix(".gif"), record, run.label))
     return paths
 
 

@@ -18,7 +18,7 @@ from dpvae_cli.data.base import (
     each_split,
     hold_out_shares,
 )
-from dpvae_cli.data.image_cache import ImageSource, OnError, load_splits, skipped_note
+from dpvae_cli.data.image_cache import FileNames, ImageSource, OnError, load_splits, skipped_note
 from dpvae_cli.data.images import CropError, ImageTransform, find_images
 from dpvae_cli.data.locations import VARIABLE, candidate_folders
 from dpvae_cli.foundation.errors import MissingError, UsageError
@@ -30,7 +30,6 @@ IMAGES, PARTITION, ATTRIBUTES = (
     "list_attr_celeba.txt",
 )
 OFFICIAL_COUNT, OFFICIAL_WIDTH = 202_599, 178
-Parts = dict[SplitName, list[str]]
 
 
 @final
@@ -116,7 +115,7 @@ def _find(root: Path | None) -> Path:
     )
 
 
-def _split(base: Path, names: Sequence[str]) -> tuple[Parts, list[str]]:
+def _split(base: Path, names: Sequence[str]) -> tuple[FileNames, list[str]]:
     """Return the names of each split, and notes on how it was found."""
     path = _list(base, PARTITION)
     if path is not None:
@@ -128,7 +127,7 @@ def _split(base: Path, names: Sequence[str]) -> tuple[Parts, list[str]]:
     else:
         reason = f"there is no {PARTITION}"
     cut = hold_out_shares(len(names), validation=0.1, test=0.1)
-    ours: Parts = {name: list(names[cut[name]]) for name in SPLITS}
+    ours: FileNames = {name: list(names[cut[name]]) for name in SPLITS}
     return ours, [f"{reason}, so the files are split 80/10/10 in their order"]
 
 
@@ -138,7 +137,7 @@ def _list(base: Path, name: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _partition(path: Path, names: Sequence[str]) -> Parts:
+def _partition(path: Path, names: Sequence[str]) -> FileNames:
     """Split the images as `000001.jpg 0` says: 0 is train, 1 validation, 2 test."""
     code: dict[str, str] = {}
     for number, line in enumerate(_lines(path), 1):
@@ -146,7 +145,7 @@ def _partition(path: Path, names: Sequence[str]) -> Parts:
         if len(words) != 2 or words[1] not in ("0", "1", "2"):
             raise MissingError(f"{path}:{number}: {line!r} is not a file name and 0, 1 or 2")
         code[words[0]] = words[1]
-    parts: Parts = {name: [] for name in SPLITS}
+    parts: FileNames = {name: [] for name in SPLITS}
     for name in names:
         parts[SPLITS[int(_entry(code, name, path))]].append(name)
     return parts

@@ -19,13 +19,12 @@ from dpvae_cli.data.base import (
     each_split,
     hold_out_shares,
 )
-from dpvae_cli.data.image_cache import ImageSource, OnError, load_splits, skipped_note
+from dpvae_cli.data.image_cache import FileNames, ImageSource, OnError, load_splits, skipped_note
 from dpvae_cli.data.images import MAX_PIXELS, Colour, ImageTransform, find_images
 from dpvae_cli.data.locations import find_path
 from dpvae_cli.data.split_names import split_for_name, split_in_name
 from dpvae_cli.foundation.errors import MissingError, UsageError
 
-Parts = dict[SplitName, list[str]]
 HINT = (
     "Repair or remove them, or leave them out with data.on_error=skip. "
     "data.max_pixels=N allows larger images."
@@ -96,7 +95,7 @@ class Folder(DataSpec):
         problem = f"data.path {self.path} is not a folder"
         return find_path(self.path, "folder", root, problem, Path.is_dir).resolve()
 
-    def _parts(self, folder: Path) -> tuple[Parts, tuple[str, ...]]:
+    def _parts(self, folder: Path) -> tuple[FileNames, tuple[str, ...]]:
         """Return the names of each split's images, and what is to be said about it."""
         found = find_images(folder)
         remarks = [] if found.remark is None else [found.remark]
@@ -116,7 +115,7 @@ class Folder(DataSpec):
         return {split: parts[split] for split in SPLITS}, tuple(remarks)
 
 
-def _split_names(names: Sequence[str], shares: Mapping[str, float]) -> Parts:
+def _split_names(names: Sequence[str], shares: Mapping[str, float]) -> FileNames:
     """Return the names of splits of these shares; the others are for training.
 
     The order is that of the names' digests, which has nothing to do with the alphabet.
@@ -155,7 +154,7 @@ def _split_folders(folder: Path) -> dict[SplitName, str]:
     return {split: splits[split] for split in SPLITS if split in splits}
 
 
-def _own_splits(folder: Path, splits: Mapping[SplitName, str], names: Sequence[str]) -> Parts:
+def _own_splits(folder: Path, splits: Mapping[SplitName, str], names: Sequence[str]) -> FileNames:
     parts = {
         split: [name for name in names if name.startswith(f"{own}/")]
         for split, own in splits.items()

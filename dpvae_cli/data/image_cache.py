@@ -31,6 +31,7 @@ from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import StoredExamples
 from dpvae_cli.foundation.text_files import read_json
 
+FileNames = dict[SplitName, list[str]]
 OnError = Literal["refuse", "skip"]
 FORMAT = 1
 BLOCK = 256

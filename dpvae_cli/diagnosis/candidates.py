@@ -9,7 +9,7 @@ from dpvae_cli.diagnosis.densities import from_prior
 from dpvae_cli.diagnosis.groups import share_in_tail
 from dpvae_cli.diagnosis.record import CandidatePrior
 from dpvae_cli.evaluation.context import EvaluationContext
-from dpvae_cli.fitting.codes import Codes
+from dpvae_cli.fitting.codes import CodeSplits
 from dpvae_cli.fitting.fit import fit_model_prior
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -59,7 +59,7 @@ def _fit_and_score(
     aggregate = context.aggregate
     spec, _ = fit_options(prior, (), latent_dim=aggregate.latent_dim)
     fitted = fit_model_prior(context.model, aggregate, spec, fitting=fitting, seed=seed)
-    codes = Codes(aggregate.mean, aggregate.log_variance, held_out=fitting.held_out, seed=seed)
+    codes = CodeSplits(aggregate.mean, aggregate.log_variance, held_out=fitting.held_out, seed=seed)
     training = codes.training
     q = AggregatePosterior(training.mean[:COMPONENTS], training.log_variance[:COMPONENTS])
     fresh = codes.test.z[:DRAWS].cpu()

@@ -15,7 +15,7 @@ IMAGE_HINT = "dpvae diagnose CKPT --inception-weights FILE measures it, in minut
 OTHER_HINT = "It is measured on images by FID, and on moons by the distance to them unless --quick."
 
 
-def low_posterior(
+def measure_low_posterior(
     context: EvaluationContext, metric: SampleMetric | None, earlier: Sequence[Result]
 ) -> LowPosterior:
     """Measure random and low-posterior samples; without a metric take an earlier pair of results.

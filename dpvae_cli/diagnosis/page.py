@@ -108,7 +108,7 @@ def diagnosis_page(diagnosis: Diagnosis, about: About) -> str:
 def _pictures(diagnosis: Diagnosis) -> list[Picture]:
     drawn = [(figures.densities(diagnosis.arrays, diagnosis.prior), DENSITIES)]
     if "grid_x" in diagnosis.arrays:
-        drawn.append((figures.plane(diagnosis.arrays, diagnosis.prior), PLANE))
+        drawn.append((figures.latent_plane(diagnosis.arrays, diagnosis.prior), PLANE))
     pictures = (from_bytes(style.png(each), alt=text, caption=text) for each, text in drawn)
     return [picture for picture in pictures if picture is not None]
 

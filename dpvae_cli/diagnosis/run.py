@@ -8,7 +8,7 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.diagnosis import candidates, null
 from dpvae_cli.diagnosis.densities import from_model
 from dpvae_cli.diagnosis.figure_data import arrays, images
-from dpvae_cli.diagnosis.low_posterior import SampleMetric, low_posterior
+from dpvae_cli.diagnosis.low_posterior import SampleMetric, measure_low_posterior
 from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
@@ -160,7 +160,7 @@ def run_diagnosis(
         can_tell=null.can_detect_half_empty(splits, quantities),
         quantities=tuple(sorted(quantities, key=lambda each: NAMES.index(each.name))),
         dimensions=dimensions,
-        low_posterior=low_posterior(context, compare, earlier),
+        low_posterior=measure_low_posterior(context, compare, earlier),
         repairs=tuple(fit for fit in fits if isinstance(fit, CandidatePrior)),
         notes=(*notes, *(fit for fit in fits if isinstance(fit, str))),
         overfits_since=overfits_since,

@@ -10,7 +10,7 @@ from torch import Tensor
 from dpvae_cli.foundation.errors import MissingError
 
 
-def load(file: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+def load_exported(file: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Return the network of a .pt2 (torch.export) or TorchScript file. Its code will run.
 
     Raises:

@@ -159,11 +159,11 @@ def build(options: FeatureOptions, device: torch.device) -> Extractor:
         )
         if not file.is_file():
             raise MissingError(f"--features {file}: there is no such file")
-        network = exported.load(file, device)
+        network = exported.load_exported(file, device)
     else:
         file = inception.weights_file(options.weights, download=options.download)
         name, dimensions = None, options.dimensions or inception.FULL
-        network = inception.load(file, dimensions).to(device)
+        network = inception.load_inception(file, dimensions).to(device)
     return Extractor(name, dimensions, file, sha256(file), device, network)
 
 

@@ -91,7 +91,7 @@ class Inception(nn.Module):
         return functional.adaptive_avg_pool2d(maps, (1, 1)).flatten(1)
 
 
-def load(file: Path, dimensions: int = FULL) -> Inception:
+def load_inception(file: Path, dimensions: int = FULL) -> Inception:
     """Return the network with a file's weights; nothing in the file can execute.
 
     Weights that stop after Mixed_7a serve up to 768 dimensions.
@@ -121,7 +121,7 @@ def load(file: Path, dimensions: int = FULL) -> Inception:
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
-        content: Any = tensor_files.load(file)[0]
+        content: Any = tensor_files.load_tensors(file)[0]
     except tensor_files.UnsafePickleError:
         raise _missing(f"{file} is not loaded: it holds more than tensors") from None
     except tensor_files.CorruptFileError as error:

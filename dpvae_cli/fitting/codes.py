@@ -149,7 +149,7 @@ class HeldOutCodes:
 
 
 @final
-class Codes:
+class CodeSplits:
     """Codes split at random: to train a prior on, to choose it by (validation), and to test it.
 
     Half of the codes held out are for validation, the other half is the test set.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpvae_cli.fitting.codes import Codes
+from dpvae_cli.fitting.codes import CodeSplits
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.randomness import derive_seed, seeded, stream
@@ -44,7 +44,7 @@ class MixtureFit(NamedTuple):
 
 
 def fit_mixtures(
-    spec: Mixture, codes: Codes, *, iterations: int, seed: int
+    spec: Mixture, codes: CodeSplits, *, iterations: int, seed: int
 ) -> dict[int, MixtureFit]:
     """Fit mixtures to draws of q(z) by EM in standardised units; keys are numbers of components.
 
@@ -84,7 +84,7 @@ def best_components(fits: dict[int, MixtureFit]) -> int:
     return min(fits, key=lambda components: fits[components].nll)
 
 
-def fit_gaussian(codes: Codes) -> StandardizedPrior:
+def fit_gaussian(codes: CodeSplits) -> StandardizedPrior:
     """Return the Gaussian with the mean and covariance of q(z) over the training codes."""
     covariance = codes.training.moments()[1]
     size = len(covariance)
@@ -101,7 +101,7 @@ def fit_gaussian(codes: Codes) -> StandardizedPrior:
 
 
 def _mixture(
-    spec: Mixture, codes: Codes, weights: Tensor, means: Tensor, factors: Tensor
+    spec: Mixture, codes: CodeSplits, weights: Tensor, means: Tensor, factors: Tensor
 ) -> StandardizedPrior:
     """Return a mixture of these components in standardised units."""
     mean, deviation = codes.standardization()

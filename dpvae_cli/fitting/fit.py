@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dpvae_cli.fitting import prior_file
-from dpvae_cli.fitting.codes import Codes, validate_codes
+from dpvae_cli.fitting.codes import CodeSplits, validate_codes
 from dpvae_cli.fitting.expectation_maximisation import best_components, fit_gaussian, fit_mixtures
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation.allocation import check_model_memory
@@ -142,7 +142,7 @@ def fit_prior(
     check_model_memory(
         f"the {spec.kind} prior", lambda: [spec.build(latent_dim, encoder, example_shape)]
     )
-    codes = Codes(mean, log_variance, held_out=fitting.held_out, seed=seed)
+    codes = CodeSplits(mean, log_variance, held_out=fitting.held_out, seed=seed)
     with _frozen(encoder), oom_context("while fitting", hint="Lower fitting.batch_size."):
         if isinstance(spec, Mixture):
             fits = fit_mixtures(spec, codes, iterations=fitting.iterations, seed=seed)
@@ -227,7 +227,7 @@ def _frozen(encoder: nn.Module | None) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _train(prior: Prior, codes: Codes, fitting: Fitting) -> tuple[tuple[int, float], ...]:
+def _train(prior: Prior, codes: CodeSplits, fitting: Fitting) -> tuple[tuple[int, float], ...]:
     """Train the prior, restore its best state, and return (iteration, validation nats).
 
     Raises:
@@ -265,7 +265,7 @@ def _train(prior: Prior, codes: Codes, fitting: Fitting) -> tuple[tuple[int, flo
     return tuple(curve)
 
 
-def _validation_nll(prior: Prior, codes: Codes, iteration: int) -> float:
+def _validation_nll(prior: Prior, codes: CodeSplits, iteration: int) -> float:
     """Return -E[log p(z)] on the validation codes in nats; before the first step it may be inf."""
     nll = float(codes.validation.nll(prior.eval()).mean())
     if not math.isfinite(nll) and (iteration or math.isnan(nll)):

@@ -75,7 +75,7 @@ class FileFormat:
             CheckpointError: missing, corrupt, of another format, or of a newer version.
         """
         try:
-            content, digest = tensor_files.load(path)
+            content, digest = tensor_files.load_tensors(path)
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"there is no {self.noun} at {path}", hint=self.make) from None
         except OSError as error:

@@ -23,7 +23,7 @@ class CorruptFileError(Exception):
     """The file is truncated, changed, foreign, or would unpack into far more than its size."""
 
 
-def load(path: Path) -> tuple[Any, str]:
+def load_tensors(path: Path) -> tuple[Any, str]:
     """Return the content of a file, on the CPU, and the SHA-256 of the file.
 
     Every part is compared with its checksum, which `torch.load` does not look at. The file is

@@ -17,8 +17,8 @@ from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.plotting import panels, samples, style
 from dpvae_cli.plotting import traversal_style as looks
+from dpvae_cli.plotting.style import Record
 from dpvae_cli.plotting.traversal import place
-from dpvae_cli.plotting.traversal_style import Record
 
 Update = Callable[[int], None]
 """Shows a step."""
@@ -54,7 +54,7 @@ def check_animatable(example_shape: tuple[int, ...]) -> None:
         )
 
 
-def save(path: Path, record: Record, label: str) -> Path:
+def save_animation(path: Path, record: Record, label: str) -> Path:
     """Write walks (as `plotting.traversal.figure` takes them) as a GIF that loops.
 
     A frame shows one step of every walk under `label`: the decoded images with their log q(z), or
@@ -130,7 +130,7 @@ def _scene(record: Record, label: str) -> tuple[Figure, list[Update]]:
     width = wide + _SPACE + (_PANEL + 0.35) * mapped
     height = tall + 0.1 + _HEAD
     figure = Figure(figsize=(width, height), dpi=DPI)
-    style.title(figure, label, y=1 - 0.04 / height, va="top")
+    style.add_title(figure, label, y=1 - 0.04 / height, va="top")
     top = tall / 2 + rows * row / 2 + 0.05
     updates = []
     if images:
@@ -167,7 +167,7 @@ def _points(ax: Axes, record: Record) -> Update:
     for walk, points in enumerate(record["walk_decoded"]):
         ax.plot(*points.T, color=looks.colour(record, walk), linewidth=1, alpha=0.6)
     ax.set(title="decoded", xlabel="$x_1$", ylabel="$x_2$")
-    panels.data_limits(ax, *panels.bounds(record["walk_decoded"].reshape(-1, 2)))
+    panels.set_data_limits(ax, *panels.bounds(record["walk_decoded"].reshape(-1, 2)))
     panels.few_ticks([ax])
     return _dots(ax, record, record["walk_decoded"])
 

@@ -1,6 +1,5 @@
 """Figures of a diagnosis: both log-densities under both sides, the plane where L = 2, images."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dpvae_cli.plotting import panels, samples, style
+from dpvae_cli.plotting.style import Record
 
-Record = Mapping[str, np.ndarray]
 BINS = 60
 REACH = 3.0
 """How far below its tail a histogram goes, in widths of the codes' or samples' own; what is lower
@@ -95,7 +94,7 @@ def grids(record: Record) -> Figure:
 
 
 @style.house_style()
-def plane(record: Record, prior: str) -> Figure:
+def latent_plane(record: Record, prior: str) -> Figure:
     """Draw samples over log q(z), and codes over log p(z), what lies in the tails marked.
 
     `record` holds prior_z and codes_z (m, 2) beside the densities' arrays, of which the first m
@@ -121,7 +120,7 @@ def plane(record: Record, prior: str) -> Figure:
 
 def _cloud(ax: Axes, record: Record, side: str, *, on: str, colour: str) -> None:
     """Draw one side's points over the other side's density."""
-    panels.density_map(ax, record["grid_x"], record["grid_y"], log_density=record[on])
+    panels.draw_density_map(ax, record["grid_x"], record["grid_y"], log_density=record[on])
     points = record[f"{side}_z"]
     is_low = record[f"{side}_{on}"][: len(points)] < float(record[f"tail_{on}"])
     limits = ax.get_xlim(), ax.get_ylim()

@@ -111,11 +111,11 @@ def _planes(galleries: Sequence[Gallery]) -> Figure:
         ax.set_title(title)
     columns = galleries[0].columns
     for ax in axes[-1]:
-        ax.set_xlabel(tables.names(2, columns)[0] if columns else "data space $x$")
+        ax.set_xlabel(tables.column_labels(2, columns)[0] if columns else "data space $x$")
     if columns:
         for ax in axes[:, -1]:
             ax.yaxis.set_label_position("right")
-            ax.set_ylabel(tables.names(2, columns)[1])
+            ax.set_ylabel(tables.column_labels(2, columns)[1])
     panels.few_ticks(axes.flat)
     style.legend_below(figure, [panels.dot_handle(tables.DATA, "data")])
     return figure
@@ -129,7 +129,7 @@ def _columns(galleries: Sequence[Gallery]) -> Figure:
         for gallery in galleries
     ]
     count = flat[0]["prior"].shape[1]
-    names = tables.names(count, galleries[0].columns)
+    names = tables.column_labels(count, galleries[0].columns)
     shown = min(count, MOST_PANELS)
     figure = style.new_figure(style.DOUBLE_COLUMN, 1.2 * len(galleries) + 0.3)
     axes = figure.subplots(len(galleries), shown, squeeze=False, sharex="col")

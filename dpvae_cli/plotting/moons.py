@@ -71,7 +71,7 @@ def figure1(models: Sequence[PlanarModel]) -> Figure:
         UsageError: there is no model.
     """
     rows = len(require(models))
-    window = data_limits(models)
+    window = common_data_limits(models)
     is_equal = panels.aspect(*window) == "equal"
     wide = (window[1] - window[0]) / (window[3] - window[2]) if is_equal else 1.0
     panel = (style.DOUBLE_COLUMN - 1.7) / (2 * wide + 2)
@@ -123,7 +123,7 @@ def _draw_rows(
     return points, image
 
 
-def data_limits(models: Sequence[PlanarModel]) -> tuple[float, ...]:
+def common_data_limits(models: Sequence[PlanarModel]) -> tuple[float, ...]:
     """Return one window of the data space for all runs, at least 7/10 as tall as wide.
 
     A stray sample does not widen it.
@@ -171,7 +171,9 @@ def draw_samples(ax: Axes, model: PlanarModel, *, norm: Normalize) -> PathCollec
 def draw_posterior(ax: Axes, model: PlanarModel, *, size: float = SIZE) -> AxesImage:
     """Draw log q(z) with the low-posterior samples and the outline of the prior."""
     arrays = model.arrays
-    image = panels.density_map(ax, arrays["grid_x"], arrays["grid_y"], log_density=arrays["log_q"])
+    image = panels.draw_density_map(
+        ax, arrays["grid_x"], arrays["grid_y"], log_density=arrays["log_q"]
+    )
     panels.dots(ax, model.low("sample_z"), colour=panels.LOW, size=size)
     ax.contour(
         arrays["grid_x"],

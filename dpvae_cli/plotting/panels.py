@@ -25,7 +25,9 @@ LOW, HIGH = style.ORANGE, style.PURPLE
 HIGH_MARK = "^"
 
 
-def density_map(ax: Axes, x: np.ndarray, y: np.ndarray, *, log_density: np.ndarray) -> AxesImage:
+def draw_density_map(
+    ax: Axes, x: np.ndarray, y: np.ndarray, *, log_density: np.ndarray
+) -> AxesImage:
     """Draw a log-density, in nats below its peak and cut at `DEPTH`, as a square map.
 
     Args:
@@ -73,7 +75,7 @@ def aspect(left: float, right: float, bottom: float, top: float) -> Literal["equ
     return "equal" if max(wide, tall) <= COMMENSURATE * min(wide, tall) else "auto"
 
 
-def data_limits(ax: Axes, left: float, right: float, bottom: float, top: float) -> None:
+def set_data_limits(ax: Axes, left: float, right: float, bottom: float, top: float) -> None:
     """Show this rectangle of the data space in a square panel, undistorted where that can be."""
     if aspect(left, right, bottom, top) == "equal":
         square_limits(ax, left, right, bottom, top)

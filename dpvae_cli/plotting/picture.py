@@ -34,10 +34,10 @@ def save(
     if decoded.shape[1:] == (2,):
         figure = samples.scatter(decoded, log_density, reference=reference, columns=columns)
     elif decoded.ndim == 2:
-        figure = tables.figure(decoded, reference=reference, columns=columns)
+        figure = tables.table_figure(decoded, reference=reference, columns=columns)
     else:
         figure = samples.rows(decoded)
-    style.title(figure, title)
+    style.add_title(figure, title)
     return style.save(figure, path)[0]
 
 
@@ -56,5 +56,5 @@ def _page(grid: np.ndarray, title: str) -> Figure:
     axes.imshow(grid, interpolation="none")
     axes.spines[:].set_visible(False)
     panels.hide_ticks(axes)
-    style.title(figure, title)
+    style.add_title(figure, title)
     return figure

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting import panels, samples, style
-from dpvae_cli.plotting.traversal_style import COLOURS, SYMBOLS, Record, signed
+from dpvae_cli.plotting.style import Record
+from dpvae_cli.plotting.traversal_style import COLOURS, SYMBOLS, signed
 
 _TITLES = {"z0": "$z_0$ at quantiles of $N(0, 1)$", "z": "$z$ over the box of $q(z)$"}
 
@@ -26,7 +27,7 @@ def figure(record: Record, label: str) -> Figure:
     for index, (left, right) in enumerate(drawn.subplots(count, 2, squeeze=False)):
         _decoded(left, record, index)
         _net(right, record, index)
-    style.title(drawn, label)
+    style.add_title(drawn, label)
     return drawn
 
 
@@ -38,7 +39,7 @@ def _decoded(ax: Axes, record: Record, index: int) -> None:
         _tiles(ax, record, index)
     elif decoded.shape[2:] == (2,):
         _curves(ax, record["net_decoded"][index], points=decoded, colour=COLOURS[space])
-        panels.data_limits(ax, *panels.bounds(record["net_decoded"][index].reshape(-1, 2)))
+        panels.set_data_limits(ax, *panels.bounds(record["net_decoded"][index].reshape(-1, 2)))
         ax.set(xlabel="$x_1$", ylabel="$x_2$")
         panels.few_ticks([ax])
     else:
@@ -66,7 +67,7 @@ def _tiles(ax: Axes, record: Record, index: int) -> None:
 
 def _net(ax: Axes, record: Record, index: int) -> None:
     """Draw the points as a net over log q(z)."""
-    panels.density_map(ax, record["grid_x"], record["grid_y"], log_density=record["log_q"])
+    panels.draw_density_map(ax, record["grid_x"], record["grid_y"], log_density=record["log_q"])
     limits = ax.get_xlim(), ax.get_ylim()
     colour = COLOURS[str(record["plane_space"][index])]
     _curves(ax, record["net_z"][index], points=record["plane_z"][index], colour=colour)

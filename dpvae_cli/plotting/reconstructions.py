@@ -14,7 +14,7 @@ from dpvae_cli.plotting import panels, picture, samples, style, tables
 COLUMNS = 8
 
 
-def save(
+def save_reconstructions(
     path: Path,
     x: np.ndarray,
     *,
@@ -36,14 +36,14 @@ def save(
     """
     if is_image(x.shape[1:]):
         wide = min(len(x), max(COLUMNS, ceil(sqrt(2 * len(x)))))
-        rows = alternating(x, decoded, wide)
+        rows = interleave_rows(x, decoded, wide)
         return picture.save_images(path, rows, title=title, columns=wide)
     figure = (pairs if x.shape[1:] == (2,) else heat_maps)(x, decoded, columns)
-    style.title(figure, title)
+    style.add_title(figure, title)
     return style.save(figure, path)[0]
 
 
-def alternating(x: np.ndarray, decoded: np.ndarray, columns: int) -> np.ndarray:
+def interleave_rows(x: np.ndarray, decoded: np.ndarray, columns: int) -> np.ndarray:
     """Return `columns` examples, their reconstructions, the next examples, and so on.
 
     White images fill a last row that is not full.
@@ -69,7 +69,7 @@ def pairs(x: np.ndarray, decoded: np.ndarray, columns: Sequence[str] | None = No
     looks = ((x, style.GREY, "examples"), (decoded, style.VERMILLION, "reconstructions"))
     for points, colour, _ in looks:
         ax.scatter(points[:, 0], points[:, 1], s=6, color=colour, linewidths=0, zorder=3)
-    xlabel, ylabel = tables.names(2, columns) if columns else ("$x_1$", "$x_2$")
+    xlabel, ylabel = tables.column_labels(2, columns) if columns else ("$x_1$", "$x_2$")
     ax.set(aspect=panels.aspect(left, right, bottom, top), xlabel=xlabel, ylabel=ylabel)
     panels.few_ticks([ax])
     style.legend_below(figure, [panels.dot_handle(colour, name) for _, colour, name in looks])

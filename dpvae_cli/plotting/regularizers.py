@@ -67,7 +67,7 @@ def _units(side: int) -> list[float]:
 
 def _window(models: Sequence[PlanarModel]) -> tuple[float, ...]:
     """Return the window of the data space for a pair of twins, in the panels' own proportion."""
-    left, right, bottom, top = moons.data_limits(models)
+    left, right, bottom, top = moons.common_data_limits(models)
     if panels.aspect(left, right, bottom, top) == "auto":
         return left, right, bottom, top
     room = max(0.0, _WIDE * (top - bottom) - (right - left)) / 2

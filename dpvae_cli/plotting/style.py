@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from io import BytesIO
@@ -19,7 +19,10 @@ from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.foundation.kinds import kinds_in_source
+from dpvae_cli.foundation.kinds import kinds_in_union
+
+Record = Mapping[str, np.ndarray]
+"""Arrays of one figure, by name."""
 
 SINGLE_COLUMN = 3.4
 DOUBLE_COLUMN = 7.0
@@ -38,10 +41,10 @@ OLIVE, WINE, INDIGO, TEAL, SAND = "#999933", "#882255", "#332288", "#44AA99", "#
 
 @cache
 def prior_colours() -> dict[str, str]:
-    """Return the colour of each kind of prior; the paper's two have their own."""
+    """Return the colour of each kind of prior; a new kind leaves the others' as they are."""
     fixed = {STANDARD_NORMAL: VERMILLION, "decoupled": BLUE}
-    others = (kind for kind in kinds_in_source("priors") if kind not in fixed)
-    colours = cycle((BLACK, OLIVE, GREEN, SKY, WINE, INDIGO, TEAL, SAND))
+    others = (kind for kind in kinds_in_union("priors") if kind not in fixed)
+    colours = cycle((SKY, BLACK, OLIVE, WINE, GREEN, INDIGO, TEAL, SAND))
     return fixed | dict(zip(others, colours, strict=False))
 
 
@@ -201,7 +204,7 @@ def name(label: str, prior: str | None, *, title: str | None = None, width: int 
     return ", ".join(filter(None, (escape_label(family(label, prior), width), prior_name(prior))))
 
 
-def title(figure: Figure, text: str, **where: Any) -> None:
+def add_title(figure: Figure, text: str, **where: Any) -> None:
     """Write the run's name over a figure, in at most 60 characters or as many as fit."""
     room = int(figure.get_figwidth() / 0.062)
     figure.suptitle(escape_label(text, min(60, room)), fontsize=8, color=GREY, **where)

@@ -17,7 +17,7 @@ MOST_COLUMNS = 20
 DATA, SAMPLES = style.GREY, style.BLUE
 
 
-def names(count: int, columns: Sequence[str] | None = None) -> list[str]:
+def column_labels(count: int, columns: Sequence[str] | None = None) -> list[str]:
     """Return the names of columns as figures show them: x1, x2 and so on where they have none."""
     return [style.escape_label(name, 18) for name in columns or [f"x{n + 1}" for n in range(count)]]
 
@@ -53,7 +53,7 @@ def short_ticks(axis: Axis) -> None:
 
 
 @style.house_style()
-def figure(
+def table_figure(
     samples: np.ndarray,
     *,
     reference: np.ndarray | None = None,
@@ -64,7 +64,7 @@ def figure(
     Of more than 20 columns the first 20 are drawn.
     """
     count = samples.shape[1]
-    found = names(count, columns)
+    found = column_labels(count, columns)
     draw = _pairs if 1 < count <= PAIRED else _histograms
     drawn = draw(samples, reference, found)
     handles = [panels.dot_handle(SAMPLES, "samples")]

@@ -25,7 +25,7 @@ FEW_DECADES = 1e3
 
 @final
 @dataclass(frozen=True)
-class Quantity:
+class PlottedMetric:
     """What an axis shows: a metric, its words, and whether less of it is better."""
 
     metric: str
@@ -60,7 +60,7 @@ class Method:
 
 @style.house_style()
 def trade_off(
-    methods: Sequence[Method], *, representation: Sequence[Quantity], sampling: Quantity
+    methods: Sequence[Method], *, representation: Sequence[PlottedMetric], sampling: PlottedMetric
 ) -> Figure:
     """Draw a sampling metric against metrics of the representation, a panel each of these.
 
@@ -103,8 +103,8 @@ def _draw(
     ax: Axes,
     methods: Sequence[Method],
     *,
-    across: Quantity,
-    up: Quantity,
+    across: PlottedMetric,
+    up: PlottedMetric,
     colours: Mapping[str, str],
 ) -> None:
     for method in methods:
@@ -164,7 +164,7 @@ def _twins(methods: Sequence[Method]) -> list[tuple[Method, Method]]:
     return [(base[method.label], method) for method in others]
 
 
-def _direct(axes: Sequence[Axes], up: Quantity, values: Iterable[float]) -> None:
+def _direct(axes: Sequence[Axes], up: PlottedMetric, values: Iterable[float]) -> None:
     """Name the common axis, let it be logarithmic where values spread far, turn it upwards."""
     known = np.array(list(values))
     if known.min() > 0 and known.max() > DECADE * known.min():

@@ -88,7 +88,7 @@ def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 @style.house_style()
-def figure(runs: Sequence[TrainingCurves]) -> Figure:
+def training_figure(runs: Sequence[TrainingCurves]) -> Figure:
     """Draw a panel a quantity: ELBO and its parts, sKL, active units, the loss and its terms.
 
     Training and validation of one quantity share its panel. Training values are faint with their

@@ -12,7 +12,7 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting import panels, samples, style
 from dpvae_cli.plotting import traversal_style as looks
-from dpvae_cli.plotting.traversal_style import Record
+from dpvae_cli.plotting.style import Record
 
 _LEFT = 0.95  # inches for the names of strips
 _WIDEST, _BESIDE_MAP, _MAP = 5.95, 4.0, 2.05
@@ -48,26 +48,28 @@ def figure(record: Record, label: str, *, twins: Sequence[Record] = ()) -> Figur
         return _strips(record, label, twins=twins)
     every = [record, *twins]
     drawn = _plane(record, every) if decoded.shape[2:] == (2,) else _tables(record, every)
-    style.title(drawn, label)
+    style.add_title(drawn, label)
     return drawn
 
 
 def _plane(record: Record, every: Sequence[Record]) -> Figure:
     """Draw examples that are points: the paths in z, in data space, and the sweeps as curves."""
     draw = [looks.draw_map] * ("log_q" in record)
-    draw += [_data_paths] * bool(looks.lines(record)) + [_data_sweeps] * bool(looks.sweeps(record))
+    draw += [_data_paths] * bool(looks.line_indices(record)) + [_data_sweeps] * bool(
+        looks.sweep_indices(record)
+    )
     drawn = style.new_figure(style.DOUBLE_COLUMN / 3 * max(len(draw), 2), 2.4)
     for ax, panel in zip(drawn.subplots(1, len(draw), squeeze=False)[0], draw, strict=True):
         panel(ax, record)
         if panel is not looks.draw_map:
-            chosen = looks.lines if panel is _data_paths else looks.sweeps
+            chosen = looks.line_indices if panel is _data_paths else looks.sweep_indices
             _square(ax, [each["walk_decoded"][chosen(each)] for each in every])
     return drawn
 
 
 def _data_paths(ax: Axes, record: Record) -> None:
     """Draw the lines in data space, and say how low log q(z) goes on each."""
-    found = looks.lines(record)
+    found = looks.line_indices(record)
     for walk in found:
         points, colour = record["walk_decoded"][walk], looks.colour(record, walk)
         dots = looks.tile_indices(len(points)).tolist()
@@ -83,7 +85,7 @@ def _data_paths(ax: Axes, record: Record) -> None:
 
 
 def _data_sweeps(ax: Axes, record: Record) -> None:
-    found = looks.sweeps(record)
+    found = looks.sweep_indices(record)
     for walk in found:
         points, colour = record["walk_decoded"][walk], looks.colour(record, walk)
         dots = looks.tile_indices(len(points)).tolist()
@@ -96,16 +98,16 @@ def _data_sweeps(ax: Axes, record: Record) -> None:
 
 
 def _square(ax: Axes, curves: Sequence[np.ndarray]) -> None:
-    panels.data_limits(ax, *panels.bounds(*(each.reshape(-1, 2) for each in curves)))
+    panels.set_data_limits(ax, *panels.bounds(*(each.reshape(-1, 2) for each in curves)))
     ax.set(xlabel="$x_1$", ylabel="$x_2$")
     panels.few_ticks([ax])
 
 
 def _tables(record: Record, every: Sequence[Record]) -> Figure:
     """Draw examples of another shape as heat maps, a step of the traversal a row."""
-    titles = [looks.line_title(record, walk) for walk in looks.lines(record)]
-    titles += [looks.sweep_name(record, walk) for walk in looks.sweeps(record)]
-    order = looks.lines(record) + looks.sweeps(record)
+    titles = [looks.line_title(record, walk) for walk in looks.line_indices(record)]
+    titles += [looks.sweep_name(record, walk) for walk in looks.sweep_indices(record)]
+    order = looks.line_indices(record) + looks.sweep_indices(record)
     blocks = [record["walk_decoded"][walk] for walk in order]
     drawn = style.new_figure(style.SINGLE_COLUMN, 1.2 * len(blocks) + 0.5)
     axes = drawn.subplots(len(blocks), 1, squeeze=False, sharex=True)[:, 0]
@@ -127,7 +129,7 @@ def _strips(record: Record, label: str, *, twins: Sequence[Record] = ()) -> Figu
     mapped = "log_q" in record
     sizes = _sizes(record, _BESIDE_MAP if mapped else _WIDEST)
     needed = sum(gap + tall for gap, _, tall in sizes) + 0.22
-    needed += 0.4 if looks.sweeps(record) else 0.1
+    needed += 0.4 if looks.sweep_indices(record) else 0.1
     height = max(needed, 2.2 * mapped)
     width = _LEFT + max(wide for _, wide, _ in sizes) + (_MAP if mapped else 0.1)
     picture = Figure(figsize=(max(width, style.SINGLE_COLUMN), height))
@@ -138,7 +140,7 @@ def _strips(record: Record, label: str, *, twins: Sequence[Record] = ()) -> Figu
     _fill(axes, record, star=0.055 / sizes[0][2], twins=twins)
     if mapped:
         looks.draw_map(place(picture, width - 1.6, (height - 1.7) / 2, 1.5, 1.5), record)
-    style.title(picture, label, y=1 - 0.05 / height, va="top")
+    style.add_title(picture, label, y=1 - 0.05 / height, va="top")
     return picture
 
 
@@ -151,11 +153,11 @@ def place(picture: Figure, left: float, bottom: float, wide: float, tall: float)
 def _sizes(record: Record, width: float) -> list[tuple[float, float, float]]:
     """Return (gap above, width, height) of every strip and of each line's profile, in inches."""
     sizes = []
-    for walk in looks.lines(record):
+    for walk in looks.line_indices(record):
         wide, tall = _size(record["walk_decoded"][walk], width)
         sizes += [(0.4, wide, tall), (0.07, wide, 0.42)]
     before = None
-    for walk in looks.sweeps(record):
+    for walk in looks.sweep_indices(record):
         now = looks.space(record, walk)
         sizes.append((0.07 if now == before else 0.14, *_size(record["walk_decoded"][walk], width)))
         before = now
@@ -171,11 +173,13 @@ def _size(images: np.ndarray, width: float) -> tuple[float, float]:
 
 def _fill(axes: list[Axes], record: Record, *, star: float, twins: Sequence[Record]) -> None:
     """Draw every walk on its axes."""
-    lines, sweeps = looks.lines(record), looks.sweeps(record)
+    lines, sweeps = looks.line_indices(record), looks.sweep_indices(record)
     profiles = axes[1 : 2 * len(lines) : 2]
     for walk, above, below in zip(lines, axes[: 2 * len(lines) : 2], profiles, strict=True):
         _line(above, below, record, walk=walk, star=star)
-    _share_height(profiles, [_profile(each, walk) for each in twins for walk in looks.lines(each)])
+    _share_height(
+        profiles, [_profile(each, walk) for each in twins for walk in looks.line_indices(each)]
+    )
     for walk, ax in zip(sweeps, axes[2 * len(lines) :], strict=True):
         _sweep(ax, record, walk=walk, last=walk == sweeps[-1])
 
@@ -242,7 +246,7 @@ def _sweep(ax: Axes, record: Record, *, walk: int, last: bool) -> None:
     tiles = looks.tile_indices(len(offsets))
     centres = _strip(ax, record["walk_decoded"][walk][tiles])
     name_look: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center"}
-    on_map = "log_q" in record and not looks.lines(record)
+    on_map = "log_q" in record and not looks.line_indices(record)
     colour = looks.colour(record, walk) if on_map else style.BLACK
     ax.set_ylabel(looks.sweep_name(record, walk), color=colour, **name_look)
     if last:

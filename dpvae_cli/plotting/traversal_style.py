@@ -1,6 +1,5 @@
 """What every picture of walks through a latent space shares: their names, colours and the map."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from dpvae_cli.plotting import panels, style
-
-Record = Mapping[str, np.ndarray]
+from dpvae_cli.plotting.style import Record
 
 COLOURS = {"z0": style.VERMILLION, "z": style.BLACK}
 """Of lines that are straight in z0, or in z."""
@@ -25,12 +23,12 @@ _HALO: dict[str, Any] = {"color": "white", "linewidth": 2.6, "zorder": 1.9}
 _OUTLINE = [withStroke(linewidth=2, foreground="white")]
 
 
-def lines(record: Record) -> list[int]:
+def line_indices(record: Record) -> list[int]:
     """Return which walks are lines between two examples."""
     return [int(walk) for walk in np.flatnonzero(record["walk_dimension"] < 0)]
 
 
-def sweeps(record: Record) -> list[int]:
+def sweep_indices(record: Record) -> list[int]:
     """Return which walks move a single coordinate."""
     return [int(walk) for walk in np.flatnonzero(record["walk_dimension"] >= 0)]
 
@@ -44,7 +42,7 @@ def colour(record: Record, walk: int) -> str:
     """Return the colour of a line or a sweep."""
     if record["walk_dimension"][walk] < 0:
         return COLOURS[space(record, walk)]
-    return SWEEPS[sweeps(record).index(walk) % len(SWEEPS)]
+    return SWEEPS[sweep_indices(record).index(walk) % len(SWEEPS)]
 
 
 def short_name(record: Record, walk: int) -> str:
@@ -82,11 +80,11 @@ def tile_indices(steps: int) -> np.ndarray:
 
 def draw_map(ax: Axes, record: Record) -> None:
     """Draw log q(z) with the lines over it, or where there are none the sweeps."""
-    panels.density_map(ax, record["grid_x"], record["grid_y"], log_density=record["log_q"])
+    panels.draw_density_map(ax, record["grid_x"], record["grid_y"], log_density=record["log_q"])
     ax.set_title("$\\log\\,q(z)$")
-    found = lines(record)
+    found = line_indices(record)
     limits = ax.get_xlim(), ax.get_ylim()
-    for walk in found or sweeps(record):
+    for walk in found or sweep_indices(record):
         ax.plot(*record["path_z"][walk].T, **_HALO)
         ax.plot(*record["path_z"][walk].T, linewidth=1.1, color=colour(record, walk))
     for walk in found:

@@ -15,6 +15,7 @@ from dpvae_cli.priors.standardized import StandardizedPrior
 from dpvae_cli.priors.student_t import StudentTPrior
 from dpvae_cli.priors.vamp import Vamp, VampPrior
 
+# New kinds are added at the end: the order decides the colours in plots.
 _Learned = Decoupled | Spline | Autoregressive | Mixture | Vamp | Resampled
 AnyPrior = Annotated[StandardNormal | _Learned, Field(discriminator="kind")]
 LearnedPrior = Annotated[_Learned, Field(discriminator="kind")]

@@ -37,10 +37,10 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         >>> load_recipe("beta_h_moons", ["prior=standard_normal"]).prior.kind
         'standard_normal'
     """
-    return resolve(locate(str(name_or_path)), *parse_overrides(overrides))
+    return load_with_overrides(locate(str(name_or_path)), *parse_overrides(overrides))
 
 
-def resolve(
+def load_with_overrides(
     path: Path, overrides: Sequence[Override], issues: Sequence[ConfigIssue] = ()
 ) -> Recipe:
     """Return the recipe of a file with overrides that are parsed already.
@@ -59,7 +59,7 @@ def resolve(
         raise RecipeError([*error.issues, *issues], hint=error.hint) from error
     document.issues.extend(issues)
     apply_overrides(document, overrides)
-    return validate(document, Recipe).named(run_name(path))
+    return validate_document(document, Recipe).named(run_name(path))
 
 
 def from_dict(values: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
@@ -68,7 +68,7 @@ def from_dict(values: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
     Raises:
         RecipeError: the values are not a recipe of this version.
     """
-    return validate(_document(values, name), Recipe).named(name)
+    return validate_document(_document(values, name), Recipe).named(name)
 
 
 def with_overrides(
@@ -90,7 +90,7 @@ def with_overrides(
     document = _document(to_dict(recipe), recipe.name)
     parsed, document.issues = parse_overrides(overrides)
     apply_overrides(document, parsed)
-    return validate(document, Recipe).named(recipe.name)
+    return validate_document(document, Recipe).named(recipe.name)
 
 
 @final
@@ -120,14 +120,14 @@ def fit_options(
     parsed, document.issues = parse_overrides([f"fit_prior={prior}", *overrides])
     apply_overrides(document, parsed)
     document.values = expand_shorthand(document.values)
-    options = validate(document, _FitOptions)
+    options = validate_document(document, _FitOptions)
     if (problem := options.fit_prior.validation_error(latent_dim)) is not None:
         location = document.location(("fit_prior",))
         raise RecipeError([ConfigIssue(location, "fit_prior", problem)])
     return options.fit_prior, options.fitting
 
 
-def validate(document: ConfigDocument, schema: type[M]) -> M:
+def validate_document(document: ConfigDocument, schema: type[M]) -> M:
     """Return the document as a recipe, or as a part of one.
 
     Raises:

@@ -68,7 +68,7 @@ def read_file(path: Path) -> ConfigDocument:
     """
     text = text_of(path)
     try:
-        return read_text(text, str(path))
+        return parse_document(text, str(path))
     except YamlError as error:
         raise _recipe_error(path, error) from None
 
@@ -90,7 +90,7 @@ def _recipe_error(path: Path, error: YamlError) -> RecipeError:
     return RecipeError([ConfigIssue(SourceLocation((0, error.line), label), "", error.problem)])
 
 
-def read_text(text: str, source: str) -> ConfigDocument:
+def parse_document(text: str, source: str) -> ConfigDocument:
     """Return the recipe in `text`, whose lines are named after `source`."""
     parser = _Parser(text)
     values = parser.document()

@@ -48,7 +48,7 @@ def describe_difference(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
     return ", ".join(resized) or (changed and f"other values in {', '.join(changed)}") or None
 
 
-def check_shape(checkpoint: Checkpoint, dataset: Dataset) -> None:
+def check_dataset_shape(checkpoint: Checkpoint, dataset: Dataset) -> None:
     """Check that examples have the shape of those of the run.
 
     Raises:
@@ -68,7 +68,7 @@ def check_unchanged(checkpoint: Checkpoint, dataset: Dataset) -> None:
     Raises:
         UsageError: it is not; says how it differs.
     """
-    check_shape(checkpoint, dataset)
+    check_dataset_shape(checkpoint, dataset)
     if difference := describe_difference(checkpoint, dataset):
         raise UsageError(
             f"--resume: data {dataset.name} is not what the run was trained on: {difference}",
@@ -113,7 +113,7 @@ class RunData:
         return self._read()
 
     def _checked(self, dataset: Dataset) -> Dataset:
-        check_shape(self._checkpoint, dataset)
+        check_dataset_shape(self._checkpoint, dataset)
         difference = describe_difference(self._checkpoint, dataset)
         if difference is None:
             return dataset

@@ -57,7 +57,7 @@ def save_comparison(
     after = prior_samples(fitted, IMAGES, generator=stream(seed, "comparison", "after")).z
     log_q = aggregate.log_prob(z.to(aggregate.mean.device, torch.float64)).cpu()
     figure = grids(decoded_samples(model, z, log_q=log_q, repaired=after))
-    style.title(figure, folder.path.resolve().name)
+    style.add_title(figure, folder.path.resolve().name)
     style.save(figure, folder.comparison)
 
 

@@ -22,9 +22,8 @@ from dpvae_cli.plotting.gallery import figure5
 from dpvae_cli.plotting.leakage import figure4
 from dpvae_cli.plotting.moons import figure1
 from dpvae_cli.plotting.regularizers import figure3
-from dpvae_cli.plotting.trade_off import Method, Quantity, trade_off
-from dpvae_cli.plotting.training import TrainingCurves
-from dpvae_cli.plotting.training import figure as training_figure
+from dpvae_cli.plotting.trade_off import Method, PlottedMetric, trade_off
+from dpvae_cli.plotting.training import TrainingCurves, training_figure
 from dpvae_cli.recipe import to_dict
 from dpvae_cli.runs import results_file
 from dpvae_cli.runs.figure_data import (
@@ -357,11 +356,11 @@ class TradeOffFigure(StudyFigure):
         return style.save(drawn, folder / f"{self.stem}.png")
 
 
-def _quantity(metric: str, records: Sequence[dict[str, dict[str, Any]]]) -> Quantity:
+def _quantity(metric: str, records: Sequence[dict[str, dict[str, Any]]]) -> PlottedMetric:
     known = find_metric(metric)
     units = (found[metric]["unit"] for found in records if metric in found)
     unit = next(units, "")
-    return Quantity(
+    return PlottedMetric(
         metric, known.title, known.better is Direction.LOWER, SHORT_UNITS.get(unit, unit)
     )
 

@@ -13,7 +13,7 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import catalogue as recipes
 from dpvae_cli.recipe.dump import digest, to_dict
 from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, truncate
-from dpvae_cli.recipe.loading import resolve
+from dpvae_cli.recipe.loading import load_with_overrides
 from dpvae_cli.recipe.overrides import Override
 from dpvae_cli.studies.figures import StudyFigure
 from dpvae_cli.studies.loading import HINT, LoadedStudy
@@ -88,7 +88,7 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
     wrong = _Mistakes()
     for candidate in candidates:
         try:
-            recipe = resolve(candidate.path, candidate.overrides)
+            recipe = load_with_overrides(candidate.path, candidate.overrides)
         except RecipeError as error:
             if only is None or fnmatchcase(candidate.base_name, only):
                 wrong.add(error, candidate.path.stem)

@@ -12,7 +12,7 @@ import dpvae_cli as dpvae
 from dpvae_cli.data import Split
 from dpvae_cli.diagnosis.densities import from_model, from_prior
 from dpvae_cli.diagnosis.groups import are_in
-from dpvae_cli.diagnosis.low_posterior import low_posterior
+from dpvae_cli.diagnosis.low_posterior import measure_low_posterior
 from dpvae_cli.diagnosis.null import draw_splits
 from dpvae_cli.diagnosis.record import Quantity
 from dpvae_cli.diagnosis.verdict import (
@@ -403,17 +403,17 @@ def result(metric, value=1.0):
 def test_fid_that_was_measured_before_is_taken_from_there():
     model, data = planted(StandardNormalPrior(2), normal(20), 0.1)
     earlier = [result("skl"), result("fid"), result("fid768", 3.0), result("fid768_lp", 5.0)]
-    found = low_posterior(context(model, data), None, earlier)
+    found = measure_low_posterior(context(model, data), None, earlier)
     assert (found.random, found.lowest) == (earlier[2], earlier[3])
-    alone = low_posterior(context(model, data), None, earlier[:2])
+    alone = measure_low_posterior(context(model, data), None, earlier[:2])
     assert alone.random is alone.lowest is None
 
 
 def test_decoded_samples_of_images_say_what_to_type_and_failures_cost_nothing_else():
     data = random_images(1, 6, 6)
     chosen = context(image_vae(1, 6, 6), data)
-    assert "--inception-weights FILE" in low_posterior(chosen, None, []).hint
-    failed = low_posterior(chosen, "manifold", [])
+    assert "--inception-weights FILE" in measure_low_posterior(chosen, None, []).hint
+    failed = measure_low_posterior(chosen, "manifold", [])
     assert failed.reason.startswith("not measured: data noise has no known manifold")
 
 
@@ -426,7 +426,7 @@ def test_of_moons_random_and_low_posterior_samples_are_measured():
         recipe.evaluation,
         0,
     )
-    found = low_posterior(chosen, "manifold", [])
+    found = measure_low_posterior(chosen, "manifold", [])
     assert (found.random.metric, found.lowest.metric) == ("manifold", "manifold_lp")
     assert found.lowest.details["null"]["value"] > 0
 

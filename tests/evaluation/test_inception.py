@@ -129,7 +129,7 @@ def test_building_leaves_random_numbers_and_pytorch_fid_as_they_were(home, monke
 
     monkeypatch.setenv("TORCH_HOME", str(home))
     fetch, before = theirs.load_state_dict_from_url, torch.get_rng_state()
-    inception.load(inception.hub_file(), 64)
+    inception.load_inception(inception.hub_file(), 64)
     assert torch.equal(torch.get_rng_state(), before)
     assert theirs.load_state_dict_from_url is fetch
 
@@ -141,11 +141,12 @@ def test_partial_weights_serve_up_to_768(state, tmp_path):
     shown = features.quantize(images)
     with torch.no_grad():
         found, expected = (
-            inception.load(tmp_path / name, 768)(shown) for name in ("partial.pth", "whole.pth")
+            inception.load_inception(tmp_path / name, 768)(shown)
+            for name in ("partial.pth", "whole.pth")
         )
     assert torch.equal(found, expected)
     with pytest.raises(MissingError, match="Mixed_7b") as caught:
-        inception.load(tmp_path / "partial.pth")
+        inception.load_inception(tmp_path / "partial.pth")
     assert "--fid-dimensions 768" in caught.value.hint
 
 
@@ -160,7 +161,7 @@ def test_other_holes_are_no_partial_weights(state, tmp_path):
         change(kept)
         torch.save(kept, path)
         with pytest.raises(MissingError, match="does not hold the FID Inception weights"):
-            inception.load(path, 64)
+            inception.load_inception(path, 64)
 
 
 class Malicious:
@@ -178,7 +179,7 @@ def test_code_in_weights_is_refused_and_does_not_run(write, tmp_path):
     trace, path = tmp_path / "trace", tmp_path / "weights.pth"
     write({"Conv2d_1a_3x3.conv.weight": Malicious(trace)}, path)
     with pytest.raises(MissingError, match="more than tensors"):
-        inception.load(path, 64)
+        inception.load_inception(path, 64)
     assert not trace.exists()
 
 
@@ -187,14 +188,14 @@ def test_damaged_files_are_refused(content, tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(MissingError, match=r"weights\.pth"):
-        inception.load(path, 64)
+        inception.load_inception(path, 64)
 
 
 def test_tensors_that_are_no_state_dict_are_refused(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save([torch.zeros(1)], path)
     with pytest.raises(MissingError, match="no state dict"):
-        inception.load(path, 64)
+        inception.load_inception(path, 64)
 
 
 def test_where_weights_are_looked_for(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import dpvae_cli as dpvae
 from dpvae_cli.cli.app import app
-from dpvae_cli.fitting.codes import Codes, HeldOutCodes, read_codes
+from dpvae_cli.fitting.codes import CodeSplits, HeldOutCodes, read_codes
 from dpvae_cli.fitting.prior_file import FORMAT
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation.errors import (
@@ -142,7 +142,7 @@ def test_what_is_reported_of_few_codes_is_not_too_good():
         z, fresh = torch.randn(200, 4, generator=draw), torch.randn(20_000, 4, generator=draw)
         prior = dpvae.Decoupled(blocks=2, hidden=16)
         fitted = dpvae.fit_prior(z, None, prior, fitting=fitting, seed=seed)
-        codes = Codes(z, None, held_out=fitting.held_out, seed=seed)
+        codes = CodeSplits(z, None, held_out=fitting.held_out, seed=seed)
         on_reported, on_choosing, on_fresh = (
             float((truth.log_prob(part) - fitted.log_prob(part)).mean())
             for part in (codes.test.z, codes.validation.z, fresh)
@@ -168,7 +168,7 @@ def test_the_record_is_what_can_be_measured_again(prior):
     mean, log_variance = two_clusters(dtype=torch.float64)
     spec = Mixture(components=5) if prior == "mixture" else prior
     fitted = dpvae.fit_prior(mean, log_variance, spec, fitting=QUICK, seed=3)
-    codes = Codes(mean, log_variance, held_out=QUICK.held_out, seed=3)
+    codes = CodeSplits(mean, log_variance, held_out=QUICK.held_out, seed=3)
     held = codes.test
     after, before = held.nll(fitted.prior), held.nll(StandardNormalPrior(2).double())
     record = fitted.record
@@ -203,7 +203,7 @@ def test_held_out_nll_is_the_cross_entropy():
 
 def test_points_are_their_own_draws():
     mean, _ = two_clusters()
-    codes = Codes(mean, None, held_out=0.25, seed=0)
+    codes = CodeSplits(mean, None, held_out=0.25, seed=0)
     known = {tuple(row) for row in mean.tolist()}
     drawn = {tuple(row) for row in codes.batch(1, 500).tolist()}
     choosing, reported = (
@@ -218,8 +218,8 @@ def test_points_are_their_own_draws():
 
 def test_a_batch_is_fresh_and_follows_from_the_seed():
     mean, log_variance = two_clusters()
-    one, same = (Codes(mean, log_variance, held_out=0.1, seed=5) for _ in range(2))
-    other = Codes(mean, log_variance, held_out=0.1, seed=6)
+    one, same = (CodeSplits(mean, log_variance, held_out=0.1, seed=5) for _ in range(2))
+    other = CodeSplits(mean, log_variance, held_out=0.1, seed=6)
     assert torch.equal(one.batch(3, 40), same.batch(3, 40))
     assert not torch.equal(one.batch(3, 40), one.batch(4, 40))
     assert not torch.equal(one.batch(3, 40), other.batch(3, 40))

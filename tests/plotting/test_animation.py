@@ -25,7 +25,7 @@ def read(path):
 @pytest.mark.parametrize("kind", ["digits", "faces", "moons"])
 def test_a_gif_goes_there_and_back_for_ever(kind, tmp_path):
     record = make_traversal(kind, "z0", "z", steps=6)
-    frames, durations, loop = read(animation.save(tmp_path / "x.gif", record, "a run"))
+    frames, durations, loop = read(animation.save_animation(tmp_path / "x.gif", record, "a run"))
     assert loop == 0
     assert durations == [700, 200, 200, 200, 200, 700, 200, 200, 200, 200]
     for index in range(1, 5):
@@ -65,7 +65,7 @@ def test_long_walks_are_not_longer_to_watch():
 
 def test_white_and_the_colours_of_lines_survive(tmp_path):
     record = make_traversal("faces", "z0", "z", steps=5)
-    frames, _, _ = read(animation.save(tmp_path / "x.gif", record, "a run"))
+    frames, _, _ = read(animation.save_animation(tmp_path / "x.gif", record, "a run"))
     assert (frames[2][0, 0] == 255).all()
     colours = {tuple(colour) for colour in frames[2].reshape(-1, 3)}
     assert (213, 94, 0) in colours

@@ -41,10 +41,10 @@ def test_every_sample_is_in_its_histogram(record, tmp_path):
 def test_the_plane_marks_what_lies_in_the_tails(record, tmp_path):
     record["prior_log_q"][:7] = -50
     record["prior_log_q"][7:50] = -1
-    left, _ = diagnosis.plane(record, "spline").axes
+    left, _ = diagnosis.latent_plane(record, "spline").axes
     counts = [len(points.get_offsets()) for points in left.collections]
     assert counts == [43, 7]
-    figure = diagnosis.plane(record, "an unknown prior")
+    figure = diagnosis.latent_plane(record, "an unknown prior")
     assert style.save(figure, tmp_path / "plane.png")[0].stat().st_size > 5_000
 
 

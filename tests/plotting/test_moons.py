@@ -45,7 +45,9 @@ def test_flat_data_get_a_window_that_leaves_room_for_the_row_names(portraits):
         key: array * [1, 0.4] if key in ("train", "samples", "high_x") else array
         for key, array in portraits[0].arrays.items()
     }
-    left, right, bottom, top = moons.data_limits([dataclasses.replace(portraits[0], arrays=arrays)])
+    left, right, bottom, top = moons.common_data_limits(
+        [dataclasses.replace(portraits[0], arrays=arrays)]
+    )
     assert top - bottom == pytest.approx(0.7 * (right - left))
     figure = moons.figure1([dataclasses.replace(portraits[0], arrays=arrays)] * 2)
     figure.draw_without_rendering()

@@ -10,13 +10,17 @@ from tests.plotting.conftest import blob_images
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (2,), (5,), (2, 3)])
 def test_every_shape_has_a_picture(shape, suffix, tmp_path):
     x, decoded = np.random.default_rng(0).random((2, 3, *shape), dtype=np.float32)
-    path = reconstructions.save(tmp_path / f"x{suffix}", x, decoded=decoded, title="a run")
+    path = reconstructions.save_reconstructions(
+        tmp_path / f"x{suffix}", x, decoded=decoded, title="a run"
+    )
     assert path.read_bytes()[:4] == (b"%PDF" if suffix == ".pdf" else b"\x89PNG")
 
 
 def test_images_stand_above_their_reconstructions(tmp_path):
     x, decoded = blob_images(10), blob_images(10, seed=1)
-    path = reconstructions.save(tmp_path / "x.png", x, decoded=decoded, title="a run")
+    path = reconstructions.save_reconstructions(
+        tmp_path / "x.png", x, decoded=decoded, title="a run"
+    )
     read = np.asarray(Image.open(path))
     white = np.ones((6, *x.shape[1:]))
     rows = [

@@ -12,7 +12,7 @@ def draw(count, *, reference=True, columns=None):
     random = np.random.default_rng(0)
     data = random.normal(size=(300, count))
     samples = random.normal(size=(100, count))
-    figure = tables.figure(samples, reference=data if reference else None, columns=columns)
+    figure = tables.table_figure(samples, reference=data if reference else None, columns=columns)
     return figure, samples, data
 
 
@@ -45,7 +45,7 @@ def test_few_columns_are_drawn_in_pairs(tmp_path):
 
 def test_small_and_large_numbers_have_short_ticks():
     samples = np.random.default_rng(0).normal(size=(200, 4)) * [1e-4, 1, 1e3, 1e8]
-    figure = tables.figure(samples)
+    figure = tables.table_figure(samples)
     figure.draw_without_rendering()
     for ax in figure.axes[-4:]:
         low, high = ax.get_xlim()

@@ -5,11 +5,11 @@ import pytest
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import style
-from dpvae_cli.plotting.trade_off import Method, Quantity, trade_off
+from dpvae_cli.plotting.trade_off import Method, PlottedMetric, trade_off
 
-MIG = Quantity("mig", "MIG", lower_is_better=False)
-PROBE = Quantity("probe", "linear probe", lower_is_better=False)
-SKL = Quantity("skl", "sKL", lower_is_better=True, unit="nats")
+MIG = PlottedMetric("mig", "MIG", lower_is_better=False)
+PROBE = PlottedMetric("probe", "linear probe", lower_is_better=False)
+SKL = PlottedMetric("skl", "sKL", lower_is_better=True, unit="nats")
 
 
 def method(label, prior, mig, skl, **more):

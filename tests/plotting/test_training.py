@@ -73,7 +73,7 @@ def test_a_missing_file_is_a_usage_error(tmp_path):
 
 
 def test_figure_has_a_panel_for_each_quantity(metrics_file, tmp_path):
-    picture = training.figure([read(metrics_file)])
+    picture = training.training_figure([read(metrics_file)])
     titles = [ax.get_title(loc="left") for ax in picture.axes if ax.get_visible()]
     assert titles == [
         "ELBO, nats",
@@ -90,7 +90,7 @@ def test_figure_has_a_panel_for_each_quantity(metrics_file, tmp_path):
 
 def test_training_and_validation_of_a_quantity_share_its_panel(metrics_file):
     run = read(metrics_file)
-    picture = training.figure([run])
+    picture = training.training_figure([run])
     for ax, name in zip(picture.axes, ("elbo", "reconstruction", "kl"), strict=False):
         raw, smooth, validation = ax.get_lines()
         values = run.series[f"train/{name}"][1]
@@ -110,19 +110,19 @@ def test_figure_of_several_runs_draws_a_line_each_and_tells_twins(tmp_path):
         path = tmp_path / f"{number}.jsonl"
         path.write_text("\n".join(map(json.dumps, training_lines(70.0 + number, number, 1000))))
         runs.append(read(path, f"beta_h-{prior}-seed0"))
-    picture = training.figure(runs)
+    picture = training.training_figure(runs)
     colours = [line.get_color() for line in picture.axes[3].get_lines()]
     assert colours == [style.VERMILLION, style.BLUE]
     texts = [text.get_text() for text in picture.legends[0].get_texts()]
     assert texts[:2] == ["beta_h-standard_normal-seed0", "beta_h-decoupled-seed0"]
     runs[0] = dataclasses.replace(runs[0], title="beta-VAE")
-    assert training.figure(runs).legends[0].get_texts()[0].get_text() == "beta-VAE"
+    assert training.training_figure(runs).legends[0].get_texts()[0].get_text() == "beta-VAE"
 
 
 def test_figure_shows_what_one_of_the_runs_lacks(tmp_path):
     full = write(tmp_path / "a.jsonl", training_lines(80.0, iterations=400))
     short = write(tmp_path / "b.jsonl", training_lines(80.0, iterations=20))
-    picture = training.figure([short, full])
+    picture = training.training_figure([short, full])
     assert len(picture.axes[3].get_lines()) == 1, "sKL of the longer run"
     assert style.save(picture, tmp_path / "picture.png")
 
@@ -132,16 +132,16 @@ def test_the_window_fits_what_comes_after_the_first_tenth(tmp_path):
     records = [
         {"iteration": i, "kind": "validation", "elbo": value} for i, value in enumerate(values)
     ]
-    low, high = training.figure([write(tmp_path / "m.jsonl", records)]).axes[0].get_ylim()
+    low, high = training.training_figure([write(tmp_path / "m.jsonl", records)]).axes[0].get_ylim()
     assert low < 1
     assert 2 < high < 3
 
 
 def test_nothing_recorded_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="recorded"):
-        training.figure([write(tmp_path / "m.jsonl", [])])
+        training.training_figure([write(tmp_path / "m.jsonl", [])])
     with pytest.raises(UsageError, match="recorded"):
-        training.figure([])
+        training.training_figure([])
 
 
 def test_running_mean_keeps_gaps_and_averages_neighbours():

@@ -40,7 +40,7 @@ def test_every_kind_of_example_is_drawn(kind, spaces, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_lines_or_sweeps_alone_are_drawn(kind, tmp_path):
     record = make_traversal(kind, "z0", "z")
-    for kept in (traversal_style.lines(record), traversal_style.sweeps(record)):
+    for kept in (traversal_style.line_indices(record), traversal_style.sweep_indices(record)):
         figure = traversal.figure(only(record, kept), "a run")
         assert style.save(figure, tmp_path / "traversal.pdf")[0].stat().st_size > 2_000
 
@@ -125,7 +125,7 @@ def test_two_latent_dimensions_show_both_paths_between_two_stars(kind, place):
 
 def test_sweeps_alone_are_on_the_map_without_widening_it():
     record = make_traversal("digits")
-    alone = only(record, traversal_style.sweeps(record))
+    alone = only(record, traversal_style.sweep_indices(record))
     alone["path_z"] *= 100
     ax = traversal.figure(alone, "a run").axes[-1]
     assert len(ax.get_lines()) == 4, "two sweeps with their halos"

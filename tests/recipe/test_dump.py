@@ -19,8 +19,8 @@ from dpvae_cli.recipe import (
     to_dict,
     to_yaml,
 )
-from dpvae_cli.recipe.loading import validate
-from dpvae_cli.recipe.reading import read_text
+from dpvae_cli.recipe.loading import validate_document
+from dpvae_cli.recipe.reading import parse_document
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
 from dpvae_cli.recipe.sections import field_schema, keys, kinds, spec_class
 
@@ -98,7 +98,7 @@ def written_recipes(draw: st.DrawFn) -> dict[str, Any]:
 def test_yaml_and_dict_read_back_as_an_equal_recipe(values):
     recipe = from_dict(values)
     text = to_yaml(recipe)
-    assert validate(read_text(text, "dump"), Recipe) == recipe
+    assert validate_document(parse_document(text, "dump"), Recipe) == recipe
     assert from_dict(to_dict(recipe)) == recipe
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
 
@@ -117,7 +117,7 @@ def test_words_that_look_like_something_else_are_quoted(text):
     recipe = load_recipe("vae_moons", ["data={kind: arrays, path: x}"])
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": text})})
     assert f"path: {text}\n" not in to_yaml(recipe) or text == "é"
-    assert validate(read_text(to_yaml(recipe), "dump"), Recipe).data.path == text
+    assert validate_document(parse_document(to_yaml(recipe), "dump"), Recipe).data.path == text
 
 
 def test_masks_are_read_back_and_long_ones_stand_in_rows():

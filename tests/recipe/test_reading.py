@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpvae_cli.recipe.reading import DEPTH_LIMIT, YamlError, read_text, read_value
+from dpvae_cli.recipe.reading import DEPTH_LIMIT, YamlError, parse_document, read_value
 from dpvae_cli.recipe.scalars import plain_scalar
 from tests.recipe.writing import MINIMAL, mistakes, written
 
@@ -72,7 +72,7 @@ def test_numbers_as_python_writes_them_keep_their_value(number, whole):
 
 
 def test_every_key_and_item_knows_its_line():
-    tree = read_text("# comment\ndata:\n  kind: moons\n\n  noise: [1,\n    2]\n", "x.yaml")
+    tree = parse_document("# comment\ndata:\n  kind: moons\n\n  noise: [1,\n    2]\n", "x.yaml")
     lines = {path: place.label for path, place in tree.locations.items()}
     assert lines == {
         (): "x.yaml:1",

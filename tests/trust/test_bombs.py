@@ -241,7 +241,7 @@ def test_compressed_tensors_are_not_unpacked(trained, monkeypatch):
     with pytest.raises(CheckpointError, match="damaged"):
         dpvae.load("packed.pt")
     with pytest.raises(MissingError, match="compressed"):
-        inception.load(Path("packed.pt"), 64)
+        inception.load_inception(Path("packed.pt"), 64)
 
 
 DEEP = '{"a":' * 50_000 + "1" + "}" * 50_000

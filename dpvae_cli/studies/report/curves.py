@@ -111,7 +111,7 @@ def training_curves(experiment: Experiment) -> list[Picture]:
     if not curves:
         return []
     alt = f"Training curves of {experiment.label}, seed {seed}: ELBO, sKL and terms of the loss."
-    return _picture(training.figure(curves), alt, f"{experiment.label}, seed {seed}.")
+    return _picture(training.training_figure(curves), alt, f"{experiment.label}, seed {seed}.")
 
 
 def _picture(figure: Figure, alt: str, caption: str) -> list[Picture]:
