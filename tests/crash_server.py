@@ -15,7 +15,7 @@ import torch
 import torch._dynamo  # an optimizer imports it, for two seconds
 
 from dpvae_cli.cli.app import app
-from dpvae_cli.evaluation import finished
+from dpvae_cli.evaluation import nll_cache
 from dpvae_cli.foundation import files
 from dpvae_cli.plotting import picture
 from dpvae_cli.studies.executors import local
@@ -71,7 +71,7 @@ def become(order):
     os.chdir(order["folder"])
     os.environ.update(order["environment"])
     picture.save = lambda path, *_, **__: files.write_text(path, "a picture")  # a second each
-    finished.WRITE_EVERY = 0.0  # so that there is something to go on with
+    nll_cache.WRITE_EVERY = 0.0  # so that there is something to go on with
     local.start_forkserver = lambda: None
     local.LocalExecutor.run = run_here
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 @handle_errors
 def doctor(data_root: DataRoot = None) -> None:
-    """Show versions, devices, and the paths of data, caches and Inception weights."""
+    """Show versions, devices and the paths of data and weights."""
     from dpvae_cli.cli.checks import checks
 
     console.table(

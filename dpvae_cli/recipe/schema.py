@@ -39,7 +39,7 @@ class Training(Spec):
     precision: PrecisionName = "float32"
     """bf16 applies to encoder and decoder during training; float64 to everything."""
     compile: CompileName = "off"
-    """torch.compile for training steps; auto first measures whether it saves time in the run."""
+    """torch.compile for training steps; auto compiles on a single GPU."""
     ema: Share | None = None
     """Decay of a moving average of the weights, used from validation on; null keeps none."""
     log_every: Positive = 100

@@ -140,15 +140,15 @@ def test_the_difference_of_two_runs_is_paired_by_example():
 def test_eval_without_the_metrics_option_measures_the_default():
     done = ok("eval", "--json", "-q")
     metrics = [r["metric"] for r in json.loads(done.stdout)["runs"][0]["results"]]
-    assert metrics == [
-        "skl",
-        "skl_knn",
-        "skl_knn_generation",
-        "nll",
+    assert sorted(metrics) == [
         "leak",
         "leak_printed",
         "manifold",
         "manifold_lp",
+        "nll",
+        "skl",
+        "skl_knn",
+        "skl_knn_generation",
     ]
 
 
@@ -235,7 +235,7 @@ def test_resume_from_the_latest_run_lets_iterations_grow(tmp_path, monkeypatch):
         (["train", "vae_moons", "seed=-1"], 2, "seed"),
         (["train", "vae_moons", "architecture.latent_dim=1"], 2, "latent_dim >= 2"),
         (["train", "vae_moons", "--device", "cuda:77"], 2, "not available"),
-        (["train", "vae_moons", "--device", "toaster"], 2, "no device"),
+        (["train", "vae_moons", "--device", "toaster"], 2, "is not a device"),
         (["train", "--resume", "--run-dir", "nowhere"], 2, "holds no run"),
         (["train", "vae_moons", *SMALL], 2, "not empty"),
         (["train", "vae_mnist", "--no-download", "--data-root", "nowhere"], 3, "MNIST"),

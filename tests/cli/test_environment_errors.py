@@ -202,7 +202,7 @@ def test_what_the_system_refuses_is_no_traceback(tmp_path, monkeypatch):
     ("error", "said"),
     [
         (PermissionError(13, "Permission denied", "x.npy"), "cannot use x.npy: Permission denied"),
-        (OSError(5, "Input/output error"), "the system refuses to read or write: Input/output"),
+        (OSError(5, "Input/output error"), "reading or writing failed: Input/output"),
         (MemoryError("no room"), "memory ran out (no room)"),
         (RuntimeError("CUDA out of memory.\nsee there"), "memory ran out (CUDA out of memory.)"),
     ],

@@ -136,13 +136,13 @@ def test_a_narrow_terminal_keeps_count_and_percentage_and_cuts_the_terms(screen,
     text = screen(is_terminal=True, width=width)
     with progress.ProgressDisplay() as display, handle_progress(display):
         training = progress.TrainingProgress()
-        training.started(Path("runs/x"), iteration=0, iterations=100_000)
+        training.on_train_start(Path("runs/x"), iteration=0, iterations=100_000)
         terms = dict.fromkeys(("reconstruction", "kl", "total_correlation"), -1.234)
         record = {"kind": "train", "iteration": 50_000, "steps_per_second": 154.2, "loss": 1.0}
-        training.logged({**record, "terms": terms})
-        training.stepped(50_000)
+        training.on_log({**record, "terms": terms})
+        training.on_step(50_000)
         clock[0] += 1
-        training.stepped(50_001)
+        training.on_step(50_001)
         text.truncate(0)
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue()).strip("\x00\n\r").split("\r")[-1]
     assert " 50001/100000 " in last, last

@@ -110,8 +110,8 @@ def test_files_that_are_no_networks(name, tmp_path):
     [
         ({"features": Path("x.pt2")}, "holds code"),
         ({"trust": True}, "--trust-features"),
-        ({"features": Path("x.pt2"), "trust": True, "dimensions": 768}, "stands in"),
-        ({"features": Path("x.pt2"), "trust": True, "weights": Path("w")}, "stands in"),
+        ({"features": Path("x.pt2"), "trust": True, "dimensions": 768}, "--features replaces"),
+        ({"features": Path("x.pt2"), "trust": True, "weights": Path("w")}, "--features replaces"),
         ({"dimensions": 100}, "2048, 768, 192, 64"),
         ({"repeats": 0}, "--repeats 0"),
     ],

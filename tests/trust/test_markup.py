@@ -227,7 +227,7 @@ def test_no_control_character_from_outside_reaches_a_terminal(is_terminal, monke
     monkeypatch.setattr(progress, "LINE_EVERY", -1.0)
     with progress.ProgressDisplay() as display:
         display(ProgressEvent(f"decoding {OBEYED}", 1, 2))
-    progress.TrainingProgress().started(Path(f"run {OBEYED}"), iteration=0, iterations=1)
+    progress.TrainingProgress().on_train_start(Path(f"run {OBEYED}"), iteration=0, iterations=1)
     ours = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", text.getvalue())  # the bar moves the cursor
     assert not set(OBEYED) - set("31m[") & set(ours)
     said = " ".join(ours.split())  # a title is as wide as its table
