@@ -40,11 +40,6 @@ EXAMPLES = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(reproduce)
-
-
 @handle_errors
 def reproduce(
     study: Annotated[
