@@ -103,20 +103,23 @@ def _options(
     """Train, sample, evaluate, traverse and plot VAEs with decoupled priors."""
 
 
-for module in (
-    train,
-    sample,
-    reconstruct,
-    encode,
-    evaluate,
-    diagnose,
-    fit_prior,
-    traverse,
-    reproduce,
-    report,
-    doctor,
-):
-    module.register(app)
+COMMANDS = {
+    "train": train,
+    "sample": sample,
+    "reconstruct": reconstruct,
+    "encode": encode,
+    "eval": evaluate,
+    "diagnose": diagnose,
+    "fit-prior": fit_prior,
+    "traverse": traverse,
+    "reproduce": reproduce,
+    "report": report,
+    "doctor": doctor,
+}
+"""The module of each command; its function has the module's name."""
+for name, module in COMMANDS.items():
+    function = getattr(module, module.__name__.rpartition(".")[2])
+    app.command(name, epilog=module.EXAMPLES)(function)
 app.add_typer(plot.plot, name="plot")
 app.add_typer(recipes, name="recipes")
 

@@ -31,13 +31,21 @@ CheckResult = tuple[str, str, str]
 
 def checks(data_root: Path | None = None) -> list[CheckResult]:
     """Return (what, where or which, state) for everything that is checked."""
+    packages: list[CheckResult] = []
+    for name in PACKAGES:
+        try:
+            packages.append((name, version(name), "ok"))
+        except PackageNotFoundError:
+            packages.append((name, "-", "missing: install dpvae again"))
+    source = f"${locations.VARIABLE}" if os.environ.get(locations.VARIABLE) else "user cache"
+    source = "--data-root" if data_root is not None else source
     return [
         ("dpvae", __version__, "ok"),
         ("python", platform.python_version(), "ok"),
-        *(_package(name) for name in PACKAGES),
+        *packages,
         ("devices", ", ".join(devices.available()), f"auto takes {devices.resolve().type}"),
         ("threads", str(torch.get_num_threads()), "ok"),
-        _data_root(data_root),
+        _folder("data root", locations.data_root(data_root), source),
         _mnist(data_root),
         _files("binarized_mnist", "binarized_mnist_train.amat", data_root),
         _files("svhn", "train_32x32.mat", data_root),
@@ -46,19 +54,6 @@ def checks(data_root: Path | None = None) -> list[CheckResult]:
         _folder("cache", locations.cache_root(), f"${locations.CACHE_VARIABLE} or the user cache"),
         inception_weights(),
     ]
-
-
-def _package(name: str) -> CheckResult:
-    try:
-        return (name, version(name), "ok")
-    except PackageNotFoundError:
-        return (name, "-", "missing: install dpvae again")
-
-
-def _data_root(root: Path | None) -> CheckResult:
-    source = f"${locations.VARIABLE}" if os.environ.get(locations.VARIABLE) else "user cache"
-    source = "--data-root" if root is not None else source
-    return _folder("data root", locations.data_root(root), source)
 
 
 def _folder(what: str, path: Path, source: str) -> CheckResult:

@@ -107,19 +107,14 @@ def table(
         console = _escaping(Console)(highlight=False, stderr=to_stderr, width=UNBOUNDED)
     unbounded = console.options.update_width(UNBOUNDED)
     if Measurement.get(console, unbounded, grid).minimum > console.width:
-        console.print(_stacked(title, columns, rows), markup=False)
+        length = max(map(len, columns))
+        blocks = [
+            "\n".join(f"{name:<{length}}  {cell}" for name, cell in zip(columns, row, strict=True))
+            for row in rows
+        ]
+        console.print("\n\n".join([*([title] if title else []), *blocks]), markup=False)
     else:
         console.print(grid)
-
-
-def _stacked(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table for a narrow terminal, one cell a line, so that no number is cut."""
-    width = max(map(len, columns))
-    blocks = [
-        "\n".join(f"{column:<{width}}  {cell}" for column, cell in zip(columns, row, strict=True))
-        for row in rows
-    ]
-    return "\n\n".join([*([title] if title else []), *blocks])
 
 
 def detach_stdout() -> None:

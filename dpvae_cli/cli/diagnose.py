@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis
     from dpvae_cli.diagnosis.low_posterior import SampleMetric
     from dpvae_cli.diagnosis.page import About
-    from dpvae_cli.runs.loaded_run import LoadedRun
 
 EXAMPLES = examples(
     "dpvae diagnose",
@@ -31,11 +30,6 @@ EXAMPLES = examples(
     "dpvae diagnose runs/vae_mnist-decoupled-seed0 --quick --json",
     "dpvae diagnose runs/vae_mnist-decoupled-seed0 --inception-weights inception.pth",
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(diagnose)
 
 
 @handle_errors
@@ -75,7 +69,7 @@ def diagnose(
     """
     from dpvae_cli.diagnosis import DiagnosisBudget
     from dpvae_cli.diagnosis.candidates import CANDIDATE_PRIORS
-    from dpvae_cli.diagnosis.page import document, write_diagnosis
+    from dpvae_cli.diagnosis.page import About, document, write_diagnosis
     from dpvae_cli.diagnosis.run import run_diagnosis
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.foundation.results import validate_results
@@ -108,30 +102,24 @@ def diagnose(
         if has_better
         else None,
     )
-    about = _about(run, checkpoint, best=options.best)
+    place = shlex.quote(str(checkpoint or run.path.parent))
+    in_template = place.replace("{", "{{").replace("}", "}}")
+    about = About(
+        run=run.label,
+        checkpoint=str(run.path),
+        digest=run.digest,
+        iteration=run.iteration,
+        recipe=run.recipe.name,
+        comparison=f"dpvae plot samples {shlex.quote(str(run.path)) if options.best else place}",
+        command=f"dpvae fit-prior {in_template} {{options}}" + " --best" * options.best,
+        data_note=run.data_note,
+    )
     written = write_diagnosis(diagnosis, about, path)
     if as_json:
         console.result(json.dumps(document(diagnosis, about), indent=2, allow_nan=False))
         return
     _print(diagnosis, about)
     console.result("\n".join(map(str, written)))
-
-
-def _about(run: "LoadedRun", given: Path | None, *, best: bool) -> "About":
-    from dpvae_cli.diagnosis.page import About
-
-    path = shlex.quote(str(given or run.path.parent))
-    in_template = path.replace("{", "{{").replace("}", "}}")
-    return About(
-        run=run.label,
-        checkpoint=str(run.path),
-        digest=run.digest,
-        iteration=run.iteration,
-        recipe=run.recipe.name,
-        comparison=f"dpvae plot samples {shlex.quote(str(run.path)) if best else path}",
-        command=f"dpvae fit-prior {in_template} {{options}}" + (" --best" if best else ""),
-        data_note=run.data_note,
-    )
 
 
 def _print(diagnosis: "Diagnosis", about: "About") -> None:

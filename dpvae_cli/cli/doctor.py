@@ -1,15 +1,10 @@
 """`dpvae doctor`: versions, devices, and the paths of data, caches and weights."""
 
-import typer
-
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import DataRoot, examples
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=examples("dpvae doctor", "dpvae doctor --data-root ~/data"))(doctor)
+EXAMPLES = examples("dpvae doctor", "dpvae doctor --data-root ~/data")
 
 
 @handle_errors

@@ -1,35 +1,19 @@
 """`dpvae encode`: the codes of a split as arrays for other tools."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.options import (
-    CheckpointPath,
-    SplitChoice,
-    SplitOption,
-    examples,
-)
+from dpvae_cli.cli.options import CheckpointPath, SplitChoice, SplitOption, examples
 from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from dpvae_cli.data import Split
-    from dpvae_cli.model import VAE
 
 EXAMPLES = examples(
     "dpvae encode",
     "dpvae encode runs/factor_mnist-decoupled-seed0 --split train --out codes.npz",
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(encode)
 
 
 @handle_errors
@@ -52,21 +36,17 @@ def encode(
     rows are in the order of the split.
     """
     from dpvae_cli.foundation.files import write_npz
+    from dpvae_cli.sampling import encodings
 
     run = options.load(checkpoint)
     default = run.folder.path / "codes" / f"{split.value}.npz"
     path = output_path(out, default, suffixes=(".npz",), what="codes")
-    write_npz(path, _codes(run.model, run.load_dataset().split(split.value)))
-    console.result(str(path))
-
-
-def _codes(model: "VAE", split: "Split") -> "dict[str, np.ndarray]":
-    from dpvae_cli.sampling import encodings
-
-    posterior = encodings.encode(model, split)
+    data = run.load_dataset().split(split.value)
+    posterior = encodings.encode(run.model, data)
     tensors = {"mean": posterior.mean, "log_variance": posterior.log_variance}
-    if split.labels is not None:
-        tensors["label"] = split.labels
-    if split.factors is not None:
-        tensors["factors"] = split.factors
-    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    if data.labels is not None:
+        tensors["label"] = data.labels
+    if data.factors is not None:
+        tensors["factors"] = data.factors
+    write_npz(path, {name: tensor.cpu().numpy() for name, tensor in tensors.items()})
+    console.result(str(path))

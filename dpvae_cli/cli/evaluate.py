@@ -23,7 +23,6 @@ from dpvae_cli.evaluation.metrics import METRICS, list_metrics
 if TYPE_CHECKING:
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.evaluation.metrics import Need
-    from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.recipe import Recipe
     from dpvae_cli.runs.loaded_run import LoadedRun
@@ -40,11 +39,6 @@ EXAMPLES = examples(
 )
 DEFAULT = ", ".join(name for name, metric in METRICS.items() if metric.is_default)
 ON_REQUEST = " and ".join(name for name, metric in METRICS.items() if metric.is_on_request)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("eval", epilog=EXAMPLES)(evaluate)
 
 
 @handle_errors
@@ -176,11 +170,7 @@ def _measure(
     names = metric_names(metrics, [need for need, holds in has.items() if holds])
     recipe = with_overrides(run.recipe, overrides, section="evaluation")
     record, failures = evaluate_run(
-        run,
-        names,
-        evaluation=recipe.evaluation,
-        seed=seed,
-        features=features,
+        run, names, evaluation=recipe.evaluation, seed=seed, features=features
     )
     notes: dict[str, list[str]] = {}
     for result in record.results:
@@ -188,24 +178,19 @@ def _measure(
             notes.setdefault(note, []).append(result.metric)
     for note, metrics_with_it in notes.items():
         console.note(f"{run.label}: {', '.join(metrics_with_it)}: {note}")
-    _report(run, failures, nothing_else=not record.results)
-    return record, not failures
-
-
-def _report(run: "LoadedRun", failures: "dict[str, DpvaeError]", *, nothing_else: bool) -> None:
-    """Say what failed and why, each reason once; end with it where it is all there is to say."""
-    named: dict[str, list[str]] = {}
-    for name, error in failures.items():
-        named.setdefault(str(error), []).append(name)
+    named: dict[str, list[str]] = {}  # each reason once
+    for name, failure in failures.items():
+        named.setdefault(str(failure), []).append(name)
     for names in named.values():
         error = failures[names[0]]
-        if nothing_else and len(failures) == 1:
+        if not record.results and len(failures) == 1:
             raise error
         console.note(f"{run.label}: {', '.join(names)} failed: {error}")
         if error.hint:
             console.note(error.hint)
-    if nothing_else and failures:
+    if failures and not record.results:
         raise typer.Exit(exit_code(next(iter(failures.values()))))
+    return record, not failures
 
 
 def _print(measured: "list[RunResults]", recipes: "list[Recipe]") -> None:

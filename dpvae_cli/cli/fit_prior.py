@@ -23,11 +23,6 @@ EXAMPLES = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("fit-prior", epilog=EXAMPLES)(fit_prior)
-
-
 @handle_errors
 def fit_prior(
     words: Annotated[
@@ -186,10 +181,15 @@ def _print(record: "FitRecord") -> None:
     assert record.gaussian_nll is not None
     assert record.gaussian_gain is not None
     chose = record.held_out - record.reported
+    iterations = f"{record.iterations:,}, the best after {record.best_iteration:,}"
+    if record.spec is not None and record.spec["kind"] == "mixture":
+        iterations = f"{record.iterations:,} of EM, {record.spec['components']} components"
+        if len(record.curve) > 1:
+            iterations += f" of {', '.join(str(components) for components, _ in record.curve)}"
     rows = [
         ["prior", record.prior],
         ["codes", f"{record.components:,}; {chose:,} choose, {record.reported:,} are reported on"],
-        ["iterations", _iterations(record)],
+        ["iterations", iterations],
         [f"-E[log p(z)], {record.baseline} [nats]", format_with_error(*record.baseline_nll)],
         [
             "-E[log p(z)], Gaussian of the codes' moments [nats]",
@@ -206,14 +206,3 @@ def _print(record: "FitRecord") -> None:
             f"The last of {record.iterations:,} iterations is the best so far: more "
             f"fitting.iterations may gain more."
         )
-
-
-def _iterations(record: "FitRecord") -> str:
-    """Return the number of iterations, and for mixtures of components."""
-    if record.spec is not None and record.spec["kind"] == "mixture":
-        tried = ", ".join(str(components) for components, _ in record.curve)
-        chosen = f"{record.spec['components']} components"
-        return f"{record.iterations:,} of EM, {chosen}" + (
-            f" of {tried}" if len(record.curve) > 1 else ""
-        )
-    return f"{record.iterations:,}, the best after {record.best_iteration:,}"

@@ -56,27 +56,21 @@ class ProgressDisplay:
                 self._updated = now
                 self._out.print(plain_line(event), markup=False)
         elif event.is_finished:
-            self._remove(event.task)
+            if event.task in self._tasks and self._progress is not None:
+                self._progress.remove_task(self._tasks.pop(event.task))
+            if not self._tasks:
+                self._bars.close()
+                self._progress = None
         elif event.task not in self._tasks or now - self._updated > REFRESH:
             self._updated = now
-            self._update(event, self._out)
-
-    def _update(self, event: ProgressEvent, out: "Console") -> None:
-        if self._progress is None:
-            self._progress = self._bars.enter_context(_bars(out))
-        if event.task not in self._tasks:
-            name = escape_control_chars(event.task)  # before widths are measured
-            self._tasks[event.task] = self._progress.add_task(name, total=None, text="")
-        self._progress.update(
-            self._tasks[event.task], completed=event.done, total=event.total, text=event.text
-        )
-
-    def _remove(self, task: str) -> None:
-        if task in self._tasks and self._progress is not None:
-            self._progress.remove_task(self._tasks.pop(task))
-        if not self._tasks:
-            self._bars.close()
-            self._progress = None
+            if self._progress is None:
+                self._progress = self._bars.enter_context(_bars(self._out))
+            if event.task not in self._tasks:
+                name = escape_control_chars(event.task)  # before widths are measured
+                self._tasks[event.task] = self._progress.add_task(name, total=None, text="")
+            self._progress.update(
+                self._tasks[event.task], completed=event.done, total=event.total, text=event.text
+            )
 
 
 def plain_line(event: ProgressEvent) -> str:

@@ -28,11 +28,6 @@ EXAMPLES = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(reconstruct)
-
-
 @handle_errors
 @with_run_options
 def reconstruct(

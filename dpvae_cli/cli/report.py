@@ -17,11 +17,6 @@ EXAMPLES = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(report)
-
-
 @handle_errors
 def report(
     places: Annotated[

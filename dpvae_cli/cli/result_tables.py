@@ -145,16 +145,12 @@ def footnotes(runs: Sequence[RunResults]) -> list[str]:
         for result in run.results
         if (note := result.details.get("effective_samples_note"))
     ]
-    notes = [_data_note(run) for run in runs]
+    found = ([result.details.get("data_note") for result in run.results] for run in runs)
+    notes = ["; ".join(dict.fromkeys(filter(None, of_run))) for of_run in found]
     if len(set(notes)) == 1:
         return lines + ([f"Data: {notes[0]}."] if notes[0] else [])
     named = zip(runs, notes, strict=True)
     return lines + [f"Data of {run.run}: {note}." for run, note in named if note]
-
-
-def _data_note(run: RunResults) -> str:
-    found = (result.details.get("data_note") for result in run.results)
-    return "; ".join(dict.fromkeys(filter(None, found)))
 
 
 def _rows(run: RunResults) -> Iterator[Row]:
@@ -184,19 +180,14 @@ def _curve_rows(result: Result) -> Iterator[Row]:
 
 
 def _difference(first: Row | None, second: Row | None) -> str:
-    if first is None or second is None or first.value is None or second.value is None:
-        return "-"
-    return format_with_error(
-        second.value - first.value, _error_of_difference(first, second), sign=True
-    )
-
-
-def _error_of_difference(first: Row, second: Row) -> float | None:
-    """Return the error of a difference, paired by draws and examples where both have as many."""
+    """Return a difference with its error, paired by draws and examples where both have as many."""
     from dpvae_cli.mathematics.estimates import error_of_difference
 
+    if first is None or second is None or first.value is None or second.value is None:
+        return "-"
+    error: float | None = None
     if first.error_terms is not None and second.error_terms is not None:
-        return error_of_difference(first.error_terms, second.error_terms)
-    if first.standard_error is None or second.standard_error is None:
-        return None
-    return math.hypot(first.standard_error, second.standard_error)
+        error = error_of_difference(first.error_terms, second.error_terms)
+    elif first.standard_error is not None and second.standard_error is not None:
+        error = math.hypot(first.standard_error, second.standard_error)
+    return format_with_error(second.value - first.value, error, sign=True)

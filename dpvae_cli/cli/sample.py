@@ -42,11 +42,6 @@ EXAMPLES = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(sample)
-
-
 @handle_errors
 @with_run_options
 def sample(
@@ -100,8 +95,10 @@ def sample(
     --format png it writes single images, with --format csv a table. Given a prior file (dpvae
     fit-prior --codes) it writes z and log p(z), for a decoder of your own.
     """
+    from dpvae_cli.data.tables import write_csv
     from dpvae_cli.foundation.errors import UsageError, WrongFileTypeError
     from dpvae_cli.foundation.randomness import stream
+    from dpvae_cli.sampling.encodings import decode_to_data_units
 
     if low_posterior and high_posterior:
         raise UsageError("--low-posterior and --high-posterior exclude each other")
@@ -135,7 +132,10 @@ def sample(
         _write_single_images(run, latents, single, generator)
         return
     if form is SampleFormat.csv:
-        _write_table(run, latents, single, generator)
+        rows = decode_to_data_units(run.model, latents.z, noise=generator)
+        numbered = [f"x{place}" for place in range(1, rows.shape[1] + 1)]
+        write_csv(single, rows, run.model.units.columns or numbered)
+        console.result(str(single))
         return
     if posterior and latents.log_q is None:
         latents = latents.with_log_q(run.encoded.aggregate_posterior())
@@ -221,19 +221,6 @@ def _table_path(run: "LoadedRun", out: Path | None, kind: str) -> Path:
         )
     default = run.folder.path / "samples" / f"{kind}.csv"
     return output_path(out, default, suffixes=(".csv",), what="tables")
-
-
-def _write_table(
-    run: "LoadedRun", latents: "LatentSamples", path: Path, noise: "torch.Generator | None"
-) -> None:
-    """Write a row per sample under the names of the columns, and print the path."""
-    from dpvae_cli.data.tables import write_csv
-    from dpvae_cli.sampling.encodings import decode_to_data_units
-
-    rows = decode_to_data_units(run.model, latents.z, noise=noise)
-    numbered = [f"x{place}" for place in range(1, rows.shape[1] + 1)]
-    write_csv(path, rows, run.model.units.columns or numbered)
-    console.result(str(path))
 
 
 def _check_image_folder(run: "LoadedRun", folder: Path, n: int) -> None:

@@ -1,5 +1,6 @@
 """`dpvae train`: train a recipe, resume a run, or show what would be trained."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,11 +21,6 @@ EXAMPLES = examples(
     "dpvae train mine.yaml --dry-run",
     "dpvae train --resume --run-dir runs/factor_mnist-decoupled-seed0",
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(train)
 
 
 @handle_errors
@@ -73,9 +69,15 @@ def train(
     environment.json and a sample picture. KEY=VALUE overrides the recipe; a bare word replaces a
     whole section.
     """
+    from dpvae_cli.cli.fit_prior import describe_loss
     from dpvae_cli.cli.progress import TrainingProgress
+    from dpvae_cli.fitting.record import FitRecord
+    from dpvae_cli.foundation.example_shape import is_image
+    from dpvae_cli.recipe.dump import to_yaml
     from dpvae_cli.runs.paths import default_run_dir, resolve_run_dir
+    from dpvae_cli.runs.run_folder import RunFolder
     from dpvae_cli.training.callback import NullCallback
+    from dpvae_cli.training.dry_run import describe
     from dpvae_cli.training.train import train as train_recipe
 
     run_dir = None if run_dir is None else resolve_run_dir(run_dir)
@@ -84,7 +86,16 @@ def train(
     )
     folder = run_dir or default_run_dir(resolved)
     if dry_run:
-        _describe(resolved, folder, device=device, data_root=data_root)
+        state = "exists: add --resume or --overwrite" if folder.exists() else "new"
+        facts = {"run folder": f"{folder} ({state})"}
+        facts |= describe(resolved, device=device, data_root=data_root)
+        if is_image(resolved.data.example_shape(data_root)):
+            from dpvae_cli.cli.checks import inception_weights
+
+            what, path, there = inception_weights()
+            facts[f"{what}, for fid and kid"] = f"{path}, {there}"
+        console.result(to_yaml(resolved))
+        console.table(None, ["what", "value"], list(map(list, facts.items())))
         return
     train_recipe(
         resolved,
@@ -99,21 +110,11 @@ def train(
         mark_latest=True,
     )
     if resolved.fit_prior is not None:
-        _warn_of_worse_prior(folder)
+        saved = json.loads(RunFolder(folder).fit.read_text(encoding="utf-8"))
+        record = FitRecord.from_dict(saved)
+        if record.is_clear_loss:
+            console.note(f"Warning: {describe_loss(record)}. The run uses it nevertheless.")
     console.result(str(folder))
-
-
-def _warn_of_worse_prior(folder: Path) -> None:
-    """Warn if the prior fitted after training is clearly worse than the trained one."""
-    import json
-
-    from dpvae_cli.cli.fit_prior import describe_loss
-    from dpvae_cli.fitting.record import FitRecord
-    from dpvae_cli.runs.run_folder import RunFolder
-
-    record = FitRecord.from_dict(json.loads(RunFolder(folder).fit.read_text(encoding="utf-8")))
-    if record.is_clear_loss:
-        console.note(f"Warning: {describe_loss(record)}. The run uses it nevertheless.")
 
 
 def _resolve_recipe(
@@ -127,7 +128,10 @@ def _resolve_recipe(
     """Return the recipe to train and the run folder, where the options name one."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe import load_recipe
+    from dpvae_cli.runs import checkpoint
+    from dpvae_cli.runs.own_networks import check_resume
     from dpvae_cli.runs.paths import latest_run_dir
+    from dpvae_cli.runs.run_folder import RunFolder
 
     if recipe is not None and "=" in recipe:
         overrides, recipe = [recipe, *overrides], None
@@ -141,41 +145,13 @@ def _resolve_recipe(
     folder = latest_run_dir() if run_dir is None else run_dir
     if run_dir is None:
         console.note(f"Resuming {folder} (runs/latest).")
-    return _recipe_of_run(folder, overrides, from_previous=from_previous), folder
-
-
-def _recipe_of_run(folder: Path, overrides: list[str], *, from_previous: bool) -> "Recipe":
-    """Return the run's recipe with the overrides; defaults resolved before stay as they are."""
-    from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.recipe import load_recipe
-    from dpvae_cli.runs import checkpoint
-    from dpvae_cli.runs.own_networks import check_resume
-    from dpvae_cli.runs.run_folder import RunFolder
-
     run = RunFolder(folder)
     if not run.recipe.is_file():
         raise UsageError(
             f"--resume: {folder} holds no run", hint="Name a run folder with --run-dir."
         )
-    saved = load_recipe(run.recipe, overrides)
+    saved = load_recipe(run.recipe, overrides)  # defaults resolved before stay as they are
     check_resume(saved, folder, has_model=False)
     path = run.previous if from_previous else run.checkpoint
     name = checkpoint.read_checkpoint(path).recipe.name if path.is_file() else "recipe"
-    return saved.named(name)
-
-
-def _describe(recipe: "Recipe", folder: Path, *, device: str, data_root: Path | None) -> None:
-    """Print the resolved recipe, where the run goes, sizes, weights and an estimated time."""
-    from dpvae_cli.cli.checks import inception_weights
-    from dpvae_cli.foundation.example_shape import is_image
-    from dpvae_cli.recipe.dump import to_yaml
-    from dpvae_cli.training.dry_run import describe
-
-    state = "exists: add --resume or --overwrite" if folder.exists() else "new"
-    facts = {"run folder": f"{folder} ({state})"}
-    facts |= describe(recipe, device=device, data_root=data_root)
-    if is_image(recipe.data.example_shape(data_root)):
-        what, path, there = inception_weights()
-        facts[f"{what}, for fid and kid"] = f"{path}, {there}"
-    console.result(to_yaml(recipe))
-    console.table(None, ["what", "value"], [[key, value] for key, value in facts.items()])
+    return saved.named(name), folder

@@ -22,7 +22,6 @@ from dpvae_cli.cli.run_io import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from dpvae_cli.evaluation.path_density import PathStatistics
     from dpvae_cli.foundation.shapes import Codes
     from dpvae_cli.runs.loaded_run import LoadedRun
     from dpvae_cli.sampling.paths import Space
@@ -41,11 +40,6 @@ EXAMPLES = examples(
     "dpvae traverse --grid --space both",
     "dpvae traverse --pairs 100",
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=EXAMPLES)(traverse)
 
 
 @handle_errors
@@ -125,7 +119,7 @@ def traverse(
     out: Out = None,
     seed: Seed = 0,
 ) -> None:
-    """Decode lines between examples and sweeps along single dimensions.
+    """Decode lines between examples and sweeps of single dimensions.
 
     A line is straight in z0 (a curve in z) or in z. Without options, the command draws the line
     between test examples 0 and 1 and sweeps five dimensions; with --between, --dimensions, --grid
@@ -222,17 +216,26 @@ def _traverse(asked: TraverseOptions, run: "LoadedRun", out: Path | None) -> Non
     """Decode and measure the paths; write the files and print their names."""
     from dpvae_cli.foundation.files import write_json, write_npz
     from dpvae_cli.foundation.results import SCHEMA, nonfinite_to_none
+    from dpvae_cli.sampling.encodings import drawable
 
     picture, arrays = _targets(asked, run, out)
     record: Arrays = {}
     summary: dict[str, Any] = {}
     paths: list[Path] = []
     if asked.has_paths:
+        from dpvae_cli.plotting import animation, style, traversal
+
         record, summary["walks"] = _paths(asked, run)
-        paths += _draw_paths(asked, run, record, picture)
+        walks = record | {"walk_decoded": drawable(run.model, record["walk_decoded"])}
+        paths += style.save(traversal.figure(walks, run.label), picture)
+        if asked.gif:
+            paths.append(animation.save_animation(picture.with_suffix(".gif"), walks, run.label))
     if asked.grid:
+        from dpvae_cli.plotting import plane, style
+
         record, summary["grid"] = _grid(asked, run)
-        paths += _draw_grid(run, record, picture)
+        squares = record | {"plane_decoded": drawable(run.model, record["plane_decoded"])}
+        paths += style.save(plane.figure(squares, run.label), picture)
     if asked.pairs is not None:
         more, summary["results"] = _pairs(run, asked.pairs, seed=asked.seed)
         record = record | more
@@ -265,7 +268,7 @@ def _targets(asked: TraverseOptions, run: "LoadedRun", out: Path | None) -> tupl
     return picture_and_arrays(out, run.folder.path / "traversals" / f"{asked.stem}.png")
 
 
-def _paths(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, list[dict[str, Any]]]":
+def _paths(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, Records]":
     """Return the arrays of lines and sweeps, and the JSON record of each."""
     from dpvae_cli.plotting import animation
     from dpvae_cli.sampling.traversal import line, record, sweeps
@@ -296,46 +299,31 @@ def _paths(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, list[dict
                 reach=REACH if asked.reach is None else asked.reach,
                 steps=steps,
             )
+    start = asked.start or (asked.between[0] if asked.between else "0")
+    summaries: Records = []
     for path in paths:
-        console.note(f"Lowest log q(z) on the {_name(path)}: {path.lowest_log_q:.4g} nats.")
-    return record(model, aggregate, paths), [_summary(asked, path) for path in paths]
+        is_line = path.dimension < 0
+        line_or_sweep = (
+            f"line that is straight in {path.space}"
+            if is_line
+            else f"sweep of {path.space}[{path.dimension}]"
+        )
+        console.note(f"Lowest log q(z) on the {line_or_sweep}: {path.lowest_log_q:.4g} nats.")
+        summaries.append(
+            {
+                "kind": "line" if is_line else "sweep",
+                "space": path.space,
+                "examples": list(asked.between or ()) if is_line else [start],
+                "dimension": None if is_line else path.dimension,
+                "standard_deviation": path.standard_deviation,
+                "lowest_log_q": path.lowest_log_q,
+                "ends_log_q": [float(path.log_q[0]), float(path.log_q[-1])],
+            }
+        )
+    return record(model, aggregate, paths), summaries
 
 
-def _name(path: "LatentTraversal") -> str:
-    if path.dimension < 0:
-        return f"line that is straight in {path.space}"
-    return f"sweep of {path.space}[{path.dimension}]"
-
-
-def _summary(asked: TraverseOptions, path: "LatentTraversal") -> dict[str, Any]:
-    """Return the JSON record of a path."""
-    first = asked.between[0] if asked.between else "0"
-    is_line = path.dimension < 0
-    return {
-        "kind": "line" if is_line else "sweep",
-        "space": path.space,
-        "examples": list(asked.between or ()) if is_line else [asked.start or first],
-        "dimension": None if is_line else path.dimension,
-        "standard_deviation": path.standard_deviation,
-        "lowest_log_q": path.lowest_log_q,
-        "ends_log_q": [float(path.log_q[0]), float(path.log_q[-1])],
-    }
-
-
-def _draw_paths(
-    asked: TraverseOptions, run: "LoadedRun", record: "Arrays", picture: Path
-) -> list[Path]:
-    from dpvae_cli.plotting import animation, style, traversal
-    from dpvae_cli.sampling.encodings import drawable
-
-    record = record | {"walk_decoded": drawable(run.model, record["walk_decoded"])}
-    paths = style.save(traversal.figure(record, run.label), picture)
-    if asked.gif:
-        paths.append(animation.save_animation(picture.with_suffix(".gif"), record, run.label))
-    return paths
-
-
-def _grid(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, list[dict[str, Any]]]":
+def _grid(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, Records]":
     """Return the arrays of the decoded plane, and the JSON record of each space."""
     from dpvae_cli.sampling.plane import check_two_dimensional, plane
 
@@ -349,17 +337,10 @@ def _grid(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, list[dict[
     return record, [{"space": space, "lowest_log_q": value} for space, value in lowest.items()]
 
 
-def _draw_grid(run: "LoadedRun", record: "Arrays", picture: Path) -> list[Path]:
-    from dpvae_cli.plotting import plane, style
-    from dpvae_cli.sampling.encodings import drawable
-
-    record = record | {"plane_decoded": drawable(run.model, record["plane_decoded"])}
-    return style.save(plane.figure(record, run.label), picture)
-
-
-def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[dict[str, Any]]]":
+def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, Records]":
     """Print and return what lies between pairs, with the records of `dpvae eval --metrics path`."""
     from dpvae_cli.evaluation.path_density import path_results, path_statistics
+    from dpvae_cli.foundation.formatting import format_number
     from dpvae_cli.runs.evaluate_run import evaluation_context
     from dpvae_cli.sampling.encodings import encode
 
@@ -371,24 +352,6 @@ def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, list[di
         pairs=count,
         generator=context.generator("path"),
     )
-    _print_pairs(run, statistics)
-    arrays = {
-        "pairs": statistics.pairs.numpy(),
-        "pairs_lowest_z": statistics.lowest_z.numpy(),
-        "pairs_lowest_z0": statistics.lowest_z0.numpy(),
-        "pairs_ends": statistics.ends.numpy(),
-    }
-    note = {"data_note": run.data_note}
-    noted = [
-        replace(result, details=result.details | note)
-        for result in path_results(context, statistics, split=TEST_SPLIT)
-    ]
-    return arrays, [result.to_json() for result in noted]
-
-
-def _print_pairs(run: "LoadedRun", statistics: "PathStatistics") -> None:
-    from dpvae_cli.foundation.formatting import format_number
-
     means = statistics.means()
     rows = {
         "lowest on lines in z": means["z"],
@@ -402,11 +365,20 @@ def _print_pairs(run: "LoadedRun", statistics: "PathStatistics") -> None:
     console.table(
         f"{run.label}, {len(statistics.pairs):,} pairs of {TEST_SPLIT} examples",
         ["log q(z), nats", "mean", "standard error"],
-        [
-            [name, format_number(each.value), format_number(each.standard_error)]
-            for name, each in rows.items()
-        ],
+        [[name, *map(format_number, each)] for name, each in rows.items()],
     )
+    arrays = {
+        "pairs": statistics.pairs.numpy(),
+        "pairs_lowest_z": statistics.lowest_z.numpy(),
+        "pairs_lowest_z0": statistics.lowest_z0.numpy(),
+        "pairs_ends": statistics.ends.numpy(),
+    }
+    note = {"data_note": run.data_note}
+    noted = [
+        replace(result, details=result.details | note)
+        for result in path_results(context, statistics, split=TEST_SPLIT)
+    ]
+    return arrays, [result.to_json() for result in noted]
 
 
 def encode_example(run: "LoadedRun", text: str, *, option: str) -> "Codes":

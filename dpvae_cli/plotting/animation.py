@@ -28,13 +28,7 @@ ONE_WAY = 2_400
 SHORTEST, LONGEST, REST = 40, 200, 700
 """Milliseconds of one frame, and of the frame at either end."""
 DPI = 120
-_KEPT = (
-    "#ffffff",
-    style.GREY,
-    *looks.COLOURS.values(),
-    *looks.SWEEPS,
-    *looks.ENDS,
-)
+_KEPT = ("#ffffff", style.GREY, *looks.COLOURS.values(), *looks.SWEEPS, *looks.ENDS)
 _COLUMNS = 5
 _TILE, _SPACE, _ABOVE, _BELOW = 1.25, 0.12, 0.22, 0.2  # inches
 _PANEL, _HEAD = 2.3, 0.2
@@ -63,15 +57,8 @@ def save_animation(path: Path, record: Record, label: str) -> Path:
     there = _with_one_palette(frames(record, label))
     images = there + there[-2:0:-1]
     times = durations(len(there))
-    write = partial(
-        images[0].save,
-        format="GIF",
-        save_all=True,
-        append_images=images[1:],
-        duration=times,
-        loop=0,
-    )
-    write_atomically(path, write)
+    options: dict[str, Any] = {"append_images": images[1:], "duration": times, "loop": 0}
+    write_atomically(path, partial(images[0].save, format="GIF", save_all=True, **options))
     return path
 
 
@@ -85,15 +72,12 @@ def _with_one_palette(shots: list[np.ndarray]) -> list[Image.Image]:
     found = Image.fromarray(np.concatenate(shots)).quantize(256 - len(kept))
     palette = Image.new("P", (1, 1))
     palette.putpalette([*(value for rgb in kept for value in rgb), *(found.getpalette() or ())])
-    return [_mapped(shot, palette) for shot in shots]
-
-
-def _mapped(shot: np.ndarray, palette: Image.Image) -> Image.Image:
-    """Return a picture in the palette's colours, white in its very own."""
-    found = Image.fromarray(shot).quantize(palette=palette, dither=Image.Dither.NONE)
-    white = Image.fromarray((shot == 255).all(axis=-1))
-    found.paste(0, mask=white)
-    return found
+    images = []
+    for shot in shots:
+        image = Image.fromarray(shot).quantize(palette=palette, dither=Image.Dither.NONE)
+        image.paste(0, mask=Image.fromarray((shot == 255).all(axis=-1)))  # white stays white
+        images.append(image)
+    return images
 
 
 def durations(steps: int) -> list[int]:
@@ -139,7 +123,13 @@ def _scene(record: Record, label: str) -> tuple[Figure, list[Update]]:
             bottom = top - (walk // columns + 1) * row + _BELOW
             updates.append(_tile(place(figure, left, bottom, _TILE, _TILE), record, walk))
     else:
-        updates.append(_points(place(figure, 0.45, 0.3, _PANEL, _PANEL), record))
+        ax, decoded = place(figure, 0.45, 0.3, _PANEL, _PANEL), record["walk_decoded"]
+        for walk, points in enumerate(decoded):
+            ax.plot(*points.T, color=looks.colour(record, walk), linewidth=1, alpha=0.6)
+        ax.set(title="decoded", xlabel="$x_1$", ylabel="$x_2$")
+        panels.set_data_limits(ax, *panels.bounds(decoded.reshape(-1, 2)))
+        panels.few_ticks([ax])
+        updates.append(_dots(ax, record, decoded))
     if mapped:
         ax = place(figure, width - _PANEL - 0.05, (tall + 0.1 - _PANEL) / 2, _PANEL, _PANEL)
         looks.draw_map(ax, record)
@@ -160,16 +150,6 @@ def _tile(ax: Axes, record: Record, walk: int) -> Update:
         ax.set_xlabel(f"$\\log\\,q(z)$ {looks.signed(float(log_q[step]))}", color=style.GREY)
 
     return show
-
-
-def _points(ax: Axes, record: Record) -> Update:
-    """Draw all walks in data space."""
-    for walk, points in enumerate(record["walk_decoded"]):
-        ax.plot(*points.T, color=looks.colour(record, walk), linewidth=1, alpha=0.6)
-    ax.set(title="decoded", xlabel="$x_1$", ylabel="$x_2$")
-    panels.set_data_limits(ax, *panels.bounds(record["walk_decoded"].reshape(-1, 2)))
-    panels.few_ticks([ax])
-    return _dots(ax, record, record["walk_decoded"])
 
 
 def _dots(ax: Axes, record: Record, points: np.ndarray) -> Update:

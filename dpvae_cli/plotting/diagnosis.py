@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -31,40 +30,30 @@ def densities(record: Record, prior: str) -> Figure:
     left, right = figure.subplots(1, 2)
     colour = style.prior_colour(prior)
     for ax, which, own in ((left, "log_q", "codes"), (right, "log_p", "prior")):
-        _histograms(ax, record, which, own=own, colour=colour)
+        # Bins from well below the tail of its own side to the largest value there.
+        high, tail = float(record[f"{own}_{which}"].max()), float(record[f"tail_{which}"])
+        width = max(high - tail, 1e-3)
+        edges = np.linspace(tail - REACH * width, high + 0.02 * width, BINS + 1)
+        for side, look in (("codes", CODES), ("prior", colour)):
+            values = np.clip(record[f"{side}_{which}"], edges[0], edges[-1])
+            heights = np.histogram(values, edges)[0] / max(len(values), 1)
+            ax.stairs(heights, edges, fill=True, color=look, alpha=0.3)
+            ax.stairs(heights, edges, color=look)
+        ax.axvline(tail, **TAIL)
+        panels.despine(ax)
     left.set(xlabel="$\\log\\,q(z)$, nats", ylabel="share of each")
     right.set(xlabel="$\\log\\,p(z)$, nats")
     left.set_title("pockets: samples where hardly a code lies")
     right.set_title("leaks: codes where hardly a sample lies")
-    style.legend_below(figure, _handles(colour))
+    style.legend_below(
+        figure,
+        [
+            Patch(facecolor=CODES, alpha=0.6, label="codes"),
+            Patch(facecolor=colour, alpha=0.6, label="samples of the prior"),
+            Line2D([], [], **TAIL, label="1 % quantile; the first bin holds all that is lower"),
+        ],
+    )
     return figure
-
-
-def _histograms(ax: Axes, record: Record, which: str, *, own: str, colour: str) -> None:
-    """Draw one log-density under both sides; `own` is the side that its tail is of."""
-    edges = _edges(record[f"{own}_{which}"], float(record[f"tail_{which}"]))
-    for side, look in (("codes", CODES), ("prior", colour)):
-        values = np.clip(record[f"{side}_{which}"], edges[0], edges[-1])
-        heights = np.histogram(values, edges)[0] / max(len(values), 1)
-        ax.stairs(heights, edges, fill=True, color=look, alpha=0.3)
-        ax.stairs(heights, edges, color=look)
-    ax.axvline(float(record[f"tail_{which}"]), **TAIL)
-    panels.despine(ax)
-
-
-def _edges(own: np.ndarray, tail: float) -> np.ndarray:
-    """Return bins from well below the tail of one side to its largest value."""
-    high = float(own.max())
-    width = max(high - tail, 1e-3)
-    return np.linspace(tail - REACH * width, high + 0.02 * width, BINS + 1)
-
-
-def _handles(colour: str) -> list[Artist]:
-    return [
-        Patch(facecolor=CODES, alpha=0.6, label="codes"),
-        Patch(facecolor=colour, alpha=0.6, label="samples of the prior"),
-        Line2D([], [], **TAIL, label="1 % quantile; the first bin holds all that is lower"),
-    ]
 
 
 GRIDS = {

@@ -72,7 +72,13 @@ def figure5(galleries: Sequence[Gallery]) -> Figure:
 @style.house_style()
 def _grids(galleries: Sequence[Gallery]) -> Figure:
     grids = [[samples.grid(gallery.arrays[key]) for key in COLUMNS] for gallery in galleries]
-    wide, gap = _sizes(max(g.shape[1] for row in grids for g in row))
+    # The fewer pixels an image has, the wider the gaps, within grids and between them.
+    share = APART * samples.GAP / max(g.shape[1] for row in grids for g in row)
+    room, gaps = style.DOUBLE_COLUMN - LABEL, len(COLUMNS) - 1
+    wide = room / (len(COLUMNS) + gaps * share)
+    gap = wide * share
+    if gap < LEAST_APART:
+        wide, gap = (room - gaps * LEAST_APART) / len(COLUMNS), LEAST_APART
     heights = [max(g.shape[0] / g.shape[1] for g in row) * wide for row in grids]
     height = sum(heights) + gap * (len(heights) - 1) + 0.25
     figure = style.new_figure(style.DOUBLE_COLUMN, height)
@@ -150,15 +156,3 @@ def _columns(galleries: Sequence[Gallery]) -> Figure:
         handles.append(Line2D([], [], linestyle="", label=f"first {shown} of {count} columns"))
     style.legend_below(figure, handles)
     return figure
-
-
-def _sizes(pixels: int) -> tuple[float, float]:
-    """Return a grid's width and the gap between grids, in inches, for a grid this wide in pixels.
-
-    The fewer pixels an image has, the wider the gaps, within grids and between them.
-    """
-    room, share = style.DOUBLE_COLUMN - LABEL, APART * samples.GAP / pixels
-    wide = room / (len(COLUMNS) + (len(COLUMNS) - 1) * share)
-    if wide * share >= LEAST_APART:
-        return wide, wide * share
-    return (room - (len(COLUMNS) - 1) * LEAST_APART) / len(COLUMNS), LEAST_APART

@@ -50,28 +50,31 @@ def curves_from_metrics(
     Raises:
         UsageError: a result is damaged.
     """
-    found = [result for result in document.get("results", []) if result.get("metric") == "leak"]
+    curves = []
     try:
-        return [_curve(result["details"], label, prior) for result in found]
+        for result in document.get("results", []):
+            if result.get("metric") != "leak":
+                continue
+            details = result["details"]
+            quantiles = details.get("quantiles") or None
+            curves.append(
+                LeakageCurve(
+                    label,
+                    prior,
+                    [float(threshold) for threshold in details["thresholds"]],
+                    _numbers(details["values"]),
+                    _numbers(details["standard_errors"]),
+                    quantiles and [float(level) for level in quantiles],
+                    quantiles and _numbers(details["quantile_values"]),
+                    quantiles and _numbers(details["quantile_standard_errors"]),
+                )
+            )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{label}: the leak entry of metrics.json is not a leakage record",
             hint="Measure it again: dpvae eval --metrics leak RUN.",
         ) from error
-
-
-def _curve(details: Mapping[str, Any], label: str, prior: str) -> LeakageCurve:
-    quantiles = details.get("quantiles") or None
-    return LeakageCurve(
-        label,
-        prior,
-        [float(threshold) for threshold in details["thresholds"]],
-        _numbers(details["values"]),
-        _numbers(details["standard_errors"]),
-        quantiles and [float(level) for level in quantiles],
-        quantiles and _numbers(details["quantile_values"]),
-        quantiles and _numbers(details["quantile_standard_errors"]),
-    )
+    return curves
 
 
 def _numbers(values: Sequence[float | None]) -> Numbers:
@@ -102,7 +105,12 @@ def figure4(curves: Sequence[LeakageCurve]) -> Figure:
     _draw(axes, curves, styles)
     axes[0].set(xlabel="threshold $\\tau$ on $\\log\\,p(z)$, nats", ylabel="leakage score, nats")
     if quantiles:
-        _level_axis(axes[1], curves)
+        levels = sorted({level for curve in curves for level in curve.quantile_levels or ()})
+        axes[1].set_xscale("log")
+        axes[1].xaxis.set_major_locator(FixedLocator(levels))
+        axes[1].xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{100 * level:g} %"))
+        axes[1].xaxis.set_minor_locator(NullLocator())
+        axes[1].set_xlabel("threshold at this quantile of the model's own $\\log\\,p(z)$")
     names = [style.name(curve.label, curve.prior, title=curve.title) for curve in curves]
     handles: list[Artist] = [
         Line2D([], [], label=name, **look, **_marker(look))
@@ -183,12 +191,3 @@ def _marker(look: dict[str, Any]) -> dict[str, Any]:
     if look["linestyle"] == "-":
         return {"marker": "o", "markersize": 3.2}
     return {"marker": "s", "markersize": 3.2, "markerfacecolor": "white"}
-
-
-def _level_axis(ax: Axes, curves: Sequence[LeakageCurve]) -> None:
-    levels = sorted({level for curve in curves for level in curve.quantile_levels or ()})
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(levels))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{100 * level:g} %"))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel("threshold at this quantile of the model's own $\\log\\,p(z)$")

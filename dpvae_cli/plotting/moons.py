@@ -78,7 +78,21 @@ def figure1(models: Sequence[PlanarModel]) -> Figure:
     height = rows * (panel + 0.1) + 1.25
     figure = style.new_figure(style.DOUBLE_COLUMN, height, compressed=True)
     axes = figure.subplots(rows, 4, squeeze=False, width_ratios=[wide, 1, wide, 1])
-    points, image = _draw_rows(axes, models, window)
+    norm = density_norm(models)
+    for row, model in zip(axes, models, strict=True):
+        points = draw_samples(row[0], model, norm=norm)
+        image = draw_posterior(row[1], model)
+        draw_data(row[2], model)
+        draw_generation(row[3], model)
+        name = style.name_on_lines(model.label, model.prior, title=model.title, width=15)
+        row[0].set_ylabel(name, color=style.prior_colour(model.prior))
+        for ax in row[[0, 2]]:
+            show_data(ax, window)
+    panels.share_square(axes[:, 1])
+    panels.share_square(axes[:, 3])
+    panels.few_ticks(axes.flat)
+    for ax in axes[:-1].flat:
+        ax.tick_params(labelbottom=False)
     for top, bottom, title, space in zip(axes[0], axes[-1], _TITLES, _SPACES, strict=True):
         top.set_title(title)
         bottom.set_xlabel(space)
@@ -100,27 +114,6 @@ def require(models: Sequence[PlanarModel]) -> Sequence[PlanarModel]:
     if not models:
         raise UsageError("nothing to draw: no run was given", hint="Name at least one run.")
     return models
-
-
-def _draw_rows(
-    axes: np.ndarray, models: Sequence[PlanarModel], window: tuple[float, ...]
-) -> tuple[PathCollection, AxesImage]:
-    norm = density_norm(models)
-    for row, model in zip(axes, models, strict=True):
-        points = draw_samples(row[0], model, norm=norm)
-        image = draw_posterior(row[1], model)
-        draw_data(row[2], model)
-        draw_generation(row[3], model)
-        name = style.name_on_lines(model.label, model.prior, title=model.title, width=15)
-        row[0].set_ylabel(name, color=style.prior_colour(model.prior))
-        for ax in row[[0, 2]]:
-            show_data(ax, window)
-    panels.share_square(axes[:, 1])
-    panels.share_square(axes[:, 3])
-    panels.few_ticks(axes.flat)
-    for ax in axes[:-1].flat:
-        ax.tick_params(labelbottom=False)
-    return points, image
 
 
 def common_data_limits(models: Sequence[PlanarModel]) -> tuple[float, ...]:

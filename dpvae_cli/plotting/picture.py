@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting import panels, samples, style, tables
@@ -45,16 +44,12 @@ def save_images(path: Path, images: np.ndarray, *, title: str, columns: int | No
     """Write an image grid with a title: enlarged as .png, on a page as .pdf."""
     if path.suffix.lower() == ".png":
         return samples.save_grid(images, path, columns=columns, title=title)
-    return style.save(_page(samples.grid(images, columns), title), path)[0]
-
-
-@style.house_style()
-def _page(grid: np.ndarray, title: str) -> Figure:
-    wide = style.SINGLE_COLUMN
-    figure = style.new_figure(wide, wide * grid.shape[0] / grid.shape[1] + 0.2)
-    axes = figure.subplots()
-    axes.imshow(grid, interpolation="none")
-    axes.spines[:].set_visible(False)
-    panels.hide_ticks(axes)
-    style.add_title(figure, title)
-    return figure
+    grid, wide = samples.grid(images, columns), style.SINGLE_COLUMN
+    with style.house_style():
+        figure = style.new_figure(wide, wide * grid.shape[0] / grid.shape[1] + 0.2)
+        axes = figure.subplots()
+        axes.imshow(grid, interpolation="none")
+        axes.spines[:].set_visible(False)
+        panels.hide_ticks(axes)
+        style.add_title(figure, title)
+    return style.save(figure, path)[0]

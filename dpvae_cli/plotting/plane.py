@@ -26,7 +26,16 @@ def figure(record: Record, label: str) -> Figure:
     drawn = style.new_figure(style.DOUBLE_COLUMN, 3.5 * count + 0.1, compressed=True)
     for index, (left, right) in enumerate(drawn.subplots(count, 2, squeeze=False)):
         _decoded(left, record, index)
-        _net(right, record, index)
+        panels.draw_density_map(
+            right, record["grid_x"], record["grid_y"], log_density=record["log_q"]
+        )
+        limits = right.get_xlim(), right.get_ylim()
+        colour = COLOURS[str(record["plane_space"][index])]
+        _curves(right, record["net_z"][index], points=record["plane_z"][index], colour=colour)
+        right.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")
+        lowest = signed(float(record["lowest_log_q"][index]))
+        right.set_title(f"the same points on $\\log\\,q(z)$, lowest {lowest} nats")
+        panels.few_ticks([right])
     style.add_title(drawn, label)
     return drawn
 
@@ -36,7 +45,18 @@ def _decoded(ax: Axes, record: Record, index: int) -> None:
     side = len(decoded)
     ax.set_title(_TITLES[space])
     if is_image(decoded.shape[2:]):
-        _tiles(ax, record, index)
+        symbol, (tall, wide) = SYMBOLS[space], decoded.shape[-2:]
+        upright = decoded[::-1].reshape(-1, *decoded.shape[2:])  # the largest y on top
+        ax.imshow(samples.grid(upright, side), interpolation="none")
+        places = np.unique(np.rint(np.linspace(0, side - 1, min(side, 4))).astype(int))
+        for axis, length, values in ((ax.xaxis, wide, "plane_x"), (ax.yaxis, tall, "plane_y")):
+            rows = places if axis is ax.xaxis else side - 1 - places
+            centres = (length - 1) / 2 + (length + samples.GAP) * rows
+            numbers = record[values][index][places]
+            axis.set_ticks(centres, [signed(float(number), ".2g") for number in numbers])
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.set(xlabel=f"{symbol}[0]", ylabel=f"{symbol}[1]")
     elif decoded.shape[2:] == (2,):
         _curves(ax, record["net_decoded"][index], points=decoded, colour=COLOURS[space])
         panels.set_data_limits(ax, *panels.bounds(record["net_decoded"][index].reshape(-1, 2)))
@@ -47,34 +67,6 @@ def _decoded(ax: Axes, record: Record, index: int) -> None:
         image = samples.heat_map(ax, table)
         ax.set(xlabel="entry", ylabel="point, row by row", box_aspect=1)
         ax.figure.colorbar(image, ax=ax).set_label("value")
-
-
-def _tiles(ax: Axes, record: Record, index: int) -> None:
-    """Draw images where their points are, the largest y on top."""
-    decoded, symbol = record["plane_decoded"][index], SYMBOLS[str(record["plane_space"][index])]
-    side, (tall, wide) = len(decoded), decoded.shape[-2:]
-    upright = decoded[::-1].reshape(-1, *decoded.shape[2:])
-    ax.imshow(samples.grid(upright, side), interpolation="none")
-    places = np.unique(np.rint(np.linspace(0, side - 1, min(side, 4))).astype(int))
-    for axis, length, values in ((ax.xaxis, wide, "plane_x"), (ax.yaxis, tall, "plane_y")):
-        rows = places if axis is ax.xaxis else side - 1 - places
-        centres = (length - 1) / 2 + (length + samples.GAP) * rows
-        axis.set_ticks(centres, [signed(float(v), ".2g") for v in record[values][index][places]])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.set(xlabel=f"{symbol}[0]", ylabel=f"{symbol}[1]")
-
-
-def _net(ax: Axes, record: Record, index: int) -> None:
-    """Draw the points as a net over log q(z)."""
-    panels.draw_density_map(ax, record["grid_x"], record["grid_y"], log_density=record["log_q"])
-    limits = ax.get_xlim(), ax.get_ylim()
-    colour = COLOURS[str(record["plane_space"][index])]
-    _curves(ax, record["net_z"][index], points=record["plane_z"][index], colour=colour)
-    ax.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")
-    lowest = signed(float(record["lowest_log_q"][index]))
-    ax.set_title(f"the same points on $\\log\\,q(z)$, lowest {lowest} nats")
-    panels.few_ticks([ax])
 
 
 def _curves(ax: Axes, curves: np.ndarray, *, points: np.ndarray, colour: str) -> None:

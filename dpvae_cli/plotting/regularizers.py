@@ -39,7 +39,13 @@ def figure3(models: Sequence[PlanarModel]) -> Figure:
     )
     norm = moons.density_norm(models)
     for row, pair in zip(blocks, pairs, strict=True):
-        limits = _window([model for model in pair if model is not None])
+        left, right, bottom, top = moons.common_data_limits(
+            [model for model in pair if model is not None]
+        )
+        if panels.aspect(left, right, bottom, top) == "equal":  # in the panels' own proportion
+            room = max(0.0, _WIDE * (top - bottom) - (right - left)) / 2
+            left, right = left - room, right + room
+        limits = left, right, bottom, top
         drawn = [
             _draw_block(block, model, ratios=_units(side), norm=norm, limits=limits)
             for block, side in zip(row, sides, strict=True)
@@ -65,15 +71,6 @@ def _units(side: int) -> list[float]:
     return [_WIDE, 1.0, _WIDE] if side == 0 else [_WIDE, 1.0, 1.0, _WIDE]
 
 
-def _window(models: Sequence[PlanarModel]) -> tuple[float, ...]:
-    """Return the window of the data space for a pair of twins, in the panels' own proportion."""
-    left, right, bottom, top = moons.common_data_limits(models)
-    if panels.aspect(left, right, bottom, top) == "auto":
-        return left, right, bottom, top
-    room = max(0.0, _WIDE * (top - bottom) - (right - left)) / 2
-    return left - room, right + room, bottom, top
-
-
 def _draw_block(
     block: SubFigure,
     model: PlanarModel,
@@ -94,14 +91,6 @@ def _draw_block(
     panels.marks(axes[-1], model.arrays["high_x"])
     for ax in (axes[0], axes[-1]):
         moons.show_data(ax, limits)
-    _name_panels(axes)
-    title = style.name(model.label, model.prior, title=model.title)
-    colour = style.prior_colour(model.prior)
-    block.suptitle(title, x=0.01, ha="left", color=colour, fontsize=8)
-    return axes
-
-
-def _name_panels(axes: list[Axes]) -> None:
     names = ["(a) samples", "(b) $\\log\\,q(z)$", "(c) $z_0$", "(c) data"]
     if len(axes) == 3:
         del names[2]
@@ -109,3 +98,7 @@ def _name_panels(axes: list[Axes]) -> None:
         panels.hide_ticks(ax)
         ax.set_anchor("N")
         ax.set_xlabel(name, fontsize=7)
+    title = style.name(model.label, model.prior, title=model.title)
+    colour = style.prior_colour(model.prior)
+    block.suptitle(title, x=0.01, ha="left", color=colour, fontsize=8)
+    return axes

@@ -116,7 +116,12 @@ def _pairs(samples: np.ndarray, reference: np.ndarray | None, found: list[str]) 
             elif column == row:
                 _column(ax, samples, reference, column)
             else:
-                _pair(ax, samples, reference, column, row)
+                both = [column, row]
+                if reference is not None:
+                    panels.scatter_dense(ax, reference[:, both], colour=DATA, size=2.0)
+                panels.scatter_dense(ax, samples[:, both], colour=SAMPLES, size=3.0)
+                x, y = (bins(*_both(reference, samples, each))[[0, -1]] for each in both)
+                ax.set(xlim=x, ylim=y)
             ax.set_xlabel(found[column] if row == count - 1 else "")
             ax.tick_params(labelbottom=row == count - 1, labelleft=column == 0 < row)
         axes[row, 0].set_ylabel(found[row])
@@ -124,11 +129,3 @@ def _pairs(samples: np.ndarray, reference: np.ndarray | None, found: list[str]) 
         short_ticks(ax.xaxis)
         short_ticks(ax.yaxis)
     return drawn
-
-
-def _pair(ax: Axes, samples: np.ndarray, reference: np.ndarray | None, x: int, y: int) -> None:
-    if reference is not None:
-        panels.scatter_dense(ax, reference[:, [x, y]], colour=DATA, size=2.0)
-    panels.scatter_dense(ax, samples[:, [x, y]], colour=SAMPLES, size=3.0)
-    edges = [bins(*_both(reference, samples, column))[[0, -1]] for column in (x, y)]
-    ax.set(xlim=edges[0], ylim=edges[1])

@@ -108,28 +108,32 @@ def _draw(
     colours: Mapping[str, str],
 ) -> None:
     for method in methods:
-        _mark(ax, method, across.metric, up.metric, colour=colours[method.label])
-    for one, other in _twins(methods):
-        ends = [(m.mean(across.metric), m.mean(up.metric)) for m in (one, other)]
-        _arrow(ax, *ends, colour=colours[one.label])
+        ax.errorbar(
+            [method.mean(across.metric)],
+            [method.mean(up.metric)],
+            xerr=[method.error(across.metric)],
+            yerr=[method.error(up.metric)],
+            ecolor=(colours[method.label], 0.4),
+            elinewidth=0.7,
+            zorder=3,
+            **_look(method.prior, colours[method.label]),
+        )
+    base = {m.label: m for m in methods if m.prior == style.STANDARD_NORMAL}
+    # From rim to rim: marks that all but touch cover the arrow.
+    rims: dict[str, Any] = {"shrinkA": SIZE / 2 + 0.8, "shrinkB": SIZE / 2 + 0.8}
+    head = "-|>,head_length=0.45,head_width=0.22"
+    for method in methods:
+        if method.prior != style.STANDARD_NORMAL and method.label in base:
+            start, end = (
+                (m.mean(across.metric), m.mean(up.metric)) for m in (base[method.label], method)
+            )
+            shape = {"arrowstyle": head, "color": colours[method.label], "linewidth": 1.0} | rims
+            ax.annotate("", xy=end, xytext=start, arrowprops=shape | {"alpha": 0.85}, zorder=2)
     panels.despine(ax)
     ax.margins(0.12)
     ax.set_xlabel(across.label)
     if across.lower_is_better:
         ax.invert_xaxis()
-
-
-def _mark(ax: Axes, method: Method, across: str, up: str, *, colour: str) -> None:
-    ax.errorbar(
-        [method.mean(across)],
-        [method.mean(up)],
-        xerr=[method.error(across)],
-        yerr=[method.error(up)],
-        ecolor=(colour, 0.4),
-        elinewidth=0.7,
-        zorder=3,
-        **_look(method.prior, colour),
-    )
 
 
 def _look(prior: str, colour: str) -> dict[str, Any]:
@@ -142,26 +146,6 @@ def _look(prior: str, colour: str) -> dict[str, Any]:
         "markeredgecolor": colour,
         "markeredgewidth": 1.2,
     }
-
-
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], *, colour: str) -> None:
-    """Draw an arrow between the rims of two marks; marks that all but touch cover it."""
-    shape = {
-        "arrowstyle": "-|>,head_length=0.45,head_width=0.22",
-        "color": colour,
-        "linewidth": 1.0,
-        "shrinkA": SIZE / 2 + 0.8,
-        "shrinkB": SIZE / 2 + 0.8,
-        "alpha": 0.85,
-    }
-    ax.annotate("", xy=end, xytext=start, arrowprops=shape, zorder=2)
-
-
-def _twins(methods: Sequence[Method]) -> list[tuple[Method, Method]]:
-    """Return each method under the standard normal prior with those of its label that are not."""
-    base = {m.label: m for m in methods if m.prior == style.STANDARD_NORMAL}
-    others = [m for m in methods if m.prior != style.STANDARD_NORMAL and m.label in base]
-    return [(base[method.label], method) for method in others]
 
 
 def _direct(axes: Sequence[Axes], up: PlottedMetric, values: Iterable[float]) -> None:

@@ -1,7 +1,7 @@
 """Curves of training: what `metrics.jsonl` recorded, a panel a quantity."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, final
@@ -58,8 +58,21 @@ class TrainingCurves:
         """
         found: dict[str, dict[int, float]] = defaultdict(dict)
         for record in records:
-            for name, value in _quantities(record):
-                found[name][record["iteration"]] = value
+            recorded: dict[str, Any] = {}
+            if record.get("kind") == "train":
+                terms = record.get("terms")
+                terms = terms if isinstance(terms, dict) else {}
+                recorded = {"train/loss": record.get("loss")}
+                if {"reconstruction", "kl"} <= terms.keys():
+                    parts = (_number(terms[name]) for name in ("reconstruction", "kl"))
+                    recorded["train/elbo"] = -sum(parts)
+                recorded |= {f"train/{name}": value for name, value in terms.items()}
+            if record.get("kind") == "validation":
+                recorded = {
+                    f"validation/{name}": record[name] for name in _TITLES if name in record
+                }
+            for name, value in recorded.items():
+                found[name][record["iteration"]] = _number(value)
         series = {}
         for name, values in found.items():
             iterations = sorted(values)
@@ -70,21 +83,6 @@ class TrainingCurves:
 def _number(value: Any) -> float:
     is_number = isinstance(value, int | float) and abs(value) < LARGEST
     return float(value) if is_number else np.nan
-
-
-def _quantities(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    if record.get("kind") == "train":
-        terms = record.get("terms")
-        terms = terms if isinstance(terms, dict) else {}
-        yield "train/loss", _number(record.get("loss"))
-        if {"reconstruction", "kl"} <= terms.keys():
-            yield "train/elbo", -(_number(terms["reconstruction"]) + _number(terms["kl"]))
-        for name, value in terms.items():
-            yield f"train/{name}", _number(value)
-    if record.get("kind") == "validation":
-        for name in _TITLES:
-            if name in record:
-                yield f"validation/{name}", _number(record[name])
 
 
 @style.house_style()
@@ -98,7 +96,9 @@ def training_figure(runs: Sequence[TrainingCurves]) -> Figure:
     Raises:
         UsageError: no run has recorded anything.
     """
-    names = _panel_names(runs)
+    recorded = dict.fromkeys(name.partition("/")[2] for run in runs for name in run.series)
+    names = [name for name in _TITLES if name in recorded]
+    names += [name for name in recorded if name not in _TITLES]
     if not names:
         raise UsageError(
             "nothing to draw: no run has recorded anything yet",
@@ -112,29 +112,23 @@ def training_figure(runs: Sequence[TrainingCurves]) -> Figure:
     looks = style.line_styles([run.label for run in runs], priors)
     for ax, name in zip(axes, names, strict=False):
         _draw_panel(ax, name, runs=runs, looks=looks)
-    _share_iterations(axes, shown=len(names), columns=columns)
+    for index, ax in enumerate(axes):
+        ax.set_visible(index < len(names))
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if len(names) - columns <= index < len(names):  # the lowest panel of its column
+            ax.tick_params(labelbottom=True)
+        if len(axes) - columns <= index < len(names):
+            ax.set_xlabel("iteration")
     handles = [
         Line2D([], [], label=style.name(run.label, run.prior, title=run.title), **look)
         for run, look in zip(runs, looks, strict=True)
     ]
-    style.legend_below(picture, handles + _kinds(runs))
+    if len({name.partition("/")[0] for run in runs for name in run.series}) > 1:
+        for label, look in (("training, running mean", TRAINING), ("validation", VALIDATION)):
+            handles.append(Line2D([], [], color=style.GREY, label=label, **look))
+    style.legend_below(picture, handles)
     return picture
-
-
-def _kinds(runs: Sequence[TrainingCurves]) -> list[Line2D]:
-    """Return legend entries of training and validation, where both were recorded."""
-    recorded = {name.partition("/")[0] for run in runs for name in run.series}
-    looks = (("train", "training, running mean", TRAINING), ("validation",) * 2 + (VALIDATION,))
-    if len(recorded) < len(looks):
-        return []
-    return [Line2D([], [], color=style.GREY, label=label, **look) for _, label, look in looks]
-
-
-def _panel_names(runs: Sequence[TrainingCurves]) -> list[str]:
-    """Return the quantities that were recorded, those of `_TITLES` first."""
-    recorded = dict.fromkeys(name.partition("/")[2] for run in runs for name in run.series)
-    first = [name for name in _TITLES if name in recorded]
-    return first + [name for name in recorded if name not in _TITLES]
 
 
 def _draw_panel(
@@ -153,7 +147,12 @@ def _draw_panel(
             iterations, values = run.series[f"validation/{name}"]
             ax.plot(iterations, values, **look | VALIDATION)
             late.append(values[len(values) // 10 :])
-    _fit(ax, np.concatenate(late))
+    known = np.concatenate(late)
+    known = known[np.isfinite(known)]
+    if len(known):
+        low, high = np.percentile(known, [0.5, 99.5])
+        room = 0.12 * (high - low) or max(0.05 * abs(high), 1e-3)
+        ax.set_ylim(low - room, high + room)
     counted = name == "active_units"
     if counted:
         ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
@@ -170,22 +169,3 @@ def running_mean(values: np.ndarray) -> np.ndarray:
     known = np.isfinite(windows)
     totals = np.where(known, windows, 0).sum(axis=1)
     return np.where(np.isfinite(values), totals / np.maximum(known.sum(axis=1), 1), np.nan)
-
-
-def _fit(ax: Axes, values: np.ndarray) -> None:
-    values = values[np.isfinite(values)]
-    if len(values):
-        low, high = np.percentile(values, [0.5, 99.5])
-        room = 0.12 * (high - low) or max(0.05 * abs(high), 1e-3)
-        ax.set_ylim(low - room, high + room)
-
-
-def _share_iterations(axes: Sequence[Axes], *, shown: int, columns: int) -> None:
-    for index, ax in enumerate(axes):
-        ax.set_visible(index < shown)
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        if shown - columns <= index < shown:  # the lowest panel of its column
-            ax.tick_params(labelbottom=True)
-        if len(axes) - columns <= index < shown:
-            ax.set_xlabel("iteration")

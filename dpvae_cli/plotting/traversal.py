@@ -63,7 +63,10 @@ def _plane(record: Record, every: Sequence[Record]) -> Figure:
         panel(ax, record)
         if panel is not looks.draw_map:
             chosen = looks.line_indices if panel is _data_paths else looks.sweep_indices
-            _square(ax, [each["walk_decoded"][chosen(each)] for each in every])
+            curves = [each["walk_decoded"][chosen(each)].reshape(-1, 2) for each in every]
+            panels.set_data_limits(ax, *panels.bounds(*curves))
+            ax.set(xlabel="$x_1$", ylabel="$x_2$")
+            panels.few_ticks([ax])
     return drawn
 
 
@@ -95,12 +98,6 @@ def _data_sweeps(ax: Axes, record: Record) -> None:
     ax.set_title("sweeps, large dot at\nthe positive end")
     where: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25), "ncols": 2}
     ax.legend(fontsize=6.5, handlelength=1.2, **where)
-
-
-def _square(ax: Axes, curves: Sequence[np.ndarray]) -> None:
-    panels.set_data_limits(ax, *panels.bounds(*(each.reshape(-1, 2) for each in curves)))
-    ax.set(xlabel="$x_1$", ylabel="$x_2$")
-    panels.few_ticks([ax])
 
 
 def _tables(record: Record, every: Sequence[Record]) -> Figure:
@@ -137,7 +134,13 @@ def _strips(record: Record, label: str, *, twins: Sequence[Record] = ()) -> Figu
     for gap, wide, tall in sizes:  # laid out by hand, so that all strips stay aligned
         edge -= gap + tall
         axes.append(place(picture, _LEFT, edge, wide, tall))
-    _fill(axes, record, star=0.055 / sizes[0][2], twins=twins)
+    lines, sweeps = looks.line_indices(record), looks.sweep_indices(record)
+    profiles = axes[1 : 2 * len(lines) : 2]
+    for walk, above, below in zip(lines, axes[: 2 * len(lines) : 2], profiles, strict=True):
+        _line(above, below, record, walk=walk, star=0.055 / sizes[0][2])
+    _share_height(profiles, twins)
+    for walk, ax in zip(sweeps, axes[2 * len(lines) :], strict=True):
+        _sweep(ax, record, walk=walk, last=walk == sweeps[-1])
     if mapped:
         looks.draw_map(place(picture, width - 1.6, (height - 1.7) / 2, 1.5, 1.5), record)
     style.add_title(picture, label, y=1 - 0.05 / height, va="top")
@@ -171,36 +174,17 @@ def _size(images: np.ndarray, width: float) -> tuple[float, float]:
     return wide, wide * ratio
 
 
-def _fill(axes: list[Axes], record: Record, *, star: float, twins: Sequence[Record]) -> None:
-    """Draw every walk on its axes."""
-    lines, sweeps = looks.line_indices(record), looks.sweep_indices(record)
-    profiles = axes[1 : 2 * len(lines) : 2]
-    for walk, above, below in zip(lines, axes[: 2 * len(lines) : 2], profiles, strict=True):
-        _line(above, below, record, walk=walk, star=star)
-    _share_height(
-        profiles, [_profile(each, walk) for each in twins for walk in looks.line_indices(each)]
-    )
-    for walk, ax in zip(sweeps, axes[2 * len(lines) :], strict=True):
-        _sweep(ax, record, walk=walk, last=walk == sweeps[-1])
-
-
-def _profile(record: Record, walk: int) -> np.ndarray:
-    """Return log q(z) wherever a profile shows it."""
-    steps = record["walk_log_q"][walk]
-    return np.concatenate([record["path_log_q"][walk], steps[looks.tile_indices(len(steps))]])
-
-
-def _share_height(profiles: list[Axes], others: Sequence[np.ndarray]) -> None:
-    """Give all profiles the same range, and room for others, so that lines compare at a glance."""
+def _share_height(profiles: list[Axes], twins: Sequence[Record]) -> None:
+    """Give all profiles the same range, and room for twins, so that lines compare at a glance."""
     limits = [ax.get_ylim() for ax in profiles]
-    for path in others:
+    for twin, walk in [(record, walk) for record in twins for walk in looks.line_indices(record)]:
+        steps = twin["walk_log_q"][walk]
+        path = np.concatenate([twin["path_log_q"][walk], steps[looks.tile_indices(len(steps))]])
         ends = float(path.min()), float(path.max())
         room = MARGIN * (ends[1] - ends[0])
         limits.append((ends[0] - room, ends[1] + room))
-    low, high = (
-        min((low for low, _ in limits), default=0),
-        max((high for _, high in limits), default=0),
-    )
+    low = min((low for low, _ in limits), default=0)
+    high = max((high for _, high in limits), default=0)
     room = max(0.0, LEAST_HEIGHT - (high - low)) / 2
     for ax in profiles:
         ax.set_ylim(low - room, high + room)

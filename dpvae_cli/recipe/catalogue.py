@@ -76,7 +76,8 @@ def locate(name_or_path: str) -> Path:
     if path_exists(path):
         return path
     if path.suffix in SUFFIXES or os.sep in name_or_path:
-        near = did_you_mean(_without_suffix(name_or_path), names())
+        bare = name_or_path.removesuffix(path.suffix if path.suffix in SUFFIXES else "")
+        near = did_you_mean(bare, names())
         near = near or did_you_mean(path.stem, names())
         raise _unknown(name_or_path, "there is no such file" + near)
     own = [file.name for file in Path().glob(f"*{SUFFIXES[0]}")]
@@ -84,10 +85,6 @@ def locate(name_or_path: str) -> Path:
         name_or_path,
         "there is no packaged recipe of that name" + did_you_mean(name_or_path, [*names(), *own]),
     )
-
-
-def _without_suffix(name: str) -> str:
-    return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
 
 
 def _unknown(name: str, problem: str) -> RecipeError:

@@ -18,13 +18,10 @@ YAML_1_1_WORDS = ("on", "off", "yes", "no", "y", "n")
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe in plain JSON types: sections in the schema's order, `kind` first."""
     plain = recipe.model_dump(mode="json", by_alias=True)
-    return {key: _kind_first(value) for key, value in plain.items()}
-
-
-def _kind_first(value: Any) -> Any:
-    if not isinstance(value, dict) or "kind" not in value:
-        return value
-    return {"kind": value["kind"], **value}
+    for key, value in plain.items():
+        if isinstance(value, dict) and "kind" in value:
+            plain[key] = {"kind": value["kind"], **value}
+    return plain
 
 
 def digest(recipe: Recipe) -> str:
@@ -60,23 +57,13 @@ def _mapping(values: dict[str, Any], *, indent: str) -> list[str]:
 def _flow(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_flow(item) for item in value)}]"
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, float):
-        return _float(value)
+    if isinstance(value, str):  # plain where every YAML reader takes it for a string
+        is_word = SAFE_WORD.fullmatch(value) and value.lower() not in YAML_1_1_WORDS
+        if is_word and plain_scalar(value) == value:
+            return value
+        quoted = yaml.safe_dump(value, default_style='"', width=10**9, allow_unicode=True)
+        return str(quoted).strip()
+    if isinstance(value, float):  # the shortest exact spelling, with the point of YAML 1.1
+        mantissa, e, exponent = repr(value).partition("e")
+        return mantissa + (".0" if e and "." not in mantissa else "") + e + exponent
     return json.dumps(value)
-
-
-def _text(value: str) -> str:
-    """Return a string plain where every YAML reader takes it for one, else in double quotes."""
-    is_word = SAFE_WORD.fullmatch(value) and value.lower() not in YAML_1_1_WORDS
-    if is_word and plain_scalar(value) == value:
-        return value
-    quoted = yaml.safe_dump(value, default_style='"', width=10**9, allow_unicode=True)
-    return str(quoted).strip()
-
-
-def _float(value: float) -> str:
-    """Return the shortest exact spelling, with the point that YAML 1.1 readers need."""
-    mantissa, e, exponent = repr(value).partition("e")
-    return mantissa + (".0" if e and "." not in mantissa else "") + e + exponent

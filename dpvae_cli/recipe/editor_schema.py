@@ -16,22 +16,13 @@ def json_schema() -> dict[str, Any]:
     """
     schema = Recipe.model_json_schema(by_alias=True)
     for section in SECTIONS_WITH_KIND:
-        schema["properties"][section] = _or_word(schema["properties"][section], section)
-        for spec in kinds(section).values():
+        words = []
+        for kind, spec in kinds(section).items():
+            if not any(field.is_required() for field in spec.model_fields.values()):
+                words.append(kind)
             definition = schema["$defs"][spec.__name__]
             required = ["kind", *definition.get("required", [])]
             definition["required"] = list(dict.fromkeys(required))  # two sections share some kinds
+        alternatives = [{"type": "string", "enum": words}, schema["properties"][section]]
+        schema["properties"][section] = {"title": section, "anyOf": alternatives}
     return {"$schema": DIALECT, **schema, "title": "dpvae recipe"}
-
-
-def _or_word(section_schema: dict[str, Any], section: str) -> dict[str, Any]:
-    """Accept a bare kind as the section where all fields of that kind have defaults."""
-    alone = [
-        kind
-        for kind, spec in kinds(section).items()
-        if not any(field.is_required() for field in spec.model_fields.values())
-    ]
-    return {
-        "title": section,
-        "anyOf": [{"type": "string", "enum": alone}, section_schema],
-    }

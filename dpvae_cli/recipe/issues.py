@@ -52,21 +52,17 @@ class RecipeError(UsageError):
     ) -> None:
         self.issues = tuple(issues)
         self.what = what
-        super().__init__(_message(self.issues, what), hint=hint)
+        lines = [str(issue) for issue in issues[:MAX_LISTED]]
+        if len(issues) > MAX_LISTED:
+            lines.append(f"... and {len(issues) - MAX_LISTED} more")
+        if len(issues) != 1:
+            lines.insert(0, f"{len(issues)} mistakes in the {what}:")
+        super().__init__("\n  ".join(lines), hint=hint)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let the error travel between processes."""
         made = partial(type(self), hint=self.hint, what=self.what)
         return made, (self.issues,)
-
-
-def _message(issues: Sequence[ConfigIssue], what: str) -> str:
-    lines = [str(issue) for issue in issues[:MAX_LISTED]]
-    if len(issues) > MAX_LISTED:
-        lines.append(f"... and {len(issues) - MAX_LISTED} more")
-    if len(issues) == 1:
-        return lines[0]
-    return "\n  ".join([f"{len(issues)} mistakes in the {what}:", *lines])
 
 
 def format_path(path: KeyPath) -> str:

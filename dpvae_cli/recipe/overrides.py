@@ -59,7 +59,9 @@ def apply_overrides(document: ConfigDocument, overrides: Sequence[Override]) -> 
         if field == ["kind"] and section in SECTIONS_WITH_KIND:
             document.set((section,), {"kind": override.value}, override.location)
             continue
-        fields = document.values.get(section, _default_section(section))
+        default = Recipe.model_fields[section].default if section in Recipe.model_fields else None
+        kind = getattr(default, "kind", None)
+        fields = document.values.get(section, {} if kind is None else {"kind": kind})
         if isinstance(fields, str) and section in SECTIONS_WITH_KIND:
             fields = {"kind": fields}
         if not isinstance(fields, dict):
@@ -70,10 +72,3 @@ def apply_overrides(document: ConfigDocument, overrides: Sequence[Override]) -> 
         document.values[section] = fields
         document.locations.setdefault((section,), override.location)
         document.set(override.path, override.value, override.location)
-
-
-def _default_section(section: str) -> dict[str, str]:
-    """Return what a recipe without the section has there."""
-    field = Recipe.model_fields.get(section)
-    kind = getattr(field.default, "kind", None) if field else None
-    return {} if kind is None else {"kind": kind}

@@ -80,9 +80,26 @@ def text_of(path: Path) -> str:
         RecipeError: the file cannot be opened, is too large or is not UTF-8.
     """
     try:
-        return _decoded(_content(path))
-    except YamlError as error:
-        raise _recipe_error(path, error) from None
+        with expand_user(path).open("rb") as file:
+            content = file.read(SIZE_LIMIT + 1)
+    except IsADirectoryError:
+        run = path / "recipe.yaml"
+        known = f"; did you mean {run}?" if run.is_file() else ""
+        raise _unreadable(path, f"this is a folder, not a recipe file{known}") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, f"cannot be read: {getattr(error, 'strerror', error)}") from None
+    if len(content) > SIZE_LIMIT:
+        raise _unreadable(path, "is larger than 1 MB, which no recipe is")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        problem = YamlError(
+            f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8 text",
+            line=before.count(b"\n") + 1,
+            column=error.start - before.rfind(b"\n"),
+        )
+        raise _recipe_error(path, problem) from None
 
 
 def _recipe_error(path: Path, error: YamlError) -> RecipeError:
@@ -123,36 +140,8 @@ def read_value(text: str) -> Any:
     return value
 
 
-def _content(path: Path) -> bytes:
-    """Return the bytes of a file, at most one more than the limit."""
-    try:
-        with expand_user(path).open("rb") as file:
-            content = file.read(SIZE_LIMIT + 1)
-    except IsADirectoryError:
-        run = path / "recipe.yaml"
-        known = f"; did you mean {run}?" if run.is_file() else ""
-        raise _unreadable(path, f"this is a folder, not a recipe file{known}") from None
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, f"cannot be read: {getattr(error, 'strerror', error)}") from None
-    if len(content) > SIZE_LIMIT:
-        raise _unreadable(path, "is larger than 1 MB, which no recipe is")
-    return content
-
-
 def _unreadable(path: Path, problem: str) -> RecipeError:
     return RecipeError([ConfigIssue(SourceLocation((0, 0), str(path)), "", problem)])
-
-
-def _decoded(content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        raise YamlError(
-            f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8 text",
-            line=before.count(b"\n") + 1,
-            column=error.start - before.rfind(b"\n"),
-        ) from error
 
 
 @final
@@ -177,9 +166,20 @@ class _Parser:
             if not isinstance(event := next(self._events), yaml.StreamEndEvent):
                 raise _at(event, "a second document (---) begins here; a recipe is one document")
         except yaml.reader.ReaderError as error:
-            raise _unprintable(self._text, error) from None
+            before = self._text[: error.position]
+            raise YamlError(
+                f"character U+{ord(self._text[error.position]):04X} is not allowed in a recipe",
+                line=before.count("\n") + 1,
+                column=error.position - before.rfind("\n"),
+            ) from None
         except yaml.MarkedYAMLError as error:
-            raise _malformed(error) from None
+            mark = error.problem_mark or error.context_mark
+            context = f" ({error.context})" if error.context else ""
+            raise YamlError(
+                f"this is not readable as YAML: {error.problem}{context}",
+                line=mark.line + 1 if mark else 1,
+                column=mark.column + 1 if mark else 1,
+            ) from None
         return value
 
     def _value(self, event: yaml.Event, path: KeyPath) -> Any:
@@ -192,14 +192,23 @@ class _Parser:
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(path)
+            items: list[Any] = []
+            while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
+                self.lines[*path, len(items)] = _line(item)
+                items.append(self._value(item, (*path, len(items))))
+            return items
         assert isinstance(event, yaml.ScalarEvent)
         return plain_scalar(event.value) if event.implicit[0] else event.value
 
     def _mapping(self, path: KeyPath) -> dict[str, Any]:
         values: dict[str, Any] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
-            key, line = _key(event), _line(event)
+            _check_event(event)
+            if not isinstance(event, yaml.ScalarEvent):
+                raise _at(event, "a key is a word, not a list or mapping")
+            if event.value == "<<" and event.implicit[0]:
+                raise _at(event, "merge keys (<<) are not used in recipes; write the fields out")
+            key, line = str(event.value), _line(event)
             value = self._value(next(self._events), (*path, key))
             if key in values:
                 self.repeated.append(((*path, key), line))
@@ -207,22 +216,6 @@ class _Parser:
                 values[key] = value
                 self.lines[*path, key] = line
         return values
-
-    def _sequence(self, path: KeyPath) -> list[Any]:
-        values: list[Any] = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            self.lines[*path, len(values)] = _line(event)
-            values.append(self._value(event, (*path, len(values))))
-        return values
-
-
-def _key(event: yaml.Event) -> str:
-    _check_event(event)
-    if not isinstance(event, yaml.ScalarEvent):
-        raise _at(event, "a key is a word, not a list or mapping")
-    if event.value == "<<" and event.implicit[0]:
-        raise _at(event, "merge keys (<<) are not used in recipes; write the fields out")
-    return str(event.value)
 
 
 def _check_event(event: yaml.Event) -> None:
@@ -246,22 +239,3 @@ def _line(event: yaml.Event) -> int:
 def _at(event: yaml.Event, problem: str) -> YamlError:
     column = event.start_mark.column + 1 if event.start_mark else 1
     return YamlError(problem, line=_line(event), column=column)
-
-
-def _malformed(error: yaml.MarkedYAMLError) -> YamlError:
-    mark = error.problem_mark or error.context_mark
-    context = f" ({error.context})" if error.context else ""
-    return YamlError(
-        f"this is not readable as YAML: {error.problem}{context}",
-        line=mark.line + 1 if mark else 1,
-        column=mark.column + 1 if mark else 1,
-    )
-
-
-def _unprintable(text: str, error: yaml.reader.ReaderError) -> YamlError:
-    before = text[: error.position]
-    return YamlError(
-        f"character U+{ord(text[error.position]):04X} is not allowed in a recipe",
-        line=before.count("\n") + 1,
-        column=error.position - before.rfind("\n"),
-    )

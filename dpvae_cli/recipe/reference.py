@@ -23,7 +23,17 @@ HEAD = "| key | allowed | default | what it is |\n|---|---|---|---|"
 
 def field_tables() -> str:
     """Return a heading, a description and a table of fields for every section and kind."""
-    return "\n\n".join(part for section in Recipe.model_fields for part in _section(section))
+    parts = []
+    for section, info in Recipe.model_fields.items():
+        parts.append(f"### `{section}`")
+        by_kind, alone = kinds(section), spec_class(section, None)
+        for kind, spec in by_kind.items():
+            parts += [f"#### `{section}: {kind}`", _text(spec), _fields(spec, section, kind)]
+        if alone is not None:
+            parts += [_text(alone), _fields(alone, section, None)]
+        elif not by_kind:
+            parts.append(f"{HEAD}\n{_row(section, info, field_schema((section,), None))}")
+    return "\n\n".join(filter(None, parts))
 
 
 def refreshed(page: str) -> str:
@@ -37,19 +47,6 @@ def refreshed(page: str) -> str:
     if not begin or not end:
         raise UsageError(f"the page has no lines {BEGIN} and {END} to put the tables between")
     return f"{before}{BEGIN}\n\n{field_tables()}\n\n{END}{after}"
-
-
-def _section(section: str) -> list[str]:
-    parts = [f"### `{section}`"]
-    for kind, spec in kinds(section).items():
-        parts += [f"#### `{section}: {kind}`", _text(spec), _fields(spec, section, kind)]
-    alone = spec_class(section, None)
-    if alone is not None:
-        parts += [_text(alone), _fields(alone, section, None)]
-    elif len(parts) == 1:
-        row = _row(section, Recipe.model_fields[section], field_schema((section,), None))
-        parts.append(f"{HEAD}\n{row}")
-    return [part for part in parts if part]
 
 
 def _text(spec: type[BaseModel]) -> str:
@@ -67,14 +64,10 @@ def _fields(spec: type[BaseModel], section: str, kind: str | None) -> str:
 
 
 def _row(key: str, info: FieldInfo, schema: dict[str, Any]) -> str:
-    default = "required" if info.is_required() else f"`{_shown(info.default)}`"
+    default = info.default if isinstance(info.default, str) else json.dumps(info.default)
+    default = "required" if info.is_required() else f"`{default}`"
     cells = [f"`{key}`", describe_schema(schema), default, info.description or ""]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _shown(value: Any) -> str:
-    """Return a default as it would be written in a recipe."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 if __name__ == "__main__":

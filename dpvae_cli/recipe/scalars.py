@@ -9,14 +9,10 @@ INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,64}")
 OCTAL = re.compile(r"0o[0-7]{1,64}")
 FLOAT = re.compile(r"[-+]?(\.[0-9]{1,300}|[0-9]{1,300}(\.[0-9]{0,300})?)([eE][-+]?[0-9]{1,9})?")
-NULLS = ("", "~", "null", "Null", "NULL")
-BOOLEANS = {
-    "true": True,
-    "True": True,
-    "TRUE": True,
-    "false": False,
-    "False": False,
-    "FALSE": False,
+WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 INFINITY = re.compile(r"([-+]?)\.(inf|Inf|INF)")
 NOT_A_NUMBER = (".nan", ".NaN", ".NAN")
@@ -28,15 +24,8 @@ def plain_scalar(text: str) -> Scalar:
     One rule is ours: a whole number in scientific notation without a point, `1e5`, is an
     integer, since counts are written so.
     """
-    if text in NULLS:
-        return None
-    if text in BOOLEANS:
-        return BOOLEANS[text]
-    return _number(text)
-
-
-def _number(text: str) -> int | float | str:
-    """Return a number where the text is one, else the text."""
+    if text in WORDS:
+        return WORDS[text]
     if INTEGER.fullmatch(text):
         return int(text)
     if HEXADECIMAL.fullmatch(text) or OCTAL.fullmatch(text):

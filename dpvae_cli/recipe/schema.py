@@ -1,6 +1,7 @@
 """The recipe: one frozen object that says everything about a run."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Annotated, Any, Literal, final, get_args
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -186,7 +187,7 @@ class Recipe(Spec):
             if section is None:
                 continue
             found = {
-                field: _lookup(self, marker.path)
+                field: attrgetter(marker.path)(self)
                 for field, info in type(section).model_fields.items()
                 if getattr(section, field) is None and (marker := _marker(info.annotation))
             }
@@ -213,13 +214,6 @@ def _marker(annotation: Any) -> DefaultFrom | None:
             if isinstance(extra, DefaultFrom):
                 return extra
     return None
-
-
-def _lookup(recipe: Recipe, path: str) -> Any:
-    value: Any = recipe
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def derived_fields() -> set[str]:

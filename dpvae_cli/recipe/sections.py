@@ -81,21 +81,17 @@ def field_schema(path: KeyPath, kind: Any) -> dict[str, Any]:
     name, *indices = path[:1] if owner is Recipe else path[1:]
     schema = _properties(owner).get(str(name), {})
     for index in indices:
-        schema = _item(schema, int(index))
+        arrays = [branch for branch in branches(schema) if branch.get("type") == "array"]
+        if not arrays:
+            return {}
+        fixed = arrays[0].get("prefixItems")
+        schema = fixed[min(int(index), len(fixed) - 1)] if fixed else arrays[0].get("items", {})
     return dict(schema)
 
 
 @cache
 def _properties(owner: type[BaseModel]) -> dict[str, Any]:
     return dict(owner.model_json_schema()["properties"])
-
-
-def _item(schema: dict[str, Any], index: int) -> dict[str, Any]:
-    arrays = [branch for branch in branches(schema) if branch.get("type") == "array"]
-    if not arrays:
-        return {}
-    fixed = arrays[0].get("prefixItems")
-    return dict(fixed[min(index, len(fixed) - 1)] if fixed else arrays[0].get("items", {}))
 
 
 def branches(schema: dict[str, Any]) -> list[dict[str, Any]]:
@@ -110,19 +106,19 @@ def allowed_words(schema: dict[str, Any]) -> list[str]:
 
 def describe_schema(schema: dict[str, Any]) -> str:
     """Return what a schema accepts, in plain words: `a whole number, at least 1`."""
-    return " or ".join(_describe_branch(branch) for branch in branches(schema))
-
-
-def _describe_branch(schema: dict[str, Any]) -> str:
-    if "enum" in schema or "const" in schema:
-        return ", ".join(map(str, schema.get("enum", [schema.get("const")])))
-    if fixed := schema.get("prefixItems"):
-        return f"a list of {len(fixed)} (each {describe_schema(fixed[0])})"
-    if "items" in schema:
-        return f"a list (each {describe_schema(schema['items'])})"
-    bounds = [f"{word} {_number(schema[name])}" for name, word in BOUNDS.items() if name in schema]
-    return ", ".join([WORDS[schema.get("type", "object")], *bounds])
-
-
-def _number(bound: int | float) -> str:
-    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+    found = []
+    for branch in branches(schema):
+        if "enum" in branch or "const" in branch:
+            found.append(", ".join(map(str, branch.get("enum", [branch.get("const")]))))
+        elif fixed := branch.get("prefixItems"):
+            found.append(f"a list of {len(fixed)} (each {describe_schema(fixed[0])})")
+        elif "items" in branch:
+            found.append(f"a list (each {describe_schema(branch['items'])})")
+        else:
+            bounds = {word: branch[name] for name, word in BOUNDS.items() if name in branch}
+            numbers = [
+                f"{word} {bound:{',' if isinstance(bound, int) else 'g'}}"
+                for word, bound in bounds.items()
+            ]
+            found.append(", ".join([WORDS[branch.get("type", "object")], *numbers]))
+    return " or ".join(found)

@@ -103,7 +103,9 @@ def _problem(path: KeyPath, details: Sequence[ErrorDetails], values: dict[str, A
     if error_type in WRONG_KIND:
         return _wrong_kind(str(path[0]), given)
     if error_type == "missing" and isinstance(given, dict):
-        return _missing(path, kind)
+        in_section = f"is missing; {kind} needs it: {describe_schema(field_schema(path, kind))}"
+        allowed = ", ".join(kinds(str(path[0])))
+        return in_section if path[1:] else f"the section is missing; allowed kinds: {allowed}"
     if error_type in ("value_error", "prior"):
         message = details[0]["msg"].removeprefix("Value error, ")
         return message if isinstance(given, dict) else f"{format_value(given)}: {message}"
@@ -115,21 +117,17 @@ def _right_key(path: KeyPath, kind: Any, values: dict[str, Any]) -> str:
     section, name = str(path[0]), str(path[-1])
     spec = Recipe if len(path) == 1 else spec_class(section, kind)
     allowed = [] if spec is None else keys(spec)
-    meant = _elsewhere(name, values) or did_you_mean(name, allowed)
+    meant = did_you_mean(name, allowed)
+    for other in Recipe.model_fields:  # another section of the recipe that has this key
+        part = values.get(other)
+        there = spec_class(other, part.get("kind") if isinstance(part, dict) else None)
+        if there is not None and name in keys(there):
+            meant = f"; did you mean {other}.{name}?"
+            break
     owners = [other for other, spec in kinds(section).items() if name in keys(spec)]
     if len(path) == 2 and owners:
         meant = f"; {kind} has no {name}, {' and '.join(owners)} has"
     return f"{meant}; allowed: {', '.join(allowed)}"
-
-
-def _elsewhere(name: str, values: dict[str, Any]) -> str:
-    """Return `; did you mean section.name?` where another section of the recipe has this key."""
-    for section in Recipe.model_fields:
-        part = values.get(section)
-        spec = spec_class(section, part.get("kind") if isinstance(part, dict) else None)
-        if spec is not None and name in keys(spec):
-            return f"; did you mean {section}.{name}?"
-    return ""
 
 
 def _wrong_kind(section: str, given: Any) -> str:
@@ -142,12 +140,6 @@ def _wrong_kind(section: str, given: Any) -> str:
     kind = given["kind"]
     meant = did_you_mean(kind, kinds(section)) if isinstance(kind, str) else ""
     return f"unknown kind {format_value(kind)}{meant}{allowed}"
-
-
-def _missing(path: KeyPath, kind: Any) -> str:
-    if len(path) == 1:
-        return f"the section is missing; allowed kinds: {', '.join(kinds(str(path[0])))}"
-    return f"is missing; {kind} needs it: {describe_schema(field_schema(path, kind))}"
 
 
 def _wrong_value(path: KeyPath, details: Sequence[ErrorDetails], kind: Any) -> str:
@@ -175,15 +167,11 @@ def _right_value(given: Any, schema: dict[str, Any]) -> str:
         return ""
     if "true" in wanted and given.lower() in YES_AND_NO:
         return f"; did you mean {YES_AND_NO[given.lower()]}?"
-    if "number" in wanted and (number := _number_meant(given)) is not None:
-        return f"; did you mean {number}?"
+    if "number" in wanted:  # 0,05 is 0.05, 10,000 is 10000
+        text = given.replace("_", "").strip()
+        if DECIMAL_COMMA.fullmatch(text) and not THOUSANDS.fullmatch(text):
+            text = text.replace(",", ".")
+        number = plain_scalar(text.replace(",", ""))
+        if isinstance(number, (int, float)):
+            return f"; did you mean {number}?"
     return did_you_mean(given, allowed_words(schema))
-
-
-def _number_meant(text: str) -> int | float | None:
-    """Return the number that a text is probably meant for: 0,05 is 0.05, 10,000 is 10000."""
-    text = text.replace("_", "").strip()
-    if DECIMAL_COMMA.fullmatch(text) and not THOUSANDS.fullmatch(text):
-        text = text.replace(",", ".")
-    number = plain_scalar(text.replace(",", ""))
-    return number if isinstance(number, (int, float)) else None
