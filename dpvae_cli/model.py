@@ -12,7 +12,7 @@ from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.randomness import seeded
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.likelihoods import BernoulliLikelihood, Likelihood, LikelihoodSpec
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian, mean_and_log_variance
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.sections import spec_by_name
@@ -216,15 +216,13 @@ def _resolve_prior(
 
 def _mean_and_log_variance(posterior: object) -> tuple[Tensor, Tensor]:
     """Return mean and log-variance of what an encoder wrote."""
-    match posterior:
-        case DiagonalGaussian():
-            return posterior.mean, posterior.log_variance
-        case (Tensor() as mean, Tensor() as log_variance):
-            return mean, log_variance
-    raise _contract_error(
-        f"the encoder returned {_describe(posterior)}, expected a pair (mean, log_variance) "
-        "of tensors or a dpvae.DiagonalGaussian"
-    )
+    try:
+        return mean_and_log_variance(posterior)
+    except TypeError:
+        raise _contract_error(
+            f"the encoder returned {_describe(posterior)}, expected a pair (mean, log_variance) "
+            "of tensors or a dpvae.DiagonalGaussian"
+        ) from None
 
 
 def _call_network(name: str, network: nn.Module, given: Tensor) -> Any:

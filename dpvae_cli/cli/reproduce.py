@@ -141,7 +141,10 @@ def reproduce(
     Everything is kept in studies/<study>/; the same command goes on where the last one stopped.
     """
     if study is None:
-        _list()
+        from dpvae_cli.studies import catalogue
+
+        rows = [[name, catalogue.study_title(name)] for name in catalogue.study_names()]
+        console.table(None, ["study", "what it is"], rows)
         return
     if executor is ExecutorName.local and not dry_run:
         from dpvae_cli.studies.executors import local
@@ -173,14 +176,6 @@ def reproduce(
     _finish(planned, options, outcomes)
 
 
-def _list() -> None:
-    """List the packaged studies."""
-    from dpvae_cli.studies import catalogue
-
-    rows = [[name, catalogue.study_title(name)] for name in catalogue.study_names()]
-    console.table(None, ["study", "what it is"], rows)
-
-
 def _show_plan(
     planned: "Plan",
     options: "CellOptions",
@@ -203,14 +198,15 @@ def _show_plan(
         data_root=options.data_root,
         threads=threads,
     )
-    rows = [
-        [
-            cell.name,
-            _in_words(state),
-            format_duration(left) if (left := expected.seconds.get(cell.name)) else "",
-        ]
-        for cell, state in zip(planned.cells, states, strict=True)
-    ]
+    rows = []
+    for cell, state in zip(planned.cells, states, strict=True):
+        left = expected.seconds.get(cell.name)
+        details = {
+            "stopped": f"stopped at {state.iteration:,}",
+            "trained": f"to measure: {', '.join(state.missing)}",
+        }
+        text = details.get(state.status, state.status)
+        rows.append([cell.name, text, format_duration(left) if left else ""])
     counts = Counter(state.status for state in states)
     summary = f"{planned.folder}: {len(rows)} cells, " + ", ".join(
         f"{number} {word}" for word, number in counts.items()
@@ -223,14 +219,6 @@ def _show_plan(
         console.table(planned.study.title, columns, rows, to_stderr=not dry_run)
         (console.result if dry_run else console.note)(summary)
     return states
-
-
-def _in_words(state: "CellState") -> str:
-    if state.status == "stopped":
-        return f"stopped at {state.iteration:,}"
-    if state.status == "trained":
-        return f"to measure: {', '.join(state.missing)}"
-    return state.status
 
 
 def _run(

@@ -94,8 +94,17 @@ class Arrays(DataSpec):
         layout = self._layout(root)
         arrays = _readable(layout.path, lambda path: read_any_arrays(path, layout.names.values()))
         arrays = {key: arrays[name] for key, name in layout.names.items()}
+        wide = np.dtype(np.float64 if self.scale == "standardize" else np.float32)
         for name in layout.counts:
-            _check_finite(f"{layout.path}: {name}", arrays[name], self.scale)
+            if arrays[name].dtype.kind != "f":
+                continue
+            with np.errstate(over="ignore"):
+                is_finite = np.isfinite(arrays[name].astype(wide, copy=False)).all()
+            if not is_finite:
+                raise UsageError(
+                    f"{layout.path}: {name} has values that are not finite (NaN, infinity, or too "
+                    f"large for {wide.name})"
+                )
         if self.factors is not None:
             arrays |= _factors(self._find(self.factors, root, "factors"), layout.counts)
         origin = self._rows(layout.counts)
@@ -108,17 +117,18 @@ class Arrays(DataSpec):
 
         values = {split: array for split in SPLITS if (array := rows(split)) is not None}
         scaled = _apply_scale(layout.path, values, self.scale)
-        splits = each_split(
-            lambda split: binarize_split(
-                Split(
-                    scaled.stored[split],
-                    _labels(rows(split, "labels")),
-                    factors=_integers(rows(split, "factors")),
-                ),
-                self.binarize,
-                split,
-            )
-        )
+
+        def build_split(name: SplitName) -> Split:
+            labels = rows(name, "labels")
+            if labels is None or _is_whole(labels):  # floating-point ones too
+                classes = _integers(labels)
+            else:
+                classes = torch.from_numpy(labels.astype(np.float64))
+            factors = _integers(rows(name, "factors"))
+            split = Split(scaled.stored[name], classes, factors=factors)
+            return binarize_split(split, self.binarize, name)
+
+        splits = each_split(build_split)
         factors = splits["train"].factors
         return Dataset(
             Path(self.path).stem,
@@ -318,20 +328,6 @@ def _unreadable(path: Path, problem: str) -> MissingError:
     )
 
 
-def _check_finite(what: str, array: np.ndarray, scale: Scale | None) -> None:
-    """Check that values are finite in the type that they are scaled in."""
-    if array.dtype.kind != "f":
-        return
-    wide = np.float64 if scale == "standardize" else np.float32
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(array.astype(wide, copy=False)).all()
-    if not finite:
-        raise UsageError(
-            f"{what} has values that are not finite (NaN, infinity, or too large for "
-            f"{np.dtype(wide).name})"
-        )
-
-
 def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Return the factors of the examples, cut as these are.
 
@@ -360,13 +356,6 @@ def _is_whole(array: np.ndarray) -> bool:
 
 def _integers(array: np.ndarray | None) -> Tensor | None:
     return None if array is None else torch.from_numpy(array.astype(np.int64))
-
-
-def _labels(array: np.ndarray | None) -> Tensor | None:
-    """Return labels as integers where they are whole, floating-point ones too."""
-    if array is None or _is_whole(array):
-        return _integers(array)
-    return torch.from_numpy(array.astype(np.float64))
 
 
 class ScaledArrays(NamedTuple):

@@ -83,26 +83,24 @@ def _read(path: Path, images: int) -> StoredExamples:
             for number, line in enumerate(lines, start=1):
                 if number > images:
                     raise _wrong(path, number, f"there are more than {images:,} lines")
-                rows += _row(path, number, line)
+                words = line.split()
+                if len(words) != PIXELS:
+                    raise _wrong(path, number, f"{len(words)} columns, an image has {PIXELS}")
+                digits = b"".join(words)
+                if len(digits) != PIXELS or digits.translate(None, b"01"):
+                    column, word = next(
+                        (c, w) for c, w in enumerate(words, 1) if w not in (b"0", b"1")
+                    )
+                    text = word[:20].decode("ascii", "replace")
+                    problem = f"{text!r} in column {column} is neither 0 nor 1"
+                    raise _wrong(path, number, problem)
+                rows += digits
     except OSError as error:
         raise MissingError(f"{path} cannot be read: {error.strerror or error}") from None
     if number < images:
         raise _wrong(path, number, f"the file ends after {number:,} of {images:,} lines")
     values = (np.frombuffer(rows, np.uint8) - ord("0")) * np.uint8(255)
     return torch.from_numpy(values.reshape(images, 1, 28, 28))
-
-
-def _row(path: Path, number: int, line: bytes) -> bytes:
-    """Return the digits of one line without what is between them."""
-    words = line.split()
-    if len(words) != PIXELS:
-        raise _wrong(path, number, f"{len(words)} columns, an image has {PIXELS}")
-    digits = b"".join(words)
-    if len(digits) == PIXELS and not digits.translate(None, b"01"):
-        return digits
-    column, word = next((c, w) for c, w in enumerate(words, 1) if w not in (b"0", b"1"))
-    shown = word[:20].decode("ascii", "replace")
-    raise _wrong(path, number, f"{shown!r} in column {column} is neither 0 nor 1")
 
 
 def _wrong(path: Path, number: int, what: str) -> MissingError:

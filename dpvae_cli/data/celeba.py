@@ -119,7 +119,15 @@ def _split(base: Path, names: Sequence[str]) -> tuple[FileNames, list[str]]:
     """Return the names of each split, and notes on how it was found."""
     path = _list(base, PARTITION)
     if path is not None:
-        parts = _partition(path, names)
+        code: dict[str, str] = {}  # 0 is train, 1 validation, 2 test
+        for number, line in enumerate(_lines(path), 1):
+            words = line.split()
+            if len(words) != 2 or words[1] not in ("0", "1", "2"):
+                raise MissingError(f"{path}:{number}: {line!r} is not a file name and 0, 1 or 2")
+            code[words[0]] = words[1]
+        parts: FileNames = {name: [] for name in SPLITS}
+        for name in names:
+            parts[SPLITS[int(_entry(code, name, path))]].append(name)
         if all(parts.values()):
             return parts, []
         empty = " and ".join(name for name, part in parts.items() if not part)
@@ -135,20 +143,6 @@ def _list(base: Path, name: str) -> Path | None:
     """Return an annotation file: beside the images, or in the folders the authors put it in."""
     places = (base / name, base / "Eval" / name, base / "Anno" / name)
     return next((path for path in places if path.is_file()), None)
-
-
-def _partition(path: Path, names: Sequence[str]) -> FileNames:
-    """Split the images as `000001.jpg 0` says: 0 is train, 1 validation, 2 test."""
-    code: dict[str, str] = {}
-    for number, line in enumerate(_lines(path), 1):
-        words = line.split()
-        if len(words) != 2 or words[1] not in ("0", "1", "2"):
-            raise MissingError(f"{path}:{number}: {line!r} is not a file name and 0, 1 or 2")
-        code[words[0]] = words[1]
-    parts: FileNames = {name: [] for name in SPLITS}
-    for name in names:
-        parts[SPLITS[int(_entry(code, name, path))]].append(name)
-    return parts
 
 
 def _attributes(base: Path) -> dict[str, str] | None:

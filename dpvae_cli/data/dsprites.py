@@ -6,7 +6,7 @@ Source: Matthey, Higgins, Hassabis and Lerchner 2017.
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Annotated, Any, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -107,18 +107,21 @@ def _read(path: Path, wanted: int | None) -> tuple[StoredExamples, FactorValues,
     if (count := len(factors)) < 3:
         raise ValueError(f"it holds {count} images")
     order = shuffle_order(count)[: wanted or count]
-    with zipfile.ZipFile(path) as archive:
-        images = _images(archive, count, order)
-    return images, torch.from_numpy(factors[order].astype(np.int64)), count
-
-
-def _images(archive: zipfile.ZipFile, count: int, order: np.ndarray) -> StoredExamples:
-    """Unpack a block at a time and keep the rows of `order`, in its order, ones as 255."""
-    kept = np.empty((len(order), 1, SIDE, SIDE), np.uint8)
+    # unpack a block at a time and keep the rows of `order`, in its order, ones as 255
+    images = np.empty((len(order), 1, SIDE, SIDE), np.uint8)
     place = np.full(count, -1)
     place[order] = np.arange(len(order))
-    with archive.open("imgs.npy") as member:
-        _check_header(member, count)
+    with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as member:
+        version = np.lib.format.read_magic(member)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"imgs is of .npy version {version}")
+        read: Callable[[Any], tuple[tuple[int, ...], bool, np.dtype]]
+        read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+        shape, by_column, dtype = read(member)
+        if shape != (count, SIDE, SIDE) or dtype != np.uint8 or by_column:
+            raise ValueError(
+                f"imgs has shape {shape} and type {dtype}, not {(count, SIDE, SIDE)} of uint8"
+            )
         for start in range(0, count, BLOCK):
             targets = place[start : start + BLOCK]
             size = len(targets) * SIDE * SIDE
@@ -128,24 +131,6 @@ def _images(archive: zipfile.ZipFile, count: int, order: np.ndarray) -> StoredEx
             if values.max(initial=0) > 1:
                 raise ValueError("imgs has values other than 0 and 1")
             rows = values.reshape(-1, 1, SIDE, SIDE)[targets >= 0]
-            kept[targets[targets >= 0]] = rows * np.uint8(255)
+            images[targets[targets >= 0]] = rows * np.uint8(255)
             report_progress("unpacking dsprites", min(start + BLOCK, count), count)
-    return torch.from_numpy(kept)
-
-
-def _check_header(member: IO[bytes] | zipfile.ZipExtFile, count: int) -> None:
-    """Read the .npy's header up to where the values begin.
-
-    Raises:
-        ValueError: the values are not images of bytes, one after another.
-    """
-    version = np.lib.format.read_magic(member)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"imgs is of .npy version {version}")
-    read: Callable[[Any], tuple[tuple[int, ...], bool, np.dtype]]
-    read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-    shape, by_column, dtype = read(member)
-    if shape != (count, SIDE, SIDE) or dtype != np.uint8 or by_column:
-        raise ValueError(
-            f"imgs has shape {shape} and type {dtype}, not {(count, SIDE, SIDE)} of uint8"
-        )
+    return torch.from_numpy(images), torch.from_numpy(factors[order].astype(np.int64)), count

@@ -106,7 +106,21 @@ class Folder(DataSpec):
         if not splits:
             _check_no_splits(folder, found.names)
             return _split_names(found.names, shares), tuple(remarks)
-        parts = _own_splits(folder, splits, found.names)
+        parts = {
+            split: [name for name in found.names if name.startswith(f"{own}/")]
+            for split, own in splits.items()
+        }
+        if empty := [split for split, part in parts.items() if not part]:
+            raise MissingError(
+                f"{folder / splits[empty[0]]} holds no images",
+                hint=f"Without that folder {empty[0]} images are split off from the training ones.",
+            )
+        if outside := sorted(set(found.names) - {n for part in parts.values() for n in part}):
+            raise UsageError(
+                f"{folder} has the folders {', '.join(splits.values())}, which are called like "
+                f"splits, but {len(outside):,} images lie outside of them, {outside[0]} for one",
+                hint=f"Move them. {WAY_OUT}",
+            )
         remarks.append(f"splits are the folders {', '.join(splits.values())}")
         missing = {split: share for split, share in shares.items() if split not in splits}
         if missing:
@@ -152,25 +166,6 @@ def _split_folders(folder: Path) -> dict[SplitName, str]:
             hint=f"Name the folder of training images train. {WAY_OUT}",
         )
     return {split: splits[split] for split in SPLITS if split in splits}
-
-
-def _own_splits(folder: Path, splits: Mapping[SplitName, str], names: Sequence[str]) -> FileNames:
-    parts = {
-        split: [name for name in names if name.startswith(f"{own}/")]
-        for split, own in splits.items()
-    }
-    if empty := [split for split, part in parts.items() if not part]:
-        raise MissingError(
-            f"{folder / splits[empty[0]]} holds no images",
-            hint=f"Without that folder {empty[0]} images are split off from the training ones.",
-        )
-    if outside := sorted(set(names) - {name for part in parts.values() for name in part}):
-        raise UsageError(
-            f"{folder} has the folders {', '.join(splits.values())}, which are called like splits, "
-            f"but {len(outside):,} images lie outside of them, {outside[0]} for one",
-            hint=f"Move them. {WAY_OUT}",
-        )
-    return parts
 
 
 def _check_no_splits(folder: Path, names: Sequence[str]) -> None:

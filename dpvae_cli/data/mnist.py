@@ -83,6 +83,15 @@ class Mnist(DataSpec):
 
 def _find(root: Path | None, *, download: bool) -> Path:
     """Return the folder with the raw files, downloading what is missing as a last resort."""
+
+    def source(name: str) -> tuple[list[str], str]:
+        """Return where a packed file is published, and its checksum."""
+        from torchvision.datasets import MNIST  # noqa: PLC0415 - slow, only a download needs it
+
+        packed = f"{name}.gz"
+        checksum = f"md5:{dict(MNIST.resources)[packed]}"
+        return [f"{mirror}{packed}" for mirror in MNIST.mirrors], checksum
+
     return find_files(
         "mnist",
         FILES["train"] + FILES["test"],
@@ -92,16 +101,8 @@ def _find(root: Path | None, *, download: bool) -> Path:
         "or leave out --no-download.",
         subfolder="MNIST/raw",
         packed=".gz",
-        source=_source if download else None,
+        source=source if download else None,
     )
-
-
-def _source(name: str) -> tuple[list[str], str]:
-    """Return where a packed file is published, and its checksum."""
-    from torchvision.datasets import MNIST  # noqa: PLC0415 - slow, and only a download needs it
-
-    packed = f"{name}.gz"
-    return [f"{mirror}{packed}" for mirror in MNIST.mirrors], f"md5:{dict(MNIST.resources)[packed]}"
 
 
 def _read_pair(folder: Path, name: str) -> tuple[Tensor, Tensor]:

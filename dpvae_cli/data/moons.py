@@ -68,20 +68,23 @@ class Moons(DataSpec):
         """Draw the three splits; nothing is read."""
         points = self.train + self.validation + self.test
         check_fits_in_memory(f"data with {points:,} points", BYTES_A_POINT * points)
+
+        def draw(name: SplitName) -> Split:
+            seed = derive_seed(self.seed, "moons", name) % 2**32
+            count: int = getattr(self, name)
+            points, labels = draw_moons(
+                count, noise=self.noise, generator=np.random.RandomState(seed)
+            )
+            return Split(torch.from_numpy(points).float(), torch.from_numpy(labels))
+
         return Dataset(
             "moons",
-            **each_split(self._draw),
+            **each_split(draw),
             distance_to_manifold=distance_to_moons,
         )
 
-    def _draw(self, name: SplitName) -> Split:
-        seed = derive_seed(self.seed, "moons", name) % 2**32
-        count: int = getattr(self, name)
-        points, labels = _points(count, noise=self.noise, generator=np.random.RandomState(seed))
-        return Split(torch.from_numpy(points).float(), torch.from_numpy(labels))
 
-
-def _points(
+def draw_moons(
     count: int, *, noise: float, generator: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's moons bit for bit, without the seconds that it takes to import.

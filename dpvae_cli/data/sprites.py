@@ -95,50 +95,27 @@ def render_sprites(factors: np.ndarray, sizes: dict[str, int]) -> StoredExamples
         factors: `(count, 5)`, from 0.
         sizes: how many values each factor has.
     """
-    stamps = _stamps(sizes)
-    left, top = (_places(sizes[name]) - REACH for name in ("x", "y"))
+    line = np.arange(-REACH, REACH) + 0.5  # a stamp is centred on a corner of pixels
+    down, right = np.meshgrid(line, line, indexing="ij")
+    angles = pi / 2 * np.arange(sizes["orientation"]) / sizes["orientation"]
+    radii = np.linspace(SMALLEST, LARGEST, sizes["scale"]) if sizes["scale"] > 1 else [LARGEST]
+    stamps = np.zeros((sizes["shape"], len(radii), len(angles), 2 * REACH, 2 * REACH), np.uint8)
+    for s, r, a in np.ndindex(stamps.shape[:3]):
+        cosine, sine = np.cos(angles[a]) / radii[r], np.sin(angles[a]) / radii[r]
+        # where pixels lie in the shape's own coordinates, its half side 1
+        u, v = cosine * right + sine * -down, cosine * -down - sine * right
+        stamps[s, r, a] = SHAPES[s](u, v) * np.uint8(255)
+    corners = []
+    for count in (sizes["x"], sizes["y"]):
+        ends = (FIRST, LAST) if count > 1 else (SIDE // 2, SIDE // 2)  # one place is in the middle
+        corners.append(np.rint(np.linspace(*ends, count)).astype(int) - REACH)
+    left, top = corners
     images = np.zeros((len(factors), 1, SIDE, SIDE), np.uint8)
     across = 2 * REACH
     for image, (shape, scale, orientation, x, y) in zip(images[:, 0], factors, strict=True):
         rows, columns = (slice(a, a + across) for a in (top[y], left[x]))
         image[rows, columns] = stamps[shape, scale, orientation]
     return torch.from_numpy(images)
-
-
-def _places(count: int) -> np.ndarray:
-    """Return the pixels that centres lie at; one place alone is in the middle."""
-    ends = (FIRST, LAST) if count > 1 else (SIDE // 2, SIDE // 2)
-    return np.rint(np.linspace(*ends, count)).astype(int)
-
-
-def _stamps(sizes: dict[str, int]) -> np.ndarray:
-    """Return `(shapes, scales, orientations, height, width)`, centred on a corner of pixels."""
-    line = np.arange(-REACH, REACH) + 0.5
-    down, right = np.meshgrid(line, line, indexing="ij")
-    angles = pi / 2 * np.arange(sizes["orientation"]) / sizes["orientation"]
-    radii = np.linspace(SMALLEST, LARGEST, sizes["scale"]) if sizes["scale"] > 1 else [LARGEST]
-    stamps = [
-        [[inside(*_turned(right, -down, angle, radius)) for angle in angles] for radius in radii]
-        for inside in SHAPES[: sizes["shape"]]
-    ]
-    return np.array(stamps).astype(np.uint8) * np.uint8(255)
-
-
-def _turned(
-    right: np.ndarray, up: np.ndarray, angle: float, radius: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return where pixels lie in a shape's own coordinates, its half side 1, turned by `angle`."""
-    cosine, sine = np.cos(angle) / radius, np.sin(angle) / radius
-    return cosine * right + sine * up, cosine * up - sine * right
-
-
-def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.asarray(np.maximum(np.abs(u), np.abs(v)) <= 1)
-
-
-def _ellipse(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Have half axes 1.4 and 0.8: as wide as a square's diagonal, and narrower."""
-    return (u / 1.4) ** 2 + (v / 0.8) ** 2 <= 1
 
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -148,4 +125,9 @@ def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.asarray((a <= 1) & (v <= arch) & (v >= 1.6 * a - 1.25))
 
 
-SHAPES: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (_square, _ellipse, _heart)
+SHAPES: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
+    lambda u, v: np.maximum(np.abs(u), np.abs(v)) <= 1,  # square
+    # ellipse of half axes 1.4 and 0.8: as wide as a square's diagonal, and narrower
+    lambda u, v: (u / 1.4) ** 2 + (v / 0.8) ** 2 <= 1,
+    _heart,
+)

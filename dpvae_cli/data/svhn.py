@@ -36,7 +36,15 @@ class Svhn(DataSpec):
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the images by the files' headers."""
-        counts = {name: _count(path) for name, path in self._files(root, download=False).items()}
+        from scipy.io import whosmat  # noqa: PLC0415 - slow, and only SVHN needs it
+
+        counts: dict[str, int] = {}
+        for name, path in self._files(root, download=False).items():
+            try:
+                shapes = {variable: shape for variable, shape, _ in whosmat(path)}
+                counts[name] = int(shapes["X"][-1])
+            except Exception as error:  # scipy met with a damaged file raises all kinds of errors
+                raise MissingError(f"{path} cannot be read as SVHN's .mat file: {error}") from error
         parts = hold_out_shares(counts["train"], validation=self.validation)
         train = slice(0, parts["train"].stop + counts.get("extra", 0))
         test = slice(0, counts["test"])
@@ -72,6 +80,14 @@ class Svhn(DataSpec):
         """Return the files by name, downloading what is missing as a last resort."""
         names = ("train", "test", "extra") if self.extra else ("train", "test")
         files = {name: f"{name}_32x32.mat" for name in names}
+
+        def source(file: str) -> tuple[list[str], str]:
+            """Return where a file is published, and its checksum."""
+            from torchvision.datasets import SVHN  # noqa: PLC0415 - slow, only a download needs it
+
+            url, _, checksum = SVHN.split_list[file.removesuffix("_32x32.mat")]
+            return [url], f"md5:{checksum}"
+
         folder = find_files(
             "svhn",
             list(files.values()),
@@ -79,27 +95,9 @@ class Svhn(DataSpec):
             label="SVHN",
             hint=f"Name the files' folder with --data-root or {VARIABLE}, "
             "or leave out --no-download.",
-            source=_source if download else None,
+            source=source if download else None,
         )
         return {name: folder / file for name, file in files.items()}
-
-
-def _source(file: str) -> tuple[list[str], str]:
-    """Return where a file is published, and its checksum."""
-    from torchvision.datasets import SVHN  # noqa: PLC0415 - slow, only a download needs it
-
-    url, _, checksum = SVHN.split_list[file.removesuffix("_32x32.mat")]
-    return [url], f"md5:{checksum}"
-
-
-def _count(path: Path) -> int:
-    """Return how many images a file holds, by its header."""
-    from scipy.io import whosmat  # noqa: PLC0415 - slow, and only SVHN needs it
-
-    try:
-        return int({name: shape for name, shape, _ in whosmat(path)}["X"][-1])
-    except Exception as error:  # scipy met with a damaged file raises all kinds of errors
-        raise MissingError(f"{path} cannot be read as SVHN's .mat file: {error}") from error
 
 
 def _read(path: Path) -> Split:

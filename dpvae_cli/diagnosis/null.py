@@ -277,21 +277,16 @@ def can_detect_half_empty(splits: HalfSplits, quantities: Sequence[Quantity]) ->
     if kl.limit - kl.value <= HALF_EMPTY:
         return True
     generator = torch.Generator().manual_seed(0)
-    beyond = [_share_beyond_plane(splits, a, b, generator) for a, b in splits.halves]
+    beyond = []  # shares of q_A's codes in pockets of q_B without its codes beyond a random plane
+    for a, b in splits.halves:
+        z, q = splits.codes.z[are_in(splits.codes.group, a)], splits.groups.half(b)
+        normal = torch.randn(z.shape[1], generator=generator, dtype=torch.float64)
+        normal = normal / z.std(dim=0).clamp(min=1e-12)
+        heights = q.mean.cpu() @ normal
+        remaining = heights > heights.median()
+        log_q = part(q, remaining.nonzero().squeeze(1)).log_prob(z).cpu()
+        beyond.append(share_in_tail(log_q, of=log_q[z @ normal > heights.median()]))
     return _mean(beyond) > pockets.limit
-
-
-def _share_beyond_plane(
-    splits: HalfSplits, a: Sequence[int], b: Sequence[int], generator: torch.Generator
-) -> float:
-    """Return the share of q_A's codes in pockets of q_B without its codes beyond a random plane."""
-    z, q = splits.codes.z[are_in(splits.codes.group, a)], splits.groups.half(b)
-    normal = torch.randn(z.shape[1], generator=generator, dtype=torch.float64)
-    normal = normal / z.std(dim=0).clamp(min=1e-12)
-    heights = q.mean.cpu() @ normal
-    kept = heights > heights.median()
-    log_q = part(q, kept.nonzero().squeeze(1)).log_prob(z).cpu()
-    return share_in_tail(log_q, of=log_q[z @ normal > heights.median()])
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -144,7 +144,15 @@ def recommendation(diagnosis: Diagnosis, command: str) -> tuple[str, str | None]
         shares = diagnosis["pocket_share"].value, diagnosis["leak_share"].value
         before = shares if diagnosis.has_pockets or diagnosis.leaks else None
         advice = f"Fitted to these codes, {describe_gain(best, before)}."
-        return advice + _limits_without_z0(diagnosis, best), command.format(options=best.options)
+        if not best.has_generation:
+            advice += " It has no z0: dpvae traverse needs --space z, "
+            advice += "and plot moons cannot draw it."
+            with_z0 = [each for each in diagnosis.repairs if each.has_generation and each.is_clear]
+            if with_z0:
+                other = max(with_z0, key=lambda each: each.gain)
+                gain = format_with_error(other.gain, other.standard_error, sign=True)
+                advice += f" Of the priors with a z0, {other.prior} gains most: {gain} nats."
+        return advice, command.format(options=best.options)
     if not diagnosis.repairs:
         return "No other prior was tried; without --quick some are.", None
     names = ", ".join(candidate.prior for candidate in diagnosis.repairs)
@@ -163,19 +171,6 @@ def _advice_beyond_priors(diagnosis: Diagnosis) -> str | None:
             "smaller encoder or a larger weight of KL (beta)."
         )
     return "More codes or fewer dimensions are needed to decide whether the prior fits."
-
-
-def _limits_without_z0(diagnosis: Diagnosis, best: CandidatePrior) -> str:
-    """Return what a prior without z0 cannot do, and the best candidate that has one."""
-    if best.has_generation:
-        return ""
-    text = " It has no z0: dpvae traverse needs --space z, and plot moons cannot draw it."
-    with_z0 = [each for each in diagnosis.repairs if each.has_generation and each.is_clear]
-    if not with_z0:
-        return text
-    other = max(with_z0, key=lambda each: each.gain)
-    gain = format_with_error(other.gain, other.standard_error, sign=True)
-    return f"{text} Of the priors with a z0, {other.prior} gains most: {gain} nats."
 
 
 def describe_gain(candidate: CandidatePrior, before: tuple[float, float] | None = None) -> str:

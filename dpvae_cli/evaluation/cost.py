@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.results import Result
@@ -29,7 +28,17 @@ def cost(context: EvaluationContext) -> list[Result]:
     }
     results = []
     for name, call in calls.items():
-        times = _microseconds(call, device)
+        call()
+        microseconds = []
+        for _ in range(REPEATS):
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            start = time.perf_counter()
+            call()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            microseconds.append(1e6 * (time.perf_counter() - start) / ROWS)
+        times = torch.tensor(microseconds, dtype=torch.float64)  # per row
         result = context.mean_result(
             name,
             times,
@@ -41,18 +50,3 @@ def cost(context: EvaluationContext) -> list[Result]:
         )
         results.append(replace(result, samples=ROWS, error_terms={}))
     return results
-
-
-def _microseconds(call: Callable[[], object], device: torch.device) -> Tensor:
-    """Return the time of each repeat, per row."""
-    call()
-    times = []
-    for _ in range(REPEATS):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(1e6 * (time.perf_counter() - start) / ROWS)
-    return torch.tensor(times, dtype=torch.float64)

@@ -25,7 +25,7 @@ from dpvae_cli.evaluation.codes import (
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.foundation.shapes import Codes, FactorValues, Indices
+from dpvae_cli.foundation.shapes import Codes, FactorValues
 from dpvae_cli.mathematics import disentanglement as scores
 from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 
@@ -85,18 +85,15 @@ def sap(context: EvaluationContext) -> list[Result]:
 
 
 def _sap(sample: FactorSample) -> Scores:
-    columns = [
-        scores.squared_correlation(sample.codes, values.double())
-        if factor.is_ordered
-        else _accuracies(sample.codes, values)
-        for factor, values in zip(sample.factors, sample.values.T, strict=True)
-    ]
+    columns = []
+    for factor, values in zip(sample.factors, sample.values.T, strict=True):
+        if factor.is_ordered:
+            columns.append(scores.squared_correlation(sample.codes, values.double()))
+        else:
+            codes = (code.contiguous() for code in sample.codes.T)
+            accuracies = [classifiers.thresholds_accuracy(code, values) for code in codes]
+            columns.append(torch.tensor(accuracies, dtype=torch.float64))
     return {"sap": scores.top_two_gap(torch.stack(columns, dim=1) * sample.active.unsqueeze(1))}
-
-
-def _accuracies(codes: Codes, values: Indices) -> Float[Tensor, " latent"]:
-    found = [classifiers.thresholds_accuracy(code.contiguous(), values) for code in codes.T]
-    return torch.tensor(found, dtype=torch.float64)
 
 
 def dci(context: EvaluationContext) -> list[Result]:
@@ -150,24 +147,21 @@ def _factor_score(sample: FactorSample) -> Scores:
     if codes.shape[1] == 0:
         return {"factor_score": torch.zeros((), dtype=torch.float64)}
     codes = codes / codes.std(dim=0)
-    votes, others = (_votes(codes, sample.values, generator) for _ in range(2))
     count = sample.values.shape[1]
-    accuracy = scores.majority_vote_accuracy(votes, others, factors=count)
+    each = -(-VOTES // count)
+
+    def vote() -> Int[Tensor, "votes 2"]:
+        """Return (dimension of least variance, factor held fixed), as many for each factor."""
+        found = []
+        for index, column in enumerate(sample.values.T):
+            some = torch.randint(len(codes), (each,), generator=generator)
+            same = scores.sample_with_same_value(column, some, size=BATCH, generator=generator)
+            least = codes[same].var(dim=1).argmin(dim=1)
+            found.append(torch.stack([least, torch.full_like(least, index)], dim=1))
+        return torch.cat(found)
+
+    accuracy = scores.majority_vote_accuracy(vote(), vote(), factors=count)
     return {"factor_score": torch.tensor(accuracy, dtype=torch.float64)}
-
-
-def _votes(
-    codes: Codes, values: FactorValues, generator: torch.Generator
-) -> Int[Tensor, "votes 2"]:
-    """Return (dimension of least variance, factor held fixed), as many for each factor."""
-    each = -(-VOTES // values.shape[1])
-    found = []
-    for index, column in enumerate(values.T):
-        some = torch.randint(len(codes), (each,), generator=generator)
-        batch = codes[scores.sample_with_same_value(column, some, size=BATCH, generator=generator)]
-        least = batch.var(dim=1).argmin(dim=1)
-        found.append(torch.stack([least, torch.full_like(least, index)], dim=1))
-    return torch.cat(found)
 
 
 def beta_score(context: EvaluationContext) -> list[Result]:
@@ -185,27 +179,24 @@ def beta_score(context: EvaluationContext) -> list[Result]:
 
 def _beta_score(sample: FactorSample) -> Scores:
     generator = sample.generator()
-    (points, shared), (others, expected) = (
-        _points(sample.codes, sample.values, generator) for _ in range(2)
-    )
-    if sample.values.shape[1] == 1:  # a single class
+    codes, count = sample.codes, sample.values.shape[1]
+    if count == 1:  # a single class
         return {"beta_score": torch.ones((), dtype=torch.float64)}
-    right = classifiers.linear(points, shared, others=others) == expected
+    each = -(-VOTES // count)
+
+    def draw_points() -> Float[Tensor, "points latent"]:
+        """Return mean distances in each dimension of pairs that share a factor, by factor."""
+        points = []
+        for column in sample.values.T:
+            one = torch.randint(len(codes), (each * BATCH,), generator=generator)
+            other = scores.sample_with_same_value(column, one, size=1, generator=generator)[:, 0]
+            distances = (codes[one] - codes[other]).abs()
+            points.append(distances.view(each, BATCH, -1).mean(dim=1))
+        return torch.cat(points)
+
+    shared = torch.arange(count).repeat_interleave(each)
+    right = classifiers.linear(draw_points(), shared, others=draw_points()) == shared
     return {"beta_score": right.double().mean()}
-
-
-def _points(
-    codes: Codes, values: FactorValues, generator: torch.Generator
-) -> tuple[Float[Tensor, "points latent"], Int[Tensor, " points"]]:
-    """Return mean distances in each dimension, and which factor was shared."""
-    each = -(-VOTES // values.shape[1])
-    points = []
-    for column in values.T:
-        one = torch.randint(len(codes), (each * BATCH,), generator=generator)
-        other = scores.sample_with_same_value(column, one, size=1, generator=generator)[:, 0]
-        distances = (codes[one] - codes[other]).abs()
-        points.append(distances.view(each, BATCH, -1).mean(dim=1))
-    return torch.cat(points), torch.arange(len(points)).repeat_interleave(each)
 
 
 def _score_repeats(
@@ -265,54 +256,36 @@ def _score_repeats(
             f"no factor varies in any draw of {samples} examples",
             hint="Raise evaluation.factor_samples, or give more training examples.",
         )
-    details = {"note": _note_absent(context, factors, present), "estimator": estimator}
-    names = [factor.name for factor in factors]
-    return [
-        _result(context, name, torch.stack(repeated), names, samples, **details)
-        for name, repeated in scores_by_name.items()
-    ]
-
-
-def _note_absent(
-    context: EvaluationContext,
-    factors: tuple[GenerativeFactor, ...],
-    present: Bool[Tensor, "repeats factors"],
-) -> str | None:
-    """Return which factors are left out, and where."""
     constant = [factor.name for factor in context.dataset.factors if factor not in factors]
     notes = [f"{name} does not vary and is left out" for name in constant]
     for factor, count in zip(factors, present.sum(dim=0).tolist(), strict=True):
-        if count < len(present):
-            missed = len(present) - count
+        if count < repeats:
             notes.append(
-                f"{factor.name} has one value in {missed} of {len(present)} draws and is left out "
-                "there"
+                f"{factor.name} has one value in {repeats - count} of {repeats} draws and is left "
+                "out there"
             )
-    return "; ".join(notes) or None
-
-
-def _result(
-    context: EvaluationContext,
-    name: str,
-    scores: Tensor,
-    factors: list[str],
-    samples: int,
-    **details: str | None,
-) -> Result:
-    by_factor, repeats = None, scores
-    if scores.ndim == 2:
-        by_factor = dict(zip(factors, scores.nanmean(dim=0).tolist(), strict=True))
-        repeats = scores.nanmean(dim=1)
-    mean = mean_and_error(repeats)
-    return context.result(
-        name,
-        mean.value,
-        mean.standard_error if len(repeats) > 1 else None,
-        samples=samples,
-        split="train",
-        error_terms={"value": error_terms_of_mean(repeats)},
-        repeats=repeats.tolist(),
-        factors=factors,
-        by_factor=by_factor,
-        **details,
-    )
+    names = [factor.name for factor in factors]
+    results = []
+    for name, repeated in scores_by_name.items():
+        by_factor, values_by_repeat = None, torch.stack(repeated)
+        if values_by_repeat.ndim == 2:
+            means = values_by_repeat.nanmean(dim=0).tolist()
+            by_factor = dict(zip(names, means, strict=True))
+            values_by_repeat = values_by_repeat.nanmean(dim=1)
+        mean = mean_and_error(values_by_repeat)
+        results.append(
+            context.result(
+                name,
+                mean.value,
+                mean.standard_error if len(values_by_repeat) > 1 else None,
+                samples=samples,
+                split="train",
+                error_terms={"value": error_terms_of_mean(values_by_repeat)},
+                repeats=values_by_repeat.tolist(),
+                factors=names,
+                by_factor=by_factor,
+                note="; ".join(notes) or None,
+                estimator=estimator,
+            )
+        )
+    return results

@@ -85,21 +85,15 @@ def measure(
         except Exception as error:
             if context.group.world_size > 1:
                 raise
-            failed[name] = _unexpected(name, error, log)
+            hint = trace = "".join(traceback.format_exception(error))
+            if log is not None:
+                with suppress(OSError), log.open("a", encoding="utf-8") as file:
+                    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+                    file.write(f"{when}, dpvae {__version__}, {name}\n{trace}\n")
+                    hint = f"The traceback is in {log}."
+            reason = " ".join(str(error).split()) or "no message"
+            failed[name] = DpvaeError(f"{type(error).__name__}: {reason}", hint=hint)
     return results, failed
-
-
-def _unexpected(name: str, error: Exception, log: Path | None) -> DpvaeError:
-    """Return the error of an unexpected exception; its traceback goes to the log."""
-    trace = "".join(traceback.format_exception(error))
-    hint = trace
-    if log is not None:
-        with suppress(OSError), log.open("a", encoding="utf-8") as file:
-            when = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-            file.write(f"{when}, dpvae {__version__}, {name}\n{trace}\n")
-            hint = f"The traceback is in {log}."
-    reason = " ".join(str(error).split()) or "no message"
-    return DpvaeError(f"{type(error).__name__}: {reason}", hint=hint)
 
 
 def _measure_one(context: EvaluationContext, name: str) -> list[Result]:

@@ -95,40 +95,39 @@ class Extractor:
         Raises:
             DpvaeError: the images do not have 1 or 3 channels, or the features are not finite rows.
         """
-        shown = quantize(images)
-        parts = map_in_chunks(
-            lambda rows: self._of(shown[rows].to(self.device)),
-            len(shown),
-            size=len(shown),
-            what="features",
-        )
-        return torch.cat(list(parts))
+        quantized = quantize(images)
 
-    def _of(self, shown: RgbImages) -> Codes:
-        with _exact_convolutions(self.device):
-            try:
-                found = self.network(shown)
-            except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-                if is_out_of_memory(error):
-                    raise
+        def compute(chunk: slice) -> Codes:
+            rgb = quantized[chunk].to(self.device)
+            count = len(rgb)
+            with _exact_convolutions(self.device):
+                try:
+                    found: object = self.network(rgb)
+                except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+                    if is_out_of_memory(error):
+                        raise
+                    raise DpvaeError(
+                        f"{self.file} cannot be called on {tuple(rgb.shape)}: {error}",
+                        hint="It is called on float32 RGB images in [0, 1], `(batch, 3, height, "
+                        "width)`, batch after batch of any size: export with a dynamic batch.",
+                    ) from error
+            shape = found.shape if isinstance(found, Tensor) else ()
+            # further axes may have length one
+            is_rows = (
+                len(shape) > 1 and shape[0] == count and math.prod(shape[1:]) == max(shape[1:])
+            )
+            if not isinstance(found, Tensor) or not is_rows:
+                got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
                 raise DpvaeError(
-                    f"{self.file} cannot be called on {tuple(shown.shape)}: {error}",
-                    hint="It is called on float32 RGB images in [0, 1], `(batch, 3, height, "
-                    "width)`, batch after batch of any size: export with a dynamic batch.",
-                ) from error
-        return self._rows(found, len(shown))
+                    f"{self.file} gives {got} for {count} images, not one row for each"
+                )
+            rows = found.reshape(count, -1).float().cpu()
+            if not bool(torch.isfinite(rows).all()):
+                raise DpvaeError(f"{self.file} gives features that are not finite")
+            return rows
 
-    def _rows(self, found: object, count: int) -> Codes:
-        shape = found.shape if isinstance(found, Tensor) else ()
-        # further axes may have length one
-        is_rows = len(shape) > 1 and shape[0] == count and math.prod(shape[1:]) == max(shape[1:])
-        if not isinstance(found, Tensor) or not is_rows:
-            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise DpvaeError(f"{self.file} gives {got} for {count} images, not one row for each")
-        rows = found.reshape(count, -1).float().cpu()
-        if not bool(torch.isfinite(rows).all()):
-            raise DpvaeError(f"{self.file} gives features that are not finite")
-        return rows
+        size = len(quantized)
+        return torch.cat(list(map_in_chunks(compute, size, size=size, what="features")))
 
     @property
     def label(self) -> str:

@@ -49,13 +49,8 @@ def weights_file(given: Path | None = None, *, download: bool = True) -> Path:
             if path.is_file():
                 return path
             raise _missing(f"{source} {path}: there is no such file")
-    if not hub_file().is_file():
-        _fetch(hub_file(), download=download)
-    return hub_file()
-
-
-def _fetch(path: Path, *, download: bool) -> None:
-    """Download the weights to where torch would have them too; their digest is compared."""
+    if (path := hub_file()).is_file():
+        return path
     from pytorch_fid.inception import FID_WEIGHTS_URL  # noqa: PLC0415 - slow
 
     if not download:
@@ -67,6 +62,7 @@ def _fetch(path: Path, *, download: bool) -> None:
             f"the Inception weights for fid and kid are not there, nor to be had from "
             f"{FID_WEIGHTS_URL} ({error})"
         ) from None
+    return path
 
 
 def _missing(message: str) -> MissingError:

@@ -106,7 +106,42 @@ def nll(context: EvaluationContext) -> list[Result]:
             start = len(found)
             found += _estimates(context, range(start, min(start + together, total)))
             context.progress("nll", min(len(found), count), count)
-    return [_result(context, found[:count])]
+    estimates = found[:count]
+    values = torch.tensor([estimate.nll for estimate in estimates], dtype=torch.float64)
+    mean = float(values.mean())
+    over_images = float(values.std()) / math.sqrt(count) if count > 1 else None
+    over_samples = math.sqrt(sum(e.standard_error**2 for e in estimates)) / count
+    effective = sorted(estimate.effective_samples for estimate in estimates)
+    eight_bit = context.dataset.eight_bit
+    bits = context.model.likelihood.bits_per_dimension(
+        mean, math.prod(context.model.example_shape), eight_bit=eight_bit
+    )
+    few_note = None
+    if (median := effective[count // 2]) < FEW:
+        few_note = (
+            f"half of the examples have {median:.2g} effective samples or fewer of "
+            f"{evaluation.nll_samples:,}: nll may be too high by more than its standard error "
+            "says. Raise evaluation.nll_samples"
+        )
+    result = context.result(
+        "nll",
+        mean,
+        over_images,
+        samples=evaluation.nll_samples,
+        split=evaluation.split,
+        error_terms={"value": error_terms_of_mean(values)},
+        images=count,
+        images_in_split=total,
+        standard_error_over_images=over_images,
+        standard_error_over_importance_samples=over_samples,
+        effective_samples_median=median,
+        effective_samples_minimum=effective[0],
+        effective_samples_note=few_note,
+        proposal=PROPOSAL,
+        bits_per_dimension=bits,
+        bits_per_dimension_note=BITS_NOTE if eight_bit and bits else None,
+    )
+    return [result]
 
 
 def _estimates(context: EvaluationContext, positions: range) -> list[ImportanceEstimate]:
@@ -137,41 +172,3 @@ def _estimates(context: EvaluationContext, positions: range) -> list[ImportanceE
     estimates = [ImportanceEstimate(*row) for row in rows.tolist()]
     context.nll_cache.add(dict(zip(keys, estimates, strict=True)))
     return estimates
-
-
-def _result(context: EvaluationContext, estimates: list[ImportanceEstimate]) -> Result:
-    evaluation, count = context.evaluation, len(estimates)
-    values = torch.tensor([estimate.nll for estimate in estimates], dtype=torch.float64)
-    mean = float(values.mean())
-    over_images = float(values.std()) / math.sqrt(count) if count > 1 else None
-    over_samples = math.sqrt(sum(e.standard_error**2 for e in estimates)) / count
-    effective = sorted(estimate.effective_samples for estimate in estimates)
-    eight_bit = context.dataset.eight_bit
-    bits = context.model.likelihood.bits_per_dimension(
-        mean, math.prod(context.model.example_shape), eight_bit=eight_bit
-    )
-    few_note = None
-    if (median := effective[count // 2]) < FEW:
-        few_note = (
-            f"half of the examples have {median:.2g} effective samples or fewer of "
-            f"{evaluation.nll_samples:,}: nll may be too high by more than its standard error "
-            "says. Raise evaluation.nll_samples"
-        )
-    return context.result(
-        "nll",
-        mean,
-        over_images,
-        samples=evaluation.nll_samples,
-        split=evaluation.split,
-        error_terms={"value": error_terms_of_mean(values)},
-        images=count,
-        images_in_split=len(context.dataset.split(evaluation.split)),
-        standard_error_over_images=over_images,
-        standard_error_over_importance_samples=over_samples,
-        effective_samples_median=median,
-        effective_samples_minimum=effective[0],
-        effective_samples_note=few_note,
-        proposal=PROPOSAL,
-        bits_per_dimension=bits,
-        bits_per_dimension_note=BITS_NOTE if eight_bit and bits else None,
-    )

@@ -48,7 +48,12 @@ class NllCache:
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Read the file, and write it at the end, also when the work in between stops."""
-        self._estimates = self._read()
+        self._estimates = {}
+        kept = None if self._path is None else read_cache(self._path, checkpoint=self._source)
+        if kept is not None:
+            with suppress(ValueError, KeyError, TypeError):
+                rows = zip(kept["keys"].tolist(), kept["estimates"].tolist(), strict=True)
+                self._estimates = {key: ImportanceEstimate(*row) for key, row in rows}
         self._written = time.monotonic()
         before = len(self._estimates)
         try:
@@ -66,16 +71,6 @@ class NllCache:
         self._estimates.update(estimates)
         if time.monotonic() - self._written > WRITE_EVERY:
             self._write()
-
-    def _read(self) -> dict[str, ImportanceEstimate]:
-        kept = None if self._path is None else read_cache(self._path, checkpoint=self._source)
-        if kept is None:
-            return {}
-        try:
-            rows = zip(kept["keys"].tolist(), kept["estimates"].tolist(), strict=True)
-            return {key: ImportanceEstimate(*row) for key, row in rows}
-        except (ValueError, KeyError, TypeError):
-            return {}
 
     def _write(self) -> None:
         self._written = time.monotonic()

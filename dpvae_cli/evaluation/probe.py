@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from dpvae_cli.data import Split
 from dpvae_cli.evaluation import classifiers
 from dpvae_cli.evaluation.codes import in_both_spaces, training_means
 from dpvae_cli.evaluation.context import EvaluationContext
@@ -36,7 +35,21 @@ def probe(context: EvaluationContext) -> list[Result]:
     """
     evaluation, dataset = context.evaluation, context.dataset
     held_out = dataset.split(evaluation.split)
-    known, expected = (_labels(split, dataset.name) for split in (dataset.train, held_out))
+    label_columns: list[LabelColumns] = []
+    for split in (dataset.train, held_out):
+        if split.labels is None:
+            raise UsageError(
+                f"data {dataset.name} has no labels to probe codes for",
+                hint="probe is for data.kind=moons, digits, sprites, dsprites, mnist and svhn, and "
+                "for celeba with its attributes and arrays with labels.",
+            )
+        if split.labels.is_floating_point():
+            raise UsageError(
+                f"the labels of data {dataset.name} are fractional numbers, not classes",
+                hint="Save them as integers.",
+            )
+        label_columns.append(split.labels.long().reshape(len(split), -1))
+    known, expected = label_columns
     rows = torch.randperm(len(known), generator=context.generator("probe"))
     rows = rows[: evaluation.probe_samples]
     labels = known[rows]
@@ -45,7 +58,13 @@ def probe(context: EvaluationContext) -> list[Result]:
     results = []
     for space in codes:
         for name, classifier in CLASSIFIERS.items():
-            predicted = _predict(classifier, codes[space], labels, others[space])
+            columns = [
+                classifier(codes[space], column, others[space])
+                if bool((column != column[0]).any())
+                else column[0].expand(len(expected))  # a label that is constant stays so
+                for column in labels.T
+            ]
+            predicted = torch.stack(columns, dim=1)
             result = context.mean_result(
                 f"{name}{space}",
                 (predicted == expected).double().mean(dim=1),
@@ -60,36 +79,3 @@ def probe(context: EvaluationContext) -> list[Result]:
             results.append(result)
             context.progress("probe", len(results), len(codes) * len(CLASSIFIERS))
     return results
-
-
-def _labels(split: Split, name: str) -> LabelColumns:
-    """Return labels as columns.
-
-    Raises:
-        UsageError: there are none, or they are not classes.
-    """
-    if split.labels is None:
-        raise UsageError(
-            f"data {name} has no labels to probe codes for",
-            hint="probe is for data.kind=moons, digits, sprites, dsprites, mnist and svhn, and for "
-            "celeba with its attributes and arrays with labels.",
-        )
-    if split.labels.is_floating_point():
-        raise UsageError(
-            f"the labels of data {name} are fractional numbers, not classes",
-            hint="Save them as integers.",
-        )
-    return split.labels.long().reshape(len(split), -1)
-
-
-def _predict(
-    classifier: Classifier, codes: Codes, labels: LabelColumns, others: OtherCodes
-) -> Int[Tensor, "others labels"]:
-    """Return what a classifier predicts for each label; a label that is constant stays so."""
-    columns = [
-        classifier(codes, column, others)
-        if bool((column != column[0]).any())
-        else column[0].expand(len(others))
-        for column in labels.T
-    ]
-    return torch.stack(columns, dim=1)

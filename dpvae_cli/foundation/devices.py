@@ -1,5 +1,7 @@
 """Choose the device to compute on."""
 
+from collections.abc import Callable
+
 import torch
 
 from dpvae_cli.foundation.distributed import local_rank
@@ -15,7 +17,8 @@ def resolve(name: str = "auto") -> torch.device:
         UsageError: the name is not a device, or the device is not available.
     """
     if name == "auto":
-        name = _best()
+        has_mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
     if name == "cuda" and (number := local_rank()) is not None:
         name = f"cuda:{number}"
     try:
@@ -24,7 +27,12 @@ def resolve(name: str = "auto") -> torch.device:
         raise UsageError(
             f"--device {name} is not a device", hint="Use auto, cpu, cuda, cuda:N or mps."
         ) from error
-    if device.type not in ("cpu", "cuda", "mps") or not _available(device):
+    is_available: dict[str, Callable[[], bool]] = {
+        "cpu": lambda: True,
+        "cuda": lambda: (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available,
+    }
+    if device.type not in is_available or not is_available[device.type]():
         raise UsageError(
             f"--device {name} is not available here", hint=f"Available: {', '.join(available())}."
         )
@@ -35,15 +43,3 @@ def available() -> list[str]:
     """Return the names of the devices that can be used here."""
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
-
-
-def _best() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _available(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return (device.index or 0) < torch.cuda.device_count()
-    return device.type == "cpu" or torch.backends.mps.is_available()

@@ -29,6 +29,14 @@ TIMEOUT = timedelta(hours=1)
 GRACE_PERIOD = 3.0
 """Seconds in which a failing rank can report its error."""
 FIRST_TO_FAIL = "dpvae/first to fail"
+CONNECTION_ERRORS = (
+    "Connection closed by peer",
+    "Connection reset",
+    "Broken pipe",
+    "Socket",
+    "Timed out",
+)
+"""Parts of messages that only say that another process does not answer any more."""
 
 
 @final
@@ -230,7 +238,11 @@ def _translate_error(error: Exception, group: ProcessGroup, store: dist.Store) -
         if group.is_main_process:
             return error
         return PeerFailedError(status=128 + error.signal_number)
-    if not _is_connection_error(error):
+    is_connection_error = isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError)
+        and any(message in str(error) for message in CONNECTION_ERRORS)
+    )
+    if not is_connection_error:
         return error if _is_first_to_fail(store, group) else PeerFailedError()
     until = time.monotonic() + GRACE_PERIOD
     with suppress(RuntimeError):  # the store is gone with the process that held it
@@ -244,20 +256,6 @@ def _translate_error(error: Exception, group: ProcessGroup, store: dist.Store) -
         "another process of this run ended without a report: it was killed (perhaps for memory), "
         "or its machine is gone",
         hint="The last checkpoint is intact; the same command with --resume continues from it.",
-    )
-
-
-def _is_connection_error(error: Exception) -> bool:
-    """Tell whether an error only says that another process does not answer any more."""
-    messages = (
-        "Connection closed by peer",
-        "Connection reset",
-        "Broken pipe",
-        "Socket",
-        "Timed out",
-    )
-    return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
     )
 
 

@@ -99,7 +99,13 @@ def _receive(url: str, part: Path, *, name: str) -> None:
             return  # nothing is missing, or it is another file: see the checksum
         raise
     with response, part.open("ab") as file:
-        if _start_of(response) != start:
+        first = 0
+        if response.status == http.client.PARTIAL_CONTENT:
+            found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+            if found is None:
+                raise DownloadError("the server sends a part of the file and does not say which")
+            first = int(found[1])
+        if first != start:
             file.truncate(0)
         length = response.headers.get("Content-Length", "")
         total = file.seek(0, 2) + (int(length) if length.isdecimal() else 0)
@@ -110,16 +116,6 @@ def _receive(url: str, part: Path, *, name: str) -> None:
             )
     if _size(part) < total:
         raise DownloadError(f"the connection broke off after {_size(part):,} of {total:,} bytes")
-
-
-def _start_of(response: http.client.HTTPResponse) -> int:
-    """Return the position of the first byte in the response."""
-    if response.status != http.client.PARTIAL_CONTENT:
-        return 0
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if found is None:
-        raise DownloadError("the server sends a part of the file and does not say which")
-    return int(found[1])
 
 
 def _verify(part: Path, checksum: str) -> None:

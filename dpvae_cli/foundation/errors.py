@@ -5,6 +5,7 @@ hint is a note of the exception, with keyword arguments for the options of the c
 """
 
 import re
+from functools import partial
 from typing import Any, ClassVar
 
 FLAGS = "best|from-previous|overwrite|resume|trust-features"
@@ -16,17 +17,19 @@ def in_python(hint: str) -> str:
 
     A hint that names a whole command stays as it is.
     """
-    return hint if "dpvae " in hint else OPTION.sub(_keyword, hint)
+    if "dpvae " in hint:
+        return hint
 
+    def to_keyword(option: re.Match[str]) -> str:
+        if option["flag"]:
+            keyword = f"{option['flag']}=True"
+        elif option["off"]:
+            keyword = f"{option['off']}=False"
+        else:
+            keyword = option["name"]
+        return keyword.replace("-", "_")
 
-def _keyword(option: re.Match[str]) -> str:
-    if option["flag"]:
-        keyword = f"{option['flag']}=True"
-    elif option["off"]:
-        keyword = f"{option['off']}=False"
-    else:
-        keyword = option["name"]
-    return keyword.replace("-", "_")
+    return OPTION.sub(to_keyword, hint)
 
 
 class DpvaeError(Exception):
@@ -82,7 +85,8 @@ class InterruptedRun(DpvaeError):  # noqa: N818 - the user asked for it
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the keyword arguments, too."""
-        return _interrupted, (str(self), self.signal_number, self.hint)
+        rebuild = partial(InterruptedRun, signal_number=self.signal_number, hint=self.hint)
+        return rebuild, (str(self),)
 
 
 class PeerFailedError(DpvaeError):
@@ -91,7 +95,3 @@ class PeerFailedError(DpvaeError):
     def __init__(self, *, status: int = 1) -> None:
         super().__init__("another process of this run ended")
         self.status = status
-
-
-def _interrupted(message: str, signal_number: int, hint: str | None) -> InterruptedRun:
-    return InterruptedRun(message, signal_number=signal_number, hint=hint)

@@ -90,27 +90,25 @@ class FileFormat:
             ) from None
         try:
             meta = expect_type(dict, parse_json(expect_type(dict, content)["json"]))
-            self._check_format(path, expect_type(str, meta["format"]), meta["version"])
+            format, version = expect_type(str, meta["format"]), meta["version"]
+            if format.startswith("dpvae-") and format != self.format:
+                name = sanitize_line(format).removeprefix("dpvae-")
+                raise WrongFileTypeError(
+                    f"{path} is not a dpvae {self.noun} but a {name} file",
+                    format=format,
+                    hint=f"dpvae sample {shlex.quote(str(path))} draws from it.",
+                )
+            if format != self.format:
+                raise CheckpointError(f"{path} is not a dpvae {self.noun}", hint=self.again)
+            if version > self.version:
+                raise CheckpointError(
+                    f"{path} was written by a newer dpvae ({self.noun} version {version}, "
+                    f"this one reads up to {self.version})",
+                    hint="Upgrade: pip install --upgrade dpvae-cli.",
+                )
             return meta, _dense_tensors(content["tensors"]), digest
         except MALFORMED_ERRORS as error:
             raise self.wrong_format(path) from error
-
-    def _check_format(self, path: Path, format: str, version: Any) -> None:
-        if format.startswith("dpvae-") and format != self.format:
-            name = sanitize_line(format).removeprefix("dpvae-")
-            raise WrongFileTypeError(
-                f"{path} is not a dpvae {self.noun} but a {name} file",
-                format=format,
-                hint=f"dpvae sample {shlex.quote(str(path))} draws from it.",
-            )
-        if format != self.format:
-            raise CheckpointError(f"{path} is not a dpvae {self.noun}", hint=self.again)
-        if version > self.version:
-            raise CheckpointError(
-                f"{path} was written by a newer dpvae ({self.noun} version {version}, "
-                f"this one reads up to {self.version})",
-                hint="Upgrade: pip install --upgrade dpvae-cli.",
-            )
 
 
 def expect_type(kind: type[T], value: Any) -> T:

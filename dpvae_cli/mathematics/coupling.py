@@ -101,7 +101,17 @@ class AffineCoupling(Bijection):
 
     def forward(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
-        return overflow_to_infinity(self, z, *self._in_chunks(self._forward, z))
+
+        def transform(z: Codes) -> tuple[Codes, PerExample]:
+            scales = []
+            for block in reversed(self._blocks()):
+                scale, translate = self._networks(_select(z, block.conditioning), block)
+                rest = torch.addcmul(translate, _select(z, block.transformed), torch.exp(scale))
+                z = _scatter(rest, z, block)
+                scales.append(scale)
+            return z, torch.cat(scales, dim=1).sum(dim=1)
+
+        return overflow_to_infinity(self, z, *self._in_chunks(transform, z))
 
     def inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
         """Return z = g^-1(z0) and log|det dz/dz0| in nats, `(batch,)`; exact, no iteration."""
@@ -126,16 +136,6 @@ class AffineCoupling(Bijection):
             *(transform(part) for part in z.chunk(-(-len(z) // rows))), strict=True
         )
         return torch.cat(values), torch.cat(log_dets)
-
-    def _forward(self, z: Codes) -> tuple[Codes, PerExample]:
-        scales = []
-        for block in reversed(self._blocks()):
-            scale, translate = self._networks(_select(z, block.conditioning), block)
-            z = _scatter(
-                torch.addcmul(translate, _select(z, block.transformed), torch.exp(scale)), z, block
-            )
-            scales.append(scale)
-        return z, torch.cat(scales, dim=1).sum(dim=1)
 
     def _blocks(self) -> list[Block]:
         """Return what blocks 1 to K compute with."""

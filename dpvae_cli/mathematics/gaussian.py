@@ -1,6 +1,7 @@
 """Diagonal Gaussians: the encoder's q(z|x) and the standard normal (paper, section 3.1)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -84,3 +85,18 @@ class DiagonalGaussian:
         """Return -E_q[log N(z; 0, I)] = 1/2 sum(mean^2 + variance + log 2 pi), in nats."""
         second_moment = self.mean.square() + torch.exp(self.log_variance)
         return 0.5 * (second_moment + LOG_2PI).sum(dim=-1)
+
+
+def mean_and_log_variance(output: object) -> tuple[Tensor, Tensor]:
+    """Return the two parts of what an encoder returned, a Gaussian or a pair of tensors.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(output, DiagonalGaussian):
+        return output.mean, output.log_variance
+    if isinstance(output, Sequence) and len(output) == 2:
+        mean, log_variance = output
+        if isinstance(mean, Tensor) and isinstance(log_variance, Tensor):
+            return mean, log_variance
+    raise TypeError("neither a Gaussian nor a pair of tensors")

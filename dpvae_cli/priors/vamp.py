@@ -11,7 +11,7 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.foundation.spec import Interval
-from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.mathematics.gaussian import mean_and_log_variance
 from dpvae_cli.mathematics.mixture import GaussianMixture
 from dpvae_cli.priors.base import Prior, PriorSpec
 
@@ -72,9 +72,7 @@ class VampPrior(Prior):
     def _mixture(self) -> GaussianMixture:
         encoder = self._encoder_ref[0]
         with eval_mode(encoder):
-            posterior = encoder(self.inputs())
-        is_gaussian = isinstance(posterior, DiagonalGaussian)  # a custom encoder returns the pair
-        mean, log_variance = (posterior.mean, posterior.log_variance) if is_gaussian else posterior
+            mean, log_variance = mean_and_log_variance(encoder(self.inputs()))
         log_weights = mean.new_full((len(mean),), -math.log(len(mean)))
         return GaussianMixture(log_weights, mean, log_variance)
 

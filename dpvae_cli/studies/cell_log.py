@@ -40,7 +40,18 @@ class CellLog:
         self._seen = stamps
         self.report_start()
         with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
-            self._on_event(self._progress())
+            with self._log.open("rb") as file:
+                file.seek(max(0, self._log.stat().st_size - LOG_TAIL))
+                lines = file.read().splitlines()[-3:]
+            records = [json.loads(line) for line in lines if line[:1] == b"{"]
+            name, total = self.cell.name, self.cell.recipe["training"]["iterations"]
+            if (iteration := records[-1]["iteration"]) < total:
+                paces = [each["steps_per_second"] for each in records if each["kind"] == "train"]
+                text = f"{paces[-1]:.0f} steps/s" if paces else ""
+                self._on_event(Event(name, "training", text, iteration, total))
+                return
+            done = len(json.loads(self._results.read_text())["metrics"]) if stamps[2] else 0
+            self._on_event(Event(name, "measuring", "", done, len(self.cell.metrics)))
 
     def _stamps(self) -> list[tuple[int, int] | None]:
         stamps: list[tuple[int, int] | None] = []
@@ -51,17 +62,3 @@ class CellLog:
             except OSError:
                 stamps.append(None)
         return stamps
-
-    def _progress(self) -> Event:
-        with self._log.open("rb") as file:
-            file.seek(max(0, self._log.stat().st_size - LOG_TAIL))
-            records = [
-                json.loads(line) for line in file.read().splitlines()[-3:] if line[:1] == b"{"
-            ]
-        iteration, total = records[-1]["iteration"], self.cell.recipe["training"]["iterations"]
-        if iteration < total:
-            paces = [record["steps_per_second"] for record in records if record["kind"] == "train"]
-            text = f"{paces[-1]:.0f} steps/s" if paces else ""
-            return Event(self.cell.name, "training", text, iteration, total)
-        done = len(json.loads(self._results.read_text())["metrics"]) if self._seen[2] else 0
-        return Event(self.cell.name, "measuring", "", done, len(self.cell.metrics))

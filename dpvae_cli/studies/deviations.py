@@ -1,8 +1,8 @@
 """What was shortened or subsampled: runs against the packaged recipe of their name."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeGuard, final
 
 from dpvae_cli.evaluation.metrics import find_metric
 from dpvae_cli.foundation.errors import DpvaeError
@@ -26,15 +26,14 @@ class Deviation:
     def is_reduction(self) -> bool:
         """Return whether fewer iterations, examples or samples were taken."""
         counted = self.key.startswith(("data.", "evaluation.")) or self.key == "training.iterations"
-        return counted and _is_count(self.here) and _is_more(self.packaged, self.here)
+        is_less = self.packaged is None or (
+            _is_count(self.packaged) and _is_count(self.here) and self.packaged > self.here
+        )
+        return counted and _is_count(self.here) and is_less
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_more(packaged: Any, here: Any) -> bool:
-    return packaged is None or (_is_count(packaged) and packaged > here)
 
 
 def deviations(recipe: Recipe) -> list[Deviation] | None:
@@ -96,13 +95,12 @@ def deviation_notes(experiments: Sequence[Experiment]) -> list[str]:
         for words in dict.fromkeys(_of(experiment)):
             notes.setdefault(words, []).append(experiment.label)
     everything = len(experiments)
-    return [f"{_join_labels(labels, everything)}: {words}" for words, labels in notes.items()]
-
-
-def _join_labels(labels: Sequence[str], everything: int) -> str:
-    if len(labels) == everything and everything > 1:
-        return f"All {everything} recipes"
-    return ", ".join(labels)
+    return [
+        f"All {everything} recipes: {words}"
+        if len(labels) == everything > 1
+        else f"{', '.join(labels)}: {words}"
+        for words, labels in notes.items()
+    ]
 
 
 def _of(experiment: Experiment) -> Iterable[str]:
@@ -137,15 +135,9 @@ def _measured(metric: str, result: Result, reference: Recipe) -> Iterable[str]:
     wanted = getattr(reference.evaluation, known.sample_size or "") if is_fixed else 0
     if 0 < result.samples < wanted:
         yield f"{metric} from {result.samples:,} samples instead of {wanted:,}"
-    used, whole = _counts(result.details)
-    if used is not None and whole is not None and used < whole:
+    used, whole = (result.details.get(key) for key in ("images", "images_in_split"))
+    if _is_count(used) and _is_count(whole) and used < whole:
         yield f"{metric} on {used:,} of {whole:,} {result.split or 'training'} images"
     for key in ("note", "data_note"):
         if isinstance(note := result.details.get(key), str):
             yield f"{metric}: {note}" if key == "note" else note
-
-
-def _counts(details: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    found = [details.get(key) for key in ("images", "images_in_split")]
-    used, whole = (value if _is_count(value) else None for value in found)
-    return used, whole

@@ -27,8 +27,10 @@ from dpvae_cli.studies.state import (
 )
 from dpvae_cli.training.dry_run import estimate_seconds
 
-GUESSED_CPU = {"mlp": 300.0, "mnist_conv": 25.0, "conv": 20.0, "svhn_conv": 5.0, "celeba_conv": 2.5}
-GUESSED_GPU = {"mlp": 350.0, "mnist_conv": 250.0, "conv": 250.0, "svhn_conv": 150.0}
+GUESSED_PACE = {
+    "cpu": {"mlp": 300.0, "mnist_conv": 25.0, "conv": 20.0, "svhn_conv": 5.0, "celeba_conv": 2.5},
+    "gpu": {"mlp": 350.0, "mnist_conv": 250.0, "conv": 250.0, "svhn_conv": 150.0},
+}
 """Steps a second by architecture, where no step can be timed; right to an order of magnitude."""
 DEFAULT_PACE = {"cpu": 5.0, "gpu": 120.0}
 PRIOR_FIT_PACE = 150.0
@@ -94,8 +96,10 @@ def estimate_duration(
     paces = _Medians()
     measuring = _Medians()
     for cell in cells:
-        if (pace := _pace(cell)) is not None:
-            paces.add(cell, pace)
+        log = MetricsLog.read(cell_folder(cell).metrics_log)
+        logged = [record.get("steps_per_second") for record in log]
+        if valid := [p for p in logged if isinstance(p, int | float) and 0 < p < math.inf]:
+            paces.add(cell, median(valid))
         measured = read_measurements(cell_folder(cell))
         if measured is not None and measured.seconds:
             measuring.add(cell, measured.seconds)
@@ -113,9 +117,14 @@ def estimate_duration(
             pace = timing.paces.of(cell)
             guessed += pace is None
             timed += pace is not None
+        if pace is None:
+            kind, where = str(cell.recipe["architecture"]["kind"]), "gpu" if on_gpu else "cpu"
+            pace = GUESSED_PACE[where].get(kind, DEFAULT_PACE[where])
+            if cell.recipe["regularizer"]["kind"] == "factor":
+                pace /= FACTOR_VAE_SLOWDOWN
         steps = max(0, iterations(cell) - by_name[cell.name].iteration)
         afterwards = timing.fit_seconds(cell) + (measuring.of(cell) or 0.0)
-        seconds[cell.name] = steps / (pace or _guess(cell, on_gpu=on_gpu)) + afterwards
+        seconds[cell.name] = steps / pace + afterwards
     return DurationEstimate(seconds, paces.count, guessed, timed)
 
 
@@ -196,23 +205,6 @@ def _time_fit(recipe: Recipe) -> float:
     some = min(fitting.iterations, fitting.validate_every)
     one, two = timed(some), timed(2 * some)
     return one + (fitting.iterations / some - 1) * max(two - one, 0.0)
-
-
-def _guess(cell: Cell, *, on_gpu: bool) -> float:
-    kind = str(cell.recipe["architecture"]["kind"])
-    table = GUESSED_GPU if on_gpu else GUESSED_CPU
-    pace = table.get(kind, DEFAULT_PACE["gpu" if on_gpu else "cpu"])
-    return pace / FACTOR_VAE_SLOWDOWN if cell.recipe["regularizer"]["kind"] == "factor" else pace
-
-
-def _pace(cell: Cell) -> float | None:
-    """Return the median of the steps per second in the cell's log."""
-    paces = [
-        pace
-        for record in MetricsLog.read(cell_folder(cell).metrics_log)
-        if isinstance(pace := record.get("steps_per_second"), int | float) and 0 < pace < math.inf
-    ]
-    return median(paces) if paces else None
 
 
 @final

@@ -1,7 +1,6 @@
 """The figures of a study: each kind draws one picture of several cells, or one of each."""
 
 import inspect
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -225,8 +224,15 @@ class TraversalFigure(StudyFigure):
 
     def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw a picture of each run; those of twins, which differ in the prior, share axes."""
-        records = [self._drawable_records(run) for run in runs]
-        keys = [_twin_key(run) for run in runs]
+        records = [
+            [
+                found | {"walk_decoded": drawable(run.model, found["walk_decoded"])}
+                for found in self._records(run)
+            ]
+            for run in runs
+        ]
+        recipes = [to_dict(run.recipe).items() for run in runs]
+        keys = [{key: value for key, value in items if "prior" not in key} for items in recipes]
         return [
             path
             for index, run in enumerate(runs)
@@ -236,12 +242,6 @@ class TraversalFigure(StudyFigure):
                 [r for i, r in enumerate(records) if keys[i] == keys[index] and i != index],
                 folder,
             )
-        ]
-
-    def _drawable_records(self, run: LoadedRun) -> list[ArrayDict]:
-        return [
-            found | {"walk_decoded": drawable(run.model, found["walk_decoded"])}
-            for found in self._records(run)
         ]
 
     def _draw_one(
@@ -254,7 +254,10 @@ class TraversalFigure(StudyFigure):
             title = f"{run.label}: lines between test examples"
             images = np.concatenate(rows)
             return [picture.save_images(path, images, title=title, columns=self.steps)]
-        drawn = [path] if len(records) == 1 else _numbered(path, len(records))
+        drawn = [path]
+        if len(records) > 1:
+            names = (f"{path.stem}-{index}{path.suffix}" for index in range(len(records)))
+            drawn = [path.with_name(name) for name in names]
         return [
             saved
             for record, target, *others in zip(records, drawn, *twins, strict=True)
@@ -296,16 +299,6 @@ class TraversalFigure(StudyFigure):
         return record(model, aggregate, walks)
 
 
-def _twin_key(run: LoadedRun) -> str:
-    """Return what twins share: the recipe but for its priors."""
-    own = {key: value for key, value in to_dict(run.recipe).items() if "prior" not in key}
-    return json.dumps(own, sort_keys=True)
-
-
-def _numbered(path: Path, count: int) -> list[Path]:
-    return [path.with_name(f"{path.stem}-{index}{path.suffix}") for index in range(count)]
-
-
 def _code(run: LoadedRun, index: int) -> Codes:
     """Return the posterior mean of one test example, `(1, latent)`.
 
@@ -341,9 +334,16 @@ class TradeOffFigure(StudyFigure):
 
     def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
-        records = [(run, _recorded(run)) for run in runs]
+        records = [
+            {each["metric"]: each for each in results_file.read_results(run).get("results", [])}
+            for run in runs
+        ]
+        kinds: list[str] = [run.recipe.regularizer.kind for run in runs]
+        names = [run.recipe.name for run in runs]
+        # By regularizer, or by recipe where a regularizer has several.
+        labels = kinds if len(set(zip(kinds, names, strict=True))) == len(set(kinds)) else names
         methods: dict[tuple[str, str], dict[str, list[float]]] = {}
-        for (run, found), label in zip(records, _names(runs), strict=True):
+        for run, found, label in zip(runs, records, labels, strict=True):
             values = methods.setdefault((label, run.recipe.prior_name), {})
             for metric in (*self.representation, self.sampling):
                 if found.get(metric, {}).get("value") is not None:
@@ -356,25 +356,9 @@ class TradeOffFigure(StudyFigure):
         return style.save(drawn, folder / f"{self.stem}.png")
 
 
-def _recorded(run: LoadedRun) -> dict[str, dict[str, Any]]:
-    """Return a run's results by name."""
-    return {
-        result["metric"]: result for result in results_file.read_results(run).get("results", [])
-    }
-
-
-def _names(runs: Sequence[LoadedRun]) -> list[str]:
-    """Name runs by their regularizers, or by their recipes where a regularizer has several."""
-    kinds: list[str] = [run.recipe.regularizer.kind for run in runs]
-    names = [run.recipe.name for run in runs]
-    return kinds if len(set(zip(kinds, names, strict=True))) == len(set(kinds)) else names
-
-
-def _quantity(
-    metric: str, records: Sequence[tuple[LoadedRun, dict[str, dict[str, Any]]]]
-) -> PlottedMetric:
+def _quantity(metric: str, records: Sequence[dict[str, dict[str, Any]]]) -> PlottedMetric:
     known = find_metric(metric)
-    units = (found[metric]["unit"] for _, found in records if metric in found)
+    units = (found[metric]["unit"] for found in records if metric in found)
     unit = next(units, "")
     return PlottedMetric(
         metric, known.title, known.better is Direction.LOWER, SHORT_UNITS.get(unit, unit)

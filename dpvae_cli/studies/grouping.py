@@ -60,7 +60,17 @@ class Experiment:
 
         Where it was measured in several ways (samples, split, weights, sizes), the commonest stays.
         """
-        return {metric: _comparable(results) for metric, results in self._everything.items()}
+        found = {}
+        for metric, results in self._everything.items():
+            keys = Counter(
+                _measurement_key(each) for by_seed in results.values() for each in by_seed.values()
+            )
+            [(commonest, _)] = keys.most_common(1)
+            found[metric] = {
+                prior: {s: r for s, r in by_seed.items() if _measurement_key(r) == commonest}
+                for prior, by_seed in results.items()
+            }
+        return found
 
     @property
     def warnings(self) -> list[str]:
@@ -147,17 +157,6 @@ def _error_of_difference(runs: Sequence[RunRecord], results: Sequence[Result]) -
 def has_no_leak(result: Result) -> bool:
     """Return whether a leakage score is null since no draw lies below its threshold."""
     return result.value is None and result.details.get("value_at_quantile") is not None
-
-
-def _comparable(results: dict[str, dict[int, Result]]) -> dict[str, dict[int, Result]]:
-    ways = Counter(
-        _measurement_key(result) for by_seed in results.values() for result in by_seed.values()
-    )
-    [(commonest, _)] = ways.most_common(1)
-    return {
-        prior: {seed: r for seed, r in by_seed.items() if _measurement_key(r) == commonest}
-        for prior, by_seed in results.items()
-    }
 
 
 def _count(results: Mapping[str, Mapping[int, Result]]) -> int:

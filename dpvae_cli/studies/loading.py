@@ -63,17 +63,6 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedStudy:
         raise RecipeError(
             [ConfigIssue(SourceLocation((0, 0), str(path)), "", problem)], hint=HINT, what="study"
         )
-    return LoadedStudy(name, _checked(tree), tree)
-
-
-def study_to_yaml(study: Study) -> str:
-    """Return the study as YAML that reads back as an equal one."""
-    plain = study.model_dump(mode="json", exclude_none=True)
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=96)
-    return str(text)
-
-
-def _checked(tree: ConfigDocument) -> Study:
     mistakes = list(tree.issues)
     try:
         study = Study.model_validate(tree.values)
@@ -82,7 +71,14 @@ def _checked(tree: ConfigDocument) -> Study:
         mistakes += complaints(error, tree)
     if mistakes:
         raise RecipeError(sorted(mistakes), hint=HINT, what="study")
-    return study
+    return LoadedStudy(name, study, tree)
+
+
+def study_to_yaml(study: Study) -> str:
+    """Return the study as YAML that reads back as an equal one."""
+    plain = study.model_dump(mode="json", exclude_none=True)
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=96)
+    return str(text)
 
 
 def _clashes(study: Study, tree: ConfigDocument) -> list[ConfigIssue]:
@@ -128,20 +124,15 @@ def _put(tree: ConfigDocument, override: Override, *, pattern: str | None) -> No
         wrap = key in LISTS and not isinstance(value, list)
         tree.set((key,), [value] if wrap else value, override.location)
     else:
-        _put_for(tree, pattern or "*", key, override)
-
-
-def _put_for(tree: ConfigDocument, pattern: str, key: str, override: Override) -> None:
-    """Write a recipe's key behind all others, so that it wins."""
-    patterns = tree.values.setdefault("overrides_for", {})
-    if not isinstance(patterns, dict):
-        return  # a mistake of the file, which is reported as such
-    keys = patterns.pop(pattern, {})
-    if isinstance(keys, dict):
-        keys.pop(key, None)
-        keys[key] = override.value
-    patterns[pattern] = keys
-    _mark(tree, ("overrides_for", pattern, key), override.location)
+        patterns = tree.values.setdefault("overrides_for", {})
+        if not isinstance(patterns, dict):
+            return  # a mistake of the file, which is reported as such
+        keys = patterns.pop(pattern or "*", {})
+        if isinstance(keys, dict):
+            keys.pop(key, None)
+            keys[key] = value
+        patterns[pattern or "*"] = keys  # behind all others, so that it wins
+        _mark(tree, ("overrides_for", pattern or "*", key), override.location)
 
 
 def _mark(tree: ConfigDocument, path: KeyPath, place: SourceLocation) -> None:

@@ -1,13 +1,11 @@
 """What follows when the cells are done: the study's figures and its report."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.studies.figures import StudyFigure
 from dpvae_cli.studies.loading import RECORD, study_to_yaml
 from dpvae_cli.studies.messages import CellOptions
 from dpvae_cli.studies.plan import Plan
@@ -46,36 +44,19 @@ def write_outputs(plan: Plan, options: CellOptions) -> StudyOutput:
     problems: list[str] = []
     for figure in plan.study.figures:
         try:
-            figures += _draw(figure, plan, options)
+            cells = [c for c in plan.cells_of(figure) if cell_state(c, options).status in DRAWABLE]
+            if cells:
+                runs = [load_cell(cell, options, device="cpu") for cell in cells]
+                for picture in figure.draw(runs, plan.figures):
+                    write_text(picture.with_suffix(".txt"), f"{figure.text}\n")
+                    figures.append(picture)
         except DpvaeError as error:
             problems.append(f"figure {figure.stem}: {error}")
-    try:
-        report += _write_report(plan, figures)
-    except DpvaeError as error:
-        problems.append(f"report: {error}")
-    return StudyOutput(tuple(figures), tuple(report), tuple(problems))
-
-
-def _draw(figure: StudyFigure, plan: Plan, options: CellOptions) -> list[Path]:
-    cells = [c for c in plan.cells_of(figure) if cell_state(c, options).status in DRAWABLE]
-    if not cells:
-        return []
-    runs = [load_cell(cell, options, device="cpu") for cell in cells]
-    pictures = figure.draw(runs, plan.figures)
-    for picture in pictures:
-        write_text(picture.with_suffix(".txt"), f"{figure.text}\n")
-    return pictures
-
-
-def _write_report(plan: Plan, figures: Sequence[Path]) -> list[Path]:
     study = plan.study
-    folders = [Path(cell.folder) for cell in plan.cells]
-    runs = tuple(folder for folder in folders if folder.is_dir())
-    if not runs:
-        return []
+    folders = tuple(path for cell in plan.cells if (path := Path(cell.folder)).is_dir())
     inputs = ReportInputs(
         title=study.title,
-        runs=runs,
+        runs=folders,
         question=study.question,
         metrics=study.metrics or None,
         published=study.published,
@@ -83,4 +64,8 @@ def _write_report(plan: Plan, figures: Sequence[Path]) -> list[Path]:
         notes=(*study.notes, *filter(None, [plan.left_out])),
         baseline=study.baseline,
     )
-    return write_report(plan.folder, inputs)
+    try:
+        report += write_report(plan.folder, inputs) if folders else []
+    except DpvaeError as error:
+        problems.append(f"report: {error}")
+    return StudyOutput(tuple(figures), tuple(report), tuple(problems))

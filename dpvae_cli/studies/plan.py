@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe import catalogue as recipes
 from dpvae_cli.recipe.dump import digest, to_dict
 from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, truncate
@@ -77,7 +76,11 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
         RecipeError: with every mistake of every recipe, each named once.
         UsageError: the pattern fits no cell.
     """
-    _check_size(loaded)
+    size = len(loaded.study.recipes) * math.prod(map(len, loaded.study.axes.values()))
+    if size > MAX_CELLS:
+        problem = f"{size:,} cells are more than {MAX_CELLS:,}; leave out recipes or values"
+        mistake = ConfigIssue(loaded.place("axes"), "axes", problem)
+        raise RecipeError([mistake], hint=HINT, what="study")
     folder = studies / loaded.name
     candidates = list(_candidates(loaded))
     found: dict[str, Cell] = {}
@@ -91,27 +94,38 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
                 wrong.add(error, candidate.path.stem)
             others.add(candidate.base_name)
             continue
-        cell = _cell(recipe, candidate, loaded.study, folder)
+        name = f"{recipe.run_name}-{digest(recipe)}"
+        cell = Cell(
+            name=name,
+            folder=str(folder / name),
+            recipe_name=recipe.name,
+            recipe=to_dict(recipe),
+            axes=candidate.axes,
+            metrics=loaded.study.metrics,
+        )
         if only is None or fnmatchcase(cell.name, only) or fnmatchcase(base_name(cell), only):
             found.setdefault(cell.name, cell)
         else:
             others.add(cell.name)
     wrong.complain()
     if not found:
-        raise _no_match_error(only or "*", candidates)
-    cells = _with_figures(list(found.values()), loaded.study.figures)
+        names = list(dict.fromkeys(candidate.base_name for candidate in candidates))
+        listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+        raise UsageError(
+            f"--only {only or '*'} fits no cell of the study; there are {listed}",
+            hint=f"A pattern has wildcards: --only '*{(only or '').strip('*')}*'",
+        )
+    plain = list(found.values())
+    shown = [
+        (figure.model_dump(mode="json"), {cell.name for cell in cells_in_figure(figure, plain)})
+        for figure in loaded.study.figures
+    ]
+    cells = [
+        replace(cell, figures=tuple(spec for spec, names in shown if cell.name in names))
+        for cell in plain
+    ]
     note = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
     return Plan(loaded.name, loaded.study, folder, tuple(cells), note if others else "")
-
-
-def _check_size(loaded: LoadedStudy) -> None:
-    """Check the number of cells before they are made."""
-    axes = loaded.study.axes
-    cells = len(loaded.study.recipes) * math.prod(map(len, axes.values()))
-    if cells > MAX_CELLS:
-        problem = f"{cells:,} cells are more than {MAX_CELLS:,}; leave out recipes or values"
-        mistake = ConfigIssue(loaded.place("axes"), "axes", problem)
-        raise RecipeError([mistake], hint=HINT, what="study")
 
 
 def base_name(cell: Cell) -> str:
@@ -141,7 +155,17 @@ def _candidates(loaded: LoadedStudy) -> Iterator[_Candidate]:
         RecipeError: recipes that are not there.
     """
     study, axes = loaded.study, loaded.study.axes
-    for path in _located(loaded):
+    paths, mistakes = [], []
+    for index, word in enumerate(study.recipes):
+        try:
+            paths.append(recipes.locate(word))
+        except RecipeError as error:
+            problem = f"{truncate(word)}: {error.issues[0].problem}"
+            place = loaded.place("recipes", index)
+            mistakes.append(ConfigIssue(place, f"recipes[{index}]", problem))
+    if mistakes:
+        raise RecipeError(mistakes, hint=recipes.LIST, what="study")
+    for path in paths:
         own = _overrides(loaded, path.stem)
         for positions in product(*(range(len(values)) for values in axes.values())):
             chosen = dict(zip(axes, positions, strict=True))
@@ -153,20 +177,6 @@ def _candidates(loaded: LoadedStudy) -> Iterator[_Candidate]:
             # A section must stand before a field of it can be changed.
             every = sorted([*own, *on_axes], key=lambda override: len(override.path))
             yield _Candidate(path, values, tuple(every))
-
-
-def _located(loaded: LoadedStudy) -> list[Path]:
-    paths, mistakes = [], []
-    for index, word in enumerate(loaded.study.recipes):
-        try:
-            paths.append(recipes.locate(word))
-        except RecipeError as error:
-            place = loaded.place("recipes", index)
-            problem = f"{truncate(word)}: {error.issues[0].problem}"
-            mistakes.append(ConfigIssue(place, f"recipes[{index}]", problem))
-    if mistakes:
-        raise RecipeError(mistakes, hint=recipes.LIST, what="study")
-    return paths
 
 
 def _overrides(loaded: LoadedStudy, recipe: str) -> list[Override]:
@@ -186,39 +196,6 @@ def _overrides(loaded: LoadedStudy, recipe: str) -> list[Override]:
 
 def _override(loaded: LoadedStudy, key: str, value: Any, *path: str | int) -> Override:
     return Override(tuple(key.split(".")), value, loaded.place(*path))
-
-
-def _cell(recipe: Recipe, candidate: _Candidate, study: Study, folder: Path) -> Cell:
-    name = f"{recipe.run_name}-{digest(recipe)}"
-    return Cell(
-        name=name,
-        folder=str(folder / name),
-        recipe_name=recipe.name,
-        recipe=to_dict(recipe),
-        axes=candidate.axes,
-        metrics=study.metrics,
-    )
-
-
-def _with_figures(cells: list[Cell], figures: Sequence[StudyFigure]) -> list[Cell]:
-    """Return the cells, each with the figures that show it."""
-    plain = [
-        (figure.model_dump(mode="json"), {cell.name for cell in cells_in_figure(figure, cells)})
-        for figure in figures
-    ]
-    return [
-        replace(cell, figures=tuple(spec for spec, names in plain if cell.name in names))
-        for cell in cells
-    ]
-
-
-def _no_match_error(only: str, candidates: Sequence[_Candidate]) -> UsageError:
-    names = list(dict.fromkeys(candidate.base_name for candidate in candidates))
-    listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
-    return UsageError(
-        f"--only {only} fits no cell of the study; there are {listed}",
-        hint=f"A pattern has wildcards: --only '*{only.strip('*')}*'",
-    )
 
 
 @final

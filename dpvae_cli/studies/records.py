@@ -5,6 +5,7 @@ that is none of ours is a reason, not a traceback.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -64,33 +65,27 @@ def discover(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        for folder in _folders(path):
+        if not path_exists(path):
+            raise MissingError(
+                f"there is nothing at {path}",
+                hint="Name run folders, or the folder of a study: dpvae report runs/*",
+            )
+        top = path.parent if path.is_file() and path.suffix == ".pt" else path
+        is_run = (top / RECIPE).is_file()
+        inside = [top] if is_run else sorted(file.parent for file in top.rglob(RECIPE))
+        folders = [
+            folder
+            for folder in inside
+            if not any(part.startswith(".") for part in folder.relative_to(top).parts)
+        ]
+        if not folders:
+            raise MissingError(
+                f"{top} is not a run folder and holds none: there is no {RECIPE} in it or below it",
+                hint="Train first: dpvae train beta_h_moons.",
+            )
+        for folder in folders:
             found.setdefault(folder.resolve(), folder)
     return list(found.values())
-
-
-def _folders(path: Path) -> list[Path]:
-    if not path_exists(path):
-        raise MissingError(
-            f"there is nothing at {path}",
-            hint="Name run folders, or the folder of a study: dpvae report runs/*",
-        )
-    if path.is_file() and path.suffix == ".pt":
-        path = path.parent
-    if (path / RECIPE).is_file():
-        return [path]
-    inside = sorted(file.parent for file in path.rglob(RECIPE)) if path.is_dir() else []
-    folders = [
-        folder
-        for folder in inside
-        if not any(part.startswith(".") for part in folder.relative_to(path).parts)
-    ]
-    if not folders:
-        raise MissingError(
-            f"{path} is not a run folder and holds none: there is no {RECIPE} in it or below it",
-            hint="Train first: dpvae train beta_h_moons.",
-        )
-    return folders
 
 
 def read_run(path: Path) -> RunRecord:
@@ -111,7 +106,16 @@ def read_run(path: Path) -> RunRecord:
     except (DpvaeError, OSError, ValueError) as error:
         return RunRecord(path, label, RunStatus.unreadable, sanitize_line(f"its recipe: {error}"))
     measured = read_json(folder.metrics)
-    recipe = recipe.named(_recipe_name(measured, label, recipe))
+    name = measured.get("recipe")
+    if isinstance(name, str) and name:
+        name = sanitize_line(name)
+    else:  # what the folder's name has before the prior
+        before, _, after = label.partition(f"-{recipe.prior.kind}")
+        name = before if after or label != before else label
+    recipe = recipe.named(name)
+    data_note = None
+    with suppress(DpvaeError, AttributeError):
+        data_note = checkpoints.read_checkpoint(folder.checkpoint).facts.get("data_note")
     reached = max(
         (record["iteration"] for record in MetricsLog.read(folder.metrics_log)), default=None
     )
@@ -124,18 +128,14 @@ def read_run(path: Path) -> RunRecord:
         recipe=recipe,
         iteration=reached,
         results=validate_results(measured.get("results")) if status is RunStatus.measured else (),
-        environment=_environment(read_json(folder.environment)),
-        note=_data_note(folder.checkpoint),
+        environment={
+            sanitize_line(str(key)): sanitize_line(
+                " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            )
+            for key, value in read_json(folder.environment).items()
+        },
+        note=sanitize_line(data_note) if isinstance(data_note, str) else None,
     )
-
-
-def _recipe_name(measured: Mapping[str, Any], label: str, recipe: Recipe) -> str:
-    """Return the name in metrics.json, else what the folder's name has before the prior."""
-    named = measured.get("recipe")
-    if isinstance(named, str) and named:
-        return sanitize_line(named)
-    before, _, after = label.partition(f"-{recipe.prior.kind}")
-    return before if after or label != before else label
 
 
 def _status(
@@ -151,26 +151,6 @@ def _status(
     if at != wanted and not is_best:
         return RunStatus.not_measured, "metrics.json is of an earlier state of the run"
     return RunStatus.measured, f"best.pt, iteration {at}" if is_best else ""
-
-
-def _text(value: Any) -> str | None:
-    return sanitize_line(value) if isinstance(value, str) else None
-
-
-def _environment(raw: Mapping[str, Any]) -> dict[str, str]:
-    return {sanitize_line(str(key)): sanitize_line(_said(value)) for key, value in raw.items()}
-
-
-def _said(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _data_note(path: Path) -> str | None:
-    """Return what the checkpoint says of its data, such as that some of it is missing."""
-    try:
-        return _text(checkpoints.read_checkpoint(path).facts.get("data_note"))
-    except (DpvaeError, AttributeError):
-        return None
 
 
 def check_any_measured(records: Sequence[RunRecord]) -> None:

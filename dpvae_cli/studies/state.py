@@ -1,6 +1,5 @@
 """How far a cell is, from its run folder alone."""
 
-from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
@@ -78,29 +77,16 @@ def cell_state(cell: Cell, options: CellOptions) -> CellState:
     if not run.checkpoint.is_file():
         return CellState("started")
     measured = read_measurements(run)
-    if measured is None:
-        return _state_by_checkpoint(run, cell)
-    return _state(run, cell, options, measured)
-
-
-def _state_by_checkpoint(run: RunFolder, cell: Cell) -> CellState:
-    """Return the state of a cell that has not been measured."""
     try:
-        checkpoint = checkpoints.read_checkpoint(run.checkpoint)
+        source = measured or checkpoints.read_checkpoint(run.checkpoint)
     except DpvaeError:
         return CellState("damaged")
-    wanted = applicable_metrics(cell.metrics, recipe_of(cell), checkpoint.example_shape)
-    if checkpoint.iteration < iterations(cell) or not run.samples.is_file():
-        return CellState("stopped", checkpoint.iteration, wanted)
-    return CellState("trained" if wanted else "done", checkpoint.iteration, wanted)
-
-
-def _state(run: RunFolder, cell: Cell, options: CellOptions, measured: Measurements) -> CellState:
-    wanted = applicable_metrics(cell.metrics, recipe_of(cell), measured.example_shape)
-    missing = tuple(m for m in wanted if measured.metrics.get(m) != measurement_key(m, options))
-    if measured.iteration < iterations(cell) or not run.samples.is_file():
-        return CellState("stopped", measured.iteration, missing)
-    return CellState("trained" if missing else "done", measured.iteration, missing)
+    known = measured.metrics if measured else {}
+    wanted = applicable_metrics(cell.metrics, recipe_of(cell), source.example_shape)
+    missing = tuple(m for m in wanted if known.get(m) != measurement_key(m, options))
+    if source.iteration < iterations(cell) or not run.samples.is_file():
+        return CellState("stopped", source.iteration, missing)
+    return CellState("trained" if missing else "done", source.iteration, missing)
 
 
 def iterations(cell: Cell) -> int:
@@ -148,36 +134,28 @@ def measurements_path(run: RunFolder) -> Path:
 def read_measurements(run: RunFolder) -> Measurements | None:
     """Return what was measured of the checkpoint that is there; None where nothing was."""
     try:
-        found = read_json(measurements_path(run))
-        if found["checkpoint_digest"] != checkpoints.file_digest(run.checkpoint):
+        found, file = read_json(measurements_path(run)), read_json(run.metrics)
+        digest = found["checkpoint_digest"]
+        if digest != checkpoints.file_digest(run.checkpoint):
             return None
-        return _measured(found, _result_names(run, found["checkpoint_digest"]))
+        is_same = file.get("checkpoint_digest") == digest
+        # A metric whose results are no longer in metrics.json is not measured.
+        there = {str(each["metric"]) for each in file["results"]} if is_same else set()
+        results = {metric: tuple(map(str, names)) for metric, names in found["results"].items()}
+        return Measurements(
+            checkpoint=str(digest),
+            iteration=int(found["iteration"]),
+            example_shape=tuple(int(size) for size in found["example_shape"]),
+            metrics={
+                str(metric): str(key)
+                for metric, key in found["metrics"].items()
+                if results[metric] and there >= set(results[metric])
+            },
+            results=results,
+            seconds=float(found["measuring_seconds"]),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
-
-
-def _measured(found: Mapping[str, Any], kept: Set[str]) -> Measurements:
-    """Return what was measured, but for metrics whose results are no longer in metrics.json."""
-    results = {metric: tuple(map(str, names)) for metric, names in found["results"].items()}
-    return Measurements(
-        checkpoint=str(found["checkpoint_digest"]),
-        iteration=int(found["iteration"]),
-        example_shape=tuple(int(size) for size in found["example_shape"]),
-        metrics={
-            str(metric): str(how)
-            for metric, how in found["metrics"].items()
-            if results[metric] and kept >= set(results[metric])
-        },
-        results=results,
-        seconds=float(found["measuring_seconds"]),
-    )
-
-
-def _result_names(run: RunFolder, digest: str) -> set[str]:
-    """Return the names of the results that metrics.json has of this checkpoint."""
-    found = read_json(run.metrics)
-    results = found["results"] if found.get("checkpoint_digest") == digest else []
-    return {str(result["metric"]) for result in results}
 
 
 def write_measurements(run: RunFolder, measured: Measurements) -> None:

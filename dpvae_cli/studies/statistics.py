@@ -162,6 +162,16 @@ def compare_pairs(
     found = summarize_seeds(list(differences.values()))
     if found is None:
         return None
+    verdict, t_test_p = Verdict.TOO_FEW, None
+    if found.n >= MIN_SEEDS and found.interval and found.standard_deviation is not None:
+        low, high = found.interval
+        is_clear = low > 0 or high < 0
+        verdict = (Verdict.HIGHER if low > 0 else Verdict.LOWER) if is_clear else Verdict.UNCLEAR
+        if found.standard_deviation == 0:
+            t_test_p = 1.0 if found.mean == 0 else 0.0
+        else:
+            t = found.mean / (found.standard_deviation / math.sqrt(found.n))
+            t_test_p = float(2 * stats.t.sf(abs(t), found.n - 1))
     lower = sum(difference < 0 for difference in differences.values())
     higher = sum(difference > 0 for difference in differences.values())
     return Comparison(
@@ -171,8 +181,8 @@ def compare_pairs(
         lower=lower,
         higher=higher,
         p_value=sign_test(lower, higher),
-        t_test_p=_t_test(found),
-        verdict=_verdict(found),
+        t_test_p=t_test_p,
+        verdict=verdict,
         better=better,
         unit=unit,
     )
@@ -183,16 +193,6 @@ def sign_test(lower: int, higher: int) -> float | None:
     if lower + higher == 0:
         return None
     return float(stats.binomtest(lower, lower + higher, 0.5).pvalue)
-
-
-def _t_test(found: Summary) -> float | None:
-    """Return the two-sided p-value of Student's test of a mean of zero."""
-    if found.n < MIN_SEEDS or found.standard_deviation is None:
-        return None
-    if found.standard_deviation == 0:
-        return 1.0 if found.mean == 0 else 0.0
-    t = found.mean / (found.standard_deviation / math.sqrt(found.n))
-    return float(2 * stats.t.sf(abs(t), found.n - 1))
 
 
 def adjust_p_values(p_values: Sequence[float | None]) -> list[float | None]:
@@ -210,15 +210,6 @@ def adjust_p_values(p_values: Sequence[float | None]) -> list[float | None]:
     known = [p for p in p_values if p is not None]
     adjusted = iter(stats.false_discovery_control(known).tolist() if known else [])
     return [None if p is None else next(adjusted) for p in p_values]
-
-
-def _verdict(found: Summary) -> Verdict:
-    if found.n < MIN_SEEDS or found.interval is None:
-        return Verdict.TOO_FEW
-    low, high = found.interval
-    if high < 0:
-        return Verdict.LOWER
-    return Verdict.HIGHER if low > 0 else Verdict.UNCLEAR
 
 
 def describe_comparison(comparison: Comparison) -> str:

@@ -22,18 +22,14 @@ def complaints(error: ValidationError, tree: ConfigDocument) -> list[ConfigIssue
     """Return one mistake for each place that pydantic complains about."""
     found: dict[KeyPath, ConfigIssue] = {}
     for detail in error.errors(include_url=False):
-        path, kind = _path(detail["loc"])
+        path: KeyPath = detail["loc"]
+        kind = None
+        if path[:1] == ("figures",) and len(path) > 2 and path[2] in KINDS:
+            kind, path = str(path[2]), (*path[:2], *path[3:])  # without the union's tag
         found.setdefault(
             path, ConfigIssue(tree.location(path), format_path(path), _problem(detail, kind))
         )
     return list(found.values())
-
-
-def _path(loc: tuple[str | int, ...]) -> tuple[KeyPath, str | None]:
-    """Return the path as written, without the union's tag, and the figure's kind."""
-    if loc[:1] == ("figures",) and len(loc) > 2 and loc[2] in KINDS:
-        return (*loc[:2], *loc[3:]), str(loc[2])
-    return loc, None
 
 
 def _problem(detail: ErrorDetails, kind: str | None) -> str:
@@ -44,28 +40,20 @@ def _problem(detail: ErrorDetails, kind: str | None) -> str:
             str(detail["loc"][-1]), allowed
         )
     if error_type in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{format_value(given)} has no kind there is" + _among(_kind(given), KINDS)
+        word = str(given.get("kind", "")) if isinstance(given, dict) else ""
+        return f"{format_value(given)} has no kind there is" + _among(word, KINDS)
     if error_type == "missing" and isinstance(given, dict):
-        return f"is missing; {_described(str(detail['loc'][-1]))}"
+        field = Study.model_fields.get(str(detail["loc"][-1]))
+        return f"is missing; {(field.description if field else None) or 'it is needed'}"
     if error_type == "value_error":
         return f"{format_value(given)} {detail['msg'].removeprefix('Value error, ')}"
     problem = NOT_THAT.get(error_type) or PROBLEMS.get(error_type) or f": {detail['msg']}"
     return f"{format_value(given)} {problem}{_allowed(detail)}"
 
 
-def _kind(given: Any) -> str:
-    return str(given.get("kind", "")) if isinstance(given, dict) else ""
-
-
 def _among(word: str, allowed: Iterable[str]) -> str:
     candidates = list(allowed)
     return f"{did_you_mean(word, candidates)}; allowed: {', '.join(candidates)}"
-
-
-def _described(key: str) -> str:
-    """Return what a study's key is for."""
-    info = Study.model_fields.get(key)
-    return (info.description if info else None) or "it is needed"
 
 
 def _allowed(detail: ErrorDetails) -> str:

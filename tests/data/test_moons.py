@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from dpvae_cli.data import Moons
-from dpvae_cli.data.moons import _points, distance_to_moons
+from dpvae_cli.data.moons import distance_to_moons, draw_moons
 from tests.mathematics.random_models import normal
 
 
@@ -91,6 +91,6 @@ def test_refused_fields(fields):
 @pytest.mark.parametrize("count", [2, 3, 10, 4_001])
 def test_points_are_scikit_learns_to_the_bit(count, noise):
     theirs, their_labels = make_moons(count, noise=noise, random_state=count + 7)
-    ours, labels = _points(count, noise=noise, generator=np.random.RandomState(count + 7))
+    ours, labels = draw_moons(count, noise=noise, generator=np.random.RandomState(count + 7))
     assert np.array_equal(ours, theirs)
     assert np.array_equal(labels, their_labels)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dpvae_cli.studies.estimate import GUESSED_GPU, estimate_duration
+from dpvae_cli.studies.estimate import GUESSED_PACE, estimate_duration
 from dpvae_cli.studies.messages import CellOptions
 from dpvae_cli.studies.state import CellState, cell_state, recipe_of
 from dpvae_cli.training.train import train
@@ -17,7 +17,7 @@ from tests.studies.tiny import planned
 def test_without_any_pace_it_is_a_guess(tmp_path):
     cells = planned(tmp_path).cells
     found = estimate_duration(cells, [CellState("new"), CellState("done", 20)], on_gpu=True)
-    assert found.seconds == {cells[0].name: pytest.approx(20 / GUESSED_GPU["mlp"])}
+    assert found.seconds == {cells[0].name: pytest.approx(20 / GUESSED_PACE["gpu"]["mlp"])}
     assert found.source == "a mere guess"
 
 

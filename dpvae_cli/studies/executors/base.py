@@ -5,11 +5,11 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, final, runtime_checkable
+from typing import Any, ClassVar, final
 
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun
 from dpvae_cli.studies.cell_log import CellLog
@@ -24,12 +24,8 @@ GRACE = 120.0
 """Seconds that cells have to save when they are asked to stop."""
 
 
-@runtime_checkable
-class Task(Protocol):
-    """`run_cell` with its options; it is pickled to reach a worker."""
-
-    def __call__(self, cell: Cell, *, device: str) -> Outcome:
-        """Run the cell."""
+Task = Callable[..., Outcome]
+"""`run_cell` with its options, called with a cell and `device`; it is pickled to reach a worker."""
 
 
 @final
@@ -137,12 +133,7 @@ class Executor(ABC):
 class JobQueue:
     """Which cell is next: in order, lost ones first, busy ones again after a pause."""
 
-    def __init__(
-        self,
-        cells: Sequence[Cell],
-        on_event: EventHandler,
-        executor: Executor,
-    ) -> None:
+    def __init__(self, cells: Sequence[Cell], on_event: EventHandler, executor: Executor) -> None:
         self.outcomes: list[Outcome] = []
         self.error: DpvaeError | None = None
         self._waiting = deque(cells)
@@ -173,12 +164,24 @@ class JobQueue:
         """
         if isinstance(result, DpvaeError):
             self.error = result
-        elif isinstance(result, WorkerLost):
-            self._retry(cell, result)
-        elif result.status == "interrupted" and not self._is_cancelled:
+            return
+        is_interrupted = isinstance(result, Outcome) and result.status == "interrupted"
+        if is_interrupted and not self._is_cancelled:
             self._losses[cell.name] -= self._executor.has_time_limit
-            self._retry(cell, WorkerLost("its worker was told to stop"))
-        elif result.status == "busy":
+            result = WorkerLost("its worker was told to stop")
+        if isinstance(result, WorkerLost):
+            if self._is_cancelled:
+                return
+            self._losses[cell.name] += 1
+            times = self._losses[cell.name]
+            if not result.is_final and times <= self._executor.retries:
+                self._on_event(Event(cell.name, "lost", f"{result.reason}; trying again"))
+                self._waiting.appendleft(cell)
+                return
+            problem = result.reason if result.is_final else f"{result.reason}, {times} times"
+            hint = "Is there enough memory? Run fewer cells at once: --jobs 1."
+            result = Outcome(cell.name, "failed", problem, hint)
+        if result.status == "busy":
             if not self._is_cancelled:
                 self._busy[cell.name] = time.monotonic() + self._executor.pause, cell
             if cell.name not in self._reported:
@@ -187,19 +190,6 @@ class JobQueue:
         else:
             self.outcomes.append(result)
             self._on_event(result.event)
-
-    def _retry(self, cell: Cell, lost: WorkerLost) -> None:
-        if self._is_cancelled:
-            return
-        self._losses[cell.name] += 1
-        times = self._losses[cell.name]
-        if lost.is_final or times > self._executor.retries:
-            problem = lost.reason if lost.is_final else f"{lost.reason}, {times} times"
-            hint = "Is there enough memory? Run fewer cells at once: --jobs 1."
-            self.finish(cell, Outcome(cell.name, "failed", problem, hint))
-            return
-        self._on_event(Event(cell.name, "lost", f"{lost.reason}; trying again"))
-        self._waiting.appendleft(cell)
 
     def cancel(self) -> None:
         """Start no more cells."""

@@ -14,25 +14,16 @@ from multiprocessing import active_children, forkserver, get_all_start_methods, 
 from multiprocessing.process import BaseProcess
 from typing import Any, final
 
-from dpvae_cli.studies.executors.base import (
-    Executor,
-    Task,
-    WorkerLost,
-    run_guarded,
-)
+from dpvae_cli.studies.executors.base import Executor, Task, WorkerLost, run_guarded
 from dpvae_cli.studies.messages import Cell, Outcome
 from dpvae_cli.training.signals import stop_signals
 
 MAX_TMPDIR = 75
 """Bytes of TMPDIR up to which the sockets in it have names that the system allows (108 bytes)."""
-
-
-def _start_method() -> str:
-    has_room = len(os.fsencode(tempfile.gettempdir())) <= MAX_TMPDIR
-    return "forkserver" if has_room and "forkserver" in get_all_start_methods() else "spawn"
-
-
-METHOD: Any = _start_method()
+HAS_FORKSERVER = "forkserver" in get_all_start_methods() and (
+    len(os.fsencode(tempfile.gettempdir())) <= MAX_TMPDIR
+)
+METHOD: Any = "forkserver" if HAS_FORKSERVER else "spawn"
 PRELOAD = ["dpvae_cli.studies.run_cell"]
 
 
@@ -120,7 +111,7 @@ class LocalExecutor(Executor):
             self._workers.clear()
 
     def submit(self, cells: Sequence[Cell], task: Task) -> "list[Future[Outcome]]":
-        """Give each cell to a worker that has none."""
+        """Submit each cell to an idle worker."""
         jobs: list[Future[Outcome]] = []
         for cell in cells:
             busy = {slot for slot, worker in self._workers.items() if not worker.job.done()}

@@ -1,6 +1,5 @@
 """Cells on a Ray cluster: tasks, which Ray retries where a worker or a node dies."""
 
-import io
 import logging
 import os
 import signal
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, final
+from typing import Any, final
 
 import ray
 from ray._private import ray_constants
@@ -20,12 +19,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.studies.executors.base import (
-    Executor,
-    Task,
-    WorkerLost,
-    run_guarded,
-)
+from dpvae_cli.studies.executors.base import Executor, Task, WorkerLost, run_guarded
 from dpvae_cli.studies.executors.local import configure_worker
 from dpvae_cli.studies.executors.slots import check_share, cores
 from dpvae_cli.studies.messages import Cell, Outcome
@@ -76,11 +70,24 @@ class RayExecutor(Executor):
 
     @contextmanager
     def connect(self, cells: Sequence[Cell], task: Task) -> Iterator[int]:
-        """Connect to the cluster, and leave a file for nodes to see."""
+        """Connect to the cluster, and leave a file that nodes look for.
+
+        Raises:
+            UsageError: there is no cluster, or no node of it has room for a cell.
+        """
         probes = {Path(cell.folder).absolute().with_name(PROBE) for cell in cells}
-        cpus = max(cores(), (self.jobs or 1) * self.threads)
-        with connected(self.address, cpus=cpus):
-            self._gpus = self._needed_gpus()
+        with connected(self.address, cpus=max(cores(), (self.jobs or 1) * self.threads)):
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            sizes = [(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes]
+            on_gpu = self.device == "cuda" or (self.device == "auto" and any(g for _, g in sizes))
+            self._gpus = self.gpu_share if on_gpu else 0.0
+            if not any(cpus >= self.threads and gpus >= self._gpus for cpus, gpus in sizes):
+                there = "; ".join(f"{cpus:g} CPUs, {gpus:g} GPUs" for cpus, gpus in sizes)
+                raise UsageError(
+                    f"a cell asks for {self.threads} CPUs and {self._gpus:g} GPUs, which no node "
+                    f"of the Ray cluster has: {there}",
+                    hint="Ask for less: --threads 1, --gpu-share 0.5 or --device cpu.",
+                )
             try:
                 for probe in probes:
                     write_text(probe, __version__)
@@ -88,25 +95,6 @@ class RayExecutor(Executor):
             finally:
                 for probe in probes:
                     probe.unlink(missing_ok=True)
-
-    def _needed_gpus(self) -> float:
-        """Return the GPUs that a cell asks for.
-
-        Raises:
-            UsageError: no node has that much, so that cells would wait for ever.
-        """
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        has_gpu = any(node.get("GPU") for node in nodes)
-        use_gpu = self.device == "cuda" or (self.device == "auto" and has_gpu)
-        gpus = self.gpu_share if use_gpu else 0.0
-        if not any(n.get("CPU", 0) >= self.threads and n.get("GPU", 0) >= gpus for n in nodes):
-            sizes = "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
-            raise UsageError(
-                f"a cell asks for {self.threads} CPUs and {gpus:g} GPUs, which no node of the Ray "
-                f"cluster has: {sizes}",
-                hint="Ask for less: --threads 1, --gpu-share 0.5 or --device cpu.",
-            )
-        return gpus
 
     def submit(self, cells: Sequence[Cell], task: Task) -> list[Any]:
         """Submit a Ray task for each cell."""
@@ -193,69 +181,47 @@ def run_on_node(
 def connected(address: str | None, *, cpus: int) -> Iterator[None]:
     """Connect to the cluster, or start one on this machine with this many CPUs.
 
+    Standard output is for results: what Ray prints there goes to standard error.
+
     Raises:
         UsageError: there is none.
     """
-    if ray.is_initialized():  # by whoever called us, and left to them
+    if ray.is_initialized():  # by the caller, who shuts it down
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in place
-    filtered: Any = _StdoutFilter(sys.stdout)
-    with redirect_stdout(filtered):
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        options["num_cpus"], options["include_dashboard"] = cpus, False
+        options["object_store_memory"] = OBJECT_STORE
+    network = ray_constants.ENABLE_RAY_CLUSTER
+    if address == "local":  # on the loopback interface alone, for which Ray has no option
+        ray_constants.ENABLE_RAY_CLUSTER = False
+    sigterm = signal.getsignal(signal.SIGTERM)  # Ray replaces the handler
+    is_main = threading.current_thread() is threading.main_thread()
+    with redirect_stdout(sys.stderr):
         try:
-            _connect(address or os.environ.get("RAY_ADDRESS"), cpus)
-            if threading.current_thread() is threading.main_thread():
+            try:
+                ray.init(address, **options)
+            except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+                if address == "local":
+                    raise
+                raise UsageError(
+                    f"--address {address}: no Ray cluster that can be used: {_first_line(error)}",
+                    hint="Start one with `ray start --head`, and the same versions of Ray and "
+                    "Python on all nodes; addresses that begin with ray:// need "
+                    "pip install 'ray[client]'.",
+                ) from error
+            finally:
+                ray_constants.ENABLE_RAY_CLUSTER = network
+            if is_main:
                 signal.signal(signal.SIGTERM, sigterm)
             yield
         finally:
             ray.shutdown()
-            if threading.current_thread() is threading.main_thread():
+            if is_main:
                 signal.signal(signal.SIGTERM, sigterm)
-
-
-def _connect(address: str | None, cpus: int) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address not in (None, "local"):
-        try:
-            ray.init(address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
-            raise UsageError(
-                f"--address {address}: no Ray cluster that can be used: {_first_line(error)}",
-                hint="Start one with `ray start --head`, and the same versions of Ray and Python "
-                "on all nodes; addresses that begin with ray:// need pip install 'ray[client]'.",
-            ) from error
-        return
-    # Listen on the loopback interface alone, as Ray does on a Mac; Ray has no option for it.
-    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    try:
-        ray.init(
-            "local",
-            num_cpus=cpus,
-            object_store_memory=OBJECT_STORE,
-            include_dashboard=False,
-            **quiet,
-        )
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-@final
-class _StdoutFilter(io.TextIOBase):
-    """Standard output without what Ray's threads print there: it is for results."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-
-    def write(self, text: str) -> int:
-        """Write, unless Ray does."""
-        if not threading.current_thread().name.startswith("ray_"):
-            self._out.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush."""
-        self._out.flush()
 
 
 def _first_line(error: BaseException) -> str:

@@ -26,11 +26,17 @@ def slots(
         UsageError: the device is not there, or the GPUs cannot hold this number of jobs.
     """
     check_share(gpu_share)
-    gpus = _gpus(device)
+    gpus: list[str] = []
+    if device == "auto":
+        there = devices.available()
+        gpus = [name for name in there if name.startswith("cuda")]
+        gpus = gpus or [name for name in there if name == "mps"]
+    elif devices.resolve(device).type != "cpu":
+        gpus = [device]
     if not gpus:
         fitting = min(max(1, cores() // (threads or 1)), MAX_WORKERS)
         return ["cpu"] * max(1, min(jobs or fitting, cells))
-    room = list(gpus) * int(1 / gpu_share + 1e-9)
+    room = gpus * int(1 / gpu_share + 1e-9)
     if jobs is not None and jobs > len(room):
         raise UsageError(
             f"--jobs {jobs}: {len(gpus)} GPU(s) have room for {len(room)} at "
@@ -63,13 +69,3 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _gpus(device: str) -> list[str]:
-    """Return the accelerators to use; none means the CPU."""
-    if device == "auto":
-        there = devices.available()
-        return [name for name in there if name.startswith("cuda")] or [
-            name for name in there if name == "mps"
-        ]
-    return [] if devices.resolve(device).type == "cpu" else [device]

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -12,12 +13,7 @@ import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.studies.executors.base import (
-    Executor,
-    Task,
-    WorkerLost,
-    run_guarded,
-)
+from dpvae_cli.studies.executors.base import Executor, Task, WorkerLost, run_guarded
 from dpvae_cli.studies.executors.local import configure_worker
 from dpvae_cli.studies.messages import Cell, Outcome
 
@@ -70,12 +66,9 @@ class SlurmExecutor(Executor):
 
     def submit(self, cells: Sequence[Cell], task: Task) -> list[Any]:
         """Submit an array of jobs."""
-        arguments = (task, self.threads, "cuda" if self.gpus else "cpu")
-        return list(
-            self._executor.map_array(
-                run_in_job, cells, *([argument] * len(cells) for argument in arguments)
-            )
-        )
+        device = "cuda" if self.gpus else "cpu"
+        job = partial(run_in_job, task=task, threads=self.threads, device=device)
+        return list(self._executor.map_array(job, cells))
 
     def result(self, job: Any) -> Outcome | WorkerLost:
         """Return the outcome, or the state that Slurm gives the job."""

@@ -125,7 +125,14 @@ class Content:
 def compose_report(records: Sequence[RunRecord], inputs: ReportInputs) -> Content:
     """Return what a report of these runs says."""
     experiments, left_out = group_runs(records)
-    counted = [kept for experiment in experiments if (kept := _counted(experiment)) is not None]
+    counted = []
+    for each in experiments:
+        measured = {
+            prior: {seed: run for seed, run in by_seed.items() if run.counts}
+            for prior, by_seed in each.runs.items()
+        }
+        if kept := {prior: by_seed for prior, by_seed in measured.items() if by_seed}:
+            counted.append(Experiment(each.label, each.recipe, kept))
     table = published_tables.read_published(inputs.published) if inputs.published else None
     found = {metric for experiment in counted for metric in experiment.measured}
     wanted = inputs.metrics
@@ -161,42 +168,25 @@ def compose_report(records: Sequence[RunRecord], inputs: ReportInputs) -> Conten
     )
 
 
-def _counted(experiment: Experiment) -> Experiment | None:
-    """Return the experiment with the runs alone whose numbers count."""
-    runs = {
-        prior: {seed: run for seed, run in by_seed.items() if run.counts}
-        for prior, by_seed in experiment.runs.items()
-    }
-    kept = {prior: by_seed for prior, by_seed in runs.items() if by_seed}
-    return Experiment(experiment.label, experiment.recipe, kept) if kept else None
-
-
 def _lines(
     experiments: Sequence[Experiment], metrics: Sequence[str], table: PublishedTable | None
 ) -> Iterator[ResultRow]:
     for experiment in experiments:
+        data, regularizer = experiment.recipe.data.kind, experiment.recipe.regularizer.kind
         for prior in experiment.priors:
-            cells = {
-                metric: MetricCell(
+            cells = {}
+            for metric in metrics:
+                published = None
+                if table is not None and matches_published_settings(experiment, metric, prior):
+                    published = table.value(metric, data=data, regularizer=regularizer, prior=prior)
+                cells[metric] = MetricCell(
                     experiment.summary(metric, prior),
                     experiment.is_best(metric, prior),
-                    _published(table, metric, experiment, prior),
+                    published,
                     experiment.own_error(metric, prior),
                     experiment.without_leak(metric, prior),
                 )
-                for metric in metrics
-            }
             yield ResultRow(experiment.label, prior, tuple(sorted(experiment.runs[prior])), cells)
-
-
-def _published(
-    table: PublishedTable | None, metric: str, experiment: Experiment, prior: str
-) -> float | None:
-    """Return the published number, None where the runs have other settings."""
-    if table is None or not matches_published_settings(experiment, metric, prior):
-        return None
-    data, regularizer = experiment.recipe.data.kind, experiment.recipe.regularizer.kind
-    return table.value(metric, data=data, regularizer=regularizer, prior=prior)
 
 
 def _differences(

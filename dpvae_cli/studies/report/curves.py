@@ -29,7 +29,13 @@ def leakage(experiments: Sequence[Experiment]) -> list[Picture]:
     for data, group in by_data.items():
         for start in range(0, len(group), MOST_SETTINGS):
             some = group[start : start + MOST_SETTINGS]
-            curves = [c for experiment in some for c in _leakage_curves(experiment)]
+            curves = []
+            for experiment in some:
+                for prior, results in experiment.measured.get("leak", {}).items():
+                    seeds = [_seed_curves(result.details) for result in results.values()]
+                    if valid := [each for each in seeds if each is not None]:
+                        fixed, at_quantiles = (_mean([each[i] for each in valid]) for i in (0, 1))
+                        curves.append(LeakageCurve(experiment.label, prior, *fixed, *at_quantiles))
             alt = f"Leakage score against its threshold on {data}, a line a recipe and prior."
             caption = (
                 "Leakage score, mean over seeds with its standard error (of one seed: the metric's "
@@ -41,18 +47,7 @@ def leakage(experiments: Sequence[Experiment]) -> list[Picture]:
     return pictures
 
 
-def _leakage_curves(experiment: Experiment) -> list[LeakageCurve]:
-    found = []
-    for prior, results in experiment.measured.get("leak", {}).items():
-        details = [_checked(result.details) for result in results.values()]
-        whole = [each for each in details if each is not None]
-        if whole:
-            fixed, at_quantiles = (_mean([each[i] for each in whole]) for i in (0, 1))
-            found.append(LeakageCurve(experiment.label, prior, *fixed, *at_quantiles))
-    return found
-
-
-def _checked(details: Mapping[str, Any]) -> tuple[Curve, Curve] | None:
+def _seed_curves(details: Mapping[str, Any]) -> tuple[Curve, Curve] | None:
     """Return the two curves of a record, None where they are not what they should be."""
     try:
         fixed = _curve(details["thresholds"], details["values"], details["standard_errors"])

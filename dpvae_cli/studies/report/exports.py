@@ -103,8 +103,14 @@ def _tex(text: str) -> str:
 
 
 def _tex_table(table: ReportTable) -> str:
-    def row(entries: Iterable[TableCell]) -> str:
-        return " & ".join(_tex_entry(entry) for entry in entries) + r" \\"
+    def row(entries: Sequence[TableCell]) -> str:
+        minus = re.compile(r"(?<![\w.])-(?=\d)")
+        texts = [_tex(minus.sub("−", e.text) if e.is_number else e.text) for e in entries]
+        bold = (
+            f"\\textbf{{{text}}}" if entry.is_best else text
+            for entry, text in zip(entries, texts, strict=True)
+        )
+        return " & ".join(bold) + r" \\"
 
     columns = "".join("r" if entry.is_number else "l" for entry in table.heads)
     return "\n".join(
@@ -123,13 +129,6 @@ def _tex_table(table: ReportTable) -> str:
             r"\end{table}",
         ]
     )
-
-
-def _tex_entry(entry: TableCell) -> str:
-    text = entry.text
-    if entry.is_number:
-        text = re.sub(r"(?<![\w.])-(?=\d)", "−", text)
-    return f"\\textbf{{{_tex(text)}}}" if entry.is_best else _tex(text)
 
 
 CSV_HEAD = (
@@ -207,7 +206,11 @@ def _record(
 
 def to_json(content: Content) -> str:
     """Return everything but the pictures as JSON; `docs/report.md` describes it."""
-    found = {(each.experiment, each.prior, each.metric): each for each in content.differences}
+    experiments = {each.label: each for each in reversed(content.experiments)}
+    differences = {
+        (each.experiment, each.prior, each.metric): each.found.to_json()["differences"]
+        for each in content.differences
+    }
     document = {
         "schema": SCHEMA,
         "dpvae": __version__,
@@ -219,8 +222,15 @@ def to_json(content: Content) -> str:
         "results": [
             {
                 **record,
-                "values": _values(content, record),
-                "differences": _by_seed(found, record),
+                "values": {
+                    str(seed): value
+                    for seed, value in experiments[record["recipe"]]
+                    .values(record["metric"], record["prior"])
+                    .items()
+                },
+                "differences": differences.get(
+                    (record["recipe"], record["prior"], record["metric"]), {}
+                ),
             }
             for record in _records(content)
         ],
@@ -244,16 +254,3 @@ def to_json(content: Content) -> str:
         json.dumps(nonfinite_to_none(document), indent=2, allow_nan=False, ensure_ascii=False)
         + "\n"
     )
-
-
-def _values(content: Content, record: dict[str, Any]) -> dict[str, float]:
-    experiment = next(each for each in content.experiments if each.label == record["recipe"])
-    values = experiment.values(record["metric"], record["prior"])
-    return {str(seed): value for seed, value in values.items()}
-
-
-def _by_seed(
-    found: dict[tuple[str, str, str], PairedDifference], record: dict[str, Any]
-) -> dict[str, float]:
-    each = found.get((record["recipe"], record["prior"], record["metric"]))
-    return {str(seed): value for seed, value in each.found.differences.items()} if each else {}

@@ -1,6 +1,7 @@
 """Pictures from run folders: samples, traversals and figures, twins beside each other."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -17,6 +18,7 @@ SAMPLES = (
 )
 OTHERS = ("reconstructions", "figures")
 WALKS = ("traversals",)
+SUFFIXES = (".png", ".gif", ".jpg")
 MOST_FILES = 6
 """Pictures shown of a folder; the rest stays in the run folder."""
 RunFolders = dict[str, Path]
@@ -72,8 +74,13 @@ def _exhibits(
 
 def _sample_strips(runs: RunFolders, name: str) -> Iterator[ImageRow]:
     """Yield a strip of all kinds of samples for each prior, or one strip of the only kind."""
-    by_kind = {title: _of_kind(runs, title, files, name) for title, files in SAMPLES}
-    shown = {title: pictures for title, pictures in by_kind.items() if pictures}
+    shown: dict[str, dict[str, Picture]] = {}
+    for title, files in SAMPLES:
+        for prior, path in runs.items():
+            caption = display_name(prior)
+            alt = f"{title} of {name}, {caption} prior."
+            if picture := first(files, within=path, alt=alt, caption=caption):
+                shown.setdefault(title, {})[prior] = picture
     if len(shown) == 1:
         [(title, by_prior)] = shown.items()
         yield ImageRow(title, tuple(by_prior.values()))
@@ -84,24 +91,13 @@ def _sample_strips(runs: RunFolders, name: str) -> Iterator[ImageRow]:
     yield from _folder_strips(runs, name, OTHERS)
 
 
-def _of_kind(runs: RunFolders, title: str, files: Sequence[str], name: str) -> dict[str, Picture]:
-    """Return each prior's picture of a kind of samples."""
-    pictures = {
-        prior: first(
-            files,
-            within=path,
-            alt=f"{title} of {name}, {display_name(prior)} prior.",
-            caption=display_name(prior),
-        )
-        for prior, path in runs.items()
-    }
-    return {prior: picture for prior, picture in pictures.items() if picture is not None}
-
-
 def _folder_strips(runs: RunFolders, name: str, folders: Sequence[str]) -> Iterator[ImageRow]:
     """Yield a strip for each file name that some of the runs have in these folders."""
     for folder in folders:
-        files = {file.name for path in runs.values() for file in _pictures_in(path / folder)}
+        files = set()
+        for path in runs.values():
+            with suppress(OSError):
+                files |= {f.name for f in (path / folder).iterdir() if f.suffix.lower() in SUFFIXES}
         for file in sorted(files)[:MOST_FILES]:
             title = f"{folder.capitalize()}: {sanitize_line(Path(file).stem)}"
             pictures = [
@@ -114,15 +110,6 @@ def _folder_strips(runs: RunFolders, name: str, folders: Sequence[str]) -> Itera
                 for prior, path in runs.items()
             ]
             yield from _strip(title, pictures)
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    try:
-        return [
-            file for file in folder.iterdir() if file.suffix.lower() in (".png", ".gif", ".jpg")
-        ]
-    except OSError:
-        return []
 
 
 def _strip(title: str, pictures: Sequence[Picture | None]) -> list[ImageRow]:

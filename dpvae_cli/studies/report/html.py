@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -35,24 +36,29 @@ def render_report(content: Content) -> str:
             f"those of the other {left_out} are in their run folders."
         )
         content = replace(content, notices=(*content.notices, note))
+    further = tables.further_table(content)
+    known = [run.environment for run in content.runs if run.environment]
+    machines = Counter(tuple((key, one.get(key, "-")) for key in VERSIONS) for one in known)
+    days = sorted(environment["started"][:10] for environment in known if "started" in environment)
+    training = [(experiment.label, curves.training_curves(experiment)) for experiment in pictured]
     return render_page(
         FOLDER / "report.html.j2",
         content=content,
-        days=_days(content),
+        days=" to ".join(dict.fromkeys([*days[:1], *days[-1:]])),
         main=rows_of(tables.main_table(content)),
-        further=_optional(tables.further_table(content)),
+        further=None if further is None else rows_of(further),
         differences=_compared(content, content.headline),
         further_differences=_compared(content, content.further),
         paper=[rows_of(table) for table in tables.published_tables(content)],
         comparability=tables.comparability(content),
         runs=rows_of(tables.runs_table(content)),
-        leakage=_leakage(content, pictured),
+        leakage=curves.leakage(pictured) if "leak" in content.metrics else [],
         figures=_study_figures(content.figures),
         samples=gallery.samples(pictured),
         walks=gallery.walks(pictured),
-        training=_training(pictured),
+        training=[(label, pictures) for label, pictures in training if pictures],
         recipes=[_recipe(experiment) for experiment in content.experiments],
-        machines=_machines(content),
+        machines=[(count, dict(values)) for values, count in machines.most_common()],
         versions=VERSIONS,
     )
 
@@ -85,10 +91,6 @@ def _compared(
     return rows_of(tables.differences_table(content, chosen)), [plot(each.found) for each in chosen]
 
 
-def _optional(table: ReportTable | None) -> GroupedTable | None:
-    return None if table is None else rows_of(table)
-
-
 @final
 @dataclass(frozen=True)
 class ForestPlot:
@@ -119,34 +121,18 @@ def plot(found: Comparison) -> ForestPlot:
     )
 
 
-def _leakage(content: Content, experiments: Sequence[Experiment]) -> list[Picture]:
-    if "leak" not in content.metrics:
-        return []
-    return curves.leakage(experiments)
-
-
 def _study_figures(paths: Sequence[Path]) -> list[Picture]:
     found = []
     for path in paths:
         name, study = sanitize_line(path.stem), path.parents[1]
-        caption = _caption(path.with_suffix(".txt"), study) or name
+        beside, caption = path.with_suffix(".txt"), name
+        if is_inside(beside, study):
+            with suppress(OSError, ValueError):
+                text = read_text(beside, errors="replace")
+                caption = sanitize_line(text, longest=2_000) or name
         picture = from_file(path, within=study, alt=f"Figure {name}. {caption}", caption=caption)
         found += [] if picture is None else [picture]
     return found
-
-
-def _caption(path: Path, study: Path) -> str:
-    if not is_inside(path, study):
-        return ""
-    try:
-        return sanitize_line(read_text(path, errors="replace"), longest=2_000)
-    except (OSError, ValueError):
-        return ""
-
-
-def _training(experiments: Sequence[Experiment]) -> list[tuple[str, list[Picture]]]:
-    found = [(experiment.label, curves.training_curves(experiment)) for experiment in experiments]
-    return [(label, pictures) for label, pictures in found if pictures]
 
 
 @final
@@ -177,22 +163,3 @@ def _recipe(experiment: Experiment) -> RecipeSection:
         is_packaged=deviations(experiment.recipe) is not None,
         changes=tuple(changes.values()),
     )
-
-
-def _machines(content: Content) -> list[tuple[int, dict[str, str]]]:
-    """Return the different sets of versions and hardware, with the number of runs on each."""
-    known = [run.environment for run in content.runs if run.environment]
-    counted = Counter(tuple((key, one.get(key, "-")) for key in VERSIONS) for one in known)
-    return [(count, dict(values)) for values, count in counted.most_common()]
-
-
-def _days(content: Content) -> str:
-    """Return the days on which the runs began."""
-    started = sorted(
-        run.environment["started"][:10]
-        for run in content.runs
-        if run.environment and "started" in run.environment
-    )
-    if not started:
-        return ""
-    return started[0] if started[0] == started[-1] else f"{started[0]} to {started[-1]}"

@@ -41,25 +41,18 @@ def _words(text: str) -> TableCell:
 def results_table(content: Content, metrics: Sequence[str], *, caption: str) -> ReportTable:
     """Return the table of metrics: a row for each experiment and prior."""
     beside = [metric for metric in metrics if metric in content.with_published]
+    columns = content.published.columns if content.published else ()
+    comparable = [column.metric for column in columns if column.comparable != "no"]
     heads = [_words("recipe"), _words("prior"), TableCell("n")]
     for metric in metrics:
-        heads.append(TableCell(_head(content, metric)))
+        known, unit = content.facts[metric], content.units[metric]
+        parts = [known.title, f"[{unit}]" if unit else "", ARROWS[known.better.value]]
+        heads.append(TableCell(" ".join(filter(None, parts))))
         if metric in beside:
-            heads.append(TableCell(_paper_head(content, metric), is_published=True))
+            paper = "paper" if metric in comparable else f"paper {DAGGER}"
+            heads.append(TableCell(paper, is_published=True))
     rows = [tuple(_row(line, metrics, beside)) for line in content.lines]
     return ReportTable(caption, tuple(heads), tuple(rows))
-
-
-def _head(content: Content, metric: str) -> str:
-    known, unit = content.facts[metric], content.units[metric]
-    arrow = ARROWS[known.better.value]
-    return " ".join(filter(None, [known.title, f"[{unit}]" if unit else "", arrow]))
-
-
-def _paper_head(content: Content, metric: str) -> str:
-    columns = content.published.columns if content.published else ()
-    compares = any(c.metric == metric and c.comparable != "no" for c in columns)
-    return "paper" if compares else f"paper {DAGGER}"
 
 
 def _row(line: ResultRow, metrics: Sequence[str], beside: Sequence[str]) -> list[TableCell]:
