@@ -64,8 +64,10 @@ def _fields(spec: type[BaseModel], section: str, kind: str | None) -> str:
 
 
 def _row(key: str, info: FieldInfo, schema: dict[str, Any]) -> str:
-    default = info.default if isinstance(info.default, str) else json.dumps(info.default)
-    default = "required" if info.is_required() else f"`{default}`"
+    default = "required"
+    if not info.is_required():
+        value = info.default if isinstance(info.default, str) else json.dumps(info.default)
+        default = f"`{value}`"
     cells = [f"`{key}`", describe_schema(schema), default, info.description or ""]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 

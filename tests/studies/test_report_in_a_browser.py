@@ -135,7 +135,7 @@ def test_every_picture_is_shown_and_nothing_is_wider_than_the_window(report, tmp
 
 def test_dark_is_dark_and_light_is_light(report, tmp_path):
     shades = [
-        probed(report, tmp_path, f"--blink-experiments=preferredColorScheme={scheme}")["background"]
+        probed(report, tmp_path, f"--blink-settings=preferredColorScheme={scheme}")["background"]
         for scheme in (0, 1)
     ]
     dark, light = (sum(map(int, re.findall(r"\d+", shade)[:3])) / 3 for shade in shades)

@@ -227,11 +227,15 @@ def test_a_signal_saves_and_names_the_resuming_command(number, tmp_path):
 
 
 def test_a_closing_terminal_may_hang_up_twice():
-    with graceful_shutdown() as request:
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert request.signal_number == signal.SIGHUP
-    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
+    try:
+        with graceful_shutdown() as request:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGHUP)
+            assert request.signal_number == signal.SIGHUP
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_nohup_ignores_stays_ignored():
