@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -26,6 +26,7 @@ from dpvae_cli.studies.state import (
     recipe_of,
 )
 from dpvae_cli.training.dry_run import estimate_seconds
+from dpvae_cli.training.threads import limit_threads
 
 GUESSED_PACE = {
     "cpu": {"mlp": 300.0, "mnist_conv": 25.0, "conv": 20.0, "svhn_conv": 5.0, "celeba_conv": 2.5},
@@ -106,7 +107,7 @@ def estimate_duration(
     left = [c for c, state in zip(cells, states, strict=True) if state.status != "done"]
     timing = _Timing(None if data_root is None else Path(data_root))
     if not on_gpu:
-        with _limit_threads(threads):
+        with limit_threads(threads or torch.get_num_threads()):
             timing.run([cell for cell in left if paces.of(cell) is None])
             timing.run_fits(left)
     by_name = {cell.name: state for cell, state in zip(cells, states, strict=True)}
@@ -126,16 +127,6 @@ def estimate_duration(
         afterwards = timing.fit_seconds(cell) + (measuring.of(cell) or 0.0)
         seconds[cell.name] = steps / pace + afterwards
     return DurationEstimate(seconds, paces.count, guessed, timed)
-
-
-@contextmanager
-def _limit_threads(threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @final

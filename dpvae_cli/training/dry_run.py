@@ -10,6 +10,7 @@ import torch
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.data.base import SPLITS, DatasetSummary
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.allocation import num_parameters
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import format_duration
 from dpvae_cli.foundation.randomness import stream
@@ -38,7 +39,7 @@ def describe(
     chosen = devices.resolve(device)
     shape = recipe.data.example_shape(data_root)
     trainer = Trainer(recipe, _stand_in(shape, recipe.training.batch_size), chosen)
-    parts = {name: _count(part) for name, part in trainer.state.model.named_children()}
+    parts = {name: num_parameters(part) for name, part in trainer.state.model.named_children()}
     adversary = trainer.state.regularizer.adversary
     summary = _summary(recipe, data_root)
     return {
@@ -46,8 +47,12 @@ def describe(
         "example shape": " x ".join(map(str, shape)),
         "latent dimensions": str(recipe.architecture.latent_dim),
         **{f"parameters: {name}": f"{count:,}" for name, count in parts.items()},
-        **({} if adversary is None else {"parameters: discriminator": f"{_count(adversary):,}"}),
-        "parameters: model": f"{_count(trainer.state.model):,}",
+        **(
+            {}
+            if adversary is None
+            else {"parameters: discriminator": f"{num_parameters(adversary):,}"}
+        ),
+        "parameters: model": f"{num_parameters(trainer.state.model):,}",
         "iterations": f"{recipe.training.iterations:,}",
         "batch size": f"{recipe.training.batch_size:,}",
         "precision": str(trainer.precision),
@@ -106,10 +111,6 @@ def _stand_in(shape: tuple[int, ...], batch_size: int) -> Dataset:
     values = torch.randint(0, 2, (2 * batch_size, *shape), generator=generator).float()
     split = Split(values)
     return Dataset("stand-in", train=split, validation=split, test=split)
-
-
-def _count(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _seconds(trainer: Trainer, summary: DatasetSummary | MissingError) -> float:

@@ -30,9 +30,17 @@ def cpu_threads(model: VAE, batch_size: int) -> Iterator[None]:
     The number follows from model and batch size, so a resumed run computes with the same.
     """
     available = torch.get_num_threads()
-    if model.device.type == "cpu":
-        torch.set_num_threads(thread_count(model, batch_size, available))
+    is_cpu = model.device.type == "cpu"
+    with limit_threads(thread_count(model, batch_size, available) if is_cpu else available):
+        yield
+
+
+@contextmanager
+def limit_threads(count: int) -> Iterator[None]:
+    """Let torch compute with `count` CPU threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(available)
+        torch.set_num_threads(before)
