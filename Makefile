@@ -23,7 +23,10 @@ demo: $(INSTALLED)
 	  runs/beta_h_moons-decoupled-seed0 --metrics skl,leak,manifold,manifold_lp
 	cd $(DEMO) && ../$(BIN)/dpvae plot moons runs/beta_h_moons-standard_normal-seed0 \
 	  runs/beta_h_moons-decoupled-seed0 --labels "standard normal prior,decoupled prior" --out figure1
+	@cd $(DEMO) && ../$(BIN)/dpvae explore runs/beta_h_moons-standard_normal-seed0 \
+	  runs/beta_h_moons-decoupled-seed0 --out explore.html >/dev/null
 	@echo "Figure 1 of the paper: $(CURDIR)/$(DEMO)/figure1.png"
+	@echo "Both latent spaces, to explore in a browser: $(CURDIR)/$(DEMO)/explore.html"
 
 # For the habit before every commit; target: less than a minute on two cores.
 test-fast: $(INSTALLED_DEV)

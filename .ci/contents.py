@@ -9,7 +9,7 @@ LARGEST = 2 * 2**20
 """Bytes; the wheel has about 300,000."""
 ALLOWED = re.compile(
     r"dpvae_cli/([a-z_]+/)*(\w+\.py|py\.typed)"
-    r"|dpvae_cli/(diagnosis|pages|studies/report)/\w+(\.css|\.html\.j2)"
+    r"|dpvae_cli/(diagnosis|explore|pages|studies/report)/\w+(\.css|\.html\.j2|\.js)"
     r"|dpvae_cli/recipes/([a-z_]+/)?\w+\.yaml"
     r"|dpvae_cli/studies/published/\w+\.yaml"
     r"|dpvae_cli-[\w.]+\.dist-info/(METADATA|WHEEL|RECORD|entry_points\.txt|licenses/LICENSE)"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import NamedTuple, final
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.diagnosis import candidates, null
@@ -96,22 +96,17 @@ def diagnose(
         )
 
 
-def run_diagnosis(
-    context: EvaluationContext,
-    *,
-    budget: DiagnosisBudget,
-    compare: SampleMetric | None = None,
-    earlier: Sequence[Result] = (),
-    overfits_since: int | None = None,
-) -> Diagnosis:
-    """Diagnose the model of a context.
+@final
+class Draws(NamedTuple):
+    """What the quantities are computed from, the held-out examples, and remarks on them."""
 
-    Args:
-        context: the model with its codes and its data.
-        budget: how much it may cost.
-        compare: how to compare decoded samples with data; None takes it from `earlier`.
-        earlier: results of this very model.
-        overfits_since: iteration of the best validation ELBO, if it fell ever since.
+    splits: null.HalfSplits
+    held_out: int
+    notes: list[str]
+
+
+def draw_halves(context: EvaluationContext, budget: DiagnosisBudget) -> Draws:
+    """Draw from prior, codes and held-out codes, and split the codes into halves.
 
     Raises:
         UsageError: there are too few examples.
@@ -135,6 +130,31 @@ def run_diagnosis(
         samples=budget.samples,
         components=budget.components,
     )
+    return Draws(splits, 0 if held_out is None else len(held_out), notes)
+
+
+def run_diagnosis(
+    context: EvaluationContext,
+    *,
+    budget: DiagnosisBudget,
+    compare: SampleMetric | None = None,
+    earlier: Sequence[Result] = (),
+    overfits_since: int | None = None,
+) -> Diagnosis:
+    """Diagnose the model of a context.
+
+    Args:
+        context: the model with its codes and its data.
+        budget: how much it may cost.
+        compare: how to compare decoded samples with data; None takes it from `earlier`.
+        earlier: results of this very model.
+        overfits_since: iteration of the best validation ELBO, if it fell ever since.
+
+    Raises:
+        UsageError: there are too few examples.
+    """
+    model = context.model
+    splits, held_out, notes = draw_halves(context, budget)
     mismatch, dimensions = null.marginals(splits, context.aggregate)
     quantities = (*null.shares(splits), *null.nats(splits), mismatch)
     half = len(splits.groups.codes) // 2
@@ -156,7 +176,7 @@ def run_diagnosis(
         samples=budget.samples,
         splits=budget.splits,
         seed=context.seed,
-        held_out=0 if held_out is None else len(held_out),
+        held_out=held_out,
         can_tell=null.can_detect_half_empty(splits, quantities),
         quantities=tuple(sorted(quantities, key=lambda each: NAMES.index(each.name))),
         dimensions=dimensions,
