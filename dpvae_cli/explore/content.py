@@ -104,7 +104,7 @@ class RunContent:
             ends: the two examples that the opening path joins.
             code_bytes: of each of their numbers.
         """
-        points = rows[: POINTS]
+        points = rows[:POINTS]
         block = BLOCK if self.model.latent_dim <= 4 else 4 * BLOCK
         rows = rows[blocks_of_neighbours(self.aggregate.mean[rows].cpu().numpy(), block)]
         model, aggregate, run = self.model, self.aggregate, self.run
@@ -112,15 +112,14 @@ class RunContent:
         base = examples[ends[0] : ends[0] + 1]
         spaces = {space: self._space(space, base) for space in self.spaces}
         kind = example_kind(model.example_shape)
-        generators = [stream(0, "explore", name) for name in ("low", "high")]
-        low = low_posterior(model, aggregate, EXTREMES, pool=POOL * EXTREMES, generator=generators[0])
-        high = high_posterior(
-            model, aggregate, EXTREMES, pool=POOL * EXTREMES, generator=generators[1]
+        pool = POOL * EXTREMES
+        low, high = (
+            draw(model, aggregate, EXTREMES, pool=pool, generator=stream(0, "explore", "extremes"))
+            for draw in (low_posterior, high_posterior)
         )
-        prior = run.recipe.prior_name
         return {
             "name": run.label,
-            "prior": prior,
+            "prior": run.recipe.prior_name,
             "latentDim": model.latent_dim,
             "codes": len(aggregate),
             "hasGeneration": model.prior.generation is not None,
@@ -168,7 +167,10 @@ class RunContent:
             torch.stack([torch.quantile(each, level, dim=0) for each in (of_codes, of_prior)])
             for level in (STRAY, 1 - STRAY)
         )
-        low, high = torch.minimum(low.amin(dim=0), base[0]), torch.maximum(high.amax(dim=0), base[0])
+        low, high = (
+            torch.minimum(low.amin(dim=0), base[0]),
+            torch.maximum(high.amax(dim=0), base[0]),
+        )
         margin = MARGIN * (high - low)
         low, high = low - margin, high + margin
         axes = torch.argsort(of_means.var(dim=0), descending=True, stable=True)[:2].sort().values
@@ -258,7 +260,9 @@ class RunContent:
         return {"side": side, "x": packed}
 
 
-def grid(base: Codes, axes: Tensor, low: Tensor, high: Tensor, side: int) -> Codes:
+def grid(
+    base: Float[Tensor, "1 latent"], axes: Tensor, low: Tensor, high: Tensor, side: int
+) -> Float[Tensor, "cells latent"]:
     """Return the points of a square grid in the plane of two axes through `base`, row by row.
 
     Rows go up the second axis; points are the centres of cells.

@@ -15,8 +15,8 @@ CODE_BYTES, FEWER_CODE_BYTES = 3, 2
 def pack(array: np.ndarray, size: int) -> dict[str, Any]:
     """Return an array as JSON: value = low + step * code, a column a scale.
 
-    Codes are integers of `size` bytes; all lowest bytes come first, then all second ones, ..., since
-    the high bytes of similar values compress well. `explore.js` reads it.
+    Codes are integers of `size` bytes; all lowest bytes come first, then all second ones, and so
+    on, since the high bytes of similar values compress well. `latent.js` reads it.
 
     Args:
         array: of finite numbers; the columns of the last axis are scaled one by one.

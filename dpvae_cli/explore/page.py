@@ -21,6 +21,8 @@ from dpvae_cli.pages import render_page
 from dpvae_cli.runs.loaded_run import LoadedRun
 
 FOLDER = Path(__file__).parent
+FILES = ("explore.css", "latent.js", "drawing.js", "explore.js")
+"""The style, and the parts of the page's one module in their order."""
 MAX_BYTES = 12 * 2**20
 """Of a page; of a larger one q(z) is over fewer codes."""
 MIN_CODES = 1_000
@@ -107,9 +109,8 @@ def _render(
     notes: list[str],
     runtime: dict[str, str],
 ) -> str:
-    script, style = (
-        (FOLDER / name).read_text(encoding="utf-8") for name in ("explore.js", "explore.css")
-    )
+    style, *scripts = ((FOLDER / name).read_text(encoding="utf-8") for name in FILES)
+    script = "\n".join(scripts)
     for record, name in zip(records, names, strict=True):
         record["traverse"] = sanitize_line(name, longest=2_000)
     labels = [sanitize_line(each.run.label) for each in contents]

@@ -1,4 +1,4 @@
-"""How much of the prior lies in pockets and how many codes leak, as `dpvae diagnose` counts them."""
+"""How many samples lie in pockets and how many codes leak, as `dpvae diagnose` counts them."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -64,9 +64,9 @@ def tail_shares(run: LoadedRun) -> TailShares:
     of_halves = []
     for a, b in splits.halves:
         fresh = splits.log_q(splits.codes, b)[0][are_in(splits.codes.group, a)]
-        of_halves.append(torch.quantile(fresh, torch.cat([torch.tensor([TAIL]), levels])))
+        of_halves.append(torch.quantile(fresh, torch.cat([levels.new_tensor([TAIL]), levels])))
     threshold, *log_q = torch.stack(of_halves).mean(dim=0).tolist()
-    found = {each.name: each.to_json() for each in shares(splits)}
+    found: dict[str, Any] = {each.name: each.to_json() for each in shares(splits)}
     if is_own:
         found |= {each["name"]: each for each in diagnosis.get("quantities", [])}
     return TailShares(
