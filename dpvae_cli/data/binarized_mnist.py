@@ -1,7 +1,7 @@
 """Larochelle's fixed binarisation of MNIST, which published likelihoods of static MNIST are of."""
 
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -41,12 +41,9 @@ class BinarizedMnist(DataSpec):
     They are never downloaded, and there are no labels.
     """
 
-    kind: Literal["binarized_mnist"] = "binarized_mnist"
+    image_format: ClassVar = ImageTransform(None, 28, "grey", binarize="static")
 
-    @property
-    def image_transform(self) -> ImageTransform:
-        """Return the centre square in grey, resized to 28x28, drawn as zeros and ones."""
-        return ImageTransform(None, 28, "grey", binarize="static")
+    kind: Literal["binarized_mnist"] = "binarized_mnist"
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return 50,000, 10,000 and 10,000, where the files are there."""

@@ -9,7 +9,7 @@ from torch import nn
 import dpvae_cli as dpvae
 from dpvae_cli.architectures import Encoder
 from dpvae_cli.data import Dataset, GenerativeFactor, Split
-from dpvae_cli.data.factors import factor_combinations
+from dpvae_cli.data.sprites import factor_combinations
 from dpvae_cli.evaluation import disentanglement
 from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.disentanglement import FactorSample
