@@ -190,11 +190,7 @@ class ArrayLayout:
 
 
 def _layout(path: Path, headers: Mapping[str, Header]) -> ArrayLayout:
-    """Choose the arrays of examples and labels by their names.
-
-    Raises:
-        UsageError: the names do not say which, or shapes or types do not fit.
-    """
+    """Choose the arrays of examples and labels by their names."""
     examples = _examples(path, headers)
     labels = {_key_beside(key, "labels"): key for key in examples}
     for name in (*examples.values(), *labels):
@@ -249,11 +245,7 @@ def _examples(path: Path, headers: Mapping[str, Header]) -> dict[str, str]:
 
 
 def _unused_remarks(path: Path, unused: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return which arrays are not used, and what they are probably meant for.
-
-    Raises:
-        UsageError: one looks like a split.
-    """
+    """Return which arrays are not used, and what they are probably meant for."""
     meant = {name: key for name in unused if (key := guess_key(name)) and key not in names}
     if splits := [name for name, key in meant.items() if key in SPLITS]:
         raise UsageError(
@@ -304,11 +296,7 @@ def read_any_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def _readable(path: Path, read: Callable[[Path], R]) -> R:
-    """Return what `read` finds in the file.
-
-    Raises:
-        MissingError: it is damaged or something else.
-    """
+    """Return what `read` finds in the file."""
     try:
         return read(path)
     except (OSError, ValueError) as error:
@@ -329,11 +317,7 @@ def _unreadable(path: Path, problem: str) -> MissingError:
 
 
 def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Return the factors of the examples, cut as these are.
-
-    Raises:
-        UsageError: they are not integers, or not one row per example.
-    """
+    """Return the factors of the examples, cut as these are."""
     name = next(iter(_readable(path, read_any_headers)))
     found = _readable(path, lambda file: read_any_arrays(file, [name]))[name]
     count = sum(counts.values())
@@ -373,9 +357,6 @@ def _apply_scale(
     """Apply `data.scale`.
 
     Zeros and ones in 8 bits or booleans stay zeros and ones; they are stored as 0 and 255.
-
-    Raises:
-        UsageError: the values do not fit the scale, or 8-bit ones may or may not be intensities.
     """
     lowest = min(array.min() for array in values.values())
     highest = max(array.max() for array in values.values())

@@ -312,11 +312,7 @@ def hold_out(count: int, **sizes: int) -> dict[SplitName, slice]:
 
 
 def hold_out_shares(count: int, **shares: float) -> dict[SplitName, slice]:
-    """Cut `count` examples from the end as `hold_out` does, by shares, at least one example each.
-
-    Raises:
-        UsageError: nothing would be left to train on.
-    """
+    """Cut `count` examples as `hold_out` does, by shares, at least one example each."""
     return hold_out(count, **{name: max(1, round(share * count)) for name, share in shares.items()})
 
 

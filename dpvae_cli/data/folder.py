@@ -144,11 +144,7 @@ def _split_names(names: Sequence[str], shares: Mapping[str, float]) -> FileNames
 
 
 def _split_folders(folder: Path) -> dict[SplitName, str]:
-    """Return the folders that are called like splits, by split.
-
-    Raises:
-        UsageError: two are of the same split, or there is none to train on.
-    """
+    """Return the folders that are called like splits, by split."""
     folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
     splits: dict[SplitName, str] = {}
     for name in folders:
@@ -169,11 +165,7 @@ def _split_folders(folder: Path) -> dict[SplitName, str]:
 
 
 def _check_no_splits(folder: Path, names: Sequence[str]) -> None:
-    """Refuse folders that look like splits and are not taken: images/train, val2017.
-
-    Raises:
-        UsageError: there are folders of two splits or more.
-    """
+    """Refuse folders that look like splits and are not taken: images/train, val2017."""
     alike: dict[int, dict[SplitName, PurePosixPath]] = {}  # by depth
     for parent in sorted({parent for name in names for parent in PurePosixPath(name).parents}):
         if (split := split_in_name(parent.name)) is not None:

@@ -95,11 +95,8 @@ def render_sprites(factors: np.ndarray, sizes: dict[str, int]) -> StoredExamples
     """Draw sprites, `(count, 1, 64, 64)`: a pixel is 255 where its centre lies in the shape.
 
     A sprite is drawn once for each shape, scale and orientation and copied to its places: centres
-    are whole pixels, so a step in x or y moves the image and changes nothing else.
-
-    Args:
-        factors: `(count, 5)`, from 0.
-        sizes: how many values each factor has.
+    are whole pixels, so a step in x or y moves the image and changes nothing else. Factors are
+    `(count, 5)`, from 0; `sizes` is how many values each has.
     """
     line = np.arange(-REACH, REACH) + 0.5  # a stamp is centred on a corner of pixels
     down, right = np.meshgrid(line, line, indexing="ij")
@@ -125,11 +122,7 @@ def render_sprites(factors: np.ndarray, sizes: dict[str, int]) -> StoredExamples
 
 
 def factor_combinations(sizes: Sequence[int]) -> FactorValues:
-    """Return every combination of values from 0, `(product of sizes, factors)`, the last fastest.
-
-    Args:
-        sizes: how many values each factor has.
-    """
+    """Return all combinations of values from 0, `(product of sizes, factors)`, the last fastest."""
     places = np.unravel_index(np.arange(prod(sizes)), tuple(sizes))
     return torch.from_numpy(np.stack(places, axis=1).astype(np.int64))
 

@@ -33,11 +33,8 @@ def try_priors(
 ) -> Iterator[CandidatePrior | str]:
     """Fit priors to the codes, as the command that is recommended would.
 
-    Args:
-        context: the model with its codes.
-        priors: words or sections, as `--prior` takes them, and how each is fitted.
-        usual: the settings that a command fits with by default.
-        seed: of the fit.
+    `priors` are words or sections, as `--prior` takes them, with how each is fitted; `usual` is
+    what a command fits with by default.
 
     Yields:
         For each prior how it does, or why it was not tried.

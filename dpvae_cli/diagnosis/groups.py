@@ -79,11 +79,8 @@ def log_q_of_groups(
 ) -> Float[Tensor, "replicates batch"]:
     """Return log q(z) over the codes of some groups, without others in each row.
 
-    Args:
-        log_sums: each group's log sum over n of q(z|x_n), in nats.
-        sizes: codes of each group.
-        members: the groups.
-        without: groups to leave out, where they are members at all.
+    `log_sums` are each group's log sum over n of q(z|x_n), in nats, `sizes` its number of codes;
+    groups in `without` need not be members.
     """
     remaining = [tuple(g for g in members if g not in left_out) for left_out in without]
     columns = log_sums.T.contiguous()

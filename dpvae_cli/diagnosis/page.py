@@ -116,10 +116,7 @@ def _pictures(diagnosis: Diagnosis) -> list[Picture]:
 def write_diagnosis(diagnosis: Diagnosis, about: About, path: Path) -> list[Path]:
     """Write the page, and the JSON beside it.
 
-    Args:
-        diagnosis: the diagnosis.
-        about: the run it is of.
-        path: of the page; the JSON has its stem.
+    `path` is that of the page; the JSON has its stem.
 
     Raises:
         UsageError: the folder cannot be written to.

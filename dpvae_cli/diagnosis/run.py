@@ -106,12 +106,9 @@ def run_diagnosis(
 ) -> Diagnosis:
     """Diagnose the model of a context.
 
-    Args:
-        context: the model with its codes and its data.
-        budget: how much it may cost.
-        compare: how to compare decoded samples with data; None takes it from `earlier`.
-        earlier: results of this very model.
-        overfits_since: iteration of the best validation ELBO, if it fell ever since.
+    `compare` says how decoded samples are compared with data; None takes it from `earlier`, results
+    of this very model. `overfits_since` is the iteration of the best validation ELBO, if it fell
+    ever since.
 
     Raises:
         UsageError: there are too few examples.

@@ -130,9 +130,7 @@ def count_dimensions(count: int) -> str:
 def recommendation(diagnosis: Diagnosis, command: str) -> tuple[str, str | None]:
     """Return what to do, and the command for it if there is one.
 
-    Args:
-        diagnosis: the diagnosis.
-        command: fits a prior; `{options}` stands for its options.
+    `command` fits a prior; `{options}` in it stands for the prior's options.
     """
     best = diagnosis.best_repair
     if (advice := _advice_beyond_priors(diagnosis)) is not None:

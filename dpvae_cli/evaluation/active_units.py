@@ -13,12 +13,7 @@ THRESHOLD = 0.01
 
 
 def active_units(means: Codes, variances: Codes) -> int:
-    """Return the number of active dimensions, as counted by `are_active`.
-
-    Args:
-        means: posterior means, `(examples, latent)`.
-        variances: posterior variances, `(examples, latent)`.
-    """
+    """Return the number of active dimensions, as counted by `are_active`."""
     return int(are_active(means, variances).sum())
 
 
@@ -30,10 +25,6 @@ def are_active(means: Codes, variances: Codes) -> Bool[Tensor, " latent"]:
     criterion is Burda's. Codes that are points, of variance 0, are active where they vary.
 
     Source: Burda et al. 2016, section 5.2: Var_x[mean_l] > 0.01.
-
-    Args:
-        means: posterior means, `(examples, latent)`.
-        variances: posterior variances, `(examples, latent)`.
     """
     signal, noise = means.double().var(dim=0, correction=0), variances.double().mean(dim=0)
     return signal > THRESHOLD * (signal + noise)

@@ -36,11 +36,7 @@ class ElboParts(NamedTuple):
 def elbo_parts(model: VAE, split: Split, *, seed: int, purpose: str) -> ElboParts:
     """Return the terms of the negative ELBO of a split, from one draw of q(z|x) an example.
 
-    Args:
-        model: a model.
-        split: its examples.
-        seed: of the draws.
-        purpose: names their stream; the same seed and purpose give the same noise.
+    `purpose` names the stream of draws: the same seed and purpose give the same noise.
     """
     parts = []
     for start in range(0, len(split), BLOCK):

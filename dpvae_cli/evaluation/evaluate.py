@@ -68,12 +68,7 @@ def measure(
     """Return the results in order, and the metrics that failed with their errors.
 
     An exception of any kind fails that metric only. With several processes it ends all of them, for
-    the others may wait for this one.
-
-    Args:
-        context: what is measured.
-        names: metrics, as in `METRICS`.
-        log: file that tracebacks are added to.
+    the others may wait for this one. Tracebacks are added to the file `log`.
     """
     results: list[Result] = []
     failed: dict[str, DpvaeError] = {}

@@ -62,13 +62,8 @@ def feature_statistics(
 ) -> FeatureStatistics:
     """Extract features, batch by batch, each process of a group a batch at a time.
 
-    Args:
-        extractor: the network.
-        images_of: makes images of a batch of sources.
-        sources: a row for each image: codes to decode, positions in a data set.
-        progress: is called with the number of images done.
-        batch: images that a process extracts in one go.
-        group: processes that share the work; each gets the statistics of all images.
+    `sources` has a row for each image, a code to decode or a position in a data set, and
+    `images_of` makes images of a batch of them. Each process gets the statistics of all images.
 
     Raises:
         DpvaeError: the extractor cannot take the images, or there are fewer than two.
@@ -136,11 +131,7 @@ def cache_file(dataset: Dataset, extractor: Extractor, count: int) -> Path:
 
 
 def check_pixels(units: Units) -> None:
-    """Check that the range of the data's values says what is black and what is white.
-
-    Raises:
-        DpvaeError: they do not.
-    """
+    """Check that the range of the data's values says what is black and what is white."""
     if not units.is_image_range:
         low, high = units.pixel_range
         raise DpvaeError(

@@ -55,13 +55,6 @@ def decompose_kl(
 
     Costs as much as `AggregatePosterior.log_prob` and `marginal_log_prob` of all samples, together
     2 L N exponentials each.
-
-    Args:
-        model: the trained model.
-        aggregate: q(z) over all encoded training examples.
-        samples: draws.
-        generator: where the aggregate posterior is.
-        progress: is called after each chunk of draws.
     """
     device = aggregate.mean.device
     chosen = torch.randint(len(aggregate), (samples,), generator=generator, device=device)

@@ -46,11 +46,8 @@ def leakage_score(
 ) -> LeakageScore:
     """Return LS(threshold) at a fixed threshold; zero with an error of zero if no sample is below.
 
-    Args:
-        log_q: log q(z) of samples of q(z).
-        log_p: log p(z) of the same samples, for the condition.
-        threshold: tau, in nats.
-        log_p_ratio: log-density in the ratio; None takes `log_p`.
+    `log_q` and `log_p` are of samples of q(z), in nats, `log_p` for the condition; `log_p_ratio` is
+    the density in the ratio, `log_p` where it is None.
     """
     below = ~(log_p >= threshold)  # NaN counts as below
     ratio = log_q - (log_p if log_p_ratio is None else log_p_ratio)
@@ -72,15 +69,9 @@ def leakage_score_at_quantile(
     The error has two independent parts: that of the mean at this threshold, and that of the
     threshold. m draws of p(z) put a quantile of level a as far off as its level is,
     d = sqrt(a (1 - a) / m); the score moves by half of LS(a + d) - LS(a - d) over it.
+    `prior_log_p` is of samples of p(z), the rest as in `leakage_score`.
 
     Source: Woodruff 1952, for the interval of a quantile.
-
-    Args:
-        log_q: log q(z) of samples of q(z).
-        log_p: log p(z) of the same samples, for the condition.
-        prior_log_p: log p(z) of samples of p(z).
-        level: of the quantile, between 0 and 1.
-        log_p_ratio: log-density in the ratio; None takes `log_p`.
     """
     m = len(prior_log_p)
     spread = math.sqrt(level * (1 - level) / m)

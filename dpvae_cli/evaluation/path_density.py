@@ -78,15 +78,9 @@ def path_statistics(
     min over s of log q((1 - s) a + s b) against min over s of
     log q(g^-1((1 - s) g(a) + s g(b))), both ends included, q(z) exact.
 
-    Source: paper, section 5.3 and Figure 6, where one pair is shown; the statistic is ours.
+    `codes` are of held-out examples, in z; each pair is of two different rows, drawn independently.
 
-    Args:
-        model: the trained model.
-        aggregate: q(z) over all encoded training examples.
-        codes: of held-out examples, in z, one a row.
-        pairs: how many, each of two different rows, drawn independently.
-        generator: a CPU generator.
-        progress: is called after each block of pairs.
+    Source: paper, section 5.3 and Figure 6, where one pair is shown; the statistic is ours.
 
     Raises:
         UsageError: there are no two codes to pair, or the prior has no z0.

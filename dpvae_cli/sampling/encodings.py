@@ -43,10 +43,7 @@ def batch_size_for(model: VAE) -> int:
 def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaussian:
     """Return q(z|x) of every example of a split, in order.
 
-    Args:
-        model: a model.
-        split: the examples.
-        size: how many to encode in one go, where memory allows; None leaves it to `batch_size_for`.
+    `size` examples are encoded in one go, where memory allows; None leaves it to `batch_size_for`.
     """
 
     def part(rows: slice) -> DiagonalGaussian:
@@ -77,10 +74,7 @@ def decode_to_data_units(
 ) -> np.ndarray:
     """Return E[x|z] of each code in the units of the training data, or draws x ~ p(x|z).
 
-    Args:
-        model: the trained model.
-        z: codes, `(batch, latent)`.
-        noise: the generator to draw x with; None returns means.
+    `noise` is the generator to draw x with; None returns means.
     """
     if noise is None:
         x = decode(model, z)
@@ -95,12 +89,7 @@ def decode_to_data_units(
 
 
 def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
-    """Return examples in data units as they are plotted: images as bytes, others as they are.
-
-    Args:
-        model: the trained model, whose training data says which values are black and white.
-        examples: `(..., *example)`.
-    """
+    """Return examples in data units as they are plotted: images as bytes, others as they are."""
     shape = model.example_shape
     has_images = is_image(shape)
     return model.units.to_uint8(examples) if has_images else examples

@@ -19,14 +19,7 @@ def gallery(
 ) -> dict[str, np.ndarray]:
     """Return decoded prior, low-posterior and high-posterior samples under the names of Figure 5.
 
-    They are in data units.
-
-    Args:
-        model: a trained model.
-        aggregate: its q(z).
-        seed: of all draws.
-        pool: low- and high-posterior samples are chosen from `pool` times as many.
-        samples: images of each kind.
+    They are in data units. Low- and high-posterior samples are chosen from `pool` times as many.
     """
     prior = prior_samples(model, samples, generator=stream(seed, "gallery", "prior"))
     choose = {"pool": pool * samples, "generator": stream(seed, "gallery", "extremes")}
@@ -41,11 +34,8 @@ def decoded_samples(
 ) -> dict[str, np.ndarray]:
     """Return images (n, c, h, w) in bytes, as `plotting.diagnosis.grids` takes them, and `pool`.
 
-    Args:
-        model: its decoder is used.
-        z: `(pool, latent)` samples of its prior.
-        log_q: log q(z) of these, in nats.
-        repaired: `(n, latent)` samples of another prior for the same decoder.
+    `z` are samples of the model's prior with their `log_q` in nats, `repaired` those of another
+    prior.
     """
     codes = {"samples": z[:IMAGES], "lowest": z[lowest(log_q, IMAGES)]}
     if repaired is not None:

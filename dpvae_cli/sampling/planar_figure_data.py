@@ -31,14 +31,7 @@ def portrait(
 ) -> dict[str, np.ndarray]:
     """Return samples, codes, both latent spaces, the density map and high-posterior samples.
 
-    Args:
-        model: a model with L = 2 on two-dimensional data.
-        aggregate: its q(z).
-        dataset: the data it was trained on.
-        seed: of all draws.
-        samples: prior samples, codes and training points each.
-        extremes: high-posterior samples (paper, Figure 3: five).
-        pool: how many these are chosen from.
+    The `extremes` high-posterior samples (paper, Figure 3: five) are chosen from `pool`.
 
     Raises:
         UsageError: the latent space or the data is not two-dimensional, or there is no z0 to draw.

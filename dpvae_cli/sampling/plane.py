@@ -35,12 +35,6 @@ def plane(
     `grid_y`, `log_q`. The rows and columns are curves in finer steps in `net_z` (S, 2 n, P, 2),
     which `net_decoded` shows in data space where that is a plane too.
 
-    Args:
-        model: a model with two latent dimensions.
-        aggregate: its q(z).
-        spaces: which.
-        side: points along each side, n.
-
     Raises:
         UsageError: the latent space is not two-dimensional, or a z0 is asked for and there is none.
     """
@@ -51,11 +45,7 @@ def plane(
 
 
 def check_two_dimensional(model: VAE) -> None:
-    """Check that the latent space of a model is a plane.
-
-    Raises:
-        UsageError: it is not two-dimensional.
-    """
+    """Check that the latent space of a model is a plane."""
     if model.latent_dim != 2:
         raise UsageError(
             f"a decoded plane (--grid) needs latent_dim 2; this model has {model.latent_dim}",

@@ -79,10 +79,7 @@ def from_codes(model: VAE, z: Codes) -> LatentSamples:
 def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSamples:
     """Draw z0 on the CPU and map it to z = g^-1(z0); without a z0 draw z itself.
 
-    Args:
-        model: the trained model.
-        n: how many.
-        generator: a CPU generator; the draws are the same on every device.
+    The generator is the CPU's, so that the draws are the same on every device.
 
     Raises:
         DpvaeError: g^-1 overflowed, which only lifted bounds of the coupling allow.

@@ -58,14 +58,7 @@ def line(
     """Walk straight from one code to another in z0 or z.
 
     A straight line in z0 is a curve in z. Source: paper, section 5.3 and Figure 6 (11 steps).
-
-    Args:
-        model: the trained model.
-        aggregate: q(z), for the log-density along the path.
-        start: `(1, latent)`, in z.
-        end: `(1, latent)`, in z.
-        space: where the walk is straight.
-        steps: on the path, both ends included.
+    `start` and `end` are `(1, latent)`, in z, and two of the `steps`.
     """
     ends = _in_space(model, torch.cat([start, end]), space)
     stride = _stride(steps)
@@ -88,16 +81,9 @@ def sweeps(
 ) -> list[LatentTraversal]:
     """Move one example's code along each of the coordinates that vary most under q(z).
 
-    Source: paper, section 5.3 and Figure 8: +-5 standard deviations, largest deviations first.
+    `centre` is `(1, latent)`, in z, and `reach` in standard deviations.
 
-    Args:
-        model: the trained model.
-        aggregate: q(z).
-        centre: `(1, latent)`, in z.
-        space: whose coordinates are moved, one at a time.
-        dimensions: how many; all where there are fewer.
-        reach: how far to either side, in standard deviations under q(z).
-        steps: of each sweep.
+    Source: paper, section 5.3 and Figure 8: +-5 standard deviations, largest deviations first.
     """
     deviations = standard_deviations(model, aggregate, space=space)
     chosen = torch.argsort(deviations, descending=True, stable=True)[:dimensions]
