@@ -215,7 +215,7 @@ def _means(
 def _standard_errors(
     replicates: Float[Tensor, "replicates quantities"], count: int
 ) -> Float[Tensor, " quantities"]:
-    """Return the corrected jackknife's errors: replicates lack no group, then each, then each pair."""
+    """Return the corrected jackknife errors; replicates lack no group, then each, then each pair."""
     whole, one, two = replicates.split([1, count, count * (count - 1) // 2])
     variance = (count - 1) / count * (one - one.mean(dim=0)).square().sum(dim=0)
     first, second = torch.combinations(torch.arange(count)).unbind(1)
