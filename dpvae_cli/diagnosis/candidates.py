@@ -5,8 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dpvae_cli.diagnosis.densities import from_prior
-from dpvae_cli.diagnosis.groups import share_in_tail
+from dpvae_cli.diagnosis.groups import from_prior, share_in_tail
 from dpvae_cli.diagnosis.record import CandidatePrior
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.fitting.codes import CodeSplits

@@ -22,10 +22,10 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from dpvae_cli.diagnosis.densities import Density
 from dpvae_cli.diagnosis.groups import (
     GROUPS,
     TAIL,
+    Density,
     GroupedDraws,
     Groups,
     are_in,
@@ -41,7 +41,7 @@ from dpvae_cli.evaluation.leakage import HEADLINE
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.mathematics.kolmogorov import kolmogorov_distance
+from dpvae_cli.mathematics.divergences import kolmogorov_distance
 
 MIN_EXAMPLES = 8
 """Training examples that can be split into halves and compared."""
@@ -215,7 +215,7 @@ def _means(
 def _standard_errors(
     replicates: Float[Tensor, "replicates quantities"], count: int
 ) -> Float[Tensor, " quantities"]:
-    """Return the corrected jackknife errors; replicates lack no group, then each, then each pair."""
+    """Return corrected jackknife errors; replicates lack no group, then each, then each pair."""
     whole, one, two = replicates.split([1, count, count * (count - 1) // 2])
     variance = (count - 1) / count * (one - one.mean(dim=0)).square().sum(dim=0)
     first, second = torch.combinations(torch.arange(count)).unbind(1)

@@ -34,17 +34,10 @@ GRIDS = (
 @final
 @dataclass(frozen=True)
 class About:
-    """The run that was diagnosed.
+    """The run that was diagnosed, and its checkpoint.
 
-    Args:
-        run: its name.
-        checkpoint: the file.
-        digest: of that file.
-        iteration: of the checkpoint.
-        recipe: its name.
-        command: fits a prior; `{options}` stands for which, and how.
-        comparison: draws samples, those of the fitted prior too where `command` was run.
-        data_note: why numbers do not compare with published ones.
+    `command` fits a prior, `{options}` in it stands for which, and how; `comparison` is a command
+    that draws samples, those of the fitted prior too where `command` was run.
     """
 
     run: str

@@ -95,7 +95,18 @@ def load_inception(file: Path, dimensions: int = FULL) -> Inception:
     Raises:
         MissingError: the file has no such weights, or not those of the wanted dimensions.
     """
-    state = _read(file)
+    try:
+        state: Any = tensor_files.load_tensors(file)[0]
+    except tensor_files.UnsafePickleError:
+        raise _missing(f"{file} is not loaded: it holds more than tensors") from None
+    except tensor_files.CorruptFileError as error:
+        raise _missing(f"{file} {error}") from None
+    except OSError as error:
+        raise _missing(f"{file} cannot be read: {error.strerror or error}") from None
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
+        raise _missing(f"{file} holds no state dict")
     if dimensions == FULL and not all(
         any(key.startswith(block) for key in state) for block in BEYOND_768
     ):
@@ -118,7 +129,9 @@ def load_inception(file: Path, dimensions: int = FULL) -> Inception:
             for key, tensor in block.state_dict().items()
         }
         wanted = [theirs.InceptionV3.BLOCK_INDEX_BY_DIM[dimensions]]
-        weights = mock.Mock(return_value=placeholders | state)  # in place of what fetches a URL
+        weights = mock.Mock(
+            return_value=placeholders | dict(state)
+        )  # in place of what fetches a URL
         try:
             with _building, mock.patch.object(theirs, "load_state_dict_from_url", weights):
                 network: nn.Module = theirs.InceptionV3(wanted)
@@ -132,19 +145,3 @@ def load_inception(file: Path, dimensions: int = FULL) -> Inception:
             block.conv = fuse_conv_bn_eval(block.conv, block.bn)
             block.bn = nn.Identity()
     return Inception(network.to(memory_format=torch.channels_last))
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        content: Any = tensor_files.load_tensors(file)[0]
-    except tensor_files.UnsafePickleError:
-        raise _missing(f"{file} is not loaded: it holds more than tensors") from None
-    except tensor_files.CorruptFileError as error:
-        raise _missing(f"{file} {error}") from None
-    except OSError as error:
-        raise _missing(f"{file} cannot be read: {error.strerror or error}") from None
-    if not isinstance(content, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
-        raise _missing(f"{file} holds no state dict")
-    return dict(content)

@@ -114,7 +114,7 @@ def _curve_result(
     }
     level = min(quantiles, key=lambda level: abs(level - HEADLINE), default=None)
     headline = None if level is None else at_quantiles[level]
-    has_value = headline is not None and headline.share_below > 0
+    defined = headline if headline and headline.share_below > 0 else None
     scores = list(at_quantiles.values())
     error_terms = {"values": _columns(fixed), "quantile_values": _columns(scores)}
     details: dict[str, Any] = {
@@ -127,8 +127,8 @@ def _curve_result(
     }
     return context.result(
         name,
-        headline.value if headline and has_value else None,
-        headline.standard_error if headline and has_value else None,
+        defined and defined.value,
+        defined and defined.standard_error,
         split="train",
         error_terms=error_terms | ({} if headline is None else {"value": headline.error_terms}),
         **details,
@@ -146,6 +146,5 @@ def _curve(scores: Sequence[LeakageScore]) -> dict[str, list[Any]]:
 
 
 def _columns(scores: Sequence[LeakageScore]) -> Float[Tensor, "terms scores"]:
-    if not scores:
-        return torch.zeros(0, 0)
-    return torch.stack([score.error_terms for score in scores], dim=1)
+    terms = [score.error_terms for score in scores]
+    return torch.stack(terms, dim=1) if terms else torch.zeros(0, 0)

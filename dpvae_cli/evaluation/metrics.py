@@ -332,7 +332,7 @@ _ALL = (
         "latent dimensions in use",
         "dimensions",
         NEITHER,
-        function="dpvae_cli.evaluation.active_units:measure_active_units",
+        function="dpvae_cli.evaluation.active_units:active_units",
     ),
     Metric(
         "cost",

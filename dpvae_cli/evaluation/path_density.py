@@ -30,11 +30,8 @@ BLOCK = 10
 class PathStatistics:
     """The lowest log q(z), in nats, on two paths between each of N pairs of codes.
 
-    Args:
-        pairs: rows of the codes, `(pairs, 2)`.
-        lowest_z: on the straight line in z, `(pairs,)`.
-        lowest_z0: on the image under g^-1 of the straight line in z0, `(pairs,)`.
-        ends: log q(z) at both ends, `(pairs, 2)`.
+    One path is straight in z, the other one, straight in z0, is its image under g^-1; `pairs` are
+    rows of the codes, and `ends` has log q(z) at both.
     """
 
     pairs: Int[Tensor, "batch 2"]
@@ -121,17 +118,14 @@ def _along(
 def path(context: EvaluationContext) -> list[Result]:
     """Measure the lowest log q(z) along lines in z and in z0 between pairs of held-out examples."""
     split = context.evaluation.split
-    return path_results(
-        context,
-        path_statistics(
-            context.model,
-            context.aggregate,
-            encode(context.model, context.dataset.split(split)).mean,
-            generator=context.generator("path"),
-            progress=context.progress,
-        ),
-        split=split,
+    statistics = path_statistics(
+        context.model,
+        context.aggregate,
+        encode(context.model, context.dataset.split(split)).mean,
+        generator=context.generator("path"),
+        progress=context.progress,
     )
+    return path_results(context, statistics, split=split)
 
 
 def path_results(

@@ -90,9 +90,7 @@ def decode_to_data_units(
 
 def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
     """Return examples in data units as they are plotted: images as bytes, others as they are."""
-    shape = model.example_shape
-    has_images = is_image(shape)
-    return model.units.to_uint8(examples) if has_images else examples
+    return model.units.to_uint8(examples) if is_image(model.example_shape) else examples
 
 
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
@@ -114,14 +112,13 @@ def aggregate_posterior(
     Where memory runs out, fewer rows are evaluated at a time.
     """
 
-    def in_chunks(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-        parts = map_in_chunks(
-            lambda rows: compute(z[rows]), len(z), size=max(1, len(z)), what="log q(z)"
-        )
-        return torch.cat(list(parts))
-
     def map_rows(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-        return group.map_sharded(lambda rows: in_chunks(compute, rows), z)
+        def in_chunks(z: Tensor) -> Tensor:
+            size = max(1, len(z))
+            parts = map_in_chunks(lambda rows: compute(z[rows]), len(z), size=size, what="log q(z)")
+            return torch.cat(list(parts))
+
+        return group.map_sharded(in_chunks, z)
 
     return AggregatePosterior(mean, log_variance, map_rows=map_rows)
 

@@ -39,13 +39,8 @@ class LatentSamples:
 
     def select(self, index: torch.Tensor) -> "LatentSamples":
         """Return the samples at `index`, in its order."""
-        return LatentSamples(
-            self.z[index],
-            None if self.z0 is None else self.z0[index],
-            self.log_p[index],
-            None if self.log_p_generation is None else self.log_p_generation[index],
-            None if self.log_q is None else self.log_q[index],
-        )
+        tensors = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(self, **{name: value[index] for name, value in tensors.items()})
 
     def with_log_q(self, aggregate: AggregatePosterior) -> "LatentSamples":
         """Return the same samples with the exact log q(z)."""
