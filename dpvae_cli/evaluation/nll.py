@@ -23,7 +23,7 @@ from dpvae_cli.evaluation.nll_cache import ImportanceEstimate, cache_key
 from dpvae_cli.evaluation.proposal import PROPOSAL, Proposal, fit_posteriors, log_prior
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.foundation.shapes import Examples
+from dpvae_cli.foundation.shapes import Examples, PerExample
 from dpvae_cli.mathematics.estimates import error_terms_of_mean
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import batch_size_for, encode, reconstruction
