@@ -5,7 +5,6 @@ KL[q(z), p(z)] = TC + sum_l KL[q(z_l), p(z_l)]. Source: Hoffman and Johnson 2016
 equation (2).
 """
 
-from functools import partial
 from typing import NamedTuple, final
 
 import torch
@@ -54,16 +53,15 @@ def elbo_parts(model: VAE, split: Split, *, seed: int, purpose: str) -> ElboPart
         generator = stream(seed, purpose, "elbo", start, device=model.device)
         z = posterior.sample(generator=generator)
         variances = posterior.log_variance.exp()
-        kl_of = partial(_kl, model, posterior, z)
-        kl = torch.cat(list(map_in_chunks(kl_of, len(z), size=BLOCK, what="KL")))
-        terms = reconstruction(model, x, z), kl
+
+        def kl(rows: slice, q: DiagonalGaussian = posterior, z: Codes = z) -> PerExample:
+            some = DiagonalGaussian(q.mean[rows], q.log_variance[rows])
+            return model.prior.kl(some, z[rows])
+
+        kls = torch.cat(list(map_in_chunks(kl, len(z), size=BLOCK, what="KL")))
+        terms = reconstruction(model, x, z), kls
         parts.append((*(term.cpu().double() for term in terms), posterior.mean, variances))
     return ElboParts(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-def _kl(model: VAE, posterior: DiagonalGaussian, z: Codes, rows: slice) -> PerExample:
-    some = DiagonalGaussian(posterior.mean[rows], posterior.log_variance[rows])
-    return model.prior.kl(some, z[rows])
 
 
 @final

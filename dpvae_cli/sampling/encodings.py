@@ -88,6 +88,20 @@ def decode_to_data_units(
     return array
 
 
+def reconstruction_arrays(model: VAE, split: Split, n: int) -> dict[str, np.ndarray]:
+    """Return the first n examples `x`, the means `z` of q(z|x), and `decoded`, E[x|z].
+
+    `x` and `decoded` are in the units of the training data. Of a split with fewer examples all.
+    """
+    some = Split(split.stored[:n])
+    z = encode(model, some).mean
+    return {
+        "x": model.units.inverse_transform(some.examples()).numpy(),
+        "z": z.cpu().numpy(),
+        "decoded": decode_to_data_units(model, z),
+    }
+
+
 def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
     """Return examples in data units as they are plotted: images as bytes, others as they are."""
     return model.units.to_uint8(examples) if is_image(model.example_shape) else examples
