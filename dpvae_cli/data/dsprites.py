@@ -83,8 +83,7 @@ class Dsprites(FractionalSplits):
 
 def _unreadable(path: Path, error: Exception) -> MissingError:
     return MissingError(
-        f"{path} cannot be read as dSprites: {error}",
-        hint=f"Fetch {FILE} again from its authors.",
+        f"{path} cannot be read as dSprites: {error}", hint=f"Fetch {FILE} again from its authors."
     )
 
 

@@ -19,12 +19,7 @@ from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import Prior
-from dpvae_cli.sampling.samples import (
-    check_log_density,
-    from_codes,
-    log_density,
-    prior_samples,
-)
+from dpvae_cli.sampling.samples import check_log_density, from_codes, log_density, prior_samples
 
 GROUPS = 16
 """At most; standard errors are from leaving out one and two at a time."""

@@ -11,12 +11,7 @@ from typing import Any
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.features import FeatureOptions
-from dpvae_cli.evaluation.metrics import (
-    METRICS,
-    Need,
-    default_metrics,
-    unavailable_metrics,
-)
+from dpvae_cli.evaluation.metrics import METRICS, Need, default_metrics, unavailable_metrics
 from dpvae_cli.foundation.distributed import process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
