@@ -107,7 +107,7 @@ def diagnose(
     about = About(
         run=run.label,
         checkpoint=str(run.path),
-        digest=run.digest,
+        checkpoint_digest=run.digest,
         iteration=run.iteration,
         recipe=run.recipe.name,
         comparison=f"dpvae plot samples {shlex.quote(str(run.path)) if options.best else place}",

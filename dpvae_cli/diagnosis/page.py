@@ -42,7 +42,7 @@ class About:
 
     run: str
     checkpoint: str
-    digest: str
+    checkpoint_digest: str
     iteration: int
     recipe: str
     command: str
@@ -58,12 +58,8 @@ def document(diagnosis: Diagnosis, about: About) -> dict[str, Any]:
     """Return the content of diagnosis.json."""
     advice, command = recommendation(diagnosis, about.command)
     return {
-        "run": about.run,
-        "checkpoint": about.checkpoint,
-        "checkpoint_digest": about.digest,
-        "iteration": about.iteration,
-        "recipe": about.recipe,
-        "data_note": about.data_note,
+        **{key: getattr(about, key) for key in ("run", "checkpoint", "checkpoint_digest")},
+        **{key: getattr(about, key) for key in ("iteration", "recipe", "data_note")},
         "headline": summarize(diagnosis),
         "about_dimensions": describe_dimensions(diagnosis),
         "remedy": advice,

@@ -57,7 +57,6 @@ def feature_statistics(
     sources: Tensor,
     progress: Callable[[int], None],
     *,
-    batch: int = BATCH,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> FeatureStatistics:
     """Extract features, batch by batch, each process of a group a batch at a time.
@@ -70,7 +69,7 @@ def feature_statistics(
     """
     moments: RunningMoments | None = None
     kept: list[Tensor] = []
-    for some in sources.split(batch * group.world_size):
+    for some in sources.split(BATCH * group.world_size):
         rows = group.map_sharded(lambda share: extractor(images_of(share)), some)
         moments = RunningMoments(rows.shape[1]) if moments is None else moments
         kept.append(rows[: max(0, MAX_ROWS - moments.count)])
@@ -96,7 +95,10 @@ def of_training_images(
         DpvaeError: nothing says which values of the training data are black and white.
     """
     count = len(dataset.train) if count is None else min(count, len(dataset.train))
-    path, cached = cache_file(dataset, extractor, count), None
+    images = (CACHE_VERSION, dataset.fingerprint(), "train", count)
+    key = (*images, extractor.digest, extractor.dimensions)
+    name = hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()
+    path, cached = cache_root() / "features" / f"{dataset.name}-{name}.npz", None
     with suppress(*UNREADABLE):
         cached = _from_arrays(read_npz(path))
     if group.all_true(cached is not None) and cached is not None:
@@ -114,20 +116,6 @@ def of_training_images(
         with suppress(UsageError):  # a cache that cannot be written costs time, not the result
             write(path, statistics)
     return statistics
-
-
-def cache_file(dataset: Dataset, extractor: Extractor, count: int) -> Path:
-    """Return where the user's cache has the statistics of these images under this extractor."""
-    key = (
-        CACHE_VERSION,
-        dataset.fingerprint(),
-        "train",
-        count,
-        extractor.digest,
-        extractor.dimensions,
-    )
-    name = hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()
-    return cache_root() / "features" / f"{dataset.name}-{name}.npz"
 
 
 def check_pixels(units: Units) -> None:
