@@ -57,6 +57,7 @@ def feature_statistics(
     sources: Tensor,
     progress: Callable[[int], None],
     *,
+    batch: int = BATCH,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> FeatureStatistics:
     """Extract features, batch by batch, each process of a group a batch at a time.
@@ -69,7 +70,7 @@ def feature_statistics(
     """
     moments: RunningMoments | None = None
     kept: list[Tensor] = []
-    for some in sources.split(BATCH * group.world_size):
+    for some in sources.split(batch * group.world_size):
         rows = group.map_sharded(lambda share: extractor(images_of(share)), some)
         moments = RunningMoments(rows.shape[1]) if moments is None else moments
         kept.append(rows[: max(0, MAX_ROWS - moments.count)])
