@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALLED := $(VENV)/.installed
 # including the tools for tests and checks
 INSTALLED_DEV := $(VENV)/.installed-dev
@@ -13,7 +13,7 @@ DEMO := demo
 FAST := tests/architectures tests/foundation tests/likelihoods tests/mathematics tests/priors \
   tests/recipe tests/regularizers tests/sampling tests/test_model.py tests/trust/test_words.py
 
-.PHONY: demo test test-fast test-slow test-lowest check bench wheel clean
+.PHONY: demo test test-fast test-slow test-lowest test-newest check bench docs wheel dist clean
 
 demo: $(INSTALLED)
 	@mkdir -p $(DEMO)
@@ -41,6 +41,11 @@ test-slow: $(INSTALLED_DEV)
 test-lowest:
 	PYTHON=$(PYTHON) bash .ci/lowest -n auto
 
+# `make test` with the newest versions.
+test-newest: $(INSTALLED_DEV)
+	$(PIP) --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(BIN)/pytest -n auto
+
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,6 +53,12 @@ check: $(INSTALLED_DEV)
 	$(BIN)/mypy examples
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+# The site in docs/_build/html; a warning is an error.
+docs: $(INSTALLED_DEV)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "The site: $(CURDIR)/docs/_build/html/index.html"
 
 # Ratios to a floor and to other packages, on an idle machine; NAME="training nll" selects benchmarks.
 # Pythae is installed without its requirements, one of which is only for old versions of Python.
@@ -60,6 +71,12 @@ bench: $(INSTALLED_DEV)
 # Build the wheel and run it in an empty environment outside the repository.
 wheel: $(INSTALLED_DEV)
 	PYTHON=$(PYTHON) bash .ci/wheel
+
+# The distributions for the package index in dist/, checked as the index does.
+dist: $(INSTALLED_DEV)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -75,4 +92,4 @@ $(INSTALLED_DEV): pyproject.toml | $(BIN)/python
 	@touch $@ $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) .venv-lowest $(DEMO) build dist
+	rm -rf $(VENV) .venv-lowest $(DEMO) build dist docs/_build docs/generated

@@ -15,7 +15,7 @@ from dpvae_cli.likelihoods import BernoulliLikelihood, Likelihood, LikelihoodSpe
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian, mean_and_log_variance
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.sections import spec_by_name
+from dpvae_cli.recipe.validation import spec_by_name
 
 PROBE_BATCH_SIZE = 16
 """Examples of the training data that a model is tried on before it is used with it."""

@@ -7,9 +7,15 @@ from typing import final
 import yaml
 from pydantic import ValidationError
 
-from dpvae_cli.recipe.issues import ConfigIssue, KeyPath, RecipeError, SourceLocation
-from dpvae_cli.recipe.overrides import Override, key_error, parse_overrides
-from dpvae_cli.recipe.reading import ConfigDocument, read_file
+from dpvae_cli.recipe.document import (
+    ConfigDocument,
+    ConfigIssue,
+    KeyPath,
+    RecipeError,
+    SourceLocation,
+    read_file,
+)
+from dpvae_cli.recipe.loading import Override, key_error, parse_overrides
 from dpvae_cli.studies import catalogue
 from dpvae_cli.studies.schema import Study, default_axes
 from dpvae_cli.studies.validation_errors import complaints

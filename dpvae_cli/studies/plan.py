@@ -11,10 +11,9 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import catalogue as recipes
+from dpvae_cli.recipe.document import ConfigIssue, RecipeError, truncate
 from dpvae_cli.recipe.dump import digest, to_dict
-from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, truncate
-from dpvae_cli.recipe.loading import load_with_overrides
-from dpvae_cli.recipe.overrides import Override
+from dpvae_cli.recipe.loading import Override, load_with_overrides
 from dpvae_cli.studies.figures import StudyFigure
 from dpvae_cli.studies.loading import HINT, LoadedStudy
 from dpvae_cli.studies.messages import Cell

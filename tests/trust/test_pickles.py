@@ -26,7 +26,7 @@ OPENERS = {
     "export.load": {"evaluation/features.py"},
     "jit.load": {"evaluation/features.py"},
     "yaml.safe_load": {"studies/published/__init__.py"},
-    "yaml.parse": {"recipe/reading.py"},
+    "yaml.parse": {"recipe/document.py"},
 }
 """Everything in the package that makes objects from a file, and where; each place has a case below.
 
