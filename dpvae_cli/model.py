@@ -72,9 +72,9 @@ class VAE(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        if isinstance(likelihood, str):
-            likelihood = spec_by_name("likelihood", likelihood)
-        self.likelihood = likelihood if isinstance(likelihood, Likelihood) else likelihood.build()
+        spec: Likelihood | LikelihoodSpec
+        spec = spec_by_name("likelihood", likelihood) if isinstance(likelihood, str) else likelihood
+        self.likelihood = spec if isinstance(spec, Likelihood) else spec.build()
         self.prior = _resolve_prior(prior, latent_dim, encoder, example_shape)
         self.latent_dim = self.prior.latent_dim
         self._example_shape = example_shape
