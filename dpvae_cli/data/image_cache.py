@@ -87,8 +87,7 @@ def load_splits(
     """Return the decoded images of each split, mapped from the cache, and what was skipped.
 
     Images that the cache does not have are decoded in threads: Pillow releases the lock while it
-    decodes and resizes, two thirds of the work for a small JPEG and more for a large one, and
-    threads do not start the caller's program again.
+    decodes and resizes, and threads do not start the caller's program again.
 
     Raises:
         MissingError: files are unreadable and `on_error` is refuse, or a split has none left.
@@ -107,13 +106,12 @@ def load_splits(
     stored, skipped = found
     _check_skipped(source, skipped, on_error)
     parts: dict[SplitName, DecodedSplit] = {}
-    start = 0
     for split, names in source.parts.items():
         readable = tuple(name for name in names if name not in skipped)
         if not readable:
             raise MissingError(f"no readable image is left for the {split} split")
-        parts[split] = DecodedSplit(stored[start : start + len(readable)], readable)
-        start += len(readable)
+        parts[split] = DecodedSplit(stored[: len(readable)], readable)
+        stored = stored[len(readable) :]
     return parts, skipped
 
 

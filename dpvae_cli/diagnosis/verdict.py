@@ -146,8 +146,7 @@ def recommendation(diagnosis: Diagnosis, command: str) -> tuple[str, str | None]
             advice += " It has no z0: dpvae traverse needs --space z, "
             advice += "and plot moons cannot draw it."
             with_z0 = [each for each in diagnosis.repairs if each.has_generation and each.is_clear]
-            if with_z0:
-                other = max(with_z0, key=lambda each: each.gain)
+            if other := max(with_z0, key=lambda each: each.gain, default=None):
                 gain = format_with_error(other.gain, other.standard_error, sign=True)
                 advice += f" Of the priors with a z0, {other.prior} gains most: {gain} nats."
         return advice, command.format(options=best.options)
