@@ -53,22 +53,6 @@ def summarize(diagnosis: Diagnosis) -> str:
             f"{dimensions}. No quantity is beyond what a prior equal to q(z) would give, but with "
             "so few codes none would be if half of the prior's mass were empty."
         )
-    faults, evidence = _faults(diagnosis)
-    if faults:
-        best = "" if diagnosis.overfits_since is None else " --best takes the checkpoint before."
-        return f"This model {' and '.join(faults)}: {', and '.join(evidence)}.{best}"
-    differences = ", ".join(
-        f"{TITLES[each.name]} is {amount(each, each.value)} (null: {amount(each, each.null)})"
-        for each in diagnosis.off
-    )
-    return (
-        "This model has no pockets, does not leak and does not overfit, yet its prior differs from "
-        f"its q(z): {differences}."
-    )
-
-
-def _faults(diagnosis: Diagnosis) -> tuple[list[str], list[str]]:
-    """Return the faults of a model, and the evidence for each."""
     faults, evidence = [], []
 
     def share(name: Name) -> str:
@@ -92,7 +76,17 @@ def _faults(diagnosis: Diagnosis) -> tuple[list[str], list[str]]:
         if diagnosis.overfits_since is not None:
             since = f"{diagnosis.overfits_since:,}"
             evidence.append(f"its validation ELBO fell ever since iteration {since}")
-    return faults, evidence
+    if faults:
+        best = "" if diagnosis.overfits_since is None else " --best takes the checkpoint before."
+        return f"This model {' and '.join(faults)}: {', and '.join(evidence)}.{best}"
+    differences = ", ".join(
+        f"{TITLES[each.name]} is {amount(each, each.value)} (null: {amount(each, each.null)})"
+        for each in diagnosis.off
+    )
+    return (
+        "This model has no pockets, does not leak and does not overfit, yet its prior differs from "
+        f"its q(z): {differences}."
+    )
 
 
 def describe_dimensions(diagnosis: Diagnosis) -> list[str]:

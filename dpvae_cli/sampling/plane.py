@@ -56,6 +56,7 @@ def density_map(
     return {"grid_x": grid_x, "grid_y": grid_y, **maps}
 
 
+@torch.no_grad()
 def plane(
     model: VAE, aggregate: AggregatePosterior, *, spaces: Sequence[Space], side: int
 ) -> dict[str, np.ndarray]:
@@ -76,7 +77,42 @@ def plane(
         UsageError: the latent space is not two-dimensional, or a z0 is asked for and there is none.
     """
     check_two_dimensional(model)
-    parts = [_square(model, aggregate, space, side) for space in spaces]
+    parts = []
+    for space in spaces:
+        if space == "z0":
+            x = y = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side)
+        else:  # the same draws always
+            generator = stream(0, "plane", device=aggregate.mean.device)
+            drawn = aggregate.sample(DRAWS, generator=generator).cpu()
+            ends = torch.tensor([(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], dtype=torch.float64)
+            low, high = torch.quantile(drawn, ends, dim=0).unsqueeze(-1)
+            share = torch.linspace(0, 1, side, dtype=torch.float64)
+            x, y = (1 - share) * low + share * high
+        square = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        square = square.to(model.device, model.dtype)
+        flat = square.view(-1, 2)
+        z = model.prior.to_representation(flat)[0].view_as(square) if space == "z0" else square
+        log_q = aggregate.log_prob(z.view(-1, 2)).view(side, side)
+        decoded = decode_to_data_units(model, z.view(-1, 2))
+        tensors = {"x": x, "y": y, "z": z, "log_q": log_q}
+        if space == "z0":
+            tensors["z0"] = square
+        elif model.prior.generation is not None:
+            tensors["z0"] = model.prior.to_generation(flat)[0].view_as(square)
+        start = torch.cat([square[:, 0], square[0]])  # of each row, then of each column
+        end = torch.cat([square[:, -1], square[-1]])
+        curves, _ = interpolate(model, start, end, space=space, points=NET)
+        part = {
+            "plane_space": np.array(space),
+            **{f"plane_{name}": tensor.cpu().numpy() for name, tensor in tensors.items()},
+            "plane_decoded": decoded.reshape(side, side, *decoded.shape[1:]),
+            "lowest_log_q": np.array(float(log_q.min())),
+            "net_z": curves.cpu().numpy(),
+        }
+        if model.example_shape == (2,):
+            net = decode_to_data_units(model, curves.flatten(0, 1))
+            part["net_decoded"] = net.reshape(curves.shape)
+        parts.append(part)
     arrays = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
     return arrays | density_map(aggregate, also=arrays["plane_z"].reshape(-1, 2))
 
@@ -88,42 +124,3 @@ def check_two_dimensional(model: VAE) -> None:
             f"a decoded plane (--grid) needs latent_dim 2; this model has {model.latent_dim}",
             hint="Walk along single dimensions with --dimensions.",
         )
-
-
-@torch.no_grad()
-def _square(
-    model: VAE, aggregate: AggregatePosterior, space: Space, side: int
-) -> dict[str, np.ndarray]:
-    if space == "z0":
-        x = y = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side)
-    else:  # the same draws always
-        generator = stream(0, "plane", device=aggregate.mean.device)
-        drawn = aggregate.sample(DRAWS, generator=generator).cpu()
-        ends = torch.tensor([(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], dtype=torch.float64)
-        low, high = torch.quantile(drawn, ends, dim=0).unsqueeze(-1)
-        share = torch.linspace(0, 1, side, dtype=torch.float64)
-        x, y = (1 - share) * low + share * high
-    dtype = next(model.parameters()).dtype
-    square = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(model.device, dtype)
-    flat = square.view(-1, 2)
-    z = model.prior.to_representation(flat)[0].view_as(square) if space == "z0" else square
-    log_q = aggregate.log_prob(z.view(-1, 2)).view(side, side)
-    decoded = decode_to_data_units(model, z.view(-1, 2))
-    tensors = {"x": x, "y": y, "z": z, "log_q": log_q}
-    if space == "z0":
-        tensors["z0"] = square
-    elif model.prior.generation is not None:
-        tensors["z0"] = model.prior.to_generation(flat)[0].view_as(square)
-    start = torch.cat([square[:, 0], square[0]])  # of each row, then of each column
-    end = torch.cat([square[:, -1], square[-1]])
-    curves, _ = interpolate(model, start, end, space=space, points=NET)
-    net = {"net_z": curves.cpu().numpy()}
-    if model.example_shape == (2,):
-        net["net_decoded"] = decode_to_data_units(model, curves.flatten(0, 1)).reshape(curves.shape)
-    return {
-        "plane_space": np.array(space),
-        **{f"plane_{name}": tensor.cpu().numpy() for name, tensor in tensors.items()},
-        "plane_decoded": decoded.reshape(side, side, *decoded.shape[1:]),
-        "lowest_log_q": np.array(float(log_q.min())),
-        **net,
-    }
