@@ -34,7 +34,7 @@ class Flow(Bijection):
 
     def forward(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
-        z0, log_abs_det = z, z.new_zeros(len(z))
+        z0, log_abs_det = z, z.new_zeros(z.shape[0])
         for layer in self.layers:
             z0, part = layer().call_and_ladj(z0)
             log_abs_det = log_abs_det + part
@@ -45,7 +45,7 @@ class Flow(Bijection):
 
         The log-determinant is minus that of the way back, at the z found.
         """
-        z, log_abs_det = z0, z0.new_zeros(len(z0))
+        z, log_abs_det = z0, z0.new_zeros(z0.shape[0])
         for layer in reversed(self.layers):
             transform = layer()
             z = transform.inv(z)
