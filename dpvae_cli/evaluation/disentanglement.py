@@ -53,10 +53,6 @@ class FactorSample:
     active: Bool[Tensor, " latent"]
     seed: int
 
-    def generator(self) -> torch.Generator:
-        """Return a new generator with the seed."""
-        return torch.Generator().manual_seed(self.seed)
-
 
 Scores = Mapping[str, Tensor]
 """Scores by name: one number, or one for each factor, whose mean is the score."""
@@ -145,7 +141,7 @@ def factor_score(sample: FactorSample) -> Scores:
 
     Source: Kim and Mnih 2018, section 4.
     """
-    generator = sample.generator()
+    generator = torch.Generator().manual_seed(sample.seed)
     codes = sample.codes[:, sample.active & (sample.codes.std(dim=0) > 0)]
     if codes.shape[1] == 0:
         return {"factor_score": torch.zeros((), dtype=torch.float64)}
@@ -178,7 +174,7 @@ def beta_score(sample: FactorSample) -> Scores:
 
     Source: Higgins et al. 2017, section 3.
     """
-    generator = sample.generator()
+    generator = torch.Generator().manual_seed(sample.seed)
     codes, count = sample.codes, sample.values.shape[1]
     if count == 1:  # a single class
         return {"beta_score": torch.ones((), dtype=torch.float64)}

@@ -69,22 +69,14 @@ class KlDecomposition(NamedTuple):
     """Terms in nats, one number per draw of q(z), float64.
 
     `dimension_wise_kl` is log prod_l q(z_l) - log p(z); only where p(z) factorises is its mean a
-    sum of divergences.
+    sum of divergences. `marginal_kl` is log q(z) - log p(z).
     """
 
     kl: PerExample
     mutual_information: PerExample
     total_correlation: PerExample
     dimension_wise_kl: PerExample
-
-    @property
-    def marginal_kl(self) -> PerExample:
-        """Return log q(z) - log p(z)."""
-        return self.total_correlation + self.dimension_wise_kl
-
-    def terms(self) -> dict[str, PerExample]:
-        """Return every term by name, `marginal_kl` too."""
-        return {**self._asdict(), "marginal_kl": self.marginal_kl}
+    marginal_kl: PerExample
 
 
 def decompose_kl(
@@ -112,11 +104,13 @@ def decompose_kl(
         progress("elbo", sum(map(len, log_q)), samples)
     joint, product = torch.cat(log_q), torch.cat(log_marginals)
     conditional = posterior.log_prob(z.to(device)).cpu()
+    total_correlation, dimension_wise_kl = joint - product, product - log_p
     return KlDecomposition(
         kl=conditional - log_p,
         mutual_information=conditional - joint,
-        total_correlation=joint - product,
-        dimension_wise_kl=product - log_p,
+        total_correlation=total_correlation,
+        dimension_wise_kl=dimension_wise_kl,
+        marginal_kl=total_correlation + dimension_wise_kl,
     )
 
 
@@ -138,7 +132,7 @@ def elbo(context: EvaluationContext) -> list[Result]:
         samples=context.evaluation.samples,
         generator=context.generator("elbo"),
         progress=context.progress,
-    ).terms()
+    )._asdict()
     training_kl = mean_and_error(terms.pop("kl"))._asdict()
     if not context.model.prior.factorises:
         del terms["dimension_wise_kl"]

@@ -77,7 +77,7 @@ def test_a_linear_gaussian_encoder_has_the_closed_forms():
     x, variance = normal(8_000, 2), torch.tensor(0.2, dtype=torch.float64)
     x = x - x.mean(dim=0)
     x = x @ torch.linalg.inv(torch.linalg.cholesky(x.T @ x / len(x))).T  # moments exactly 0 and I
-    found = decomposed(x @ weight.T, variance.log().expand(8_000, 2)).terms()
+    found = decomposed(x @ weight.T, variance.log().expand(8_000, 2))._asdict()
     found = {name: mean_and_error(terms) for name, terms in found.items()}
     eye = torch.eye(2, dtype=torch.float64)
     covariance = weight @ weight.T + variance * eye
