@@ -1,5 +1,6 @@
 """Samples of the prior, and the ends where it and the aggregate posterior disagree (4.1)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -14,6 +15,7 @@ from dpvae_cli.model import VAE
 from dpvae_cli.priors import Prior
 
 Rank = Literal["representation", "generation"]
+Transform = Callable[[Codes], tuple[Codes, PerExample]]
 CHUNK = 65_536
 
 
@@ -62,9 +64,7 @@ def from_codes(model: VAE, z: Codes) -> LatentSamples:
     generation, to_generation = model.prior.generation, model.prior.to_generation
     if generation is None:
         return LatentSamples(z.cpu(), None, log_density(model.prior, z), None)
-    parts = list(map_in_chunks(lambda rows: to_generation(z[rows]), len(z), size=CHUNK, what="g"))
-    z0 = torch.cat([part for part, _ in parts])
-    log_abs_det = torch.cat([part for _, part in parts]).cpu()
+    z0, log_abs_det = _transform(to_generation, z, "g")
     log_p_generation = log_density(generation, z0)
     log_p = check_log_density(log_p_generation + log_abs_det, "log p(z)")
     return LatentSamples(z.cpu(), z0.cpu(), log_p, log_p_generation)
@@ -84,14 +84,17 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
         z = model.prior.sample(n, generator=generator)
         return LatentSamples(_finite(z).cpu(), None, log_density(model.prior, z), None)
     z0, to_representation = generation.sample(n, generator=generator), model.prior.to_representation
-    of_rows = map_in_chunks(
-        lambda rows: to_representation(z0[rows]), n, size=CHUNK, what="the inverse of g"
-    )
-    parts = list(of_rows)
-    z = _finite(torch.cat([part for part, _ in parts])).cpu()
-    log_abs_det = torch.cat([part for _, part in parts]).cpu()
+    z, log_abs_det = _transform(to_representation, z0, "the inverse of g")
+    z = _finite(z).cpu()
     log_p_generation = log_density(generation, z0)
     return LatentSamples(z, z0.cpu(), log_p_generation - log_abs_det, log_p_generation)
+
+
+def _transform(g: Transform, z: Codes, what: str) -> tuple[Codes, PerExample]:
+    """Return g(z) and, on the CPU, its log-determinant, some rows at a time."""
+    parts = map_in_chunks(lambda rows: g(z[rows]), len(z), size=CHUNK, what=what)
+    values, log_abs_det = map(torch.cat, zip(*parts, strict=True))
+    return values, log_abs_det.cpu()
 
 
 def log_density(density: Prior, z: Codes) -> PerExample:

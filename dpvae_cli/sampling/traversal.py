@@ -1,7 +1,7 @@
 """Walks through the latent spaces: a line between two examples, a sweep of each dimension (5.3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -61,11 +61,8 @@ def line(
     `start` and `end` are `(1, latent)`, in z, and two of the `steps`.
     """
     ends = _in_space(model, torch.cat([start, end]), space)
-    stride = _stride(steps)
-    z, z0 = interpolate(model, ends[:1], ends[1:], space=space, points=stride * (steps - 1) + 1)
-    log_q = aggregate.log_prob(z[0]).cpu()
-    position = torch.linspace(0, 1, steps)
-    return LatentTraversal(space, z[0].cpu(), _row(z0, 0), log_q, stride, position)
+    [walk] = _walk(model, aggregate, ends[:1], ends[1:], space, torch.linspace(0, 1, steps))
+    return walk
 
 
 @torch.no_grad()
@@ -89,24 +86,11 @@ def sweeps(
     chosen = torch.argsort(deviations, descending=True, stable=True)[:dimensions]
     middle = _in_space(model, centre, space)
     away = reach * torch.diag(deviations)[chosen].to(middle)
-    stride = _stride(steps)
-    z, z0 = interpolate(
-        model, middle - away, middle + away, space=space, points=stride * (steps - 1) + 1
-    )
-    log_q = aggregate.log_prob(z.flatten(0, 1)).cpu().view(len(chosen), -1)
     position = torch.linspace(-reach, reach, steps)
+    walks = _walk(model, aggregate, middle - away, middle + away, space, position)
     return [
-        LatentTraversal(
-            space,
-            z[row].cpu(),
-            _row(z0, row),
-            log_q[row],
-            stride,
-            position,
-            dimension,
-            float(deviations[dimension]),
-        )
-        for row, dimension in enumerate(chosen.tolist())
+        replace(walk, dimension=dimension, standard_deviation=float(deviations[dimension]))
+        for walk, dimension in zip(walks, chosen.tolist(), strict=True)
     ]
 
 
@@ -115,12 +99,19 @@ def _in_space(model: VAE, z: Codes, space: Space) -> Codes:
     return z if space == "z" else model.prior.to_generation(z)[0]
 
 
-def _row(paths: Tensor | None, row: int) -> Tensor | None:
-    return None if paths is None else paths[row].cpu()
-
-
-def _stride(steps: int) -> int:
-    return max(1, -(-FINE // (steps - 1)))
+def _walk(
+    model: VAE, aggregate: AggregatePosterior, start: Codes, end: Codes, space: Space, at: Tensor
+) -> list[LatentTraversal]:
+    """Walk from each start to its end in `space`, where positions are `at`."""
+    intervals = len(at) - 1
+    stride = max(1, -(-FINE // intervals))
+    z, z0 = interpolate(model, start, end, space=space, points=stride * intervals + 1)
+    log_q = aggregate.log_prob(z.flatten(0, 1)).cpu().view(len(z), -1)
+    z, z0 = z.cpu(), None if z0 is None else z0.cpu()
+    return [
+        LatentTraversal(space, z[row], None if z0 is None else z0[row], log_q[row], stride, at)
+        for row in range(len(z))
+    ]
 
 
 def record(
