@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, final
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Metric:
 
 
 HIGHER, NEITHER = Direction.HIGHER, Direction.NEITHER
+_standard = partial(Metric, is_headline=True, is_default=True)
 
 
 def _nats(name: str, title: str, description: str, **options: Any) -> Metric:
@@ -143,27 +145,24 @@ _ALL = (
     _of_features(
         "kid", "KID", "kernel distance of Inception features; unbiased, may be negative", "no unit"
     ),
-    Metric(
+    _standard(
         "skl",
         "sKL",
         "symmetric KL divergence between prior and aggregate posterior, exact densities",
         "nats",
         function="dpvae_cli.evaluation.skl:skl",
         sample_size="samples",
-        is_headline=True,
-        is_default=True,
     ),
-    _nats(
+    _standard(
         "nll",
         "NLL",
         "negative log-likelihood of held-out examples, importance sampling",
+        "nats per example",
         function="dpvae_cli.evaluation.nll:nll",
         sample_size="nll_samples",
         settings=("images",),
-        is_headline=True,
-        is_default=True,
     ),
-    Metric(
+    _standard(
         "leak",
         "leakage at 5 %",
         "leakage score below the 5 % quantile of the model's own log p(z)",
@@ -171,8 +170,6 @@ _ALL = (
         function="dpvae_cli.evaluation.leakage:leak",
         sample_size="samples",
         settings=("value_at_quantile",),
-        is_headline=True,
-        is_default=True,
         by_products=(
             Metric(
                 "leak_printed",
@@ -183,7 +180,7 @@ _ALL = (
             ),
         ),
     ),
-    Metric(
+    _standard(
         "manifold",
         "distance to manifold",
         "mean distance of samples to the noiseless data",
@@ -191,10 +188,8 @@ _ALL = (
         function="dpvae_cli.evaluation.manifold:manifold",
         needs=("manifold",),
         sample_size="manifold_samples",
-        is_headline=True,
-        is_default=True,
     ),
-    Metric(
+    _standard(
         "manifold_lp",
         "distance (LP)",
         "the same for low-posterior samples",
@@ -203,8 +198,6 @@ _ALL = (
         needs=("manifold",),
         sample_size="manifold_samples",
         settings=("pool",),
-        is_headline=True,
-        is_default=True,
     ),
     Metric(
         "skl_knn",
@@ -332,7 +325,7 @@ _ALL = (
         "latent dimensions in use",
         "dimensions",
         NEITHER,
-        function="dpvae_cli.evaluation.active_units:measure_active_units",
+        function="dpvae_cli.evaluation.active_units:active_units",
     ),
     Metric(
         "cost",

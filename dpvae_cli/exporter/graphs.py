@@ -158,7 +158,7 @@ class _Standardize(nn.Module):
 
 def _fixed(prior: Prior) -> Prior:
     """Return the same density without what depends on more than its own weights."""
-    _ = prior.log_normaliser  # a resampled prior keeps it
+    _ = prior.log_normaliser  # some priors keep it
     if isinstance(prior, StandardizedPrior):
         return StandardizedPrior(_fixed(prior.prior), prior.mean, prior.deviation)
     if not isinstance(prior, VampPrior):

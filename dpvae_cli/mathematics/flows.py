@@ -88,11 +88,7 @@ def masked_autoregressive(latent_dim: int, *, blocks: int, hidden: int) -> Flow:
     """Return affine autoregressive transforms of z whose order turns round from one to the next.
 
     Density costs one pass a block, sampling L of them. Source: Papamakarios et al. 2017, section 3.
-
-    Args:
-        latent_dim: L.
-        blocks: how many.
-        hidden: width of the two hidden layers of a block's masked network.
+    `hidden` is the width of the two hidden layers of a block's masked network.
     """
     forwards = torch.arange(latent_dim)
     orders = [forwards if block % 2 == 0 else forwards.flip(0) for block in range(blocks)]
