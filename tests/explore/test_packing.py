@@ -1,11 +1,16 @@
 """Arrays survive the way into a page, and codes come in blocks of neighbours."""
 
+import gzip
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from dpvae_cli.explore.content import blocks_of_neighbours, grid, points_among
 from dpvae_cli.explore.packing import pack
+from dpvae_cli.explore.runtime import FOLDER, MODULE, WASM, runtime_scripts
 from tests.explore.pages import unpack
 
 
@@ -44,3 +49,13 @@ def test_a_grid_has_the_centres_of_its_cells():
     base, low, high = torch.tensor([[5.0, 6.0, 7.0]]), torch.zeros(3), torch.tensor([2.0, 4.0, 8.0])
     points = grid(base, torch.tensor([0, 2]), low, high, 2)
     assert points.tolist() == [[0.5, 6, 2], [1.5, 6, 2], [0.5, 6, 6], [1.5, 6, 6]]
+
+
+def test_the_runtime_is_what_npm_has():
+    digests = json.loads((FOLDER / "manifest.json").read_text())["sha256"]
+    files = {
+        MODULE: (FOLDER / MODULE).read_bytes(),
+        WASM: gzip.decompress((FOLDER / f"{WASM}.gz").read_bytes()),
+    }
+    assert {name: hashlib.sha256(each).hexdigest() for name, each in files.items()} == digests
+    assert "Permission is hereby granted" in runtime_scripts()["licence"]
