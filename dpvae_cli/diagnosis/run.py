@@ -101,7 +101,7 @@ def diagnose(
 
 
 @final
-class Draws(NamedTuple):
+class DiagnosisDraws(NamedTuple):
     """What the quantities are computed from, the held-out examples, and remarks on them."""
 
     splits: null.HalfSplits
@@ -109,7 +109,7 @@ class Draws(NamedTuple):
     notes: list[str]
 
 
-def draw_halves(context: EvaluationContext, budget: DiagnosisBudget) -> Draws:
+def draw_halves(context: EvaluationContext, budget: DiagnosisBudget) -> DiagnosisDraws:
     """Draw from prior, codes and held-out codes, and split the codes into halves.
 
     Raises:
@@ -134,7 +134,7 @@ def draw_halves(context: EvaluationContext, budget: DiagnosisBudget) -> Draws:
         samples=budget.samples,
         components=budget.components,
     )
-    return Draws(splits, 0 if held_out is None else len(held_out), notes)
+    return DiagnosisDraws(splits, 0 if held_out is None else len(held_out), notes)
 
 
 def run_diagnosis(

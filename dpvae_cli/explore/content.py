@@ -195,7 +195,7 @@ class RunContent:
     ) -> dict[str, Any]:
         """Return log q(z), over all codes, and log p(z) on the plane of two axes through `base`."""
         model = self.model
-        z = grid(base, axes, low, high, CELLS)
+        z = plane_grid(base, axes, low, high, CELLS)
         if space == "z0":
             with torch.no_grad():
                 z = model.prior.to_representation(z.to(model.device, model.dtype))[0].cpu()
@@ -229,7 +229,7 @@ class RunContent:
         ]
 
     def _pictures(self, count: int, kind: str) -> dict[str, Any] | None:
-        """Return test images in bytes, as many as fit; None where examples are no images."""
+        """Return test images in bytes, as many as fit; None where examples are not images."""
         if kind != "image" or self.dataset is None or not len(self.dataset.test):
             return None
         most = max(1, EXAMPLE_BYTES // math.prod(self.model.example_shape))
@@ -252,7 +252,7 @@ class RunContent:
         size = math.prod(self.model.example_shape)
         side = max(5, min(PICTURES, math.isqrt(PICTURES_BYTES // size)))
         ends = torch.tensor(space["low"]), torch.tensor(space["high"])
-        z = grid(base, torch.tensor(space["axes"]), *ends, side)
+        z = plane_grid(base, torch.tensor(space["axes"]), *ends, side)
         x = decode_to_data_units(self.model, z)
         packed = (
             self._pack_pictures(x) if kind == "image" else pack(x.reshape(len(x), -1), POINT_BYTES)
@@ -260,7 +260,7 @@ class RunContent:
         return {"side": side, "x": packed}
 
 
-def grid(
+def plane_grid(
     base: Float[Tensor, "1 latent"], axes: Tensor, low: Tensor, high: Tensor, side: int
 ) -> Float[Tensor, "cells latent"]:
     """Return the points of a square grid in the plane of two axes through `base`, row by row.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpvae_cli.explore.content import blocks_of_neighbours, grid, points_among
+from dpvae_cli.explore.content import blocks_of_neighbours, plane_grid, points_among
 from dpvae_cli.explore.packing import pack
 from dpvae_cli.explore.runtime import FOLDER, MODULE, WASM, runtime_scripts
 from tests.explore.pages import unpack
@@ -47,7 +47,7 @@ def test_points_are_found_among_rows():
 
 def test_a_grid_has_the_centres_of_its_cells():
     base, low, high = torch.tensor([[5.0, 6.0, 7.0]]), torch.zeros(3), torch.tensor([2.0, 4.0, 8.0])
-    points = grid(base, torch.tensor([0, 2]), low, high, 2)
+    points = plane_grid(base, torch.tensor([0, 2]), low, high, 2)
     assert points.tolist() == [[0.5, 6, 2], [1.5, 6, 2], [0.5, 6, 6], [1.5, 6, 6]]
 
 

@@ -68,7 +68,9 @@ def test_codes_are_exact_enough_for_the_density(page, runs):
     cells = record["spaces"]["z"]["map"]["cells"]
     keys = ("low", "high", "axes", "base")
     space = {key: torch.tensor(record["spaces"]["z"][key]) for key in keys}
-    points = contents.grid(space["base"][None], space["axes"], space["low"], space["high"], cells)
+    points = contents.plane_grid(
+        space["base"][None], space["axes"], space["low"], space["high"], cells
+    )
     log_q = aggregate.log_prob(points.float()).numpy()
     shown = unpack(record["spaces"]["z"]["map"]["logQ"])[:, 0]
     floor = record["threshold"]["logQ"] - contents.FLOOR
