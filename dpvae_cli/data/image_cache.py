@@ -25,7 +25,7 @@ from dpvae_cli.data.images import (
 )
 from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.files import remove_stale_temporaries, write_atomically, write_json
+from dpvae_cli.foundation.files import write_atomically, write_json
 from dpvae_cli.foundation.locks import hold_lock
 from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import StoredExamples
@@ -96,9 +96,7 @@ def load_splits(
     path = cache_root() / "pictures" / f"{source.name[:40]}-{source.key()}.npy"
     hint = f"Name another folder with {CACHE_VARIABLE}."
     with hold_lock(path.with_suffix(".lock"), hint=hint):
-        found = _cached(path, source)
-        if found is None:
-            remove_stale_temporaries(path)  # of one who was killed at it: gigabytes perhaps
+        if (found := _cached(path, source)) is None:
             with pixel_limit(source.transform.max_pixels):
                 _decode(path, source, on_error)
             found = _cached(path, source)

@@ -143,27 +143,30 @@ def find_images(folder: Path) -> ImageListing:
     seen: set[tuple[int, int]] = set()
 
     def fail(error: OSError) -> None:
+        raise error
+
+    try:
+        for base, subfolders, files in os.walk(folder, onerror=fail, followlinks=True):
+            paths = [Path(base, name) for name in subfolders if not name.startswith(".")]
+            subfolders.clear()
+            status = Path(base).stat()
+            if (status.st_dev, status.st_ino) in seen:  # a link back to where we are
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            for path in sorted(paths):
+                if any(all((path / name).exists() for name in marks) for marks in OUTPUTS):
+                    outputs.append(path)
+                else:
+                    subfolders.append(path.name)
+            for path in (Path(base, name) for name in files if not name.startswith(".")):
+                if path.suffix.lower() in suffixes():
+                    names.append(path.relative_to(folder).as_posix())
+                elif path.is_file():
+                    others[path.suffix.lower()] += 1
+    except OSError as error:
         raise MissingError(
             f"{error.filename or folder} cannot be listed: {error.strerror or error}"
         ) from None
-
-    for base, subfolders, files in os.walk(folder, onerror=fail, followlinks=True):
-        paths = [Path(base, name) for name in subfolders if not name.startswith(".")]
-        subfolders.clear()
-        status = Path(base).stat()
-        if (status.st_dev, status.st_ino) in seen:  # a link back to where we are
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        for path in sorted(paths):
-            if any(all((path / name).exists() for name in marks) for marks in OUTPUTS):
-                outputs.append(path)
-            else:
-                subfolders.append(path.name)
-        for path in (Path(base, name) for name in files if not name.startswith(".")):
-            if path.suffix.lower() in suffixes():
-                names.append(path.relative_to(folder).as_posix())
-            elif path.is_file():
-                others[path.suffix.lower()] += 1
     left_out = [path.relative_to(folder).as_posix() for path in sorted(outputs)]
     listing = ImageListing(sorted(names), others, left_out)
     if not names:

@@ -74,27 +74,6 @@ class Groups:
         return part(self.codes, are_in(self.of(len(self.codes)), members).nonzero().squeeze(1))
 
 
-def log_q_of_groups(
-    log_sums: Float[Tensor, "batch groups"],
-    sizes: Int[Tensor, " groups"],
-    members: Sequence[int],
-    without: Sequence[Collection[int]] = ((),),
-) -> Float[Tensor, "replicates batch"]:
-    """Return log q(z) over the codes of some groups, without others in each row.
-
-    `log_sums` are each group's log sum over n of q(z|x_n), in nats, `sizes` its number of codes;
-    groups in `without` need not be members.
-    """
-    remaining = [tuple(g for g in members if g not in left_out) for left_out in without]
-    columns = log_sums.T.contiguous()
-    rows = {
-        groups: torch.logsumexp(columns[list(groups)], dim=0)
-        - math.log(int(sizes[list(groups)].sum()))
-        for groups in set(remaining)
-    }
-    return torch.stack([rows[groups] for groups in remaining])
-
-
 def are_in(group: Int[Tensor, " batch"], members: Collection[int]) -> Bool[Tensor, " batch"]:
     """Tell of each point whether its group is one of these."""
     return torch.isin(group, torch.tensor(list(members), dtype=group.dtype))

@@ -30,7 +30,6 @@ from dpvae_cli.diagnosis.groups import (
     Groups,
     are_in,
     code_draws,
-    log_q_of_groups,
     part,
     share_in_tail,
 )
@@ -66,8 +65,18 @@ class HalfSplits:
     def log_q(
         self, draws: GroupedDraws, half: Sequence[int], left_out: Sequence[Collection[int]] = ((),)
     ) -> Float[Tensor, "replicates batch"]:
-        """Return log q(z) over half of the codes at some draws, without some groups in each row."""
-        return log_q_of_groups(draws.log_sums, self.groups.sizes, half, left_out)
+        """Return log q(z) over half of the codes at some draws, without some groups in each row.
+
+        Groups that are left out need not belong to the half.
+        """
+        remaining = [tuple(g for g in half if g not in groups) for groups in left_out]
+        columns = draws.log_sums.T.contiguous()
+        rows = {
+            groups: torch.logsumexp(columns[list(groups)], dim=0)
+            - math.log(int(self.groups.sizes[list(groups)].sum()))
+            for groups in set(remaining)
+        }
+        return torch.stack([rows[groups] for groups in remaining])
 
 
 def draw_splits(

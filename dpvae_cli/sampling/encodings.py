@@ -60,13 +60,7 @@ def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaus
 def decode(model: VAE, z: Codes) -> Examples:
     """Return E[x|z] of each code on the CPU, chunk by chunk."""
     z = z.to(model.device, model.dtype)
-    parts = map_in_chunks(
-        lambda rows: model.decode(z[rows]).cpu(),
-        len(z),
-        size=batch_size_for(model),
-        what="decoding",
-    )
-    return torch.cat(list(parts))
+    return _in_batches(model, lambda rows: model.decode(z[rows]).cpu(), len(z), "decoding")
 
 
 def decode_to_data_units(
@@ -109,12 +103,13 @@ def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
 
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
     """Return -log p(x|z) of each pair in nats, chunk by chunk."""
-    parts = map_in_chunks(
-        lambda rows: model.reconstruction(x[rows], z[rows]),
-        len(z),
-        size=batch_size_for(model),
-        what="reconstruction",
+    return _in_batches(
+        model, lambda rows: model.reconstruction(x[rows], z[rows]), len(z), "reconstruction"
     )
+
+
+def _in_batches(model: VAE, compute: Callable[[slice], Tensor], count: int, what: str) -> Tensor:
+    parts = map_in_chunks(compute, count, size=batch_size_for(model), what=what)
     return torch.cat(list(parts))
 
 
