@@ -60,7 +60,8 @@ def explore(
         shlex.quote(str(given or run.path.parent)) + " --best" * options.best
         for given, run in zip(paths, runs, strict=True)
     ]
-    write_explore_page(path, runs, names=names)
+    for note in write_explore_page(path, runs, names=names):
+        console.note(note)
     console.result(str(path))
     if open_page:
         webbrowser.open(path.resolve().as_uri())

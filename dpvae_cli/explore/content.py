@@ -32,8 +32,8 @@ from dpvae_cli.sampling.encodings import decode_to_data_units, drawable, encode
 from dpvae_cli.sampling.paths import Space, interpolate, standard_deviations
 from dpvae_cli.sampling.samples import from_codes, high_posterior, low_posterior, prior_samples
 
-CELLS = 97
-"""Points along a side of an opening map."""
+CELLS, SLICE_CELLS = 97, 49
+"""Points along a side of an opening map: of all of a plane, and of a slice."""
 DRAWS = 4_000
 """Samples of prior and of q(z) that ranges and principal components are taken from."""
 STRAY, MARGIN = 0.002, 0.1
@@ -195,7 +195,8 @@ class RunContent:
     ) -> dict[str, Any]:
         """Return log q(z), over all codes, and log p(z) on the plane of two axes through `base`."""
         model = self.model
-        z = plane_grid(base, axes, low, high, CELLS)
+        cells = CELLS if model.latent_dim <= 2 else SLICE_CELLS
+        z = plane_grid(base, axes, low, high, cells)
         if space == "z0":
             with torch.no_grad():
                 z = model.prior.to_representation(z.to(model.device, model.dtype))[0].cpu()
@@ -207,7 +208,7 @@ class RunContent:
             for each, threshold in zip(densities, thresholds, strict=True)
         ]
         log_q, log_p = (pack(each.numpy()[:, None], LOG_DENSITY_BYTES) for each in floored)
-        return {"cells": CELLS, "axes": axes.tolist(), "logQ": log_q, "logP": log_p}
+        return {"cells": cells, "axes": axes.tolist(), "logQ": log_q, "logP": log_p}
 
     def _colours(self, points: Int[Tensor, " points"]) -> list[dict[str, Any]]:
         """Return labels and factors of the codes that are drawn."""
@@ -323,7 +324,7 @@ def gather(run: LoadedRun) -> RunContent:
     try:
         graphs, reason = pack_graphs(run.model), None
     except ExportError as error:
-        graphs, reason = None, str(error)
+        graphs, reason = None, " ".join(filter(None, (f"{error}.", error.hint)))
     return RunContent(run, dataset, tail_shares(run), graphs, reason)
 
 

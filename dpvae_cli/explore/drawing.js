@@ -49,18 +49,21 @@ function write(context, text, x, y, colour, textAlign = 'center', weight = 400) 
   context.fillText(text, x, y + 0.5);
 }
 
-function drawTicks(context, { low, high }, width, height) {
+function drawTicks(context, { low, high, names }, width, height) {
   for (const axis of [0, 1]) {
     const range = high[axis] - low[axis], power = 10 ** Math.floor(Math.log10(range / 4));
     const step = power * [1, 2, 5, 10].find((factor) => factor * power >= range / 4);
     const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
     for (let k = Math.ceil(low[axis] / step); k * step < high[axis]; k++) {
       const share = (k * step - low[axis]) / range, text = format(k * step + 0, digits);
-      if (share < 0.07 || share > 0.95) continue;
+      if (share < 0.07 || share > (names.length ? 0.8 : 0.95)) continue;
       if (axis === 0) write(context, text, share * width, height - 9, theme.soft);
       else write(context, text, 6, (1 - share) * height, theme.soft, 'left');
     }
   }
+  if (!names.length) return;
+  write(context, `${names[0]} →`, width - 6, height - 9, theme.ink, 'right', 600);
+  write(context, `↑ ${names[1]}`, 6, 12, theme.ink, 'left', 600);
 }
 
 function colourScale({ values, isOrdered }) {

@@ -21,6 +21,7 @@ class RunView {
     for (const key of ['points', 'path', 'planes', 'maps', 'heat']) this[key] = {};
     this.spaces = ['z', 'z0'].filter((space) => run.spaces[space] && (space === 'z' || run.graphs));
     this.requests = new Map();
+    this.stale = new Set(); // spaces whose plane is to change
   }
 
   part(name) { return this.section.querySelector(`[data-part="${name}"]`); }
@@ -37,7 +38,7 @@ class RunView {
     this.codes = Float64Array.from(run.points.flatMap((k) => [...row(this.mean, k, L)]));
     for (const space of this.spaces) {
       const { base, axes, map } = run.spaces[space];
-      this.planes[space] = Plane.ofAxes(run.spaces[space], Float64Array.from(base), axes);
+      this.planes[space] = Plane.ofAxes(run.spaces[space], Float64Array.from(base), axes, space);
       const [logQ, logP] = await Promise.all([unpack(map.logQ), unpack(map.logP)]);
       this.maps[space] = { cells: map.cells, logQ, logP };
     }
@@ -180,8 +181,8 @@ class RunView {
     this.part('log-p-rank').textContent = `above ${percentile(logP, quantiles.logP)} % of samples`;
   }
 
-  // With more than two dimensions a panel shows the plane through the probe.
-  setPlane(space, kind) {
+  // With more than two dimensions a panel shows a plane through the probe.
+  planeOf(space, kind) {
     const about = this.run.spaces[space], { A, B, probe } = this.points, base = probe[space];
     let [u, v] = about.components.map((component) => Float64Array.from(component));
     if (kind === 'anchors') {
@@ -190,8 +191,9 @@ class RunView {
       const rest = axpy(-1, A[space], base);
       v = unit(axpy(-dot(rest, u), u, rest));
     }
-    this.planes[space] = kind === 'axes' ? Plane.ofAxes(about, base, about.axes)
-      : Plane.ofDirections(about, base, u, v);
+    const names = kind === 'anchors' ? ['A to B', 'ring'] : ['component 1', 'component 2'];
+    return kind === 'axes' ? Plane.ofAxes(about, base, about.axes, space)
+      : Plane.ofDirections(about, base, u, v, names);
   }
 
   // Follow the probe where it left the planes, or show other planes; maps are over fewer codes.
@@ -204,10 +206,13 @@ class RunView {
       new AggregatePosterior(thin(this.mean), thin(this.logVariance), L, this.run.block);
     for (const space of this.spaces) {
       const { deviations } = this.run.spaces[space];
-      if (!isNew && this.planes[space].nearness(probe[space], deviations) > 0.9999) continue;
-      this.setPlane(space, page.options.plane);
+      const isOff = this.planes[space].nearness(probe[space], deviations) < 0.9999;
+      if (isNew || isOff) this.stale.add(space);
+    }
+    for (const space of [...this.stale]) {
+      const plane = this.planeOf(space, page.options.plane);
       const cells = Array.from({ length: n * n }, (_, i) =>
-        [...this.planes[space].point([(i % n + 0.5) / n, (Math.floor(i / n) + 0.5) / n])]).flat();
+        [...plane.point([(i % n + 0.5) / n, (Math.floor(i / n) + 0.5) / n])]).flat();
       const z = await this.inZ(space, cells);
       const { logP } = await this.model.fromCodes(z), logQ = new Float64Array(n * n);
       for (let i = 0, begin = performance.now(); i < n * n; i++) {
@@ -217,8 +222,11 @@ class RunView {
         if (turn !== this.turn) return;
         begin = performance.now();
       }
+      if (turn !== this.turn) return;
+      this.planes[space] = plane;
       this.maps[space] = { cells: n, logQ, logP };
       this.heat[space] = null;
+      this.stale.delete(space);
       this.part('slice-note').textContent = 'Slice through the ring; only codes near it are drawn. '
         + `After a move its map is over ${this.fewer.count.toLocaleString('en')} codes.`;
       this.draw();
@@ -322,6 +330,10 @@ class RunView {
         for (let i = 0; i < style.data.length; i += 2) {
           const [s, t] = this.planes.x.share(row(style.data, i / 2, 2));
           context.fillRect(s * width - 1, (1 - t) * height - 1, 2, 2);
+        }
+        for (const neighbour of this.neighbours ?? []) {
+          const [s, t] = this.planes.x.share(neighbour);
+          disc(context, [s * width, (1 - t) * height], 4, 'transparent', theme.ink);
         }
         this.drawLatent(context, 'x', this.planes.x, width, height);
       } else if (x) style.draw(context, x, 0, 0, width, height);

@@ -173,21 +173,22 @@ class GridModel {
 
 // A plane through `base`, with coordinates along two orthonormal directions u and v.
 class Plane {
-  constructor(base, u, v, low, high) {
-    Object.assign(this, { base, u, v, low, high, known: new Map() });
+  constructor(base, u, v, low, high, names = []) {
+    Object.assign(this, { base, u, v, low, high, names, known: new Map() });
   }
 
-  static ofAxes(space, base, axes) {
+  static ofAxes(space, base, axes, name) {
     const [u, v] = axes.map((axis) => Float64Array.from(base, (_, i) => Number(i === axis)));
     const [low, high] = ['low', 'high'].map((end) => axes.map((axis) => space[end][axis]));
-    return new Plane(base, u, v, low, high);
+    const names = base.length > 2 ? axes.map((axis) => `${name}[${axis}]`) : [];
+    return new Plane(base, u, v, low, high, names);
   }
 
-  static ofDirections(space, base, u, v) {
+  static ofDirections(space, base, u, v, names) {
     const reach = (direction, sign) => dot(space.centre, direction)
       + sign * 4 * Math.hypot(...direction.map((value, i) => value * space.deviations[i]));
     const [low, high] = [-1, 1].map((sign) => [u, v].map((direction) => reach(direction, sign)));
-    return new Plane(base, u, v, low, high);
+    return new Plane(base, u, v, low, high, names);
   }
 
   coordinates(z) { return [dot(z, this.u), dot(z, this.v)]; }

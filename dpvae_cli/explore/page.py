@@ -30,8 +30,8 @@ MIN_CODES = 1_000
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
-def explore_page(runs: Sequence[LoadedRun], *, names: Sequence[str]) -> str:
-    """Return the page of a run, or of two that were trained on the same data.
+def explore_page(runs: Sequence[LoadedRun], *, names: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the page of a run, or of two that were trained on the same data, and its notes.
 
     Args:
         runs: one or two.
@@ -55,7 +55,7 @@ def explore_page(runs: Sequence[LoadedRun], *, names: Sequence[str]) -> str:
         page = _render(contents, records, names, notes, runtime)
         excess = len(page.encode()) - MAX_BYTES
         if excess <= 0 or len(rows) <= MIN_CODES:
-            return page
+            return page, notes
         per_code = sum(2 * size * each.model.latent_dim for each in contents)
         # gzip and base64 about cancel out; the two roundings of the first turn are another half
         fewer = (len(rows) * size - 1.02 * excess * size / per_code) / FEWER_CODE_BYTES
@@ -88,7 +88,7 @@ def _notes(contents: Sequence[RunContent], kept: int, total: int) -> list[str]:
     for each in contents:
         if each.reason is not None:
             notes.append(
-                f"{each.run.label}: {each.reason}. The page shows pictures that were decoded "
+                f"{each.run.label}: {each.reason} The page shows pictures that were decoded "
                 "beforehand, and z0 is left out."
             )
         if each.dataset is None:
@@ -147,10 +147,14 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def write_explore_page(path: Path, runs: Sequence[LoadedRun], *, names: Sequence[str]) -> None:
-    """Write the page of one run or two; arguments as of `explore_page`.
+def write_explore_page(
+    path: Path, runs: Sequence[LoadedRun], *, names: Sequence[str]
+) -> list[str]:
+    """Write the page of one run or two, and return its notes; arguments as of `explore_page`.
 
     Raises:
         UsageError: as `explore_page`, or the folder cannot be written to.
     """
-    write_text(path, escape_unprintable(explore_page(runs, names=names)))
+    page, notes = explore_page(runs, names=names)
+    write_text(path, escape_unprintable(page))
+    return notes

@@ -29,7 +29,7 @@ def test_shares_are_those_of_a_diagnosis(page, runs, monkeypatch):
         assert share == of_diagnosis[name]
     ok("diagnose", "decoupled", "--quick", "--seed", "7")
     other = json.loads((runs / "decoupled" / "diagnosis.json").read_text())
-    [read] = content(explore_page([load_run(runs / "decoupled")], names=["decoupled"]))["runs"]
+    [read] = content(explore_page([load_run(runs / "decoupled")], names=["decoupled"])[0])["runs"]
     assert read["shares"]["pocket_share"] == next(
         each for each in other["quantities"] if each["name"] == "pocket_share"
     )
@@ -85,14 +85,14 @@ def test_names_are_text(page, runs, tmp_path):
     folder.mkdir()
     for name in ("checkpoint.pt", "checkpoint.encodings.npz", "recipe.yaml"):
         (folder / name).write_bytes((runs / "decoupled" / name).read_bytes())
-    written = explore_page([load_run(folder)], names=[HOSTILE])
+    written, _ = explore_page([load_run(folder)], names=[HOSTILE])
     assert written.count("<script") == page.read_text(encoding="utf-8").count("<script")
     assert "<script>alert" not in written
     assert content(written)["runs"][0]["traverse"].startswith("</script>")
 
 
 def test_a_prior_without_z0_has_one_latent_space(runs):
-    text = explore_page([load_run(runs / "mixture")], names=["mixture"])
+    text, _ = explore_page([load_run(runs / "mixture")], names=["mixture"])
     [record] = content(text)["runs"]
     assert (record["hasGeneration"], list(record["spaces"])) == (False, ["z"])
     assert 'data-panel="z0"' not in text
@@ -100,7 +100,7 @@ def test_a_prior_without_z0_has_one_latent_space(runs):
 
 def test_twins_need_the_same_data(runs):
     decoupled, normal = load_run(runs / "decoupled"), load_run(runs / "standard_normal")
-    text = explore_page([normal, decoupled], names=["a", "b"])
+    text, _ = explore_page([normal, decoupled], names=["a", "b"])
     first, second = content(text)["runs"]
     assert (first["ends"], first["points"] == second["points"]) == (second["ends"], False)
     with pytest.raises(UsageError, match="other data"):
@@ -111,7 +111,7 @@ def test_codes_are_left_out_of_a_large_page(page, runs, monkeypatch):
     size = page.stat().st_size
     monkeypatch.setattr(pages, "MAX_BYTES", size - 5_000)
     monkeypatch.setattr(pages, "MIN_CODES", 50)
-    text = explore_page([load_run(runs / "decoupled")], names=["decoupled"])
+    text, _ = explore_page([load_run(runs / "decoupled")], names=["decoupled"])
     [record] = content(text)["runs"]
     assert len(text) <= size - 5_000
     assert 50 < unpack(record["mean"]).shape[0] < record["codes"]
@@ -123,7 +123,7 @@ def test_a_model_that_cannot_be_exported_is_shown_in_pictures(runs, monkeypatch)
         raise ExportError("torch cannot export Mine: no kernel")
 
     monkeypatch.setattr(contents, "pack_graphs", fail)
-    text = explore_page([load_run(runs / "decoupled")], names=["decoupled"])
+    text, _ = explore_page([load_run(runs / "decoupled")], names=["decoupled"])
     [record] = content(text)["runs"]
     assert record["graphs"] is None
     assert unpack(record["grid"]["x"]).shape == (record["grid"]["side"] ** 2, 2)
