@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import yaml
 from pydantic import ValidationError
 
 from dpvae_cli.recipe.issues import ConfigIssue, KeyPath, RecipeError, SourceLocation
-from dpvae_cli.recipe.overrides import Override, key_error, parse_overrides
+from dpvae_cli.recipe.overrides import key_error, parse_overrides
 from dpvae_cli.recipe.reading import ConfigDocument, read_file
-from dpvae_cli.studies import catalogue
+from dpvae_cli.studies.catalogue import locate_study, study_error
 from dpvae_cli.studies.schema import Study, default_axes
 from dpvae_cli.studies.validation_errors import complaints
 
-HINT = "What a study holds: dpvae reproduce --help, and docs/reproduce.md"
 RECORD = "study.yaml"
 LISTS = ("recipes", "metrics", "figures", "notes")
 
@@ -50,27 +49,25 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedStudy:
         >>> load_study("moons_quick", ["seed=[7, 8]"]).study.axes["seed"]
         (7, 8)
     """
-    path = catalogue.locate_study(name_or_path)
+    path = locate_study(name_or_path)
     try:
         tree = read_file(path)
     except RecipeError as error:
-        raise RecipeError(error.issues, hint=HINT, what="study") from error
+        raise study_error(error.issues) from error
     _apply(tree, overrides)
     # A study's own record, studies/x/study.yaml, is the study x.
     name = path.resolve().parent.name if path.name == RECORD else path.stem
     if name in ("", ".", ".."):
         problem = "a study is kept in studies/NAME, and this file gives it no name"
-        raise RecipeError(
-            [ConfigIssue(SourceLocation((0, 0), str(path)), "", problem)], hint=HINT, what="study"
-        )
+        raise study_error([ConfigIssue(SourceLocation((0, 0), str(path)), "", problem)])
     mistakes = list(tree.issues)
     try:
         study = Study.model_validate(tree.values)
-        mistakes += _clashes(study, tree)
+        mistakes += _key_mistakes(study, tree)
     except ValidationError as error:
         mistakes += complaints(error, tree)
     if mistakes:
-        raise RecipeError(sorted(mistakes), hint=HINT, what="study")
+        raise study_error(sorted(mistakes))
     return LoadedStudy(name, study, tree)
 
 
@@ -81,12 +78,13 @@ def study_to_yaml(study: Study) -> str:
     return str(text)
 
 
-def _clashes(study: Study, tree: ConfigDocument) -> list[ConfigIssue]:
+def _key_mistakes(study: Study, tree: ConfigDocument) -> list[ConfigIssue]:
     """Return keys that no recipe can have, and axes that are overridden as well."""
     written: list[KeyPath] = [("axes", key) for key in study.axes]
     written += [("overrides", key) for key in study.overrides]
-    for pattern, keys in study.overrides_for.items():
-        written += [("overrides_for", pattern, key) for key in keys]
+    written += [
+        ("overrides_for", p, key) for p, keys in study.overrides_for.items() for key in keys
+    ]
     found = []
     for path in written:
         key = str(path[-1])
@@ -102,37 +100,36 @@ def _apply(tree: ConfigDocument, texts: Sequence[str]) -> None:
     """Write overrides over the tree, each where it belongs."""
     for index, text in enumerate(texts):
         before, _, _ = text.partition("=")
-        pattern, colon, _ = before.rpartition(":")
+        pattern, colon, name = before.rpartition(":")
+        place = SourceLocation((1, index), f"override {text}", name.strip())
         parsed, mistakes = parse_overrides([text.removeprefix(pattern + colon)])
-        place = SourceLocation(
-            (1, index), f"override {text}", before[len(pattern + colon) :].strip()
-        )
         tree.issues.extend(replace(issue, location=place) for issue in mistakes)
         for override in parsed:
-            _put(tree, replace(override, location=place), pattern=pattern or None)
+            key = ".".join(map(str, override.path))
+            _set(tree, key, override.value, place, pattern=pattern or None)
 
 
-def _put(tree: ConfigDocument, override: Override, *, pattern: str | None) -> None:
-    key, value = ".".join(map(str, override.path)), override.value
-    axes = tree.values.setdefault(
-        "axes", {axis: list(values) for axis, values in default_axes().items()}
-    )
+def _set(
+    tree: ConfigDocument, key: str, value: Any, place: SourceLocation, *, pattern: str | None
+) -> None:
+    axes = tree.values.setdefault("axes", {k: list(v) for k, v in default_axes().items()})
     if pattern is None and isinstance(axes, dict) and key in axes:
         axes[key] = value if isinstance(value, list) else [value]
-        _mark(tree, ("axes", key), override.location)
+        _mark(tree, ("axes", key), place)
     elif pattern is None and key in Study.model_fields:
         wrap = key in LISTS and not isinstance(value, list)
-        tree.set((key,), [value] if wrap else value, override.location)
+        tree.set((key,), [value] if wrap else value, place)
     else:
+        pattern = pattern or "*"
         patterns = tree.values.setdefault("overrides_for", {})
         if not isinstance(patterns, dict):
             return  # a mistake of the file, which is reported as such
-        keys = patterns.pop(pattern or "*", {})
+        keys = patterns.pop(pattern, {})
         if isinstance(keys, dict):
             keys.pop(key, None)
             keys[key] = value
-        patterns[pattern or "*"] = keys  # behind all others, so that it wins
-        _mark(tree, ("overrides_for", pattern or "*", key), override.location)
+        patterns[pattern] = keys  # behind all others, so that it wins
+        _mark(tree, ("overrides_for", pattern, key), place)
 
 
 def _mark(tree: ConfigDocument, path: KeyPath, place: SourceLocation) -> None:

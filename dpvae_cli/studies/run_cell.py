@@ -46,24 +46,22 @@ def run_cell(cell: Cell, *, options: CellOptions, device: str = "auto") -> Outco
         options: what all cells share.
         device: where to compute.
     """
-    start = time.perf_counter()
     folder = Path(cell.folder)
     try:
         with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0.0):
             _complete(cell, options, device)
-        outcome = Outcome(cell.name, "done")
+            return Outcome(cell.name, "done")
     except Timeout:
-        outcome = Outcome(cell.name, "busy", "another process runs it")
+        return Outcome(cell.name, "busy", "another process runs it")
     except InterruptedRun as stopped:
-        outcome = Outcome(cell.name, "interrupted", str(stopped).partition(";")[0])
+        return Outcome(cell.name, "interrupted", str(stopped).partition(";")[0])
     except DpvaeError as error:
-        outcome = Outcome(cell.name, "failed", str(error), error.hint)
+        return Outcome(cell.name, "failed", str(error), error.hint)
     except Exception as error:  # a bug in one cell must not lose the others
         path = folder / "error.txt"
         write_text(path, traceback.format_exc())
         problem = f"{type(error).__name__}: {error}"
-        outcome = Outcome(cell.name, "failed", problem, f"The traceback is in {path}.")
-    return replace(outcome, seconds=time.perf_counter() - start)
+        return Outcome(cell.name, "failed", problem, f"The traceback is in {path}.")
 
 
 def _complete(cell: Cell, options: CellOptions, device: str) -> None:

@@ -125,23 +125,6 @@ class Comparison:
         decided = self.verdict in (Verdict.LOWER, Verdict.HIGHER)
         return decided and self.better is not Direction.NEITHER and not self.is_better
 
-    def to_json(self) -> dict[str, object]:
-        """Return plain JSON."""
-        return {
-            "n": self.n,
-            "differences": {str(seed): value for seed, value in self.differences.items()},
-            "mean": self.mean,
-            "half_width": self.half_width,
-            "own_error": self.own_error,
-            "lower": self.lower,
-            "higher": self.higher,
-            "p_value": self.p_value,
-            "t_test_p": self.t_test_p,
-            "verdict": self.verdict.value,
-            "better": self.better.value,
-            "sentence": describe_comparison(self),
-        }
-
 
 def compare_pairs(
     values: Mapping[int, float], baseline: Mapping[int, float], *, better: Direction, unit: str = ""
