@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from dpvae_cli.evaluation.metrics import Direction
-from dpvae_cli.foundation.formatting import format_number, format_with_error
+from dpvae_cli.foundation.formatting import format_with_error
 
 MIN_SEEDS = 3
 """With fewer there is no verdict: the interval of two is a statement about nothing."""
@@ -199,29 +199,20 @@ def describe_comparison(comparison: Comparison) -> str:
     """Return a comparison in words: `lower in 5 of 5 seeds, -14.2 ± 3.1 nats (better)`."""
     amount = format_with_error(comparison.mean, comparison.uncertainty, sign=True)
     amount = f"{amount} {comparison.unit}".rstrip()
-    count = _describe_count(comparison)
+    n, lower, higher = comparison.n, comparison.lower, comparison.higher
+    count = f"equal in {n} of {n} seeds"
+    if lower or higher:
+        is_lower = lower >= higher
+        if comparison.verdict in (Verdict.LOWER, Verdict.HIGHER):
+            is_lower = comparison.verdict is Verdict.LOWER
+        seeds = "the one seed" if n == 1 else f"{lower if is_lower else higher} of {n} seeds"
+        differs = "differs: " if comparison.better is Direction.NEITHER else ""
+        count = f"{differs}{'lower' if is_lower else 'higher'} in {seeds}"
     if comparison.verdict is Verdict.TOO_FEW:
-        seeds = "1 seed" if comparison.n == 1 else f"{comparison.n} seeds"
+        seeds = "1 seed" if n == 1 else f"{n} seeds"
         return f"{count}, {amount}; {seeds}: no verdict below {MIN_SEEDS}"
     if comparison.verdict is Verdict.UNCLEAR:
         return f"no clear difference: {count}, {amount}"
     if comparison.better is Direction.NEITHER:
         return f"{count}, {amount}"
     return f"{count}, {amount} ({'better' if comparison.is_better else 'worse'})"
-
-
-def _describe_count(comparison: Comparison) -> str:
-    n, lower, higher = comparison.n, comparison.lower, comparison.higher
-    if lower == higher == 0:
-        return f"equal in {n} of {n} seeds"
-    is_lower = lower >= higher
-    if comparison.verdict in (Verdict.LOWER, Verdict.HIGHER):
-        is_lower = comparison.verdict is Verdict.LOWER
-    seeds = "the one seed" if n == 1 else f"{lower if is_lower else higher} of {n} seeds"
-    text = f"{'lower' if is_lower else 'higher'} in {seeds}"
-    return f"differs: {text}" if comparison.better is Direction.NEITHER else text
-
-
-def format_p_value(value: float | None) -> str:
-    """Return a p-value with two significant digits, or a dash."""
-    return format_number(None) if value is None else f"{value:.2g}"

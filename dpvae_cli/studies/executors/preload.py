@@ -4,6 +4,6 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import torch._dynamo  # noqa: E402, F401 - the first optimizer imports it
+import torch._dynamo  # noqa: F401 - the first optimizer imports it
 
-import dpvae_cli.studies.run_cell  # noqa: E402, F401
+import dpvae_cli.studies.run_cell  # noqa: F401

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import final
 
 from dpvae_cli.foundation.formatting import format_number, format_with_error
 from dpvae_cli.studies.report.conclusion import display_name
-from dpvae_cli.studies.report.content import Content, MetricCell, PairedDifference, ResultRow
-from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, describe_comparison, format_p_value
+from dpvae_cli.studies.report.content import Content, MetricCell, PairedDifference
+from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, describe_comparison
 
 DAGGER = "†"
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
@@ -38,7 +39,7 @@ def _words(text: str) -> TableCell:
     return TableCell(text, is_number=False)
 
 
-def results_table(content: Content, metrics: Sequence[str], *, caption: str) -> ReportTable:
+def results_table(content: Content, metrics: Sequence[str], title: str = "") -> ReportTable:
     """Return the table of metrics: a row for each experiment and prior."""
     beside = [metric for metric in metrics if metric in content.with_published]
     columns = content.published.columns if content.published else ()
@@ -51,23 +52,18 @@ def results_table(content: Content, metrics: Sequence[str], *, caption: str) -> 
         if metric in beside:
             paper = "paper" if metric in comparable else f"paper {DAGGER}"
             heads.append(TableCell(paper, is_published=True))
-    rows = [tuple(_row(line, metrics, beside)) for line in content.lines]
-    return ReportTable(caption, tuple(heads), tuple(rows))
-
-
-def _row(line: ResultRow, metrics: Sequence[str], beside: Sequence[str]) -> list[TableCell]:
-    entries = [
-        _words(line.experiment),
-        _words(display_name(line.prior)),
-        TableCell(str(len(line.seeds))),
-    ]
-    for metric in metrics:
-        cell = line.cells[metric]
-        entries.append(TableCell(_value(cell, len(line.seeds)), is_best=cell.is_best))
-        if metric in beside:
-            text = "-" if cell.published is None else f"{cell.published:g}"
-            entries.append(TableCell(text, is_published=True))
-    return entries
+    rows = []
+    for line in content.lines:
+        n = TableCell(str(len(line.seeds)))
+        row = [_words(line.experiment), _words(display_name(line.prior)), n]
+        for metric in metrics:
+            cell = line.cells[metric]
+            row.append(TableCell(_value(cell, len(line.seeds)), is_best=cell.is_best))
+            if metric in beside:
+                text = "-" if cell.published is None else f"{cell.published:g}"
+                row.append(TableCell(text, is_published=True))
+        rows.append(tuple(row))
+    return ReportTable(title + _caption(content, metrics), tuple(heads), tuple(rows))
 
 
 def _value(cell: MetricCell, seeds: int) -> str:
@@ -84,32 +80,33 @@ def _value(cell: MetricCell, seeds: int) -> str:
 def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> ReportTable:
     """Return the table of paired differences with a sentence each."""
     several = len({each.prior for each in content.differences}) > 1
+    # Columns that some reports leave out are None.
     heads = [
         _words("metric"),
         _words("recipe"),
-        *([_words("prior")] if several else []),
+        _words("prior") if several else None,
         TableCell("difference"),
         TableCell("better in"),
         TableCell("sign test p"),
-        *([TableCell("adjusted p")] if content.tested else []),
+        TableCell("adjusted p") if content.tested else None,
         _words("in words"),
     ]
-    rows = []
-    for each in chosen:
-        found = each.found
-        entries = [
+    rows = [
+        [
             _words(content.facts[each.metric].title),
             _words(each.experiment),
-            *([_words(display_name(each.prior))] if several else []),
+            _words(display_name(each.prior)),
             TableCell(
                 format_with_error(found.mean, found.uncertainty, sign=True), is_best=found.is_better
             ),
             TableCell("-" if found.wins is None else f"{found.wins} of {found.n}"),
-            TableCell(format_p_value(found.p_value)),
-            *([TableCell(format_p_value(each.adjusted_p))] if content.tested else []),
+            TableCell(_p_value(found.p_value)),
+            TableCell(_p_value(each.adjusted_p)),
             _words(describe_comparison(found)),
         ]
-        rows.append(tuple(entries))
+        for each in chosen
+        for found in [each.found]
+    ]
     caption = (
         f"Paired differences, seed by seed: the prior minus the "
         f"{display_name(content.baseline)} one, "
@@ -128,7 +125,16 @@ def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> R
             f"{FALSE_DISCOVERY_RATE:g} hold at a false discovery rate of "
             f"{100 * FALSE_DISCOVERY_RATE:g} %."
         )
-    return ReportTable(caption, tuple(heads), tuple(rows))
+    shown = [head is not None for head in heads]
+    return ReportTable(
+        caption,
+        tuple(head for head in heads if head is not None),
+        tuple(tuple(compress(row, shown)) for row in rows),
+    )
+
+
+def _p_value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
 
 
 def published_tables(content: Content) -> list[ReportTable]:
@@ -156,31 +162,27 @@ def published_tables(content: Content) -> list[ReportTable]:
 
 def runs_table(content: Content) -> ReportTable:
     """Return the list of runs: how far each came, and on what."""
-    heads = [_words(head) for head in ("run", "recipe", "prior")]
-    heads += [
-        TableCell("seed"),
-        TableCell("iterations"),
-        _words("state"),
-        _words("device"),
-        _words("started"),
-    ]
+    heads = ("run", "recipe", "prior", "seed", "iterations", "state", "device", "started")
+    numbers = ("seed", "iterations")
     rows = []
     for run in content.runs:
         recipe, environment = run.recipe, run.environment or {}
-        state = f"{run.status.value}: {run.reason}" if run.reason else run.status.value
-        rows.append(
-            (
-                _words(run.label),
-                _words(recipe.name if recipe else "-"),
-                _words(display_name(recipe.prior_name) if recipe else "-"),
-                TableCell(str(recipe.seed) if recipe else "-"),
-                TableCell("-" if run.iteration is None else f"{run.iteration:,}"),
-                _words(state),
-                _words(environment.get("device", "-")),
-                _words(environment.get("started", "-")[:10]),
-            )
+        row = (
+            run.label,
+            recipe.name if recipe else "-",
+            display_name(recipe.prior_name) if recipe else "-",
+            str(recipe.seed) if recipe else "-",
+            "-" if run.iteration is None else f"{run.iteration:,}",
+            f"{run.status.value}: {run.reason}" if run.reason else run.status.value,
+            environment.get("device", "-"),
+            environment.get("started", "-")[:10],
         )
-    return ReportTable("All runs.", tuple(heads), tuple(rows))
+        rows.append(row)
+    head, *body = (
+        tuple(TableCell(t, is_number=h in numbers) for h, t in zip(heads, row, strict=True))
+        for row in [heads, *rows]
+    )
+    return ReportTable("All runs.", head, tuple(body))
 
 
 MEAN = "Mean over n seeds ± standard deviation."
@@ -195,11 +197,6 @@ BOLD = (
     "Bold: better than its twin, and the 95 % interval of the paired difference excludes zero, "
     "which takes three seeds at least."
 )
-
-
-def main_table(content: Content) -> ReportTable:
-    """Return the first table."""
-    return results_table(content, content.headline, caption=_caption(content, content.headline))
 
 
 def _caption(content: Content, metrics: Sequence[str]) -> str:
@@ -219,12 +216,16 @@ def _caption(content: Content, metrics: Sequence[str]) -> str:
     return " ".join(parts)
 
 
+def main_table(content: Content) -> ReportTable:
+    """Return the first table."""
+    return results_table(content, content.headline)
+
+
 def further_table(content: Content) -> ReportTable | None:
     """Return the table of the other metrics, None where there are none."""
     if not content.further:
         return None
-    caption = f"Further metrics. {_caption(content, content.further)}"
-    return results_table(content, content.further, caption=caption)
+    return results_table(content, content.further, "Further metrics. ")
 
 
 def comparability(content: Content) -> list[tuple[str, str, str]]:
@@ -236,7 +237,5 @@ def comparability(content: Content) -> list[tuple[str, str, str]]:
         "direction": "comparable in direction only",
         "no": "not comparable",
     }
-    return [
-        (column.title, words[column.comparable], column.note)
-        for column in content.published.columns
-    ]
+    columns = content.published.columns
+    return [(column.title, words[column.comparable], column.note) for column in columns]
