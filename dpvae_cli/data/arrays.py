@@ -385,7 +385,8 @@ def _apply_scale(
         stored = {n: _tensor(a.astype(np.uint8, copy=False)) for n, a in values.items()}
         return ScaledArrays(stored, is_eight_bit=True)
     if scale == "standardize":
-        standardization = Standardization(*map(torch.from_numpy, mean_and_deviation(train)))
+        constants = (torch.from_numpy(a.astype(np.float64)) for a in mean_and_deviation(train))
+        standardization = Standardization(*constants)
         rows = {n: map(torch.from_numpy, _chunks(a)) for n, a in values.items()}
         stored = {n: torch.cat([*map(standardization.transform, r)]) for n, r in rows.items()}
         return ScaledArrays(stored, standardization=standardization)
