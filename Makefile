@@ -13,7 +13,7 @@ DEMO := demo
 FAST := tests/architectures tests/foundation tests/likelihoods tests/mathematics tests/priors \
   tests/recipe tests/regularizers tests/sampling tests/test_model.py tests/trust/test_words.py
 
-.PHONY: demo test test-fast test-slow test-lowest test-newest check bench docs wheel dist clean
+.PHONY: demo test test-fast test-slow test-lowest test-newest check bench docs wheel dist runtime clean
 
 demo: $(INSTALLED)
 	@mkdir -p $(DEMO)
@@ -23,7 +23,10 @@ demo: $(INSTALLED)
 	  runs/beta_h_moons-decoupled-seed0 --metrics skl,leak,manifold,manifold_lp
 	cd $(DEMO) && ../$(BIN)/dpvae plot moons runs/beta_h_moons-standard_normal-seed0 \
 	  runs/beta_h_moons-decoupled-seed0 --labels "standard normal prior,decoupled prior" --out figure1
+	@cd $(DEMO) && ../$(BIN)/dpvae explore runs/beta_h_moons-standard_normal-seed0 \
+	  runs/beta_h_moons-decoupled-seed0 --out explore.html >/dev/null
 	@echo "Figure 1 of the paper: $(CURDIR)/$(DEMO)/figure1.png"
+	@echo "Both latent spaces, to explore in a browser: $(CURDIR)/$(DEMO)/explore.html"
 
 # For the habit before every commit; target: less than a minute on two cores.
 test-fast: $(INSTALLED_DEV)
@@ -78,13 +81,17 @@ dist: $(INSTALLED_DEV)
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/twine check --strict dist/*
 
+# Fetch the runtime of `dpvae explore` anew by npm and compare it with its digests; VERSION=... updates it.
+runtime:
+	bash .ci/runtime
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "dpvae needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
-	$(PIP) --editable .
+	$(PIP) --editable '.[export]'
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml | $(BIN)/python

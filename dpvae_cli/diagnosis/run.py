@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.diagnosis import candidates, null
@@ -100,19 +100,17 @@ def diagnose(
         )
 
 
-def run_diagnosis(
-    context: EvaluationContext,
-    *,
-    budget: DiagnosisBudget,
-    compare: SampleMetric | None = None,
-    earlier: Sequence[Result] = (),
-    overfits_since: int | None = None,
-) -> Diagnosis:
-    """Diagnose the model of a context.
+@final
+class DiagnosisDraws(NamedTuple):
+    """What the quantities are computed from, the held-out examples, and remarks on them."""
 
-    `compare` says how decoded samples are compared with data; None takes it from `earlier`, results
-    of this very model. `overfits_since` is the iteration of the best validation ELBO, if it fell
-    ever since.
+    splits: null.HalfSplits
+    held_out: int
+    notes: list[str]
+
+
+def draw_halves(context: EvaluationContext, budget: DiagnosisBudget) -> DiagnosisDraws:
+    """Draw from prior, codes and held-out codes, and split the codes into halves.
 
     Raises:
         UsageError: there are too few examples.
@@ -136,6 +134,28 @@ def run_diagnosis(
         samples=budget.samples,
         components=budget.components,
     )
+    return DiagnosisDraws(splits, 0 if held_out is None else len(held_out), notes)
+
+
+def run_diagnosis(
+    context: EvaluationContext,
+    *,
+    budget: DiagnosisBudget,
+    compare: SampleMetric | None = None,
+    earlier: Sequence[Result] = (),
+    overfits_since: int | None = None,
+) -> Diagnosis:
+    """Diagnose the model of a context.
+
+    `compare` says how decoded samples are compared with data; None takes it from `earlier`, results
+    of this very model. `overfits_since` is the iteration of the best validation ELBO, if it fell
+    ever since.
+
+    Raises:
+        UsageError: there are too few examples.
+    """
+    model = context.model
+    splits, held_out, notes = draw_halves(context, budget)
     mismatch, dimensions = null.marginals(splits, context.aggregate)
     quantities = (*null.shares(splits), *null.nats(splits), mismatch)
     half = len(splits.groups.codes) // 2
@@ -157,7 +177,7 @@ def run_diagnosis(
         samples=budget.samples,
         splits=budget.splits,
         seed=context.seed,
-        held_out=0 if held_out is None else len(held_out),
+        held_out=held_out,
         can_tell=null.can_detect_half_empty(splits, quantities),
         quantities=tuple(sorted(quantities, key=lambda each: NAMES.index(each.name))),
         dimensions=dimensions,
