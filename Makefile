@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALLED := $(VENV)/.installed
 # including the tools for tests and checks
 INSTALLED_DEV := $(VENV)/.installed-dev
@@ -13,7 +13,7 @@ DEMO := demo
 FAST := tests/architectures tests/foundation tests/likelihoods tests/mathematics tests/priors \
   tests/recipe tests/regularizers tests/sampling tests/test_model.py tests/trust/test_words.py
 
-.PHONY: demo test test-fast test-slow test-lowest check bench wheel clean
+.PHONY: demo test test-fast test-slow test-lowest test-newest check bench docs wheel dist runtime clean
 
 demo: $(INSTALLED)
 	@mkdir -p $(DEMO)
@@ -23,7 +23,10 @@ demo: $(INSTALLED)
 	  runs/beta_h_moons-decoupled-seed0 --metrics skl,leak,manifold,manifold_lp
 	cd $(DEMO) && ../$(BIN)/dpvae plot moons runs/beta_h_moons-standard_normal-seed0 \
 	  runs/beta_h_moons-decoupled-seed0 --labels "standard normal prior,decoupled prior" --out figure1
+	@cd $(DEMO) && ../$(BIN)/dpvae explore runs/beta_h_moons-standard_normal-seed0 \
+	  runs/beta_h_moons-decoupled-seed0 --out explore.html >/dev/null
 	@echo "Figure 1 of the paper: $(CURDIR)/$(DEMO)/figure1.png"
+	@echo "Both latent spaces, to explore in a browser: $(CURDIR)/$(DEMO)/explore.html"
 
 # For the habit before every commit; target: less than a minute on two cores.
 test-fast: $(INSTALLED_DEV)
@@ -41,6 +44,11 @@ test-slow: $(INSTALLED_DEV)
 test-lowest:
 	PYTHON=$(PYTHON) bash .ci/lowest -n auto
 
+# `make test` with the newest versions.
+test-newest: $(INSTALLED_DEV)
+	$(PIP) --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(BIN)/pytest -n auto
+
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,6 +56,12 @@ check: $(INSTALLED_DEV)
 	$(BIN)/mypy examples
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+# The site in docs/_build/html; a warning is an error.
+docs: $(INSTALLED_DEV)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "The site: $(CURDIR)/docs/_build/html/index.html"
 
 # Ratios to a floor and to other packages, on an idle machine; NAME="training nll" selects benchmarks.
 # Pythae is installed without its requirements, one of which is only for old versions of Python.
@@ -61,13 +75,23 @@ bench: $(INSTALLED_DEV)
 wheel: $(INSTALLED_DEV)
 	PYTHON=$(PYTHON) bash .ci/wheel
 
+# The distributions for the package index in dist/, checked as the index does.
+dist: $(INSTALLED_DEV)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+
+# Fetch the runtime of `dpvae explore` anew by npm and compare it with its digests; VERSION=... updates it.
+runtime:
+	bash .ci/runtime
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "dpvae needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
-	$(PIP) --editable .
+	$(PIP) --editable '.[export]'
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml | $(BIN)/python
@@ -75,4 +99,4 @@ $(INSTALLED_DEV): pyproject.toml | $(BIN)/python
 	@touch $@ $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) .venv-lowest $(DEMO) build dist
+	rm -rf $(VENV) .venv-lowest $(DEMO) build dist docs/_build docs/generated

@@ -18,7 +18,7 @@ from benchmarks.aggregate_posterior import drawn
 from benchmarks.frechet import random_statistics
 from benchmarks.measure import Options, Ratio, Round, Trial, timed
 from dpvae_cli import AggregatePosterior, frechet_distance
-from dpvae_cli.evaluation.nll import negative_log_likelihood
+from dpvae_cli.evaluation.nll import negative_log_likelihoods
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors import Decoupled
@@ -67,8 +67,8 @@ def mnist_model(device: torch.device) -> VAE:
 
 def nll(samples: int, device: torch.device) -> Work:
     model, x = mnist_model(device), stand_ins.mnist(1).train.examples().to(device)
-    return lambda: negative_log_likelihood(
-        model, x, samples=samples, generator=stream(0, "growth", device=device)
+    return lambda: negative_log_likelihoods(
+        model, x, samples=samples, generators=[stream(0, "growth", device=device)]
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import stand_ins
 from benchmarks.measure import Options, Ratio, Trial, over, timed
-from dpvae_cli.evaluation.nll import negative_log_likelihood
+from dpvae_cli.evaluation.nll import negative_log_likelihoods
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import build
 from dpvae_cli.recipe import load_recipe
@@ -41,7 +41,7 @@ def trials(options: Options) -> Iterator[Trial]:
 
     def ours() -> None:
         generator = stream(0, "nll", device=device)
-        negative_log_likelihood(model, x, samples=samples, generator=generator)
+        negative_log_likelihoods(model, x, samples=samples, generators=[generator])
 
     @torch.no_grad()
     def decoder_alone() -> None:

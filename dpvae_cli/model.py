@@ -15,7 +15,7 @@ from dpvae_cli.likelihoods import BernoulliLikelihood, Likelihood, LikelihoodSpe
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian, mean_and_log_variance
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.recipe.sections import spec_by_name
+from dpvae_cli.recipe.validation import spec_by_name
 
 PROBE_BATCH_SIZE = 16
 """Examples of the training data that a model is tried on before it is used with it."""
@@ -72,7 +72,9 @@ class VAE(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.likelihood = _resolve_likelihood(likelihood)
+        spec: Likelihood | LikelihoodSpec
+        spec = spec_by_name("likelihood", likelihood) if isinstance(likelihood, str) else likelihood
+        self.likelihood = spec if isinstance(spec, Likelihood) else spec.build()
         self.prior = _resolve_prior(prior, latent_dim, encoder, example_shape)
         self.latent_dim = self.prior.latent_dim
         self._example_shape = example_shape
@@ -180,14 +182,6 @@ class VAE(nn.Module):
             if isinstance(self.likelihood, BernoulliLikelihood):
                 _check_bernoulli(self.likelihood, self.decoder, mean, output)
         self._example_shape = shape
-
-
-def _resolve_likelihood(given: Likelihood | LikelihoodSpec | str) -> Likelihood:
-    """Return the likelihood that a word or a spec stands for, or the one given."""
-    if isinstance(given, Likelihood):
-        return given
-    spec: LikelihoodSpec = spec_by_name("likelihood", given) if isinstance(given, str) else given
-    return spec.build()
 
 
 def _resolve_prior(
@@ -312,10 +306,13 @@ def build(
         UsageError: the architecture does not fit the data, or the model not into memory.
     """
     shape = recipe.data.example_shape() if example_shape is None else example_shape
+
+    def parts() -> tuple[nn.Module, ...]:
+        encoder, decoder = recipe.architecture.build(shape)
+        return encoder, decoder, recipe.prior.build(recipe.architecture.latent_dim, encoder, shape)
+
     if networks is None and check_memory:
-        check_model_memory(
-            "the model of sections architecture and prior", lambda: _parts(recipe, shape)
-        )
+        check_model_memory("the model of sections architecture and prior", parts)
     with seeded(recipe.seed, "weights"):
         encoder, decoder = networks or recipe.architecture.build(shape)
         return VAE(
@@ -326,9 +323,3 @@ def build(
             latent_dim=recipe.architecture.latent_dim,
             example_shape=shape,
         )
-
-
-def _parts(recipe: Recipe, shape: tuple[int, ...]) -> tuple[nn.Module, ...]:
-    """Return encoder, decoder and prior."""
-    encoder, decoder = recipe.architecture.build(shape)
-    return encoder, decoder, recipe.prior.build(recipe.architecture.latent_dim, encoder, shape)

@@ -14,8 +14,7 @@ from dpvae_cli.plotting.gallery import Gallery, figure5
 from dpvae_cli.plotting.moons import PlanarModel, figure1
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import TrainingEncodings
-from dpvae_cli.sampling.gallery import gallery
-from dpvae_cli.sampling.planar_figure_data import portrait
+from dpvae_cli.sampling.gallery import gallery, portrait
 
 AS_TRAINED = "standard_normal"
 PRIORS = ["decoupled", "spline", "mixture"]

@@ -7,7 +7,7 @@ its defaults where it does not.
 from typing import Any
 
 from dpvae_cli.foundation.spec import Spec
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.validation import kinds
 
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("prior", "spline"): {"bins": 5, "hidden": 16},

@@ -13,7 +13,7 @@ from dpvae_cli.likelihoods import GaussianLikelihood
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import Prior, StandardNormalPrior
 from dpvae_cli.recipe import Recipe, load_recipe
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.validation import kinds
 from tests.cases import small_section
 
 SMALL = (

@@ -31,6 +31,11 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_own_model::test_a_cut_run_resumes_to_the_bit": ("beta_h-decoupled",),
     "test_own_model::test_a_run_cut_before_its_first_checkpoint_asks_for_the_model_too": (),
     "test_own_model::test_own_networks_train_and_load_in_the_precision_of_the_run": (),
+    # exported graphs: one prior and one architecture
+    "test_graphs::test_the_graphs_of_each_prior_compute_what_the_model_does": ("mixture-4",),
+    "test_graphs::test_the_graphs_of_each_architecture_compute_what_the_model_does": (
+        "moons-sampler",
+    ),
     # kills, faults and signals: one of each kind
     "test_crashes::test_a_killed_training_goes_on_to_the_bit": ("vae",),
     "test_crashes::test_a_command_killed_between_two_files_is_completed_by_the_next": (),

@@ -12,6 +12,7 @@ from dpvae_cli.cli import (
     doctor,
     encode,
     evaluate,
+    explore,
     fit_prior,
     plot,
     reconstruct,
@@ -28,7 +29,7 @@ from dpvae_cli.version import __version__
 
 SECTIONS = {
     "Train": ("train", "fit-prior"),
-    "Look": ("sample", "reconstruct", "traverse", "plot", "encode"),
+    "Look": ("sample", "reconstruct", "traverse", "explore", "plot", "encode"),
     "Measure": ("eval", "diagnose", "report"),
     "Reproduce the paper": ("reproduce", "recipes"),
     "Check the installation": ("doctor",),
@@ -112,6 +113,7 @@ COMMANDS = {
     "diagnose": diagnose,
     "fit-prior": fit_prior,
     "traverse": traverse,
+    "explore": explore,
     "reproduce": reproduce,
     "report": report,
     "doctor": doctor,

@@ -10,7 +10,7 @@ def recipe_key_hint(option: str, words: Sequence[str]) -> str:
         option: as it was typed, `--iterations`.
         words: all that was typed after the command's name.
     """
-    from dpvae_cli.recipe.sections import paths_of_key
+    from dpvae_cli.recipe.validation import paths_of_key
 
     paths = paths_of_key(option.lstrip("-").replace("-", "_"))
     if not paths:

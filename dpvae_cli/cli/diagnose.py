@@ -21,8 +21,8 @@ from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
 
 if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis
-    from dpvae_cli.diagnosis.low_posterior import SampleMetric
     from dpvae_cli.diagnosis.page import About
+    from dpvae_cli.diagnosis.run import SampleMetric
 
 EXAMPLES = examples(
     "dpvae diagnose",
@@ -107,7 +107,7 @@ def diagnose(
     about = About(
         run=run.label,
         checkpoint=str(run.path),
-        digest=run.digest,
+        checkpoint_digest=run.digest,
         iteration=run.iteration,
         recipe=run.recipe.name,
         comparison=f"dpvae plot samples {shlex.quote(str(run.path)) if options.best else place}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 from dpvae_cli.cli import console
 from dpvae_cli.foundation.progress import ProgressEvent, format_duration, report_progress
 from dpvae_cli.foundation.sanitize import escape_control_chars
+from dpvae_cli.training.callback import Callback
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,11 +132,33 @@ class SlowNllWarning:
         self._done, self._time = event.done, now
 
 
-@final
-class TrainingProgress:
-    """A training callback: reports steps as progress, and prints data, folder and validations."""
+class LatestLink(Callback):
+    """Lets runs/latest name a run that starts, or one that overwrites from its first checkpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, overwrite: bool = False) -> None:
+        self._overwrite = overwrite
+
+    def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+        """Name the run, unless an older one is still in its folder."""
+        from dpvae_cli.runs.paths import update_latest_link
+
+        if not self._overwrite:
+            update_latest_link(run_dir)
+
+    def on_checkpoint(self, path: Path, *, iteration: int) -> None:
+        """Name the run, which has replaced the older one."""
+        from dpvae_cli.runs.paths import update_latest_link
+
+        if self._overwrite:
+            update_latest_link(path.parent)
+
+
+@final
+class TrainingProgress(LatestLink):
+    """Reports steps as progress, and prints data, folder and validations."""
+
+    def __init__(self, *, overwrite: bool = False) -> None:
+        super().__init__(overwrite=overwrite)
         self._iterations, self._text = 0, ""
 
     def on_data_loaded(self, dataset: "Dataset") -> None:
@@ -144,6 +167,7 @@ class TrainingProgress:
 
     def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Print the folder."""
+        super().on_train_start(run_dir, iteration=iteration, iterations=iterations)
         self._iterations = iterations
         if iteration >= iterations:
             console.note(
@@ -169,9 +193,6 @@ class TrainingProgress:
             names = ("elbo", "reconstruction", "kl", "active_units", "skl")
             values = "  ".join(f"{name} {record[name]:.4g}" for name in names)
             console.note(f"{record['iteration']:>8}  {record['kind']:<10}  {values}")
-
-    def on_checkpoint(self, path: Path, *, iteration: int) -> None:
-        """Print nothing."""
 
 
 def data_lines(dataset: "Dataset") -> str:

@@ -76,14 +76,14 @@ def cp(
     """Copy a recipe with its comments to a new file, and print its path."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.files import write_text
-    from dpvae_cli.recipe import catalogue, reading
+    from dpvae_cli.recipe import catalogue, document
 
     source = catalogue.locate(recipe)
     is_folder = destination.is_dir() or not (destination.suffix or destination.exists())
     target = destination / source.name if is_folder else destination
     if target.exists() and not force:
         raise UsageError(f"{target} exists already", hint="--force overwrites it.")
-    write_text(target, reading.text_of(source))
+    write_text(target, document.text_of(source))
     console.result(str(target))
     console.note(f"Train it with: dpvae train {target}")
 

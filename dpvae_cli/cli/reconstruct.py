@@ -49,8 +49,7 @@ def reconstruct(
     """
     from dpvae_cli.foundation.files import write_npz
     from dpvae_cli.plotting import reconstructions
-    from dpvae_cli.sampling.encodings import drawable
-    from dpvae_cli.sampling.reconstructions import reconstruction_arrays
+    from dpvae_cli.sampling.encodings import drawable, reconstruction_arrays
 
     run = options.load(checkpoint)
     note_units(run)

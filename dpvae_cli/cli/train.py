@@ -70,14 +70,15 @@ def train(
     whole section.
     """
     from dpvae_cli.cli.fit_prior import describe_loss
-    from dpvae_cli.cli.progress import TrainingProgress
+    from dpvae_cli.cli.progress import LatestLink, TrainingProgress
     from dpvae_cli.fitting.record import FitRecord
+    from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.dump import to_yaml
     from dpvae_cli.runs.paths import default_run_dir, resolve_run_dir
     from dpvae_cli.runs.run_folder import RunFolder
-    from dpvae_cli.training.callback import NullCallback
     from dpvae_cli.training.dry_run import describe
+    from dpvae_cli.training.train import TrainMode
     from dpvae_cli.training.train import train as train_recipe
 
     run_dir = None if run_dir is None else resolve_run_dir(run_dir)
@@ -97,17 +98,19 @@ def train(
         console.result(to_yaml(resolved))
         console.table(None, ["what", "value"], list(map(list, facts.items())))
         return
+    if from_previous and not resume:
+        raise UsageError("--from-previous is for --resume", hint="Add --resume.")
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other")
+    mode: TrainMode = "overwrite" if overwrite else "resume" if resume else "new"
+    mode = "resume_previous" if from_previous else mode
     train_recipe(
         resolved,
         folder,
-        resume=resume,
-        from_previous=from_previous,
-        overwrite=overwrite,
+        mode=mode,
+        dataset=lambda: resolved.data.load(data_root, download=not no_download),
         device=device,
-        data_root=data_root,
-        download=not no_download,
-        callback=NullCallback() if quiet else TrainingProgress(),
-        mark_latest=True,
+        callback=(LatestLink if quiet else TrainingProgress)(overwrite=overwrite),
     )
     if resolved.fit_prior is not None:
         saved = json.loads(RunFolder(folder).fit.read_text(encoding="utf-8"))

@@ -21,19 +21,4 @@ AnyData = Annotated[
     Field(discriminator="kind"),
 ]
 
-__all__ = [
-    "AnyData",
-    "Arrays",
-    "BinarizedMnist",
-    "Celeba",
-    "Dataset",
-    "Digits",
-    "Dsprites",
-    "Folder",
-    "GenerativeFactor",
-    "Mnist",
-    "Moons",
-    "Split",
-    "Sprites",
-    "Svhn",
-]
+__all__ = ["AnyData", "Arrays", "Dataset", "GenerativeFactor", "Split"]

@@ -1,9 +1,10 @@
 """The user's own arrays: a .npy, an .npz with one array or one per split, or a .csv."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple, TypeVar, final
+from typing import Annotated, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 import torch
@@ -33,7 +34,6 @@ from dpvae_cli.foundation.array_files import OBJECTS, Header, read_arrays, read_
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.shapes import StoredExamples
 
-R = TypeVar("R")
 COLUMNS = "columns"
 """The array of an .npz that names the entries of an example."""
 STANDARDIZED = "values are standardized, so nats and distances are of these"
@@ -92,8 +92,8 @@ class Arrays(DataSpec):
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read, split, scale and binarise the arrays."""
         layout = self._layout(root)
-        arrays = _readable(layout.path, lambda path: read_any_arrays(path, layout.names.values()))
-        arrays = {key: arrays[name] for key, name in layout.names.items()}
+        stored = _read_arrays(layout.path, layout.names.values())
+        arrays = {key: stored[name] for key, name in layout.names.items()}
         wide = np.dtype(np.float64 if self.scale == "standardize" else np.float32)
         for name in layout.counts:
             if arrays[name].dtype.kind != "f":
@@ -149,7 +149,7 @@ class Arrays(DataSpec):
 
     def _layout(self, root: Path | None) -> "ArrayLayout":
         path = self._find(self.path, root, "path")
-        return _layout(path, _readable(path, read_any_headers))
+        return _layout(path, _read_headers(path))
 
     def _rows(self, counts: Mapping[str, int]) -> dict[SplitName, tuple[str, np.ndarray | None]]:
         """Return each split's array and its rows there, None for all of them.
@@ -172,14 +172,10 @@ class Arrays(DataSpec):
 @final
 @dataclass(frozen=True)
 class ArrayLayout:
-    """Which arrays of a file are read, and as what.
+    """Which arrays of a file are read, and as what; remarks are on those that are not.
 
-    Args:
-        path: the file.
-        names: the array's name by key: `x`, or `train` and other splits, labels, and `columns`.
-        counts: rows of the arrays of examples by key.
-        example_shape: the shape of a row.
-        remarks: on arrays that are not read.
+    Keys of `names` and `counts` are `x`, or `train` and other splits; of `names` also labels and
+    `columns`.
     """
 
     path: Path
@@ -190,16 +186,13 @@ class ArrayLayout:
 
 
 def _layout(path: Path, headers: Mapping[str, Header]) -> ArrayLayout:
-    """Choose the arrays of examples and labels by their names.
-
-    Raises:
-        UsageError: the names do not say which, or shapes or types do not fit.
-    """
+    """Choose the arrays of examples and labels by their names."""
     examples = _examples(path, headers)
     labels = {_key_beside(key, "labels"): key for key in examples}
-    for name in (*examples.values(), *labels):
-        if name in headers and headers[name].dtype.hasobject:
-            raise _unreadable(path, OBJECTS.format(name))
+    with _reading(path):
+        for name in (*examples.values(), *labels):
+            if name in headers and headers[name].dtype.hasobject:
+                raise ValueError(OBJECTS.format(name))
     for name in examples.values():
         shape, dtype = headers[name].shape, headers[name].dtype
         if len(shape) < 2 or shape[0] < 3 or 0 in shape or dtype.kind not in "buif":
@@ -249,11 +242,7 @@ def _examples(path: Path, headers: Mapping[str, Header]) -> dict[str, str]:
 
 
 def _unused_remarks(path: Path, unused: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return which arrays are not used, and what they are probably meant for.
-
-    Raises:
-        UsageError: one looks like a split.
-    """
+    """Return which arrays are not used, and what they are probably meant for."""
     meant = {name: key for name in unused if (key := guess_key(name)) and key not in names}
     if splits := [name for name, key in meant.items() if key in SPLITS]:
         raise UsageError(
@@ -288,54 +277,44 @@ def _key_beside(key: str, what: str) -> str:
     return what if key == "x" else f"{key}_{what}"
 
 
-def read_any_headers(path: Path) -> dict[str, Header]:
+def _read_headers(path: Path) -> dict[str, Header]:
     """Return the headers of the arrays of a .npy, an .npz or a .csv by name."""
-    if path.suffix.lower() != tables.SUFFIX:
-        return read_headers(path)
-    return {name: Header(a.shape, a.dtype) for name, a in tables.read_csv(path).items()}
+    with _reading(path):
+        if path.suffix.lower() != tables.SUFFIX:
+            return read_headers(path)
+        return {name: Header(a.shape, a.dtype) for name, a in tables.read_csv(path).items()}
 
 
-def read_any_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Return some of the arrays that `read_any_headers` names."""
-    if path.suffix.lower() != tables.SUFFIX:
-        return read_arrays(path, names)
-    arrays = tables.read_csv(path)
-    return {name: arrays[name] for name in names}
+def _read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return arrays of a .npy or an .npz by name, or all of a .csv."""
+    with _reading(path):
+        is_text = path.suffix.lower() == tables.SUFFIX
+        return tables.read_csv(path) if is_text else read_arrays(path, names)
 
 
-def _readable(path: Path, read: Callable[[Path], R]) -> R:
-    """Return what `read` finds in the file.
-
-    Raises:
-        MissingError: it is damaged or something else.
-    """
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say what to do about a file that is damaged or something else."""
     try:
-        return read(path)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, str(error)) from None
-
-
-def _unreadable(path: Path, problem: str) -> MissingError:
-    if path.suffix.lower() == tables.SUFFIX:
-        return MissingError(
-            f"{path} cannot be read as .csv: {problem}",
-            hint="Give numbers alone, separated by commas; the first line may name the columns.",
-        )
-    renamed = " A CSV is read where its name ends in .csv." if "CSV" in problem else ""
-    return MissingError(
-        f"{path} cannot be read as .npy or .npz: {problem}",
-        hint=f"Save plain numeric arrays with numpy.save or numpy.savez.{renamed}",
-    )
+        yield
+    except (OSError, ValueError) as problem:
+        if path.suffix.lower() == tables.SUFFIX:
+            raise MissingError(
+                f"{path} cannot be read as .csv: {problem}",
+                hint="Give numbers alone, separated by commas; the first line may name the "
+                "columns.",
+            ) from None
+        renamed = " A CSV is read where its name ends in .csv." if "CSV" in str(problem) else ""
+        raise MissingError(
+            f"{path} cannot be read as .npy or .npz: {problem}",
+            hint=f"Save plain numeric arrays with numpy.save or numpy.savez.{renamed}",
+        ) from None
 
 
 def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Return the factors of the examples, cut as these are.
-
-    Raises:
-        UsageError: they are not integers, or not one row per example.
-    """
-    name = next(iter(_readable(path, read_any_headers)))
-    found = _readable(path, lambda file: read_any_arrays(file, [name]))[name]
+    """Return the factors of the examples, cut as these are."""
+    name = next(iter(_read_headers(path)))
+    found = _read_arrays(path, [name])[name]
     count = sum(counts.values())
     if not _is_whole(found) or found.ndim != 2 or len(found) != count or not found.size:
         raise UsageError(
@@ -373,9 +352,6 @@ def _apply_scale(
     """Apply `data.scale`.
 
     Zeros and ones in 8 bits or booleans stay zeros and ones; they are stored as 0 and 255.
-
-    Raises:
-        UsageError: the values do not fit the scale, or 8-bit ones may or may not be intensities.
     """
     lowest = min(array.min() for array in values.values())
     highest = max(array.max() for array in values.values())
@@ -409,10 +385,11 @@ def _apply_scale(
         stored = {n: _tensor(a.astype(np.uint8, copy=False)) for n, a in values.items()}
         return ScaledArrays(stored, is_eight_bit=True)
     if scale == "standardize":
-        mean, deviation = mean_and_deviation(train)
-        stored = {n: standardize(a, mean, deviation) for n, a in values.items()}
-        constants = (torch.from_numpy(a.astype(np.float64)) for a in (mean, deviation))
-        return ScaledArrays(stored, standardization=Standardization(*constants))
+        constants = (torch.from_numpy(a.astype(np.float64)) for a in mean_and_deviation(train))
+        standardization = Standardization(*constants)
+        rows = {n: map(torch.from_numpy, _chunks(a)) for n, a in values.items()}
+        stored = {n: torch.cat([*map(standardization.transform, r)]) for n, r in rows.items()}
+        return ScaledArrays(stored, standardization=standardization)
     stored = {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()}
     return ScaledArrays(stored, remark=_float32_loss_remark(train))
 
@@ -430,16 +407,6 @@ def mean_and_deviation(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for rows in _chunks(train):
         squares += (((rows - mean) / largest) ** 2).sum(axis=0)  # at most 1, so none overflows
     return mean, np.where(is_constant, 1.0, largest * np.sqrt(squares / len(train)))
-
-
-def standardize(array: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> StoredExamples:
-    """Return (array - mean) / deviation, computed in float64 and kept as float32."""
-    values = np.empty(array.shape, np.float32)
-    start = 0
-    for rows in _chunks(array):
-        values[start : start + len(rows)] = (rows - mean) / deviation
-        start += len(rows)
-    return _tensor(values)
 
 
 def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:

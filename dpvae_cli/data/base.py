@@ -3,7 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, TypedDict, cast, final
@@ -220,11 +220,15 @@ class DataSpec(Spec, ABC):
     """Whether distances of examples to the data manifold can be measured."""
     may_have_labels: ClassVar[bool] = False
     may_have_factors: ClassVar[bool] = False
+    image_format: ClassVar[ImageTransform | None] = None
+    """How image files become examples, but for the section's `binarize`."""
 
     @property
     def image_transform(self) -> ImageTransform | None:
         """Return how image files become examples; None where examples are not images."""
-        return None
+        binarize: Binarize | None = getattr(self, "binarize", None)
+        transform = self.image_format
+        return replace(transform, binarize=binarize) if transform and binarize else transform
 
     def example_shape(self, root: Path | None = None) -> tuple[int, ...]:
         """Return the shape of one example, reading as little as possible."""
@@ -308,11 +312,7 @@ def hold_out(count: int, **sizes: int) -> dict[SplitName, slice]:
 
 
 def hold_out_shares(count: int, **shares: float) -> dict[SplitName, slice]:
-    """Cut `count` examples from the end as `hold_out` does, by shares, at least one example each.
-
-    Raises:
-        UsageError: nothing would be left to train on.
-    """
+    """Cut `count` examples as `hold_out` does, by shares, at least one example each."""
     return hold_out(count, **{name: max(1, round(share * count)) for name, share in shares.items()})
 
 

@@ -1,19 +1,12 @@
 """Larochelle's fixed binarisation of MNIST, which published likelihoods of static MNIST are of."""
 
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
 
-from dpvae_cli.data.base import (
-    Dataset,
-    DatasetSummary,
-    DataSpec,
-    Split,
-    SplitName,
-    each_split,
-)
+from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, SplitName, each_split
 from dpvae_cli.data.images import ImageTransform
 from dpvae_cli.data.locations import VARIABLE, find_files
 from dpvae_cli.foundation.errors import MissingError
@@ -41,12 +34,9 @@ class BinarizedMnist(DataSpec):
     They are never downloaded, and there are no labels.
     """
 
-    kind: Literal["binarized_mnist"] = "binarized_mnist"
+    image_format: ClassVar = ImageTransform(None, 28, "grey", binarize="static")
 
-    @property
-    def image_transform(self) -> ImageTransform:
-        """Return the centre square in grey, resized to 28x28, drawn as zeros and ones."""
-        return ImageTransform(None, 28, "grey", binarize="static")
+    kind: Literal["binarized_mnist"] = "binarized_mnist"
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return 50,000, 10,000 and 10,000, where the files are there."""

@@ -104,9 +104,8 @@ class Celeba(DataSpec):
 def _find(root: Path | None) -> Path:
     """Return the folder that holds the folder of images."""
     tried = candidate_folders("celeba", root)
-    for base in tried:
-        if (base / IMAGES).is_dir():
-            return base
+    if found := next((base for base in tried if (base / IMAGES).is_dir()), None):
+        return found
     raise MissingError(
         f"CelebA was not found; looked for {' and '.join(str(base / IMAGES) for base in tried)}",
         hint=f"dpvae never downloads it. Get {IMAGES}.zip and {PARTITION} (and {ATTRIBUTES} for "
@@ -117,10 +116,11 @@ def _find(root: Path | None) -> Path:
 
 def _split(base: Path, names: Sequence[str]) -> tuple[FileNames, list[str]]:
     """Return the names of each split, and notes on how it was found."""
-    path = _list(base, PARTITION)
-    if path is not None:
+    reason = f"there is no {PARTITION}"
+    if (partition := _annotations(base, PARTITION)) is not None:
+        path, lines = partition
         code: dict[str, str] = {}  # 0 is train, 1 validation, 2 test
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in enumerate(lines, 1):
             words = line.split()
             if len(words) != 2 or words[1] not in ("0", "1", "2"):
                 raise MissingError(f"{path}:{number}: {line!r} is not a file name and 0, 1 or 2")
@@ -132,25 +132,17 @@ def _split(base: Path, names: Sequence[str]) -> tuple[FileNames, list[str]]:
             return parts, []
         empty = " and ".join(name for name, part in parts.items() if not part)
         reason = f"{PARTITION} leaves {empty} empty"
-    else:
-        reason = f"there is no {PARTITION}"
     cut = hold_out_shares(len(names), validation=0.1, test=0.1)
     ours: FileNames = {name: list(names[cut[name]]) for name in SPLITS}
     return ours, [f"{reason}, so the files are split 80/10/10 in their order"]
 
 
-def _list(base: Path, name: str) -> Path | None:
-    """Return an annotation file: beside the images, or in the folders the authors put it in."""
-    places = (base / name, base / "Eval" / name, base / "Anno" / name)
-    return next((path for path in places if path.is_file()), None)
-
-
 def _attributes(base: Path) -> dict[str, str] | None:
     """Return each image's line of attributes: the count, the 40 names, then a row an image."""
-    path = _list(base, ATTRIBUTES)
-    if path is None:
+    annotations = _annotations(base, ATTRIBUTES)
+    if annotations is None:
         return None
-    lines = _lines(path)
+    path, lines = annotations
     width = len(lines[1].split()) if len(lines) > 1 else 0
     if not width or lines[0].strip() != str(len(lines) - 2):
         raise MissingError(
@@ -174,8 +166,12 @@ def _entry(entries: Mapping[str, str], name: str, path: Path) -> str:
     return entries[file]
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return read_text(path).splitlines()
-    except (OSError, ValueError) as error:
-        raise MissingError(f"{path} cannot be read: {error}") from None
+def _annotations(base: Path, name: str) -> tuple[Path, list[str]] | None:
+    """Return a list and its lines: beside the images, or where its authors put it."""
+    for path in (base / name, base / "Eval" / name, base / "Anno" / name):
+        if path.is_file():
+            try:
+                return path, read_text(path).splitlines()
+            except (OSError, ValueError) as error:
+                raise MissingError(f"{path} cannot be read: {error}") from None
+    return None

@@ -29,15 +29,11 @@ class Digits(FractionalSplits):
     """
 
     may_have_labels: ClassVar[bool] = True
+    image_format: ClassVar = ImageTransform(None, 8, "grey")
 
     kind: Literal["digits"] = "digits"
     binarize: Binarize | None = None
     """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (one per batch) or null (grey)."""
-
-    @property
-    def image_transform(self) -> ImageTransform:
-        """Return the centre square in grey, resized to 8x8."""
-        return ImageTransform(None, 8, "grey", binarize=self.binarize)
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return the shares of 1,797."""

@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 
 from dpvae_cli.data.base import Dataset, DatasetSummary, FractionalSplits, GenerativeFactor
-from dpvae_cli.data.factors import shuffle_order, split_factorial
 from dpvae_cli.data.images import ImageTransform
 from dpvae_cli.data.locations import VARIABLE, find_files
+from dpvae_cli.data.sprites import shuffle_order, split_factorial
 from dpvae_cli.foundation.array_files import DAMAGED, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import report_progress
@@ -48,15 +48,13 @@ class Dsprites(FractionalSplits):
 
     may_have_labels: ClassVar[bool] = True
     may_have_factors: ClassVar[bool] = True
+    image_format: ClassVar[ImageTransform] = ImageTransform(
+        None, SIDE, "grey", binarize="threshold"
+    )
 
     kind: Literal["dsprites"] = "dsprites"
     images: Annotated[int, Field(ge=3)] | None = 50_000
     """Images drawn from the file and kept in memory, 4 KB each; null keeps all (3 GB)."""
-
-    @property
-    def image_transform(self) -> ImageTransform:
-        """Return the centre square in grey, resized to 64x64, cut at 1/2."""
-        return ImageTransform(None, SIDE, "grey", binarize="threshold")
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return the shares of the images that are drawn from the file."""
@@ -85,8 +83,7 @@ class Dsprites(FractionalSplits):
 
 def _unreadable(path: Path, error: Exception) -> MissingError:
     return MissingError(
-        f"{path} cannot be read as dSprites: {error}",
-        hint=f"Fetch {FILE} again from its authors.",
+        f"{path} cannot be read as dSprites: {error}", hint=f"Fetch {FILE} again from its authors."
     )
 
 

@@ -100,11 +100,10 @@ class Folder(DataSpec):
         found = find_images(folder)
         remarks = [] if found.remark is None else [found.remark]
         shares = {"validation": self.validation, "test": self.test}
-        if self.splits == "deal":
-            return _split_names(found.names, shares), tuple(remarks)
-        splits = _split_folders(folder)
+        splits = {} if self.splits == "deal" else _split_folders(folder)
         if not splits:
-            _check_no_splits(folder, found.names)
+            if self.splits == "auto":
+                _check_no_splits(folder, found.names)
             return _split_names(found.names, shares), tuple(remarks)
         parts = {
             split: [name for name in found.names if name.startswith(f"{own}/")]
@@ -130,12 +129,9 @@ class Folder(DataSpec):
 
 
 def _split_names(names: Sequence[str], shares: Mapping[str, float]) -> FileNames:
-    """Return the names of splits of these shares; the others are for training.
+    """Return the names of splits of these shares; the others are for training."""
 
-    The order is that of the names' digests, which has nothing to do with the alphabet.
-    """
-
-    def digest(name: str) -> tuple[bytes, str]:
+    def digest(name: str) -> tuple[bytes, str]:  # has nothing to do with the alphabet
         return (hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), name)
 
     order = sorted(names, key=digest)
@@ -144,14 +140,9 @@ def _split_names(names: Sequence[str], shares: Mapping[str, float]) -> FileNames
 
 
 def _split_folders(folder: Path) -> dict[SplitName, str]:
-    """Return the folders that are called like splits, by split.
-
-    Raises:
-        UsageError: two are of the same split, or there is none to train on.
-    """
-    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    """Return the folders that are called like splits, by split."""
     splits: dict[SplitName, str] = {}
-    for name in folders:
+    for name in sorted(path.name for path in folder.iterdir() if path.is_dir()):
         if (split := split_for_name(name)) is None:
             continue
         if split in splits:
@@ -169,25 +160,20 @@ def _split_folders(folder: Path) -> dict[SplitName, str]:
 
 
 def _check_no_splits(folder: Path, names: Sequence[str]) -> None:
-    """Refuse folders that look like splits and are not taken: images/train, val2017.
-
-    Raises:
-        UsageError: there are folders of two splits or more.
-    """
+    """Refuse folders that look like splits and are not taken: images/train, val2017."""
     alike: dict[int, dict[SplitName, PurePosixPath]] = {}  # by depth
     for parent in sorted({parent for name in names for parent in PurePosixPath(name).parents}):
         if (split := split_in_name(parent.name)) is not None:
             alike.setdefault(len(parent.parts), {}).setdefault(split, parent)
-    places = next((places for places in alike.values() if len(places) > 1), {})
-    if not places:
+    places = next((places.values() for places in alike.values() if len(places) > 1), None)
+    if places is None:
         return
-    above = {place.parent for place in places.values()}
-    are_named = all(split_for_name(place.name) for place in places.values())
+    above = {place.parent for place in places}
     hint = "Rename them train, validation and test."
-    if len(above) == 1 and are_named:
+    if len(above) == 1 and all(split_for_name(place.name) for place in places):
         hint = f"Give data.path={folder / above.pop()}."
     raise UsageError(
-        f"{folder}: the folders {', '.join(map(str, places.values()))} look like splits, and "
+        f"{folder}: the folders {', '.join(map(str, places))} look like splits, and "
         "would not be taken as such",
         hint=f"{hint} {WAY_OUT}",
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, final
+from typing import BinaryIO, Literal, NamedTuple, final
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from dpvae_cli.data.images import (
 )
 from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.files import remove_stale_temporaries, write_atomically, write_json
+from dpvae_cli.foundation.files import write_atomically, write_json
 from dpvae_cli.foundation.locks import hold_lock
 from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import StoredExamples
@@ -39,9 +39,7 @@ NAMED = 20
 """Unreadable files that an error names."""
 
 
-@final
-@dataclass(frozen=True)
-class DecodedSplit:
+class DecodedSplit(NamedTuple):
     """The images of one split and their names."""
 
     stored: StoredExamples
@@ -51,15 +49,9 @@ class DecodedSplit:
 @final
 @dataclass(frozen=True)
 class ImageSource:
-    """Images to decode.
+    """The images of a data set to decode: their names, relative to the folder, by split.
 
-    Args:
-        name: of the data set, for messages and the cache file.
-        folder: where they are.
-        parts: their names, relative to the folder, by split; the cache keeps this order, so that
-            each split is one piece of it.
-        transform: what is done to each.
-        hint: what to do about images that cannot be read.
+    The cache keeps this order, so that each split is one piece of it.
     """
 
     name: str
@@ -67,6 +59,7 @@ class ImageSource:
     parts: Mapping[SplitName, Sequence[str]]
     transform: ImageTransform
     hint: str = "Repair or remove them, or leave them out with data.on_error=skip."
+    """What to do about images that cannot be read."""
 
     @property
     def names(self) -> list[str]:
@@ -94,8 +87,7 @@ def load_splits(
     """Return the decoded images of each split, mapped from the cache, and what was skipped.
 
     Images that the cache does not have are decoded in threads: Pillow releases the lock while it
-    decodes and resizes, two thirds of the work for a small JPEG and more for a large one, and
-    threads do not start the caller's program again.
+    decodes and resizes, and threads do not start the caller's program again.
 
     Raises:
         MissingError: files are unreadable and `on_error` is refuse, or a split has none left.
@@ -104,9 +96,7 @@ def load_splits(
     path = cache_root() / "pictures" / f"{source.name[:40]}-{source.key()}.npy"
     hint = f"Name another folder with {CACHE_VARIABLE}."
     with hold_lock(path.with_suffix(".lock"), hint=hint):
-        found = _cached(path, source)
-        if found is None:
-            remove_stale_temporaries(path)  # of one who was killed at it: gigabytes perhaps
+        if (found := _cached(path, source)) is None:
             with pixel_limit(source.transform.max_pixels):
                 _decode(path, source, on_error)
             found = _cached(path, source)
@@ -114,13 +104,12 @@ def load_splits(
     stored, skipped = found
     _check_skipped(source, skipped, on_error)
     parts: dict[SplitName, DecodedSplit] = {}
-    start = 0
     for split, names in source.parts.items():
         readable = tuple(name for name in names if name not in skipped)
         if not readable:
             raise MissingError(f"no readable image is left for the {split} split")
-        parts[split] = DecodedSplit(stored[start : start + len(readable)], readable)
-        start += len(readable)
+        parts[split] = DecodedSplit(stored[: len(readable)], readable)
+        stored = stored[len(readable) :]
     return parts, skipped
 
 

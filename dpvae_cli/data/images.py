@@ -140,17 +140,34 @@ def find_images(folder: Path) -> ImageListing:
         MissingError: there are no images, or a folder cannot be listed.
     """
     names, others, outputs = [], Counter[str](), list[Path]()
+    seen: set[tuple[int, int]] = set()
+
+    def fail(error: OSError) -> None:
+        raise error
+
     try:
-        for path in _walk(folder, set(), outputs):
-            if path.suffix.lower() in suffixes():
-                names.append(path.relative_to(folder).as_posix())
-            elif path.is_file():
-                others[path.suffix.lower()] += 1
+        for base, subfolders, files in os.walk(folder, onerror=fail, followlinks=True):
+            paths = [Path(base, name) for name in subfolders if not name.startswith(".")]
+            subfolders.clear()
+            status = Path(base).stat()
+            if (status.st_dev, status.st_ino) in seen:  # a link back to where we are
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            for path in sorted(paths):
+                if any(all((path / name).exists() for name in marks) for marks in OUTPUTS):
+                    outputs.append(path)
+                else:
+                    subfolders.append(path.name)
+            for path in (Path(base, name) for name in files if not name.startswith(".")):
+                if path.suffix.lower() in suffixes():
+                    names.append(path.relative_to(folder).as_posix())
+                elif path.is_file():
+                    others[path.suffix.lower()] += 1
     except OSError as error:
         raise MissingError(
             f"{error.filename or folder} cannot be listed: {error.strerror or error}"
         ) from None
-    left_out = [path.relative_to(folder).as_posix() for path in outputs]
+    left_out = [path.relative_to(folder).as_posix() for path in sorted(outputs)]
     listing = ImageListing(sorted(names), others, left_out)
     if not names:
         remark = "" if listing.remark is None else f"; {listing.remark}"
@@ -159,26 +176,6 @@ def find_images(folder: Path) -> ImageListing:
             hint=f"They end in {', '.join(sorted(suffixes()))}.",
         )
     return listing
-
-
-def _walk(folder: Path, seen: set[tuple[int, int]], outputs: list[Path]) -> Iterator[Path]:
-    """Yield all files, but those in subfolders that are `outputs` of dpvae."""
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in seen:  # a link back to where we are
-        return
-    seen.add((status.st_dev, status.st_ino))
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path = Path(entry.path)
-        if not path.is_dir():
-            yield path
-        elif any(all((path / name).exists() for name in marks) for marks in OUTPUTS):
-            outputs.append(path)
-        else:
-            yield from _walk(path, seen, outputs)
 
 
 @contextmanager

@@ -59,15 +59,9 @@ def find_files(
 ) -> Path:
     """Return the folder with a data set's files: the first candidate that has any of them.
 
-    Args:
-        kind: of the data.
-        files: names of the files.
-        root: as in `data_root`.
-        label: name of the data set in errors.
-        hint: what to do about missing files; `{folder}` stands for the folder.
-        subfolder: where the files lie in a candidate.
-        packed: suffix that a file may have as well, and has when it is downloaded.
-        source: addresses and checksum of a file, which is then downloaded where it is missing.
+    Files lie in the `subfolder` of a candidate. They may have the suffix `packed` as well, and have
+    it when they are downloaded: where `source` gives the addresses and the checksum of a file.
+    `label` is the data set's name in errors, and `{folder}` in `hint` stands for the folder.
 
     Raises:
         MissingError: files are missing and `source` is None, or they cannot be downloaded.

@@ -11,14 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import (
-    Dataset,
-    DatasetSummary,
-    DataSpec,
-    Split,
-    binarize_split,
-    hold_out,
-)
+from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, binarize_split, hold_out
 from dpvae_cli.data.images import Binarize, ImageTransform
 from dpvae_cli.data.locations import VARIABLE, find_files
 from dpvae_cli.foundation.errors import MissingError
@@ -44,17 +37,13 @@ class Mnist(DataSpec):
     """28x28 grey digits in [0, 1]: 60,000 for training and validation, 10,000 for testing."""
 
     may_have_labels: ClassVar[bool] = True
+    image_format: ClassVar = ImageTransform(None, 28, "grey")
 
     kind: Literal["mnist"] = "mnist"
     validation: Annotated[int, Field(ge=1)] = 5_000
     """Images held out for validation, from the end of the training file."""
     binarize: Binarize | None = None
     """`threshold` at 1/2, `static` (one fixed draw), `dynamic` (one per batch) or null (grey)."""
-
-    @property
-    def image_transform(self) -> ImageTransform:
-        """Return the centre square in grey, resized to 28x28."""
-        return ImageTransform(None, 28, "grey", binarize=self.binarize)
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the labels."""

@@ -77,11 +77,7 @@ class Moons(DataSpec):
             )
             return Split(torch.from_numpy(points).float(), torch.from_numpy(labels))
 
-        return Dataset(
-            "moons",
-            **each_split(draw),
-            distance_to_manifold=distance_to_moons,
-        )
+        return Dataset("moons", **each_split(draw), distance_to_manifold=distance_to_moons)
 
 
 def draw_moons(

@@ -4,7 +4,7 @@ The kind of data that Higgins et al. (2017) measure disentanglement on; shapes, 
 are our own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from math import pi, prod
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, final
@@ -13,10 +13,18 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dpvae_cli.data.base import Dataset, DatasetSummary, FractionalSplits, GenerativeFactor
-from dpvae_cli.data.factors import factor_combinations, shuffle_order, split_factorial
+from dpvae_cli.data.base import (
+    Dataset,
+    DatasetSummary,
+    FractionalSplits,
+    GenerativeFactor,
+    Split,
+    SplitName,
+    Splits,
+    each_split,
+)
 from dpvae_cli.data.images import ImageTransform
-from dpvae_cli.foundation.shapes import StoredExamples
+from dpvae_cli.foundation.shapes import FactorValues, StoredExamples
 
 SIDE = 64
 FACTORS = (
@@ -50,6 +58,9 @@ class Sprites(FractionalSplits):
 
     may_have_labels: ClassVar[bool] = True
     may_have_factors: ClassVar[bool] = True
+    image_format: ClassVar[ImageTransform] = ImageTransform(
+        None, SIDE, "grey", binarize="threshold"
+    )
 
     kind: Literal["sprites"] = "sprites"
     shape: Annotated[int, Field(ge=1, le=3)] = 3
@@ -62,11 +73,6 @@ class Sprites(FractionalSplits):
     """How many places from left to right, whole pixels apart."""
     y: Positions = 16
     """How many places from top to bottom, whole pixels apart."""
-
-    @property
-    def image_transform(self) -> ImageTransform:
-        """Return the centre square in grey, resized to 64x64, cut at 1/2."""
-        return ImageTransform(None, SIDE, "grey", binarize="threshold")
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Return the shares of all combinations."""
@@ -89,11 +95,8 @@ def render_sprites(factors: np.ndarray, sizes: dict[str, int]) -> StoredExamples
     """Draw sprites, `(count, 1, 64, 64)`: a pixel is 255 where its centre lies in the shape.
 
     A sprite is drawn once for each shape, scale and orientation and copied to its places: centres
-    are whole pixels, so a step in x or y moves the image and changes nothing else.
-
-    Args:
-        factors: `(count, 5)`, from 0.
-        sizes: how many values each factor has.
+    are whole pixels, so a step in x or y moves the image and changes nothing else. Factors are
+    `(count, 5)`, from 0; `sizes` is how many values each has.
     """
     line = np.arange(-REACH, REACH) + 0.5  # a stamp is centred on a corner of pixels
     down, right = np.meshgrid(line, line, indexing="ij")
@@ -116,6 +119,29 @@ def render_sprites(factors: np.ndarray, sizes: dict[str, int]) -> StoredExamples
         rows, columns = (slice(a, a + across) for a in (top[y], left[x]))
         image[rows, columns] = stamps[shape, scale, orientation]
     return torch.from_numpy(images)
+
+
+def factor_combinations(sizes: Sequence[int]) -> FactorValues:
+    """Return all combinations of values from 0, `(product of sizes, factors)`, the last fastest."""
+    places = np.unravel_index(np.arange(prod(sizes)), tuple(sizes))
+    return torch.from_numpy(np.stack(places, axis=1).astype(np.int64))
+
+
+def shuffle_order(count: int) -> np.ndarray:
+    """Return the fixed order in which examples are split, the same on every machine.
+
+    numpy keeps the draws of `RandomState` for good.
+    """
+    return np.random.RandomState(0).permutation(count)
+
+
+def split_factorial(
+    images: StoredExamples, factors: FactorValues, cut: Mapping[SplitName, slice], *, label: int
+) -> Splits:
+    """Return the rows `cut` of images with their factors, one of which is the label too."""
+    return each_split(
+        lambda name: Split(images[cut[name]], factors[cut[name], label], factors=factors[cut[name]])
+    )
 
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -1,12 +1,12 @@
 """SVHN's cropped digits, read from the official .mat files (paper, section 5)."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Fraction, Split, hold_out_shares
 from dpvae_cli.data.images import ImageTransform
@@ -22,17 +22,13 @@ class Svhn(DataSpec):
     """32x32 RGB house-number digits: 73,257 for training and validation, 26,032 for testing."""
 
     may_have_labels: ClassVar[bool] = True
+    image_format: ClassVar = ImageTransform(None, 32, "rgb")
 
     kind: Literal["svhn"] = "svhn"
     validation: Fraction = 0.1
     """Fraction of train_32x32.mat held out for validation, from its end."""
     extra: bool = False
     """Also train on extra_32x32.mat, 531,131 simpler digits."""
-
-    @property
-    def image_transform(self) -> ImageTransform:
-        """Return the centre square in colour, resized to 32x32."""
-        return ImageTransform(None, 32, "rgb")
 
     def summary(self, root: Path | None = None) -> DatasetSummary:
         """Count the images by the files' headers."""
@@ -53,25 +49,24 @@ class Svhn(DataSpec):
     def load(self, root: Path | None = None, *, download: bool = True) -> Dataset:
         """Read the files; those that are missing are downloaded where it is allowed."""
         splits = {name: _read(path) for name, path in self._files(root, download=download).items()}
-        parts = hold_out_shares(len(splits["train"]), validation=self.validation)
-        train, validation = (splits["train"].subset(parts[n]) for n in ("train", "validation"))
+        parts = hold_out_shares(len(splits["train"][1]), validation=self.validation)
+        train, validation = (
+            tuple(tensor[parts[name]] for tensor in splits["train"])
+            for name in ("train", "validation")
+        )
         if self.extra:
-            more = splits["extra"]
-            assert train.labels is not None
-            assert more.labels is not None
-            stored = torch.cat([train.stored, more.stored])
-            train = Split(stored, torch.cat([train.labels, more.labels]))
+            train = tuple(map(torch.cat, zip(train, splits["extra"], strict=True)))
         differing = [
-            f"{name}_32x32.mat has {len(split):,} images, the official one {OFFICIAL[name]:,}"
-            for name, split in splits.items()
-            if len(split) != OFFICIAL[name]
+            f"{name}_32x32.mat has {len(labels):,} images, the official one {OFFICIAL[name]:,}"
+            for name, (_, labels) in splits.items()
+            if len(labels) != OFFICIAL[name]
         ]
         note = f"not the whole of SVHN ({'; '.join(differing)}): no published number compares"
         return Dataset(
             "svhn",
-            train=train,
-            validation=validation,
-            test=splits["test"],
+            train=Split(*train),
+            validation=Split(*validation),
+            test=Split(*splits["test"]),
             eight_bit=True,
             note=note if differing else None,
         )
@@ -100,12 +95,16 @@ class Svhn(DataSpec):
         return {name: folder / file for name, file in files.items()}
 
 
-def _read(path: Path) -> Split:
+def _read(path: Path) -> tuple[Tensor, Tensor]:
     """Return images `(count, 3, 32, 32)` and labels `(count,)`, 0 to 9."""
     from scipy.io import loadmat, whosmat  # noqa: PLC0415 - slow, and only SVHN needs it
 
     try:
-        _check_unpacked_sizes(whosmat(path))
+        for name, shape, _ in whosmat(path):
+            if (size := math.prod(map(int, shape))) > total_memory_bytes():
+                raise ValueError(  # noqa: TRY301 - reported as scipy's own errors are
+                    f"{name} would unpack into {size:,} numbers, more than all memory"
+                )
         content = loadmat(path, variable_names=["X", "y"])
         images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
     except Exception as error:  # scipy met with a damaged file raises all kinds of errors
@@ -121,15 +120,4 @@ def _read(path: Path) -> Split:
         raise MissingError(f"{path} has labels other than 1 to 10")
     pixels = np.ascontiguousarray(images.transpose(3, 2, 0, 1))
     # the files write the digit zero as 10
-    return Split(torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.int64) % 10))
-
-
-def _check_unpacked_sizes(variables: Sequence[tuple[str, Sequence[int], str]]) -> None:
-    """Check by their headers that arrays fit into memory.
-
-    Raises:
-        ValueError: one does not.
-    """
-    for name, shape, _ in variables:
-        if (size := math.prod(map(int, shape))) > total_memory_bytes():
-            raise ValueError(f"{name} would unpack into {size:,} numbers, more than all memory")
+    return torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.int64) % 10)

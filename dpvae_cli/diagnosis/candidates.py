@@ -5,8 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dpvae_cli.diagnosis.densities import from_prior
-from dpvae_cli.diagnosis.groups import share_in_tail
+from dpvae_cli.diagnosis.groups import from_prior, share_in_tail
 from dpvae_cli.diagnosis.record import CandidatePrior
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.fitting.codes import CodeSplits
@@ -33,11 +32,8 @@ def try_priors(
 ) -> Iterator[CandidatePrior | str]:
     """Fit priors to the codes, as the command that is recommended would.
 
-    Args:
-        context: the model with its codes.
-        priors: words or sections, as `--prior` takes them, and how each is fitted.
-        usual: the settings that a command fits with by default.
-        seed: of the fit.
+    `priors` are words or sections, as `--prior` takes them, with how each is fitted; `usual` is
+    what a command fits with by default.
 
     Yields:
         For each prior how it does, or why it was not tried.

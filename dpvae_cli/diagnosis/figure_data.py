@@ -8,8 +8,8 @@ from dpvae_cli.diagnosis.null import HalfSplits
 from dpvae_cli.diagnosis.record import CandidatePrior
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.example_shape import is_image
-from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
+from dpvae_cli.sampling.plane import density_map
 
 SHOWN = 2_000
 """Codes of either side that the plane shows."""

@@ -1,12 +1,13 @@
-"""Draws of the prior and of the codes, with the density of every group of codes at each.
+"""Densities, their draws, and the density of every group of codes at each draw.
 
 The codes are divided into groups. A half of the codes is half of the groups: from the densities of
 the groups follows q(z) of any half, also without some groups.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import final
 
 import torch
@@ -16,7 +17,9 @@ from torch import Tensor
 from dpvae_cli.evaluation.context import Progress
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.sampling.samples import check_log_density
+from dpvae_cli.model import VAE
+from dpvae_cli.priors import Prior
+from dpvae_cli.sampling.samples import check_log_density, from_codes, log_density, prior_samples
 
 GROUPS = 16
 """At most; standard errors are from leaving out one and two at a time."""
@@ -71,30 +74,6 @@ class Groups:
         return part(self.codes, are_in(self.of(len(self.codes)), members).nonzero().squeeze(1))
 
 
-def log_q_of_groups(
-    log_sums: Float[Tensor, "batch groups"],
-    sizes: Int[Tensor, " groups"],
-    members: Sequence[int],
-    without: Sequence[Collection[int]] = ((),),
-) -> Float[Tensor, "replicates batch"]:
-    """Return log q(z) over the codes of some groups, without others in each row.
-
-    Args:
-        log_sums: each group's log sum over n of q(z|x_n), in nats.
-        sizes: codes of each group.
-        members: the groups.
-        without: groups to leave out, where they are members at all.
-    """
-    remaining = [tuple(g for g in members if g not in left_out) for left_out in without]
-    columns = log_sums.T.contiguous()
-    rows = {
-        groups: torch.logsumexp(columns[list(groups)], dim=0)
-        - math.log(int(sizes[list(groups)].sum()))
-        for groups in set(remaining)
-    }
-    return torch.stack([rows[groups] for groups in remaining])
-
-
 def are_in(group: Int[Tensor, " batch"], members: Collection[int]) -> Bool[Tensor, " batch"]:
     """Tell of each point whether its group is one of these."""
     return torch.isin(group, torch.tensor(list(members), dtype=group.dtype))
@@ -116,3 +95,35 @@ def code_draws(aggregate: AggregatePosterior, most: int, generator: torch.Genera
     mean, log_variance = aggregate.mean[:most].cpu(), aggregate.log_variance[:most].cpu()
     noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64)
     return mean + torch.exp(0.5 * log_variance) * noise
+
+
+@final
+@dataclass(frozen=True)
+class Density:
+    """A density: `draw(n, generator)` gives n codes, `log_prob(z)` nats; both on the CPU."""
+
+    draw: Callable[[int, torch.Generator], Codes]
+    log_prob: Callable[[Codes], PerExample]
+
+
+def from_model(model: VAE) -> Density:
+    """Return a model's prior."""
+    return Density(
+        lambda n, generator: prior_samples(model, n, generator=generator).z,
+        lambda z: from_codes(model, z).log_p.double(),
+    )
+
+
+def from_prior(prior: Prior) -> Density:
+    """Return a prior that stands alone."""
+    some = next(chain(prior.parameters(), prior.buffers()))
+
+    @torch.no_grad()
+    def draw(n: int, generator: torch.Generator) -> Codes:
+        return prior.sample(n, generator=generator).cpu()
+
+    @torch.no_grad()
+    def log_prob(z: Codes) -> PerExample:
+        return log_density(prior, z.to(some.device, some.dtype)).double()
+
+    return Density(draw, log_prob)

@@ -22,15 +22,14 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from dpvae_cli.diagnosis.densities import Density
 from dpvae_cli.diagnosis.groups import (
     GROUPS,
     TAIL,
+    Density,
     GroupedDraws,
     Groups,
     are_in,
     code_draws,
-    log_q_of_groups,
     part,
     share_in_tail,
 )
@@ -41,7 +40,7 @@ from dpvae_cli.evaluation.leakage import HEADLINE
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.mathematics.kolmogorov import kolmogorov_distance
+from dpvae_cli.mathematics.divergences import kolmogorov_distance
 
 MIN_EXAMPLES = 8
 """Training examples that can be split into halves and compared."""
@@ -66,8 +65,18 @@ class HalfSplits:
     def log_q(
         self, draws: GroupedDraws, half: Sequence[int], left_out: Sequence[Collection[int]] = ((),)
     ) -> Float[Tensor, "replicates batch"]:
-        """Return log q(z) over half of the codes at some draws, without some groups in each row."""
-        return log_q_of_groups(draws.log_sums, self.groups.sizes, half, left_out)
+        """Return log q(z) over half of the codes at some draws, without some groups in each row.
+
+        Groups that are left out need not belong to the half.
+        """
+        remaining = [tuple(g for g in half if g not in groups) for groups in left_out]
+        columns = draws.log_sums.T.contiguous()
+        rows = {
+            groups: torch.logsumexp(columns[list(groups)], dim=0)
+            - math.log(int(self.groups.sizes[list(groups)].sum()))
+            for groups in set(remaining)
+        }
+        return torch.stack([rows[groups] for groups in remaining])
 
 
 def draw_splits(
@@ -81,13 +90,9 @@ def draw_splits(
 ) -> HalfSplits:
     """Draw from prior and codes, and choose halves of the codes.
 
-    Args:
-        context: the model with its codes and its seed.
-        prior: the prior, or a density in its place.
-        held_out: posteriors of examples that the model was not trained on.
-        splits: how often the codes are split into halves, each of which takes both roles.
-        samples: draws of the prior, and at most as many of codes, one of each.
-        components: the maximal number of codes in a half.
+    The codes are split `splits` times into halves of at most `components` codes, each of which
+    takes both roles. There are `samples` draws of the prior, and at most as many of codes, one of
+    each.
 
     Raises:
         UsageError: there are too few training examples.
@@ -219,12 +224,7 @@ def _means(
 def _standard_errors(
     replicates: Float[Tensor, "replicates quantities"], count: int
 ) -> Float[Tensor, " quantities"]:
-    """Return the corrected jackknife's standard errors.
-
-    Args:
-        replicates: with all groups, without each of them, and without each pair of them.
-        count: how many groups.
-    """
+    """Return corrected jackknife errors; replicates lack no group, then each, then each pair."""
     whole, one, two = replicates.split([1, count, count * (count - 1) // 2])
     variance = (count - 1) / count * (one - one.mean(dim=0)).square().sum(dim=0)
     first, second = torch.combinations(torch.arange(count)).unbind(1)
@@ -238,12 +238,7 @@ def _standard_errors(
 def marginals(
     splits: HalfSplits, codes: AggregatePosterior
 ) -> tuple[Quantity, tuple[Dimension, ...]]:
-    """Return the largest distance of marginals, and the distance in every dimension.
-
-    Args:
-        splits: draws of prior and codes.
-        codes: all of them.
-    """
+    """Return the largest distance of marginals, and the distance in every dimension."""
     distances = kolmogorov_distance(splits.prior.z.double(), splits.codes.z)
     latent_dim = len(distances)
     law = stats.kstwobign(scale=(1 / len(splits.prior.z) + 1 / len(splits.codes.z)) ** 0.5)

@@ -34,22 +34,15 @@ GRIDS = (
 @final
 @dataclass(frozen=True)
 class About:
-    """The run that was diagnosed.
+    """The run that was diagnosed, and its checkpoint.
 
-    Args:
-        run: its name.
-        checkpoint: the file.
-        digest: of that file.
-        iteration: of the checkpoint.
-        recipe: its name.
-        command: fits a prior; `{options}` stands for which, and how.
-        comparison: draws samples, those of the fitted prior too where `command` was run.
-        data_note: why numbers do not compare with published ones.
+    `command` fits a prior, `{options}` in it stands for which, and how; `comparison` is a command
+    that draws samples, those of the fitted prior too where `command` was run.
     """
 
     run: str
     checkpoint: str
-    digest: str
+    checkpoint_digest: str
     iteration: int
     recipe: str
     command: str
@@ -65,12 +58,8 @@ def document(diagnosis: Diagnosis, about: About) -> dict[str, Any]:
     """Return the content of diagnosis.json."""
     advice, command = recommendation(diagnosis, about.command)
     return {
-        "run": about.run,
-        "checkpoint": about.checkpoint,
-        "checkpoint_digest": about.digest,
-        "iteration": about.iteration,
-        "recipe": about.recipe,
-        "data_note": about.data_note,
+        **{key: getattr(about, key) for key in ("run", "checkpoint", "checkpoint_digest")},
+        **{key: getattr(about, key) for key in ("iteration", "recipe", "data_note")},
         "headline": summarize(diagnosis),
         "about_dimensions": describe_dimensions(diagnosis),
         "remedy": advice,
@@ -116,10 +105,7 @@ def _pictures(diagnosis: Diagnosis) -> list[Picture]:
 def write_diagnosis(diagnosis: Diagnosis, about: About, path: Path) -> list[Path]:
     """Write the page, and the JSON beside it.
 
-    Args:
-        diagnosis: the diagnosis.
-        about: the run it is of.
-        path: of the page; the JSON has its stem.
+    `path` is that of the page; the JSON has its stem.
 
     Raises:
         UsageError: the folder cannot be written to.

@@ -91,17 +91,8 @@ class Dimension:
 class CandidatePrior:
     """A prior that was fitted to the codes in place of the model's own.
 
-    Args:
-        prior: its kind.
-        gain: E_q[log p_new - log p_old] over held-out codes, in nats.
-        standard_error: of the gain, over held-out examples.
-        held_out: how many there were.
-        pocket_share: of the new prior's samples.
-        leak_share: of held-out codes under the new prior.
-        seconds: that fitting took.
-        options: of `dpvae fit-prior`, to fit the same prior.
-        has_generation: whether it has a generation space z0.
-        samples: of it, to be decoded; not part of the JSON.
+    `gain` is E_q[log p_new - log p_old] over held-out codes, in nats; `options` of `dpvae
+    fit-prior` fit the same prior; `samples` of it, to be decoded, are not part of the JSON.
     """
 
     prior: str
@@ -129,13 +120,9 @@ class CandidatePrior:
 @final
 @dataclass(frozen=True)
 class LowPosterior:
-    """Random and low-posterior samples decoded and compared with data, or why they were not.
+    """Random and low-posterior samples decoded and compared with data, or the reason why not.
 
-    Args:
-        random: of random samples, a result of `fid` or `manifold`.
-        lowest: of those with the lowest log q(z); its null is the same selection by log p(z).
-        reason: why there is neither.
-        hint: how to get them.
+    Both are results of `fid` or `manifold`; the null of `lowest` is the same selection by log p(z).
     """
 
     random: Result | None = None

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Literal, NamedTuple, final
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.diagnosis import candidates, null
-from dpvae_cli.diagnosis.densities import from_model
 from dpvae_cli.diagnosis.figure_data import arrays, images
-from dpvae_cli.diagnosis.low_posterior import SampleMetric, measure_low_posterior
-from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis
+from dpvae_cli.diagnosis.groups import from_model
+from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, LowPosterior
 from dpvae_cli.evaluation.context import EvaluationContext
+from dpvae_cli.evaluation.metrics import METRICS
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
@@ -20,6 +21,9 @@ from dpvae_cli.recipe import Evaluation, Fitting
 from dpvae_cli.sampling.encodings import TrainingEncodings, encode
 
 MIN_SAMPLES = 10
+SampleMetric = Literal["manifold", "fid"]
+IMAGE_HINT = "dpvae diagnose CKPT --inception-weights FILE measures it, in minutes to hours."
+OTHER_HINT = "It is measured on images by FID, and on moons by the distance to them unless --quick."
 
 
 @final
@@ -96,22 +100,17 @@ def diagnose(
         )
 
 
-def run_diagnosis(
-    context: EvaluationContext,
-    *,
-    budget: DiagnosisBudget,
-    compare: SampleMetric | None = None,
-    earlier: Sequence[Result] = (),
-    overfits_since: int | None = None,
-) -> Diagnosis:
-    """Diagnose the model of a context.
+@final
+class DiagnosisDraws(NamedTuple):
+    """What the quantities are computed from, the held-out examples, and remarks on them."""
 
-    Args:
-        context: the model with its codes and its data.
-        budget: how much it may cost.
-        compare: how to compare decoded samples with data; None takes it from `earlier`.
-        earlier: results of this very model.
-        overfits_since: iteration of the best validation ELBO, if it fell ever since.
+    splits: null.HalfSplits
+    held_out: int
+    notes: list[str]
+
+
+def draw_halves(context: EvaluationContext, budget: DiagnosisBudget) -> DiagnosisDraws:
+    """Draw from prior, codes and held-out codes, and split the codes into halves.
 
     Raises:
         UsageError: there are too few examples.
@@ -135,6 +134,28 @@ def run_diagnosis(
         samples=budget.samples,
         components=budget.components,
     )
+    return DiagnosisDraws(splits, 0 if held_out is None else len(held_out), notes)
+
+
+def run_diagnosis(
+    context: EvaluationContext,
+    *,
+    budget: DiagnosisBudget,
+    compare: SampleMetric | None = None,
+    earlier: Sequence[Result] = (),
+    overfits_since: int | None = None,
+) -> Diagnosis:
+    """Diagnose the model of a context.
+
+    `compare` says how decoded samples are compared with data; None takes it from `earlier`, results
+    of this very model. `overfits_since` is the iteration of the best validation ELBO, if it fell
+    ever since.
+
+    Raises:
+        UsageError: there are too few examples.
+    """
+    model = context.model
+    splits, held_out, notes = draw_halves(context, budget)
     mismatch, dimensions = null.marginals(splits, context.aggregate)
     quantities = (*null.shares(splits), *null.nats(splits), mismatch)
     half = len(splits.groups.codes) // 2
@@ -156,7 +177,7 @@ def run_diagnosis(
         samples=budget.samples,
         splits=budget.splits,
         seed=context.seed,
-        held_out=0 if held_out is None else len(held_out),
+        held_out=held_out,
         can_tell=null.can_detect_half_empty(splits, quantities),
         quantities=tuple(sorted(quantities, key=lambda each: NAMES.index(each.name))),
         dimensions=dimensions,
@@ -168,3 +189,25 @@ def run_diagnosis(
     )
     diagnosis.arrays.update(images(context, splits, diagnosis.recommended))
     return diagnosis
+
+
+def measure_low_posterior(
+    context: EvaluationContext, metric: SampleMetric | None, earlier: Sequence[Result]
+) -> LowPosterior:
+    """Measure random and low-posterior samples; without a metric take an earlier pair of results.
+
+    A metric that fails gives the reason in place of results.
+    """
+    if metric is None:
+        by_name = {result.metric: result for result in earlier if result.value is not None}
+        for name, random in by_name.items():
+            lowest = by_name.get(f"{name}_lp")
+            if name.startswith("fid") and lowest is not None:
+                return LowPosterior(random, lowest)
+        hint = IMAGE_HINT if is_image(context.model.example_shape) else OTHER_HINT
+        return LowPosterior(reason="not measured", hint=hint)
+    try:
+        [random], [lowest] = (METRICS[name].measure(context) for name in (metric, f"{metric}_lp"))
+    except DpvaeError as error:
+        return LowPosterior(reason=f"not measured: {error}", hint=error.hint or "")
+    return LowPosterior(random, lowest)

@@ -57,12 +57,8 @@ def low_posterior_table(diagnosis: Diagnosis) -> Table | None:
     if random is None or lowest is None:
         return None
     null = lowest.details.get("null")
-    numbers = (
-        [null.get(key) for key in ("value", "standard_error")] if isinstance(null, dict) else []
-    )
-    value, error = (
-        float(n) if isinstance(n, int | float) else None for n in numbers or (None, None)
-    )
+    numbers = map(null.get if isinstance(null, dict) else {}.get, ("value", "standard_error"))
+    value, error = (float(n) if isinstance(n, int | float) else None for n in numbers)
     rows = [
         ["random samples", format_with_error(random.value, random.standard_error)],
         ["those with the lowest log q(z)", format_with_error(lowest.value, lowest.standard_error)],

@@ -53,22 +53,6 @@ def summarize(diagnosis: Diagnosis) -> str:
             f"{dimensions}. No quantity is beyond what a prior equal to q(z) would give, but with "
             "so few codes none would be if half of the prior's mass were empty."
         )
-    faults, evidence = _faults(diagnosis)
-    if faults:
-        best = "" if diagnosis.overfits_since is None else " --best takes the checkpoint before."
-        return f"This model {' and '.join(faults)}: {', and '.join(evidence)}.{best}"
-    differences = ", ".join(
-        f"{TITLES[each.name]} is {amount(each, each.value)} (null: {amount(each, each.null)})"
-        for each in diagnosis.off
-    )
-    return (
-        "This model has no pockets, does not leak and does not overfit, yet its prior differs from "
-        f"its q(z): {differences}."
-    )
-
-
-def _faults(diagnosis: Diagnosis) -> tuple[list[str], list[str]]:
-    """Return the faults of a model, and the evidence for each."""
     faults, evidence = [], []
 
     def share(name: Name) -> str:
@@ -92,7 +76,17 @@ def _faults(diagnosis: Diagnosis) -> tuple[list[str], list[str]]:
         if diagnosis.overfits_since is not None:
             since = f"{diagnosis.overfits_since:,}"
             evidence.append(f"its validation ELBO fell ever since iteration {since}")
-    return faults, evidence
+    if faults:
+        best = "" if diagnosis.overfits_since is None else " --best takes the checkpoint before."
+        return f"This model {' and '.join(faults)}: {', and '.join(evidence)}.{best}"
+    differences = ", ".join(
+        f"{TITLES[each.name]} is {amount(each, each.value)} (null: {amount(each, each.null)})"
+        for each in diagnosis.off
+    )
+    return (
+        "This model has no pockets, does not leak and does not overfit, yet its prior differs from "
+        f"its q(z): {differences}."
+    )
 
 
 def describe_dimensions(diagnosis: Diagnosis) -> list[str]:
@@ -130,9 +124,7 @@ def count_dimensions(count: int) -> str:
 def recommendation(diagnosis: Diagnosis, command: str) -> tuple[str, str | None]:
     """Return what to do, and the command for it if there is one.
 
-    Args:
-        diagnosis: the diagnosis.
-        command: fits a prior; `{options}` stands for its options.
+    `command` fits a prior; `{options}` in it stands for the prior's options.
     """
     best = diagnosis.best_repair
     if (advice := _advice_beyond_priors(diagnosis)) is not None:
@@ -148,8 +140,7 @@ def recommendation(diagnosis: Diagnosis, command: str) -> tuple[str, str | None]
             advice += " It has no z0: dpvae traverse needs --space z, "
             advice += "and plot moons cannot draw it."
             with_z0 = [each for each in diagnosis.repairs if each.has_generation and each.is_clear]
-            if with_z0:
-                other = max(with_z0, key=lambda each: each.gain)
+            if other := max(with_z0, key=lambda each: each.gain, default=None):
                 gain = format_with_error(other.gain, other.standard_error, sign=True)
                 advice += f" Of the priors with a z0, {other.prior} gains most: {gain} nats."
         return advice, command.format(options=best.options)

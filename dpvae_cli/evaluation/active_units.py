@@ -12,16 +12,6 @@ THRESHOLD = 0.01
 """Burda's 0.01 where q(z) has variance 1; such a dimension carries 0.005 nats about x."""
 
 
-def active_units(means: Codes, variances: Codes) -> int:
-    """Return the number of active dimensions, as counted by `are_active`.
-
-    Args:
-        means: posterior means, `(examples, latent)`.
-        variances: posterior variances, `(examples, latent)`.
-    """
-    return int(are_active(means, variances).sum())
-
-
 def are_active(means: Codes, variances: Codes) -> Bool[Tensor, " latent"]:
     """Return for each dimension whether over 1 % of the variance of q(z) comes from the example.
 
@@ -30,19 +20,15 @@ def are_active(means: Codes, variances: Codes) -> Bool[Tensor, " latent"]:
     criterion is Burda's. Codes that are points, of variance 0, are active where they vary.
 
     Source: Burda et al. 2016, section 5.2: Var_x[mean_l] > 0.01.
-
-    Args:
-        means: posterior means, `(examples, latent)`.
-        variances: posterior variances, `(examples, latent)`.
     """
     signal, noise = means.double().var(dim=0, correction=0), variances.double().mean(dim=0)
     return signal > THRESHOLD * (signal + noise)
 
 
-def measure_active_units(context: EvaluationContext) -> list[Result]:
+def active_units(context: EvaluationContext) -> list[Result]:
     """Count the active units over all held-out examples; nothing is drawn."""
     posterior = encode(context.model, context.dataset.split(context.evaluation.split))
-    count = active_units(posterior.mean, posterior.log_variance.exp())
+    count = int(are_active(posterior.mean, posterior.log_variance.exp()).sum())
     result = context.result(
         "active_units",
         float(count),

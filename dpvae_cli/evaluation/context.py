@@ -125,15 +125,9 @@ class EvaluationContext:
     ) -> Result:
         """Return the record of one measured value.
 
-        Args:
-            name: of a metric or a by-product in `metrics.METRICS`, which has its unit.
-            value: in that unit; None where it is not defined.
-            standard_error: None where there is none.
-            samples: how many; None takes `evaluation.samples`.
-            split: of the data.
-            weights: of the feature extractor.
-            error_terms: of the value, for the error of a difference of runs.
-            **details: further values.
+        `name` is in `metrics.METRICS`, which has its unit; a `value` that is not defined is None,
+        `samples` of None are `evaluation.samples`, and `error_terms` give the error of a difference
+        of runs.
         """
         return Result(
             metric=name,

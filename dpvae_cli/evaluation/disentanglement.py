@@ -7,6 +7,7 @@ spaces, and for every model of the same data.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from typing import final
 
 import torch
@@ -30,9 +31,11 @@ from dpvae_cli.mathematics import disentanglement as scores
 from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 
 BINS = 20
-ESTIMATOR = (
-    f"random forest of {classifiers.TREES} trees, depth of {classifiers.DEPTHS} by cross-validation"
-)
+ESTIMATORS = {
+    "dci": f"random forest of {classifiers.TREES} trees, depth of {classifiers.DEPTHS} "
+    "by cross-validation"
+}
+"""What predicts factors, by metric."""
 MIN_SAMPLES = 10
 """Examples that a repeat has to draw."""
 VOTES, BATCH = 800, 100
@@ -50,28 +53,34 @@ class FactorSample:
     active: Bool[Tensor, " latent"]
     seed: int
 
-    def generator(self) -> torch.Generator:
-        """Return a new generator with the seed."""
-        return torch.Generator().manual_seed(self.seed)
-
 
 Scores = Mapping[str, Tensor]
 """Scores by name: one number, or one for each factor, whose mean is the score."""
+Score = Callable[[FactorSample], Scores]
+MetricFunction = Callable[[EvaluationContext], list[Result]]
 
 
-def mig(context: EvaluationContext) -> list[Result]:
+def _over_repeats(score: Score) -> MetricFunction:
+    """Make a metric of the score of one draw: its mean over several draws, in each space."""
+
+    @wraps(score)
+    def metric(context: EvaluationContext) -> list[Result]:
+        return _score_repeats(context, score.__name__, score)
+
+    return metric
+
+
+@_over_repeats
+def mig(sample: FactorSample) -> Scores:
     """Measure the mutual information gap, from 20 equal-width bins of each dimension.
 
     Source: Chen et al. 2018, equation (6).
     """
-    return _score_repeats(context, "mig", _mig)
-
-
-def _mig(sample: FactorSample) -> Scores:
     return {"mig": scores.mutual_information_gap(sample.codes, sample.values, bins=BINS)}
 
 
-def sap(context: EvaluationContext) -> list[Result]:
+@_over_repeats
+def sap(sample: FactorSample) -> Scores:
     """Measure the separated attribute predictability.
 
     How well each dimension alone predicts each factor: R^2 of a line for factors whose values
@@ -81,10 +90,6 @@ def sap(context: EvaluationContext) -> list[Result]:
 
     Source: Kumar et al. 2018, section 3.
     """
-    return _score_repeats(context, "sap", _sap)
-
-
-def _sap(sample: FactorSample) -> Scores:
     columns = []
     for factor, values in zip(sample.factors, sample.values.T, strict=True):
         if factor.is_ordered:
@@ -96,7 +101,8 @@ def _sap(sample: FactorSample) -> Scores:
     return {"sap": scores.top_two_gap(torch.stack(columns, dim=1) * sample.active.unsqueeze(1))}
 
 
-def dci(context: EvaluationContext) -> list[Result]:
+@_over_repeats
+def dci(sample: FactorSample) -> Scores:
     """Measure disentanglement, completeness and informativeness by a random forest for each factor.
 
     Informativeness is the held-out accuracy of the forest, where the paper has an error; half of
@@ -104,10 +110,6 @@ def dci(context: EvaluationContext) -> list[Result]:
 
     Source: Eastwood and Williams 2018, section 2.
     """
-    return _score_repeats(context, "dci", _dci, estimator=ESTIMATOR)
-
-
-def _dci(sample: FactorSample) -> Scores:
     half = len(sample.codes) // 2
     fitted = [
         classifiers.forest(
@@ -129,7 +131,8 @@ def _dci(sample: FactorSample) -> Scores:
     }
 
 
-def factor_score(context: EvaluationContext) -> list[Result]:
+@_over_repeats
+def factor_score(sample: FactorSample) -> Scores:
     """Measure how often the dimension that varies least identifies the factor held fixed.
 
     A vote: fix a factor, draw examples with one value of it, divide their codes by the deviation of
@@ -138,11 +141,7 @@ def factor_score(context: EvaluationContext) -> list[Result]:
 
     Source: Kim and Mnih 2018, section 4.
     """
-    return _score_repeats(context, "factor_score", _factor_score)
-
-
-def _factor_score(sample: FactorSample) -> Scores:
-    generator = sample.generator()
+    generator = torch.Generator().manual_seed(sample.seed)
     codes = sample.codes[:, sample.active & (sample.codes.std(dim=0) > 0)]
     if codes.shape[1] == 0:
         return {"factor_score": torch.zeros((), dtype=torch.float64)}
@@ -164,7 +163,8 @@ def _factor_score(sample: FactorSample) -> Scores:
     return {"factor_score": torch.tensor(accuracy, dtype=torch.float64)}
 
 
-def beta_score(context: EvaluationContext) -> list[Result]:
+@_over_repeats
+def beta_score(sample: FactorSample) -> Scores:
     """Measure how well a linear classifier predicts which factor pairs of examples share.
 
     A point: fix a factor, draw pairs of examples that share its value, and average the distances of
@@ -174,11 +174,7 @@ def beta_score(context: EvaluationContext) -> list[Result]:
 
     Source: Higgins et al. 2017, section 3.
     """
-    return _score_repeats(context, "beta_score", _beta_score)
-
-
-def _beta_score(sample: FactorSample) -> Scores:
-    generator = sample.generator()
+    generator = torch.Generator().manual_seed(sample.seed)
     codes, count = sample.codes, sample.values.shape[1]
     if count == 1:  # a single class
         return {"beta_score": torch.ones((), dtype=torch.float64)}
@@ -199,13 +195,7 @@ def _beta_score(sample: FactorSample) -> Scores:
     return {"beta_score": right.double().mean()}
 
 
-def _score_repeats(
-    context: EvaluationContext,
-    metric: str,
-    score: Callable[[FactorSample], Scores],
-    *,
-    estimator: str | None = None,
-) -> list[Result]:
+def _score_repeats(context: EvaluationContext, metric: str, score: Score) -> list[Result]:
     """Score several draws of examples in each space; the value is their mean.
 
     No repeat takes more than half of the examples there are, so that repeats differ; their spread
@@ -285,7 +275,7 @@ def _score_repeats(
                 factors=names,
                 by_factor=by_factor,
                 note="; ".join(notes) or None,
-                estimator=estimator,
+                estimator=ESTIMATORS.get(metric),
             )
         )
     return results

@@ -11,12 +11,7 @@ from typing import Any
 from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.features import FeatureOptions
-from dpvae_cli.evaluation.metrics import (
-    METRICS,
-    Need,
-    default_metrics,
-    unavailable_metrics,
-)
+from dpvae_cli.evaluation.metrics import METRICS, Need, default_metrics, unavailable_metrics
 from dpvae_cli.foundation.distributed import process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
@@ -46,11 +41,7 @@ def metric_names(given: str | None, available: Collection[Need]) -> list[str]:
     names = [name.strip() for name in given.split(",") if name.strip()]
     if names == ["all"]:
         left_out = unavailable_metrics(available)
-        return [
-            name
-            for name, metric in METRICS.items()
-            if name not in left_out and not metric.is_on_request
-        ]
+        return [n for n, m in METRICS.items() if n not in left_out and not m.is_on_request]
     hint = f"Valid: all, {', '.join(METRICS)}."
     for name in names:
         if name not in METRICS:
@@ -68,12 +59,7 @@ def measure(
     """Return the results in order, and the metrics that failed with their errors.
 
     An exception of any kind fails that metric only. With several processes it ends all of them, for
-    the others may wait for this one.
-
-    Args:
-        context: what is measured.
-        names: metrics, as in `METRICS`.
-        log: file that tracebacks are added to.
+    the others may wait for this one. Tracebacks are added to the file `log`.
     """
     results: list[Result] = []
     failed: dict[str, DpvaeError] = {}

@@ -62,13 +62,8 @@ def feature_statistics(
 ) -> FeatureStatistics:
     """Extract features, batch by batch, each process of a group a batch at a time.
 
-    Args:
-        extractor: the network.
-        images_of: makes images of a batch of sources.
-        sources: a row for each image: codes to decode, positions in a data set.
-        progress: is called with the number of images done.
-        batch: images that a process extracts in one go.
-        group: processes that share the work; each gets the statistics of all images.
+    `sources` has a row for each image, a code to decode or a position in a data set, and
+    `images_of` makes images of a batch of them. Each process gets the statistics of all images.
 
     Raises:
         DpvaeError: the extractor cannot take the images, or there are fewer than two.
@@ -101,7 +96,10 @@ def of_training_images(
         DpvaeError: nothing says which values of the training data are black and white.
     """
     count = len(dataset.train) if count is None else min(count, len(dataset.train))
-    path, cached = cache_file(dataset, extractor, count), None
+    images = (CACHE_VERSION, dataset.fingerprint(), "train", count)
+    key = (*images, extractor.digest, extractor.dimensions)
+    name = hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()
+    path, cached = cache_root() / "features" / f"{dataset.name}-{name}.npz", None
     with suppress(*UNREADABLE):
         cached = _from_arrays(read_npz(path))
     if group.all_true(cached is not None) and cached is not None:
@@ -121,26 +119,8 @@ def of_training_images(
     return statistics
 
 
-def cache_file(dataset: Dataset, extractor: Extractor, count: int) -> Path:
-    """Return where the user's cache has the statistics of these images under this extractor."""
-    key = (
-        CACHE_VERSION,
-        dataset.fingerprint(),
-        "train",
-        count,
-        extractor.digest,
-        extractor.dimensions,
-    )
-    name = hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()
-    return cache_root() / "features" / f"{dataset.name}-{name}.npz"
-
-
 def check_pixels(units: Units) -> None:
-    """Check that the range of the data's values says what is black and what is white.
-
-    Raises:
-        DpvaeError: they do not.
-    """
+    """Check that the range of the data's values says what is black and what is white."""
     if not units.is_image_range:
         low, high = units.pixel_range
         raise DpvaeError(

@@ -3,8 +3,9 @@
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpvae_cli.evaluation import exported, inception
+from dpvae_cli.evaluation import inception
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.memory import is_out_of_memory, map_in_chunks
@@ -100,7 +101,9 @@ class Extractor:
         def compute(chunk: slice) -> Codes:
             rgb = quantized[chunk].to(self.device)
             count = len(rgb)
-            with _exact_convolutions(self.device):
+            # CUDA would round convolutions to TF32, which moves fid in the third digit
+            flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+            with flags if self.device.type == "cuda" else nullcontext():
                 try:
                     found: object = self.network(rgb)
                 except (RuntimeError, TypeError, ValueError, AssertionError) as error:
@@ -111,16 +114,14 @@ class Extractor:
                         hint="It is called on float32 RGB images in [0, 1], `(batch, 3, height, "
                         "width)`, batch after batch of any size: export with a dynamic batch.",
                     ) from error
-            shape = found.shape if isinstance(found, Tensor) else ()
+            shape = tuple(found.shape) if isinstance(found, Tensor) else ()
             # further axes may have length one
-            is_rows = (
-                len(shape) > 1 and shape[0] == count and math.prod(shape[1:]) == max(shape[1:])
-            )
-            if not isinstance(found, Tensor) or not is_rows:
-                got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            if len(shape) < 2 or shape[0] != count or math.prod(shape[1:]) != max(shape[1:]):
+                got = shape if isinstance(found, Tensor) else type(found).__name__
                 raise DpvaeError(
                     f"{self.file} gives {got} for {count} images, not one row for each"
                 )
+            assert isinstance(found, Tensor)
             rows = found.reshape(count, -1).float().cpu()
             if not bool(torch.isfinite(rows).all()):
                 raise DpvaeError(f"{self.file} gives features that are not finite")
@@ -151,19 +152,38 @@ def build_extractor(options: FeatureOptions, device: torch.device) -> Extractor:
         MissingError: its file is not there or cannot be used.
     """
     if options.features is not None:
-        file, name, dimensions = (
-            options.features,
-            re.sub(r"[^\w]", "_", options.features.stem),
-            None,
-        )
+        file = options.features
         if not file.is_file():
             raise MissingError(f"--features {file}: there is no such file")
-        network = exported.load_exported(file, device)
-    else:
-        file = inception.weights_file(options.weights, download=options.download)
-        name, dimensions = None, options.dimensions or inception.FULL
-        network = inception.load_inception(file, dimensions).to(device)
-    return Extractor(name, dimensions, file, sha256(file), device, network)
+        name = re.sub(r"[^\w]", "_", file.stem)
+        network = load_exported(file, device)
+        return Extractor(name, None, file, sha256(file), device, network)
+    file = inception.weights_file(options.weights, download=options.download)
+    dimensions = options.dimensions or inception.FULL
+    inception_network = inception.load_inception(file, dimensions).to(device)
+    return Extractor(None, dimensions, file, sha256(file), device, inception_network)
+
+
+def load_exported(file: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return the network of a .pt2 (torch.export) or TorchScript file. Its code will run.
+
+    Raises:
+        MissingError: the file is neither.
+    """
+    try:
+        if file.suffix == ".pt2":
+            return torch.export.load(file).module().to(device)
+        with warnings.catch_warnings():
+            # the deprecation of TorchScript concerns those who write such files
+            for category in (FutureWarning, DeprecationWarning):
+                warnings.filterwarnings("ignore", message=r"`torch\.jit", category=category)
+            network: Callable[[Tensor], Tensor] = torch.jit.load(file, map_location=device).eval()
+            return network
+    except Exception as error:  # the file's own code may raise anything
+        raise MissingError(
+            f"{file} cannot be read as an exported network: {error}",
+            hint="Write it with torch.export.save (name.pt2) or torch.jit.save (name.pt).",
+        ) from error
 
 
 def quantize(images: Images) -> RgbImages:
@@ -182,11 +202,3 @@ def sha256(file: Path) -> str:
     """Return the SHA-256 digest of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextmanager
-def _exact_convolutions(device: torch.device) -> Iterator[None]:
-    """Keep CUDA from rounding convolutions to TF32, which moves fid in the third digit."""
-    flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-    with flags if device.type == "cuda" else nullcontext():
-        yield

@@ -134,9 +134,8 @@ def _distance(context: EvaluationContext, samples: FeatureStatistics) -> float:
 
 def _mean(distances: list[float]) -> tuple[float, float | None]:
     """Return the mean over sample sets and its standard error, None for a single set."""
-    if len(distances) == 1:
-        return distances[0], None
-    return mean_and_error(torch.tensor(distances, dtype=torch.float64))
+    mean, error = mean_and_error(torch.tensor(distances, dtype=torch.float64))
+    return mean, error if len(distances) > 1 else None
 
 
 def _frechet_result(

@@ -7,10 +7,10 @@ a path of the user's own and weights that lack unused blocks all work.
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,18 @@ def load_inception(file: Path, dimensions: int = FULL) -> Inception:
     Raises:
         MissingError: the file has no such weights, or not those of the wanted dimensions.
     """
-    state = _read(file)
+    try:
+        state: Any = tensor_files.load_tensors(file)[0]
+    except tensor_files.UnsafePickleError:
+        raise _missing(f"{file} is not loaded: it holds more than tensors") from None
+    except tensor_files.CorruptFileError as error:
+        raise _missing(f"{file} {error}") from None
+    except OSError as error:
+        raise _missing(f"{file} cannot be read: {error.strerror or error}") from None
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
+        raise _missing(f"{file} holds no state dict")
     if dimensions == FULL and not all(
         any(key.startswith(block) for key in state) for block in BEYOND_768
     ):
@@ -103,73 +114,34 @@ def load_inception(file: Path, dimensions: int = FULL) -> Inception:
             f"{file} has no weights of Mixed_7b and Mixed_7c, which {FULL} dimensions need",
             hint="Take --fid-dimensions 768, or the whole file with --inception-weights.",
         )
-    from pytorch_fid.inception import InceptionV3  # noqa: PLC0415 - slow
-
-    try:
-        with seeded(0, "inception"), _patched_loader(_placeholder_weights() | state):
-            network: nn.Module = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[dimensions]])
-        return Inception(_fuse_batch_norm(network.eval()))
-    except RuntimeError as error:
-        raise _missing(
-            f"{file} does not hold the FID Inception weights: {' '.join(str(error).split())[:300]}"
-        ) from error
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        content: Any = tensor_files.load_tensors(file)[0]
-    except tensor_files.UnsafePickleError:
-        raise _missing(f"{file} is not loaded: it holds more than tensors") from None
-    except tensor_files.CorruptFileError as error:
-        raise _missing(f"{file} {error}") from None
-    except OSError as error:
-        raise _missing(f"{file} cannot be read: {error.strerror or error}") from None
-    if not isinstance(content, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
-        raise _missing(f"{file} holds no state dict")
-    return dict(content)
-
-
-def _fuse_batch_norm(network: nn.Module) -> nn.Module:
-    """Fold batch norms into their convolutions and lay channels last.
-
-    On a CPU twice as fast, and the same but for float32 rounding.
-    """
+    from pytorch_fid import inception as theirs  # noqa: PLC0415 - slow
     from torchvision.models.inception import BasicConv2d  # noqa: PLC0415 - slow
 
-    for block in network.modules():
+    with seeded(0, "inception"):
+        blocks = {  # which partial weights lack, and 768 dimensions never reach
+            "Mixed_7b": theirs.FIDInceptionE_1(1280),
+            "Mixed_7c": theirs.FIDInceptionE_2(2048),
+            "fc": nn.Linear(2048, 1008),
+        }
+        placeholders = {
+            f"{name}.{key}": tensor
+            for name, block in blocks.items()
+            for key, tensor in block.state_dict().items()
+        }
+        wanted = [theirs.InceptionV3.BLOCK_INDEX_BY_DIM[dimensions]]
+        weights = mock.Mock(
+            return_value=placeholders | dict(state)
+        )  # in place of what fetches a URL
+        try:
+            with _building, mock.patch.object(theirs, "load_state_dict_from_url", weights):
+                network: nn.Module = theirs.InceptionV3(wanted)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise _missing(f"{file} does not hold the FID Inception weights: {reason}") from error
+    # batch norms folded into their convolutions, channels last: on a CPU twice as fast, and the
+    # same but for float32 rounding
+    for block in network.eval().modules():
         if isinstance(block, BasicConv2d):
             block.conv = fuse_conv_bn_eval(block.conv, block.bn)
             block.bn = nn.Identity()
-    return network.to(memory_format=torch.channels_last)
-
-
-def _placeholder_weights() -> dict[str, Tensor]:
-    """Return tensors for the blocks that partial weights lack and 768 dimensions never reach."""
-    from pytorch_fid.inception import FIDInceptionE_1, FIDInceptionE_2  # noqa: PLC0415 - slow
-
-    blocks = {
-        "Mixed_7b": FIDInceptionE_1(1280),
-        "Mixed_7c": FIDInceptionE_2(2048),
-        "fc": nn.Linear(2048, 1008),
-    }
-    return {
-        f"{name}.{key}": tensor
-        for name, block in blocks.items()
-        for key, tensor in block.state_dict().items()
-    }
-
-
-@contextmanager
-def _patched_loader(state: dict[str, Tensor]) -> Iterator[None]:
-    """Let pytorch-fid's constructor find `state` where it would fetch a URL."""
-    from pytorch_fid import inception as theirs  # noqa: PLC0415 - slow
-
-    with _building:
-        fetch = theirs.load_state_dict_from_url
-        theirs.load_state_dict_from_url = lambda *_, **__: state
-        try:
-            yield
-        finally:
-            theirs.load_state_dict_from_url = fetch
+    return Inception(network.to(memory_format=torch.channels_last))

@@ -46,11 +46,8 @@ def leakage_score(
 ) -> LeakageScore:
     """Return LS(threshold) at a fixed threshold; zero with an error of zero if no sample is below.
 
-    Args:
-        log_q: log q(z) of samples of q(z).
-        log_p: log p(z) of the same samples, for the condition.
-        threshold: tau, in nats.
-        log_p_ratio: log-density in the ratio; None takes `log_p`.
+    `log_q` and `log_p` are of samples of q(z), in nats, `log_p` for the condition; `log_p_ratio` is
+    the density in the ratio, `log_p` where it is None.
     """
     below = ~(log_p >= threshold)  # NaN counts as below
     ratio = log_q - (log_p if log_p_ratio is None else log_p_ratio)
@@ -72,15 +69,9 @@ def leakage_score_at_quantile(
     The error has two independent parts: that of the mean at this threshold, and that of the
     threshold. m draws of p(z) put a quantile of level a as far off as its level is,
     d = sqrt(a (1 - a) / m); the score moves by half of LS(a + d) - LS(a - d) over it.
+    `prior_log_p` is of samples of p(z), the rest as in `leakage_score`.
 
     Source: Woodruff 1952, for the interval of a quantile.
-
-    Args:
-        log_q: log q(z) of samples of q(z).
-        log_p: log p(z) of the same samples, for the condition.
-        prior_log_p: log p(z) of samples of p(z).
-        level: of the quantile, between 0 and 1.
-        log_p_ratio: log-density in the ratio; None takes `log_p`.
     """
     m = len(prior_log_p)
     spread = math.sqrt(level * (1 - level) / m)
@@ -123,7 +114,7 @@ def _curve_result(
     }
     level = min(quantiles, key=lambda level: abs(level - HEADLINE), default=None)
     headline = None if level is None else at_quantiles[level]
-    has_value = headline is not None and headline.share_below > 0
+    defined = headline if headline and headline.share_below > 0 else None
     scores = list(at_quantiles.values())
     error_terms = {"values": _columns(fixed), "quantile_values": _columns(scores)}
     details: dict[str, Any] = {
@@ -136,8 +127,8 @@ def _curve_result(
     }
     return context.result(
         name,
-        headline.value if headline and has_value else None,
-        headline.standard_error if headline and has_value else None,
+        defined and defined.value,
+        defined and defined.standard_error,
         split="train",
         error_terms=error_terms | ({} if headline is None else {"value": headline.error_terms}),
         **details,
@@ -155,6 +146,5 @@ def _curve(scores: Sequence[LeakageScore]) -> dict[str, list[Any]]:
 
 
 def _columns(scores: Sequence[LeakageScore]) -> Float[Tensor, "terms scores"]:
-    if not scores:
-        return torch.zeros(0, 0)
-    return torch.stack([score.error_terms for score in scores], dim=1)
+    terms = [score.error_terms for score in scores]
+    return torch.stack(terms, dim=1) if terms else torch.zeros(0, 0)

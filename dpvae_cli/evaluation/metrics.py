@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, final
 
 if TYPE_CHECKING:
@@ -79,15 +80,21 @@ class Metric:
 
 
 HIGHER, NEITHER = Direction.HIGHER, Direction.NEITHER
+_standard = partial(Metric, is_headline=True, is_default=True)
 
 
 def _nats(name: str, title: str, description: str, **options: Any) -> Metric:
     return Metric(name, title, description, "nats per example", **options)
 
 
+_neutral = partial(_nats, better=NEITHER)
+
+
 def _of_codes(name: str, title: str, description: str, *also: Metric, **options: Any) -> Metric:
     """Return a score of codes in z, measured in z0 as well, where the prior has one."""
-    options = {"needs": ("factors",), "sample_size": "factor_samples"} | options
+    function = f"dpvae_cli.evaluation.disentanglement:{name}"
+    needs = {"needs": ("factors",), "sample_size": "factor_samples"}
+    options = {"function": function} | needs | options
     in_z = Metric(name, title, description, "no unit", HIGHER, is_limited_by_data=True, **options)
     in_z0 = replace(
         in_z,
@@ -96,10 +103,13 @@ def _of_codes(name: str, title: str, description: str, *also: Metric, **options:
         description=f"{description}, in z0",
         is_headline=False,
     )
-    return replace(in_z, by_products=(in_z0, *(record for each in also for record in each.records)))
+    by_products = (in_z0, *(record for each in also for record in each.records))
+    return replace(in_z, by_products=tuple(replace(each, function="") for each in by_products))
 
 
-def _of_features(name: str, title: str, description: str, unit: str) -> Metric:
+def _of_features(
+    name: str, title: str, description: str, unit: str = "squared feature units"
+) -> Metric:
     """Return a metric of image features, with the names that it has for other features."""
     kind, _, suffix = name.partition("_")
     lp, is_kernel = ("_lp" if suffix else ""), kind == "kid"
@@ -132,38 +142,30 @@ def _of_features(name: str, title: str, description: str, unit: str) -> Metric:
 
 _ALL = (
     _of_features(
-        "fid",
-        "FID",
-        "Fréchet distance of Inception features, samples to training images",
-        "squared feature units",
+        "fid", "FID", "Fréchet distance of Inception features, samples to training images"
     ),
-    _of_features(
-        "fid_lp", "FID (LP)", "the same for low-posterior samples", "squared feature units"
-    ),
+    _of_features("fid_lp", "FID (LP)", "the same for low-posterior samples"),
     _of_features(
         "kid", "KID", "kernel distance of Inception features; unbiased, may be negative", "no unit"
     ),
-    Metric(
+    _standard(
         "skl",
         "sKL",
         "symmetric KL divergence between prior and aggregate posterior, exact densities",
         "nats",
         function="dpvae_cli.evaluation.skl:skl",
         sample_size="samples",
-        is_headline=True,
-        is_default=True,
     ),
-    _nats(
+    _standard(
         "nll",
         "NLL",
         "negative log-likelihood of held-out examples, importance sampling",
+        "nats per example",
         function="dpvae_cli.evaluation.nll:nll",
         sample_size="nll_samples",
         settings=("images",),
-        is_headline=True,
-        is_default=True,
     ),
-    Metric(
+    _standard(
         "leak",
         "leakage at 5 %",
         "leakage score below the 5 % quantile of the model's own log p(z)",
@@ -171,8 +173,6 @@ _ALL = (
         function="dpvae_cli.evaluation.leakage:leak",
         sample_size="samples",
         settings=("value_at_quantile",),
-        is_headline=True,
-        is_default=True,
         by_products=(
             Metric(
                 "leak_printed",
@@ -183,7 +183,7 @@ _ALL = (
             ),
         ),
     ),
-    Metric(
+    _standard(
         "manifold",
         "distance to manifold",
         "mean distance of samples to the noiseless data",
@@ -191,10 +191,8 @@ _ALL = (
         function="dpvae_cli.evaluation.manifold:manifold",
         needs=("manifold",),
         sample_size="manifold_samples",
-        is_headline=True,
-        is_default=True,
     ),
-    Metric(
+    _standard(
         "manifold_lp",
         "distance (LP)",
         "the same for low-posterior samples",
@@ -203,8 +201,6 @@ _ALL = (
         needs=("manifold",),
         sample_size="manifold_samples",
         settings=("pool",),
-        is_headline=True,
-        is_default=True,
     ),
     Metric(
         "skl_knn",
@@ -235,25 +231,16 @@ _ALL = (
         is_limited_by_data=True,
         by_products=(
             _nats("reconstruction", "reconstruction", "-E[log p(x|z)] of held-out examples"),
-            _nats("kl", "KL", "mean KL divergence of posterior from prior", better=NEITHER),
+            _neutral("kl", "KL", "mean KL divergence of posterior from prior"),
             _nats("marginal_kl", "KL(q(z), p(z))", "of the aggregate posterior from the prior"),
-            _nats(
-                "mutual_information",
-                "mutual information",
-                "between code and training example",
-                better=NEITHER,
+            _neutral(
+                "mutual_information", "mutual information", "between code and training example"
             ),
-            _nats(
-                "total_correlation",
-                "total correlation",
-                "of the aggregate posterior",
-                better=NEITHER,
-            ),
-            _nats(
+            _neutral("total_correlation", "total correlation", "of the aggregate posterior"),
+            _neutral(
                 "dimension_wise_kl",
                 "dimension-wise KL",
                 "of the aggregate posterior's marginals from the prior's",
-                better=NEITHER,
             ),
         ),
     ),
@@ -273,13 +260,7 @@ _ALL = (
             ),
         ),
     ),
-    _of_codes(
-        "mig",
-        "MIG",
-        "mutual information gap of codes and known factors",
-        function="dpvae_cli.evaluation.disentanglement:mig",
-        is_headline=True,
-    ),
+    _of_codes("mig", "MIG", "mutual information gap of codes and known factors", is_headline=True),
     _of_codes(
         "dci",
         "disentanglement (DCI)",
@@ -290,25 +271,11 @@ _ALL = (
             "informativeness (DCI)",
             "held-out accuracy of factors from codes",
         ),
-        function="dpvae_cli.evaluation.disentanglement:dci",
     ),
+    _of_codes("sap", "SAP", "separated attribute predictability"),
+    _of_codes("factor_score", "FactorVAE score", "accuracy of a majority vote on the fixed factor"),
     _of_codes(
-        "sap",
-        "SAP",
-        "separated attribute predictability",
-        function="dpvae_cli.evaluation.disentanglement:sap",
-    ),
-    _of_codes(
-        "factor_score",
-        "FactorVAE score",
-        "accuracy of a majority vote on the fixed factor",
-        function="dpvae_cli.evaluation.disentanglement:factor_score",
-    ),
-    _of_codes(
-        "beta_score",
-        "beta-VAE score",
-        "accuracy of a linear classifier on the shared factor",
-        function="dpvae_cli.evaluation.disentanglement:beta_score",
+        "beta_score", "beta-VAE score", "accuracy of a linear classifier on the shared factor"
     ),
     _of_codes(
         "probe",
@@ -332,7 +299,7 @@ _ALL = (
         "latent dimensions in use",
         "dimensions",
         NEITHER,
-        function="dpvae_cli.evaluation.active_units:measure_active_units",
+        function="dpvae_cli.evaluation.active_units:active_units",
     ),
     Metric(
         "cost",

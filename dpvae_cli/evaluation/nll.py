@@ -35,23 +35,6 @@ DRAWN = 1_024
 """Importance samples of an example that are drawn together, however many are decoded together."""
 
 
-def negative_log_likelihood(
-    model: VAE, x: Examples, *, samples: int, generator: torch.Generator
-) -> ImportanceEstimate:
-    """Estimate -log p(x) of one example in nats.
-
-    Source: Rezende et al. 2014, appendix E; paper, section 5.1 (21,000 samples).
-
-    Args:
-        model: the trained model.
-        x: one example, `(1, *example)`.
-        samples: importance samples S.
-        generator: on the model's device.
-    """
-    [estimate] = negative_log_likelihoods(model, x, samples=samples, generators=[generator])
-    return estimate
-
-
 @torch.no_grad()
 def negative_log_likelihoods(
     model: VAE, x: Examples, *, samples: int, generators: Sequence[torch.Generator]
@@ -59,6 +42,8 @@ def negative_log_likelihoods(
     """Estimate -log p(x) of some examples in nats, each from the draws of its own generator.
 
     Their samples are decoded together, so x should be few where samples are many.
+
+    Source: Rezende et al. 2014, appendix E; paper, section 5.1 (21,000 samples).
     """
     posterior = encode(model, Split(x), size=len(x))
     log_prior(model, posterior.mean)  # raises where it is NaN, before anything is fitted
@@ -77,19 +62,16 @@ def negative_log_likelihoods(
 
 
 def _summarise(log_weights: PerExample) -> ImportanceEstimate:
-    samples = len(log_weights)
-    log_total = torch.logsumexp(log_weights, dim=0)
-    share = torch.exp(log_weights - log_total)
-    effective = 1 / float(share.square().sum())
-    relative_variance = max(samples * float(share.square().sum()) - 1, 0.0)
-    error = math.sqrt(relative_variance / samples)
-    return ImportanceEstimate(float(math.log(samples) - log_total), error, effective)
+    samples, log_total = len(log_weights), torch.logsumexp(log_weights, dim=0)
+    concentration = float(torch.exp(log_weights - log_total).square().sum())
+    error = math.sqrt(max(samples * concentration - 1, 0.0) / samples)
+    return ImportanceEstimate(float(math.log(samples) - log_total), error, 1 / concentration)
 
 
 def nll(context: EvaluationContext) -> list[Result]:
     """Measure the mean -log p(x) over held-out examples, from the start of the split.
 
-    NllCache examples are kept, so that an interrupted measurement goes on with the same numbers.
+    Finished examples are kept, so that an interrupted measurement goes on with the same numbers.
     Few samples an example are decoded together with those of the next examples; who shares a batch
     depends on the split alone, so that rounding does not depend on how many are asked for.
     """
@@ -112,10 +94,8 @@ def nll(context: EvaluationContext) -> list[Result]:
     over_images = float(values.std()) / math.sqrt(count) if count > 1 else None
     over_samples = math.sqrt(sum(e.standard_error**2 for e in estimates)) / count
     effective = sorted(estimate.effective_samples for estimate in estimates)
-    eight_bit = context.dataset.eight_bit
-    bits = context.model.likelihood.bits_per_dimension(
-        mean, math.prod(context.model.example_shape), eight_bit=eight_bit
-    )
+    eight_bit, dimensions = context.dataset.eight_bit, math.prod(context.model.example_shape)
+    bits = context.model.likelihood.bits_per_dimension(mean, dimensions, eight_bit=eight_bit)
     few_note = None
     if (median := effective[count // 2]) < FEW:
         few_note = (

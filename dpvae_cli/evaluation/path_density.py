@@ -30,11 +30,8 @@ BLOCK = 10
 class PathStatistics:
     """The lowest log q(z), in nats, on two paths between each of N pairs of codes.
 
-    Args:
-        pairs: rows of the codes, `(pairs, 2)`.
-        lowest_z: on the straight line in z, `(pairs,)`.
-        lowest_z0: on the image under g^-1 of the straight line in z0, `(pairs,)`.
-        ends: log q(z) at both ends, `(pairs, 2)`.
+    One path is straight in z, the other one, straight in z0, is its image under g^-1; `pairs` are
+    rows of the codes, and `ends` has log q(z) at both.
     """
 
     pairs: Int[Tensor, "batch 2"]
@@ -78,15 +75,9 @@ def path_statistics(
     min over s of log q((1 - s) a + s b) against min over s of
     log q(g^-1((1 - s) g(a) + s g(b))), both ends included, q(z) exact.
 
-    Source: paper, section 5.3 and Figure 6, where one pair is shown; the statistic is ours.
+    `codes` are of held-out examples, in z; each pair is of two different rows, drawn independently.
 
-    Args:
-        model: the trained model.
-        aggregate: q(z) over all encoded training examples.
-        codes: of held-out examples, in z, one a row.
-        pairs: how many, each of two different rows, drawn independently.
-        generator: a CPU generator.
-        progress: is called after each block of pairs.
+    Source: paper, section 5.3 and Figure 6, where one pair is shown; the statistic is ours.
 
     Raises:
         UsageError: there are no two codes to pair, or the prior has no z0.
@@ -127,17 +118,14 @@ def _along(
 def path(context: EvaluationContext) -> list[Result]:
     """Measure the lowest log q(z) along lines in z and in z0 between pairs of held-out examples."""
     split = context.evaluation.split
-    return path_results(
-        context,
-        path_statistics(
-            context.model,
-            context.aggregate,
-            encode(context.model, context.dataset.split(split)).mean,
-            generator=context.generator("path"),
-            progress=context.progress,
-        ),
-        split=split,
+    statistics = path_statistics(
+        context.model,
+        context.aggregate,
+        encode(context.model, context.dataset.split(split)).mean,
+        generator=context.generator("path"),
+        progress=context.progress,
     )
+    return path_results(context, statistics, split=split)
 
 
 def path_results(

@@ -73,16 +73,10 @@ def fit_posteriors(
 ) -> DiagonalGaussian:
     """Return the Gaussian that maximises each example's ELBO, widened a little.
 
-    Where the search ends at numbers that are not finite it is the encoder's.
+    Where the search ends at numbers that are not finite it is the encoder's. The model's weights
+    get no gradients; few `samples` to be drawn are worth few steps.
 
     Source: Cremer et al. 2018, section 3, who measure what an encoder misses in this way.
-
-    Args:
-        model: a trained model; its weights stay as they are and get no gradients.
-        x: some examples.
-        start: the encoder's posterior of each.
-        samples: importance samples that will be drawn; few of them are worth few steps.
-        generators: one for each example.
     """
     steps = min(MOST_STEPS, samples // (SHARE * DRAWS))
     noise = _noise(start, steps * DRAWS, generators).unflatten(1, (steps, DRAWS))

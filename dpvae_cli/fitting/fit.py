@@ -33,7 +33,7 @@ from dpvae_cli.priors import (
 )
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.recipe import Fitting
-from dpvae_cli.recipe.sections import spec_by_name
+from dpvae_cli.recipe.validation import spec_by_name
 
 PROGRESS_EVERY = 20
 MAX_GRADIENT_NORM = 100.0

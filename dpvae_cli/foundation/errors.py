@@ -8,12 +8,19 @@ import re
 from functools import partial
 from typing import Any, ClassVar
 
-FLAGS = "best|from-previous|overwrite|resume|trust-features"
-OPTION = re.compile(rf"--(?:(?P<flag>{FLAGS})|no-(?P<off>[a-z-]+)|(?P<name>[a-z][a-z-]*[a-z]))\b")
+KEYWORDS = {
+    "best": "best=True",
+    "data-root": "root",
+    "from-previous": "mode='resume_previous'",
+    "overwrite": "mode='overwrite'",
+    "resume": "mode='resume'",
+    "trust-features": "trust_features=True",
+}
+OPTION = re.compile(r"--(?:no-(?P<off>[a-z-]+)|(?P<name>[a-z][a-z-]*[a-z]))\b")
 
 
 def in_python(hint: str) -> str:
-    """Return a hint with keyword arguments for options: `--overwrite` becomes `overwrite=True`.
+    """Return a hint with keyword arguments for options: `--overwrite` becomes `mode='overwrite'`.
 
     A hint that names a whole command stays as it is.
     """
@@ -21,13 +28,9 @@ def in_python(hint: str) -> str:
         return hint
 
     def to_keyword(option: re.Match[str]) -> str:
-        if option["flag"]:
-            keyword = f"{option['flag']}=True"
-        elif option["off"]:
-            keyword = f"{option['off']}=False"
-        else:
-            keyword = option["name"]
-        return keyword.replace("-", "_")
+        if option["off"]:
+            return f"{option['off'].replace('-', '_')}=False"
+        return KEYWORDS.get(option["name"], option["name"].replace("-", "_"))
 
     return OPTION.sub(to_keyword, hint)
 

@@ -36,6 +36,7 @@ def overflow_to_infinity(
     is_lost = torch.isfinite(z).all(dim=1) & ~torch.isfinite(z0.sum(dim=1) + log_abs_det)
     if (
         not torch.is_grad_enabled()
+        and not torch.compiler.is_exporting()
         and bool(is_lost.any())
         and not all(bool(torch.isfinite(weight).all()) for weight in g.parameters())
     ):

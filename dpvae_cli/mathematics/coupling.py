@@ -129,8 +129,10 @@ class AffineCoupling(Bijection):
 
     def _in_chunks(self, transform: Map, z: Codes) -> tuple[Codes, PerExample]:
         """Send codes through, where no gradient is wanted as many at a time as a cache holds."""
+        if torch.is_grad_enabled() or torch.compiler.is_exporting() or z.device.type != "cpu":
+            return transform(z)  # an exported graph takes batches of any size
         rows = self._chunk_rows * torch.get_num_threads()
-        if torch.is_grad_enabled() or z.device.type != "cpu" or len(z) <= rows:
+        if len(z) <= rows:
             return transform(z)
         values, log_dets = zip(
             *(transform(part) for part in z.chunk(-(-len(z) // rows))), strict=True

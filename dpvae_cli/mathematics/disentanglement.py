@@ -39,10 +39,6 @@ def mutual_information(bins: Bins, values: Int[Tensor, "count factors"]) -> Matr
 
     I(a; b) = H(a) + H(b) - H(a, b). From n examples it is too high by about
     (bins - 1) (values - 1) / 2n.
-
-    Args:
-        bins: from 0, of each dimension.
-        values: of each factor, from 0.
     """
     of_bins, of_values = entropies(bins), entropies(values)
     spread = int(values.max()) + 1
@@ -61,14 +57,10 @@ def top_two_gap(scores: Matrix) -> PerFactor:
 def mutual_information_gap(codes: Codes, values: FactorValues, *, bins: int) -> PerFactor:
     """Return the gap of mutual information of each factor, as a share of its entropy: 0 to 1.
 
-    MIG = mean over j of (I(z_i*; v_j) - max over i other than i* of I(z_i; v_j)) / H(v_j).
+    MIG = mean over j of (I(z_i*; v_j) - max over i other than i* of I(z_i; v_j)) / H(v_j). Values
+    are from 0, and each column has two different ones at least.
 
     Source: Chen et al. 2018, equation (6); histograms as in Locatello et al. 2019, appendix C.
-
-    Args:
-        codes: `(count, latent)`.
-        values: from 0, each column with two different ones at least.
-        bins: equal-width bins of each dimension.
     """
     information = mutual_information(equal_width_bins(codes, bins=bins), values)
     return top_two_gap(information) / entropies(values)
@@ -92,9 +84,6 @@ def disentanglement(importance: Matrix) -> Float[Tensor, ""]:
     logarithms to the base of the number of factors K.
 
     Source: Eastwood and Williams 2018, section 2.
-
-    Args:
-        importance: R, at least 0.
     """
     weight = importance.sum(dim=1) / importance.sum().clamp(min=1e-300)
     return (weight * _concentration(importance)).sum()
@@ -129,11 +118,7 @@ def sample_with_same_value(
 ) -> Int[Tensor, "batch {size}"]:
     """Draw, for each of some examples, `size` examples with the same value of a factor.
 
-    Args:
-        values: of the factor, of all examples.
-        of: positions of the examples whose values are shared.
-        size: examples to draw for each, with replacement.
-        generator: of the draws.
+    They are drawn with replacement; `of` are the positions of the examples whose values are shared.
     """
     _, value, counts = torch.unique(values, return_inverse=True, return_counts=True)
     order = torch.argsort(value, stable=True)
@@ -148,12 +133,9 @@ def majority_vote_accuracy(
 ) -> float:
     """Return how often the commonest factor of a dimension's votes is that of other votes.
 
-    Source: Kim and Mnih 2018, section 4 and appendix B.
+    Votes are pairs (dimension, factor); the classifier is made of `votes` and tried on `others`.
 
-    Args:
-        votes: (dimension, factor) pairs that the classifier is made of.
-        others: pairs that it is tried on.
-        factors: their number.
+    Source: Kim and Mnih 2018, section 4 and appendix B.
     """
     dimensions = int(max(votes[:, 0].max(), others[:, 0].max())) + 1
     counts = torch.bincount(votes[:, 0] * factors + votes[:, 1], minlength=dimensions * factors)

@@ -1,12 +1,12 @@
-"""Divergences between two sets of samples: maximum mean discrepancy and nearest-neighbour KL."""
+"""Two sets of samples compared: MMD, nearest-neighbour KL, and the distances of marginals."""
 
 import math
-from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.shapes import Codes, OtherCodes, Scalar
@@ -43,9 +43,7 @@ def _squared_distances(a: Codes, b: OtherCodes) -> torch.Tensor:
     return (a.unsqueeze(1) - b.unsqueeze(0)).square().sum(dim=-1)
 
 
-@final
-@dataclass(frozen=True)
-class KnnEstimate:
+class KnnEstimate(NamedTuple):
     """A nearest-neighbour KL in nats, its error terms, and how many points coincided."""
 
     value: float
@@ -104,6 +102,25 @@ def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> KnnEst
         difference += np.log((m // 2) / (n // 2 - 1) / ((m - m // 2) / (n - n // 2 - 1)))
     error_terms = torch.from_numpy(difference / (2 * math.sqrt(HALVINGS)))
     return KnnEstimate(float(value), error_terms, int((~usable).sum()))
+
+
+def kolmogorov_distance(first: Codes, second: OtherCodes) -> Float[Tensor, " latent"]:
+    """Return sup over t of |F(t) - G(t)| in each dimension, float64 and between 0 and 1.
+
+    F and G are the shares of `first` and of `second` that are at most t. The distance does not
+    change where a dimension is bent by an increasing function: it has no scale.
+
+    Example:
+        >>> import torch
+        >>> kolmogorov_distance(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.5], [2.0]]))
+        tensor([0.5000], dtype=torch.float64)
+    """
+    steps = torch.cat([first, second]).T.contiguous()
+    shares = []
+    for sample in (first, second):
+        ordered = sample.T.to(steps.dtype).contiguous().sort(dim=1).values
+        shares.append(torch.searchsorted(ordered, steps, right=True).double() / sample.shape[0])
+    return torch.sub(*shares).abs().amax(dim=1)
 
 
 def _halvings(count: int) -> Bool[np.ndarray, "halvings {count}"]:

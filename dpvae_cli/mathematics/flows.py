@@ -34,7 +34,7 @@ class Flow(Bijection):
 
     def forward(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
-        z0, log_abs_det = z, z.new_zeros(len(z))
+        z0, log_abs_det = z, z.new_zeros(z.shape[0])
         for layer in self.layers:
             z0, part = layer().call_and_ladj(z0)
             log_abs_det = log_abs_det + part
@@ -45,7 +45,7 @@ class Flow(Bijection):
 
         The log-determinant is minus that of the way back, at the z found.
         """
-        z, log_abs_det = z0, z0.new_zeros(len(z0))
+        z, log_abs_det = z0, z0.new_zeros(z0.shape[0])
         for layer in reversed(self.layers):
             transform = layer()
             z = transform.inv(z)
@@ -88,11 +88,7 @@ def masked_autoregressive(latent_dim: int, *, blocks: int, hidden: int) -> Flow:
     """Return affine autoregressive transforms of z whose order turns round from one to the next.
 
     Density costs one pass a block, sampling L of them. Source: Papamakarios et al. 2017, section 3.
-
-    Args:
-        latent_dim: L.
-        blocks: how many.
-        hidden: width of the two hidden layers of a block's masked network.
+    `hidden` is the width of the two hidden layers of a block's masked network.
     """
     forwards = torch.arange(latent_dim)
     orders = [forwards if block % 2 == 0 else forwards.flip(0) for block in range(blocks)]

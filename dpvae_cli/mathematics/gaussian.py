@@ -49,12 +49,8 @@ class DiagonalGaussian:
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return log q(z|x) of row i of `z` under Gaussian i, in nats."""
-        return self.log_prob_per_dimension(z).sum(dim=-1)
-
-    def log_prob_per_dimension(self, z: Codes) -> Codes:
-        """Return log q(z_l|x) for each dimension l, in nats; the row sums are `log_prob`."""
         squared = (z - self.mean).square() * torch.exp(-self.log_variance)
-        return -0.5 * (squared + self.log_variance + LOG_2PI)
+        return (-0.5 * (squared + self.log_variance + LOG_2PI)).sum(dim=-1)
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw by reparameterisation, mean + standard deviation * noise; gradients pass through.

@@ -45,11 +45,7 @@ def polynomial_mmd(x: Codes, y: OtherCodes) -> Scalar:
 
 
 def subset_size(rows: int) -> int:
-    """Return how many rows a subset has: the usual 1,000, or fewer so that there are ten subsets.
-
-    Raises:
-        UsageError: there are too few rows for two subsets.
-    """
+    """Return the rows of a subset: the usual 1,000, or fewer so that there are ten subsets."""
     if rows < 4:
         raise UsageError(f"{rows} rows are too few for a kernel distance; it takes 4 or more")
     return max(2, min(SUBSET, rows // SUBSETS))

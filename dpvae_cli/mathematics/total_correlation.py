@@ -35,12 +35,8 @@ def minibatch_log_densities(
 ) -> tuple[PerExample, PerExample]:
     """Return estimates of log q(z_i) and of sum_l log q(z_il) for each row i, in nats.
 
-    log q(z_i) ~ log sum_j W_ij q(z_i | x_j), and the same in each dimension.
-
-    Args:
-        posterior: q(z|x_j) of the batch.
-        z: one draw from each, or some of them.
-        log_weights: log W, a row for each of z, a column for each of the batch.
+    log q(z_i) ~ log sum_j W_ij q(z_i | x_j), and the same in each dimension. `z` are draws of the
+    batch, one each or of some of it; log W has a row for each of z, a column for each of the batch.
     """
     mean, log_variance = posterior.mean.T.unsqueeze(1), posterior.log_variance.T.unsqueeze(1)
     standardised = (z.T.unsqueeze(2) - mean) * torch.exp(-0.5 * log_variance)

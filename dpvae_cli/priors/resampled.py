@@ -128,6 +128,8 @@ class ResampledPrior(Prior):
     @torch.no_grad()
     def _evaluation_estimate(self) -> tuple[Scalar, LogNormaliser]:
         """Return Z from many proposals; kept as long as the weights stay what they are."""
+        if self._cache is not None and torch.compiler.is_exporting():
+            return self._cache[1:]  # weights have no values there
         weights = torch.cat([weight.flatten() for weight in self.acceptance.parameters()])
         if self._cache is None or not _are_same(self._cache[0], weights):
             a = self._acceptance_probabilities()

@@ -57,11 +57,11 @@ class VampPrior(Prior):
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return log p(z) of each row, in nats; costs a pass of the encoder over K inputs."""
-        return self._mixture().log_prob(z)
+        return self.mixture().log_prob(z)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
         """Draw n points: a pseudo-input, then a point of its posterior."""
-        return self._mixture().sample(n, generator=generator)
+        return self.mixture().sample(n, generator=generator)
 
     def inputs(self) -> Examples:
         """Return the pseudo-inputs as the encoder sees them, `(K, *example)`."""
@@ -69,7 +69,8 @@ class VampPrior(Prior):
             return self.pseudo_inputs
         return self.pseudo_inputs.clamp(*self.value_range)
 
-    def _mixture(self) -> GaussianMixture:
+    def mixture(self) -> GaussianMixture:
+        """Return p(z) as the mixture that it is; costs a pass of the encoder over K inputs."""
         encoder = self._encoder_ref[0]
         with eval_mode(encoder):
             mean, log_variance = mean_and_log_variance(encoder(self.inputs()))

@@ -7,43 +7,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpvae_cli.recipe.dump import digest, to_dict, to_yaml
-    from dpvae_cli.recipe.editor_schema import json_schema
-    from dpvae_cli.recipe.issues import ConfigIssue, RecipeError
-    from dpvae_cli.recipe.loading import from_dict, load_recipe, with_overrides
-    from dpvae_cli.recipe.schema import Evaluation, Fitting, Recipe, Training
+    from dpvae_cli.recipe.document import ConfigIssue as ConfigIssue
+    from dpvae_cli.recipe.document import RecipeError as RecipeError
+    from dpvae_cli.recipe.dump import digest as digest
+    from dpvae_cli.recipe.dump import to_dict as to_dict
+    from dpvae_cli.recipe.dump import to_yaml as to_yaml
+    from dpvae_cli.recipe.loading import from_dict as from_dict
+    from dpvae_cli.recipe.loading import load_recipe as load_recipe
+    from dpvae_cli.recipe.loading import with_overrides as with_overrides
+    from dpvae_cli.recipe.reference import json_schema as json_schema
+    from dpvae_cli.recipe.schema import Evaluation as Evaluation
+    from dpvae_cli.recipe.schema import Fitting as Fitting
+    from dpvae_cli.recipe.schema import Recipe as Recipe
+    from dpvae_cli.recipe.schema import Training as Training
 
-_MODULES = {
-    "ConfigIssue": "issues",
-    "Evaluation": "schema",
-    "Fitting": "schema",
-    "Recipe": "schema",
-    "RecipeError": "issues",
-    "Training": "schema",
-    "digest": "dump",
-    "from_dict": "loading",
-    "json_schema": "editor_schema",
-    "load_recipe": "loading",
-    "to_dict": "dump",
-    "to_yaml": "dump",
-    "with_overrides": "loading",
+_NAMES = {
+    "document": ("ConfigIssue", "RecipeError"),
+    "dump": ("digest", "to_dict", "to_yaml"),
+    "loading": ("from_dict", "load_recipe", "with_overrides"),
+    "reference": ("json_schema",),
+    "schema": ("Evaluation", "Fitting", "Recipe", "Training"),
 }
-
-__all__ = [
-    "ConfigIssue",
-    "Evaluation",
-    "Fitting",
-    "Recipe",
-    "RecipeError",
-    "Training",
-    "digest",
-    "from_dict",
-    "json_schema",
-    "load_recipe",
-    "to_dict",
-    "to_yaml",
-    "with_overrides",
-]
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dpvae_cli.recipe.scalars import plain_scalar
+from dpvae_cli.recipe.document import plain_scalar
 from dpvae_cli.recipe.schema import Recipe
 
 LINE_LENGTH = 88

@@ -1,6 +1,7 @@
 """From a name, a file or a mapping, and overrides, to a frozen recipe, or to all that is wrong."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -11,14 +12,88 @@ from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.priors import LearnedPrior
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.recipe.catalogue import locate, run_name
+from dpvae_cli.recipe.document import (
+    ConfigDocument,
+    ConfigIssue,
+    KeyPath,
+    RecipeError,
+    SourceLocation,
+    YamlError,
+    format_value,
+    read_file,
+    read_value,
+    truncate,
+)
 from dpvae_cli.recipe.dump import to_dict
-from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, SourceLocation
-from dpvae_cli.recipe.overrides import Override, apply_overrides, parse_overrides
-from dpvae_cli.recipe.reading import ConfigDocument, read_file
-from dpvae_cli.recipe.schema import Fitting, Recipe, expand_shorthand
-from dpvae_cli.recipe.validation_messages import issues_from
+from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Fitting, Recipe, expand_shorthand
+from dpvae_cli.recipe.validation import issues_from
 
 M = TypeVar("M", bound=BaseModel)
+
+
+@final
+@dataclass(frozen=True)
+class Override:
+    """One value for a section, or for a field of one."""
+
+    path: KeyPath
+    value: Any
+    location: SourceLocation
+
+
+def parse_overrides(overrides: Sequence[str]) -> tuple[list[Override], list[ConfigIssue]]:
+    """Return the overrides that can be read, and what is wrong with the others."""
+    parsed: list[Override] = []
+    issues: list[ConfigIssue] = []
+    for index, text in enumerate(overrides):
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        location = SourceLocation((1, index), f"override {truncate(text, length=100)}", key)
+        if not equals or not all(key.split(".")):
+            problem = "an override is key=value, such as seed=1 or training.iterations=2000"
+        else:
+            problem = key_error(key) or ("" if value.strip() else "there is no value after =")
+        try:
+            if not problem:
+                parsed.append(Override(tuple(key.split(".")), read_value(value), location))
+        except YamlError as error:
+            problem = f"{error.problem} (character {error.column} of the value)"
+        if problem:
+            issues.append(ConfigIssue(location, key, problem))
+    return parsed, issues
+
+
+def key_error(key: str) -> str | None:
+    """Return why a key cannot be part of a recipe, or None where it may."""
+    parts = key.split(".")
+    if len(parts) > 2 or not all(parts):
+        return "a key is `section` or `section.field`; nothing lies deeper"
+    return None
+
+
+def apply_overrides(document: ConfigDocument, overrides: Sequence[Override]) -> None:
+    """Set the overrides in order, so that the last one wins; sections are created as needed."""
+    for override in overrides:
+        section, *field = (str(part) for part in override.path)
+        if not field:
+            document.set(override.path, override.value, override.location)
+            continue
+        if field == ["kind"] and section in SECTIONS_WITH_KIND:
+            document.set((section,), {"kind": override.value}, override.location)
+            continue
+        default = Recipe.model_fields[section].default if section in Recipe.model_fields else None
+        kind = getattr(default, "kind", None)
+        fields = document.values.get(section, {} if kind is None else {"kind": kind})
+        if isinstance(fields, str) and section in SECTIONS_WITH_KIND:
+            fields = {"kind": fields}
+        if not isinstance(fields, dict):
+            problem = f"{section} is {format_value(fields)}, which has no fields"
+            issue = ConfigIssue(override.location, override.location.key, problem)
+            document.issues.append(issue)
+            continue
+        document.values[section] = fields
+        document.locations.setdefault((section,), override.location)
+        document.set(override.path, override.value, override.location)
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -87,9 +162,7 @@ def with_overrides(
     """
     if section is not None:
         _check_section(overrides, section, type(getattr(recipe, section)))
-    document = _document(to_dict(recipe), recipe.name)
-    parsed, document.issues = parse_overrides(overrides)
-    apply_overrides(document, parsed)
+    document = _document(to_dict(recipe), recipe.name, overrides)
     return validate_document(document, Recipe).named(recipe.name)
 
 
@@ -116,9 +189,7 @@ def fit_options(
         UsageError: an override is of another section.
     """
     _check_section(overrides, "fitting", Fitting)
-    document = _document({}, "codes")
-    parsed, document.issues = parse_overrides([f"fit_prior={prior}", *overrides])
-    apply_overrides(document, parsed)
+    document = _document({}, "codes", [f"fit_prior={prior}", *overrides])
     document.values = expand_shorthand(document.values)
     options = validate_document(document, _FitOptions)
     if (problem := options.fit_prior.validation_error(latent_dim)) is not None:
@@ -143,8 +214,13 @@ def validate_document(document: ConfigDocument, schema: type[M]) -> M:
     return model
 
 
-def _document(values: Mapping[str, Any], name: str) -> ConfigDocument:
-    return ConfigDocument(dict(values), {(): SourceLocation((0, 0), name)})
+def _document(
+    values: Mapping[str, Any], name: str, overrides: Sequence[str] = ()
+) -> ConfigDocument:
+    parsed, issues = parse_overrides(overrides)
+    document = ConfigDocument(dict(values), {(): SourceLocation((0, 0), name)}, issues)
+    apply_overrides(document, parsed)
+    return document
 
 
 def _check_section(overrides: Sequence[str], section: str, spec: type[BaseModel]) -> None:

@@ -1,6 +1,7 @@
-"""The recipe's reference as Markdown tables, made from the schema; `docs/recipes.md` holds them.
+"""The recipe's reference, made from its schema: Markdown tables, and JSON Schema for editors.
 
-Refresh the page after a change of the schema: `python -m dpvae_cli.recipe.reference PAGE`.
+`docs/recipes.md` holds the tables; refresh it after a change of the schema:
+`python -m dpvae_cli.recipe.reference PAGE`.
 """
 
 import inspect
@@ -14,9 +15,10 @@ from pydantic.fields import FieldInfo
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_text
-from dpvae_cli.recipe.schema import Recipe
-from dpvae_cli.recipe.sections import describe_schema, field_schema, kinds, spec_class
+from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe
+from dpvae_cli.recipe.validation import describe_schema, field_schema, kinds, spec_class
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 HEAD = "| key | allowed | default | what it is |\n|---|---|---|---|"
 
@@ -70,6 +72,26 @@ def _row(key: str, info: FieldInfo, schema: dict[str, Any]) -> str:
         default = f"`{value}`"
     cells = [f"`{key}`", describe_schema(schema), default, info.description or ""]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a recipe file, bare words included.
+
+    Rules across sections, such as masks that fit the latent size, are beyond it:
+    `dpvae recipes validate` knows them.
+    """
+    schema = Recipe.model_json_schema(by_alias=True)
+    for section in SECTIONS_WITH_KIND:
+        words = []
+        for kind, spec in kinds(section).items():
+            if not any(field.is_required() for field in spec.model_fields.values()):
+                words.append(kind)
+            definition = schema["$defs"][spec.__name__]
+            required = ["kind", *definition.get("required", [])]
+            definition["required"] = list(dict.fromkeys(required))  # two sections share some kinds
+        alternatives = [{"type": "string", "enum": words}, schema["properties"][section]]
+        schema["properties"][section] = {"title": section, "anyOf": alternatives}
+    return {"$schema": DIALECT, **schema, "title": "dpvae recipe"}
 
 
 if __name__ == "__main__":

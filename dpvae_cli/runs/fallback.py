@@ -31,8 +31,8 @@ def fallback_hint(path: Path, read: Callable[[Path], "Checkpoint"]) -> str | Non
         return f"{found}{use}."
     folder, is_previous = str(other.parent), other.name == PREVIOUS
     if checkpoint.recipe.architecture.kind == "own":
-        option = ", from_previous=True" if is_previous else ""
-        resume = f"dpvae.train(recipe, {folder!r}, model=..., resume=True{option})"
+        mode = "resume_previous" if is_previous else "resume"
+        resume = f"dpvae.train(recipe, {folder!r}, model=..., mode={mode!r})"
     else:
         option = " --from-previous" if is_previous else ""
         resume = f"dpvae train --resume{option} --run-dir {shlex.quote(folder)}"

@@ -15,8 +15,7 @@ from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.sample_picture import example_rows
 from dpvae_cli.sampling.encodings import drawable
-from dpvae_cli.sampling.gallery import gallery
-from dpvae_cli.sampling.planar_figure_data import portrait
+from dpvae_cli.sampling.gallery import gallery, portrait
 
 IMAGES, ROWS = 36, 1_000
 """Samples of each kind in Figure 5: images, and other examples."""

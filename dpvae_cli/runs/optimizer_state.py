@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.foundation.errors import CheckpointError
-from dpvae_cli.recipe.issues import truncate
+from dpvae_cli.recipe.document import truncate
 
 MOMENT_NAMES = {"step", "exp_avg", "exp_avg_sq"}
 

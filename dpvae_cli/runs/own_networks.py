@@ -204,4 +204,4 @@ def check_resume(saved: Recipe, run_dir: Path, *, has_model: bool) -> None:
 
 def resume_call(run_dir: Path) -> str:
     """Return the Python call that resumes a run of own networks."""
-    return f"dpvae.train(recipe, {str(run_dir)!r}, model=..., resume=True)"
+    return f"dpvae.train(recipe, {str(run_dir)!r}, model=..., mode='resume')"

@@ -20,7 +20,7 @@ STAGED = f"{HIDDEN_PREFIX}new"
 RUN_FILE = re.compile(
     r"""recipe\.yaml | environment\.json | metrics\.jsonl? | metrics_terms\.npz | fit\.(json|png)
     | cell\.json | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz
-    | diagnosis\.(html|json)
+    | diagnosis\.(html|json) | explore\.html
     | (checkpoint(\.previous)?|best)\.(pt|encodings\.npz|nll\.npz)
     | tensorboard/events\.out\.tfevents\.[^/]+
     | samples/(prior|low_posterior|high_posterior)(\.png|\.npz|/\d{6}\.png)

@@ -75,8 +75,6 @@ class RunFolder:
             UsageError: the folder is not empty and neither `resume` nor `overwrite` is given, or it
                 holds files that no run wrote.
         """
-        if resume and overwrite:
-            raise UsageError("--resume and --overwrite exclude each other")
         replacement.finish_commit(self.path)
         remove_stale_temporaries(self.path)
         if resume:

@@ -43,10 +43,7 @@ def batch_size_for(model: VAE) -> int:
 def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaussian:
     """Return q(z|x) of every example of a split, in order.
 
-    Args:
-        model: a model.
-        split: the examples.
-        size: how many to encode in one go, where memory allows; None leaves it to `batch_size_for`.
+    `size` examples are encoded in one go, where memory allows; None leaves it to `batch_size_for`.
     """
 
     def part(rows: slice) -> DiagonalGaussian:
@@ -63,13 +60,7 @@ def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaus
 def decode(model: VAE, z: Codes) -> Examples:
     """Return E[x|z] of each code on the CPU, chunk by chunk."""
     z = z.to(model.device, model.dtype)
-    parts = map_in_chunks(
-        lambda rows: model.decode(z[rows]).cpu(),
-        len(z),
-        size=batch_size_for(model),
-        what="decoding",
-    )
-    return torch.cat(list(parts))
+    return _in_batches(model, lambda rows: model.decode(z[rows]).cpu(), len(z), "decoding")
 
 
 def decode_to_data_units(
@@ -77,10 +68,7 @@ def decode_to_data_units(
 ) -> np.ndarray:
     """Return E[x|z] of each code in the units of the training data, or draws x ~ p(x|z).
 
-    Args:
-        model: the trained model.
-        z: codes, `(batch, latent)`.
-        noise: the generator to draw x with; None returns means.
+    `noise` is the generator to draw x with; None returns means.
     """
     if noise is None:
         x = decode(model, z)
@@ -94,26 +82,34 @@ def decode_to_data_units(
     return array
 
 
-def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
-    """Return examples in data units as they are plotted: images as bytes, others as they are.
+def reconstruction_arrays(model: VAE, split: Split, n: int) -> dict[str, np.ndarray]:
+    """Return the first n examples `x`, the means `z` of q(z|x), and `decoded`, E[x|z].
 
-    Args:
-        model: the trained model, whose training data says which values are black and white.
-        examples: `(..., *example)`.
+    `x` and `decoded` are in the units of the training data. Of a split with fewer examples all.
     """
-    shape = model.example_shape
-    has_images = is_image(shape)
-    return model.units.to_uint8(examples) if has_images else examples
+    some = Split(split.stored[:n])
+    z = encode(model, some).mean
+    return {
+        "x": model.units.inverse_transform(some.examples()).numpy(),
+        "z": z.cpu().numpy(),
+        "decoded": decode_to_data_units(model, z),
+    }
+
+
+def drawable(model: VAE, examples: np.ndarray) -> np.ndarray:
+    """Return examples in data units as they are plotted: images as bytes, others as they are."""
+    return model.units.to_uint8(examples) if is_image(model.example_shape) else examples
 
 
 def reconstruction(model: VAE, x: Examples, z: Codes) -> PerExample:
     """Return -log p(x|z) of each pair in nats, chunk by chunk."""
-    parts = map_in_chunks(
-        lambda rows: model.reconstruction(x[rows], z[rows]),
-        len(z),
-        size=batch_size_for(model),
-        what="reconstruction",
+    return _in_batches(
+        model, lambda rows: model.reconstruction(x[rows], z[rows]), len(z), "reconstruction"
     )
+
+
+def _in_batches(model: VAE, compute: Callable[[slice], Tensor], count: int, what: str) -> Tensor:
+    parts = map_in_chunks(compute, count, size=batch_size_for(model), what=what)
     return torch.cat(list(parts))
 
 
@@ -125,14 +121,13 @@ def aggregate_posterior(
     Where memory runs out, fewer rows are evaluated at a time.
     """
 
-    def in_chunks(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-        parts = map_in_chunks(
-            lambda rows: compute(z[rows]), len(z), size=max(1, len(z)), what="log q(z)"
-        )
-        return torch.cat(list(parts))
-
     def map_rows(compute: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-        return group.map_sharded(lambda rows: in_chunks(compute, rows), z)
+        def in_chunks(z: Tensor) -> Tensor:
+            size = max(1, len(z))
+            parts = map_in_chunks(lambda rows: compute(z[rows]), len(z), size=size, what="log q(z)")
+            return torch.cat(list(parts))
+
+        return group.map_sharded(in_chunks, z)
 
     return AggregatePosterior(mean, log_variance, map_rows=map_rows)
 

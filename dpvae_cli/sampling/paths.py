@@ -27,14 +27,7 @@ def interpolate(
     """Return evenly spaced points of the straight lines from each start to its end, in z and in z0.
 
     (1 - s) start + s end in `space`, and its image under g or g^-1. Lines in z have no image where
-    the prior has no generation space.
-
-    Args:
-        model: the trained model.
-        start: in `space`.
-        end: in `space`.
-        space: where the lines are straight.
-        points: on each line, both ends included.
+    the prior has no generation space. `points` counts both ends.
 
     Raises:
         UsageError: the line is to be straight in a z0 that the prior does not have.

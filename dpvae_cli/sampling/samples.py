@@ -1,5 +1,6 @@
 """Samples of the prior, and the ends where it and the aggregate posterior disagree (4.1)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -14,6 +15,7 @@ from dpvae_cli.model import VAE
 from dpvae_cli.priors import Prior
 
 Rank = Literal["representation", "generation"]
+Transform = Callable[[Codes], tuple[Codes, PerExample]]
 CHUNK = 65_536
 
 
@@ -39,13 +41,8 @@ class LatentSamples:
 
     def select(self, index: torch.Tensor) -> "LatentSamples":
         """Return the samples at `index`, in its order."""
-        return LatentSamples(
-            self.z[index],
-            None if self.z0 is None else self.z0[index],
-            self.log_p[index],
-            None if self.log_p_generation is None else self.log_p_generation[index],
-            None if self.log_q is None else self.log_q[index],
-        )
+        tensors = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(self, **{name: value[index] for name, value in tensors.items()})
 
     def with_log_q(self, aggregate: AggregatePosterior) -> "LatentSamples":
         """Return the same samples with the exact log q(z)."""
@@ -67,9 +64,7 @@ def from_codes(model: VAE, z: Codes) -> LatentSamples:
     generation, to_generation = model.prior.generation, model.prior.to_generation
     if generation is None:
         return LatentSamples(z.cpu(), None, log_density(model.prior, z), None)
-    parts = list(map_in_chunks(lambda rows: to_generation(z[rows]), len(z), size=CHUNK, what="g"))
-    z0 = torch.cat([part for part, _ in parts])
-    log_abs_det = torch.cat([part for _, part in parts]).cpu()
+    z0, log_abs_det = _transform(to_generation, z, "g")
     log_p_generation = log_density(generation, z0)
     log_p = check_log_density(log_p_generation + log_abs_det, "log p(z)")
     return LatentSamples(z.cpu(), z0.cpu(), log_p, log_p_generation)
@@ -79,10 +74,7 @@ def from_codes(model: VAE, z: Codes) -> LatentSamples:
 def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSamples:
     """Draw z0 on the CPU and map it to z = g^-1(z0); without a z0 draw z itself.
 
-    Args:
-        model: the trained model.
-        n: how many.
-        generator: a CPU generator; the draws are the same on every device.
+    The generator is the CPU's, so that the draws are the same on every device.
 
     Raises:
         DpvaeError: g^-1 overflowed, which only lifted bounds of the coupling allow.
@@ -92,14 +84,17 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
         z = model.prior.sample(n, generator=generator)
         return LatentSamples(_finite(z).cpu(), None, log_density(model.prior, z), None)
     z0, to_representation = generation.sample(n, generator=generator), model.prior.to_representation
-    of_rows = map_in_chunks(
-        lambda rows: to_representation(z0[rows]), n, size=CHUNK, what="the inverse of g"
-    )
-    parts = list(of_rows)
-    z = _finite(torch.cat([part for part, _ in parts])).cpu()
-    log_abs_det = torch.cat([part for _, part in parts]).cpu()
+    z, log_abs_det = _transform(to_representation, z0, "the inverse of g")
+    z = _finite(z).cpu()
     log_p_generation = log_density(generation, z0)
     return LatentSamples(z, z0.cpu(), log_p_generation - log_abs_det, log_p_generation)
+
+
+def _transform(g: Transform, z: Codes, what: str) -> tuple[Codes, PerExample]:
+    """Return g(z) and, on the CPU, its log-determinant, some rows at a time."""
+    parts = map_in_chunks(lambda rows: g(z[rows]), len(z), size=CHUNK, what=what)
+    values, log_abs_det = map(torch.cat, zip(*parts, strict=True))
+    return values, log_abs_det.cpu()
 
 
 def log_density(density: Prior, z: Codes) -> PerExample:

@@ -1,7 +1,7 @@
 """Walks through the latent spaces: a line between two examples, a sweep of each dimension (5.3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -11,9 +11,9 @@ from torch import Tensor
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.density_map import density_map
 from dpvae_cli.sampling.encodings import decode_to_data_units
 from dpvae_cli.sampling.paths import Space, interpolate, standard_deviations
+from dpvae_cli.sampling.plane import density_map
 
 FINE = 200
 """Minimal number of intervals of a path; its lowest log q(z) is that of all its points."""
@@ -58,21 +58,11 @@ def line(
     """Walk straight from one code to another in z0 or z.
 
     A straight line in z0 is a curve in z. Source: paper, section 5.3 and Figure 6 (11 steps).
-
-    Args:
-        model: the trained model.
-        aggregate: q(z), for the log-density along the path.
-        start: `(1, latent)`, in z.
-        end: `(1, latent)`, in z.
-        space: where the walk is straight.
-        steps: on the path, both ends included.
+    `start` and `end` are `(1, latent)`, in z, and two of the `steps`.
     """
     ends = _in_space(model, torch.cat([start, end]), space)
-    stride = _stride(steps)
-    z, z0 = interpolate(model, ends[:1], ends[1:], space=space, points=stride * (steps - 1) + 1)
-    log_q = aggregate.log_prob(z[0]).cpu()
-    position = torch.linspace(0, 1, steps)
-    return LatentTraversal(space, z[0].cpu(), _row(z0, 0), log_q, stride, position)
+    [walk] = _walk(model, aggregate, ends[:1], ends[1:], space, torch.linspace(0, 1, steps))
+    return walk
 
 
 @torch.no_grad()
@@ -88,39 +78,19 @@ def sweeps(
 ) -> list[LatentTraversal]:
     """Move one example's code along each of the coordinates that vary most under q(z).
 
-    Source: paper, section 5.3 and Figure 8: +-5 standard deviations, largest deviations first.
+    `centre` is `(1, latent)`, in z, and `reach` in standard deviations.
 
-    Args:
-        model: the trained model.
-        aggregate: q(z).
-        centre: `(1, latent)`, in z.
-        space: whose coordinates are moved, one at a time.
-        dimensions: how many; all where there are fewer.
-        reach: how far to either side, in standard deviations under q(z).
-        steps: of each sweep.
+    Source: paper, section 5.3 and Figure 8: +-5 standard deviations, largest deviations first.
     """
     deviations = standard_deviations(model, aggregate, space=space)
     chosen = torch.argsort(deviations, descending=True, stable=True)[:dimensions]
     middle = _in_space(model, centre, space)
     away = reach * torch.diag(deviations)[chosen].to(middle)
-    stride = _stride(steps)
-    z, z0 = interpolate(
-        model, middle - away, middle + away, space=space, points=stride * (steps - 1) + 1
-    )
-    log_q = aggregate.log_prob(z.flatten(0, 1)).cpu().view(len(chosen), -1)
     position = torch.linspace(-reach, reach, steps)
+    walks = _walk(model, aggregate, middle - away, middle + away, space, position)
     return [
-        LatentTraversal(
-            space,
-            z[row].cpu(),
-            _row(z0, row),
-            log_q[row],
-            stride,
-            position,
-            dimension,
-            float(deviations[dimension]),
-        )
-        for row, dimension in enumerate(chosen.tolist())
+        replace(walk, dimension=dimension, standard_deviation=float(deviations[dimension]))
+        for walk, dimension in zip(walks, chosen.tolist(), strict=True)
     ]
 
 
@@ -129,12 +99,19 @@ def _in_space(model: VAE, z: Codes, space: Space) -> Codes:
     return z if space == "z" else model.prior.to_generation(z)[0]
 
 
-def _row(paths: Tensor | None, row: int) -> Tensor | None:
-    return None if paths is None else paths[row].cpu()
-
-
-def _stride(steps: int) -> int:
-    return max(1, -(-FINE // (steps - 1)))
+def _walk(
+    model: VAE, aggregate: AggregatePosterior, start: Codes, end: Codes, space: Space, at: Tensor
+) -> list[LatentTraversal]:
+    """Walk from each start to its end in `space`, where positions are `at`."""
+    intervals = len(at) - 1
+    stride = max(1, -(-FINE // intervals))
+    z, z0 = interpolate(model, start, end, space=space, points=stride * intervals + 1)
+    log_q = aggregate.log_prob(z.flatten(0, 1)).cpu().view(len(z), -1)
+    z, z0 = z.cpu(), None if z0 is None else z0.cpu()
+    return [
+        LatentTraversal(space, z[row], None if z0 is None else z0[row], log_q[row], stride, at)
+        for row in range(len(z))
+    ]
 
 
 def record(

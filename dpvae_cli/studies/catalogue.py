@@ -6,7 +6,7 @@ from pathlib import Path
 from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.text_files import expand_user, path_exists
 from dpvae_cli.recipe import catalogue
-from dpvae_cli.recipe.issues import ConfigIssue, RecipeError, SourceLocation, truncate
+from dpvae_cli.recipe.document import ConfigIssue, RecipeError, SourceLocation, truncate
 
 LIST = "All names: dpvae reproduce"
 HINT = "What a study holds: dpvae reproduce --help, and docs/reproduce.md"

@@ -14,7 +14,7 @@ from dpvae_cli.evaluation.metrics import SHORT_UNITS, find_metric
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.estimates import error_of_difference
 from dpvae_cli.recipe import Recipe, to_dict
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.validation import kinds
 from dpvae_cli.runs.results_file import read_error_terms
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.records import RunRecord

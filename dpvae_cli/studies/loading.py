@@ -7,9 +7,15 @@ from typing import Any, final
 import yaml
 from pydantic import ValidationError
 
-from dpvae_cli.recipe.issues import ConfigIssue, KeyPath, RecipeError, SourceLocation
-from dpvae_cli.recipe.overrides import key_error, parse_overrides
-from dpvae_cli.recipe.reading import ConfigDocument, read_file
+from dpvae_cli.recipe.document import (
+    ConfigDocument,
+    ConfigIssue,
+    KeyPath,
+    RecipeError,
+    SourceLocation,
+    read_file,
+)
+from dpvae_cli.recipe.loading import key_error, parse_overrides
 from dpvae_cli.studies.catalogue import locate_study, study_error
 from dpvae_cli.studies.schema import Study, default_axes
 from dpvae_cli.studies.validation_errors import complaints

@@ -11,10 +11,9 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import catalogue
+from dpvae_cli.recipe.document import ConfigIssue, KeyPath, RecipeError, truncate
 from dpvae_cli.recipe.dump import digest, to_dict
-from dpvae_cli.recipe.issues import ConfigIssue, KeyPath, RecipeError, truncate
-from dpvae_cli.recipe.loading import load_with_overrides
-from dpvae_cli.recipe.overrides import Override
+from dpvae_cli.recipe.loading import Override, load_with_overrides
 from dpvae_cli.studies.catalogue import study_error
 from dpvae_cli.studies.figures import StudyFigure
 from dpvae_cli.studies.loading import LoadedStudy

@@ -8,8 +8,7 @@ from typing import Any, final
 
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.foundation.text_files import is_inside
-from dpvae_cli.recipe.issues import RecipeError
-from dpvae_cli.recipe.reading import read_file
+from dpvae_cli.recipe.document import RecipeError, read_file
 from dpvae_cli.studies import published
 from dpvae_cli.studies.grouping import BASELINE
 from dpvae_cli.studies.records import discover

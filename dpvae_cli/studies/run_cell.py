@@ -78,7 +78,7 @@ def _complete(cell: Cell, options: CellOptions, device: str) -> None:
         )
     if status != "trained":
         dataset = _dataset(recipe, options)
-        train(recipe, cell.folder, resume=True, device=device, dataset=dataset)
+        train(recipe, cell.folder, mode="resume", device=device, dataset=dataset)
     loaded = load_cell(cell, options, device=device)
     failed = _measure(cell, loaded, options)
     for spec in cell.figures:

@@ -7,10 +7,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dpvae_cli.foundation.formatting import did_you_mean
-from dpvae_cli.recipe.issues import ConfigIssue, KeyPath, format_path, format_value
-from dpvae_cli.recipe.reading import ConfigDocument
-from dpvae_cli.recipe.sections import keys
-from dpvae_cli.recipe.validation_messages import PROBLEMS
+from dpvae_cli.recipe.document import (
+    ConfigDocument,
+    ConfigIssue,
+    KeyPath,
+    format_path,
+    format_value,
+)
+from dpvae_cli.recipe.validation import PROBLEMS, keys
 from dpvae_cli.studies.figures import KINDS
 from dpvae_cli.studies.schema import Study
 

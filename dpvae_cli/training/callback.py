@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
-from dpvae_cli.data import Dataset
+if TYPE_CHECKING:
+    from dpvae_cli.data import Dataset
 
 
-@runtime_checkable
-class Callback(Protocol):
-    """Called by `train` in the main process."""
+class Callback:
+    """Called by `train` in the main process; does nothing. Override what is needed."""
 
-    def on_data_loaded(self, dataset: Dataset) -> None:
+    def on_data_loaded(self, dataset: "Dataset") -> None:
         """Handle that the data is loaded."""
 
     def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
@@ -25,22 +25,3 @@ class Callback(Protocol):
 
     def on_checkpoint(self, path: Path, *, iteration: int) -> None:
         """Handle that a checkpoint was written."""
-
-
-class NullCallback:
-    """Does nothing; override what is needed."""
-
-    def on_data_loaded(self, dataset: Dataset) -> None:
-        """Do nothing."""
-
-    def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
-        """Do nothing."""
-
-    def on_step(self, iteration: int) -> None:
-        """Do nothing."""
-
-    def on_log(self, record: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def on_checkpoint(self, path: Path, *, iteration: int) -> None:
-        """Do nothing."""

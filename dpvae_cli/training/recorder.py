@@ -18,7 +18,6 @@ from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
 from dpvae_cli.runs.fit_prior import save_fit_record, save_fitted_prior
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.runs.paths import update_latest_link
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.runs.sample_picture import save_samples
 from dpvae_cli.training.callback import Callback
@@ -44,12 +43,9 @@ def main_process_only(
 class Recorder:
     """Writes the files of a run and calls the callback."""
 
-    def __init__(
-        self, run: RunFolder, group: ProcessGroup, callback: Callback, *, mark_latest: bool
-    ) -> None:
+    def __init__(self, run: RunFolder, group: ProcessGroup, callback: Callback) -> None:
         self.is_active = group.is_main_process
         self._run, self._processes, self._callback = run, group.world_size, callback
-        self._mark_latest = mark_latest
         self._log: MetricsLog | None = None
         self._board: TensorBoard | None = None
 
@@ -75,14 +71,9 @@ class Recorder:
         self._log = MetricsLog(self._run.metrics_log, keep_until=iteration)
         if recipe.training.tensorboard:
             self._board = TensorBoard(self._run.files)
-        self._update_latest_link()
         self._callback.on_train_start(
             self._run.path, iteration=iteration, iterations=recipe.training.iterations
         )
-
-    def _update_latest_link(self) -> None:
-        if self._mark_latest and not self._run.is_staged:
-            update_latest_link(self._run.path)
 
     @main_process_only
     def step(self, iteration: int) -> None:
@@ -115,7 +106,6 @@ class Recorder:
             self._run.commit()
             if self._board is not None:
                 self._board = TensorBoard(self._run.files)
-            self._update_latest_link()
         self._callback.on_checkpoint(self._run.checkpoint, iteration=checkpoint.iteration)
 
     @main_process_only

@@ -1,10 +1,10 @@
 """Train a recipe in a run folder: the loop around the optimizer steps."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation import devices
@@ -23,13 +23,15 @@ from dpvae_cli.runs.resume import ResumePoint, load_resume_point
 from dpvae_cli.runs.run_data import check_unchanged
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.sampling.encodings import TrainingEncodings
-from dpvae_cli.training.callback import Callback, NullCallback
+from dpvae_cli.training.callback import Callback
 from dpvae_cli.training.checks import check_data, check_divisible, check_ranks_agree
 from dpvae_cli.training.compilation import compiled, should_compile
 from dpvae_cli.training.recorder import Recorder
 from dpvae_cli.training.signals import graceful_shutdown
 from dpvae_cli.training.threads import cpu_threads
 from dpvae_cli.training.trainer import Trainer, weighted_loss
+
+TrainMode = Literal["new", "resume", "resume_previous", "overwrite"]
 
 
 def fit(trainer: Trainer, recorder: Recorder) -> None:
@@ -81,35 +83,29 @@ def train(
     recipe: Recipe,
     run_dir: Path | str,
     *,
+    mode: TrainMode = "new",
     model: VAE | None = None,
-    resume: bool = False,
-    from_previous: bool = False,
-    overwrite: bool = False,
+    dataset: Dataset | Callable[[], Dataset] | None = None,
     device: str = "auto",
-    data_root: Path | None = None,
-    download: bool = True,
     callback: Callback | None = None,
-    mark_latest: bool = False,
-    dataset: Dataset | None = None,
 ) -> VAE:
     """Train a recipe and return the trained model.
 
     Args:
-        recipe: what to train; with `resume`, the run folder's recipe but for
+        recipe: what to train; on a resume, the run folder's recipe but for
             `training.iterations`, which may grow.
-        run_dir: where everything is kept; refused when not empty unless `resume` or `overwrite`.
+        run_dir: the run folder.
+        mode: `new` starts a run in a new or empty folder; `resume` goes on from its
+            `checkpoint.pt`, with the numbers of an uninterrupted run; `resume_previous` goes on
+            from `checkpoint.previous.pt` and drops `checkpoint.pt`; `overwrite` replaces the run
+            in the folder, once this one has its first checkpoint.
         model: a model of one's own, trained where it stands; its encoder, decoder, likelihood and
             prior take the place of the recipe's, and the recipe that is kept says so. Resume with
             one made the same way; the saved weights go into it.
-        resume: go on from `checkpoint.pt`, with the very numbers of an uninterrupted run.
-        from_previous: resume from `checkpoint.previous.pt` and drop `checkpoint.pt`.
-        overwrite: replace the run in the folder, once this one has its first checkpoint.
+        dataset: the recipe's data, or a function that loads it; by default it is looked for, and
+            downloaded where it has a source, as `recipe.data.load()` does.
         device: auto, cpu, cuda, cuda:N or mps.
-        data_root: folder to look for data in.
-        download: allow a download where the data has a source.
         callback: called on progress.
-        mark_latest: let runs/latest name this run, as `dpvae train` does.
-        dataset: the recipe's data, if it is loaded already.
 
     Returns:
         The model, in evaluation mode; where the recipe has training.ema a copy with the averaged
@@ -129,8 +125,9 @@ def train(
         >>> recipe = dpvae.load_recipe("vae_moons", ["training.iterations=20"])
         >>> model = dpvae.train(recipe, "runs/try")  # doctest: +SKIP
     """
-    if from_previous and not resume:
-        raise UsageError("--from-previous is for --resume", hint="Add --resume.")
+    if mode not in (modes := get_args(TrainMode)):
+        raise UsageError(f"mode is {mode!r}", hint=f"Use one of {', '.join(modes)}.")
+    resume, from_previous = mode.startswith("resume"), mode == "resume_previous"
     run = RunFolder(resolve_run_dir(run_dir))
     where = devices.resolve(device)
     check_device_precision(recipe.training.precision, where)
@@ -140,8 +137,8 @@ def train(
         run.locked(wanted=group.is_main_process),
         own_networks.preserve_rng_state(where, wanted=model is not None),
     ):
-        recorder = Recorder(run, group, callback or NullCallback(), mark_latest=mark_latest)
-        recorder.prepare(resume=resume, overwrite=overwrite)
+        recorder = Recorder(run, group, callback or Callback())
+        recorder.prepare(resume=resume, overwrite=mode == "overwrite")
         group.barrier()
         start = ResumePoint(recipe, None)
         if resume:
@@ -149,7 +146,9 @@ def train(
         recipe = start.recipe
         check_divisible(recipe.training.batch_size, group.world_size)
         if dataset is None:
-            dataset = recipe.data.load(data_root, download=download)
+            dataset = recipe.data.load()
+        elif not isinstance(dataset, Dataset):
+            dataset = dataset()
         recorder.on_data_loaded(dataset)
         if start.checkpoint is not None:
             check_unchanged(start.checkpoint, dataset)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.evaluation.active_units import active_units
+from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.elbo import elbo_parts
 from dpvae_cli.evaluation.skl import symmetric_kl
 from dpvae_cli.foundation.randomness import stream
@@ -37,6 +37,6 @@ def validate(model: VAE, dataset: Dataset, *, seed: int) -> dict[str, Any]:
         "elbo": -(reconstruction + kl),
         "reconstruction": reconstruction,
         "kl": kl,
-        "active_units": active_units(parts.means, parts.variances),
+        "active_units": int(are_active(parts.means, parts.variances).sum()),
         "skl": skl.value,
     }

@@ -10,7 +10,7 @@ import pytest
 
 from dpvae_cli.cli import completion
 from dpvae_cli.cli.app import SECTIONS
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.validation import kinds
 
 COMMANDS = [
     [],

@@ -133,7 +133,7 @@ def test_times_from_the_future_are_fine(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
     for path in (tmp_path / "run").iterdir():
         os.utime(path, (4e9, 4e9))
-    train(small_recipe("vae", "training.iterations=25"), tmp_path / "run", resume=True)
+    train(small_recipe("vae", "training.iterations=25"), tmp_path / "run", mode="resume")
     assert checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt").iteration == 25
 
 

@@ -65,7 +65,7 @@ def test_every_command_names_the_call_that_opens_it(arguments):
 @pytest.mark.parametrize("arguments", RESUME, ids=" ".join)
 def test_resuming_names_the_call_that_goes_on(arguments):
     line = refused(arguments)
-    assert "dpvae.train(recipe, 'own', model=..., resume=True)" in line
+    assert "dpvae.train(recipe, 'own', model=..., mode='resume')" in line
     assert "dpvae.load('own', encoder=..., decoder=...)" in line
 
 

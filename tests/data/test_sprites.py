@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from dpvae_cli.data import Sprites
-from dpvae_cli.data.factors import factor_combinations
-from dpvae_cli.data.sprites import FACTORS, LARGEST, SMALLEST, render_sprites
+from dpvae_cli.data.sprites import FACTORS, LARGEST, SMALLEST, factor_combinations, render_sprites
 from tests.data.synthetic import draw
 
 SPLITS = ("train", "validation", "test")

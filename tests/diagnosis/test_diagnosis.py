@@ -10,11 +10,10 @@ from scipy import stats
 
 import dpvae_cli as dpvae
 from dpvae_cli.data import Split
-from dpvae_cli.diagnosis.densities import from_model, from_prior
-from dpvae_cli.diagnosis.groups import are_in
-from dpvae_cli.diagnosis.low_posterior import measure_low_posterior
+from dpvae_cli.diagnosis.groups import are_in, from_model, from_prior
 from dpvae_cli.diagnosis.null import draw_splits
 from dpvae_cli.diagnosis.record import Quantity
+from dpvae_cli.diagnosis.run import measure_low_posterior
 from dpvae_cli.diagnosis.verdict import (
     HELD_OUT,
     amount,

@@ -9,7 +9,7 @@ import pytest
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import Recipe, catalogue
 from dpvae_cli.recipe.reference import field_tables, refreshed
-from dpvae_cli.recipe.sections import keys, kinds, spec_class
+from dpvae_cli.recipe.validation import keys, kinds, spec_class
 from tests.docs.pages import ROOT
 
 PAGE = ROOT / "docs" / "recipes.md"

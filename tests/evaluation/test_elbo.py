@@ -12,9 +12,8 @@ from torch.distributions import (
 )
 
 import dpvae_cli as dpvae
-from dpvae_cli.evaluation.elbo import elbo_parts
+from dpvae_cli.evaluation.elbo import decompose_kl, elbo_parts
 from dpvae_cli.evaluation.evaluate import evaluate
-from dpvae_cli.evaluation.kl_decomposition import decompose_kl
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
@@ -78,7 +77,7 @@ def test_a_linear_gaussian_encoder_has_the_closed_forms():
     x, variance = normal(8_000, 2), torch.tensor(0.2, dtype=torch.float64)
     x = x - x.mean(dim=0)
     x = x @ torch.linalg.inv(torch.linalg.cholesky(x.T @ x / len(x))).T  # moments exactly 0 and I
-    found = decomposed(x @ weight.T, variance.log().expand(8_000, 2)).terms()
+    found = decomposed(x @ weight.T, variance.log().expand(8_000, 2))._asdict()
     found = {name: mean_and_error(terms) for name, terms in found.items()}
     eye = torch.eye(2, dtype=torch.float64)
     covariance = weight @ weight.T + variance * eye

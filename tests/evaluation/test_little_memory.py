@@ -6,7 +6,7 @@ import torch
 from scipy.spatial import KDTree
 
 from dpvae_cli.data import Split
-from dpvae_cli.evaluation import exported
+from dpvae_cli.evaluation import features
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.evaluate import evaluate, measure
 from dpvae_cli.evaluation.features import FeatureOptions
@@ -96,7 +96,7 @@ def test_image_metrics_are_the_same(monkeypatch, tmp_path):
     names = ["fid", "fid_lp", "kid"]
     roomy = numbers(evaluate(model, data, names, evaluation=SIZES, features=options))
     monkeypatch.setenv("DPVAE_CACHE", str(tmp_path / "cramped"))
-    load = exported.load_exported
+    load = features.load_exported
     sizes = []
 
     def cramped_network(file, device):
@@ -110,7 +110,7 @@ def test_image_metrics_are_the_same(monkeypatch, tmp_path):
 
         return limited
 
-    monkeypatch.setattr(exported, "load_exported", cramped_network)
+    monkeypatch.setattr(features, "load_exported", cramped_network)
     cramped = numbers(evaluate(model, data, names, evaluation=SIZES, features=options))
     assert_close(roomy, cramped, rel=1e-6)
     assert max(sizes) > ROOM

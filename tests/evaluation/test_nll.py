@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal
 from dpvae_cli.data import Split
 from dpvae_cli.evaluation import nll as nll_module
 from dpvae_cli.evaluation.evaluate import evaluate
-from dpvae_cli.evaluation.nll import negative_log_likelihood, negative_log_likelihoods
+from dpvae_cli.evaluation.nll import negative_log_likelihoods
 from dpvae_cli.model import build
 from dpvae_cli.recipe import Evaluation, load_recipe
 from dpvae_cli.sampling import encodings
@@ -28,8 +28,8 @@ def exact_nll(model, x):
 def test_the_marginal_of_a_linear_gaussian_vae(seed):
     model = linear_gaussian_vae(2, 3, scale=SCALE, seed=seed)
     x = torch.randn(1, 3, dtype=torch.float64)
-    found = negative_log_likelihood(
-        model, x, samples=20_000, generator=torch.Generator().manual_seed(seed)
+    [found] = negative_log_likelihoods(
+        model, x, samples=20_000, generators=[torch.Generator().manual_seed(seed)]
     )
     assert abs(found.nll - float(exact_nll(model, x))) < 4 * found.standard_error
     assert 0 < found.standard_error < 0.5
@@ -154,7 +154,7 @@ def test_weights_depend_neither_on_the_chunk_nor_on_neighbours(weights, monkeypa
         monkeypatch.setattr(encodings, "batch_size_for", lambda model, size=size: size)
         negative_log_likelihoods(model, x, samples=samples, generators=draws())
     for row, generator in zip(x.split(1), draws(), strict=True):
-        negative_log_likelihood(model, row, samples=samples, generator=generator)
+        negative_log_likelihoods(model, row, samples=samples, generators=[generator])
     together, in_small_chunks, alone = weights[:3], weights[3:6], weights[6:]
     for one, other, third in zip(together, in_small_chunks, alone, strict=True):
         assert one.shape == (samples,)
@@ -173,7 +173,7 @@ def test_one_example_is_not_copied_for_its_samples(monkeypatch):
         return original(model, repeated, z)
 
     monkeypatch.setattr(nll_module, "reconstruction", looking)
-    negative_log_likelihood(model, x, samples=40, generator=torch.Generator())
+    negative_log_likelihoods(model, x, samples=40, generators=[torch.Generator()])
     assert seen == [(x.data_ptr(), 0)]
 
 
@@ -190,7 +190,7 @@ def test_activations_stay_small(name):
         layer.register_forward_hook(hear)
     x, samples = torch.rand(1, *model.example_shape), 300
     generator = torch.Generator().manual_seed(0)
-    negative_log_likelihood(model.eval(), x, samples=samples, generator=generator)
+    negative_log_likelihoods(model.eval(), x, samples=samples, generators=[generator])
     assert 2**18 < max(sizes) < 64 * 2**20
 
 

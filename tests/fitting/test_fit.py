@@ -27,7 +27,7 @@ from dpvae_cli.foundation.errors import (
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.priors import LearnedPrior, Mixture, MixturePrior, StandardNormalPrior
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.validation import kinds
 from tests.mathematics.random_models import members
 
 QUICK = dpvae.Fitting(iterations=30, batch_size=64, validate_every=10)

@@ -35,9 +35,10 @@ def test_interrupts_know_their_signal():
     [
         (
             "Add --overwrite to replace it, or --out for another folder.",
-            "Add overwrite=True to replace it, or out for another folder.",
+            "Add mode='overwrite' to replace it, or out for another folder.",
         ),
         ("Leave out --no-download.", "Leave out download=False."),
+        ("Add --trust-features to use it.", "Add trust_features=True to use it."),
         ("Name another folder with --run-dir.", "Name another folder with run_dir."),
         (
             "Go on with: dpvae train --resume --run-dir runs/x",
@@ -53,12 +54,12 @@ def test_options_become_keyword_arguments(hint, note):
 def test_the_note_is_in_the_traceback_once_and_survives_pickling():
     error = errors.UsageError("full", hint="Add --overwrite.")
     for each in (error, pickle.loads(pickle.dumps(error))):
-        assert "".join(traceback.format_exception(each)).count("Add overwrite=True.") == 1
+        assert "".join(traceback.format_exception(each)).count("Add mode='overwrite'.") == 1
         assert each.hint == "Add --overwrite."
     stopped = pickle.loads(
         pickle.dumps(errors.InterruptedRun("stopped", signal_number=15, hint="Add --resume."))
     )
-    assert stopped.__notes__ == ["Add resume=True."]
+    assert stopped.__notes__ == ["Add mode='resume'."]
 
 
 def test_an_error_without_a_hint_has_no_note():

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import mutual_info_score
 from torch.testing import assert_close
 
-from dpvae_cli.data.factors import factor_combinations
+from dpvae_cli.data.sprites import factor_combinations
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics import disentanglement as scores
 

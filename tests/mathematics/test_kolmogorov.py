@@ -1,7 +1,7 @@
 import torch
 from scipy.stats import ks_2samp
 
-from dpvae_cli.mathematics.kolmogorov import kolmogorov_distance
+from dpvae_cli.mathematics.divergences import kolmogorov_distance
 
 
 def test_it_is_scipys_statistic_dimension_by_dimension():

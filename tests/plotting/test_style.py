@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.plotting import style
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.validation import kinds
 from tests.plotting.conftest import settings
 
 

@@ -19,7 +19,7 @@ from dpvae_cli.priors import (
     StandardNormal,
 )
 from dpvae_cli.priors.base import kinds_with_generation
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.validation import kinds
 from tests.cases import NOT_DIFFERENTIABLE, VARIANTS, small_spec
 from tests.mathematics.random_models import (
     assert_near,

@@ -19,10 +19,10 @@ from dpvae_cli.recipe import (
     to_dict,
     to_yaml,
 )
+from dpvae_cli.recipe.document import parse_document
 from dpvae_cli.recipe.loading import validate_document
-from dpvae_cli.recipe.reading import parse_document
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
-from dpvae_cli.recipe.sections import field_schema, keys, kinds, spec_class
+from dpvae_cli.recipe.validation import field_schema, keys, kinds, spec_class
 
 PAIRS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2, unique=True).map(sorted)
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {

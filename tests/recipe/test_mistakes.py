@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 from dpvae_cli.recipe import RecipeError, from_dict, load_recipe
-from dpvae_cli.recipe.issues import MAX_LISTED
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.document import MAX_LISTED
+from dpvae_cli.recipe.validation import kinds
 from tests.recipe.writing import MINIMAL, mistakes, written
 
 PRIORS = ", ".join(kinds("prior"))

@@ -7,10 +7,9 @@ import jsonschema
 import pytest
 
 from dpvae_cli.recipe import catalogue, json_schema, load_recipe, to_dict
-from dpvae_cli.recipe.issues import RecipeError
-from dpvae_cli.recipe.reading import read_file, text_of
+from dpvae_cli.recipe.document import RecipeError, read_file, text_of
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.validation import kinds
 from tests.recipe.writing import MINIMAL, written
 
 REGULARIZERS = sorted(kinds("regularizer"))

@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpvae_cli.recipe.reading import DEPTH_LIMIT, YamlError, parse_document, read_value
-from dpvae_cli.recipe.scalars import plain_scalar
+from dpvae_cli.recipe.document import (
+    DEPTH_LIMIT,
+    YamlError,
+    parse_document,
+    plain_scalar,
+    read_value,
+)
 from tests.recipe.writing import MINIMAL, mistakes, written
 
 

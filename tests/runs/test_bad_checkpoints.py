@@ -152,7 +152,7 @@ def test_moments_of_another_shape_are_refused_by_name(run):
     content["tensors"]["optimizer.0.exp_avg"] = torch.zeros(3, 3, 3)
     torch.save(content, run / CURRENT)
     with pytest.raises(CheckpointError, match=r"exp_avg is \(3, 3, 3\)") as caught:
-        train(small_recipe("vae"), run, resume=True)
+        train(small_recipe("vae"), run, mode="resume")
     assert str(run / CURRENT) in str(caught.value)
     assert "--from-previous" in caught.value.hint
 
@@ -184,7 +184,7 @@ def test_a_damaged_best_one_offers_the_others(run):
 def test_a_missing_previous_one_says_so_and_changes_nothing(run):
     (run / PREVIOUS).unlink()
     with pytest.raises(CheckpointError, match=f"no checkpoint at {run / PREVIOUS}"):
-        train(small_recipe("vae"), run, resume=True, from_previous=True)
+        train(small_recipe("vae"), run, mode="resume_previous")
     assert checkpoints.read_checkpoint(run / CURRENT).iteration == 20
 
 

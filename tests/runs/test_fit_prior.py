@@ -71,7 +71,7 @@ def test_the_components_that_a_fit_has_chosen_are_loaded_again(trained, tmp_path
     prior = load(folder.path).prior
     assert len(prior.prior.logits) == record.spec["components"]
     assert load_run(folder.path).recipe.fit_prior == dpvae.Mixture(covariance="full")
-    again = train(load_run(folder.path).recipe, folder.path, resume=True)
+    again = train(load_run(folder.path).recipe, folder.path, mode="resume")
     z = torch.randn(4, 2)
     assert torch.equal(again.prior.log_prob(z), prior.log_prob(z))
 
@@ -138,7 +138,7 @@ def test_a_fitted_run_goes_on_and_is_fitted_again(tmp_path):
     short = small_recipe("vae", *PLAIN, "fit_prior=decoupled", "training.iterations=10")
     longer = small_recipe("vae", *PLAIN, "fit_prior=decoupled", "training.iterations=20")
     train(short, tmp_path / "resumed")
-    train(longer, tmp_path / "resumed", resume=True)
+    train(longer, tmp_path / "resumed", mode="resume")
     train(longer, tmp_path / "whole")
     ours, theirs = (
         checkpoints.read_checkpoint(tmp_path / f / "checkpoint.pt").tensors
@@ -151,7 +151,7 @@ def test_a_finished_run_is_left_alone(tmp_path):
     recipe = small_recipe("vae", *PLAIN, "fit_prior=decoupled")
     train(recipe, tmp_path / "run")
     before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
-    model = train(recipe, tmp_path / "run", resume=True)
+    model = train(recipe, tmp_path / "run", mode="resume")
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
     assert model.prior.spec.kind == "decoupled"
 
@@ -170,7 +170,7 @@ def test_a_run_stopped_between_training_and_fitting_is_completed(tmp_path, monke
         load(tmp_path / "run")
     assert "dpvae fit-prior" in raised.value.hint
     monkeypatch.undo()
-    train(recipe, tmp_path / "run", resume=True)
+    train(recipe, tmp_path / "run", mode="resume")
     ours, theirs = (
         checkpoints.read_checkpoint(tmp_path / f / "checkpoint.pt").tensors
         for f in ("run", "whole")

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import text_files
-from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import paths
@@ -460,5 +459,6 @@ def test_a_log_of_257_megabytes_is_resumed(run):
 
 
 def test_two_options_that_exclude_each_other(run):
-    with pytest.raises(UsageError, match="exclude"):
-        train(small_recipe(), run, resume=True, overwrite=True)
+    done = retrain("--run-dir", str(run), "--resume", "--overwrite")
+    assert done.exit_code == 2
+    assert "exclude each other" in done.stderr

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import config
 
+from dpvae_cli.cli.progress import LatestLink
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.runs import paths, run_folder
@@ -21,7 +23,7 @@ def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
     recipe = small_recipe()
     folder = paths.default_run_dir(recipe)
     assert str(folder) == "runs/vae_moons-decoupled-seed0"
-    train(recipe, folder, mark_latest=True)
+    train(recipe, folder, callback=LatestLink())
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "recipe.yaml",
@@ -40,8 +42,22 @@ def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
     assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__
     train(small_recipe("vae", "seed=1"), "runs/silent")
     assert paths.latest_run_dir() == folder
-    train(small_recipe("vae", "seed=2"), "runs/other", mark_latest=True)
+    train(small_recipe("vae", "seed=2"), "runs/other", callback=LatestLink())
     assert paths.latest_run_dir().name == "other"
+
+
+def test_a_run_that_overwrites_is_the_latest_from_its_first_checkpoint(tmp_path):
+    latest = []
+
+    class Watch(LatestLink):
+        def on_step(self, iteration):
+            latest.append(Path("runs/latest").is_symlink())
+
+    train(small_recipe(), "runs/old")
+    recipe = small_recipe("vae", "seed=1")
+    train(recipe, "runs/old", mode="overwrite", callback=Watch(overwrite=True))
+    assert latest == [False] * 5 + [True] * 15
+    assert paths.latest_run_dir().name == "old"
 
 
 def test_a_folder_with_files_is_refused_unless_told_otherwise(tmp_path):
@@ -50,17 +66,22 @@ def test_a_folder_with_files_is_refused_unless_told_otherwise(tmp_path):
     with pytest.raises(UsageError, match="not empty"):
         train(small_recipe("vae", "seed=1"), "run")
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
-    train(small_recipe("vae", "seed=1"), "run", overwrite=True)
+    train(small_recipe("vae", "seed=1"), "run", mode="overwrite")
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() != before
-    with pytest.raises(UsageError, match="exclude"):
-        train(small_recipe(), "run", overwrite=True, resume=True)
+
+
+def test_an_unknown_mode_is_an_error_that_lists_the_known_ones(monkeypatch):
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # which checks types under pytest alone
+    with pytest.raises(UsageError, match="mode is 'again'") as caught:
+        train(small_recipe(), "run", mode="again")
+    assert caught.value.hint == "Use one of new, resume, resume_previous, overwrite."
 
 
 def test_overwrite_never_deletes_what_is_no_run(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
     with pytest.raises(UsageError, match="will not delete"):
-        train(small_recipe(), "thesis", overwrite=True)
+        train(small_recipe(), "thesis", mode="overwrite")
     assert (tmp_path / "thesis" / "chapter.tex").is_file()
 
 

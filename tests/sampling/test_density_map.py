@@ -4,7 +4,7 @@ import torch
 
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.plotting import panels
-from dpvae_cli.sampling.density_map import EMPTY, density_map
+from dpvae_cli.sampling.plane import EMPTY, density_map
 
 
 @pytest.mark.parametrize("deviation", [0.02, 0.5, 3.0])

@@ -3,9 +3,8 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.sampling.encodings import TrainingEncodings, decode, encode
+from dpvae_cli.sampling.encodings import TrainingEncodings, decode, encode, reconstruction_arrays
 from dpvae_cli.sampling.gallery import gallery
-from dpvae_cli.sampling.reconstructions import reconstruction_arrays
 from dpvae_cli.sampling.samples import low_posterior
 from tests.small import small_recipe
 

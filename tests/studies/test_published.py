@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe.sections import kinds
+from dpvae_cli.recipe.validation import kinds
 from dpvae_cli.studies import published
 from dpvae_cli.studies.published import DATA, PublishedTable
 

@@ -131,7 +131,7 @@ def test_the_real_compiler_and_a_resume_to_the_bit(prior, tmp_path):
     overrides = ("training.compile=on", f"prior={prior}")
     whole = train(small_recipe("factor", *overrides), tmp_path / "whole")
     train(small_recipe("factor", *overrides, "training.iterations=10"), tmp_path / "parts")
-    parts = train(small_recipe("factor", *overrides), tmp_path / "parts", resume=True)
+    parts = train(small_recipe("factor", *overrides), tmp_path / "parts", mode="resume")
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
     plain = train(small_recipe("factor", f"prior={prior}"), tmp_path / "plain")

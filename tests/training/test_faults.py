@@ -20,7 +20,7 @@ from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.training.callback import NullCallback
+from dpvae_cli.training.callback import Callback
 from dpvae_cli.training.train import train
 from dpvae_cli.training.trainer import Trainer
 from tests.same import assert_same_run
@@ -65,8 +65,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(room, whole, tmp_path, monkeypat
     for name in (CURRENT, PREVIOUS, BEST):
         if (tmp_path / "run" / name).is_file():
             checkpoints.read_checkpoint(tmp_path / "run" / name)
-    resume = (tmp_path / "run" / "recipe.yaml").is_file()
-    train(small_recipe(), tmp_path / "run", resume=resume)
+    is_run = (tmp_path / "run" / "recipe.yaml").is_file()
+    train(small_recipe(), tmp_path / "run", mode="resume" if is_run else "new")
     assert_same_run(whole, tmp_path / "run")
 
 
@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_no_half_line_in_the_log(whole, tmp_path, monkeypatch
     text = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert text.endswith("}\n")
     assert text.count("\n") == 2
-    train(small_recipe(), tmp_path / "run", resume=True)
+    train(small_recipe(), tmp_path / "run", mode="resume")
     assert_same_run(whole, tmp_path / "run")
 
 
@@ -219,11 +219,11 @@ def test_overwriting_that_is_cut_short_is_completed_by_the_next_command(
 
     monkeypatch.setattr(Path, "replace", cut)
     with pytest.raises(OSError, match="Input/output"):
-        train(small_recipe("vae", "seed=1"), run, overwrite=True)
+        train(small_recipe("vae", "seed=1"), run, mode="overwrite")
     assert (run / ".dpvae-new" / "checkpoint.pt").is_file()
     assert checkpoints.read_checkpoint(run / "checkpoint.pt").recipe.seed == 0, "moved last"
     monkeypatch.setattr(Path, "replace", original)
-    train(small_recipe("vae", "seed=1"), run, resume=True)
+    train(small_recipe("vae", "seed=1"), run, mode="resume")
     assert checkpoints.read_checkpoint(run / "checkpoint.pt").recipe.seed == 1
     assert no_half_files(run)
 
@@ -252,7 +252,7 @@ def test_a_lost_checkpoint_is_not_begun_anew_silently(whole, tmp_path):
 def test_a_state_is_saved_once(tmp_path):
     """A signal right after a checkpoint must not push the one before out."""
 
-    class Signal(NullCallback):
+    class Signal(Callback):
         def on_step(self, iteration):
             if iteration == 10:
                 os.kill(os.getpid(), signal.SIGUSR1)

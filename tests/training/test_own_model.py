@@ -146,7 +146,7 @@ def test_a_cut_run_resumes_to_the_bit(regularizer, prior, tmp_path):
         dpvae.train(recipe, tmp_path / "cut", model=own_vae(prior=prior), callback=CutAt(13))
     torch.manual_seed(5)
     fresh = own_vae(prior=prior, seed=6)
-    dpvae.train(recipe, tmp_path / "cut", model=fresh, resume=True)
+    dpvae.train(recipe, tmp_path / "cut", model=fresh, mode="resume")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -161,7 +161,7 @@ def test_frozen_weights_stay_and_resume(tmp_path):
     assert torch.equal(whole.encoder.body[0].weight, first)
     with pytest.raises(PowerCut):
         dpvae.train(RECIPE, tmp_path / "cut", model=model(), callback=CutAt(13))
-    dpvae.train(RECIPE, tmp_path / "cut", model=model(), resume=True)
+    dpvae.train(RECIPE, tmp_path / "cut", model=model(), mode="resume")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -178,25 +178,25 @@ def test_a_run_of_own_networks_resumes_with_a_model_alone(trained, tmp_path):
     _, folder = trained
     for recipe in (RECIPE, dpvae.load_recipe(folder / "recipe.yaml")):
         with pytest.raises(CheckpointError) as caught:
-            dpvae.train(recipe, folder, resume=True)
-        call = f"dpvae.train(recipe, {str(folder)!r}, model=..., resume=True)"
+            dpvae.train(recipe, folder, mode="resume")
+        call = f"dpvae.train(recipe, {str(folder)!r}, model=..., mode='resume')"
         assert call in str(caught.value)
     with pytest.raises(CheckpointError, match=r"encoder given .* other weights"):
-        dpvae.train(RECIPE, folder, model=own_vae(width=9, **PARTS), resume=True)
+        dpvae.train(RECIPE, folder, model=own_vae(width=9, **PARTS), mode="resume")
     other = own_vae(**PARTS | {"likelihood": dpvae.Gaussian(scale=0.5)})
     with pytest.raises(UsageError, match=r"likelihood.scale is 0.3 in the run, 0.5 was asked"):
-        dpvae.train(RECIPE, folder, model=other, resume=True)
+        dpvae.train(RECIPE, folder, model=other, mode="resume")
     dpvae.train(RECIPE, tmp_path / "ordinary")
     with pytest.raises(CheckpointError, match="no model can be given"):
-        dpvae.train(RECIPE, tmp_path / "ordinary", model=own_vae(), resume=True)
+        dpvae.train(RECIPE, tmp_path / "ordinary", model=own_vae(), mode="resume")
 
 
 def test_a_run_cut_before_its_first_checkpoint_asks_for_the_model_too(tmp_path):
     with pytest.raises(PowerCut):
         dpvae.train(RECIPE, tmp_path / "cut", model=own_vae(**PARTS), callback=CutAt(3))
-    with pytest.raises(CheckpointError, match=r"model=\.\.\., resume=True"):
-        dpvae.train(RECIPE, tmp_path / "cut", resume=True)
-    dpvae.train(RECIPE, tmp_path / "cut", model=own_vae(**PARTS), resume=True)
+    with pytest.raises(CheckpointError, match=r"model=\.\.\., mode='resume'"):
+        dpvae.train(RECIPE, tmp_path / "cut", mode="resume")
+    dpvae.train(RECIPE, tmp_path / "cut", model=own_vae(**PARTS), mode="resume")
     dpvae.train(RECIPE, tmp_path / "whole", model=own_vae(**PARTS))
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
@@ -209,7 +209,7 @@ def test_a_stopped_run_names_the_call_that_goes_on(tmp_path):
 
     with pytest.raises(InterruptedRun) as caught:
         dpvae.train(RECIPE, tmp_path / "run", model=own_vae(), callback=Stop(7))
-    assert f"dpvae.train(recipe, '{tmp_path}/run', model=..., resume=True)" in caught.value.hint
+    assert f"dpvae.train(recipe, '{tmp_path}/run', model=..., mode='resume')" in caught.value.hint
 
 
 class Counting(PairEncoder):
@@ -302,7 +302,7 @@ def test_a_recipe_of_own_networks_needs_the_model(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.yaml").write_text("precious")
     with pytest.raises(UsageError, match="exist in Python alone"):
-        dpvae.train(recipe, tmp_path / "run", overwrite=True)
+        dpvae.train(recipe, tmp_path / "run", mode="overwrite")
     assert (tmp_path / "run" / "recipe.yaml").read_text() == "precious"
 
 

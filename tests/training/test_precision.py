@@ -186,7 +186,7 @@ def test_a_device_without_float64_is_refused_before_anything_is_done(tmp_path, m
     before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
     monkeypatch.setattr(devices, "resolve", lambda name: torch.device("mps"))
     for attempt in (
-        lambda: train(recipe, tmp_path / "run", overwrite=True),
+        lambda: train(recipe, tmp_path / "run", mode="overwrite"),
         lambda: dpvae.load(tmp_path / "run"),
         lambda: load_run(tmp_path / "run"),
     ):

@@ -12,7 +12,7 @@ import pytest
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.training.callback import NullCallback
+from dpvae_cli.training.callback import Callback
 from dpvae_cli.training.signals import graceful_shutdown
 from dpvae_cli.training.train import train
 from tests.same import assert_same_run, logged
@@ -23,15 +23,11 @@ class PowerCut(Exception):
     """Stands for the machine going away."""
 
 
-class CutAt:
+class CutAt(Callback):
     """Hears of a run and ends it brutally after a step."""
 
     def __init__(self, iteration):
         self._iteration = iteration
-        self._silent = NullCallback()
-
-    def __getattr__(self, name):
-        return getattr(self._silent, name)
 
     def on_step(self, iteration):
         if iteration == self._iteration:
@@ -45,7 +41,7 @@ def test_a_cut_run_resumes_to_the_bit(regularizer, prior, tmp_path):
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
         train(recipe, tmp_path / "cut", callback=CutAt(13))
-    train(recipe, tmp_path / "cut", resume=True)
+    train(recipe, tmp_path / "cut", mode="resume")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -55,7 +51,7 @@ def test_a_cut_run_of_any_prior_resumes_to_the_bit(prior, tmp_path):
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
         train(recipe, tmp_path / "cut", callback=CutAt(13))
-    train(recipe, tmp_path / "cut", resume=True)
+    train(recipe, tmp_path / "cut", mode="resume")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -64,7 +60,7 @@ def test_a_run_cut_before_its_first_checkpoint_starts_again(tmp_path):
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
         train(recipe, tmp_path / "cut", callback=CutAt(3))
-    train(recipe, tmp_path / "cut", resume=True)
+    train(recipe, tmp_path / "cut", mode="resume")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -78,7 +74,7 @@ def test_dynamic_binarisation_resumes_to_the_bit(tmp_path):
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
         train(recipe, tmp_path / "cut", callback=CutAt(7))
-    train(recipe, tmp_path / "cut", resume=True)
+    train(recipe, tmp_path / "cut", mode="resume")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -93,7 +89,7 @@ def test_every_precision_and_the_average_resume_to_the_bit(regularizer, precisio
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
         train(recipe, tmp_path / "cut", callback=CutAt(13))
-    train(recipe, tmp_path / "cut", resume=True)
+    train(recipe, tmp_path / "cut", mode="resume")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
     assert checkpoints.read_checkpoint(tmp_path / "cut" / "checkpoint.pt").part("ema")
 
@@ -113,7 +109,7 @@ def test_convolutions_resume_to_the_bit_in_every_precision(precision, tmp_path):
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
         train(recipe, tmp_path / "cut", callback=CutAt(5))
-    train(recipe, tmp_path / "cut", resume=True)
+    train(recipe, tmp_path / "cut", mode="resume")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -133,7 +129,7 @@ def test_batch_norm_resumes_to_the_bit(kind, side, regularizer, tmp_path):
     train(recipe, tmp_path / "whole")
     with pytest.raises(PowerCut):
         train(recipe, tmp_path / "cut", callback=CutAt(5))
-    train(recipe, tmp_path / "cut", resume=True)
+    train(recipe, tmp_path / "cut", mode="resume")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
     tensors = checkpoints.read_checkpoint(tmp_path / "cut" / "checkpoint.pt").tensors
     batches = {int(tensors[name]) for name in tensors if name.endswith("num_batches_tracked")}
@@ -145,10 +141,10 @@ def test_iterations_may_grow_and_the_schedule_stays(tmp_path):
     train(recipe, tmp_path / "run")
     longer = with_overrides(recipe, ["training.iterations=30"])
     assert longer.regularizer.stop_step == 20
-    train(longer, tmp_path / "run", resume=True)
+    train(longer, tmp_path / "run", mode="resume")
     again = small_recipe("beta_b", "training.iterations=40")
     assert again.regularizer.stop_step == 40
-    train(again, tmp_path / "run", resume=True)
+    train(again, tmp_path / "run", mode="resume")
     found = checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert (found.iteration, found.recipe.regularizer.stop_step) == (40, 20)
 
@@ -166,13 +162,13 @@ def test_nothing_else_may_change(override, named, tmp_path):
     train(small_recipe(), tmp_path / "run")
     before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
     with pytest.raises(UsageError, match=named):
-        train(small_recipe("vae", override), tmp_path / "run", resume=True)
+        train(small_recipe("vae", override), tmp_path / "run", mode="resume")
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
 
 
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(UsageError, match="holds no run"):
-        train(small_recipe(), tmp_path / "run", resume=True)
+        train(small_recipe(), tmp_path / "run", mode="resume")
 
 
 def start(folder, *more):

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.training.callback import NullCallback
+from dpvae_cli.training.callback import Callback
 from dpvae_cli.training.recorder import Recorder
 from dpvae_cli.training.train import fit
 from dpvae_cli.training.trainer import Trainer
@@ -61,13 +61,13 @@ def test_the_loop_asks_at_logging_steps_alone(tmp_path):
     trainer = accelerated(recipe)
     counted = {}
 
-    class Counting(NullCallback):
+    class Counting(Callback):
         def on_step(self, iteration):
             counted[iteration] = questions.asked.total()
             if iteration == 13:
                 raise StopIteration
 
-    recorder = Recorder(RunFolder(tmp_path), SINGLE_PROCESS, Counting(), mark_latest=False)
+    recorder = Recorder(RunFolder(tmp_path), SINGLE_PROCESS, Counting())
     recorder.start(recipe, CPU, trainer.state.iteration)
     with closing(recorder), Questions() as questions, pytest.raises(StopIteration):
         fit(trainer, recorder)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dpvae_cli.cli.app import app
 from dpvae_cli.recipe import Recipe, load_recipe, to_yaml
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
-from dpvae_cli.recipe.sections import keys, kinds, spec_class
+from dpvae_cli.recipe.validation import keys, kinds, spec_class
 from tests.small import SMALL
 
 CHEAP = ("vae_moons", "beta_b_moons", "beta_tc_moons", "factor_moons", "info_moons")

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from dpvae_cli.recipe.issues import truncate
+from dpvae_cli.recipe.document import truncate
 from tests.small import SMALL
 from tests.trust import hostile
 

@@ -23,10 +23,10 @@ OPENERS = {
     "np.load": {"data/image_cache.py"},
     "np.lib.format.read_array": {"foundation/array_files.py"},
     "loadmat": {"data/svhn.py"},
-    "export.load": {"evaluation/exported.py"},
-    "jit.load": {"evaluation/exported.py"},
+    "export.load": {"evaluation/features.py"},
+    "jit.load": {"evaluation/features.py"},
     "yaml.safe_load": {"studies/published/__init__.py"},
-    "yaml.parse": {"recipe/reading.py"},
+    "yaml.parse": {"recipe/document.py"},
 }
 """Everything in the package that makes objects from a file, and where; each place has a case below.
 

@@ -1,30 +1,103 @@
-"""YAML as recipes use it: mappings, lists and scalars, every key with its line, nothing else.
+"""A recipe as it is written: YAML with the line of every key, and all that is wrong with it.
 
 The file is read from PyYAML's event stream. No object is built from a tag and no alias is ever
-followed, so the cost of a file is bounded by its length.
+followed, so the cost of a file is bounded by its length. Unquoted scalars mean what YAML 1.2 says:
+`1e-4` is a number, `on` is a word.
 """
 
-from collections.abc import Iterator
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 import yaml
 
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.text_files import expand_user
-from dpvae_cli.recipe.issues import (
-    ConfigIssue,
-    KeyPath,
-    RecipeError,
-    SourceLocation,
-    format_path,
-    truncate,
-)
-from dpvae_cli.recipe.scalars import plain_scalar
 
+KeyPath = tuple[str | int, ...]
+Scalar = bool | int | float | str | None
+MAX_VALUE_LENGTH = 60
+MAX_LISTED = 40
 SIZE_LIMIT = 1_000_000
 DEPTH_LIMIT = 20
 VALUE_LIMIT = 10_000
+HINT = "A whole recipe with every key: dpvae recipes show beta_h_moons"
+
+
+@final
+@dataclass(frozen=True, order=True)
+class SourceLocation:
+    """Where something was written: a line of a file, or an override on the command line.
+
+    `rank` sorts files by line, then overrides in order; `key` is what the label itself names.
+    """
+
+    rank: tuple[int, int]
+    label: str
+    key: str = ""
+
+
+@final
+@dataclass(frozen=True, order=True)
+class ConfigIssue:
+    """One thing that is wrong, with the key and where it was written."""
+
+    location: SourceLocation
+    key: str
+    problem: str
+
+    def __str__(self) -> str:
+        """Return `file.yaml:7: training.iteratons: problem` or `override key=value: problem`."""
+        named = self.key and self.key != self.location.key
+        return ": ".join([self.location.label, *([self.key] if named else []), self.problem])
+
+
+@final
+class RecipeError(UsageError):
+    """A recipe, or a study of recipes, cannot be used; `issues` holds all that is wrong."""
+
+    def __init__(
+        self, issues: Sequence[ConfigIssue], *, hint: str | None = HINT, what: str = "recipe"
+    ) -> None:
+        self.issues = tuple(issues)
+        self.what = what
+        lines = [str(issue) for issue in issues[:MAX_LISTED]]
+        if len(issues) > MAX_LISTED:
+            lines.append(f"... and {len(issues) - MAX_LISTED} more")
+        if len(issues) != 1:
+            lines.insert(0, f"{len(issues)} mistakes in the {what}:")
+        super().__init__("\n  ".join(lines), hint=hint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error travel between processes."""
+        made = partial(type(self), hint=self.hint, what=self.what)
+        return made, (self.issues,)
+
+
+def format_path(path: KeyPath) -> str:
+    """Return `prior.masks[0]` for `("prior", "masks", 0)`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    text = text.removeprefix(".")
+    return truncate(text if text.isprintable() else ascii(text))
+
+
+def format_value(value: Any) -> str:
+    """Return a value as it is written in a recipe, truncated."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
+    return truncate(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def truncate(text: str, *, length: int = MAX_VALUE_LENGTH) -> str:
+    """Return the text, or its beginning with three dots."""
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 @final
@@ -66,11 +139,10 @@ def read_file(path: Path) -> ConfigDocument:
     Raises:
         RecipeError: the file cannot be opened, or is not the YAML that recipes use.
     """
-    text = text_of(path)
     try:
-        return parse_document(text, str(path))
+        return parse_document(text_of(path), str(path))
     except YamlError as error:
-        raise _recipe_error(path, error) from None
+        raise _file_error(path, error.problem, error.line, error.column) from None
 
 
 def text_of(path: Path) -> str:
@@ -85,26 +157,27 @@ def text_of(path: Path) -> str:
     except IsADirectoryError:
         run = path / "recipe.yaml"
         known = f"; did you mean {run}?" if run.is_file() else ""
-        raise _unreadable(path, f"this is a folder, not a recipe file{known}") from None
+        raise _file_error(path, f"this is a folder, not a recipe file{known}") from None
     except (OSError, ValueError) as error:
-        raise _unreadable(path, f"cannot be read: {getattr(error, 'strerror', error)}") from None
+        raise _file_error(path, f"cannot be read: {getattr(error, 'strerror', error)}") from None
     if len(content) > SIZE_LIMIT:
-        raise _unreadable(path, "is larger than 1 MB, which no recipe is")
+        raise _file_error(path, "is larger than 1 MB, which no recipe is")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = content[: error.start]
-        problem = YamlError(
-            f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8 text",
-            line=before.count(b"\n") + 1,
-            column=error.start - before.rfind(b"\n"),
-        )
-        raise _recipe_error(path, problem) from None
+        problem = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8 text"
+        place = _line_and_column(content[: error.start].decode("latin-1"))
+        raise _file_error(path, problem, *place) from None
 
 
-def _recipe_error(path: Path, error: YamlError) -> RecipeError:
-    label = f"{path}:{error.line}:{error.column}"
-    return RecipeError([ConfigIssue(SourceLocation((0, error.line), label), "", error.problem)])
+def _file_error(path: Path, problem: str, line: int = 0, column: int = 0) -> RecipeError:
+    label = f"{path}:{line}:{column}" if line else str(path)
+    return RecipeError([ConfigIssue(SourceLocation((0, line), label), "", problem)])
+
+
+def _line_and_column(before: str) -> tuple[int, int]:
+    """Return where the character after this text is, both counted from 1."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
 def parse_document(text: str, source: str) -> ConfigDocument:
@@ -140,10 +213,6 @@ def read_value(text: str) -> Any:
     return value
 
 
-def _unreadable(path: Path, problem: str) -> RecipeError:
-    return RecipeError([ConfigIssue(SourceLocation((0, 0), str(path)), "", problem)])
-
-
 @final
 class _Parser:
     """Builds plain values from one document; `lines` holds the line of every key and item."""
@@ -166,12 +235,11 @@ class _Parser:
             if not isinstance(event := next(self._events), yaml.StreamEndEvent):
                 raise _at(event, "a second document (---) begins here; a recipe is one document")
         except yaml.reader.ReaderError as error:
-            before = self._text[: error.position]
-            raise YamlError(
-                f"character U+{ord(self._text[error.position]):04X} is not allowed in a recipe",
-                line=before.count("\n") + 1,
-                column=error.position - before.rfind("\n"),
-            ) from None
+            problem = (
+                f"character U+{ord(self._text[error.position]):04X} is not allowed in a recipe"
+            )
+            line, column = _line_and_column(self._text[: error.position])
+            raise YamlError(problem, line=line, column=column) from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             context = f" ({error.context})" if error.context else ""
@@ -189,18 +257,14 @@ class _Parser:
         self._count += 1
         if self._count > VALUE_LIMIT:
             raise _at(event, f"there are more than {VALUE_LIMIT:,} values; this is not a recipe")
-        if isinstance(event, yaml.MappingStartEvent):
-            return self._mapping(path)
+        if isinstance(event, yaml.ScalarEvent):
+            return plain_scalar(event.value) if event.implicit[0] else event.value
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[Any] = []
             while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
                 self.lines[*path, len(items)] = _line(item)
                 items.append(self._value(item, (*path, len(items))))
             return items
-        assert isinstance(event, yaml.ScalarEvent)
-        return plain_scalar(event.value) if event.implicit[0] else event.value
-
-    def _mapping(self, path: KeyPath) -> dict[str, Any]:
         values: dict[str, Any] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             _check_event(event)
@@ -239,3 +303,37 @@ def _line(event: yaml.Event) -> int:
 def _at(event: yaml.Event, problem: str) -> YamlError:
     column = event.start_mark.column + 1 if event.start_mark else 1
     return YamlError(problem, line=_line(event), column=column)
+
+
+# Numbers longer than any sensible one stay text, so that no digit string costs time.
+INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
+HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,64}")
+OCTAL = re.compile(r"0o[0-7]{1,64}")
+FLOAT = re.compile(r"[-+]?(\.[0-9]{1,300}|[0-9]{1,300}(\.[0-9]{0,300})?)([eE][-+]?[0-9]{1,9})?")
+WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+INFINITY = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+NOT_A_NUMBER = (".nan", ".NaN", ".NAN")
+
+
+def plain_scalar(text: str) -> Scalar:
+    """Return what an unquoted scalar stands for.
+
+    One rule is ours: a whole number in scientific notation without a point, `1e5`, is an
+    integer, since counts are written so.
+    """
+    if text in WORDS:
+        return WORDS[text]
+    if INTEGER.fullmatch(text):
+        return int(text)
+    if HEXADECIMAL.fullmatch(text) or OCTAL.fullmatch(text):
+        return int(text, base=0)
+    if FLOAT.fullmatch(text):
+        value = float(text)
+        return int(value) if "." not in text and value.is_integer() else value
+    if match := INFINITY.fullmatch(text):
+        return float(f"{match[1]}inf")
+    return float("nan") if text in NOT_A_NUMBER else text

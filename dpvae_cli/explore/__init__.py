@@ -1,0 +1,1 @@
+"""The interactive page of `dpvae explore`: both latent spaces and decoded examples in a browser."""

@@ -1,0 +1,23 @@
+"""Export parts of a trained model to files that run without dpvae."""
+
+from dpvae_cli.exporter.errors import ExportError
+from dpvae_cli.exporter.graphs import (
+    GRAPHS,
+    DecoderGraph,
+    EncoderGraph,
+    Graph,
+    ModelGraph,
+    SamplerGraph,
+)
+from dpvae_cli.exporter.onnx_format import onnx_bytes
+
+__all__ = [
+    "GRAPHS",
+    "DecoderGraph",
+    "EncoderGraph",
+    "ExportError",
+    "Graph",
+    "ModelGraph",
+    "SamplerGraph",
+    "onnx_bytes",
+]

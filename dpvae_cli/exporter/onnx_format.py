@@ -1,0 +1,126 @@
+"""ONNX: a graph with its weights inside that any runtime can run."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from dpvae_cli.exporter.errors import ExportError
+from dpvae_cli.mathematics.gaussian import LOG_2PI
+
+MODULES = ("onnx", "onnxscript")
+"""What torch.onnx needs."""
+INSTALL_HINT = "Install it: pip install 'dpvae-cli[export]'. A .pt2 or .safetensors needs no extra."
+
+
+def onnx_bytes(
+    module: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    *,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+) -> bytes:
+    """Return a module as the content of an .onnx file; the batch may have any size.
+
+    Args:
+        module: takes tensors and returns a tensor or a tuple of them, a row an example.
+        example_inputs: what to trace it with; at least two rows each.
+        input_names: of the graph's inputs.
+        output_names: of its outputs.
+
+    Raises:
+        ExportError: an extra is missing, or torch cannot export the module; says why.
+    """
+    missing = [name for name in MODULES if find_spec(name) is None]
+    if missing:
+        raise ExportError(f".onnx needs {' and '.join(missing)}", hint=INSTALL_HINT)
+    program = exported_program(module, example_inputs)
+    with quiet(), export_errors(module):
+        converted = torch.onnx.export(
+            program.run_decompositions({torch.ops.aten.lgamma.default: _log_gamma}),
+            dynamo=True,
+            input_names=input_names,
+            output_names=output_names,
+            verbose=False,
+        )
+        assert converted is not None  # as no file is named
+        model = converted.model_proto
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]  # torch writes names and source files of this machine
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def exported_program(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    """Return the graph of a module in torch's own form; the batch may have any size.
+
+    Raises:
+        ExportError: torch cannot trace it; says why.
+    """
+    batch = Dim("batch", min=1)
+    shapes = tuple({0: batch} for _ in example_inputs)
+    # with gradients, bijections and mixtures take a way that does not depend on their input
+    with quiet(), export_errors(module), torch.enable_grad():
+        program = torch.export.export(module, example_inputs, dynamic_shapes=shapes)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # source files of this machine
+    return program
+
+
+@contextmanager
+def export_errors(module: nn.Module) -> Iterator[None]:
+    """Turn what torch raises inside the block into one sentence.
+
+    Raises:
+        ExportError: with the reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = _reason(error)
+        raise ExportError(f"torch cannot export {type(module).__name__}: {reason}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of the innermost cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what torch, onnx and onnxscript print, log and warn inside the block."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _log_gamma(x: Tensor) -> Tensor:
+    """Return log Gamma(x) for positive x; ONNX has no operation of it.
+
+    Stirling's series at y = x + 8, and Gamma(y) = x (x + 1) ... (x + 7) Gamma(x).
+    """
+    shift = 8
+    y = x.double() + shift
+    series = 1 / (12 * y) - 1 / (360 * y**3) + 1 / (1260 * y**5) - 1 / (1680 * y**7)
+    log_gamma = (y - 0.5) * torch.log(y) - y + 0.5 * LOG_2PI + series
+    for step in range(1, shift + 1):
+        log_gamma = log_gamma - torch.log(y - step)
+    return log_gamma.to(x.dtype)
