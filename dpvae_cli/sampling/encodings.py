@@ -136,9 +136,9 @@ def aggregate_posterior(
 class TrainingEncodings:
     """The training encodings of one checkpoint, from the file beside it or from the data.
 
-    The data is read where the .npz at `path` does not serve: None is no file, and `key` is the
-    digest of the checkpoint that encodings must be of. The processes of a group encode together,
-    and share the work on q(z).
+    The data is read where the .npz at `path`, if any, does not serve; `key` is the digest of the
+    checkpoint that encodings must be of. The processes of a group encode together, and share the
+    work on q(z).
     """
 
     def __init__(
