@@ -25,8 +25,10 @@ class Deviation:
     def __str__(self) -> str:
         """Return in words what is different; fewer iterations, examples or samples as such."""
         counted = self.key.startswith(("data.", "evaluation.")) or self.key == "training.iterations"
-        is_less = self.packaged is None or (_is_count(self.packaged) and self.packaged > self.here)
-        if not (counted and _is_count(self.here) and is_less):
+        is_reduction = (counted and _is_count(self.here)) and (
+            self.packaged is None or (_is_count(self.packaged) and self.packaged > self.here)
+        )
+        if not is_reduction:
             return f"{self.key} is {self.here}, in the packaged recipe {self.packaged}"
         if self.key == "training.iterations":
             return f"{self.here:,} training iterations instead of {self.packaged:,}"

@@ -3,12 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from dpvae_cli.evaluation.metrics import Direction, find_metric
-from dpvae_cli.studies.statistics import (
-    FALSE_DISCOVERY_RATE,
-    MIN_SEEDS,
-    Comparison,
-    Verdict,
-)
+from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, MIN_SEEDS, Comparison, Verdict
 
 MANY = 2
 """Comparisons from which on it matters how many there are."""
@@ -53,22 +48,17 @@ def _of_prior(prior: str, found: Sequence[Comparisons], baseline: str) -> Iterat
 
 
 def _of_metric(metric: str, found: Sequence[tuple[str, Comparison]]) -> str:
-    better = find_metric(metric).better
-    wins = sum(each.wins or 0 for _, each in found)
-    pairs = sum(each.n for _, each in found)
-    start = (
-        f"It has the {better.value} (better) {find_metric(metric).title} in {wins} of {pairs} pairs"
-    )
+    known = find_metric(metric)
+    wins, pairs = sum(each.wins or 0 for _, each in found), sum(each.n for _, each in found)
+    text = f"It has the {known.better.value} (better) {known.title} in {wins} of {pairs} pairs"
     decided = [(s, each) for s, each in found if each.verdict is not Verdict.TOO_FEW]
-    if not decided:
-        return f"{start}."
-    for_it = [experiment for experiment, each in decided if each.is_better]
-    against = [experiment for experiment, each in decided if each.is_worse]
-    some = str(len(for_it)) if for_it else "none"
-    parts = [f"{start}; the 95 % interval says so for {some} of {_count(len(decided), 'recipe')}"]
-    if against:
-        parts.append(f"and the opposite for {', '.join(against)}")
-    return " ".join(parts) + "."
+    if decided:
+        agreeing = sum(each.is_better for _, each in decided) or "none"
+        recipes = _count(len(decided), "recipe")
+        text += f"; the 95 % interval says so for {agreeing} of {recipes}"
+    if against := [experiment for experiment, each in decided if each.is_worse]:
+        text += f" and the opposite for {', '.join(against)}"
+    return f"{text}."
 
 
 def false_discovery_note(
