@@ -25,7 +25,7 @@ from dpvae_cli.cli.executor_options import ExecutorName, ExecutorOptions
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.studies.executors.local import LocalExecutor
-from dpvae_cli.studies.executors.ray import RayExecutor, connected, run_on_node
+from dpvae_cli.studies.executors.ray import RayExecutor, run_on_node
 from dpvae_cli.studies.messages import ignore_event
 from dpvae_cli.version import __version__
 from tests.studies import ray_tasks, tasks
@@ -258,7 +258,7 @@ def listening_addresses():
 @pytest.mark.slow
 def test_ray_that_we_start_is_reached_from_this_machine_alone(tmp_path):
     before = listening_addresses()
-    with connected(None, cpus=1):
+    with RayExecutor(device="cpu").connect(fake_cells(tmp_path, 1)):
         found = listening_addresses() - before
     loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
     assert found

@@ -94,21 +94,19 @@ class LocalExecutor(Executor):
 
     def collect(self, jobs: Mapping[Any, Cell]) -> dict[Any, Outcome]:
         """Return the outcomes that came, and how a process ended whose end of the pipe is gone."""
-        return {job: self._receive(job, jobs[job].name) for job in wait(list(jobs), POLL)}
-
-    def _receive(self, job: Any, name: str) -> Outcome:
-        process, device = self._workers.pop(job)
-        try:
-            outcome: Outcome = job.recv()
+        outcomes: dict[Any, Outcome] = {}
+        ended: list[Any] = wait(list(jobs), POLL)
+        for job in ended:
+            process, device = self._workers.pop(job)
+            with suppress(EOFError), job:
+                outcomes[job] = job.recv()
             process.join()
-        except EOFError:
-            process.join()
-            code = process.exitcode
-            cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            outcome = Outcome(name, "lost", f"its worker died ({cause})")
-        job.close()
-        self._free.append(device)
-        return outcome
+            if job not in outcomes:
+                code = process.exitcode
+                cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                outcomes[job] = Outcome(jobs[job].name, "lost", f"its worker died ({cause})")
+            self._free.append(device)
+        return outcomes
 
     def interrupt(self, job: Any, number: int) -> None:
         """Send the signal to the process."""

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,31 +49,65 @@ class RayExecutor(Executor):
     _gpus: float = field(default=0.0, init=False)
     _probe: str = field(default="", init=False)
     _next_check: float = field(default=0.0, init=False)
-    _futures: dict[Any, "Future[Outcome]"] = field(default_factory=dict, init=False)
+    _references: dict[Any, Any] = field(default_factory=dict, init=False)
 
     @contextmanager
     def connect(self, cells: Sequence[Cell]) -> Iterator[int]:
-        """Connect to the cluster, and make a folder that nodes look for.
+        """Connect to the cluster, or start one here, and make a folder that nodes look for.
+
+        Standard output is for results: what Ray prints there goes to standard error.
 
         Raises:
             UsageError: there is no cluster, or no node of it has room for a cell.
         """
         folder = Path(cells[0].folder).absolute().parent
         folder.mkdir(parents=True, exist_ok=True)
-        with connected(self.address, cpus=(self.jobs or 1) * self.threads):
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            sizes = [(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes]
-            on_gpu = self.device == "cuda" or (self.device == "auto" and any(g for _, g in sizes))
-            self._gpus = self.gpu_share if on_gpu else 0.0
-            if not any(cpus >= self.threads and gpus >= self._gpus for cpus, gpus in sizes):
-                there = "; ".join(f"{cpus:g} CPUs, {gpus:g} GPUs" for cpus, gpus in sizes)
-                raise UsageError(
-                    f"a cell asks for {self.threads} CPUs and {self._gpus:g} GPUs, which no node "
-                    f"of the Ray cluster has: {there}",
-                    hint="Ask for less: --threads 1, --gpu-share 0.5 or --device cpu.",
-                )
-            with TemporaryDirectory(prefix=".probe-", dir=folder) as self._probe:
-                yield self.jobs or len(cells)
+        with redirect_stdout(sys.stderr):
+            try:
+                self._start()
+                self._check_room()
+                with TemporaryDirectory(prefix=".probe-", dir=folder) as self._probe:
+                    yield self.jobs or len(cells)
+            finally:
+                ray.shutdown()
+
+    def _start(self) -> None:
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        network, sigterm = ray_constants.ENABLE_RAY_CLUSTER, signal.getsignal(signal.SIGTERM)
+        if address == "local":
+            cpus = max((self.jobs or 1) * self.threads, os.cpu_count() or 1)
+            options |= {"num_cpus": cpus, "object_store_memory": OBJECT_STORE}
+            options |= {"include_dashboard": False}
+            ray_constants.ENABLE_RAY_CLUSTER = False  # on the loopback interface alone
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            ray.init(address, **options)
+        except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+            if address == "local":
+                raise
+            raise UsageError(
+                f"--address {address}: no Ray cluster that can be used: {_first_line(error)}",
+                hint="Start one with `ray start --head`, and the same versions of Ray and Python "
+                "on all nodes; addresses that begin with ray:// need pip install 'ray[client]'.",
+            ) from error
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = network
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, sigterm)  # Ray has replaced the handler
+
+    def _check_room(self) -> None:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        sizes = [(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes]
+        on_gpu = self.device == "cuda" or (self.device == "auto" and any(g for _, g in sizes))
+        self._gpus = self.gpu_share if on_gpu else 0.0
+        if not any(cpus >= self.threads and gpus >= self._gpus for cpus, gpus in sizes):
+            there = "; ".join(f"{cpus:g} CPUs, {gpus:g} GPUs" for cpus, gpus in sizes)
+            raise UsageError(
+                f"a cell asks for {self.threads} CPUs and {self._gpus:g} GPUs, which no node "
+                f"of the Ray cluster has: {there}",
+                hint="Ask for less: --threads 1, --gpu-share 0.5 or --device cpu.",
+            )
 
     def submit(self, cells: Sequence[Cell], task: Task) -> list[Any]:
         """Submit a Ray task for each cell."""
@@ -84,8 +118,9 @@ class RayExecutor(Executor):
         options = {"num_cpus": self.threads, "num_gpus": self._gpus, "max_retries": self.retries}
         remote = ray.remote(**options)(run_on_node)
         references = [remote.remote(work, cell, *node) for cell in cells]
-        self._futures |= {reference: reference.future() for reference in references}
-        return references
+        jobs = [reference.future() for reference in references]
+        self._references |= zip(jobs, references, strict=True)
+        return jobs
 
     def collect(self, jobs: Mapping[Any, Cell]) -> dict[Any, Outcome]:
         """Return outcomes; where Ray gave a task up, its cell has failed.
@@ -93,7 +128,7 @@ class RayExecutor(Executor):
         Raises:
             UsageError: a node is unfit, or the cluster is gone.
         """
-        ended, _ = wait([self._futures[job] for job in jobs], POLL, FIRST_COMPLETED)
+        ended, _ = wait(jobs, POLL, FIRST_COMPLETED)
         if not ended and time.monotonic() > self._next_check:
             self._next_check = time.monotonic() + CHECK_EVERY
             with suppress(RayError):
@@ -103,28 +138,28 @@ class RayExecutor(Executor):
                 "the Ray cluster does not answer any more",
                 hint="Start it again; the same command then resumes from the checkpoints.",
             )
-        return {job: self._get(job, jobs[job].name) for job in jobs if self._futures[job] in ended}
-
-    def _get(self, job: Any, name: str) -> Outcome:
-        try:
-            outcome: Outcome = self._futures.pop(job).result()
-        except TaskCancelledError:
-            return Outcome(name, "lost", "cancelled")
-        except RayTaskError as error:
-            if isinstance(error.cause, DpvaeError):
-                raise error.cause from None
-            return Outcome(
-                name, "failed", f"{type(error.cause).__name__}: {_first_line(error.cause)}"
-            )
-        except RayError as error:
-            reason = f"its worker died ({_first_line(error)[:120]}), {self.retries + 1} times"
-            return Outcome(name, "failed", reason, MEMORY_HINT)
-        return outcome
+        outcomes: dict[Any, Outcome] = {}
+        for job in ended:
+            del self._references[job]
+            name = jobs[job].name
+            try:
+                outcomes[job] = job.result()
+            except TaskCancelledError:
+                outcomes[job] = Outcome(name, "lost", "cancelled")
+            except RayTaskError as error:
+                if isinstance(error.cause, DpvaeError):
+                    raise error.cause from None
+                reason = f"{type(error.cause).__name__}: {_first_line(error.cause)}"
+                outcomes[job] = Outcome(name, "failed", reason)
+            except RayError as error:
+                reason = f"its worker died ({_first_line(error)[:120]}), {self.retries + 1} times"
+                outcomes[job] = Outcome(name, "failed", reason, MEMORY_HINT)
+        return outcomes
 
     def interrupt(self, job: Any, number: int) -> None:
         """Interrupt the task: training saves first."""
         with suppress(RayError):
-            ray.cancel(job)
+            ray.cancel(self._references[job])
 
 
 def run_on_node(
@@ -158,43 +193,6 @@ def run_on_node(
         ) from None
     os.environ |= environment | os.environ
     return work(cell)
-
-
-@contextmanager
-def connected(address: str | None, *, cpus: int) -> Iterator[None]:
-    """Connect to the cluster, or start one on this machine with this many CPUs at least.
-
-    Standard output is for results: what Ray prints there goes to standard error.
-
-    Raises:
-        UsageError: there is none.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    network = ray_constants.ENABLE_RAY_CLUSTER
-    if address == "local":
-        options |= {"num_cpus": max(cpus, os.cpu_count() or 1), "object_store_memory": OBJECT_STORE}
-        options |= {"include_dashboard": False}
-        ray_constants.ENABLE_RAY_CLUSTER = False  # on the loopback interface alone
-    sigterm = signal.getsignal(signal.SIGTERM)
-    with redirect_stdout(sys.stderr):
-        try:
-            ray.init(address, **options)
-            with suppress(ValueError):  # not the main thread
-                signal.signal(signal.SIGTERM, sigterm)  # Ray has replaced the handler
-            yield
-        except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
-            if ray.is_initialized() or address == "local":
-                raise
-            raise UsageError(
-                f"--address {address}: no Ray cluster that can be used: {_first_line(error)}",
-                hint="Start one with `ray start --head`, and the same versions of Ray and Python "
-                "on all nodes; addresses that begin with ray:// need pip install 'ray[client]'.",
-            ) from error
-        finally:
-            ray_constants.ENABLE_RAY_CLUSTER = network
-            ray.shutdown()
 
 
 def _first_line(error: BaseException) -> str:

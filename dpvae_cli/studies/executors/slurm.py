@@ -69,19 +69,18 @@ class SlurmExecutor(Executor):
     def collect(self, jobs: Mapping[Any, Cell]) -> dict[Any, Outcome]:
         """Return what jobs have left, or the state that Slurm gives those that died."""
         time.sleep(POLL)
-        return {job: _outcome(job, cell.name) for job, cell in jobs.items() if job.done()}
+        outcomes: dict[Any, Outcome] = {}
+        for job in [job for job in jobs if job.done()]:
+            try:
+                outcomes[job] = job.result()
+            except (UncompletedJobError, FailedJobError):
+                reason = f"its job {job.job_id} died ({job.state})"
+                outcomes[job] = Outcome(jobs[job].name, "lost", reason)
+        return outcomes
 
     def interrupt(self, job: Any, number: int) -> None:
         """Cancel the job; Slurm sends SIGTERM first, and training saves."""
         job.cancel(check=False)
-
-
-def _outcome(job: Any, name: str) -> Outcome:
-    try:
-        outcome: Outcome = job.result()
-    except (UncompletedJobError, FailedJobError):
-        return Outcome(name, "lost", f"its job {job.job_id} died ({job.state})")
-    return outcome
 
 
 def run_in_job(cell: Cell, task: Task, threads: int, device: str) -> Outcome:

@@ -6,8 +6,8 @@ from itertools import compress
 from typing import final
 
 from dpvae_cli.foundation.formatting import format_number, format_with_error
-from dpvae_cli.studies.report.conclusion import display_name
-from dpvae_cli.studies.report.content import Content, MetricCell, PairedDifference
+from dpvae_cli.studies.report.conclusion import PairedDifference, display_name
+from dpvae_cli.studies.report.content import Content, MetricCell
 from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, describe_comparison
 
 DAGGER = "†"
