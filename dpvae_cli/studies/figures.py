@@ -19,7 +19,7 @@ from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
 from dpvae_cli.plotting import picture, style, traversal
 from dpvae_cli.plotting.gallery import figure5
-from dpvae_cli.plotting.leakage import LeakageCurve, figure4
+from dpvae_cli.plotting.leakage import figure4
 from dpvae_cli.plotting.moons import figure1
 from dpvae_cli.plotting.regularizers import figure3
 from dpvae_cli.plotting.trade_off import Method, PlottedMetric, trade_off
@@ -98,10 +98,6 @@ def _training_curves(run: LoadedRun, label: str) -> TrainingCurves:
     return TrainingCurves.from_records(records, label, prior=run.recipe.prior_name)
 
 
-def _leakage_figure(curves: Sequence[Sequence[LeakageCurve]]) -> Picture:
-    return figure4([curve for of_run in curves for curve in of_run])
-
-
 @final
 class JointFigure(StudyFigure):
     """A figure that shows all runs in one picture."""
@@ -123,7 +119,7 @@ class JointFigure(StudyFigure):
 DRAWINGS: dict[str, tuple[Callable[[LoadedRun, str], Any], Callable[[list[Any]], Picture]]] = {
     "moons": (portrait_data, figure1),
     "regularizers": (portrait_data, figure3),
-    "leakage": (leakage_data, _leakage_figure),
+    "leakage": (leakage_data, lambda runs: figure4([curve for run in runs for curve in run])),
     "samples": (gallery_data, figure5),
     "training": (_training_curves, training_figure),
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import final
 
 import yaml
 from pydantic import ValidationError
@@ -103,7 +103,7 @@ def _key_mistakes(study: Study, tree: ConfigDocument) -> list[ConfigIssue]:
 
 
 def _apply(tree: ConfigDocument, texts: Sequence[str]) -> None:
-    """Write overrides over the tree, each where it belongs."""
+    """Write overrides over the tree: an axis, a key of the study, or a key of its recipes."""
     for index, text in enumerate(texts):
         before, _, _ = text.partition("=")
         pattern, colon, name = before.rpartition(":")
@@ -111,31 +111,23 @@ def _apply(tree: ConfigDocument, texts: Sequence[str]) -> None:
         parsed, mistakes = parse_overrides([text.removeprefix(pattern + colon)])
         tree.issues.extend(replace(issue, location=place) for issue in mistakes)
         for override in parsed:
-            key = ".".join(map(str, override.path))
-            _set(tree, key, override.value, place, pattern=pattern or None)
-
-
-def _set(
-    tree: ConfigDocument, key: str, value: Any, place: SourceLocation, *, pattern: str | None
-) -> None:
-    axes = tree.values.setdefault("axes", {k: list(v) for k, v in default_axes().items()})
-    if pattern is None and isinstance(axes, dict) and key in axes:
-        axes[key] = value if isinstance(value, list) else [value]
-        _mark(tree, ("axes", key), place)
-    elif pattern is None and key in Study.model_fields:
-        wrap = key in LISTS and not isinstance(value, list)
-        tree.set((key,), [value] if wrap else value, place)
-    else:
-        pattern = pattern or "*"
-        patterns = tree.values.setdefault("overrides_for", {})
-        if not isinstance(patterns, dict):
-            return  # a mistake of the file, which is reported as such
-        keys = patterns.pop(pattern, {})
-        if isinstance(keys, dict):
-            keys.pop(key, None)
-            keys[key] = value
-        patterns[pattern] = keys  # behind all others, so that it wins
-        _mark(tree, ("overrides_for", pattern, key), place)
+            key, value = ".".join(map(str, override.path)), override.value
+            axes = tree.values.setdefault("axes", {k: list(v) for k, v in default_axes().items()})
+            patterns = tree.values.get("overrides_for", {})
+            if not pattern and isinstance(axes, dict) and key in axes:
+                axes[key] = value if isinstance(value, list) else [value]
+                _mark(tree, ("axes", key), place)
+            elif not pattern and key in Study.model_fields:
+                wrap = key in LISTS and not isinstance(value, list)
+                tree.set((key,), [value] if wrap else value, place)
+            elif isinstance(patterns, dict):  # else a mistake of the file, reported as such
+                keys = patterns.pop(pattern or "*", {})
+                if isinstance(keys, dict):
+                    keys.pop(key, None)
+                    keys[key] = value
+                patterns[pattern or "*"] = keys  # behind all others, so that it wins
+                tree.values["overrides_for"] = patterns
+                _mark(tree, ("overrides_for", pattern or "*", key), place)
 
 
 def _mark(tree: ConfigDocument, path: KeyPath, place: SourceLocation) -> None:

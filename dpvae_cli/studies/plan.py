@@ -73,7 +73,10 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
         try:
             recipe = load_with_overrides(path, overrides)
         except RecipeError as error:
-            name = _name_before_resolving(path.stem, overrides)
+            changed = {override.path: override.value for override in overrides}
+            prior = changed.get(("prior",), "decoupled")
+            kind = prior.get("kind") if isinstance(prior, dict) else prior
+            name = f"{path.stem}-{kind}-seed{changed.get(('seed',), 0)}"
             others[name] = name
             for issue in error.issues if only is None or fnmatchcase(name, only) else ():
                 # What is allowed instead differs from recipe to recipe.
@@ -122,14 +125,6 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
 def base_name(cell: Cell) -> str:
     """Return a cell's name without the digest of its recipe."""
     return cell.name.rpartition("-")[0]
-
-
-def _name_before_resolving(recipe: str, overrides: Sequence[Override]) -> str:
-    """Return `<recipe>-<prior>-seed<k>`, as far as it is known where the recipe is wrong."""
-    values = {override.path: override.value for override in overrides}
-    prior = values.get(("prior",), "decoupled")
-    kind = prior.get("kind") if isinstance(prior, dict) else prior
-    return f"{recipe}-{kind}-seed{values.get(('seed',), 0)}"
 
 
 def cells_in_figure(figure: StudyFigure, cells: Sequence[Cell]) -> list[Cell]:

@@ -18,7 +18,6 @@ from dpvae_cli.evaluation.metrics import metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.locks import hold_lock
-from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import LoadedRun, load_run
@@ -77,7 +76,7 @@ def _complete(cell: Cell, options: CellOptions, device: str) -> None:
             hint="Move the folder away; the cell is then trained anew.",
         )
     if status != "trained":
-        dataset = _dataset(recipe, options)
+        dataset = load_dataset(recipe.data, options.data_root, options.download)
         train(recipe, cell.folder, mode="resume", device=device, dataset=dataset)
     loaded = load_cell(cell, options, device=device)
     failed = _measure(cell, loaded, options)
@@ -91,10 +90,11 @@ def _complete(cell: Cell, options: CellOptions, device: str) -> None:
 
 def load_cell(cell: Cell, options: CellOptions, *, device: str) -> LoadedRun:
     """Load a cell's checkpoint; its data is read when it is needed."""
+    data, root, download = recipe_of(cell).data, options.data_root, options.download
     return load_run(
         Path(cell.folder),
         device=device,
-        load_dataset=lambda: _dataset(recipe_of(cell), options),
+        load_dataset=lambda: load_dataset(data, root, download),
     )
 
 
@@ -133,11 +133,7 @@ def _measure(cell: Cell, loaded: LoadedRun, options: CellOptions) -> dict[str, D
     return failed
 
 
-def _dataset(recipe: Recipe, options: CellOptions) -> Dataset:
-    return _load_dataset(recipe.data, options.data_root, options.download)
-
-
 @lru_cache(maxsize=1)
-def _load_dataset(spec: DataSpec, root: str | None, download: bool) -> Dataset:
+def load_dataset(spec: DataSpec, root: str | None, download: bool) -> Dataset:
     """Return a data set, read once for all cells that a worker does in a row."""
     return spec.load(None if root is None else Path(root), download=download)

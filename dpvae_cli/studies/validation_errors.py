@@ -19,7 +19,7 @@ from dpvae_cli.studies.figures import KINDS
 from dpvae_cli.studies.schema import Study
 
 NOT_THAT = {"dict_type": "is not a mapping", "model_attributes_type": "is not a figure"}
-BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+BOUNDS = {"min_length": "at least", "ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def complaints(error: ValidationError, tree: ConfigDocument) -> list[ConfigIssue]:
@@ -52,21 +52,16 @@ def _problem(detail: ErrorDetails, kind: str | None) -> str:
     if error_type == "value_error":
         return f"{format_value(given)} {detail['msg'].removeprefix('Value error, ')}"
     problem = NOT_THAT.get(error_type) or PROBLEMS.get(error_type) or f": {detail['msg']}"
-    return f"{format_value(given)} {problem}{_allowed(detail)}"
+    context: dict[str, Any] = detail.get("ctx", {})
+    bounds = ", ".join(
+        f"{word} {context[name]}" for name, word in BOUNDS.items() if name in context
+    )
+    expected = str(context.get("expected", bounds)).replace("'", "")
+    right = f"; allowed: {expected}" if expected else ""
+    right = "; write [a, b]" if error_type == "tuple_type" else right
+    return f"{format_value(given)} {problem}{right}"
 
 
 def _among(word: str, allowed: Iterable[str]) -> str:
     candidates = list(allowed)
     return f"{did_you_mean(word, candidates)}; allowed: {', '.join(candidates)}"
-
-
-def _allowed(detail: ErrorDetails) -> str:
-    context: dict[str, Any] = detail.get("ctx", {})
-    if "expected" in context:
-        return f"; allowed: {str(context['expected']).replace(chr(39), '')}"
-    if "min_length" in context:
-        return f"; at least {context['min_length']}"
-    bounds = [f"{word} {context[name]}" for name, word in BOUNDS.items() if name in context]
-    if detail["type"] == "tuple_type":
-        return "; write [a, b]"
-    return f"; allowed: {', '.join(bounds)}" if bounds else ""

@@ -107,7 +107,8 @@ class Executor(ABC):
                     running |= zip(jobs, ready, strict=True)
                 if not running:
                     time.sleep(POLL)
-                ended = self.collect({job: log.cell for job, log in running.items()})
+                cells_by_job = {job: log.cell for job, log in running.items()}
+                ended = self.collect(cells_by_job) if running else {}
                 for job, outcome in ended.items():
                     outcomes += self._end(running.pop(job), outcome, waiting, deadline < math.inf)
                 for log in running.values():

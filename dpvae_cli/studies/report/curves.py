@@ -38,7 +38,7 @@ def leakage(experiments: Sequence[Experiment]) -> list[Picture]:
                         with suppress(KeyError, TypeError, ValueError):
                             seeds.append(_seed_curves(result.details))
                     if seeds:
-                        fixed, at_quantiles = map(_mean, zip(*seeds, strict=True))
+                        fixed, at_quantiles = map(mean_curve, zip(*seeds, strict=True))
                         curves.append(LeakageCurve(experiment.label, prior, *fixed, *at_quantiles))
             alt = f"Leakage score against its threshold on {data}, a line a recipe and prior."
             caption = (
@@ -68,7 +68,7 @@ def _seed_curves(details: Mapping[str, Any]) -> list[Curve]:
     return curves
 
 
-def _mean(curves: Sequence[Curve]) -> Curve:
+def mean_curve(curves: Sequence[Curve]) -> Curve:
     """Return the mean curve of several seeds with its standard error.
 
     Where no sample lies below in some seed, it counts as 0; in all seeds, the mean is None.
