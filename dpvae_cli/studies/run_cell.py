@@ -25,7 +25,6 @@ from dpvae_cli.studies.figures import figure_from_dict
 from dpvae_cli.studies.messages import Cell, CellOptions, Outcome
 from dpvae_cli.studies.state import (
     Measurements,
-    applicable_metrics,
     cell_folder,
     cell_state,
     measurement_key,
@@ -100,16 +99,15 @@ def load_cell(cell: Cell, options: CellOptions, *, device: str) -> LoadedRun:
 
 def _measure(cell: Cell, loaded: LoadedRun, options: CellOptions) -> dict[str, DpvaeError]:
     """Measure what is missing, keep each result at once, return what failed."""
-    run, shape = loaded.folder, loaded.model.example_shape
-    weights = options.inception_weights
+    run, weights = loaded.folder, options.inception_weights
     features = FeatureOptions(
         dimensions=options.fid_dimensions,
         weights=None if weights is None else Path(weights),
         download=options.download,
     )
-    known = read_measurements(run) or Measurements(loaded.digest, loaded.iteration, shape)
-    wanted = applicable_metrics(cell.metrics, loaded.recipe, shape)
-    missing = [m for m in wanted if known.metrics.get(m) != measurement_key(m, options)]
+    known = read_measurements(run)
+    known = known or Measurements(loaded.digest, loaded.iteration, loaded.model.example_shape)
+    missing = cell_state(cell, options).missing
     image_metrics = metrics_needing("images")  # they share their features
     groups = [[metric] for metric in missing if metric not in image_metrics]
     of_images = [metric for metric in missing if metric in image_metrics]

@@ -129,16 +129,13 @@ class Comparison:
 def compare_pairs(
     values: Mapping[int, float], baseline: Mapping[int, float], *, better: Direction, unit: str = ""
 ) -> Comparison | None:
-    """Compare two priors over the seeds that both have.
+    """Compare a metric by seed with another prior's, over the seeds that both have; None without.
 
     Args:
         values: the metric with one prior, by seed.
         baseline: the same with the other.
         better: which way of the metric is better.
         unit: of the metric.
-
-    Returns:
-        None where no seed has both.
     """
     seeds = sorted(set(values) & set(baseline))
     differences = {seed: values[seed] - baseline[seed] for seed in seeds}
