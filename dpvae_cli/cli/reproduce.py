@@ -260,7 +260,8 @@ class StudyProgress:
         if event.status in ("done", "failed", "interrupted"):
             self._ended += 1
             start = f"[{self._ended}/{self._cells}] "
-        console.note(f"{start}{event.cell}: {event.status} {event.message}".rstrip())
+        text = f"{' ' if event.status == 'started' else ': '}{event.message}" * bool(event.message)
+        console.note(f"{start}{event.cell}: {event.status}{text}")
 
 
 def _finish(planned: "Plan", options: "CellOptions", outcomes: "Sequence[Outcome]") -> None:

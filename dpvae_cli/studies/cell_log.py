@@ -27,7 +27,7 @@ class CellLog:
 
     def start(self) -> None:
         """Look from now on for changes."""
-        self._is_started, self._has_progress = False, False
+        self._is_started, self._total = False, 0
         self._resumes = self._checkpoint.is_file()
         self._seen = self._stamps()
 
@@ -46,15 +46,15 @@ class CellLog:
             if done >= total:
                 measured = read_json(self._results).get("metrics", {})
                 done, total, text = len(measured), len(self.cell.metrics), "measuring"
-            self._has_progress = True
-            report_progress(self.cell.name, done, total or None, text)
+            self._total = total or 1
+            report_progress(self.cell.name, done, self._total, text)
 
     def report_end(self, outcome: Outcome) -> None:
         """Report how the cell ended."""
         if outcome.status != "busy":
             self._report_start()
-        if self._has_progress:
-            report_progress(self.cell.name, 1, 1)
+        if self._total:
+            report_progress(self.cell.name, self._total, self._total)
         self._on_event(outcome)
 
     def _report_start(self) -> None:
