@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import final
 
 from dpvae_cli.foundation.formatting import format_number, format_with_error
@@ -16,13 +15,21 @@ ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
 
 @final
 @dataclass(frozen=True)
+class Column:
+    """A column's head, and whether it holds numbers, or what is published."""
+
+    text: str
+    is_number: bool = True
+    is_published: bool = False
+
+
+@final
+@dataclass(frozen=True)
 class TableCell:
-    """A cell's text, and whether it is printed bold, a number, or one of the paper's."""
+    """A cell's text, and whether it is printed bold."""
 
     text: str
     is_best: bool = False
-    is_number: bool = True
-    is_published: bool = False
 
 
 @final
@@ -31,12 +38,12 @@ class ReportTable:
     """A table of text."""
 
     caption: str
-    heads: tuple[TableCell, ...]
-    rows: tuple[tuple[TableCell, ...], ...]
+    heads: Sequence[Column]
+    rows: Sequence[Sequence[TableCell]]
 
 
-def _words(text: str) -> TableCell:
-    return TableCell(text, is_number=False)
+def _words(*heads: str) -> list[Column]:
+    return [Column(head, is_number=False) for head in heads]
 
 
 def results_table(content: Content, metrics: Sequence[str], title: str = "") -> ReportTable:
@@ -44,26 +51,26 @@ def results_table(content: Content, metrics: Sequence[str], title: str = "") -> 
     beside = [metric for metric in metrics if metric in content.with_published]
     columns = content.published.columns if content.published else ()
     comparable = [column.metric for column in columns if column.comparable != "no"]
-    heads = [_words("recipe"), _words("prior"), TableCell("n")]
+    heads = [*_words("recipe", "prior"), Column("n")]
     for metric in metrics:
         known, unit = content.facts[metric], content.units[metric]
         parts = [known.title, f"[{unit}]" if unit else "", ARROWS[known.better.value]]
-        heads.append(TableCell(" ".join(filter(None, parts))))
+        heads.append(Column(" ".join(filter(None, parts))))
         if metric in beside:
             paper = "paper" if metric in comparable else f"paper {DAGGER}"
-            heads.append(TableCell(paper, is_published=True))
+            heads.append(Column(paper, is_published=True))
     rows = []
     for line in content.lines:
-        n = TableCell(str(len(line.seeds)))
-        row = [_words(line.experiment), _words(display_name(line.prior)), n]
+        texts = (line.experiment, display_name(line.prior), str(len(line.seeds)))
+        row = [TableCell(text) for text in texts]
         for metric in metrics:
             cell = line.cells[metric]
             row.append(TableCell(_value(cell, len(line.seeds)), is_best=cell.is_best))
             if metric in beside:
                 text = "-" if cell.published is None else f"{cell.published:g}"
-                row.append(TableCell(text, is_published=True))
-        rows.append(tuple(row))
-    return ReportTable(title + _caption(content, metrics), tuple(heads), tuple(rows))
+                row.append(TableCell(text))
+        rows.append(row)
+    return ReportTable(title + _caption(content, metrics), heads, rows)
 
 
 def _value(cell: MetricCell, seeds: int) -> str:
@@ -80,33 +87,25 @@ def _value(cell: MetricCell, seeds: int) -> str:
 def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> ReportTable:
     """Return the table of paired differences with a sentence each."""
     several = len({each.prior for each in content.differences}) > 1
-    # Columns that some reports leave out are None.
     heads = [
-        _words("metric"),
-        _words("recipe"),
-        _words("prior") if several else None,
-        TableCell("difference"),
-        TableCell("better in"),
-        TableCell("sign test p"),
-        TableCell("adjusted p") if content.tested else None,
-        _words("in words"),
+        *_words("metric", "recipe", *(["prior"] if several else [])),
+        *map(Column, ("difference", "better in", "sign test p")),
+        *([Column("adjusted p")] if content.tested else []),
+        *_words("in words"),
     ]
-    rows = [
-        [
-            _words(content.facts[each.metric].title),
-            _words(each.experiment),
-            _words(display_name(each.prior)),
-            TableCell(
-                format_with_error(found.mean, found.uncertainty, sign=True), is_best=found.is_better
-            ),
-            TableCell("-" if found.wins is None else f"{found.wins} of {found.n}"),
-            TableCell(_p_value(found.p_value)),
-            TableCell(_p_value(each.adjusted_p)),
-            _words(describe_comparison(found)),
+    rows = []
+    for each in chosen:
+        found, known = each.found, content.facts[each.metric]
+        difference = format_with_error(found.mean, found.uncertainty, sign=True)
+        texts = [
+            *(known.title, each.experiment, *([display_name(each.prior)] if several else [])),
+            difference,
+            "-" if found.wins is None else f"{found.wins} of {found.n}",
+            _p_value(found.p_value),
+            *([_p_value(each.adjusted_p)] if content.tested else []),
+            describe_comparison(found),
         ]
-        for each in chosen
-        for found in [each.found]
-    ]
+        rows.append([TableCell(t, is_best=found.is_better and t is difference) for t in texts])
     caption = (
         f"Paired differences, seed by seed: the prior minus the "
         f"{display_name(content.baseline)} one, "
@@ -125,12 +124,7 @@ def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> R
             f"{FALSE_DISCOVERY_RATE:g} hold at a false discovery rate of "
             f"{100 * FALSE_DISCOVERY_RATE:g} %."
         )
-    shown = [head is not None for head in heads]
-    return ReportTable(
-        caption,
-        tuple(head for head in heads if head is not None),
-        tuple(tuple(compress(row, shown)) for row in rows),
-    )
+    return ReportTable(caption, heads, rows)
 
 
 def _p_value(value: float | None) -> str:
@@ -147,14 +141,11 @@ def published_tables(content: Content) -> list[ReportTable]:
     return [
         ReportTable(
             f"{source.table} of {source.authors} ({source.year}), {kind}: as printed.",
-            (_words("method"), *(TableCell(column.title, is_published=True) for column in columns)),
-            tuple(
-                (
-                    _words(row.method),
-                    *(TableCell(f"{v:g}", is_published=True) for v in getattr(row, kind)),
-                )
+            [*_words("method"), *(Column(each.title, is_published=True) for each in columns)],
+            [
+                [TableCell(row.method), *(TableCell(f"{v:g}") for v in getattr(row, kind))]
                 for row in content.published.rows
-            ),
+            ],
         )
         for kind in shown
     ]
@@ -162,8 +153,11 @@ def published_tables(content: Content) -> list[ReportTable]:
 
 def runs_table(content: Content) -> ReportTable:
     """Return the list of runs: how far each came, and on what."""
-    heads = ("run", "recipe", "prior", "seed", "iterations", "state", "device", "started")
-    numbers = ("seed", "iterations")
+    heads = [
+        *_words("run", "recipe", "prior"),
+        *(Column("seed"), Column("iterations")),
+        *_words("state", "device", "started"),
+    ]
     rows = []
     for run in content.runs:
         recipe, environment = run.recipe, run.environment or {}
@@ -177,12 +171,8 @@ def runs_table(content: Content) -> ReportTable:
             environment.get("device", "-"),
             environment.get("started", "-")[:10],
         )
-        rows.append(row)
-    head, *body = (
-        tuple(TableCell(t, is_number=h in numbers) for h, t in zip(heads, row, strict=True))
-        for row in [heads, *rows]
-    )
-    return ReportTable("All runs.", head, tuple(body))
+        rows.append([TableCell(text) for text in row])
+    return ReportTable("All runs.", heads, rows)
 
 
 MEAN = "Mean over n seeds ± standard deviation."
