@@ -49,7 +49,7 @@ Key = tuple[str, ...]
 @final
 @dataclass(frozen=True)
 class DurationEstimate:
-    """Seconds of work of each cell, and how many of them rest on a guess."""
+    """Seconds of work of each cell, and how many of them are rough."""
 
     seconds: dict[str, float]
     paced_by: int
@@ -70,7 +70,8 @@ class DurationEstimate:
         parts = [
             f"the pace of {self.paced_by} cell{'s' * (self.paced_by != 1)} so far" * (known > 0),
             "a few timed steps, without what metrics take" * (self.timed > 0),
-            f"a guess for {self.guessed} of {len(self.seconds)} cells" * (self.guessed > 0),
+            f"a rough estimate for {self.guessed} of {len(self.seconds)} cells"
+            * (self.guessed > 0),
         ]
         return f"from {', and '.join(filter(None, parts))}"
 

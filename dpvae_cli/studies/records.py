@@ -18,9 +18,8 @@ from dpvae_cli.foundation.text_files import is_inside, path_exists, read_json
 from dpvae_cli.recipe import Recipe, RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.replacement import RECIPE
 from dpvae_cli.runs.run_folder import RunFolder
-
-RECIPE = "recipe.yaml"
 
 
 class RunStatus(StrEnum):
