@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dpvae_cli.studies.executors.base import Executor
-    from dpvae_cli.studies.messages import Cell, CellOptions, Event, Outcome
+    from dpvae_cli.studies.messages import Cell, CellOptions, Outcome
     from dpvae_cli.studies.plan import Plan
     from dpvae_cli.studies.state import CellState
 
@@ -86,7 +86,10 @@ def reproduce(
         ),
     ] = None,
     gpu_share: Annotated[
-        float, typer.Option(help="Share of a GPU that a cell needs: 0.5 lets two share one.")
+        float,
+        typer.Option(
+            min=0.001, max=1.0, help="Share of a GPU that a cell needs: 0.5 lets two share one."
+        ),
     ] = 1.0,
     executor: Annotated[
         ExecutorName,
@@ -151,7 +154,6 @@ def reproduce(
 
         local.start_forkserver()
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.studies.executors.slots import cores
     from dpvae_cli.studies.loading import load_study
     from dpvae_cli.studies.messages import CellOptions
     from dpvae_cli.studies.plan import make_plan
@@ -168,8 +170,9 @@ def reproduce(
         executor, device, jobs, threads, gpu_share, address, partition, time, gpus
     )
     chosen, workers = place.executor(len(planned.cells), fail_fast=fail_fast)
-    each = threads or max(1, cores() // len(workers))
-    states = _show_plan(planned, options, workers, threads=each, quiet=quiet, dry_run=dry_run)
+    states = _show_plan(
+        planned, options, workers, threads=chosen.threads, quiet=quiet, dry_run=dry_run
+    )
     if dry_run:
         return
     outcomes = _run(planned, states, options, chosen, quiet=quiet)
@@ -250,25 +253,15 @@ class StudyProgress:
 
     def __init__(self, cells: int) -> None:
         self._cells, self._ended = cells, 0
-        self._totals: dict[str, int] = {}
 
-    def __call__(self, event: "Event") -> None:
-        """Show the event."""
-        from dpvae_cli.foundation.progress import report_progress
-
-        text = f"{event.kind} {event.text}".strip()
-        if event.kind in ("training", "measuring"):
-            self._totals[event.cell] = event.total
-            report_progress(event.cell, event.done, event.total or None, text)
-            return
+    def __call__(self, event: "Outcome") -> None:
+        """Print the event."""
         start = ""
-        if event.kind != "started" and event.cell in self._totals:
-            total = self._totals.pop(event.cell) or 1
-            report_progress(event.cell, total, total)
-        if event.kind in ("done", "failed", "interrupted"):
+        if event.status in ("done", "failed", "interrupted"):
             self._ended += 1
             start = f"[{self._ended}/{self._cells}] "
-        console.note(f"{start}{event.cell}: {text}")
+        text = f"{' ' if event.status == 'started' else ': '}{event.message}" * bool(event.message)
+        console.note(f"{start}{event.cell}: {event.status}{text}")
 
 
 def _finish(planned: "Plan", options: "CellOptions", outcomes: "Sequence[Outcome]") -> None:

@@ -385,10 +385,11 @@ def _apply_scale(
         stored = {n: _tensor(a.astype(np.uint8, copy=False)) for n, a in values.items()}
         return ScaledArrays(stored, is_eight_bit=True)
     if scale == "standardize":
-        mean, deviation = mean_and_deviation(train)
-        stored = {n: standardize(a, mean, deviation) for n, a in values.items()}
-        constants = (torch.from_numpy(a.astype(np.float64)) for a in (mean, deviation))
-        return ScaledArrays(stored, standardization=Standardization(*constants))
+        constants = (torch.from_numpy(a.astype(np.float64)) for a in mean_and_deviation(train))
+        standardization = Standardization(*constants)
+        rows = {n: map(torch.from_numpy, _chunks(a)) for n, a in values.items()}
+        stored = {n: torch.cat([*map(standardization.transform, r)]) for n, r in rows.items()}
+        return ScaledArrays(stored, standardization=standardization)
     stored = {n: _tensor(a.astype(np.float32, copy=False)) for n, a in values.items()}
     return ScaledArrays(stored, remark=_float32_loss_remark(train))
 
@@ -406,16 +407,6 @@ def mean_and_deviation(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for rows in _chunks(train):
         squares += (((rows - mean) / largest) ** 2).sum(axis=0)  # at most 1, so none overflows
     return mean, np.where(is_constant, 1.0, largest * np.sqrt(squares / len(train)))
-
-
-def standardize(array: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> StoredExamples:
-    """Return (array - mean) / deviation, computed in float64 and kept as float32."""
-    values = np.empty(array.shape, np.float32)
-    start = 0
-    for rows in _chunks(array):
-        values[start : start + len(rows)] = (rows - mean) / deviation
-        start += len(rows)
-    return _tensor(values)
 
 
 def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:

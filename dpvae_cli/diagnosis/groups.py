@@ -42,9 +42,7 @@ class GroupedDraws:
 class Groups:
     """Codes divided into groups of equal size, or one more.
 
-    Args:
-        aggregate: the codes, in random order.
-        count: how many groups.
+    The codes are in random order.
     """
 
     def __init__(self, aggregate: AggregatePosterior, count: int) -> None:

@@ -41,11 +41,7 @@ def metric_names(given: str | None, available: Collection[Need]) -> list[str]:
     names = [name.strip() for name in given.split(",") if name.strip()]
     if names == ["all"]:
         left_out = unavailable_metrics(available)
-        return [
-            name
-            for name, metric in METRICS.items()
-            if name not in left_out and not metric.is_on_request
-        ]
+        return [n for n, m in METRICS.items() if n not in left_out and not m.is_on_request]
     hint = f"Valid: all, {', '.join(METRICS)}."
     for name in names:
         if name not in METRICS:

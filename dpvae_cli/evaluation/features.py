@@ -114,16 +114,14 @@ class Extractor:
                         hint="It is called on float32 RGB images in [0, 1], `(batch, 3, height, "
                         "width)`, batch after batch of any size: export with a dynamic batch.",
                     ) from error
-            shape = found.shape if isinstance(found, Tensor) else ()
+            shape = tuple(found.shape) if isinstance(found, Tensor) else ()
             # further axes may have length one
-            is_rows = (
-                len(shape) > 1 and shape[0] == count and math.prod(shape[1:]) == max(shape[1:])
-            )
-            if not isinstance(found, Tensor) or not is_rows:
-                got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            if len(shape) < 2 or shape[0] != count or math.prod(shape[1:]) != max(shape[1:]):
+                got = shape if isinstance(found, Tensor) else type(found).__name__
                 raise DpvaeError(
                     f"{self.file} gives {got} for {count} images, not one row for each"
                 )
+            assert isinstance(found, Tensor)
             rows = found.reshape(count, -1).float().cpu()
             if not bool(torch.isfinite(rows).all()):
                 raise DpvaeError(f"{self.file} gives features that are not finite")

@@ -31,10 +31,8 @@ class ImportanceEstimate(NamedTuple):
 class NllCache:
     """Estimates by what they follow from; those of another checkpoint or version are dropped.
 
-    Args:
-        path: the .npz beside the checkpoint, or None to keep nothing.
-        checkpoint: digest of the checkpoint.
-        writes: False reads alone: of processes that measure together one writes.
+    `path` is the .npz beside the checkpoint with this digest, or None to keep nothing. Of processes
+    that measure together one writes.
     """
 
     def __init__(

@@ -68,18 +68,10 @@ def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> KnnEst
     `HALVINGS` random halvings: (T_a - T_b)^2 / 4 has the variance of the whole estimate as its
     mean, as far as that falls with 1/n. Samples of one size are always halved alike, so the error
     terms of KL[p || q] and KL[q || p], or of two models on the same draws, may be added and
-    subtracted.
+    subtracted. The error is NaN where a half has no k-th neighbour.
 
     Source: Wang, Kulkarni and Verdu 2009; Perez-Cruz 2008 (k = 1). The error: Politis and Romano
     1994 (subsampling).
-
-    Args:
-        p: `(n, latent)`.
-        q: `(m, latent)`.
-        k: which neighbour.
-
-    Returns:
-        The estimate; its error is NaN where a half has no k-th neighbour.
 
     Raises:
         UsageError: there are too few points for a k-th neighbour.

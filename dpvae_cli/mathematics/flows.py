@@ -24,8 +24,7 @@ from dpvae_cli.mathematics.masks import Mask
 class Flow(Bijection):
     """g = the given layers one after another, the first acts on z.
 
-    Args:
-        layers: modules of zuko's that return a transform when they are called.
+    Layers are modules of zuko's that return a transform when they are called.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
@@ -58,15 +57,10 @@ def spline_coupling(masks: Sequence[Mask], *, hidden: int, bins: int, bound: flo
 
     Splines act within [-bound, bound] and leave what is outside as it is. So each dimension is
     first shifted and scaled by two learned numbers (the identity at first), which brings codes of
-    any scale into the splines' reach.
+    any scale into the splines' reach. There is a mask of length L for each block: 1 conditions, 0
+    is transformed. `hidden` is the width of the two hidden layers of a block's network.
 
     Source: Durkan et al. 2019, section 3.
-
-    Args:
-        masks: one a block, of length L; 1 conditions, 0 is transformed.
-        hidden: width of the two hidden layers of a block's network.
-        bins: of each spline.
-        bound: of the splines' interval.
     """
     scaling = ElementWiseTransform(len(masks[0]))
     for parameter in scaling.parameters():

@@ -25,15 +25,10 @@ class GaussianMixture:
 
     Without `lower` covariance_k = diag(v_k), v_k = exp(log_variance_k). With it
     covariance_k^-1 = (I + lower_k)^T diag(1 / v_k) (I + lower_k): v_kl is the variance of z_l
-    given the dimensions before it, and no covariance is other than positive definite.
+    given the dimensions before it, and no covariance is other than positive definite. The
+    exponentials of `log_weights` sum to one; `lower` is strictly lower triangular.
 
     Source: the modified Cholesky decomposition of Pourahmadi 1999.
-
-    Args:
-        log_weights: log w_k, whose exponentials sum to one, `(components,)`.
-        mean: `(components, latent)`.
-        log_variance: `(components, latent)`.
-        lower: strictly lower triangular, `(components, latent, latent)`; None is all zeros.
 
     Example:
         >>> import torch

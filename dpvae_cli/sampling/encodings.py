@@ -136,12 +136,9 @@ def aggregate_posterior(
 class TrainingEncodings:
     """The training encodings of one checkpoint, from the file beside it or from the data.
 
-    Args:
-        model: the trained model.
-        dataset: called when the data is needed; not called while the cached file serves.
-        path: the .npz beside the checkpoint, or None for no cache.
-        key: digest of the checkpoint; encodings of another checkpoint are not used.
-        group: processes that encode together, and share the work on q(z).
+    The data is read where the .npz at `path`, if any, does not serve; `key` is the digest of the
+    checkpoint that encodings must be of. The processes of a group encode together, and share the
+    work on q(z).
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """The packaged studies: in `studies/` beside the packaged recipes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dpvae_cli.foundation.formatting import did_you_mean
@@ -8,6 +9,12 @@ from dpvae_cli.recipe import catalogue
 from dpvae_cli.recipe.document import ConfigIssue, RecipeError, SourceLocation, truncate
 
 LIST = "All names: dpvae reproduce"
+HINT = "What a study holds: dpvae reproduce --help, and docs/reproduce.md"
+
+
+def study_error(issues: Sequence[ConfigIssue], hint: str = HINT) -> RecipeError:
+    """Return the error that holds all that is wrong with a study."""
+    return RecipeError(issues, hint=hint, what="study")
 
 
 def studies_folder() -> Path:
@@ -45,4 +52,4 @@ def locate_study(name_or_path: str) -> Path:
             name_or_path, study_names()
         )
     place = SourceLocation((0, 0), truncate(name_or_path, length=200))
-    raise RecipeError([ConfigIssue(place, "", problem)], hint=LIST, what="study")
+    raise study_error([ConfigIssue(place, "", problem)], LIST)

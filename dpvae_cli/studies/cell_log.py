@@ -1,36 +1,35 @@
 """The progress of a running cell, from the logs in its folder."""
 
-import json
-from contextlib import suppress
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.studies.messages import Cell, Event, EventHandler
-
-LOG_TAIL = 8_192
-"""Bytes read from the end of a log for its last record."""
+from dpvae_cli.foundation.progress import report_progress
+from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.studies.messages import Cell, EventHandler, Outcome
 
 
 @final
 class CellLog:
     """Reports the progress of a running cell from what is in its folder.
 
-    Its start is reported with the first change, since on a cluster it may have to wait.
+    Its start is reported with the first change, since on a cluster it may have to wait. `losses`
+    counts the workers that died of it, and it is not to be started before the time `due`.
     """
 
     def __init__(self, cell: Cell, on_event: EventHandler) -> None:
-        self.cell, self._on_event, self._is_started = cell, on_event, False
+        self.cell, self._on_event = cell, on_event
+        self.losses, self.due = 0, 0.0
         folder = Path(cell.folder)
         self._log, self._results = folder / "metrics.jsonl", folder / "cell.json"
         self._files = (folder / "recipe.yaml", self._log, self._results)
-        self._resumes = (folder / "checkpoint.pt").is_file()
-        self._seen = self._stamps()
+        self._checkpoint = folder / "checkpoint.pt"
 
-    def report_start(self) -> None:
-        """Report once that the cell has started."""
-        if not self._is_started:
-            self._is_started = True
-            self._on_event(Event(self.cell.name, "started", "from its checkpoint" * self._resumes))
+    def start(self) -> None:
+        """Look from now on for changes."""
+        self._is_started, self._total = False, 0
+        self._resumes = self._checkpoint.is_file()
+        self._seen = self._stamps()
 
     def report(self) -> None:
         """Report what has changed since the last call."""
@@ -38,20 +37,31 @@ class CellLog:
         if stamps == self._seen:
             return
         self._seen = stamps
-        self.report_start()
-        with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
-            with self._log.open("rb") as file:
-                file.seek(max(0, self._log.stat().st_size - LOG_TAIL))
-                lines = file.read().splitlines()[-3:]
-            records = [json.loads(line) for line in lines if line[:1] == b"{"]
-            name, total = self.cell.name, self.cell.recipe["training"]["iterations"]
-            if (iteration := records[-1]["iteration"]) < total:
-                paces = [each["steps_per_second"] for each in records if each["kind"] == "train"]
-                text = f"{paces[-1]:.0f} steps/s" if paces else ""
-                self._on_event(Event(name, "training", text, iteration, total))
-                return
-            done = len(json.loads(self._results.read_text())["metrics"]) if stamps[2] else 0
-            self._on_event(Event(name, "measuring", "", done, len(self.cell.metrics)))
+        self._report_start()
+        records = list(MetricsLog.read(self._log))
+        if records:
+            done, total = records[-1]["iteration"], self.cell.recipe["training"]["iterations"]
+            paces = [each["steps_per_second"] for each in records if "steps_per_second" in each]
+            text = f"training {paces[-1]:.0f} steps/s" if paces else "training"
+            if done >= total:
+                measured = read_json(self._results).get("metrics", {})
+                done, total, text = len(measured), len(self.cell.metrics), "measuring"
+            self._total = total or 1
+            report_progress(self.cell.name, done, self._total, text)
+
+    def report_end(self, outcome: Outcome) -> None:
+        """Report how the cell ended."""
+        if outcome.status != "busy":
+            self._report_start()
+        if self._total:
+            report_progress(self.cell.name, self._total, self._total)
+        self._on_event(outcome)
+
+    def _report_start(self) -> None:
+        if not self._is_started:
+            self._is_started = True
+            text = "from its checkpoint" * self._resumes
+            self._on_event(Outcome(self.cell.name, "started", text))
 
     def _stamps(self) -> list[tuple[int, int] | None]:
         stamps: list[tuple[int, int] | None] = []

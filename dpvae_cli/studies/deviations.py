@@ -22,14 +22,18 @@ class Deviation:
     packaged: Any
     here: Any
 
-    @property
-    def is_reduction(self) -> bool:
-        """Return whether fewer iterations, examples or samples were taken."""
+    def __str__(self) -> str:
+        """Return in words what is different; fewer iterations, examples or samples as such."""
         counted = self.key.startswith(("data.", "evaluation.")) or self.key == "training.iterations"
-        is_less = self.packaged is None or (
-            _is_count(self.packaged) and _is_count(self.here) and self.packaged > self.here
+        is_reduction = (counted and _is_count(self.here)) and (
+            self.packaged is None or (_is_count(self.packaged) and self.packaged > self.here)
         )
-        return counted and _is_count(self.here) and is_less
+        if not is_reduction:
+            return f"{self.key} is {self.here}, in the packaged recipe {self.packaged}"
+        if self.key == "training.iterations":
+            return f"{self.here:,} training iterations instead of {self.packaged:,}"
+        packaged = "all" if self.packaged is None else f"{self.packaged:,}"
+        return f"{self.key} is {self.here:,} instead of {packaged}"
 
 
 def _is_count(value: Any) -> TypeGuard[int]:
@@ -71,7 +75,7 @@ def packaged_recipe(recipe: Recipe, *overrides: str) -> Recipe | None:
 
 def matches_published_settings(experiment: Experiment, metric: str, prior: str) -> bool:
     """Return whether a metric is of the paper's packaged recipe unchanged, with all its samples."""
-    results = experiment.measured.get(metric, {}).get(prior, {})
+    results = experiment.results(metric, prior)
     for seed, result in results.items():
         recipe = experiment.runs[prior][seed].recipe
         if recipe is None or recipe.fit_prior is not None:
@@ -92,7 +96,7 @@ def deviation_notes(experiments: Sequence[Experiment]) -> list[str]:
     """Return in words what was shortened, subsampled or changed, the same words only once."""
     notes: dict[str, list[str]] = {}
     for experiment in experiments:
-        for words in dict.fromkeys(_of(experiment)):
+        for words in dict.fromkeys(_notes_of(experiment)):
             notes.setdefault(words, []).append(experiment.label)
     everything = len(experiments)
     return [
@@ -103,29 +107,18 @@ def deviation_notes(experiments: Sequence[Experiment]) -> list[str]:
     ]
 
 
-def _of(experiment: Experiment) -> Iterable[str]:
+def _notes_of(experiment: Experiment) -> Iterable[str]:
     for runs in experiment.runs.values():
         recipe = runs[min(runs)].recipe
         changed = (deviations(recipe) or []) if recipe else []
-        yield from (_describe(each) for each in changed if not each.key.startswith("evaluation."))
+        yield from (str(each) for each in changed if not each.key.startswith("evaluation."))
         yield from (run.note for run in runs.values() if run.note)
         yield from (f"{r.label}: {r.reason}" for r in runs.values() if r.counts and r.reason)
+    reference = packaged_recipe(experiment.recipe) or experiment.recipe
     for metric, by_prior in experiment.measured.items():
-        some = next((result for by_seed in by_prior.values() for result in by_seed.values()), None)
-        if some is not None:
-            yield from _measured(
-                metric, some, packaged_recipe(experiment.recipe) or experiment.recipe
-            )
+        if some := next((r for results in by_prior.values() for r in results.values()), None):
+            yield from _measured(metric, some, reference)
     yield from experiment.warnings
-
-
-def _describe(each: Deviation) -> str:
-    if not each.is_reduction:
-        return f"{each.key} is {each.here}, in the packaged recipe {each.packaged}"
-    if each.key == "training.iterations":
-        return f"{each.here:,} training iterations instead of {each.packaged:,}"
-    packaged = "all" if each.packaged is None else f"{each.packaged:,}"
-    return f"{each.key} is {each.here:,} instead of {packaged}"
 
 
 def _measured(metric: str, result: Result, reference: Recipe) -> Iterable[str]:

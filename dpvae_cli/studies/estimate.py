@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ Key = tuple[str, ...]
 @final
 @dataclass(frozen=True)
 class DurationEstimate:
-    """Seconds of work of each cell, and how many of them rest on a guess."""
+    """Seconds of work of each cell, and how many of them are rough."""
 
     seconds: dict[str, float]
     paced_by: int
@@ -65,12 +65,13 @@ class DurationEstimate:
     def source(self) -> str:
         """Return in words what the estimate rests on."""
         if self.guessed == len(self.seconds):
-            return "a mere guess"
+            return "a rough estimate"
         known = len(self.seconds) - self.guessed - self.timed
         parts = [
             f"the pace of {self.paced_by} cell{'s' * (self.paced_by != 1)} so far" * (known > 0),
             "a few timed steps, without what metrics take" * (self.timed > 0),
-            f"a guess for {self.guessed} of {len(self.seconds)} cells" * (self.guessed > 0),
+            f"a rough estimate for {self.guessed} of {len(self.seconds)} cells"
+            * (self.guessed > 0),
         ]
         return f"from {', and '.join(filter(None, parts))}"
 
@@ -94,108 +95,77 @@ def estimate_duration(
         data_root: folder to look for the data's shape in.
         threads: of a worker, None for as many as torch takes.
     """
-    paces = _Medians()
-    measuring = _Medians()
+    logged, timed, measuring = _Medians(), _Medians(), _Medians()
     for cell in cells:
-        log = MetricsLog.read(cell_folder(cell).metrics_log)
-        logged = [record.get("steps_per_second") for record in log]
-        if valid := [p for p in logged if isinstance(p, int | float) and 0 < p < math.inf]:
-            paces.add(cell, median(valid))
+        records = MetricsLog.read(cell_folder(cell).metrics_log)
+        paces = [record.get("steps_per_second") for record in records]
+        if valid := [p for p in paces if isinstance(p, int | float) and 0 < p < math.inf]:
+            logged.add(cell, median(valid))
         measured = read_measurements(cell_folder(cell))
         if measured is not None and measured.seconds:
             measuring.add(cell, measured.seconds)
-    left = [c for c, state in zip(cells, states, strict=True) if state.status != "done"]
-    timing = _Timing(None if data_root is None else Path(data_root))
-    if not on_gpu:
-        with limit_threads(threads or torch.get_num_threads()):
-            timing.run([cell for cell in left if paces.of(cell) is None])
-            timing.run_fits(left)
-    by_name = {cell.name: state for cell, state in zip(cells, states, strict=True)}
-    seconds, guessed, timed = {}, 0, 0
-    for cell in left:
-        pace = paces.of(cell)
+    left = [(c, state) for c, state in zip(cells, states, strict=True) if state.status != "done"]
+    fits: dict[str, float] = {}
+    end = time.perf_counter() + TIMING_BUDGET
+    with limit_threads(threads or torch.get_num_threads()):
+        for cell in [] if on_gpu else _representatives([cell for cell, _ in left]):
+            recipe = recipe_of(cell)
+            root = None if data_root is None else Path(data_root)
+            with suppress(DpvaeError, OSError):  # without its data it is guessed
+                if logged.of(cell) is None and time.perf_counter() < end:
+                    taken = estimate_seconds(recipe, device="cpu", data_root=root)
+                    timed.add(cell, iterations(cell) / taken)
+            with suppress(DpvaeError, OSError):  # vamp needs an encoder
+                if recipe.fit_prior is not None and time.perf_counter() < end:
+                    fits[_fit_key(cell)] = _time_fit(recipe)
+    seconds, guesses, timings = {}, 0, 0
+    for cell, state in left:
+        pace = logged.of(cell)
+        if pace is None and (pace := timed.of(cell)) is not None:
+            timings += 1
         if pace is None:
-            pace = timing.paces.of(cell)
-            guessed += pace is None
-            timed += pace is not None
-        if pace is None:
+            guesses += 1
             kind, where = str(cell.recipe["architecture"]["kind"]), "gpu" if on_gpu else "cpu"
             pace = GUESSED_PACE[where].get(kind, DEFAULT_PACE[where])
             if cell.recipe["regularizer"]["kind"] == "factor":
                 pace /= FACTOR_VAE_SLOWDOWN
-        steps = max(0, iterations(cell) - by_name[cell.name].iteration)
-        afterwards = timing.fit_seconds(cell) + (measuring.of(cell) or 0.0)
-        seconds[cell.name] = steps / pace + afterwards
-    return DurationEstimate(seconds, paces.count, guessed, timed)
+        fit = 0.0
+        if cell.recipe["fit_prior"] is not None:
+            guess = float(cell.recipe["fitting"]["iterations"]) / PRIOR_FIT_PACE
+            fit = fits.get(_fit_key(cell), guess)
+        steps = max(0, iterations(cell) - state.iteration)
+        seconds[cell.name] = steps / pace + fit + (measuring.of(cell) or 0.0)
+    return DurationEstimate(seconds, logged.count, guesses, timings)
 
 
-@final
-class _Timing:
-    """Steps and fits that are timed here, until the budget is used up."""
-
-    def __init__(self, data_root: Path | None) -> None:
-        self.paces = _Medians()
-        self._data_root = data_root
-        self._fits: dict[str, float] = {}
-        self._end = time.perf_counter() + TIMING_BUDGET
-
-    def run(self, cells: Sequence[Cell]) -> None:
-        """Time one cell of each architecture, then one of each recipe and prior."""
-        for similarity in (-1, 0):
-            seen = set()
-            for cell in cells:
-                key = [*_similarity_keys(cell)][similarity]
-                is_first, is_timed = key not in seen, self.paces.has(cell, 0)
-                seen.add(key)
-                if is_first and not is_timed and time.perf_counter() < self._end:
-                    with suppress(DpvaeError, OSError):  # without its data it is guessed
-                        recipe = recipe_of(cell)
-                        taken = estimate_seconds(recipe, device="cpu", data_root=self._data_root)
-                        self.paces.add(cell, iterations(cell) / taken)
-
-    def run_fits(self, cells: Sequence[Cell]) -> None:
-        """Time each kind of fit on codes that are drawn for it."""
+def _representatives(cells: Sequence[Cell]) -> list[Cell]:
+    """Return a cell of each architecture, then one of each recipe, prior and fit."""
+    first: dict[Key, Cell] = {}
+    for similarity in (-1, 0):
         for cell in cells:
-            key = _fit_key(cell)
-            if cell.recipe["fit_prior"] is None or key in self._fits:
-                continue
-            if time.perf_counter() < self._end:
-                with suppress(DpvaeError, OSError):  # vamp needs an encoder
-                    self._fits[key] = _time_fit(recipe_of(cell))
-
-    def fit_seconds(self, cell: Cell) -> float:
-        """Return the seconds of the fit of a prior after training."""
-        if cell.recipe["fit_prior"] is None:
-            return 0.0
-        guess = float(cell.recipe["fitting"]["iterations"]) / PRIOR_FIT_PACE
-        return self._fits.get(_fit_key(cell), guess)
+            first.setdefault((*_similarity_keys(cell)[similarity], _fit_key(cell)), cell)
+    return list({cell.name: cell for cell in first.values()}.values())
 
 
 def _fit_key(cell: Cell) -> str:
-    parts = (cell.recipe["fit_prior"], cell.recipe["fitting"], cell.recipe["architecture"])
-    return json.dumps(parts, sort_keys=True)
+    parts = [cell.recipe[key] for key in ("fit_prior", "fitting", "architecture")]
+    return json.dumps(parts[:1] if parts[0] is None else parts, sort_keys=True)
 
 
 def _time_fit(recipe: Recipe) -> float:
-    """Return the seconds of a fit: a mixture's is timed whole, of others one look and two."""
+    """Return the seconds of a fit to drawn codes: a mixture's whole, else its first iterations."""
     spec, fitting = recipe.fit_prior, recipe.fitting
     assert spec is not None
     generator = stream(0, "timing")
     centres = 3 * torch.randn(FIT_CLUSTERS, recipe.architecture.latent_dim, generator=generator)
     codes = centres.repeat(FIT_CODES // FIT_CLUSTERS, 1)
     codes = codes + torch.randn(codes.shape, generator=generator)
-
-    def timed(iterations: int) -> float:
-        start = time.perf_counter()
-        short = fitting.model_copy(update={"iterations": iterations})
-        fit_prior(codes, torch.full_like(codes, -2), spec, fitting=short)
-        return time.perf_counter() - start
-
-    if spec.kind == "mixture":
-        return timed(fitting.iterations)
-    some = min(fitting.iterations, fitting.validate_every)
-    one, two = timed(some), timed(2 * some)
-    return one + (fitting.iterations / some - 1) * max(two - one, 0.0)
+    whole = fitting.iterations
+    some = whole if spec.kind == "mixture" else min(whole, 2 * fitting.validate_every)
+    start = time.perf_counter()
+    short = fitting.model_copy(update={"iterations": some})
+    fit_prior(codes, torch.full_like(codes, -2), spec, fitting=short)
+    return (time.perf_counter() - start) * whole / some
 
 
 @final
@@ -212,24 +182,21 @@ class _Medians:
         for key in _similarity_keys(cell):
             self._numbers.setdefault(key, []).append(number)
 
-    def has(self, cell: Cell, similarity: int) -> bool:
-        """Return whether a cell as alike as this is noted, 0 being the most alike."""
-        return [*_similarity_keys(cell)][similarity] in self._numbers
-
     def of(self, cell: Cell) -> float | None:
         """Return the median of the cells that are most alike, or None."""
-        for key in _similarity_keys(cell):
-            if key in self._numbers:
-                return median(self._numbers[key])
-        return None
+        alike = (self._numbers[k] for k in _similarity_keys(cell) if k in self._numbers)
+        return next(map(median, alike), None)
 
 
-def _similarity_keys(cell: Cell) -> Iterator[Key]:
-    """Yield what a cell shares with others, the most telling first."""
-    architecture, regularizer = (
-        str(cell.recipe[section]["kind"]) for section in ("architecture", "regularizer")
+def _similarity_keys(cell: Cell) -> list[Key]:
+    """Return what a cell shares with others, the most telling first."""
+    recipe = cell.recipe
+    architecture, regularizer, prior = (
+        str(recipe[section]["kind"]) for section in ("architecture", "regularizer", "prior")
     )
-    yield "recipe and prior", cell.recipe_name, str(cell.recipe["prior"]["kind"])
-    yield "recipe", cell.recipe_name
-    yield "networks", architecture, regularizer
-    yield "architecture", architecture
+    return [
+        ("recipe and prior", cell.recipe_name, prior),
+        ("recipe", cell.recipe_name),
+        ("networks", architecture, regularizer),
+        ("architecture", architecture),
+    ]

@@ -1,8 +1,8 @@
 """The figures of a study: each kind draws one picture of several cells, or one of each."""
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, final, get_args
 
@@ -78,7 +78,7 @@ class StudyFigure(Spec, ABC):
     @property
     def text(self) -> str:
         """Return the caption."""
-        return self.caption or (inspect.getdoc(type(self)) or "").partition("\n")[0]
+        return self.caption or CAPTIONS[self.kind]
 
     @abstractmethod
     def prepare(self, run: LoadedRun) -> None:
@@ -93,101 +93,37 @@ class StudyFigure(Spec, ABC):
         """
 
 
-class JointFigure(StudyFigure, ABC):
+def _training_curves(run: LoadedRun, label: str) -> TrainingCurves:
+    records = MetricsLog.read(run.folder.metrics_log, strict=True)
+    return TrainingCurves.from_records(records, label, prior=run.recipe.prior_name)
+
+
+@final
+class JointFigure(StudyFigure):
     """A figure that shows all runs in one picture."""
 
-    @abstractmethod
-    def data(self, run: LoadedRun, label: str) -> Any:
-        """Return what is drawn of a run, computed once and kept in the run's folder."""
-
-    @abstractmethod
-    def plot(self, data: list[Any]) -> Picture:
-        """Return the picture of all runs."""
+    kind: Literal["moons", "regularizers", "leakage", "samples", "training"]
 
     def prepare(self, run: LoadedRun) -> None:
         """Compute the run's part."""
-        self.data(run, run.label)
+        compute, _ = DRAWINGS[self.kind]
+        compute(run, run.label)
 
     def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw all runs as one picture."""
-        data = [self.data(run, label) for run, label in with_labels(runs)]
-        return style.save(self.plot(data), folder / f"{self.stem}.png")
+        compute, plot = DRAWINGS[self.kind]
+        data = [compute(run, label) for run, label in with_labels(runs)]
+        return style.save(plot(data), folder / f"{self.stem}.png")
 
 
-@final
-class MoonsFigure(JointFigure):
-    """Figure 1: samples, and the low-posterior fifth in all three spaces, a row a cell."""
-
-    kind: Literal["moons"] = "moons"
-
-    def data(self, run: LoadedRun, label: str) -> Any:
-        """Return samples in all spaces."""
-        return portrait_data(run, label)
-
-    def plot(self, data: list[Any]) -> Picture:
-        """Return Figure 1."""
-        return figure1(data)
-
-
-@final
-class RegularizersFigure(JointFigure):
-    """Figure 3: a block a cell, twins side by side."""
-
-    kind: Literal["regularizers"] = "regularizers"
-
-    def data(self, run: LoadedRun, label: str) -> Any:
-        """Return samples in all spaces."""
-        return portrait_data(run, label)
-
-    def plot(self, data: list[Any]) -> Picture:
-        """Return Figure 3."""
-        return figure3(data)
-
-
-@final
-class LeakageFigure(JointFigure):
-    """Figure 4: the leakage score against its threshold, a curve a cell."""
-
-    kind: Literal["leakage"] = "leakage"
-
-    def data(self, run: LoadedRun, label: str) -> Any:
-        """Return the curves of `leak`, measured where it is missing."""
-        return leakage_data(run, label)
-
-    def plot(self, data: list[Any]) -> Picture:
-        """Return Figure 4."""
-        return figure4([curve for curves in data for curve in curves])
-
-
-@final
-class SamplesFigure(JointFigure):
-    """Figure 5: prior, low-posterior and high-posterior samples, a row a cell."""
-
-    kind: Literal["samples"] = "samples"
-
-    def data(self, run: LoadedRun, label: str) -> Any:
-        """Return the samples."""
-        return gallery_data(run, label)
-
-    def plot(self, data: list[Any]) -> Picture:
-        """Return Figure 5."""
-        return figure5(data)
-
-
-@final
-class TrainingFigure(JointFigure):
-    """Training curves of the cells in one picture."""
-
-    kind: Literal["training"] = "training"
-
-    def data(self, run: LoadedRun, label: str) -> Any:
-        """Return the log."""
-        records = MetricsLog.read(run.folder.metrics_log, strict=True)
-        return TrainingCurves.from_records(records, label, prior=run.recipe.prior_name)
-
-    def plot(self, data: list[Any]) -> Picture:
-        """Return the curves."""
-        return training_figure(data)
+DRAWINGS: dict[str, tuple[Callable[[LoadedRun, str], Any], Callable[[list[Any]], Picture]]] = {
+    "moons": (portrait_data, figure1),
+    "regularizers": (portrait_data, figure3),
+    "leakage": (leakage_data, lambda runs: figure4([curve for run in runs for curve in run])),
+    "samples": (gallery_data, figure5),
+    "training": (_training_curves, training_figure),
+}
+"""What is drawn of a run and its label, kept in the run's folder, and the picture of all runs."""
 
 
 @final
@@ -224,56 +160,42 @@ class TraversalFigure(StudyFigure):
 
     def draw(self, runs: Sequence[LoadedRun], folder: Path) -> list[Path]:
         """Draw a picture of each run; those of twins, which differ in the prior, share axes."""
-        records = [
+        walks = [
             [
-                found | {"walk_decoded": drawable(run.model, found["walk_decoded"])}
-                for found in self._records(run)
+                walk | {"walk_decoded": drawable(run.model, walk["walk_decoded"])}
+                for walk in self._records(run)
             ]
             for run in runs
         ]
         recipes = [to_dict(run.recipe).items() for run in runs]
         keys = [{key: value for key, value in items if "prior" not in key} for items in recipes]
-        return [
-            path
-            for index, run in enumerate(runs)
-            for path in self._draw_one(
-                run,
-                records[index],
-                [r for i, r in enumerate(records) if keys[i] == keys[index] and i != index],
-                folder,
-            )
-        ]
-
-    def _draw_one(
-        self, run: LoadedRun, records: list[ArrayDict], twins: list[list[ArrayDict]], folder: Path
-    ) -> list[Path]:
-        # Cells' names end in the digest of their recipe, which no reader needs.
-        path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
-        if len(records) > 1 and is_image(records[0]["walk_decoded"].shape[2:]):
-            rows = [images for found in records for images in found["walk_decoded"]]
-            title = f"{run.label}: lines between test examples"
-            images = np.concatenate(rows)
-            return [picture.save_images(path, images, title=title, columns=self.steps)]
-        drawn = [path]
-        if len(records) > 1:
-            names = (f"{path.stem}-{index}{path.suffix}" for index in range(len(records)))
-            drawn = [path.with_name(name) for name in names]
-        return [
-            saved
-            for record, target, *others in zip(records, drawn, *twins, strict=True)
-            for saved in style.save(traversal.figure(record, run.label, twins=others), target)
-        ]
+        drawn: list[Path] = []
+        for run, records, key in zip(runs, walks, keys, strict=True):
+            twins = [w for w, k in zip(walks, keys, strict=True) if k == key and w is not records]
+            # Cells' names end in the digest of their recipe, which no reader needs.
+            path = folder / f"{self.stem}-{run.label.rpartition('-')[0] or run.label}.png"
+            if len(records) > 1 and is_image(records[0]["walk_decoded"].shape[2:]):
+                images = np.concatenate([row for each in records for row in each["walk_decoded"]])
+                title = f"{run.label}: lines between test examples"
+                drawn.append(picture.save_images(path, images, title=title, columns=self.steps))
+                continue
+            for index, (walk, *others) in enumerate(zip(records, *twins, strict=True)):
+                number = f"-{index}" if len(records) > 1 else ""
+                target = path.with_name(f"{path.stem}{number}{path.suffix}")
+                drawn += style.save(traversal.figure(walk, run.label, twins=others), target)
+        return drawn
 
     def _records(self, run: LoadedRun) -> list[ArrayDict]:
         """Return a record of each pair, the sweeps with the first; kept in traversals/."""
-        makers: list[Callable[[], ArrayDict]] = [
-            lambda pair=pair, index=index: self._record(run, pair, swept=index == 0)  # type: ignore[misc]
-            for index, pair in enumerate(self.between or (None,))
-        ]
         key = self.model_dump_json(exclude={"name", "cells", "seeds", "caption"})
         return [
-            cached_arrays(run, f"traversals/{self.stem}-{index}.npz", make, key=key)
-            for index, make in enumerate(makers)
+            cached_arrays(
+                run,
+                f"traversals/{self.stem}-{index}.npz",
+                partial(self._record, run, pair, swept=index == 0),
+                key=key,
+            )
+            for index, pair in enumerate(self.between or (None,))
         ]
 
     def _record(self, run: LoadedRun, pair: tuple[int, int] | None, *, swept: bool) -> ArrayDict:
@@ -365,17 +287,22 @@ def _quantity(metric: str, records: Sequence[dict[str, dict[str, Any]]]) -> Plot
     )
 
 
-AnyFigure = (
-    MoonsFigure
-    | RegularizersFigure
-    | LeakageFigure
-    | SamplesFigure
-    | TrainingFigure
-    | TraversalFigure
-    | TradeOffFigure
-)
+AnyFigure = JointFigure | TraversalFigure | TradeOffFigure
 KINDS: dict[str, type[StudyFigure]] = {
-    spec.model_fields["kind"].default: spec for spec in get_args(AnyFigure)
+    kind: spec
+    for spec in get_args(AnyFigure)
+    for kind in get_args(spec.model_fields["kind"].annotation)
+}
+CAPTIONS = {
+    "moons": "Figure 1: samples, and the low-posterior fifth in all three spaces, a row a cell.",
+    "regularizers": "Figure 3: a block a cell, twins side by side.",
+    "leakage": "Figure 4: the leakage score against its threshold, a curve a cell.",
+    "samples": "Figure 5: prior, low-posterior and high-posterior samples, a row a cell.",
+    "training": "Training curves of the cells in one picture.",
+    "traversal": "Figures 6 to 8: walks between test examples, and along single dimensions; "
+    "a picture a cell.",
+    "trade_off": "A sampling metric against metrics of the representation; an arrow to each "
+    "decoupled twin.",
 }
 
 

@@ -45,69 +45,66 @@ class Experiment:
         return sorted({seed for runs in self.runs.values() for seed in runs})
 
     @cached_property
-    def _everything(self) -> dict[str, dict[str, dict[int, Result]]]:
-        """Return results by metric, prior and seed."""
-        found: dict[str, dict[str, dict[int, Result]]] = {}
+    def _measured_and_left_out(self) -> tuple[dict[str, dict[str, dict[int, Result]]], list[str]]:
+        everything: dict[str, list[tuple[str, int, Result]]] = {}
         for prior in self.priors:
             for seed, run in sorted(self.runs[prior].items()):
                 for result in run.results:
-                    found.setdefault(result.metric, {}).setdefault(prior, {})[seed] = result
-        return found
+                    everything.setdefault(result.metric, []).append((prior, seed, result))
+        measured: dict[str, dict[str, dict[int, Result]]] = {}
+        notes = []
+        for metric, results in everything.items():
+            keys = Counter(_measurement_key(result) for _, _, result in results)
+            [(commonest, kept)] = keys.most_common(1)
+            by_prior = measured[metric] = {prior: {} for prior, _, _ in results}
+            for prior, seed, result in results:
+                if _measurement_key(result) == commonest:
+                    by_prior[prior][seed] = result
+            if left_out := len(results) - kept:
+                notes.append(
+                    f"{metric} was not measured alike in all runs (samples, split, weights or "
+                    f"sizes differ): {left_out} of {len(results)} results are left out"
+                )
+        return measured, notes
 
-    @cached_property
+    @property
     def measured(self) -> dict[str, dict[str, dict[int, Result]]]:
         """Return results by metric, prior and seed; of each metric those measured alike.
 
         Where it was measured in several ways (samples, split, weights, sizes), the commonest stays.
         """
-        found = {}
-        for metric, results in self._everything.items():
-            keys = Counter(
-                _measurement_key(each) for by_seed in results.values() for each in by_seed.values()
-            )
-            [(commonest, _)] = keys.most_common(1)
-            found[metric] = {
-                prior: {s: r for s, r in by_seed.items() if _measurement_key(r) == commonest}
-                for prior, by_seed in results.items()
-            }
-        return found
+        return self._measured_and_left_out[0]
 
     @property
     def warnings(self) -> list[str]:
         """Return which metrics were not measured alike, and how many results that costs."""
-        notes = []
-        for metric, results in self._everything.items():
-            every, kept = _count(results), _count(self.measured[metric])
-            if kept < every:
-                notes.append(
-                    f"{metric} was not measured alike in all runs (samples, split, weights or "
-                    f"sizes differ): {every - kept} of {every} results are left out"
-                )
-        return notes
+        return self._measured_and_left_out[1]
+
+    def results(self, metric: str, prior: str) -> dict[int, Result]:
+        """Return the results of a metric by seed."""
+        return self.measured.get(metric, {}).get(prior, {})
 
     def values(self, metric: str, prior: str) -> dict[int, float]:
         """Return a metric's values by seed, those that are defined; 0 where no draw leaks."""
-        results = self.measured.get(metric, {}).get(prior, {})
         values = {
-            seed: 0.0 if has_no_leak(result) else result.value for seed, result in results.items()
+            seed: 0.0 if has_no_leak(result) else result.value
+            for seed, result in self.results(metric, prior).items()
         }
         return {seed: value for seed, value in values.items() if value is not None}
 
     def without_leak(self, metric: str, prior: str) -> int:
         """Return in how many seeds no draw lies below a leakage score's threshold."""
-        return sum(map(has_no_leak, self.measured.get(metric, {}).get(prior, {}).values()))
+        return sum(map(has_no_leak, self.results(metric, prior).values()))
 
     def own_error(self, metric: str, prior: str) -> float | None:
         """Return the standard error that the metric reported, where it is of one seed alone."""
-        results = list(self.measured.get(metric, {}).get(prior, {}).values())
+        results = list(self.results(metric, prior).values())
         return results[0].standard_error if len(results) == 1 else None
 
     def unit(self, metric: str) -> str:
         """Return a metric's unit, empty where it has none."""
-        results = (
-            r for by_seed in self.measured.get(metric, {}).values() for r in by_seed.values()
-        )
-        unit = next((result.unit for result in results), "")
+        by_prior = self.measured.get(metric, {}).values()
+        unit = next((result.unit for results in by_prior for result in results.values()), "")
         return SHORT_UNITS.get(unit, unit)
 
     def summary(self, metric: str, prior: str) -> Summary | None:
@@ -115,14 +112,26 @@ class Experiment:
         return summarize_seeds(list(self.values(metric, prior).values()))
 
     def compare(self, metric: str, prior: str, *, baseline: str) -> Comparison | None:
-        """Return a prior's metric minus the baseline's, seed by seed; with its error if of one."""
+        """Return a prior's metric minus the baseline's, seed by seed; with its error if of one.
+
+        The error is paired by draws and examples where both results have the same seed and as many
+        error terms.
+        """
         found = self._compare(metric, prior, baseline)
         if found is None or found.n > 1:
             return found
         [seed] = found.differences
-        runs = [self.runs[each][seed] for each in (prior, baseline)]
-        results = [self.measured[metric][each][seed] for each in (prior, baseline)]
-        return replace(found, own_error=_error_of_difference(runs, results))
+        results = [self.results(metric, each)[seed] for each in (prior, baseline)]
+        terms = [
+            read_error_terms(RunFolder(self.runs[each][seed].path), result)
+            for each, result in zip((prior, baseline), results, strict=True)
+        ]
+        error: float | None = None
+        if results[0].seed == results[1].seed and all(each is not None for each in terms):
+            error = error_of_difference(*(torch.from_numpy(each).double() for each in terms))
+        elif all(each.standard_error is not None for each in results):
+            error = math.hypot(*(each.standard_error or 0.0 for each in results))
+        return replace(found, own_error=error)
 
     def _compare(self, metric: str, prior: str, baseline: str) -> Comparison | None:
         return compare_pairs(
@@ -139,28 +148,9 @@ class Experiment:
         return bool(found) and all(each is not None and each.is_better for each in found)
 
 
-def _error_of_difference(runs: Sequence[RunRecord], results: Sequence[Result]) -> float | None:
-    """Return the standard error of the difference of two results that were measured alike.
-
-    It is paired by draws and examples where both have the same seed and as many error terms.
-    """
-    terms = [
-        read_error_terms(RunFolder(run.path), result)
-        for run, result in zip(runs, results, strict=True)
-    ]
-    if results[0].seed == results[1].seed and all(each is not None for each in terms):
-        return error_of_difference(*(torch.from_numpy(each).double() for each in terms))
-    errors = [each.standard_error for each in results if each.standard_error is not None]
-    return math.hypot(*errors) if len(errors) == len(results) else None
-
-
 def has_no_leak(result: Result) -> bool:
     """Return whether a leakage score is null since no draw lies below its threshold."""
     return result.value is None and result.details.get("value_at_quantile") is not None
-
-
-def _count(results: Mapping[str, Mapping[int, Result]]) -> int:
-    return sum(map(len, results.values()))
 
 
 def _measurement_key(result: Result) -> str:

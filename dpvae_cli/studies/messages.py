@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-Phase = Literal["started", "training", "measuring"]
-Status = Literal["done", "failed", "busy", "interrupted"]
+Status = Literal["started", "lost", "done", "failed", "busy", "interrupted"]
 
 
 @final
@@ -52,35 +51,20 @@ class CellOptions:
 
 @final
 @dataclass(frozen=True)
-class Event:
-    """Something happened to a cell; `done` of `total` where there is something to count."""
-
-    cell: str
-    kind: Phase | Status | Literal["lost"]
-    text: str = ""
-    done: int = 0
-    total: int = 0
-
-
-@final
-@dataclass(frozen=True)
 class Outcome:
-    """How a cell ended: done, failed, busy (another process has it), or stopped by a signal."""
+    """What became of a cell: it started, was lost with its worker, or ended.
+
+    It ends done, failed, interrupted by a signal, or busy where another process has it.
+    """
 
     cell: str
     status: Status
     message: str = ""
     hint: str | None = None
-    seconds: float = 0.0
-
-    @property
-    def event(self) -> Event:
-        """Return the outcome as an event."""
-        return Event(self.cell, self.status, self.message)
 
 
-EventHandler = Callable[[Event], None]
+EventHandler = Callable[[Outcome], None]
 
 
-def ignore_event(event: Event) -> None:
+def ignore_event(event: Outcome) -> None:
     """Ignore the event."""

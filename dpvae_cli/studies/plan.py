@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe import catalogue as recipes
-from dpvae_cli.recipe.document import ConfigIssue, RecipeError, truncate
+from dpvae_cli.recipe import catalogue
+from dpvae_cli.recipe.document import ConfigIssue, KeyPath, RecipeError, truncate
 from dpvae_cli.recipe.dump import digest, to_dict
 from dpvae_cli.recipe.loading import Override, load_with_overrides
+from dpvae_cli.studies.catalogue import study_error
 from dpvae_cli.studies.figures import StudyFigure
-from dpvae_cli.studies.loading import HINT, LoadedStudy
+from dpvae_cli.studies.loading import LoadedStudy
 from dpvae_cli.studies.messages import Cell
 from dpvae_cli.studies.schema import Study
 
@@ -45,24 +46,6 @@ class Plan:
         return cells_in_figure(figure, self.cells)
 
 
-@final
-@dataclass(frozen=True)
-class _Candidate:
-    """A cell before its recipe is resolved."""
-
-    path: Path
-    axes: dict[str, Any]
-    overrides: tuple[Override, ...]
-
-    @property
-    def base_name(self) -> str:
-        """Return `<recipe>-<prior>-seed<k>`, as far as it is known before resolving."""
-        values = {override.path: override.value for override in self.overrides}
-        prior = values.get(("prior",), "decoupled")
-        kind = prior.get("kind") if isinstance(prior, dict) else prior
-        return f"{self.path.stem}-{kind}-seed{values.get(('seed',), 0)}"
-
-
 def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = STUDIES) -> Plan:
     """Return the cells of a study.
 
@@ -75,40 +58,52 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
         RecipeError: with every mistake of every recipe, each named once.
         UsageError: the pattern fits no cell.
     """
-    size = len(loaded.study.recipes) * math.prod(map(len, loaded.study.axes.values()))
+    study, folder = loaded.study, studies / loaded.name
+    size = len(study.recipes) * math.prod(map(len, study.axes.values()))
     if size > MAX_CELLS:
         problem = f"{size:,} cells are more than {MAX_CELLS:,}; leave out recipes or values"
-        mistake = ConfigIssue(loaded.place("axes"), "axes", problem)
-        raise RecipeError([mistake], hint=HINT, what="study")
-    folder = studies / loaded.name
-    candidates = list(_candidates(loaded))
+        raise study_error([ConfigIssue(loaded.place("axes"), "axes", problem)])
     found: dict[str, Cell] = {}
-    others: set[str] = set()
-    wrong = _Mistakes()
-    for candidate in candidates:
+    others: dict[str, str] = {}
+    mistakes: dict[tuple[Any, ...], tuple[ConfigIssue, dict[str, None]]] = {}
+    indices = [range(len(values)) for values in study.axes.values()]
+    for path, positions in product(_recipe_files(loaded), product(*indices)):
+        chosen = dict(zip(study.axes, positions, strict=True))
+        overrides = _overrides(loaded, path.stem, chosen)
         try:
-            recipe = load_with_overrides(candidate.path, candidate.overrides)
+            recipe = load_with_overrides(path, overrides)
         except RecipeError as error:
-            if only is None or fnmatchcase(candidate.base_name, only):
-                wrong.add(error, candidate.path.stem)
-            others.add(candidate.base_name)
+            changed = {override.path: override.value for override in overrides}
+            prior = changed.get(("prior",), "decoupled")
+            kind = prior.get("kind") if isinstance(prior, dict) else prior
+            name = f"{path.stem}-{kind}-seed{changed.get(('seed',), 0)}"
+            others[name] = name
+            for issue in error.issues if only is None or fnmatchcase(name, only) else ():
+                # What is allowed instead differs from recipe to recipe.
+                key = (issue.location, issue.key, issue.problem.partition(";")[0])
+                mistakes.setdefault(key, (issue, {}))[1][path.stem] = None
             continue
         name = f"{recipe.run_name}-{digest(recipe)}"
+        if only is not None and not any(fnmatchcase(n, only) for n in (name, recipe.run_name)):
+            others[name] = recipe.run_name
+            continue
         cell = Cell(
             name=name,
             folder=str(folder / name),
             recipe_name=recipe.name,
             recipe=to_dict(recipe),
-            axes=candidate.axes,
-            metrics=loaded.study.metrics,
+            axes={key: study.axes[key][position] for key, position in chosen.items()},
+            metrics=study.metrics,
         )
-        if only is None or fnmatchcase(cell.name, only) or fnmatchcase(base_name(cell), only):
-            found.setdefault(cell.name, cell)
-        else:
-            others.add(cell.name)
-    wrong.complain()
+        found.setdefault(name, cell)
+    if mistakes:
+        named = [
+            replace(issue, problem=f"{issue.problem} (in {', '.join(recipes)})")
+            for issue, recipes in mistakes.values()
+        ]
+        raise study_error(sorted(named))
     if not found:
-        names = list(dict.fromkeys(candidate.base_name for candidate in candidates))
+        names = list(dict.fromkeys(others.values()))
         listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
         raise UsageError(
             f"--only {only or '*'} fits no cell of the study; there are {listed}",
@@ -117,14 +112,14 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
     plain = list(found.values())
     shown = [
         (figure.model_dump(mode="json"), {cell.name for cell in cells_in_figure(figure, plain)})
-        for figure in loaded.study.figures
+        for figure in study.figures
     ]
     cells = [
         replace(cell, figures=tuple(spec for spec, names in shown if cell.name in names))
         for cell in plain
     ]
     note = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
-    return Plan(loaded.name, loaded.study, folder, tuple(cells), note if others else "")
+    return Plan(loaded.name, study, folder, tuple(cells), note if others else "")
 
 
 def base_name(cell: Cell) -> str:
@@ -139,89 +134,43 @@ def cells_in_figure(figure: StudyFigure, cells: Sequence[Cell]) -> list[Cell]:
         return fitting
     first: dict[str, Cell] = {}
     for cell in sorted(fitting, key=lambda cell: int(cell.recipe["seed"])):
-        first.setdefault(_but_for_the_seed(cell), cell)
-    return [cell for cell in fitting if first[_but_for_the_seed(cell)] is cell]
+        but_for_the_seed = [cell.recipe_name, {**cell.recipe, "seed": None}]
+        first.setdefault(json.dumps(but_for_the_seed, sort_keys=True), cell)
+    names = {cell.name for cell in first.values()}
+    return [cell for cell in fitting if cell.name in names]
 
 
-def _but_for_the_seed(cell: Cell) -> str:
-    return json.dumps([cell.recipe_name, {**cell.recipe, "seed": None}], sort_keys=True)
-
-
-def _candidates(loaded: LoadedStudy) -> Iterator[_Candidate]:
-    """Yield every combination.
+def _recipe_files(loaded: LoadedStudy) -> list[Path]:
+    """Return the files of the study's recipes.
 
     Raises:
         RecipeError: recipes that are not there.
     """
-    study, axes = loaded.study, loaded.study.axes
     paths, mistakes = [], []
-    for index, word in enumerate(study.recipes):
+    for index, word in enumerate(loaded.study.recipes):
         try:
-            paths.append(recipes.locate(word))
+            paths.append(catalogue.locate(word))
         except RecipeError as error:
             problem = f"{truncate(word)}: {error.issues[0].problem}"
             place = loaded.place("recipes", index)
             mistakes.append(ConfigIssue(place, f"recipes[{index}]", problem))
     if mistakes:
-        raise RecipeError(mistakes, hint=recipes.LIST, what="study")
-    for path in paths:
-        own = _overrides(loaded, path.stem)
-        for positions in product(*(range(len(values)) for values in axes.values())):
-            chosen = dict(zip(axes, positions, strict=True))
-            values = {key: study.axes[key][position] for key, position in chosen.items()}
-            on_axes = [
-                _override(loaded, key, values[key], "axes", key, position)
-                for key, position in chosen.items()
-            ]
-            # A section must stand before a field of it can be changed.
-            every = sorted([*own, *on_axes], key=lambda override: len(override.path))
-            yield _Candidate(path, values, tuple(every))
+        raise study_error(mistakes, hint=catalogue.LIST)
+    return paths
 
 
-def _overrides(loaded: LoadedStudy, recipe: str) -> list[Override]:
-    """Return what the study changes of a recipe, beside the axes."""
-    found = [
-        _override(loaded, key, value, "overrides", key)
-        for key, value in loaded.study.overrides.items()
+def _overrides(loaded: LoadedStudy, recipe: str, positions: dict[str, int]) -> list[Override]:
+    """Return what the study changes of a recipe at these positions of the axes."""
+    study = loaded.study
+    written: list[tuple[str, Any, KeyPath]] = [
+        (key, value, ("overrides", key)) for key, value in study.overrides.items()
     ]
-    for pattern, keys in loaded.study.overrides_for.items():
+    for pattern, keys in study.overrides_for.items():
         if fnmatchcase(recipe, pattern):
-            found += [
-                _override(loaded, key, value, "overrides_for", pattern, key)
-                for key, value in keys.items()
-            ]
-    return found
-
-
-def _override(loaded: LoadedStudy, key: str, value: Any, *path: str | int) -> Override:
-    return Override(tuple(key.split(".")), value, loaded.place(*path))
-
-
-@final
-class _Mistakes:
-    """Mistakes of many recipes, each once, with the recipes that make it."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[Any, ...], tuple[ConfigIssue, list[str]]] = {}
-
-    def add(self, error: RecipeError, recipe: str) -> None:
-        """Add what is wrong with one recipe."""
-        for mistake in error.issues:
-            # What is allowed instead differs from recipe to recipe.
-            key = (mistake.location, mistake.key, mistake.problem.partition(";")[0])
-            _, names = self._found.setdefault(key, (mistake, []))
-            if recipe not in names:
-                names.append(recipe)
-
-    def complain(self) -> None:
-        """Raise all of them, if there are any.
-
-        Raises:
-            RecipeError: with every mistake.
-        """
-        if self._found:
-            mistakes = [
-                replace(mistake, problem=f"{mistake.problem} (in {', '.join(names)})")
-                for mistake, names in self._found.values()
-            ]
-            raise RecipeError(sorted(mistakes), hint=HINT, what="study")
+            written += [(key, v, ("overrides_for", pattern, key)) for key, v in keys.items()]
+    written += [(key, study.axes[key][at], ("axes", key, at)) for key, at in positions.items()]
+    overrides = [
+        Override(tuple(key.split(".")), value, loaded.place(*path)) for key, value, path in written
+    ]
+    # A section must stand before a field of it can be changed.
+    return sorted(overrides, key=lambda override: len(override.path))

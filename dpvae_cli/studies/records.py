@@ -14,17 +14,12 @@ from typing import Any, final
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.foundation.results import Result, validate_results
 from dpvae_cli.foundation.sanitize import sanitize_line
-from dpvae_cli.foundation.text_files import (
-    is_inside,
-    path_exists,
-    read_json,
-)
+from dpvae_cli.foundation.text_files import is_inside, path_exists, read_json
 from dpvae_cli.recipe import Recipe, RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.replacement import RECIPE
 from dpvae_cli.runs.run_folder import RunFolder
-
-RECIPE = "recipe.yaml"
 
 
 class RunStatus(StrEnum):
@@ -92,27 +87,25 @@ def read_run(path: Path) -> RunRecord:
     """Read one run folder; problems become its status and reason."""
     folder = RunFolder(path)
     label = sanitize_line(path.resolve().name)
+    reason, recipe = "", None
     if not folder.recipe.is_file():
-        return RunRecord(path, label, RunStatus.unreadable, f"there is no {RECIPE}")
+        reason = f"there is no {RECIPE}"
     for file in (folder.recipe, folder.metrics, folder.metrics_log, folder.environment):
-        if not is_inside(file, path):
+        if not reason and not is_inside(file, path):
             reason = f"{file.name} is a link that leads out of the run folder"
-            return RunRecord(path, label, RunStatus.unreadable, reason)
     try:
-        recipe = load_recipe(folder.recipe)
+        recipe = None if reason else load_recipe(folder.recipe)
     except RecipeError as error:
-        reasons = "; ".join(f"{each.key}: {each.problem}" for each in error.issues)
-        return RunRecord(path, label, RunStatus.unreadable, sanitize_line(f"its recipe: {reasons}"))
+        reason = "its recipe: " + "; ".join(f"{each.key}: {each.problem}" for each in error.issues)
     except (DpvaeError, OSError, ValueError) as error:
-        return RunRecord(path, label, RunStatus.unreadable, sanitize_line(f"its recipe: {error}"))
+        reason = f"its recipe: {error}"
+    if recipe is None:
+        return RunRecord(path, label, RunStatus.unreadable, sanitize_line(reason))
     measured = read_json(folder.metrics)
     name = measured.get("recipe")
-    if isinstance(name, str) and name:
-        name = sanitize_line(name)
-    else:  # what the folder's name has before the prior
-        before, _, after = label.partition(f"-{recipe.prior.kind}")
-        name = before if after or label != before else label
-    recipe = recipe.named(name)
+    if not (isinstance(name, str) and name):  # what the folder's name has before the prior
+        name = label.partition(f"-{recipe.prior.kind}")[0]
+    recipe = recipe.named(sanitize_line(name))
     data_note = None
     with suppress(DpvaeError, AttributeError):
         data_note = checkpoints.read_checkpoint(folder.checkpoint).facts.get("data_note")
@@ -130,7 +123,7 @@ def read_run(path: Path) -> RunRecord:
         results=validate_results(measured.get("results")) if status is RunStatus.measured else (),
         environment={
             sanitize_line(str(key)): sanitize_line(
-                " ".join(map(str, value)) if isinstance(value, list) else str(value)
+                " ".join(map(str, value if isinstance(value, list) else [value]))
             )
             for key, value in read_json(folder.environment).items()
         },

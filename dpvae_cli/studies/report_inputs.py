@@ -11,9 +11,8 @@ from dpvae_cli.foundation.text_files import is_inside
 from dpvae_cli.recipe.document import RecipeError, read_file
 from dpvae_cli.studies import published
 from dpvae_cli.studies.grouping import BASELINE
+from dpvae_cli.studies.loading import RECORD
 from dpvae_cli.studies.records import discover
-
-STUDY = "study.yaml"
 
 
 @final
@@ -51,12 +50,12 @@ def read_inputs(places: Sequence[Path]) -> ReportInputs:
         MissingError: a path does not exist or holds no run.
     """
     runs = tuple(discover(places))
-    studies = [place for place in places if (place / STUDY).is_file()]
+    studies = [place for place in places if (place / RECORD).is_file()]
     study = studies[0] if len(studies) == len(places) == 1 else None
     fields: Mapping[str, Any] = {}
-    if study is not None and is_inside(study / STUDY, study):
+    if study is not None and is_inside(study / RECORD, study):
         with suppress(RecipeError):  # a damaged study gets a report too
-            fields = read_file(study / STUDY).values
+            fields = read_file(study / RECORD).values
     table = fields.get("published", "table1")
     folder = places[0].resolve().name if len(places) == 1 else "Runs compared"
     return ReportInputs(

@@ -18,7 +18,6 @@ from dpvae_cli.evaluation.metrics import metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.locks import hold_lock
-from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import LoadedRun, load_run
@@ -26,7 +25,6 @@ from dpvae_cli.studies.figures import figure_from_dict
 from dpvae_cli.studies.messages import Cell, CellOptions, Outcome
 from dpvae_cli.studies.state import (
     Measurements,
-    applicable_metrics,
     cell_folder,
     cell_state,
     measurement_key,
@@ -46,24 +44,22 @@ def run_cell(cell: Cell, *, options: CellOptions, device: str = "auto") -> Outco
         options: what all cells share.
         device: where to compute.
     """
-    start = time.perf_counter()
     folder = Path(cell.folder)
     try:
         with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0.0):
             _complete(cell, options, device)
-        outcome = Outcome(cell.name, "done")
+            return Outcome(cell.name, "done")
     except Timeout:
-        outcome = Outcome(cell.name, "busy", "another process runs it")
+        return Outcome(cell.name, "busy", "another process runs it")
     except InterruptedRun as stopped:
-        outcome = Outcome(cell.name, "interrupted", str(stopped).partition(";")[0])
+        return Outcome(cell.name, "interrupted", str(stopped).partition(";")[0])
     except DpvaeError as error:
-        outcome = Outcome(cell.name, "failed", str(error), error.hint)
+        return Outcome(cell.name, "failed", str(error), error.hint)
     except Exception as error:  # a bug in one cell must not lose the others
         path = folder / "error.txt"
         write_text(path, traceback.format_exc())
         problem = f"{type(error).__name__}: {error}"
-        outcome = Outcome(cell.name, "failed", problem, f"The traceback is in {path}.")
-    return replace(outcome, seconds=time.perf_counter() - start)
+        return Outcome(cell.name, "failed", problem, f"The traceback is in {path}.")
 
 
 def _complete(cell: Cell, options: CellOptions, device: str) -> None:
@@ -79,7 +75,7 @@ def _complete(cell: Cell, options: CellOptions, device: str) -> None:
             hint="Move the folder away; the cell is then trained anew.",
         )
     if status != "trained":
-        dataset = _dataset(recipe, options)
+        dataset = load_dataset(recipe.data, options.data_root, options.download)
         train(recipe, cell.folder, mode="resume", device=device, dataset=dataset)
     loaded = load_cell(cell, options, device=device)
     failed = _measure(cell, loaded, options)
@@ -93,25 +89,25 @@ def _complete(cell: Cell, options: CellOptions, device: str) -> None:
 
 def load_cell(cell: Cell, options: CellOptions, *, device: str) -> LoadedRun:
     """Load a cell's checkpoint; its data is read when it is needed."""
+    data, root, download = recipe_of(cell).data, options.data_root, options.download
     return load_run(
         Path(cell.folder),
         device=device,
-        load_dataset=lambda: _dataset(recipe_of(cell), options),
+        load_dataset=lambda: load_dataset(data, root, download),
     )
 
 
 def _measure(cell: Cell, loaded: LoadedRun, options: CellOptions) -> dict[str, DpvaeError]:
     """Measure what is missing, keep each result at once, return what failed."""
-    run, shape = loaded.folder, loaded.model.example_shape
-    weights = options.inception_weights
+    run, weights = loaded.folder, options.inception_weights
     features = FeatureOptions(
         dimensions=options.fid_dimensions,
         weights=None if weights is None else Path(weights),
         download=options.download,
     )
-    known = read_measurements(run) or Measurements(loaded.digest, loaded.iteration, shape)
-    wanted = applicable_metrics(cell.metrics, loaded.recipe, shape)
-    missing = [m for m in wanted if known.metrics.get(m) != measurement_key(m, options)]
+    known = read_measurements(run)
+    known = known or Measurements(loaded.digest, loaded.iteration, loaded.model.example_shape)
+    missing = cell_state(cell, options).missing
     image_metrics = metrics_needing("images")  # they share their features
     groups = [[metric] for metric in missing if metric not in image_metrics]
     of_images = [metric for metric in missing if metric in image_metrics]
@@ -135,11 +131,7 @@ def _measure(cell: Cell, loaded: LoadedRun, options: CellOptions) -> dict[str, D
     return failed
 
 
-def _dataset(recipe: Recipe, options: CellOptions) -> Dataset:
-    return _load_dataset(recipe.data, options.data_root, options.download)
-
-
 @lru_cache(maxsize=1)
-def _load_dataset(spec: DataSpec, root: str | None, download: bool) -> Dataset:
+def load_dataset(spec: DataSpec, root: str | None, download: bool) -> Dataset:
     """Return a data set, read once for all cells that a worker does in a row."""
     return spec.load(None if root is None else Path(root), download=download)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
 from dpvae_cli.evaluation.metrics import Need, metrics_needing, unavailable_metrics
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
@@ -16,6 +16,7 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.messages import Cell, CellOptions
 
+CELL_FILE = "cell.json"
 CellStatus = Literal["new", "started", "stopped", "trained", "done", "another recipe", "damaged"]
 
 
@@ -34,17 +35,6 @@ class Measurements:
     metrics: dict[str, str] = field(default_factory=dict)
     results: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seconds: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return {
-            "checkpoint_digest": self.checkpoint,
-            "iteration": self.iteration,
-            "example_shape": list(self.example_shape),
-            "metrics": self.metrics,
-            "results": {metric: list(names) for metric, names in self.results.items()},
-            "measuring_seconds": self.seconds,
-        }
 
 
 @final
@@ -126,15 +116,10 @@ def measurement_key(metric: str, options: CellOptions) -> str:
     return f"inception {options.fid_dimensions or 2048}" if needs_images else ""
 
 
-def measurements_path(run: RunFolder) -> Path:
-    """Return the file that lists what was measured."""
-    return run.path / "cell.json"
-
-
 def read_measurements(run: RunFolder) -> Measurements | None:
     """Return what was measured of the checkpoint that is there; None where nothing was."""
     try:
-        found, file = read_json(measurements_path(run)), read_json(run.metrics)
+        found, file = read_json(run.path / CELL_FILE), read_json(run.metrics)
         digest = found["checkpoint_digest"]
         if digest != checkpoints.file_digest(run.checkpoint):
             return None
@@ -160,4 +145,12 @@ def read_measurements(run: RunFolder) -> Measurements | None:
 
 def write_measurements(run: RunFolder, measured: Measurements) -> None:
     """Keep what was measured."""
-    write_json(measurements_path(run), measured.to_json())
+    found = {
+        "checkpoint_digest": measured.checkpoint,
+        "iteration": measured.iteration,
+        "example_shape": measured.example_shape,
+        "metrics": measured.metrics,
+        "results": measured.results,
+        "measuring_seconds": measured.seconds,
+    }
+    write_json(run.path / CELL_FILE, found)

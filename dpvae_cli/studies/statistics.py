@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from dpvae_cli.evaluation.metrics import Direction
-from dpvae_cli.foundation.formatting import format_number, format_with_error
+from dpvae_cli.foundation.formatting import format_with_error
 
 MIN_SEEDS = 3
 """With fewer there is no verdict: the interval of two is a statement about nothing."""
@@ -125,37 +125,17 @@ class Comparison:
         decided = self.verdict in (Verdict.LOWER, Verdict.HIGHER)
         return decided and self.better is not Direction.NEITHER and not self.is_better
 
-    def to_json(self) -> dict[str, object]:
-        """Return plain JSON."""
-        return {
-            "n": self.n,
-            "differences": {str(seed): value for seed, value in self.differences.items()},
-            "mean": self.mean,
-            "half_width": self.half_width,
-            "own_error": self.own_error,
-            "lower": self.lower,
-            "higher": self.higher,
-            "p_value": self.p_value,
-            "t_test_p": self.t_test_p,
-            "verdict": self.verdict.value,
-            "better": self.better.value,
-            "sentence": describe_comparison(self),
-        }
-
 
 def compare_pairs(
     values: Mapping[int, float], baseline: Mapping[int, float], *, better: Direction, unit: str = ""
 ) -> Comparison | None:
-    """Compare two priors over the seeds that both have.
+    """Compare a metric by seed with another prior's, over the seeds that both have; None without.
 
     Args:
         values: the metric with one prior, by seed.
         baseline: the same with the other.
         better: which way of the metric is better.
         unit: of the metric.
-
-    Returns:
-        None where no seed has both.
     """
     seeds = sorted(set(values) & set(baseline))
     differences = {seed: values[seed] - baseline[seed] for seed in seeds}
@@ -216,29 +196,20 @@ def describe_comparison(comparison: Comparison) -> str:
     """Return a comparison in words: `lower in 5 of 5 seeds, -14.2 ± 3.1 nats (better)`."""
     amount = format_with_error(comparison.mean, comparison.uncertainty, sign=True)
     amount = f"{amount} {comparison.unit}".rstrip()
-    count = _describe_count(comparison)
+    n, lower, higher = comparison.n, comparison.lower, comparison.higher
+    count = f"equal in {n} of {n} seeds"
+    if lower or higher:
+        is_lower = lower >= higher
+        if comparison.verdict in (Verdict.LOWER, Verdict.HIGHER):
+            is_lower = comparison.verdict is Verdict.LOWER
+        seeds = "the one seed" if n == 1 else f"{lower if is_lower else higher} of {n} seeds"
+        differs = "differs: " if comparison.better is Direction.NEITHER else ""
+        count = f"{differs}{'lower' if is_lower else 'higher'} in {seeds}"
     if comparison.verdict is Verdict.TOO_FEW:
-        seeds = "1 seed" if comparison.n == 1 else f"{comparison.n} seeds"
+        seeds = "1 seed" if n == 1 else f"{n} seeds"
         return f"{count}, {amount}; {seeds}: no verdict below {MIN_SEEDS}"
     if comparison.verdict is Verdict.UNCLEAR:
         return f"no clear difference: {count}, {amount}"
     if comparison.better is Direction.NEITHER:
         return f"{count}, {amount}"
     return f"{count}, {amount} ({'better' if comparison.is_better else 'worse'})"
-
-
-def _describe_count(comparison: Comparison) -> str:
-    n, lower, higher = comparison.n, comparison.lower, comparison.higher
-    if lower == higher == 0:
-        return f"equal in {n} of {n} seeds"
-    is_lower = lower >= higher
-    if comparison.verdict in (Verdict.LOWER, Verdict.HIGHER):
-        is_lower = comparison.verdict is Verdict.LOWER
-    seeds = "the one seed" if n == 1 else f"{lower if is_lower else higher} of {n} seeds"
-    text = f"{'lower' if is_lower else 'higher'} in {seeds}"
-    return f"differs: {text}" if comparison.better is Direction.NEITHER else text
-
-
-def format_p_value(value: float | None) -> str:
-    """Return a p-value with two significant digits, or a dash."""
-    return format_number(None) if value is None else f"{value:.2g}"

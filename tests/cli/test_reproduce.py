@@ -79,7 +79,7 @@ def test_a_study_is_run_gone_on_with_and_left_alone(tmp_path):
         (["tiny.yaml", "regularizer.beta=5"], "(in vae_moons)"),
         (["tiny.yaml", "--only", "nothing"], "fits no cell"),
         (["tiny.yaml", "--address", "auto"], "--executor ray"),
-        (["tiny.yaml", "--gpu-share", "0"], "--gpu-share 0"),
+        (["tiny.yaml", "--gpu-share", "0"], "--gpu-share"),
         (["tiny.yaml", "--device", "cuda:77"], "not available"),
         (["tiny.yaml", "--fid-dimensions", "100"], "2048, 768, 192, 64"),
         (["tiny.yaml", "metrics=[sklx]"], "did you mean skl?"),

@@ -18,7 +18,7 @@ def test_without_any_pace_it_is_a_guess(tmp_path):
     cells = planned(tmp_path).cells
     found = estimate_duration(cells, [CellState("new"), CellState("done", 20)], on_gpu=True)
     assert found.seconds == {cells[0].name: pytest.approx(20 / GUESSED_PACE["gpu"]["mlp"])}
-    assert found.source == "a mere guess"
+    assert found.source == "a rough estimate"
 
 
 def test_steps_and_fits_are_timed_where_no_cell_ran(tmp_path, monkeypatch):

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from dpvae_cli.cli.executor_options import ExecutorName, ExecutorOptions
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
-from dpvae_cli.studies.executors.base import JobQueue, WorkerLost
+from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.studies.executors.local import LocalExecutor, start_forkserver
-from dpvae_cli.studies.executors.slots import slots
-from dpvae_cli.studies.messages import CellOptions, Outcome, ignore_event
+from dpvae_cli.studies.messages import CellOptions, ignore_event
 from dpvae_cli.studies.run_cell import run_cell
 from dpvae_cli.studies.state import recipe_of
 from dpvae_cli.training.train import train
@@ -27,54 +27,14 @@ from tests.studies.tiny import planned
 from tests.training.test_resume import assert_same_run
 
 
-def queue(tmp_path, count=3):
-    events = []
-    return JobQueue(fake_cells(tmp_path, count), events.append, LocalExecutor(["cpu"])), events
-
-
-def test_cells_come_in_order_and_lost_ones_come_first(tmp_path):
-    made, events = queue(tmp_path)
-    first, second = made.take(2)
-    assert (first.name, second.name) == ("cell0", "cell1")
-    made.finish(first, WorkerLost("its worker died (SIGKILL)"))
-    assert made.take(1) == [first]
-    made.finish(second, Outcome("cell1", "done"))
-    assert [event.kind for event in events] == ["lost", "done"]
-    assert not made.is_empty
-
-
-def test_a_cell_that_is_always_lost_has_failed(tmp_path):
-    made, events = queue(tmp_path, 1)
-    for _ in range(3):
-        made.finish(*made.take(1), WorkerLost("its worker died (exit code 3)"))
-    assert made.is_empty
-    [outcome] = made.outcomes
-    assert outcome.status == "failed"
-    assert outcome.message == "its worker died (exit code 3), 3 times"
-    assert [event.kind for event in events] == ["lost", "lost", "failed"]
-
-
-def test_a_busy_cell_waits_while_others_go_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(LocalExecutor, "pause", 0.05)
-    made, events = queue(tmp_path, 2)
-    [first] = made.take(1)
-    made.finish(first, Outcome("cell0", "busy"))
-    assert [cell.name for cell in made.take(2)] == ["cell1"]
-    assert not made.is_empty
-    time.sleep(0.06)
-    assert made.take(2) == [first]
-    made.finish(first, Outcome("cell0", "busy"))
-    assert [event.kind for event in events] == ["busy"]  # said once
-
-
-def test_workers_stay_warm_each_on_its_device(tmp_path, monkeypatch):
+def test_a_cell_has_a_process_and_a_device_of_its_own(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     made = LocalExecutor(["cuda:0", "cuda:1"], threads=3)
-    outcomes = made.run(fake_cells(tmp_path, 8), tasks.note_process, ignore_event)
-    assert sorted(outcome.cell for outcome in outcomes) == [f"cell{i}" for i in range(8)]
+    outcomes = made.run(fake_cells(tmp_path, 6), tasks.note_process, ignore_event)
+    assert sorted(outcome.cell for outcome in outcomes) == [f"cell{i}" for i in range(6)]
     told = {tuple(outcome.message.split()) for outcome in outcomes}
-    assert len({process for process, _, _ in told}) == len(told) <= 2
-    assert {device for _, device, _ in told} <= {"cuda:0", "cuda:1"}
+    assert len({process for process, _, _ in told}) == 6
+    assert {device for _, device, _ in told} == {"cuda:0", "cuda:1"}
     assert {threads for _, _, threads in told} == {"3"}
     assert "OMP_NUM_THREADS" not in os.environ
     assert not multiprocessing.active_children()
@@ -95,7 +55,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path):
     made = LocalExecutor(["cpu", "cpu"])
     outcomes = made.run(fake_cells(tmp_path, 3), tasks.die_at_first, events.append)
     assert [outcome.status for outcome in outcomes] == ["done"] * 3
-    lost = [event.text for event in events if event.kind == "lost"]
+    lost = [event.message for event in events if event.status == "lost"]
     assert lost == ["its worker died (SIGKILL); trying again"] * 3
 
 
@@ -119,11 +79,14 @@ def test_keep_going_and_fail_fast(tmp_path):
     assert not (tmp_path / "fast" / "cell1.visits").exists()
 
 
-def test_busy_cells_are_done_in_the_end(tmp_path):
-    outcomes = LocalExecutor(["cpu"]).run(
-        fake_cells(tmp_path, 2), tasks.busy_at_first, ignore_event
-    )
-    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+def test_a_busy_cell_waits_while_others_go_on(tmp_path):
+    events = []
+    cells = fake_cells(tmp_path, 3)
+    (tmp_path / "cell1.visits").write_text("2")
+    outcomes = LocalExecutor(["cpu"]).run(cells, tasks.busy_twice, events.append)
+    assert [outcome.cell for outcome in outcomes] == ["cell1", "cell0", "cell2"]
+    assert {outcome.status for outcome in outcomes} == {"done"}
+    assert [event.status for event in events].count("busy") == 2  # each is said once
 
 
 def when(is_true, act):
@@ -145,7 +108,7 @@ def test_a_signal_stops_everything(number, tmp_path):
     with pytest.raises(InterruptedRun, match="0 of the 3 cells are done") as caught:
         made.run(fake_cells(tmp_path, 3), tasks.never_end, events.append)
     assert caught.value.signal_number == number
-    assert sorted(event.kind for event in events) == ["interrupted"] * 2 + ["started"] * 2
+    assert sorted(event.status for event in events) == ["interrupted"] * 2 + ["started"] * 2
     assert not multiprocessing.active_children()
 
 
@@ -163,7 +126,7 @@ def test_a_worker_told_to_stop_by_somebody_else_goes_on(tmp_path):
     made = LocalExecutor(["cpu"], retries=1)
     [outcome] = made.run(fake_cells(tmp_path, 1), tasks.never_end, events.append)
     assert outcome.status == "failed"
-    lost = [event.text for event in events if event.kind == "lost"]
+    lost = [event.message for event in events if event.status == "lost"]
     assert lost == ["its worker was told to stop; trying again"]
 
 
@@ -199,7 +162,7 @@ def test_a_killed_cell_ends_as_if_nothing_had_happened(tmp_path):
         "training.checkpoint_every=50",
         "training.validate_every=200",
     ).cells
-    events = []
+    events, progress = [], []
 
     def kill():
         [worker] = multiprocessing.active_children()
@@ -207,34 +170,39 @@ def test_a_killed_cell_ends_as_if_nothing_had_happened(tmp_path):
 
     when((Path(cell.folder) / "checkpoint.pt").is_file, kill)
     task = partial(run_cell, options=CellOptions())
-    [outcome] = LocalExecutor(["cpu"]).run([cell], task, events.append)
+    with handle_progress(progress.append):
+        [outcome] = LocalExecutor(["cpu"]).run([cell], task, events.append)
     assert outcome.status == "done"
-    assert [event.kind for event in events].count("lost") == 1
-    again = [event for event in events if event.kind == "started"][-1]
-    assert again.text == "from its checkpoint"
-    assert any(event.kind == "training" and event.total == 600 for event in events)
+    assert [event.status for event in events].count("lost") == 1
+    again = [event for event in events if event.status == "started"][-1]
+    assert again.message == "from its checkpoint"
+    assert any(event.task == cell.name and event.total == 600 for event in progress)
+    assert progress[-1].is_finished
     train(recipe_of(cell), tmp_path / "whole")
     assert_same_run(tmp_path / "whole", Path(cell.folder))
 
 
-def test_slots_on_a_cpu(monkeypatch):
+def devices_of(cells, device="auto", **options):
+    return ExecutorOptions(ExecutorName.local, device, **options).local_devices(cells)
+
+
+def test_workers_on_a_cpu(monkeypatch):
     monkeypatch.setattr(devices, "available", lambda: ["cpu"])
-    monkeypatch.setattr("dpvae_cli.studies.executors.slots.cores", lambda: 16)
-    assert slots(device="auto", jobs=None, gpu_share=1.0, cells=50) == ["cpu"] * 8
-    assert slots(device="cpu", jobs=12, gpu_share=1.0, cells=50) == ["cpu"] * 12
-    assert slots(device="cpu", jobs=None, gpu_share=1.0, cells=3) == ["cpu"] * 3
-    assert slots(device="cpu", jobs=None, gpu_share=1.0, cells=0) == ["cpu"]
+    monkeypatch.setattr("dpvae_cli.cli.executor_options.cores", lambda: 16)
+    assert devices_of(50) == ["cpu"] * 8
+    assert devices_of(50, threads=4) == ["cpu"] * 4
+    assert devices_of(50, "cpu", jobs=12) == ["cpu"] * 12
+    assert devices_of(3, "cpu") == ["cpu"] * 3
+    assert devices_of(0, "cpu") == ["cpu"]
 
 
-def test_slots_on_gpus(monkeypatch):
+def test_workers_on_gpus(monkeypatch):
     monkeypatch.setattr(devices, "available", lambda: ["cpu", "cuda:0", "cuda:1"])
     both = ["cuda:0", "cuda:1"]
-    assert slots(device="auto", jobs=None, gpu_share=1.0, cells=50) == both
-    assert slots(device="auto", jobs=None, gpu_share=0.5, cells=50) == both * 2
-    assert slots(device="auto", jobs=3, gpu_share=0.34, cells=50) == [*both, "cuda:0"]
-    assert slots(device="auto", jobs=None, gpu_share=0.1, cells=5) == [*both, *both, "cuda:0"]
+    assert devices_of(50) == both
+    assert devices_of(50, gpu_share=0.5) == both * 2
+    assert devices_of(50, jobs=3, gpu_share=0.34) == [*both, "cuda:0"]
+    assert devices_of(5, gpu_share=0.1) == [*both, *both, "cuda:0"]
     with pytest.raises(UsageError, match="room for 2") as caught:
-        slots(device="auto", jobs=4, gpu_share=1.0, cells=50)
+        devices_of(50, jobs=4)
     assert "--gpu-share 0.5" in caught.value.hint
-    with pytest.raises(UsageError, match="at most 1"):
-        slots(device="auto", jobs=None, gpu_share=1.5, cells=50)

@@ -1,12 +1,10 @@
 """Table 1 as data: its shape, values typed a second time, and that the wheel has it."""
 
 import pytest
-from pydantic import ValidationError
 
-from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe.validation import kinds
 from dpvae_cli.studies import published
-from dpvae_cli.studies.published import DATA, PublishedTable
+from dpvae_cli.studies.published import DATA
 
 TABLE = published.read_published("table1")
 
@@ -17,7 +15,7 @@ def test_every_row_column_and_data_set_is_there():
     assert {(row.regularizer, row.prior) for row in TABLE.rows} == {
         (kind, prior) for kind in kinds("regularizer") for prior in ("standard_normal", "decoupled")
     }
-    assert sum(len(getattr(row, data)) for row in TABLE.rows for data in DATA) == 144
+    assert {len(getattr(row, data)) for row in TABLE.rows for data in DATA} == {4}
     assert TABLE.source.address == "https://arxiv.org/abs/1911.10506"
 
 
@@ -75,16 +73,3 @@ def test_nothing_is_made_up():
     assert TABLE.value("fid", data="mnist", regularizer="vae", prior="vamp") is None
     assert all(len(column.note) > 50 for column in TABLE.columns)
     assert {c.metric for c in TABLE.columns if c.comparable == "no"} == {"fid_lp", "nll"}
-
-
-def test_a_row_cut_short_is_refused():
-    values = TABLE.model_dump()
-    values["rows"][3]["svhn"] = values["rows"][3]["svhn"][:3]
-    with pytest.raises(ValidationError, match="on svhn has not 4 values"):
-        PublishedTable.model_validate(values)
-
-
-def test_an_unknown_table_is_named():
-    with pytest.raises(UsageError, match="no published table 'table9'") as caught:
-        published.read_published("table9")
-    assert "table1" in caught.value.hint

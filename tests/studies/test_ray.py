@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -20,11 +21,13 @@ from typer.testing import CliRunner
 
 import dpvae_cli
 from dpvae_cli.cli.app import app
+from dpvae_cli.cli.executor_options import ExecutorName, ExecutorOptions
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
-from dpvae_cli.studies.executors import ray as executors_ray
+from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.studies.executors.local import LocalExecutor
-from dpvae_cli.studies.executors.ray import RayExecutor, connected, run_on_node
+from dpvae_cli.studies.executors.ray import RayExecutor, run_on_node
 from dpvae_cli.studies.messages import ignore_event
+from dpvae_cli.version import __version__
 from tests.studies import ray_tasks, tasks
 from tests.studies.tasks import fake_cells
 from tests.studies.tiny import planned, written
@@ -82,33 +85,34 @@ def executor(cluster, **options):
 def test_numbers_are_those_of_the_local_executor_though_a_worker_is_killed(
     cluster, tmp_path, reference
 ):
-    cells, events = planned(tmp_path, *LONG).cells, []
-    outcomes = executor(cluster).run(cells, ray_tasks.run_and_die_once, events.append)
+    cells, events, progress = planned(tmp_path, *LONG).cells, [], []
+    with handle_progress(progress.append):
+        outcomes = executor(cluster).run(cells, ray_tasks.run_and_die_once, events.append)
     assert [outcome.status for outcome in outcomes] == ["done"] * 2
     assert_equal(cells, reference)
     for cell in cells:
         assert Path(f"{cell.folder}.once").exists()
-        kinds = [event.kind for event in events if event.cell == cell.name]
-        assert (kinds[0], kinds[-1]) == ("started", "done")
-        assert "training" in kinds
+        words = [event.status for event in events if event.cell == cell.name]
+        assert (words[0], words[-1]) == ("started", "done")
+        assert cell.name in {event.task for event in progress}
 
 
 @pytest.mark.slow
 def test_a_node_that_goes_takes_no_cell_with_it(cluster, tmp_path, reference):
-    cells, events = planned(tmp_path, *LONG).cells, []
+    cells = planned(tmp_path, *LONG).cells
     extra = cluster.add_node(**NODE)
     (Path(cells[0].folder).parent).mkdir(parents=True)
     (Path(cells[0].folder).parent / "doomed").write_text(extra.node_id)
     three = [*cells, replace(cells[0], name="third", folder=f"{cells[0].folder}-third")]
 
     def pull_the_plug(event):
-        events.append(event)
         hanging = Path(cells[0].folder).with_name("hanging")
         if hanging.exists():
             hanging.unlink()
             cluster.remove_node(extra, allow_graceful=False)
 
-    outcomes = executor(cluster).run(three, ray_tasks.run_and_hang_once, pull_the_plug)
+    with handle_progress(pull_the_plug):
+        outcomes = executor(cluster).run(three, ray_tasks.run_and_hang_once, ignore_event)
     assert [outcome.status for outcome in outcomes] == ["done"] * 3
     assert_equal(cells, reference)
 
@@ -158,25 +162,27 @@ def test_retries_are_bounded(cluster, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_cells_save(number, cluster, tmp_path):
     [cell, *_] = planned(tmp_path, "training.iterations=1000000").cells
-    before, events = signal.getsignal(signal.SIGTERM), []
+    before, events, stopped = signal.getsignal(signal.SIGTERM), [], []
 
     def stop(event):
-        events.append(event)
-        if event.kind == "training" and event.done and len(events) < 99:
-            events.extend([event] * 99)
+        if event.done > 1 and not stopped:
+            stopped.append(event)
             threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
 
-    with pytest.raises(InterruptedRun, match="0 of the 1 cells are done") as caught:
-        executor(cluster).run([cell], ray_tasks.run, stop)
+    with (
+        handle_progress(stop),
+        pytest.raises(InterruptedRun, match="0 of the 1 cells are done") as caught,
+    ):
+        executor(cluster).run([cell], ray_tasks.run, events.append)
     assert caught.value.signal_number == number
-    assert events[-1].kind == "interrupted"
-    assert "stopped" in events[-1].text
+    assert events[-1].status == "interrupted"
+    assert "stopped" in events[-1].message
     assert (Path(cell.folder) / "checkpoint.pt").is_file()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_folder_that_a_node_does_not_see_ends_the_study(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(executors_ray, "write_text", lambda path, text: None)
+    monkeypatch.setattr(TemporaryDirectory, "__enter__", lambda self: f"{self.name}-elsewhere")
     with pytest.raises(UsageError, match=r"node .+ \(.+\) does not see") as caught:
         executor(cluster).run(fake_cells(tmp_path, 2), tasks.fail_the_first, ignore_event)
     assert str(tmp_path) in str(caught.value)
@@ -214,24 +220,20 @@ def test_an_address_without_a_cluster(tmp_path, monkeypatch):
 @pytest.mark.parametrize("device", ["cuda:1", "mps"])
 def test_ray_hands_out_the_gpus(device):
     with pytest.raises(UsageError, match=f"--device {device}"):
-        RayExecutor(device=device)
-    with pytest.raises(UsageError, match="--gpu-share 2"):
-        RayExecutor(gpu_share=2.0)
+        ExecutorOptions(ExecutorName.ray, device).executor(1, fail_fast=False)
 
 
 def test_what_makes_a_node_unfit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    [cell] = fake_cells(tmp_path / "study", 1)
-    (tmp_path / "study").mkdir()
+    [cell] = fake_cells(tmp_path, 1)
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "1.2.3.4")
-    error = run_on_node(cell, tasks.note_process, "cpu", str(tmp_path), 1, {})
-    assert "does not see" in str(error)
-    assert "study of the study: No such file" in str(error)
-    (tmp_path / "study" / ".probe").write_text("0.0")
-    error = run_on_node(cell, tasks.note_process, "cpu", str(tmp_path), 1, {})
-    assert "started by 0.0" in str(error)
-    error = run_on_node(cell, tasks.note_process, "cpu", "/nowhere", 1, {})
-    assert "does not see /nowhere of the study: No such" in str(error)
+    for version, directory, probe, message in [
+        ("0.0", ".", ".", "the study was started by 0.0"),
+        (__version__, "/nowhere", ".", "does not see /nowhere, or may not write to it: No such"),
+        (__version__, ".", "/nowhere", "does not see /nowhere/"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            run_on_node(lambda cell: None, cell, version, directory, probe, {})
 
 
 def listening_addresses():
@@ -256,7 +258,7 @@ def listening_addresses():
 @pytest.mark.slow
 def test_ray_that_we_start_is_reached_from_this_machine_alone(tmp_path):
     before = listening_addresses()
-    with connected(None, cpus=1):
+    with RayExecutor(device="cpu").connect(fake_cells(tmp_path, 1)):
         found = listening_addresses() - before
     loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
     assert found
@@ -269,7 +271,7 @@ def test_a_cluster_that_dies_ends_the_study_and_does_not_hang(tmp_path, monkeypa
     killed = []
 
     def kill_raylet(event):
-        if event.kind == "started" and not killed:
+        if event.status == "started" and not killed:
             children = subprocess.check_output(["pgrep", "-P", str(os.getpid()), "raylet"])
             killed.extend(map(int, children.split()))
             for process in killed:

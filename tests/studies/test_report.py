@@ -17,7 +17,7 @@ from dpvae_cli.recipe import load_recipe
 from dpvae_cli.studies.records import discover, read_run
 from dpvae_cli.studies.report import html, write_report
 from dpvae_cli.studies.report.content import compose_report
-from dpvae_cli.studies.report.curves import _mean as mean_curve
+from dpvae_cli.studies.report.curves import mean_curve
 from dpvae_cli.studies.report.html import plot, render_report
 from dpvae_cli.studies.report.tables import main_table
 from dpvae_cli.studies.report_inputs import ReportInputs

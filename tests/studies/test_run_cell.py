@@ -32,7 +32,7 @@ FIGURES = [
 
 @pytest.fixture(autouse=True)
 def _fresh_data():
-    module._load_dataset.cache_clear()
+    module.load_dataset.cache_clear()
 
 
 @pytest.fixture

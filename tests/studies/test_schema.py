@@ -42,7 +42,7 @@ def test_all_mistakes_come_at_once_by_line(tmp_path):
         "baseline, notes",
         "mine.yaml:1: title: is missing; What the report is called.",
         'mine.yaml:2: recipes: "vae_moons" is not a list; write [a, b]',
-        "mine.yaml:3: axes.seed: [] has too few items; at least 1",
+        "mine.yaml:3: axes.seed: [] has too few items; allowed: at least 1",
         'mine.yaml:4: metrics[1]: "ffid" is not a metric; did you mean fid?; allowed: '
         f"{', '.join(METRICS)}",
         'mine.yaml:6: figures[0]: {"kind": "leakge"} has no kind there is; did you mean leakage?; '

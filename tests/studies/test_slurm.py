@@ -11,9 +11,10 @@ import pytest
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install submitit")
 
+from dpvae_cli.cli.executor_options import parse_minutes
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.studies.executors.local import LocalExecutor
-from dpvae_cli.studies.executors.slurm import SlurmExecutor, parse_minutes
+from dpvae_cli.studies.executors.slurm import SlurmExecutor
 from dpvae_cli.studies.messages import CellOptions, ignore_event
 from dpvae_cli.studies.run_cell import run_cell
 from tests.studies import tasks
@@ -43,7 +44,7 @@ def test_a_job_that_dies_is_submitted_again(tmp_path):
     events = []
     outcomes = executor().run(fake_cells(tmp_path, 2), tasks.die_at_first, events.append)
     assert [outcome.status for outcome in outcomes] == ["done"] * 2
-    lost = [event.text for event in events if event.kind == "lost"]
+    lost = [event.message for event in events if event.status == "lost"]
     assert len(lost) == 2
     assert all(text.startswith("its job ") for text in lost)
 

@@ -1,45 +1,41 @@
-"""What executors share: the queue of cells, retries, signals, and progress from the cells' logs."""
+"""What executors share: the order of cells, retries, signals, and progress from the cells' logs."""
 
 import math
+import os
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
-from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun
+from dpvae_cli.foundation.errors import InterruptedRun
 from dpvae_cli.studies.cell_log import CellLog
-from dpvae_cli.studies.messages import Cell, Event, EventHandler, Outcome
+from dpvae_cli.studies.messages import Cell, EventHandler, Outcome
 from dpvae_cli.training.signals import graceful_shutdown
 
-RETRIES = 2
-"""How often a cell is started again after its worker died."""
 POLL = 0.2
-"""Seconds between two looks at signals, jobs and logs."""
+"""Seconds between two looks at signals and logs."""
 GRACE = 120.0
 """Seconds that cells have to save when they are asked to stop."""
+MEMORY_HINT = "Is there enough memory? Run fewer cells at once: --jobs 1."
 
 
 Task = Callable[..., Outcome]
 """`run_cell` with its options, called with a cell and `device`; it is pickled to reach a worker."""
 
 
-@final
-@dataclass(frozen=True)
-class WorkerLost:
-    """The result of a job whose process died; `is_final` where it was started again already."""
-
-    reason: str
-    is_final: bool = False
-
-
-def run_guarded(task: Task, cell: Cell, device: str) -> Outcome:
-    """Run a cell in a worker; an interrupt that the task lets through is an outcome too."""
+def run_in_worker(task: Task, cell: Cell, device: str, threads: int) -> Outcome:
+    """Run a cell with this many threads; an interrupt that it lets through is an outcome too."""
     try:
+        import torch  # noqa: PLC0415 - slow, and the parent needs workers before it needs torch
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415 - as above
+
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)
         return task(cell, device=device)
     except KeyboardInterrupt:
         return Outcome(cell.name, "interrupted", "stopped")
@@ -49,22 +45,24 @@ def run_guarded(task: Task, cell: Cell, device: str) -> Outcome:
 class Executor(ABC):
     """Runs cells somewhere: on this machine, on a cluster.
 
-    A job is what `submit` returns for a cell; it has `done()`, as a future has.
+    A job is what `submit` returns for a cell; it can be hashed.
 
     Args:
+        threads: threads that each cell computes with.
         fail_fast: stop everything at the first failed cell.
         retries: how often a cell is started again after its worker died.
     """
 
+    threads: int = 1
     fail_fast: bool = False
-    retries: int = RETRIES
+    retries: int = 2
     pause: ClassVar[float] = 1.0
     """Seconds until a cell that another process holds is tried again."""
     has_time_limit: ClassVar[bool] = False
     """Whether cells are interrupted as a matter of course, which is then no failed attempt."""
 
     @abstractmethod
-    def connect(self, cells: Sequence[Cell], task: Task) -> AbstractContextManager[int]:
+    def connect(self, cells: Sequence[Cell]) -> AbstractContextManager[int]:
         """Return how many cells may be submitted at once; what still runs at the end is stopped."""
 
     @abstractmethod
@@ -72,18 +70,21 @@ class Executor(ABC):
         """Start cells and return the job of each."""
 
     @abstractmethod
-    def result(self, job: Any) -> Outcome | WorkerLost | DpvaeError:
-        """Return the result of a finished job; an error means that no cell can run here."""
+    def collect(self, jobs: Mapping[Any, Cell]) -> Mapping[Any, Outcome]:
+        """Return outcomes of jobs as they end, none after a while; `lost` where a worker died.
+
+        Raises:
+            UsageError: no cell can run there.
+        """
 
     @abstractmethod
-    def interrupt(self, jobs: Sequence[Any], number: int) -> None:
-        """Pass a signal on to the cells of these jobs, which save and stop."""
-
-    def check(self) -> None:  # noqa: B027 - most need no check
-        """Raise an error where jobs can no longer end."""
+    def interrupt(self, job: Any, number: int) -> None:
+        """Pass a signal on to the cell of a job, which saves and stops."""
 
     def run(self, cells: Sequence[Cell], task: Task, on_event: EventHandler) -> list[Outcome]:
         """Run all cells and return how each ended, in the order in which they ended.
+
+        Lost cells are next in turn, busy ones come again at the end.
 
         Raises:
             InterruptedRun: a signal asked for a stop; the running cells have saved.
@@ -91,108 +92,67 @@ class Executor(ABC):
         """
         if not cells:
             return []
-        queue = JobQueue(cells, on_event, self)
+        waiting = deque(CellLog(cell, on_event) for cell in cells)
         running: dict[Any, CellLog] = {}
+        outcomes: list[Outcome] = []
         deadline = math.inf
-        with graceful_shutdown() as request, self.connect(cells, task) as slots:
-            while (running or not queue.is_empty) and time.monotonic() < deadline:
-                if taken := queue.take(slots - len(running)):
-                    logs = [CellLog(cell, on_event) for cell in taken]
-                    running |= zip(self.submit(taken, task), logs, strict=True)
-                futures = [job for job in running if isinstance(job, Future)]
-                if futures:
-                    wait(futures, POLL, FIRST_COMPLETED)
-                else:
+        with graceful_shutdown() as request, self.connect(cells) as slots:
+            while (waiting or running) and (now := time.monotonic()) < deadline:
+                ready = [log for log in waiting if log.due <= now][: slots - len(running)]
+                for log in ready:
+                    waiting.remove(log)
+                    log.start()
+                if ready:
+                    jobs = self.submit([log.cell for log in ready], task)
+                    running |= zip(jobs, ready, strict=True)
+                if not running:
                     time.sleep(POLL)
-                for job in [job for job in running if job.done()]:
-                    log, result = running.pop(job), self.result(job)
-                    if not (isinstance(result, Outcome) and result.status == "busy"):
-                        log.report_start()
-                    queue.finish(log.cell, result)
+                cells_by_job = {job: log.cell for job, log in running.items()}
+                ended = self.collect(cells_by_job) if running else {}
+                for job, outcome in ended.items():
+                    outcomes += self._end(running.pop(job), outcome, waiting, deadline < math.inf)
                 for log in running.values():
                     log.report()
-                self.check()
-                failed = self.fail_fast and any(o.status == "failed" for o in queue.outcomes)
-                if math.isinf(deadline) and (request.signal_number or queue.error or failed):
-                    queue.cancel()
-                    self.interrupt(list(running), request.signal_number or signal.SIGTERM)
+                has_failed = self.fail_fast and any(o.status == "failed" for o in outcomes)
+                if deadline == math.inf and (request.signal_number or has_failed):
+                    waiting.clear()
+                    for job in running:
+                        self.interrupt(job, request.signal_number or signal.SIGTERM)
                     deadline = time.monotonic() + GRACE
-        if queue.error is not None:
-            raise queue.error
         if request.signal_number is not None:
-            done = sum(outcome.status == "done" for outcome in queue.outcomes)
+            done = sum(outcome.status == "done" for outcome in outcomes)
             raise InterruptedRun(
                 f"stopped: {done} of the {len(cells)} cells are done, the others have saved",
                 signal_number=request.signal_number,
                 hint="The same command resumes them.",
             )
-        return queue.outcomes
+        return outcomes
 
-
-@final
-class JobQueue:
-    """Which cell is next: in order, lost ones first, busy ones again after a pause."""
-
-    def __init__(self, cells: Sequence[Cell], on_event: EventHandler, executor: Executor) -> None:
-        self.outcomes: list[Outcome] = []
-        self.error: DpvaeError | None = None
-        self._waiting = deque(cells)
-        self._busy: dict[str, tuple[float, Cell]] = {}
-        self._reported: set[str] = set()
-        self._losses: Counter[str] = Counter()
-        self._on_event, self._executor = on_event, executor
-        self._is_cancelled = False
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no cell is left to be started, now or later."""
-        return not (self._waiting or self._busy)
-
-    def take(self, count: int) -> list[Cell]:
-        """Remove the next cells from the queue, at most `count`, and return them."""
-        now = time.monotonic()
-        for name, (due, cell) in list(self._busy.items()):
-            if due <= now:
-                self._waiting.append(cell)
-                del self._busy[name]
-        return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
-
-    def finish(self, cell: Cell, result: Outcome | WorkerLost | DpvaeError) -> None:
-        """Record the result of a job; a busy cell is tried again later, a lost one at once.
+    def _end(
+        self, log: CellLog, outcome: Outcome, waiting: deque[CellLog], is_stopping: bool
+    ) -> list[Outcome]:
+        """Let a lost or busy cell wait for another attempt, or return how the cell has ended.
 
         An interrupt that did not come from here, from a time limit for instance, is a loss.
         """
-        if isinstance(result, DpvaeError):
-            self.error = result
-            return
-        is_interrupted = isinstance(result, Outcome) and result.status == "interrupted"
-        if is_interrupted and not self._is_cancelled:
-            self._losses[cell.name] -= self._executor.has_time_limit
-            result = WorkerLost("its worker was told to stop")
-        if isinstance(result, WorkerLost):
-            if self._is_cancelled:
-                return
-            self._losses[cell.name] += 1
-            times = self._losses[cell.name]
-            if not result.is_final and times <= self._executor.retries:
-                self._on_event(Event(cell.name, "lost", f"{result.reason}; trying again"))
-                self._waiting.appendleft(cell)
-                return
-            problem = result.reason if result.is_final else f"{result.reason}, {times} times"
-            hint = "Is there enough memory? Run fewer cells at once: --jobs 1."
-            result = Outcome(cell.name, "failed", problem, hint)
-        if result.status == "busy":
-            if not self._is_cancelled:
-                self._busy[cell.name] = time.monotonic() + self._executor.pause, cell
-            if cell.name not in self._reported:
-                self._reported.add(cell.name)
-                self._on_event(result.event)
-        else:
-            self.outcomes.append(result)
-            self._on_event(result.event)
-
-    def cancel(self) -> None:
-        """Start no more cells."""
-        self._is_cancelled = True
-        self._waiting.clear()
-        self._busy.clear()
+        if is_stopping and outcome.status in ("lost", "busy"):
+            return []
+        if outcome.status == "interrupted" and not is_stopping:
+            outcome = replace(outcome, status="lost", message="its worker was told to stop")
+            log.losses -= self.has_time_limit
+        if outcome.status == "lost":
+            log.losses += 1
+            if log.losses <= self.retries:
+                log.report_end(replace(outcome, message=f"{outcome.message}; trying again"))
+                waiting.appendleft(log)
+                return []
+            problem = f"{outcome.message}, {log.losses} times"
+            outcome = replace(outcome, status="failed", message=problem, hint=MEMORY_HINT)
+        if outcome.status == "busy":
+            if not log.due:  # which is said once
+                log.report_end(outcome)
+            log.due = time.monotonic() + self.pause
+            waiting.append(log)
+            return []
+        log.report_end(outcome)
+        return [outcome]

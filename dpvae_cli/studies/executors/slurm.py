@@ -1,8 +1,8 @@
 """Cells as an array of Slurm jobs, through submitit."""
 
-import re
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,9 +12,7 @@ from typing import Any, ClassVar, final
 import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
-from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.studies.executors.base import Executor, Task, WorkerLost, run_guarded
-from dpvae_cli.studies.executors.local import configure_worker
+from dpvae_cli.studies.executors.base import POLL, Executor, Task, run_in_worker
 from dpvae_cli.studies.messages import Cell, Outcome
 
 FOLDER = ".slurm"
@@ -33,7 +31,6 @@ class SlurmExecutor(Executor):
         partition: of the cluster; its default one where None.
         minutes: the time limit of a job.
         gpus: GPUs of a job.
-        threads: CPUs of a job.
         jobs: jobs that run at once, at most.
         cluster: `local` runs jobs as processes on this machine, to try things out.
     """
@@ -41,7 +38,6 @@ class SlurmExecutor(Executor):
     partition: str | None = None
     minutes: int = 240
     gpus: int = 0
-    threads: int = 1
     jobs: int | None = None
     cluster: str = "slurm"
     pause: ClassVar[float] = 60.0
@@ -49,7 +45,7 @@ class SlurmExecutor(Executor):
     _executor: Any = field(default=None, init=False)
 
     @contextmanager
-    def connect(self, cells: Sequence[Cell], task: Task) -> Iterator[int]:
+    def connect(self, cells: Sequence[Cell]) -> Iterator[int]:
         """Make the folder for scripts and results of jobs."""
         folder = Path(cells[0].folder).absolute().with_name(FOLDER)
         self._executor = submitit.AutoExecutor(folder, cluster=self.cluster)
@@ -70,36 +66,25 @@ class SlurmExecutor(Executor):
         job = partial(run_in_job, task=task, threads=self.threads, device=device)
         return list(self._executor.map_array(job, cells))
 
-    def result(self, job: Any) -> Outcome | WorkerLost:
-        """Return the outcome, or the state that Slurm gives the job."""
-        try:
-            outcome: Outcome = job.result()
-        except (UncompletedJobError, FailedJobError):
-            return WorkerLost(f"its job {job.job_id} died ({job.state})")
-        return outcome
+    def collect(self, jobs: Mapping[Any, Cell]) -> dict[Any, Outcome]:
+        """Return what jobs have left, or the state that Slurm gives those that died."""
+        time.sleep(POLL)
+        outcomes: dict[Any, Outcome] = {}
+        for job in [job for job in jobs if job.done()]:
+            try:
+                outcomes[job] = job.result()
+            except (UncompletedJobError, FailedJobError):
+                reason = f"its job {job.job_id} died ({job.state})"
+                outcomes[job] = Outcome(jobs[job].name, "lost", reason)
+        return outcomes
 
-    def interrupt(self, jobs: Sequence[Any], number: int) -> None:
-        """Cancel the jobs; Slurm sends SIGTERM first, and training saves."""
-        for job in jobs:
-            job.cancel(check=False)
+    def interrupt(self, job: Any, number: int) -> None:
+        """Cancel the job; Slurm sends SIGTERM first, and training saves."""
+        job.cancel(check=False)
 
 
 def run_in_job(cell: Cell, task: Task, threads: int, device: str) -> Outcome:
     """Run a cell in a job; a cancelled job, and one near its time limit, saves and stops."""
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
-    configure_worker(threads)
-    return run_guarded(task, cell, device)
-
-
-def parse_minutes(limit: str) -> int:
-    """Return a Slurm time limit, `[D-]HH:MM:SS` or minutes, in minutes.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)|(\d+)", limit)
-    if found is None:
-        raise UsageError(f"--time {limit}: write [D-]HH:MM:SS, or minutes")
-    days, hours, minutes, seconds, plain = (int(part or 0) for part in found.groups())
-    return max(1, plain + (24 * days + hours) * 60 + minutes + (seconds > 0))
+    return run_in_worker(task, cell, device, threads)

@@ -12,9 +12,13 @@ from dpvae_cli.studies.deviations import deviation_notes, matches_published_sett
 from dpvae_cli.studies.grouping import Experiment, group_runs
 from dpvae_cli.studies.published import PublishedTable
 from dpvae_cli.studies.records import RunRecord
-from dpvae_cli.studies.report.conclusion import conclude, false_discovery_note
+from dpvae_cli.studies.report.conclusion import (
+    PairedDifference,
+    conclude,
+    false_discovery_note,
+)
 from dpvae_cli.studies.report_inputs import ReportInputs
-from dpvae_cli.studies.statistics import Comparison, Summary, adjust_p_values
+from dpvae_cli.studies.statistics import Summary, adjust_p_values
 
 CELEBA_TERMS = (
     "This report shows pictures of CelebA or of models trained on it. CelebA is for non-commercial "
@@ -48,22 +52,6 @@ class ResultRow:
     prior: str
     seeds: tuple[int, ...]
     cells: Mapping[str, MetricCell]
-
-
-@final
-@dataclass(frozen=True)
-class PairedDifference:
-    """A metric of an experiment: one prior minus the baseline.
-
-    `adjusted_p` is the p-value of Student's test, adjusted for all comparisons of the report.
-    """
-
-    experiment: str
-    metric: str
-    prior: str
-    baseline: str
-    found: Comparison
-    adjusted_p: float | None
 
 
 @final
@@ -139,20 +127,23 @@ def compose_report(records: Sequence[RunRecord], inputs: ReportInputs) -> Conten
     if wanted is not None:
         found = {m for m in found if m in wanted or is_requested(m, wanted)} or found
     shown = sort_metrics(found)
-    differences = tuple(_differences(counted, shown, inputs.baseline))
+    compared = [
+        (experiment.label, metric, prior, inputs.baseline, comparison)
+        for metric in shown
+        for experiment in counted
+        if inputs.baseline in experiment.runs
+        for prior in experiment.priors
+        if prior != inputs.baseline
+        and (comparison := experiment.compare(metric, prior, baseline=inputs.baseline)) is not None
+    ]
+    adjusted = adjust_p_values([comparison.t_test_p for *_, comparison in compared])
+    differences = tuple(PairedDifference(*c, p) for c, p in zip(compared, adjusted, strict=True))
     shows_faces = any(r.recipe is not None and r.recipe.data.kind == "celeba" for r in records)
     return Content(
         title=sanitize_line(inputs.title),
         question=sanitize_line(inputs.question) if inputs.question else None,
         baseline=inputs.baseline,
-        answer=(
-            *conclude(
-                [(d.experiment, d.metric, d.prior, d.found) for d in differences], inputs.baseline
-            ),
-            *false_discovery_note(
-                [d.adjusted_p for d in differences], [d.found for d in differences]
-            ),
-        ),
+        answer=(*conclude(differences, inputs.baseline), *false_discovery_note(differences)),
         notices=tuple(
             dict.fromkeys([*map(sanitize_line, inputs.notes), *deviation_notes(counted), *left_out])
         ),
@@ -174,33 +165,16 @@ def _lines(
     for experiment in experiments:
         data, regularizer = experiment.recipe.data.kind, experiment.recipe.regularizer.kind
         for prior in experiment.priors:
-            cells = {}
-            for metric in metrics:
-                published = None
-                if table is not None and matches_published_settings(experiment, metric, prior):
-                    published = table.value(metric, data=data, regularizer=regularizer, prior=prior)
-                cells[metric] = MetricCell(
+            cells = {
+                metric: MetricCell(
                     experiment.summary(metric, prior),
                     experiment.is_best(metric, prior),
-                    published,
+                    table.value(metric, data=data, regularizer=regularizer, prior=prior)
+                    if table is not None and matches_published_settings(experiment, metric, prior)
+                    else None,
                     experiment.own_error(metric, prior),
                     experiment.without_leak(metric, prior),
                 )
+                for metric in metrics
+            }
             yield ResultRow(experiment.label, prior, tuple(sorted(experiment.runs[prior])), cells)
-
-
-def _differences(
-    experiments: Sequence[Experiment], metrics: Sequence[str], baseline: str
-) -> Iterator[PairedDifference]:
-    compared = [
-        (experiment.label, metric, prior, baseline, found)
-        for metric in metrics
-        for experiment in experiments
-        if baseline in experiment.runs
-        for prior in experiment.priors
-        if prior != baseline
-        and (found := experiment.compare(metric, prior, baseline=baseline)) is not None
-    ]
-    adjusted = adjust_p_values([found.t_test_p for *_, found in compared])
-    for each, p in zip(compared, adjusted, strict=True):
-        yield PairedDifference(*each, p)

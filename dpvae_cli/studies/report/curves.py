@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,12 @@ def leakage(experiments: Sequence[Experiment]) -> list[Picture]:
             curves = []
             for experiment in some:
                 for prior, results in experiment.measured.get("leak", {}).items():
-                    seeds = [_seed_curves(result.details) for result in results.values()]
-                    if valid := [each for each in seeds if each is not None]:
-                        fixed, at_quantiles = (_mean([each[i] for each in valid]) for i in (0, 1))
+                    seeds = []
+                    for result in results.values():
+                        with suppress(KeyError, TypeError, ValueError):
+                            seeds.append(_seed_curves(result.details))
+                    if seeds:
+                        fixed, at_quantiles = map(mean_curve, zip(*seeds, strict=True))
                         curves.append(LeakageCurve(experiment.label, prior, *fixed, *at_quantiles))
             alt = f"Leakage score against its threshold on {data}, a line a recipe and prior."
             caption = (
@@ -47,29 +51,24 @@ def leakage(experiments: Sequence[Experiment]) -> list[Picture]:
     return pictures
 
 
-def _seed_curves(details: Mapping[str, Any]) -> tuple[Curve, Curve] | None:
-    """Return the two curves of a record, None where they are not what they should be."""
-    try:
-        fixed = _curve(details["thresholds"], details["values"], details["standard_errors"])
-        at_quantiles = _curve(
-            details["quantiles"], details["quantile_values"], details["quantile_standard_errors"]
+def _seed_curves(details: Mapping[str, Any]) -> list[Curve]:
+    """Return the curves of a record: at thresholds, at quantiles.
+
+    Raises:
+        TypeError, ValueError, KeyError: they are not what they should be.
+    """
+    curves: list[Curve] = []
+    for levels, kind in (("thresholds", ""), ("quantiles", "quantile_")):
+        values, errors = (
+            [None if value is None else float(value) for value in details[f"{kind}{name}"]]
+            for name in ("values", "standard_errors")
         )
-    except (KeyError, TypeError, ValueError):
-        return None
-    return fixed, at_quantiles
+        at = [float(x) for x, _, _ in zip(details[levels], values, errors, strict=True)]
+        curves.append((at, values, errors))
+    return curves
 
 
-def _curve(x: Sequence[Any], y: Sequence[Any], errors: Sequence[Any]) -> Curve:
-    if not len(x) == len(y) == len(errors):
-        raise ValueError("of different lengths")
-    return [float(each) for each in x], _numbers(y), _numbers(errors)
-
-
-def _numbers(values: Sequence[Any]) -> Numbers:
-    return [None if value is None else float(value) for value in values]
-
-
-def _mean(curves: Sequence[Curve]) -> Curve:
+def mean_curve(curves: Sequence[Curve]) -> Curve:
     """Return the mean curve of several seeds with its standard error.
 
     Where no sample lies below in some seed, it counts as 0; in all seeds, the mean is None.
@@ -94,20 +93,13 @@ def _mean(curves: Sequence[Curve]) -> Curve:
 def training_curves(experiment: Experiment) -> list[Picture]:
     """Return the training curves of an experiment's first seed, a line a prior."""
     seed = experiment.seeds[0]
-    runs = [(prior, experiment.runs[prior].get(seed)) for prior in experiment.priors]
     curves = []
-    for prior, run in runs:
-        try:
-            log = RunFolder(run.path).metrics_log if run else None
-            if log is not None:
-                curves.append(
-                    training.TrainingCurves.from_records(
-                        MetricsLog.read(log, strict=True), experiment.label, prior=prior
-                    )
-                )
-        except (DpvaeError, TypeError, ValueError, AttributeError):
-            continue
-    curves = [curve for curve in curves if curve.series]
+    for prior in experiment.priors:
+        with suppress(DpvaeError, TypeError, ValueError, AttributeError, KeyError):
+            log = RunFolder(experiment.runs[prior][seed].path).metrics_log
+            records = MetricsLog.read(log, strict=True)
+            made = training.TrainingCurves.from_records(records, experiment.label, prior=prior)
+            curves += [made] if made.series else []
     if not curves:
         return []
     alt = f"Training curves of {experiment.label}, seed {seed}: ELBO, sKL and terms of the loss."

@@ -5,13 +5,16 @@ import html
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dpvae_cli.foundation.results import nonfinite_to_none
 from dpvae_cli.studies.report import tables
-from dpvae_cli.studies.report.content import Content, PairedDifference, ResultRow
-from dpvae_cli.studies.report.tables import ReportTable, TableCell
+from dpvae_cli.studies.report.content import Content
 from dpvae_cli.studies.statistics import describe_comparison
 from dpvae_cli.version import __version__
 
@@ -41,176 +44,126 @@ LATEX_SPECIAL = {
     "é": r"\'e",
     "…": r"\ldots{}",
 }
+NEGATIVE = re.compile(r"(?<![\w.])-(?=\d)")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_markdown(content: Content) -> str:
     """Return the report without its pictures as Markdown."""
-    parts = [f"# {_md(content.title)}"]
-    parts += [_md(content.question)] if content.question else []
-    parts += ["## Answer", _md(" ".join(content.answer))]
-    parts += [f"**{_md(term)}**" for term in content.terms]
-    parts += _md_list("Shortened, subsampled or changed", content.notices)
-    unfinished = [f"{run.label}: {run.status.value}, {run.reason}" for run in content.unfinished]
-    parts += [*_md_list("Not in the tables", unfinished), "## Results"]
-    parts += [_md_table(table) for table in _tables(content)]
-    for column, how, why in tables.comparability(content):
-        parts.append(f"- **{_md(column)}** of the paper: {how}. {_md(why)}")
-    parts += ["## Runs", _md_table(tables.runs_table(content)), f"Made with dpvae {__version__}."]
-    return "\n\n".join(parts) + "\n"
+    return _render(
+        "report.md.j2",
+        lambda text: MARKDOWN_SPECIAL.sub(r"\\\1", html.escape(text, quote=False)),
+        content,
+        unfinished=[f"{r.label}: {r.status.value}, {r.reason}" for r in content.unfinished],
+        comparability=tables.comparability(content),
+        runs=tables.runs_table(content),
+    )
 
 
-def _tables(content: Content) -> list[ReportTable]:
+def to_latex(content: Content) -> str:
+    """Return the tables as LaTeX floats, to be put into a document that loads booktabs.
+
+    What LaTeX would read as its own is taken literally; signs it does not know become ?.
+    """
+
+    def quote(text: str) -> str:
+        return "".join(
+            LATEX_SPECIAL.get(c, c if c.isascii() and c.isprintable() else "?") for c in text
+        )
+
+    return _render("report.tex.j2", quote, content)
+
+
+def _render(template: str, quote: Callable[[str], str], content: Content, **more: Any) -> str:
+    """Return a template with the report's tables; its filter `quote` makes text literal."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - not HTML
+    )
+    environment.filters |= {"quote": quote, "minus": lambda text: NEGATIVE.sub("−", text)}
     further = tables.further_table(content)
-    return [
+    shown = [
         tables.main_table(content),
         *([further] if further else []),
         *([tables.differences_table(content, content.differences)] if content.differences else []),
         *tables.published_tables(content),
     ]
-
-
-def _md(text: str) -> str:
-    return MARKDOWN_SPECIAL.sub(r"\\\1", html.escape(text, quote=False))
-
-
-def _md_list(title: str, items: Sequence[str]) -> list[str]:
-    return [f"## {title}", "\n".join(f"- {_md(item)}" for item in items)] if items else []
-
-
-def _md_table(table: ReportTable) -> str:
-    def row(entries: Iterable[TableCell]) -> str:
-        cells = (f"**{_md(e.text)}**" if e.is_best else _md(e.text) for e in entries)
-        return f"| {' | '.join(cells)} |"
-
-    rule = "|".join("---:" if entry.is_number else "---" for entry in table.heads)
-    lines = [row(table.heads), f"|{rule}|", *(row(each) for each in table.rows)]
-    return "\n".join([*lines, "", f"*{_md(table.caption)}*"])
-
-
-def to_latex(content: Content) -> str:
-    """Return the tables as LaTeX floats, to be put into a document that loads booktabs."""
-    head = ["% \\usepackage{booktabs} \\usepackage{graphicx} (for \\resizebox)"]
-    head += [f"% {_tex(term)}" for term in content.terms]
-    return "\n\n".join([*head, *(_tex_table(table) for table in _tables(content))]) + "\n"
-
-
-def _tex(text: str) -> str:
-    """Return text with what LaTeX would read as its own taken literally; other signs become ?."""
-    return "".join(
-        LATEX_SPECIAL.get(c, c if c.isascii() and c.isprintable() else "?") for c in text
-    )
-
-
-def _tex_table(table: ReportTable) -> str:
-    def row(entries: Sequence[TableCell]) -> str:
-        minus = re.compile(r"(?<![\w.])-(?=\d)")
-        texts = [_tex(minus.sub("−", e.text) if e.is_number else e.text) for e in entries]
-        bold = (
-            f"\\textbf{{{text}}}" if entry.is_best else text
-            for entry, text in zip(entries, texts, strict=True)
-        )
-        return " & ".join(bold) + r" \\"
-
-    columns = "".join("r" if entry.is_number else "l" for entry in table.heads)
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"  \centering",
-            f"  \\caption{{{_tex(table.caption)}}}",
-            r"  \resizebox{\linewidth}{!}{%",
-            f"  \\begin{{tabular}}{{{columns}}}",
-            r"    \toprule",
-            f"    {row(table.heads)}",
-            r"    \midrule",
-            *(f"    {row(each)}" for each in table.rows),
-            r"    \bottomrule",
-            r"  \end{tabular}}",
-            r"\end{table}",
-        ]
-    )
-
-
-CSV_HEAD = (
-    "recipe", "prior", "metric", "unit", "better", "n", "mean", "standard_deviation",
-    "interval_low", "interval_high", "is_best", "published", "baseline", "pairs",
-    "difference", "difference_low", "difference_high", "wins", "sign_test_p", "in_words",
-    "standard_error", "without_leak", "t_test_p", "adjusted_p", "difference_standard_error",
-)  # fmt: skip
+    more |= {"content": content, "tables": shown, "version": __version__}
+    return environment.get_template(template).render(**more)
 
 
 def to_csv(content: Content) -> str:
     """Return a row for each experiment, prior and metric, with the paired difference beside it."""
+    records = _records(content)
     written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(CSV_HEAD)
-    for row in _records(content):
-        writer.writerow([_csv(row[column]) for column in CSV_HEAD])
+    writer = csv.DictWriter(written, list(records[0]) if records else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _spreadsheet_value(v) for key, v in each.items()} for each in records)
     return written.getvalue()
 
 
-def _csv(value: Any) -> Any:
+def _spreadsheet_value(value: Any) -> Any:
     """Return a value as a spreadsheet may open it: text that would be a formula gets a quote."""
     if isinstance(value, str) and value.lstrip().startswith(FORMULA):
         return f"'{value}"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else value
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _records(content: Content) -> list[dict[str, Any]]:
-    found = {(each.experiment, each.prior, each.metric): each for each in content.differences}
-    return [
-        _record(content, line, metric, found.get((line.experiment, line.prior, metric)))
-        for line in content.lines
-        for metric in content.metrics
-    ]
-
-
-def _record(
-    content: Content, line: ResultRow, metric: str, difference: PairedDifference | None
-) -> dict[str, Any]:
-    cell = line.cells[metric]
-    mean = cell.summary
-    low, high = (mean.interval if mean else None) or (None, None)
-    pair = difference.found if difference else None
-    pair_low, pair_high = (pair.interval if pair else None) or (None, None)
-    return {
-        "recipe": line.experiment,
-        "prior": line.prior,
-        "metric": metric,
-        "unit": content.units[metric],
-        "better": content.facts[metric].better.value,
-        "n": mean.n if mean else 0,
-        "mean": mean.mean if mean else None,
-        "standard_deviation": mean.standard_deviation if mean else None,
-        "interval_low": low,
-        "interval_high": high,
-        "is_best": cell.is_best,
-        "published": cell.published,
-        "baseline": difference.baseline if difference else None,
-        "pairs": pair.n if pair else None,
-        "difference": pair.mean if pair else None,
-        "difference_low": pair_low,
-        "difference_high": pair_high,
-        "wins": pair.wins if pair else None,
-        "sign_test_p": pair.p_value if pair else None,
-        "in_words": describe_comparison(pair) if pair else None,
-        "standard_error": cell.own_error,
-        "without_leak": cell.without_leak,
-        "t_test_p": pair.t_test_p if pair else None,
-        "adjusted_p": difference.adjusted_p if difference else None,
-        "difference_standard_error": pair.own_error if pair else None,
-    }
+    """Return a mapping for each experiment, prior and metric: columns of the CSV, keys of JSON."""
+    pairs = {(each.experiment, each.prior, each.metric): each for each in content.differences}
+    records = []
+    for line, metric in product(content.lines, content.metrics):
+        cell, difference = line.cells[metric], pairs.get((line.experiment, line.prior, metric))
+        mean, pair = cell.summary, difference.found if difference else None
+        low, high = (mean and mean.interval) or (None, None)
+        pair_low, pair_high = (pair and pair.interval) or (None, None)
+        record = {
+            "recipe": line.experiment,
+            "prior": line.prior,
+            "metric": metric,
+            "unit": content.units[metric],
+            "better": content.facts[metric].better.value,
+            "n": mean.n if mean else 0,
+            "mean": mean and mean.mean,
+            "standard_deviation": mean and mean.standard_deviation,
+            "interval_low": low,
+            "interval_high": high,
+            "is_best": cell.is_best,
+            "published": cell.published,
+            "baseline": difference and difference.baseline,
+            "pairs": pair and pair.n,
+            "difference": pair and pair.mean,
+            "difference_low": pair_low,
+            "difference_high": pair_high,
+            "wins": pair and pair.wins,
+            "sign_test_p": pair and pair.p_value,
+            "in_words": pair and describe_comparison(pair),
+            "standard_error": cell.own_error,
+            "without_leak": cell.without_leak,
+            "t_test_p": pair and pair.t_test_p,
+            "adjusted_p": difference and difference.adjusted_p,
+            "difference_standard_error": pair and pair.own_error,
+        }
+        records.append(record)
+    return records
 
 
 def to_json(content: Content) -> str:
     """Return everything but the pictures as JSON; `docs/report.md` describes it."""
     experiments = {each.label: each for each in reversed(content.experiments)}
-    differences = {
-        (each.experiment, each.prior, each.metric): each.found.to_json()["differences"]
-        for each in content.differences
-    }
+    pairs = {(each.experiment, each.prior, each.metric): each for each in content.differences}
+    results = []
+    for record in _records(content):
+        metric, prior = record["metric"], record["prior"]
+        values = experiments[record["recipe"]].values(metric, prior)
+        pair = pairs.get((record["recipe"], prior, metric))
+        differences = pair.found.differences if pair else {}
+        results.append(record | {"values": values, "differences": differences})
     document = {
         "schema": SCHEMA,
         "dpvae": __version__,
@@ -219,21 +172,7 @@ def to_json(content: Content) -> str:
         "answer": list(content.answer),
         "notices": list(content.notices),
         "terms": list(content.terms),
-        "results": [
-            {
-                **record,
-                "values": {
-                    str(seed): value
-                    for seed, value in experiments[record["recipe"]]
-                    .values(record["metric"], record["prior"])
-                    .items()
-                },
-                "differences": differences.get(
-                    (record["recipe"], record["prior"], record["metric"]), {}
-                ),
-            }
-            for record in _records(content)
-        ],
+        "results": results,
         "published": content.published.model_dump(mode="json") if content.published else None,
         "runs": [
             {

@@ -46,27 +46,24 @@ class ImageSection:
 
 def samples(experiments: Sequence[Experiment]) -> list[ImageSection]:
     """Return the sample pictures of each experiment, of its first seed that has any."""
-    return _exhibits(experiments, _sample_strips)
+    return _sections(experiments, _sample_strips)
 
 
 def walks(experiments: Sequence[Experiment]) -> list[ImageSection]:
     """Return the traversals of each experiment, of its first seed that has any."""
-    return _exhibits(experiments, lambda runs, name: _folder_strips(runs, name, WALKS))
+    return _sections(experiments, lambda runs, name: _folder_strips(runs, name, WALKS))
 
 
-def _exhibits(
+def _sections(
     experiments: Sequence[Experiment], strips: Callable[[RunFolders, str], Iterator[ImageRow]]
 ) -> list[ImageSection]:
     found = []
     for experiment in experiments:
         for seed in experiment.seeds:
-            runs = {
-                p: experiment.runs[p][seed].path
-                for p in experiment.priors
-                if seed in experiment.runs[p]
-            }
-            shown = tuple(strips(runs, f"{experiment.label}, seed {seed}"))
-            if shown:
+            by_prior = [(prior, experiment.runs[prior]) for prior in experiment.priors]
+            runs = {prior: by_seed[seed].path for prior, by_seed in by_prior if seed in by_seed}
+            rows = strips(runs, f"{experiment.label}, seed {seed}")
+            if shown := tuple(row for row in rows if row.pictures):
                 found.append(ImageSection(experiment.label, seed, shown))
                 break
     return found
@@ -87,7 +84,7 @@ def _sample_strips(runs: RunFolders, name: str) -> Iterator[ImageRow]:
     elif shown:
         for prior in runs:
             strip = [replace(of[prior], caption=kind) for kind, of in shown.items() if prior in of]
-            yield from _strip(f"{display_name(prior)} prior", strip)
+            yield ImageRow(f"{display_name(prior)} prior", tuple(strip))
     yield from _folder_strips(runs, name, OTHERS)
 
 
@@ -109,9 +106,4 @@ def _folder_strips(runs: RunFolders, name: str, folders: Sequence[str]) -> Itera
                 )
                 for prior, path in runs.items()
             ]
-            yield from _strip(title, pictures)
-
-
-def _strip(title: str, pictures: Sequence[Picture | None]) -> list[ImageRow]:
-    there = tuple(picture for picture in pictures if picture is not None)
-    return [ImageRow(title, there)] if there else []
+            yield ImageRow(title, tuple(picture for picture in pictures if picture is not None))

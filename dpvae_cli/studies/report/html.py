@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from dpvae_cli.foundation.sanitize import sanitize_line
 from dpvae_cli.foundation.text_files import is_inside, read_text
@@ -18,7 +19,6 @@ from dpvae_cli.studies.grouping import Experiment
 from dpvae_cli.studies.report import curves, gallery, tables
 from dpvae_cli.studies.report.conclusion import display_name
 from dpvae_cli.studies.report.content import Content
-from dpvae_cli.studies.report.tables import ReportTable, TableCell
 from dpvae_cli.studies.statistics import Comparison
 
 FOLDER = Path(__file__).parent
@@ -36,7 +36,11 @@ def render_report(content: Content) -> str:
             f"those of the other {left_out} are in their run folders."
         )
         content = replace(content, notices=(*content.notices, note))
-    further = tables.further_table(content)
+    differences = []
+    for metrics in (content.headline, content.further):
+        chosen = [each for each in content.differences if each.metric in metrics]
+        plots = [plot(each.found) for each in chosen]
+        differences.append((tables.differences_table(content, chosen), plots) if chosen else None)
     known = [run.environment for run in content.runs if run.environment]
     machines = Counter(tuple((key, one.get(key, "-")) for key in VERSIONS) for one in known)
     days = sorted(environment["started"][:10] for environment in known if "started" in environment)
@@ -45,13 +49,15 @@ def render_report(content: Content) -> str:
         FOLDER / "report.html.j2",
         content=content,
         days=" to ".join(dict.fromkeys([*days[:1], *days[-1:]])),
-        main=rows_of(tables.main_table(content)),
-        further=None if further is None else rows_of(further),
-        differences=_compared(content, content.headline),
-        further_differences=_compared(content, content.further),
-        paper=[rows_of(table) for table in tables.published_tables(content)],
+        groups=lambda table: [
+            (first, [row[1:] for row in rows]) for first, rows in groupby(table.rows, itemgetter(0))
+        ],
+        main=tables.main_table(content),
+        further=tables.further_table(content),
+        differences=differences,
+        paper=tables.published_tables(content),
         comparability=tables.comparability(content),
-        runs=rows_of(tables.runs_table(content)),
+        runs=tables.runs_table(content),
         leakage=curves.leakage(pictured) if "leak" in content.metrics else [],
         figures=_study_figures(content.figures),
         samples=gallery.samples(pictured),
@@ -61,34 +67,6 @@ def render_report(content: Content) -> str:
         machines=[(count, dict(values)) for values, count in machines.most_common()],
         versions=VERSIONS,
     )
-
-
-@final
-@dataclass(frozen=True)
-class GroupedTable:
-    """A table whose first column spans the rows that share it."""
-
-    caption: str
-    heads: tuple[TableCell, ...]
-    groups: tuple[tuple[TableCell, tuple[tuple[TableCell, ...], ...]], ...]
-
-
-def rows_of(table: ReportTable) -> GroupedTable:
-    """Return a table with equal neighbours in the first column joined."""
-    groups = []
-    for first, rows in groupby(table.rows, key=lambda row: row[0]):
-        groups.append((first, tuple(row[1:] for row in rows)))
-    return GroupedTable(table.caption, table.heads, tuple(groups))
-
-
-def _compared(
-    content: Content, metrics: Sequence[str]
-) -> tuple[GroupedTable, list["ForestPlot"]] | None:
-    """Return the paired differences of these metrics and a drawing for each, None without any."""
-    chosen = [each for each in content.differences if each.metric in metrics]
-    if not chosen:
-        return None
-    return rows_of(tables.differences_table(content, chosen)), [plot(each.found) for each in chosen]
 
 
 @final
@@ -135,31 +113,19 @@ def _study_figures(paths: Sequence[Path]) -> list[Picture]:
     return found
 
 
-@final
-@dataclass(frozen=True)
-class RecipeSection:
-    """An experiment's resolved recipe, and per prior where it departs from the packaged one."""
-
-    experiment: str
-    priors: tuple[str, ...]
-    seeds: tuple[int, ...]
-    text: str
-    is_packaged: bool
-    changes: tuple[tuple[str, Deviation], ...]
-
-
-def _recipe(experiment: Experiment) -> RecipeSection:
+def _recipe(experiment: Experiment) -> dict[str, Any]:
+    """Return an experiment's resolved recipe, and per prior where it is not the packaged one."""
     changes: dict[str, tuple[str, Deviation]] = {}
     for prior in experiment.priors:
         recipe = experiment.runs[prior][min(experiment.runs[prior])].recipe
         for each in (deviations(recipe) if recipe else None) or []:
             whose = f"{display_name(prior)} prior" if each.key.startswith("prior.") else ""
             changes.setdefault(f"{each.key} {whose}", (whose, each))
-    return RecipeSection(
-        experiment=experiment.label,
-        priors=tuple(display_name(prior) for prior in experiment.priors),
-        seeds=tuple(experiment.seeds),
-        text=to_yaml(experiment.recipe),
-        is_packaged=deviations(experiment.recipe) is not None,
-        changes=tuple(changes.values()),
-    )
+    return {
+        "experiment": experiment.label,
+        "priors": [display_name(prior) for prior in experiment.priors],
+        "seeds": experiment.seeds,
+        "text": to_yaml(experiment.recipe),
+        "is_packaged": deviations(experiment.recipe) is not None,
+        "changes": list(changes.values()),
+    }

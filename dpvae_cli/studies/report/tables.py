@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import final
 
 from dpvae_cli.foundation.formatting import format_number, format_with_error
-from dpvae_cli.studies.report.conclusion import display_name
-from dpvae_cli.studies.report.content import Content, MetricCell, PairedDifference, ResultRow
-from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, describe_comparison, format_p_value
+from dpvae_cli.studies.report.conclusion import PairedDifference, display_name
+from dpvae_cli.studies.report.content import Content, MetricCell
+from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, describe_comparison
 
 DAGGER = "†"
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
@@ -15,13 +15,21 @@ ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
 
 @final
 @dataclass(frozen=True)
+class Column:
+    """A column's head, and whether it holds numbers, or what is published."""
+
+    text: str
+    is_number: bool = True
+    is_published: bool = False
+
+
+@final
+@dataclass(frozen=True)
 class TableCell:
-    """A cell's text, and whether it is printed bold, a number, or one of the paper's."""
+    """A cell's text, and whether it is printed bold."""
 
     text: str
     is_best: bool = False
-    is_number: bool = True
-    is_published: bool = False
 
 
 @final
@@ -30,44 +38,39 @@ class ReportTable:
     """A table of text."""
 
     caption: str
-    heads: tuple[TableCell, ...]
-    rows: tuple[tuple[TableCell, ...], ...]
+    heads: Sequence[Column]
+    rows: Sequence[Sequence[TableCell]]
 
 
-def _words(text: str) -> TableCell:
-    return TableCell(text, is_number=False)
+def _words(*heads: str) -> list[Column]:
+    return [Column(head, is_number=False) for head in heads]
 
 
-def results_table(content: Content, metrics: Sequence[str], *, caption: str) -> ReportTable:
+def results_table(content: Content, metrics: Sequence[str], title: str = "") -> ReportTable:
     """Return the table of metrics: a row for each experiment and prior."""
     beside = [metric for metric in metrics if metric in content.with_published]
     columns = content.published.columns if content.published else ()
     comparable = [column.metric for column in columns if column.comparable != "no"]
-    heads = [_words("recipe"), _words("prior"), TableCell("n")]
+    heads = [*_words("recipe", "prior"), Column("n")]
     for metric in metrics:
         known, unit = content.facts[metric], content.units[metric]
         parts = [known.title, f"[{unit}]" if unit else "", ARROWS[known.better.value]]
-        heads.append(TableCell(" ".join(filter(None, parts))))
+        heads.append(Column(" ".join(filter(None, parts))))
         if metric in beside:
             paper = "paper" if metric in comparable else f"paper {DAGGER}"
-            heads.append(TableCell(paper, is_published=True))
-    rows = [tuple(_row(line, metrics, beside)) for line in content.lines]
-    return ReportTable(caption, tuple(heads), tuple(rows))
-
-
-def _row(line: ResultRow, metrics: Sequence[str], beside: Sequence[str]) -> list[TableCell]:
-    entries = [
-        _words(line.experiment),
-        _words(display_name(line.prior)),
-        TableCell(str(len(line.seeds))),
-    ]
-    for metric in metrics:
-        cell = line.cells[metric]
-        entries.append(TableCell(_value(cell, len(line.seeds)), is_best=cell.is_best))
-        if metric in beside:
-            text = "-" if cell.published is None else f"{cell.published:g}"
-            entries.append(TableCell(text, is_published=True))
-    return entries
+            heads.append(Column(paper, is_published=True))
+    rows = []
+    for line in content.lines:
+        texts = (line.experiment, display_name(line.prior), str(len(line.seeds)))
+        row = [TableCell(text) for text in texts]
+        for metric in metrics:
+            cell = line.cells[metric]
+            row.append(TableCell(_value(cell, len(line.seeds)), is_best=cell.is_best))
+            if metric in beside:
+                text = "-" if cell.published is None else f"{cell.published:g}"
+                row.append(TableCell(text))
+        rows.append(row)
+    return ReportTable(title + _caption(content, metrics), heads, rows)
 
 
 def _value(cell: MetricCell, seeds: int) -> str:
@@ -85,31 +88,24 @@ def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> R
     """Return the table of paired differences with a sentence each."""
     several = len({each.prior for each in content.differences}) > 1
     heads = [
-        _words("metric"),
-        _words("recipe"),
-        *([_words("prior")] if several else []),
-        TableCell("difference"),
-        TableCell("better in"),
-        TableCell("sign test p"),
-        *([TableCell("adjusted p")] if content.tested else []),
-        _words("in words"),
+        *_words("metric", "recipe", *(["prior"] if several else [])),
+        *map(Column, ("difference", "better in", "sign test p")),
+        *([Column("adjusted p")] if content.tested else []),
+        *_words("in words"),
     ]
     rows = []
     for each in chosen:
-        found = each.found
-        entries = [
-            _words(content.facts[each.metric].title),
-            _words(each.experiment),
-            *([_words(display_name(each.prior))] if several else []),
-            TableCell(
-                format_with_error(found.mean, found.uncertainty, sign=True), is_best=found.is_better
-            ),
-            TableCell("-" if found.wins is None else f"{found.wins} of {found.n}"),
-            TableCell(format_p_value(found.p_value)),
-            *([TableCell(format_p_value(each.adjusted_p))] if content.tested else []),
-            _words(describe_comparison(found)),
+        found, known = each.found, content.facts[each.metric]
+        difference = format_with_error(found.mean, found.uncertainty, sign=True)
+        texts = [
+            *(known.title, each.experiment, *([display_name(each.prior)] if several else [])),
+            difference,
+            "-" if found.wins is None else f"{found.wins} of {found.n}",
+            _p_value(found.p_value),
+            *([_p_value(each.adjusted_p)] if content.tested else []),
+            describe_comparison(found),
         ]
-        rows.append(tuple(entries))
+        rows.append([TableCell(t, is_best=found.is_better and t is difference) for t in texts])
     caption = (
         f"Paired differences, seed by seed: the prior minus the "
         f"{display_name(content.baseline)} one, "
@@ -128,7 +124,11 @@ def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> R
             f"{FALSE_DISCOVERY_RATE:g} hold at a false discovery rate of "
             f"{100 * FALSE_DISCOVERY_RATE:g} %."
         )
-    return ReportTable(caption, tuple(heads), tuple(rows))
+    return ReportTable(caption, heads, rows)
+
+
+def _p_value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
 
 
 def published_tables(content: Content) -> list[ReportTable]:
@@ -141,14 +141,11 @@ def published_tables(content: Content) -> list[ReportTable]:
     return [
         ReportTable(
             f"{source.table} of {source.authors} ({source.year}), {kind}: as printed.",
-            (_words("method"), *(TableCell(column.title, is_published=True) for column in columns)),
-            tuple(
-                (
-                    _words(row.method),
-                    *(TableCell(f"{v:g}", is_published=True) for v in getattr(row, kind)),
-                )
+            [*_words("method"), *(Column(each.title, is_published=True) for each in columns)],
+            [
+                [TableCell(row.method), *(TableCell(f"{v:g}") for v in getattr(row, kind))]
                 for row in content.published.rows
-            ),
+            ],
         )
         for kind in shown
     ]
@@ -156,31 +153,26 @@ def published_tables(content: Content) -> list[ReportTable]:
 
 def runs_table(content: Content) -> ReportTable:
     """Return the list of runs: how far each came, and on what."""
-    heads = [_words(head) for head in ("run", "recipe", "prior")]
-    heads += [
-        TableCell("seed"),
-        TableCell("iterations"),
-        _words("state"),
-        _words("device"),
-        _words("started"),
+    heads = [
+        *_words("run", "recipe", "prior"),
+        *(Column("seed"), Column("iterations")),
+        *_words("state", "device", "started"),
     ]
     rows = []
     for run in content.runs:
         recipe, environment = run.recipe, run.environment or {}
-        state = f"{run.status.value}: {run.reason}" if run.reason else run.status.value
-        rows.append(
-            (
-                _words(run.label),
-                _words(recipe.name if recipe else "-"),
-                _words(display_name(recipe.prior_name) if recipe else "-"),
-                TableCell(str(recipe.seed) if recipe else "-"),
-                TableCell("-" if run.iteration is None else f"{run.iteration:,}"),
-                _words(state),
-                _words(environment.get("device", "-")),
-                _words(environment.get("started", "-")[:10]),
-            )
+        row = (
+            run.label,
+            recipe.name if recipe else "-",
+            display_name(recipe.prior_name) if recipe else "-",
+            str(recipe.seed) if recipe else "-",
+            "-" if run.iteration is None else f"{run.iteration:,}",
+            f"{run.status.value}: {run.reason}" if run.reason else run.status.value,
+            environment.get("device", "-"),
+            environment.get("started", "-")[:10],
         )
-    return ReportTable("All runs.", tuple(heads), tuple(rows))
+        rows.append([TableCell(text) for text in row])
+    return ReportTable("All runs.", heads, rows)
 
 
 MEAN = "Mean over n seeds ± standard deviation."
@@ -195,11 +187,6 @@ BOLD = (
     "Bold: better than its twin, and the 95 % interval of the paired difference excludes zero, "
     "which takes three seeds at least."
 )
-
-
-def main_table(content: Content) -> ReportTable:
-    """Return the first table."""
-    return results_table(content, content.headline, caption=_caption(content, content.headline))
 
 
 def _caption(content: Content, metrics: Sequence[str]) -> str:
@@ -219,12 +206,16 @@ def _caption(content: Content, metrics: Sequence[str]) -> str:
     return " ".join(parts)
 
 
+def main_table(content: Content) -> ReportTable:
+    """Return the first table."""
+    return results_table(content, content.headline)
+
+
 def further_table(content: Content) -> ReportTable | None:
     """Return the table of the other metrics, None where there are none."""
     if not content.further:
         return None
-    caption = f"Further metrics. {_caption(content, content.further)}"
-    return results_table(content, content.further, caption=caption)
+    return results_table(content, content.further, "Further metrics. ")
 
 
 def comparability(content: Content) -> list[tuple[str, str, str]]:
@@ -236,7 +227,5 @@ def comparability(content: Content) -> list[tuple[str, str, str]]:
         "direction": "comparable in direction only",
         "no": "not comparable",
     }
-    return [
-        (column.title, words[column.comparable], column.note)
-        for column in content.published.columns
-    ]
+    columns = content.published.columns
+    return [(column.title, words[column.comparable], column.note) for column in columns]
