@@ -147,9 +147,7 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def write_explore_page(
-    path: Path, runs: Sequence[LoadedRun], *, names: Sequence[str]
-) -> list[str]:
+def write_explore_page(path: Path, runs: Sequence[LoadedRun], *, names: Sequence[str]) -> list[str]:
     """Write the page of one run or two, and return its notes; arguments as of `explore_page`.
 
     Raises:
