@@ -5,6 +5,7 @@ const LINE_POINTS = 201, TILES = 11, STEP = (LINE_POINTS - 1) / (TILES - 1); // 
 const SWEEP_TILES = 9, SWEEP_REACH = 3; // standard deviations to either side
 const SLICE_CELLS = 49, SLICE_CODES = 5000; // of a map after a move
 const SLOW = 40, ROUGH = 8; // ms of a path's densities, and of how many points one is then taken
+const REST = 150; // ms without a move until all of them are
 const GRIP = { mouse: 14, pen: 18, touch: 30 }; // pixels at which a pointer takes hold of a point
 const NAMES = ['A', 'B', 'probe'], BOXES = ['codes', 'low', 'high'];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -76,12 +77,17 @@ class RunView {
   // Move a point to where it is asked for; of requests that come too fast the last one counts.
   move(name, space, point, example = null) {
     this.requests.set(name, { space, point, example });
-    this.moving ??= this.answer().finally(() => { this.moving = null; });
-    return this.moving;
+    return this.answer();
   }
 
-  async answer() {
-    while (this.requests.size || this.isRough) {
+  answer() {
+    clearTimeout(this.refineTimer);
+    this.answering ??= this.answerAll().finally(() => { this.answering = null; });
+    return this.answering;
+  }
+
+  async answerAll() {
+    do {
       const requests = [...this.requests], begin = performance.now();
       const isMoved = requests.some(([name]) => name !== 'probe');
       this.requests.clear();
@@ -98,8 +104,8 @@ class RunView {
       await this.updateProbe();
       this.draw();
       this.frame = performance.now() - begin;
-      if (this.isRough) await pause();
-    }
+    } while (this.requests.size);
+    if (this.isRough) this.refineTimer = setTimeout(() => this.answer(), REST);
   }
 
   async inZ(space, points) {
@@ -286,7 +292,13 @@ class RunView {
       const near = plane.nearnesses(values, deviations);
       for (const i of indices) {
         context.globalAlpha = alpha * near[i];
-        if (near[i] > 0.04) disc(context, place(row(values, i, L)), radius, colourOf(i));
+        if (near[i] < 0.04) continue;
+        const [x, y] = place(row(values, i, L));
+        if (radius > 1.5) disc(context, [x, y], radius, colourOf(i));
+        else { // thousands of squares are painted faster than discs
+          context.fillStyle = colourOf(i);
+          context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
+        }
       }
       context.globalAlpha = 1;
     };

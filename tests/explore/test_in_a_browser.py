@@ -66,6 +66,20 @@ def test_a_point_is_dragged_with_the_pointer(page, runs, opened):
     )
 
 
+def test_a_path_that_takes_long_is_rough_only_while_points_move(page, runs, opened):
+    tab = opened(page)
+    is_rough = tab.evaluate("""async () => {
+      const [view] = explore.views, z = Float64Array.from(view.points.A.z, (x) => x + 0.05);
+      view.pathTime = 1e6;
+      await explore.move(view, 'A', 'z', z);
+      return view.isRough;
+    }""")
+    assert is_rough
+    tab.wait_for_timeout(500)
+    assert not tab.evaluate("explore.views[0].isRough")
+    check_path(runs, tab)
+
+
 def test_the_keyboard_alone_does_the_same(page, runs, opened):
     tab = opened(page)
     before = tab.evaluate(PLACE, ["A", "z0"])
