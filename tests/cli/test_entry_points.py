@@ -20,6 +20,7 @@ COMMANDS = [
     ["encode"],
     ["eval"],
     ["diagnose"],
+    ["explore"],
     ["fit-prior"],
     ["traverse"],
     ["reproduce"],
