@@ -9,7 +9,7 @@ LARGEST = 6 * 2**20
 """Bytes; the wheel has about 300,000, and the runtime of `dpvae explore` 3,700,000 more."""
 ALLOWED = re.compile(
     r"dpvae_cli/([a-z_]+/)*(\w+\.py|py\.typed)"
-    r"|dpvae_cli/(diagnosis|explore|pages|studies/report)/\w+(\.css|\.html\.j2|\.js)"
+    r"|dpvae_cli/(diagnosis|explore|pages|studies/report)/\w+(\.css|\.(html|md|tex)\.j2|\.js)"
     r"|dpvae_cli/explore/runtime/(LICENSE|manifest\.json|[\w.-]+\.(mjs|wasm\.gz))"
     r"|dpvae_cli/recipes/([a-z_]+/)?\w+\.yaml"
     r"|dpvae_cli/studies/published/\w+\.yaml"
