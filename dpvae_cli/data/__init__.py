@@ -21,4 +21,19 @@ AnyData = Annotated[
     Field(discriminator="kind"),
 ]
 
-__all__ = ["AnyData", "Arrays", "Dataset", "GenerativeFactor", "Split"]
+__all__ = [
+    "AnyData",
+    "Arrays",
+    "BinarizedMnist",
+    "Celeba",
+    "Dataset",
+    "Digits",
+    "Dsprites",
+    "Folder",
+    "GenerativeFactor",
+    "Mnist",
+    "Moons",
+    "Split",
+    "Sprites",
+    "Svhn",
+]
