@@ -2,7 +2,7 @@
 
 from typing import final
 
-from dpvae_cli.explore.packing import pack_bytes
+from dpvae_cli.explorer.packing import pack_bytes
 from dpvae_cli.exporter import DecoderGraph, Graph, onnx_bytes
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.model import VAE
