@@ -25,7 +25,8 @@ class PriorGraph(Graph):
         prior = self.model.prior
         if prior.generation is None:
             return prior.log_prob(z)
-        return prior.log_prob(z), prior.to_generation(z)[0].clone()
+        z0, log_abs_det = prior.to_generation(z)
+        return prior.generation.log_prob(z0) + log_abs_det, z0.clone()
 
 
 @final

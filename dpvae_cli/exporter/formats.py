@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -144,7 +144,7 @@ def _to_onnx(graph: Graph) -> bytes:
 def _run_onnx(content: bytes, graph: Graph, x: Tensor) -> tuple[Tensor, ...]:
     """Run an ONNX graph by ONNX Runtime, or where that is missing by onnx's own interpreter."""
     names, inputs = list(graph.output_names), {graph.input_name: x.numpy()}
-    run: Callable[..., list[np.ndarray]]
+    run: Callable[..., Any]
     if find_spec("onnxruntime") is not None:
         import onnxruntime  # noqa: PLC0415 - of an extra
 
