@@ -104,7 +104,9 @@ def add_metric(root: Path) -> None:
     listed = folder / "metrics.py"
     text = listed.read_text(encoding="utf-8")
     assert text.count("\n_ALL = (\n") == 1
-    listed.write_text(text.replace("\n_ALL = (\n", f"\n_ALL = (\n{entry}"), encoding="utf-8")
+    listed.write_text(
+        text.replace("\n_ALL = (\n", f"\n_ALL = (\n{entry.strip()},\n"), encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)
