@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).parents[2] / "dpvae_cli"
 SMALL_ARRAYS = tuple(part for part in SMALL if not part.startswith("data."))
 OPENERS = {
     "torch.load": {"foundation/tensor_files.py"},
+    "safe.load": {"foundation/tensor_files.py"},
     "np.load": {"data/image_cache.py"},
     "np.lib.format.read_array": {"foundation/array_files.py"},
     "loadmat": {"data/svhn.py"},
