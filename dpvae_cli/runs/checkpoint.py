@@ -44,7 +44,7 @@ FORMAT = FileFormat(
     format="dpvae-checkpoint",
     version=2,
     noun="checkpoint",
-    make="Train a model first: dpvae train RECIPE.",
+    make="Train a model first: dpvae train RECIPE. Packaged ones: dpvae models ls.",
     again=RETRAIN_HINT,
 )
 MAX_AXES = 8
