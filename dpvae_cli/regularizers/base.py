@@ -4,13 +4,16 @@ The training loss is mean(reconstruction) + sum over terms of weight * mean(valu
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 import torch
 from torch import nn
 
+from dpvae_cli.foundation.allocation import check_model_memory
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
+from dpvae_cli.foundation.randomness import seeded
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.density import LatentDensity
@@ -68,7 +71,7 @@ class Adversary(nn.Module, ABC):
     learning_rate: float
 
     @abstractmethod
-    def loss(
+    def forward(
         self,
         z: Codes,
         z_other: Codes,
@@ -111,3 +114,30 @@ def per_example_weight(weight: float, weights_per: WeightsPer, batch_size: int) 
     weight of Table 2 acts as weight / batch_size on each example; `weights_per: batch` says so.
     """
     return weight / batch_size if weights_per == "batch" else weight
+
+
+def build_regularizer(
+    spec: RegularizerSpec, latent_dim: int, sizes: DataSizes, seed: int
+) -> Regularizer:
+    """Return the regularizer of a recipe; the weights of its networks follow from the seed.
+
+    Raises:
+        UsageError: they do not fit into memory.
+    """
+    check_model_memory("the regularizer", lambda: [spec.build(latent_dim, sizes)])
+    with seeded(seed, "regularizer"):
+        return spec.build(latent_dim, sizes)
+
+
+def weighted_loss(terms: Mapping[str, Term]) -> Scalar:
+    """Return the weighted sum of the terms' means, in nats per example."""
+    return torch.stack([t.weight * t.value.mean() for t in terms.values() if t.weight != 0]).sum()
+
+
+def mean_terms(terms: Mapping[str, Term], group: ProcessGroup) -> dict[str, Any]:
+    """Return the loss and each term, plain and weighted, of the global batch."""
+    means = {name: term.value.detach().mean() for name, term in terms.items()}
+    values = {name: float(group.all_reduce_mean(mean)) for name, mean in means.items()}
+    weighted = {name: terms[name].weight * value for name, value in values.items()}
+    loss = float(group.all_reduce_mean(weighted_loss(terms).detach()))
+    return {"loss": loss, "terms": values, "weighted": weighted}

@@ -15,8 +15,8 @@ from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import format_duration
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.training.threads import cpu_threads
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.execution import cpu_threads
+from dpvae_cli.training.train import Trainer
 
 WARM_UP, LEAST, MOST = 3, 5, 200
 """Steps before the clock starts, and how many are timed at least and at most."""

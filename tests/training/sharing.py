@@ -13,7 +13,8 @@ import torch
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup, process_group
 from dpvae_cli.recipe import Recipe, load_recipe
-from dpvae_cli.training.trainer import Trainer, weighted_loss
+from dpvae_cli.regularizers.base import weighted_loss
+from dpvae_cli.training.train import Trainer
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 
 CPU = torch.device("cpu")
