@@ -29,8 +29,8 @@ from dpvae_cli.regularizers.base import (
     Batch,
     DataSizes,
     Regularizer,
-    RegularizerSpec,
     Term,
+    WarmUpSpec,
     WeightsPer,
     per_example_weight,
 )
@@ -93,7 +93,7 @@ def _of_all(batch: Batch) -> DiagonalGaussian:
 
 
 @final
-class BetaTc(RegularizerSpec):
+class BetaTc(WarmUpSpec):
     """beta-TCVAE: mutual information, total correlation and the rest of the KL, each weighted."""
 
     kind: Literal["beta_tc"] = "beta_tc"

@@ -21,8 +21,8 @@ from dpvae_cli.regularizers.base import (
     Batch,
     DataSizes,
     Regularizer,
-    RegularizerSpec,
     Term,
+    WarmUpSpec,
     WeightsPer,
     per_example_weight,
 )
@@ -100,7 +100,7 @@ def _frozen(module: nn.Module) -> Iterator[None]:
 
 
 @final
-class Factor(RegularizerSpec):
+class Factor(WarmUpSpec):
     """FactorVAE: the KL plus gamma times the total correlation."""
 
     kind: Literal["factor"] = "factor"

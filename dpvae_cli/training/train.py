@@ -60,7 +60,7 @@ class Objective(nn.Module):
             decoded = self.model.decoder(z)
         reconstruction = -self.model.likelihood.log_prob(x, decoded.to(x.dtype))
         batch = Batch(posterior, z, self.model.prior, iteration, noise, self._group)
-        terms = {"reconstruction": Term(reconstruction, 1.0)} | self._regularizer[0].terms(batch)
+        terms = {"reconstruction": Term(reconstruction, 1.0)} | self._regularizer[0](batch)
         detached = {name: Term(term.value.detach(), term.weight) for name, term in terms.items()}
         return weighted_loss(terms), detached, z.detach()
 

@@ -42,8 +42,8 @@ def cases() -> dict[str, tuple[Recipe, Dataset, dict[str, Any]]]:
     found["batch norm"] = (svhn, noise_images(3, 32), {})
     binary = load_recipe("beta_h_digits", ["data.binarize=dynamic", "likelihood=bernoulli", *small])
     found["dynamic binarisation"] = (binary, binary.data.load(), {})
-    averaged = small_recipe("beta_tc", "training.ema=0.9")
-    found["average"] = (averaged, averaged.data.load(), {})
+    averaged = small_recipe("beta_tc", "training.ema=0.9", "regularizer.warm_up=15")
+    found["average and warm-up"] = (averaged, averaged.data.load(), {})
     return found
 
 
