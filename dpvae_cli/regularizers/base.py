@@ -99,7 +99,6 @@ class Regularizer(nn.Module, ABC):
         self.adversary = None
         self.warm_up = 0
 
-    @final
     def forward(self, batch: Batch) -> dict[str, Term]:
         """Return the named terms of one batch, their weights times min(1, step / warm_up).
 
