@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dpvae_cli.mathematics.frechet import frechet_distance as frechet_distance
     from dpvae_cli.mathematics.gaussian import DiagonalGaussian as DiagonalGaussian
     from dpvae_cli.mathematics.kernel_distance import kernel_distance as kernel_distance
+    from dpvae_cli.mathematics.support import compare_support as compare_support
     from dpvae_cli.model import VAE as VAE
     from dpvae_cli.model import build as build
     from dpvae_cli.priors import *  # noqa: F403 - every kind of prior
@@ -48,6 +49,7 @@ _NAMES = {
     "mathematics.frechet": ("frechet_distance",),
     "mathematics.gaussian": ("DiagonalGaussian",),
     "mathematics.kernel_distance": ("kernel_distance",),
+    "mathematics.support": ("compare_support",),
     "model": ("VAE", "build"),
     "recipe": ("Fitting", "Recipe", "load_recipe"),
     "runs.loaded_run": ("load",),

@@ -38,10 +38,10 @@ def test_code_runs(page):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-def test_the_commands_of_the_readme_work():
-    """Run the first `sh` block after "Use" in a shell, in an empty folder."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"^## Use$.*?^```sh\n(.*?)^```$", readme, re.M | re.S)[1]
+def test_the_commands_of_the_tour_work():
+    """Run the first `sh` block after "Tour" in a shell, in an empty folder."""
+    page = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    block = re.search(r"^## Tour$.*?^```sh\n(.*?)^```$", page, re.M | re.S)[1]
     assert block.count("\ndpvae ") > 10
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
