@@ -116,7 +116,7 @@ class TrainState:
 
 
 @final
-@dataclass
+@dataclass(eq=False, repr=False)
 class Trainer:
     """Takes the optimizer steps of a recipe; the ranks of a group share every batch.
 
@@ -156,7 +156,7 @@ class Trainer:
             self._adversary_loss = data_parallel(adversary, group)
             rate, weights = adversary.learning_rate, adversary.parameters()
             self.state.adversary_optimizer = Adam(weights, lr=rate, fused=True)
-        self.finite_check = FiniteCheck(list(self.state.parts().values()), self.device)
+        self.finite_check = FiniteCheck(self.state.parts().values(), self.device)
         self.facts = run_data.data_facts(dataset) | own_networks.network_facts(recipe, model)
         size, seed = training.batch_size, recipe.seed
         self.sampler, self._second_sampler = (
