@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dpvae_cli.diagnosis import diagnose as diagnose
     from dpvae_cli.evaluation.evaluate import evaluate as evaluate
     from dpvae_cli.evaluation.features import FeatureOptions as FeatureOptions
+    from dpvae_cli.explorer.page import explore as explore
+    from dpvae_cli.exporter.export import export as export
     from dpvae_cli.fitting.fit import FittedPrior as FittedPrior
     from dpvae_cli.fitting.fit import fit_prior as fit_prior
     from dpvae_cli.fitting.fit import load_prior as load_prior
@@ -43,6 +45,8 @@ _NAMES = {
     "diagnosis": ("Diagnosis", "DiagnosisBudget", "diagnose"),
     "evaluation.evaluate": ("evaluate",),
     "evaluation.features": ("FeatureOptions",),
+    "explorer.page": ("explore",),
+    "exporter.export": ("export",),
     "fitting.fit": ("FittedPrior", "fit_prior", "load_prior"),
     "likelihoods": ("Bernoulli", "Gaussian"),
     "mathematics.aggregate_posterior": ("AggregatePosterior",),

@@ -46,9 +46,9 @@ from dpvae_cli.runs.precision import Precision
 CPU = torch.device("cpu")
 FORMAT = FileFormat(
     format="dpvae-checkpoint",
-    version=1,
+    version=2,
     noun="checkpoint",
-    make="Train a model first: dpvae train RECIPE.",
+    make="Train a model first: dpvae train RECIPE. Packaged ones: dpvae models ls.",
     again=RETRAIN_HINT,
 )
 MAX_AXES = 8
