@@ -17,8 +17,10 @@ from dpvae_cli.foundation.errors import UsageError
 
 try:
     import fcntl
+
+    HAS_FLOCK = True
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    HAS_FLOCK = False
 
 HIDDEN_PREFIX = ".dpvae-"
 """The names of hidden files that only dpvae makes begin with this."""
@@ -61,7 +63,7 @@ def write_atomically(
         temporary.chmod(0o666 & ~mask)
         if previous is not None and path.is_file():
             link_to(previous, to=path)
-        if fcntl is None:  # Windows replaces closed files only
+        if not HAS_FLOCK:  # Windows replaces closed files only
             os.close(descriptor)
             descriptor = -1
         temporary.replace(path)
@@ -90,7 +92,7 @@ def _make_temporary(folder: Path) -> tuple[int, Path]:
 
 def _lock(descriptor: int) -> bool | None:
     """Lock an open file; False if another process has, None if files cannot be locked here."""
-    if fcntl is None:
+    if not HAS_FLOCK:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
