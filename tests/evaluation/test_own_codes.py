@@ -1,5 +1,8 @@
 """Metrics of codes without a model are those of the model with these codes."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -24,8 +27,9 @@ def codes(*, points: bool = False) -> LabelledCodes:
 @pytest.mark.parametrize("kind", ["standard_normal", "decoupled"])
 def test_numbers_are_those_of_a_model_with_these_codes(kind):
     prior, given = prior_of(kind), codes()
-    alone = context_of_codes(given, prior, held_out=0.0)
-    of_model = context(*planted(prior, given.mean, float(torch.exp(torch.tensor(-2.0)))))
+    alone = context_of_codes(given, prior, evaluation=SIZES, held_out=0.0)
+    of_model = context(*planted(prior, given.mean, math.exp(-2)))
+    of_model = replace(of_model, evaluation=SIZES)
     names = ["skl", "leak", "c2st"]
     (found, failed), (expected, _) = measure(alone, names), measure(of_model, names)
     assert not failed
