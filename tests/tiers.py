@@ -55,6 +55,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     # several processes: one run and evaluation of two processes stays
     "test_processes::test_losses_and_weights_are_those_of_one_process": (),
     "test_distributed::test_a_signal_stops_all_at_one_iteration_and_saves": (),
+    "test_sizes::test_a_training_run": (),
     # compilation: one regularizer
     "test_compilation::test_losses_and_gradients_are_those_without": ("vae",),
     "test_compilation::test_the_decoupled_prior_is_compiled_too": (),
