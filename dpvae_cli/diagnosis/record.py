@@ -181,6 +181,11 @@ class Diagnosis:
     overfits_since: int | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
+    def _repr_html_(self) -> str:
+        from dpvae_cli.diagnosis.page import notebook_view  # noqa: PLC0415 - it draws this record
+
+        return notebook_view(self)
+
     def __getitem__(self, name: Name) -> Quantity:
         """Return the quantity of that name."""
         return next(quantity for quantity in self.quantities if quantity.name == name)

@@ -11,6 +11,7 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.fitting.fit import FittedPrior
 from dpvae_cli.foundation.distributed import ProcessGroup
 from dpvae_cli.foundation.errors import InterruptedRun
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
@@ -39,6 +40,12 @@ def main_process_only(
     return wrapper
 
 
+def describe_step(record: Mapping[str, Any]) -> str:
+    """Return pace, loss and terms of a record, as shown beside the progress."""
+    terms = "  ".join(f"{name} {value:.4g}" for name, value in record["terms"].items())
+    return f"{record['steps_per_second']:.0f} steps/s  loss {record['loss']:.4g}  {terms}"
+
+
 @final
 class Recorder:
     """Writes the files of a run and calls the callback."""
@@ -48,6 +55,7 @@ class Recorder:
         self._run, self._processes, self._callback = run, group.world_size, callback
         self._log: MetricsLog | None = None
         self._board: TensorBoard | None = None
+        self._iterations, self._text = 0, ""
 
     @main_process_only
     def prepare(self, *, resume: bool, overwrite: bool) -> None:
@@ -71,13 +79,15 @@ class Recorder:
         self._log = MetricsLog(self._run.metrics_log, keep_until=iteration)
         if recipe.training.tensorboard:
             self._board = TensorBoard(self._run.files)
+        self._iterations = recipe.training.iterations
         self._callback.on_train_start(
-            self._run.path, iteration=iteration, iterations=recipe.training.iterations
+            self._run.path, iteration=iteration, iterations=self._iterations
         )
 
     @main_process_only
     def step(self, iteration: int) -> None:
-        """Call the callback."""
+        """Report the step, with the terms that were logged last, and call the callback."""
+        report_progress("training", iteration, self._iterations, self._text)
         self._callback.on_step(iteration)
 
     @main_process_only
@@ -88,6 +98,8 @@ class Recorder:
         self._log.write(dict(record))
         if self._board is not None:
             self._board.write(record)
+        if record["kind"] == "train":
+            self._text = describe_step(record)
         self._callback.on_log(record)
 
     @main_process_only
