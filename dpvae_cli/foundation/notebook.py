@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
@@ -59,12 +60,11 @@ class NotebookProgress:
             del self._tasks[event.task]
 
     def _display(self, task: _Task, html: str) -> None:
-        from IPython.display import HTML, display  # noqa: PLC0415 - a notebook has it
-
+        ipython = import_module("IPython.display")
         if task.handle is None:
-            task.handle = display(HTML(html), display_id=True)
+            task.handle = ipython.display(ipython.HTML(html), display_id=True)
         else:
-            task.handle.update(HTML(html))
+            task.handle.update(ipython.HTML(html))
 
 
 def progress_html(event: "ProgressEvent", seconds: float) -> str:
