@@ -52,7 +52,7 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
             "training.iteratons=5",
             "unknown key (given 5); did you mean iterations?; allowed: iterations, batch_size, "
             "learning_rate, gradient_clip, precision, compile, ema, log_every, validate_every, "
-            "checkpoint_every, tensorboard",
+            "checkpoint_every, tensorboard, trackers",
         ),
         (
             "iterations=5",
@@ -180,7 +180,7 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
             "training=fast",
             '"fast" is not a section; its fields: iterations, batch_size, learning_rate, '
             "gradient_clip, precision, compile, ema, log_every, validate_every, checkpoint_every, "
-            "tensorboard",
+            "tensorboard, trackers",
         ),
         (
             "likelihood={kind: gaussian, learned: true, scale: 1e-5}",
