@@ -58,8 +58,9 @@ class Training(Spec):
     @property
     def active_trackers(self) -> tuple[TrackerName, ...]:
         """Return each tracker once."""
-        named: tuple[TrackerName, ...] = (*self.trackers, *(("tensorboard",) * self.tensorboard))
-        return tuple(dict.fromkeys(named))
+        if self.tensorboard and "tensorboard" not in self.trackers:
+            return (*self.trackers, "tensorboard")
+        return tuple(dict.fromkeys(self.trackers))
 
 
 @final

@@ -62,11 +62,11 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         ),
         (
             "regularizer.lambda_=5",
-            "unknown key (given 5); allowed: kind, beta",
+            "unknown key (given 5); allowed: kind, warm_up, beta",
         ),
         (
             "regularizer.width=5",
-            "unknown key (given 5); beta_h has no width, factor has; allowed: kind, beta",
+            "unknown key (given 5); beta_h has no width, factor has; allowed: kind, warm_up, beta",
         ),
         (
             "training.iterations=abc",
