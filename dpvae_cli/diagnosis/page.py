@@ -39,21 +39,23 @@ class About:
     """The run that was diagnosed, and its checkpoint.
 
     `command` fits a prior, `{options}` in it stands for which, and how; `comparison` is a command
-    that draws samples, those of the fitted prior too where `command` was run.
+    that draws samples, those of `fitted` too, which `command` makes. Codes without a model have no
+    iteration.
     """
 
     run: str
     checkpoint: str
     checkpoint_digest: str
-    iteration: int
+    iteration: int | None
     recipe: str
     command: str
     comparison: str
     data_note: str | None = None
+    fitted: str = "runs/latest"
 
     def comparison_after(self, command: str | None) -> str:
         """Return the command that draws samples, and with them those of the run that fits made."""
-        return self.comparison if command is None else f"{self.comparison} runs/latest"
+        return self.comparison if command is None else f"{self.comparison} {self.fitted}"
 
 
 def document(diagnosis: Diagnosis, about: About) -> dict[str, Any]:
