@@ -41,7 +41,7 @@ CheckpointPath = Annotated[
     Path | None,
     typer.Argument(
         metavar="CKPT",
-        help="Checkpoint or run folder (default: runs/latest).",
+        help="Checkpoint, run folder or packaged model (default: runs/latest).",
         show_default=False,
     ),
 ]
@@ -49,6 +49,25 @@ Out = Annotated[
     Path | None,
     typer.Option(
         help="The picture (.png, .pdf), with an .npz beside it, or a folder.",
+        show_default=False,
+    ),
+]
+
+
+CodesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--codes",
+        help="Codes of any VAE in place of a checkpoint: an .npz with mean and, unless codes are "
+        "points, log_variance, and labels and factors where they are known.",
+        show_default=False,
+    ),
+]
+PriorFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prior",
+        help="With --codes: the prior file of dpvae fit-prior --codes (default: N(0, I)).",
         show_default=False,
     ),
 ]

@@ -8,9 +8,10 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.diagnosis import candidates, null
 from dpvae_cli.diagnosis.figure_data import arrays, images
 from dpvae_cli.diagnosis.groups import from_model
-from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, LowPosterior
+from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, LowPosterior, sees
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.metrics import METRICS
+from dpvae_cli.evaluation.own_codes import NO_DECODER, NoDecoder
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.modes import eval_mode
@@ -148,8 +149,8 @@ def run_diagnosis(
     """Diagnose the model of a context.
 
     `compare` says how decoded samples are compared with data; None takes it from `earlier`, results
-    of this very model. `overfits_since` is the iteration of the best validation ELBO, if it fell
-    ever since.
+    of this very model, where precision and its companions always come from. `overfits_since` is the
+    iteration of the best validation ELBO, if it fell ever since.
 
     Raises:
         UsageError: there are too few examples.
@@ -185,6 +186,7 @@ def run_diagnosis(
         repairs=tuple(fit for fit in fits if isinstance(fit, CandidatePrior)),
         notes=(*notes, *(fit for fit in fits if isinstance(fit, str))),
         overfits_since=overfits_since,
+        support=tuple(each for each in earlier if sees(each.metric) and each.value is not None),
         arrays=arrays(context, splits),
     )
     diagnosis.arrays.update(images(context, splits, diagnosis.recommended))
@@ -204,6 +206,8 @@ def measure_low_posterior(
             lowest = by_name.get(f"{name}_lp")
             if name.startswith("fid") and lowest is not None:
                 return LowPosterior(random, lowest)
+        if isinstance(context.model.decoder, NoDecoder):
+            return LowPosterior(reason=f"not measured: {NO_DECODER}")
         hint = IMAGE_HINT if is_image(context.model.example_shape) else OTHER_HINT
         return LowPosterior(reason="not measured", hint=hint)
     try:

@@ -50,6 +50,8 @@ class Metric:
         is_headline: whether it is in the first table of a report.
         is_default: whether it is measured when no metric is named and the data allows it.
         is_on_request: whether `all` leaves it out.
+        codes: what it takes of codes without a model: "points", codes that may have no variances;
+            "variances", without which q(z) has no density; None: it decodes them.
         by_products: what is measured along with it.
     """
 
@@ -66,6 +68,7 @@ class Metric:
     is_headline: bool = False
     is_default: bool = False
     is_on_request: bool = False
+    codes: Literal["points", "variances"] | None = None
     by_products: "tuple[Metric, ...]" = ()
 
     def measure(self, context: "EvaluationContext") -> "list[Result]":
@@ -93,7 +96,7 @@ _neutral = partial(_nats, better=NEITHER)
 def _of_codes(name: str, title: str, description: str, *also: Metric, **options: Any) -> Metric:
     """Return a score of codes in z, measured in z0 as well, where the prior has one."""
     function = f"dpvae_cli.evaluation.disentanglement:{name}"
-    needs = {"needs": ("factors",), "sample_size": "factor_samples"}
+    needs = {"needs": ("factors",), "sample_size": "factor_samples", "codes": "points"}
     options = {"function": function} | needs | options
     in_z = Metric(name, title, description, "no unit", HIGHER, is_limited_by_data=True, **options)
     in_z0 = replace(
@@ -168,16 +171,25 @@ _ALL = (
     _of_features(
         "kid", "KID", "kernel distance of Inception features; unbiased, may be negative", "no unit"
     ),
-    _of_support("precision", "precision", "share of samples that lie where examples do"),
+    _of_support(
+        "precision", "precision", "share of samples that lie where examples do; sees pockets"
+    ),
     _of_support("precision_lp", "precision (LP)", "the same for low-posterior samples"),
-    _of_support("recall", "recall", "share of examples that lie where samples do"),
-    _of_support("density", "density", "how densely samples lie where examples do; 1 is perfect"),
-    _of_support("coverage", "coverage", "share of examples that have a sample near them"),
+    _of_support("recall", "recall", "share of examples that lie where samples do; sees leaks"),
+    _of_support(
+        "density",
+        "density",
+        "how densely samples lie where examples do, 1 is perfect; sees pockets",
+    ),
+    _of_support(
+        "coverage", "coverage", "share of examples that have a sample near them; sees leaks"
+    ),
     _standard(
         "skl",
         "sKL",
         "symmetric KL divergence between prior and aggregate posterior, exact densities",
         "nats",
+        codes="variances",
         function="dpvae_cli.evaluation.skl:skl",
         sample_size="samples",
     ),
@@ -195,6 +207,7 @@ _ALL = (
         "leakage at 5 %",
         "leakage score below the 5 % quantile of the model's own log p(z)",
         "nats",
+        codes="variances",
         function="dpvae_cli.evaluation.leakage:leak",
         sample_size="samples",
         settings=("value_at_quantile",),
@@ -232,6 +245,7 @@ _ALL = (
         "sKL by neighbours",
         "nearest-neighbour estimate of the sKL, in z",
         "nats",
+        codes="variances",
         function="dpvae_cli.evaluation.skl:skl_knn",
         sample_size="samples",
         settings=("neighbours",),
@@ -244,6 +258,20 @@ _ALL = (
                 "nats",
                 settings=("neighbours",),
             ),
+        ),
+    ),
+    Metric(
+        "c2st",
+        "C2ST",
+        "accuracy of a classifier of prior samples and codes; 0.5 is perfect",
+        "no unit",
+        codes="points",
+        function="dpvae_cli.evaluation.two_sample:c2st",
+        sample_size="c2st_samples",
+        is_limited_by_data=True,
+        is_headline=True,
+        by_products=(
+            Metric("c2st_generation", "C2ST, in z0", "the same in the generation space", "no unit"),
         ),
     ),
     _nats(
@@ -275,6 +303,7 @@ _ALL = (
         "how much higher the lowest log q(z) on lines in z0 is than on lines in z",
         "nats",
         HIGHER,
+        codes="variances",
         function="dpvae_cli.evaluation.path_density:path",
         needs=("generation space",),
         is_headline=True,
@@ -313,6 +342,7 @@ _ALL = (
             needs=("labels",),
             settings=("neighbours",),
         ),
+        codes="points",
         function="dpvae_cli.evaluation.probe:probe",
         needs=("labels",),
         sample_size="probe_samples",
@@ -324,6 +354,7 @@ _ALL = (
         "latent dimensions in use",
         "dimensions",
         NEITHER,
+        codes="points",
         function="dpvae_cli.evaluation.active_units:active_units",
     ),
     Metric(
@@ -331,6 +362,7 @@ _ALL = (
         "time a sample",
         "time to draw a code from the prior",
         "microseconds",
+        codes="points",
         function="dpvae_cli.evaluation.cost:cost",
         is_headline=True,
         is_on_request=True,

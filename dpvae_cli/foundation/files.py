@@ -1,24 +1,26 @@
 """Write files atomically: a reader finds the old file or the new one, never a part of it."""
 
-import io
 import json
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, final
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import UsageError
 
-if sys.platform != "win32":
+try:
     import fcntl
+
+    HAS_FLOCK = True
+except ImportError:  # Windows
+    HAS_FLOCK = False
 
 HIDDEN_PREFIX = ".dpvae-"
 """The names of hidden files that only dpvae makes begin with this."""
@@ -61,6 +63,9 @@ def write_atomically(
         temporary.chmod(0o666 & ~mask)
         if previous is not None and path.is_file():
             link_to(previous, to=path)
+        if not HAS_FLOCK:  # Windows replaces closed files only
+            os.close(descriptor)
+            descriptor = -1
         temporary.replace(path)
     except OSError as error:
         raise UsageError(
@@ -69,8 +74,9 @@ def write_atomically(
         ) from None
     finally:
         with suppress(OSError):  # a folder that can no longer be written to keeps it
+            if descriptor >= 0:
+                os.close(descriptor)
             temporary.unlink(missing_ok=True)
-        os.close(descriptor)
     if durable:
         sync_folder(path.parent)
 
@@ -86,7 +92,7 @@ def _make_temporary(folder: Path) -> tuple[int, Path]:
 
 def _lock(descriptor: int) -> bool | None:
     """Lock an open file; False if another process has, None if files cannot be locked here."""
-    if sys.platform == "win32":
+    if not HAS_FLOCK:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,31 +116,11 @@ def remove_stale_temporaries(folder: Path) -> None:
 
 
 def _fill(descriptor: int, write: Callable[[BinaryIO], object], *, durable: bool) -> None:
-    """Write the content; raise the error of the disk even if `write` raises another one for it."""
-    raw = _ErrorRecordingFile(descriptor, "wb", closefd=False)
-    try:
-        with io.BufferedWriter(raw) as file:
-            write(file)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-    except Exception as error:
-        if raw.error is not None:  # torch raises its own error for it
-            raise raw.error from error
-        raise
-
-
-@final
-class _ErrorRecordingFile(io.FileIO):
-    error: OSError | None = None
-
-    def write(self, data: Any, /) -> int:
-        """Write, and remember an error."""
-        try:
-            return super().write(data)
-        except OSError as error:
-            self.error = error
-            raise
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        write(file)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
 
 
 def link_to(name: Path, *, to: Path) -> None:

@@ -1,6 +1,7 @@
 """What a run leaves behind: logs, checkpoints, a sample picture; rank 0 alone records it."""
 
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, final
@@ -8,20 +9,19 @@ from typing import Any, Concatenate, ParamSpec, final
 import torch
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.fitting.fit import FittedPrior
 from dpvae_cli.foundation.distributed import ProcessGroup
 from dpvae_cli.foundation.errors import InterruptedRun
-from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
-from dpvae_cli.runs.fit_prior import save_fit_record, save_fitted_prior
 from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.resume import TrainMode
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.runs.sample_picture import save_samples
 from dpvae_cli.training.callback import Callback
-from dpvae_cli.training.tensorboard import TensorBoard
+from dpvae_cli.training.trackers import Trackers
 
 P = ParamSpec("P")
 
@@ -39,20 +39,33 @@ def main_process_only(
     return wrapper
 
 
+def describe_step(record: Mapping[str, Any]) -> str:
+    """Return pace, loss and terms of a record, as shown beside the progress."""
+    terms = "  ".join(f"{name} {value:.4g}" for name, value in record["terms"].items())
+    return f"{record['steps_per_second']:.0f} steps/s  loss {record['loss']:.4g}  {terms}"
+
+
 @final
 class Recorder:
     """Writes the files of a run and calls the callback."""
 
     def __init__(self, run: RunFolder, group: ProcessGroup, callback: Callback) -> None:
         self.is_active = group.is_main_process
-        self._run, self._processes, self._callback = run, group.world_size, callback
+        self._run, self._group, self._callback = run, group, callback
+        self._rolls_back = False
         self._log: MetricsLog | None = None
-        self._board: TensorBoard | None = None
+        self._trackers = Trackers(())
+        self._recipe: dict[str, Any] = {}
+        self._iterations, self._text = 0, ""
+        self._last_logged = 0
+        self._clock = 0.0
 
-    @main_process_only
-    def prepare(self, *, resume: bool, overwrite: bool) -> None:
-        """Check and clean up the run folder."""
-        self._run.prepare(resume=resume, overwrite=overwrite)
+    def prepare(self, mode: TrainMode) -> None:
+        """Check and clean up the run folder while the other ranks wait."""
+        self._rolls_back = mode == "resume_previous"
+        if self.is_active:
+            self._run.prepare(resume=mode.startswith("resume"), overwrite=mode == "overwrite")
+        self._group.barrier()
 
     @main_process_only
     def on_data_loaded(self, dataset: Dataset) -> None:
@@ -60,34 +73,48 @@ class Recorder:
         self._callback.on_data_loaded(dataset)
 
     @main_process_only
-    def rollback(self) -> None:
-        """Replace checkpoint.pt by the one before it."""
-        self._run.rollback()
-
-    @main_process_only
     def start(self, recipe: Recipe, device: torch.device, iteration: int) -> None:
-        """Write recipe and environment and open the logs, without records after `iteration`."""
-        self._run.write_start(recipe, device=device, processes=self._processes)
+        """Write recipe and environment and open the logs, without records after `iteration`.
+
+        Where the run goes on from the previous checkpoint, the last one is dropped.
+        """
+        if self._rolls_back:
+            self._run.rollback()
+        self._run.write_start(recipe, device=device, processes=self._group.world_size)
         self._log = MetricsLog(self._run.metrics_log, keep_until=iteration)
-        if recipe.training.tensorboard:
-            self._board = TensorBoard(self._run.files)
+        self._trackers = Trackers(recipe.training.active_trackers)
+        self._recipe = recipe.model_dump(mode="json")
+        if not self._run.is_staged:
+            self._trackers.open(self._run.path, self._recipe)
+        self._iterations = recipe.training.iterations
+        self._last_logged, self._clock = iteration, time.perf_counter()
         self._callback.on_train_start(
-            self._run.path, iteration=iteration, iterations=recipe.training.iterations
+            self._run.path, iteration=iteration, iterations=self._iterations
         )
 
     @main_process_only
     def step(self, iteration: int) -> None:
-        """Call the callback."""
+        """Report the step, with the terms that were logged last, and call the callback."""
+        report_progress("training", iteration, self._iterations, self._text)
         self._callback.on_step(iteration)
 
     @main_process_only
+    def log_terms(self, iteration: int, means: Mapping[str, Any]) -> None:
+        """Log the terms of a step, and the optimizer steps per second since the last ones."""
+        now, steps = time.perf_counter(), iteration - self._last_logged
+        pace = steps / max(now - self._clock, 1e-9)
+        self._last_logged, self._clock = iteration, now
+        record = {"iteration": iteration, "kind": "train", **means, "steps_per_second": pace}
+        self._text = describe_step(record)
+        self.log(record)
+
+    @main_process_only
     def log(self, record: Mapping[str, Any]) -> None:
-        """Write a record to metrics.jsonl and TensorBoard."""
+        """Write a record to metrics.jsonl and the trackers."""
         assert self._log is not None
         self._run.check_lock()
         self._log.write(dict(record))
-        if self._board is not None:
-            self._board.write(record)
+        self._trackers.write(record)
         self._callback.on_log(record)
 
     @main_process_only
@@ -101,32 +128,16 @@ class Recorder:
         self._run.check_lock()
         checkpoint.write(self._run.checkpoint, previous=self._run.previous)
         if self._run.is_staged:
-            if self._board is not None:
-                self._board.close()  # it opens its file by name each time
             self._run.commit()
-            if self._board is not None:
-                self._board = TensorBoard(self._run.files)
+            self._trackers.open(self._run.path, self._recipe)  # in a folder that stays
         self._callback.on_checkpoint(self._run.checkpoint, iteration=checkpoint.iteration)
 
     @main_process_only
     def close(self) -> None:
         """Close the logs, where they are open."""
-        for log in (self._log, self._board):
-            if log is not None:
-                log.close()
-
-    @main_process_only
-    def save_fitted(
-        self, checkpoint: Checkpoint, fitted: FittedPrior, aggregate: AggregatePosterior
-    ) -> None:
-        """Write the checkpoint with the prior that was fitted to its codes."""
-        self._run.check_lock()
-        save_fitted_prior(self._run, checkpoint, fitted, aggregate)
-
-    @main_process_only
-    def save_fit_record(self, checkpoint: Checkpoint) -> None:
-        """Write what is missing of the record of a fit that a checkpoint holds."""
-        save_fit_record(self._run, checkpoint)
+        if self._log is not None:
+            self._log.close()
+        self._trackers.close()
 
     @main_process_only
     def save_samples(self, model: VAE, dataset: Dataset, *, seed: int) -> None:

@@ -3,9 +3,11 @@
 import ast
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -93,7 +95,8 @@ def test_a_wrong_name_is_detected():
     assert "test_another_name" not in defined(here)
 
 
-LINKED = [*PAGES, ROOT / "CHANGELOG.md"]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.md"))
+LINKED = [*PAGES, *NOTEBOOKS, ROOT / "CHANGELOG.md"]
 
 
 def targets(page):
@@ -135,10 +138,20 @@ def test_figures_open_and_are_used():
         if Path(target).suffix in IMAGE_SUFFIXES
     }
     for path in shown:
-        with Image.open(path) as image:
-            image.verify()
+        if path.suffix == ".svg":
+            ElementTree.parse(path)
+        else:
+            with Image.open(path) as image:
+                image.verify()
     images = {path for path in (ROOT / "docs").rglob("*") if path.suffix in IMAGE_SUFFIXES}
     assert shown >= {path for path in images if ROOT / "docs" / "_build" not in path.parents}
+
+
+def test_the_picture_of_the_layers_is_current():
+    script = ROOT / "docs" / "draw_architecture.py"
+    drawn = runpy.run_path(str(script))
+    refresh = f"refresh it: python {script.relative_to(ROOT)}"
+    assert drawn["FIGURE"].read_text(encoding="utf-8") == drawn["draw"](), refresh
 
 
 def test_every_page_is_reachable_from_the_readme():
