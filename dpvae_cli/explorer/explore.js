@@ -598,8 +598,7 @@ const page = {
       const z = state[name]?.length === view.L ? state[name] : begin(view);
       await this.move(view, name, 'z', Float64Array.from(z));
     }
-    const isOther = state.axes || this.options.plane !== 'axes';
-    if (view.L > 2 && isOther) this.choose('plane', this.options.plane);
+    if (state.axes || this.options.plane !== 'axes') this.choose('plane', this.options.plane);
   },
 
   chooseAxes(axes) { for (const view of this.views) view.run.spaces.z.axes = axes; },
