@@ -38,6 +38,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     ),
     # kills, faults and signals: one of each kind
     "test_crashes::test_a_killed_training_goes_on_to_the_bit": ("vae",),
+    "test_trackers::test_mlflow_takes_a_shared_store": (),
     "test_other_systems::test_a_study_spawns_its_workers_where_none_can_be_forked": (),
     "test_crashes::test_a_command_killed_between_two_files_is_completed_by_the_next": (),
     "test_crashes::test_killed_cache_building_leaves_no_half_cache": (),
