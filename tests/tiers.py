@@ -138,6 +138,8 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_pictures::test_other_modes_are_converted": ("CMYK", "16 bits"),
     "test_pickles::test_a_trap_is_not_sprung": ("a checkpoint", "results", "encodings"),
     "test_bombs::test_too_little_memory_is_a_message": (),
+    "test_packaged_models::test_figures_and_reports_take_a_name_too": (),
+    "test_packaged_models::test_no_data_is_needed": ("sample", "traverse]", "explore"),
     "test_bombs::test_the_record_of_a_study_is_read_as_carefully": ("many keys",),
     "test_bombs::test_yaml_is_refused_where_it_begins_to_grow": ("recipe",),
 }
