@@ -91,6 +91,8 @@ def _measure_one(context: EvaluationContext, name: str) -> list[Result]:
     note: dict[str, Any] = {"data_note": context.data_note}
     if (estimated := context.model.prior.log_normaliser) is not None:
         note["log_normaliser"] = estimated._asdict()
+    if (error := context.model.prior.log_det_estimate) is not None:
+        note["log_det_estimate"] = error._asdict()
     return [replace(result, details=result.details | note) for result in results]
 
 

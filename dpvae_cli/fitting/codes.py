@@ -137,6 +137,19 @@ class HeldOutCodes:
         return len(self.z) // self._draws
 
     @torch.no_grad()
+    def loss(self, prior: Prior) -> float:
+        """Return the mean loss of a fit, with the same noise every time: for most -E[log p(z)]."""
+        parts = map_in_chunks(
+            lambda rows: prior.fitting_loss(
+                self.z[rows], generator=stream(0, "fit", "validation", rows.start)
+            ).double(),
+            len(self.z),
+            size=CHUNK_SIZE,
+            what="the loss of a fit",
+        )
+        return float(torch.cat(list(parts)).mean())
+
+    @torch.no_grad()
     def nll(self, prior: Prior) -> PerExample:
         """Return -E[log p(z)] under q(z|x) of each held-out example, in nats, float64."""
         parts = map_in_chunks(
@@ -185,6 +198,10 @@ class CodeSplits:
         """Return fresh draws of q(z) over the training codes, `(size, latent)`."""
         generator = stream(self._seed, "fit", iteration)
         return self.training.sample(size, generator=generator).to(self._like)
+
+    def noise(self, iteration: int) -> torch.Generator:
+        """Return the generator of what else an iteration draws."""
+        return stream(self._seed, "fit", "noise", iteration)
 
     def draws(self, count: int, generator: torch.Generator) -> Float[Tensor, "draws latent"]:
         """Return `count` draws of q(z) over the training codes; points are returned once each."""

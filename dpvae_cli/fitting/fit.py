@@ -228,14 +228,14 @@ def _frozen(encoder: nn.Module | None) -> Iterator[None]:
 
 
 def _train(prior: Prior, codes: CodeSplits, fitting: Fitting) -> tuple[tuple[int, float], ...]:
-    """Train the prior, restore its best state, and return (iteration, validation nats).
+    """Train the prior, restore its best state, and return (iteration, validation loss).
 
     Raises:
         DivergedError: a likelihood is not finite.
     """
     task, total = f"fitting the {_kind(prior)} prior", fitting.iterations
     optimizer = torch.optim.Adam(prior.parameters(), lr=fitting.learning_rate)
-    curve = [(0, _validation_nll(prior, codes, 0))]
+    curve = [(0, _validation_loss(prior, codes, 0))]
     best = copy.deepcopy(prior.state_dict())
     without_gain = 0
     for iteration in range(1, total + 1):
@@ -244,19 +244,20 @@ def _train(prior: Prior, codes: CodeSplits, fitting: Fitting) -> tuple[tuple[int
             group["lr"] = fitting.learning_rate * cosine
         prior.train()
         optimizer.zero_grad()
-        (-prior.log_prob(codes.batch(iteration, fitting.batch_size)).mean()).backward()
+        z, noise = codes.batch(iteration, fitting.batch_size), codes.noise(iteration)
+        prior.fitting_loss(z, generator=noise).mean().backward()
         nn.utils.clip_grad_norm_(prior.parameters(), MAX_GRADIENT_NORM)
         optimizer.step()
         if iteration % PROGRESS_EVERY == 0 or iteration == total:
             report_progress(task, iteration, total)
         if iteration % fitting.validate_every and iteration < total:
             continue
-        nll = _validation_nll(prior, codes, iteration)
-        if nll < min(value for _, value in curve):
+        loss = _validation_loss(prior, codes, iteration)
+        if loss < min(value for _, value in curve):
             best, without_gain = copy.deepcopy(prior.state_dict()), 0
         else:
             without_gain += 1
-        curve.append((iteration, nll))
+        curve.append((iteration, loss))
         if without_gain == fitting.patience:
             report_progress(task, total, total)
             break
@@ -265,16 +266,16 @@ def _train(prior: Prior, codes: CodeSplits, fitting: Fitting) -> tuple[tuple[int
     return tuple(curve)
 
 
-def _validation_nll(prior: Prior, codes: CodeSplits, iteration: int) -> float:
-    """Return -E[log p(z)] on the validation codes in nats; before the first step it may be inf."""
-    nll = float(codes.validation.nll(prior.eval()).mean())
-    if not math.isfinite(nll) and (iteration or math.isnan(nll)):
+def _validation_loss(prior: Prior, codes: CodeSplits, iteration: int) -> float:
+    """Return the prior's loss on the validation codes; before the first step it may be inf."""
+    loss = codes.validation.loss(prior.eval())
+    if not math.isfinite(loss) and (iteration or math.isnan(loss)):
         raise DivergedError(
             f"the fit of the {_kind(prior)} prior diverged: after {iteration} iterations the "
-            f"held-out likelihood is {nll}",
+            f"held-out likelihood is {-loss}",
             hint="Lower fitting.learning_rate, or take another prior.",
         )
-    return nll
+    return loss
 
 
 def _kind(prior: Prior) -> str:

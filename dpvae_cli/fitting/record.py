@@ -25,7 +25,8 @@ class FitRecord:
         baseline_nll: -E[log p(z)] of the baseline.
         gain: E[log p(z)] minus that of the baseline, paired by example.
         seconds: the time the fit took.
-        curve: (iteration, validation nats); of EM (components, validation nats).
+        curve: (iteration, validation nats), of flow matching its own loss; of EM (components,
+            validation nats).
         spec: the section that the prior is built from, with the number of components that was
             chosen; this and what follows is None in records by older versions.
         reported: number of test codes; the other held-out codes are for validation.

@@ -13,6 +13,17 @@ from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 
 
 @final
+class LogDetEstimate(NamedTuple):
+    """How far the log-determinants of a prior may be off that are estimated, in nats.
+
+    `standard_error` is the root mean square of their standard errors over the prior's samples.
+    """
+
+    standard_error: float
+    probes: int
+
+
+@final
 class LogNormaliser(NamedTuple):
     """An estimated log Z that every log p(z) of a prior contains, in nats."""
 
@@ -50,6 +61,11 @@ class Prior(nn.Module, ABC):
         """Return the estimate that log p(z) contains; None where the density is exact."""
         return None
 
+    @property
+    def log_det_estimate(self) -> LogDetEstimate | None:
+        """Return the error of estimated log-determinants; None where they are exact."""
+        return None
+
     @abstractmethod
     def log_prob(self, z: Codes) -> PerExample:
         """Return log p(z) of each row, in nats."""
@@ -69,6 +85,14 @@ class Prior(nn.Module, ABC):
         has one, else estimated from the one draw `z` of the posterior.
         """
         return -posterior.entropy() - self.log_prob(z)
+
+    def fitting_loss(self, z: Codes, *, generator: torch.Generator | None = None) -> PerExample:
+        """Return what a fit to fixed codes minimises: -log p(z) of each row, in nats.
+
+        Priors that learn by another loss return that one; the generator is of its noise.
+        """
+        del generator
+        return -self.log_prob(z)
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats.
@@ -111,6 +135,8 @@ class PriorSpec(Spec, ABC):
     kind: str
     has_generation: ClassVar[bool]
     """Whether the priors it builds have a generation space z0."""
+    post_hoc_reason: ClassVar[str | None] = None
+    """Why the priors it builds cannot be trained with a VAE; None where they can."""
     needs_encoder: ClassVar[bool] = False
     """Whether the priors it builds are made of the VAE's encoder."""
 

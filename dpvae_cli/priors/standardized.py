@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.priors.base import LogNormaliser, Prior
+from dpvae_cli.priors.base import LogDetEstimate, LogNormaliser, Prior
 
 
 @final
@@ -59,6 +59,11 @@ class StandardizedPrior(Prior):
         """Return p_s's."""
         return self.prior.log_normaliser
 
+    @property
+    def log_det_estimate(self) -> LogDetEstimate | None:
+        """Return p_s's."""
+        return self.prior.log_det_estimate
+
     def log_prob(self, z: Codes) -> PerExample:
         """Return log p(z) of each row, in nats."""
         return self.prior.log_prob(self._standardized(z)) - self._log_deviation()
@@ -66,6 +71,11 @@ class StandardizedPrior(Prior):
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
         """Draw n points of p_s and take them to the units of codes."""
         return self.mean + self.deviation * self.prior.sample(n, generator=generator)
+
+    def fitting_loss(self, z: Codes, *, generator: torch.Generator | None = None) -> PerExample:
+        """Return p_s's at the standardised codes, plus the log-deviations as in -log p(z)."""
+        loss = self.prior.fitting_loss(self._standardized(z), generator=generator)
+        return loss + self._log_deviation()
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g((z - mean) / deviation) and log|det dz0/dz| in nats."""
