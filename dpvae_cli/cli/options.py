@@ -80,6 +80,13 @@ class SampleFormat(StrEnum):
     csv = "csv"
 
 
+class SampleFrom(StrEnum):
+    """The density that codes are drawn from."""
+
+    prior = "prior"
+    posterior = "posterior"
+
+
 class RankBy(StrEnum):
     """The space whose density ranks high-posterior samples."""
 

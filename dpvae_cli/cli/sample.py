@@ -13,6 +13,7 @@ from dpvae_cli.cli.options import (
     Out,
     RankBy,
     SampleFormat,
+    SampleFrom,
     Seed,
     examples,
 )
@@ -36,6 +37,7 @@ EXAMPLES = examples(
     "dpvae sample --low-posterior runs/factor_mnist-decoupled-seed0",
     "dpvae sample --high-posterior --rank generation -n 100 --out leaks.png",
     "dpvae sample ckpt.pt --posterior --seed 3",
+    "dpvae sample --from posterior",
     "dpvae sample -n 10000 --format png --out samples",
     "dpvae sample -n 1000 --noise --format csv --out rows.csv",
     "dpvae sample prior.pt -n 1000 --out z.npz",
@@ -48,6 +50,12 @@ def sample(
     options: RunOptions,
     checkpoint: CheckpointPath = None,
     n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Number of samples.")] = 64,
+    source: Annotated[
+        SampleFrom,
+        typer.Option(
+            "--from", help="prior: z ~ p(z); posterior: z ~ q(z|x) of random training examples."
+        ),
+    ] = SampleFrom.prior,
     low_posterior: Annotated[
         bool,
         typer.Option("--low-posterior", help="Keep prior samples with the lowest q(z) (pockets)."),
@@ -89,22 +97,23 @@ def sample(
 ) -> None:
     """Draw samples from the prior and decode them.
 
-    z0 ~ N(0, I), z = g^-1(z0), x = E[x|z]; priors without a z0 draw z itself. Writes a picture and
-    an .npz with z, z0, log p(z), the decoded means, x under --noise, and log q(z) under
-    --low-posterior, --high-posterior or --posterior; what is decoded is in the data's units. With
-    --format png it writes single images, with --format csv a table. Given a prior file (dpvae
-    fit-prior --codes) it writes z and log p(z), for a decoder of your own.
+    z0 ~ N(0, I), z = g^-1(z0), x = E[x|z]; priors without a z0 draw z itself. With --from posterior
+    z ~ q(z), the codes of random training examples. Writes a picture and an .npz with z, z0, log
+    p(z), the decoded means, x under --noise, and log q(z) where it is asked for or needed; what is
+    decoded is in the data's units. With --format png it writes single images, with --format csv a
+    table. Given a prior file (dpvae fit-prior --codes) it writes z and log p(z), for a decoder of
+    your own.
     """
     from dpvae_cli.data.tables import write_csv
     from dpvae_cli.foundation.errors import UsageError, WrongFileTypeError
     from dpvae_cli.foundation.randomness import stream
     from dpvae_cli.sampling.encodings import decode_to_data_units
 
-    if low_posterior and high_posterior:
-        raise UsageError("--low-posterior and --high-posterior exclude each other")
+    kind = _kind(source, low_posterior=low_posterior, high_posterior=high_posterior)
+    is_ranked = low_posterior or high_posterior
     if rank is not None and not high_posterior:
         raise UsageError("--rank is for --high-posterior")
-    if pool is not None and not (low_posterior or high_posterior):
+    if pool is not None and not is_ranked:
         raise UsageError("--pool is for --low-posterior and --high-posterior")
     if form is None and out is not None and out.suffix == ".csv":
         form = SampleFormat.csv
@@ -114,12 +123,11 @@ def sample(
         run = options.load(checkpoint)
     except WrongFileTypeError:
         assert checkpoint is not None
-        if low_posterior or high_posterior or posterior or noise or form is not None:
+        if is_ranked or posterior or noise or form is not None or source is not SampleFrom.prior:
             raise
         _sample_codes(checkpoint, n, out=out, seed=seed)
         return
     note_units(run)
-    kind = "low_posterior" if low_posterior else "high_posterior" if high_posterior else "prior"
     pool = run.recipe.evaluation.pool * n if pool is None else pool
     single = run.folder.path / "samples" / kind if out is None else out
     if form is SampleFormat.png:
@@ -141,6 +149,23 @@ def sample(
         latents = latents.with_log_q(run.encoded.aggregate_posterior())
     picture, arrays = picture_and_arrays(out, run.folder.path / "samples" / f"{kind}.png")
     _write(run, latents, picture, arrays, kind, generator)
+
+
+def _kind(source: SampleFrom, *, low_posterior: bool, high_posterior: bool) -> str:
+    """Return which samples are asked for."""
+    from dpvae_cli.foundation.errors import UsageError
+
+    if low_posterior and high_posterior:
+        raise UsageError("--low-posterior and --high-posterior exclude each other")
+    if not (low_posterior or high_posterior):
+        return source.value
+    if source is SampleFrom.posterior:
+        option = "--low-posterior" if low_posterior else "--high-posterior"
+        raise UsageError(
+            f"{option} says itself what it draws from, so --from posterior has no meaning with it",
+            hint="Leave one of them out.",
+        )
+    return "low_posterior" if low_posterior else "high_posterior"
 
 
 def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> None:
@@ -170,6 +195,8 @@ def _draw(
     if kind == "prior":
         return samples.prior_samples(run.model, n, generator=generator)
     args = (run.model, run.encoded.aggregate_posterior(), n)
+    if kind == "posterior":
+        return samples.posterior_samples(*args, generator=generator)
     if kind == "low_posterior":
         return samples.low_posterior(*args, pool=pool, generator=generator)
     return samples.high_posterior(
