@@ -25,7 +25,10 @@ demo: $(INSTALLED)
 	  runs/beta_h_moons-decoupled-seed0 --labels "standard normal prior,decoupled prior" --out figure1
 	@cd $(DEMO) && ../$(BIN)/dpvae explore runs/beta_h_moons-standard_normal-seed0 \
 	  runs/beta_h_moons-decoupled-seed0 --out explore.html >/dev/null
+	@cd $(DEMO) && ../$(BIN)/dpvae report runs/beta_h_moons-standard_normal-seed0 \
+	  runs/beta_h_moons-decoupled-seed0 >/dev/null
 	@echo "Figure 1 of the paper: $(CURDIR)/$(DEMO)/figure1.png"
+	@echo "The report: $(CURDIR)/$(DEMO)/report/report.html"
 	@echo "Both latent spaces, to explore in a browser: $(CURDIR)/$(DEMO)/explore.html"
 
 # For the habit before every commit; target: less than a minute on two cores.

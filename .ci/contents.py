@@ -9,8 +9,8 @@ LARGEST = 6 * 2**20
 """Bytes; the wheel has about 300,000, and the runtime of `dpvae explore` 3,700,000 more."""
 ALLOWED = re.compile(
     r"dpvae_cli/([a-z_]+/)*(\w+\.py|py\.typed)"
-    r"|dpvae_cli/(diagnosis|explore|pages|studies/report)/\w+(\.css|\.(html|md|tex)\.j2|\.js)"
-    r"|dpvae_cli/explore/runtime/(LICENSE|manifest\.json|[\w.-]+\.(mjs|wasm\.gz))"
+    r"|dpvae_cli/(diagnosis|explorer|pages|studies/report)/\w+(\.css|\.(html|md|tex)\.j2|\.js)"
+    r"|dpvae_cli/explorer/runtime/(LICENSE|manifest\.json|[\w.-]+\.(mjs|wasm\.gz))"
     r"|dpvae_cli/recipes/([a-z_]+/)?\w+\.yaml"
     r"|dpvae_cli/studies/published/\w+\.yaml"
     r"|dpvae_cli-[\w.]+\.dist-info/(METADATA|WHEEL|RECORD|entry_points\.txt|licenses/LICENSE)"
@@ -19,9 +19,9 @@ NEEDED = (
     *("dpvae_cli/__init__.py", "dpvae_cli/py.typed", "dpvae_cli/recipes/beta_h_moons.yaml"),
     *("dpvae_cli/recipes/studies/table1.yaml", "dpvae_cli/studies/report/report.html.j2"),
     *("dpvae_cli/diagnosis/diagnosis.html.j2", "dpvae_cli/pages/page.css"),
-    *("dpvae_cli/explore/explore.html.j2", "dpvae_cli/explore/explore.js"),
-    *("dpvae_cli/explore/runtime/LICENSE", "dpvae_cli/explore/runtime/manifest.json"),
-    "dpvae_cli/explore/runtime/ort-wasm-simd-threaded.wasm.gz",
+    *("dpvae_cli/explorer/explore.html.j2", "dpvae_cli/explorer/explore.js"),
+    *("dpvae_cli/explorer/runtime/LICENSE", "dpvae_cli/explorer/runtime/manifest.json"),
+    "dpvae_cli/explorer/runtime/ort-wasm-simd-threaded.wasm.gz",
 )
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dpvae_cli.diagnosis import diagnose as diagnose
     from dpvae_cli.evaluation.evaluate import evaluate as evaluate
     from dpvae_cli.evaluation.features import FeatureOptions as FeatureOptions
+    from dpvae_cli.explorer.page import explore as explore
+    from dpvae_cli.exporter.export import export as export
     from dpvae_cli.fitting.fit import FittedPrior as FittedPrior
     from dpvae_cli.fitting.fit import fit_prior as fit_prior
     from dpvae_cli.fitting.fit import load_prior as load_prior
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from dpvae_cli.mathematics.frechet import frechet_distance as frechet_distance
     from dpvae_cli.mathematics.gaussian import DiagonalGaussian as DiagonalGaussian
     from dpvae_cli.mathematics.kernel_distance import kernel_distance as kernel_distance
+    from dpvae_cli.mathematics.support import compare_support as compare_support
     from dpvae_cli.model import VAE as VAE
     from dpvae_cli.model import build as build
     from dpvae_cli.priors import *  # noqa: F403 - every kind of prior
@@ -42,12 +45,15 @@ _NAMES = {
     "diagnosis": ("Diagnosis", "DiagnosisBudget", "diagnose"),
     "evaluation.evaluate": ("evaluate",),
     "evaluation.features": ("FeatureOptions",),
+    "explorer.page": ("explore",),
+    "exporter.export": ("export",),
     "fitting.fit": ("FittedPrior", "fit_prior", "load_prior"),
     "likelihoods": ("Bernoulli", "Gaussian"),
     "mathematics.aggregate_posterior": ("AggregatePosterior",),
     "mathematics.frechet": ("frechet_distance",),
     "mathematics.gaussian": ("DiagonalGaussian",),
     "mathematics.kernel_distance": ("kernel_distance",),
+    "mathematics.support": ("compare_support",),
     "model": ("VAE", "build"),
     "recipe": ("Fitting", "Recipe", "load_recipe"),
     "runs.loaded_run": ("load",),

@@ -190,6 +190,8 @@ CHANGES = {
     ("evaluation", None, "manifold_samples"): "21",
     ("evaluation", None, "fid_samples"): "21",
     ("evaluation", None, "fid_images"): "30",
+    ("evaluation", None, "support_samples"): "21",
+    ("evaluation", None, "support_neighbours"): "2",
     ("evaluation", None, "pool"): "6",
     ("evaluation", None, "factor_samples"): "21",
     ("evaluation", None, "factor_repeats"): "3",

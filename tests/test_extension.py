@@ -1,4 +1,4 @@
-"""A new prior, regularizer or data set is a class in a file of its own and a name in the union."""
+"""The how-to pages: their prior, regularizer, data set and metric join a copy of the package."""
 
 import json
 import re
@@ -11,113 +11,30 @@ import pytest
 
 import dpvae_cli
 from dpvae_cli.plotting.style import prior_colours
+from tests.docs.pages import blocks
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = ["add_a_prior", "add_a_regularizer", "add_a_dataset", "add_a_metric"]
+MOST_LINES = 46
+"""Of an example, with its imports and docstrings."""
 MOST_FILES = 6
 """Class, union, test case, tests of its own, and two recipes; docs and changelog come beside."""
 
-PRIOR = '''
-from typing import ClassVar, Literal, final
-
-import torch
-from torch import nn
-
-from dpvae_cli.priors.base import Prior, PriorSpec
-
-
-@final
-class LaplacePrior(Prior):
-    """Independent Laplace variables with learned scales."""
-
-    factorises = True
-
-    def __init__(self, latent_dim):
-        super().__init__(latent_dim)
-        self.log_scale = nn.Parameter(torch.zeros(latent_dim))
-
-    def log_prob(self, z):
-        return torch.distributions.Laplace(0.0, self.log_scale.exp()).log_prob(z).sum(dim=-1)
-
-    def sample(self, n, *, generator=None):
-        uniform = torch.rand(n, self.latent_dim, generator=generator) - 0.5
-        return -self.log_scale.exp() * uniform.sign() * torch.log1p(-2 * uniform.abs())
-
-
-@final
-class Laplace(PriorSpec):
-    """A Laplace prior."""
-
-    kind: Literal["laplace"] = "laplace"
-    has_generation: ClassVar[bool] = False
-
-    def _build(self, latent_dim: int, *_: object) -> LaplacePrior:
-        return LaplacePrior(latent_dim)
-'''
-REGULARIZER = '''
-from typing import Literal, final
-
-from dpvae_cli.regularizers.base import Regularizer, RegularizerSpec, Term
-
-
-@final
-class ShrinkRegularizer(Regularizer):
-    """The KL and the squared norm of the means."""
-
-    def terms(self, batch):
-        norm = batch.posterior.mean.square().sum(dim=-1)
-        return {"kl": Term(batch.kl(), 1.0), "norm": Term(norm, 0.1)}
-
-
-@final
-class Shrink(RegularizerSpec):
-    """A regularizer that shrinks codes."""
-
-    kind: Literal["shrink"] = "shrink"
-
-    def build(self, latent_dim, training):
-        return ShrinkRegularizer()
-'''
-DATA = '''
-from typing import Literal, final
-
-import torch
-
-from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, each_split
-
-
-@final
-class Ring(DataSpec):
-    """Points on a circle."""
-
-    kind: Literal["ring"] = "ring"
-    points: int = 60
-
-    def example_shape(self, root=None):
-        return (2,)
-
-    def summary(self, root=None):
-        return DatasetSummary(dict.fromkeys(("train", "validation", "test"), self.points))
-
-    def load(self, root=None, *, download=True):
-        angle = torch.linspace(0, 6.28, self.points)
-        split = Split(torch.stack([angle.cos(), angle.sin()], dim=1))
-        return Dataset("ring", **each_split(lambda name: split))
-'''
 KINDS = [
-    ("priors", "laplace", PRIOR, "Laplace", "_Learned = .*", r"\g<0> | Laplace"),
+    ("priors", "laplace", "add_a_prior", "Laplace", "_Learned = .*", r"\g<0> | Laplace"),
     (
         "regularizers",
         "shrink",
-        REGULARIZER,
+        "add_a_regularizer",
         "Shrink",
         r"AnyRegularizer = Annotated\[\s*",
         r"\g<0>Shrink | ",
     ),
-    ("data", "ring", DATA, "Ring", r"AnyData = Annotated\[\s*", r"\g<0>Ring | "),
+    ("data", "ring", "add_a_dataset", "Ring", r"AnyData = Annotated\[\s*", r"\g<0>Ring | "),
 ]
-"""Package, kind, source, class, and how it joins the package's union (pattern, replacement)."""
+"""Package, kind, page, class, and how it joins the package's union (pattern, replacement)."""
 RECIPE = """
-data: ring
+data: {kind: ring, points: 60}
 architecture: {kind: mlp, hidden: [8]}
 likelihood: {kind: gaussian, scale: 0.2}
 prior: laplace
@@ -141,8 +58,14 @@ colours = style.prior_colours()
 assert colours["laplace"] not in json.loads(sys.argv[1]).values()
 assert json.loads(sys.argv[1]).items() <= colours.items()
 assert model.sample(5).shape == (5, 2)
-(result,) = dpvae.evaluate(model, recipe.data.load(), ["skl"], evaluation=recipe.evaluation)
-assert result.value is not None
+data = recipe.data.load()
+skl, density = dpvae.evaluate(
+    model, data, ["skl", "code_density"], evaluation=recipe.evaluation
+)
+assert skl.value is not None
+z = model.encode(data.test.examples()).mean
+assert abs(density.value - float(model.prior.log_prob(z).mean())) < 5
+assert density.samples == 60 and density.unit == "nats per example"
 fitted = dpvae.fit_prior(
     *[dpvae.load("run").encode(recipe.data.load().train.examples()).mean] * 2,
     "laplace",
@@ -152,10 +75,17 @@ assert type(fitted.prior.prior) is type(model.prior)
 """
 
 
-def add(root: Path, package: str, kind: str, source: str, name: str, *union: str) -> None:
-    """Write a kind's file and join it to its package's union."""
+def examples(page: str) -> list[str]:
+    """Return the `py` blocks of a how-to page."""
+    found = blocks(ROOT / "docs" / f"{page}.md")
+    return [block.text for block in found if block.language == "py"]
+
+
+def add(root: Path, package: str, kind: str, page: str, name: str, *union: str) -> None:
+    """Write a kind's file and join it to its package's union, as its page says."""
     folder = root / "dpvae_cli" / package
-    (folder / f"{kind}.py").write_text(f'"""A new kind."""\n{source}', encoding="utf-8")
+    (source,) = examples(page)
+    (folder / f"{kind}.py").write_text(source, encoding="utf-8")
     init = folder / "__init__.py"
     text = init.read_text(encoding="utf-8")
     joined, count = re.subn(*union, text, flags=re.MULTILINE)
@@ -164,6 +94,35 @@ def add(root: Path, package: str, kind: str, source: str, name: str, *union: str
     joined = joined.replace("\nfrom dpvae_cli.", f"\n{line}from dpvae_cli.", 1)
     joined = joined.replace("__all__ = [", f'__all__ = [\n    "{name}",', 1)
     init.write_text(joined, encoding="utf-8")
+
+
+def add_metric(root: Path) -> None:
+    """Write the metric's file and its entry."""
+    source, entry = examples("add_a_metric")
+    folder = root / "dpvae_cli" / "evaluation"
+    (folder / "code_density.py").write_text(source, encoding="utf-8")
+    listed = folder / "metrics.py"
+    text = listed.read_text(encoding="utf-8")
+    assert text.count("\n_ALL = (\n") == 1
+    listed.write_text(
+        text.replace("\n_ALL = (\n", f"\n_ALL = (\n{entry.strip()},\n"), encoding="utf-8"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_are_as_tidy_as_the_package(page):
+    source = examples(page)[0]
+    assert len(source.splitlines()) <= MOST_LINES
+    for arguments in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", "dpvae_cli/x.py", "-"],
+            input=source,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
 
 
 def test_new_kinds_train_sample_and_evaluate(tmp_path):
@@ -175,6 +134,7 @@ def test_new_kinds_train_sample_and_evaluate(tmp_path):
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     for entry in KINDS:
         add(tmp_path, *entry)
+    add_metric(tmp_path)
     (tmp_path / "toy.yaml").write_text(RECIPE, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(prior_colours())],

@@ -108,7 +108,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_fit::test_changed_prior_files_are_refused": ("0", "1"),
     "test_fit::test_fitting_stops_early_and_keeps_the_best": (),
     # documentation: the pages of features that other tests run as well
-    "test_pages::test_code_runs": ("README", "cli", "python", "recipes"),
+    "test_pages::test_code_runs": ("README", "start", "cli", "python", "recipes"),
     "test_reference::test_the_module_refreshes_a_page": (),
     # evaluation
     "test_inception::test_the_pytorch_fid_program_gives_the_same": (),

@@ -13,6 +13,7 @@ from dpvae_cli.cli import (
     encode,
     evaluate,
     explore,
+    export,
     fit_prior,
     plot,
     reconstruct,
@@ -29,7 +30,7 @@ from dpvae_cli.version import __version__
 
 SECTIONS = {
     "Train": ("train", "fit-prior"),
-    "Look": ("sample", "reconstruct", "traverse", "explore", "plot", "encode"),
+    "Look": ("sample", "reconstruct", "traverse", "explore", "plot", "encode", "export"),
     "Measure": ("eval", "diagnose", "report"),
     "Reproduce the paper": ("reproduce", "recipes"),
     "Check the installation": ("doctor",),
@@ -114,6 +115,7 @@ COMMANDS = {
     "fit-prior": fit_prior,
     "traverse": traverse,
     "explore": explore,
+    "export": export,
     "reproduce": reproduce,
     "report": report,
     "doctor": doctor,

@@ -49,7 +49,7 @@ def explore(
     """
     import webbrowser
 
-    from dpvae_cli.explore.page import check_same_data, write_explore_page
+    from dpvae_cli.explorer.page import check_same_data, write_explore_page
 
     paths = [checkpoint] if twin is None else [checkpoint, twin]
     runs = [options.load(path) for path in paths]

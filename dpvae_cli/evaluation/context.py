@@ -22,6 +22,7 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
+from dpvae_cli.mathematics.support import Support
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import TrainingEncodings
@@ -60,6 +61,8 @@ class EvaluationContext:
     group: ProcessGroup = SINGLE_PROCESS
     prior_features: list[FeatureStatistics] = field(default_factory=list, init=False, repr=False)
     """Features of prior samples, one entry a repeat, shared by fid and kid."""
+    support: dict[str, tuple[Support, int]] = field(default_factory=dict, init=False, repr=False)
+    """Comparisons with real examples and their number a side, shared by precision and others."""
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -100,7 +103,7 @@ class EvaluationContext:
         if options.reference is not None:
             found = feature_statistics.read(options.reference)
         else:
-            found = feature_statistics.of_training_images(
+            found = feature_statistics.of_images(
                 self.dataset,
                 self.extractor,
                 self.evaluation.fid_images,

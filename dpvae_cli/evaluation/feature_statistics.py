@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.data.base import SplitName
 from dpvae_cli.data.locations import cache_root
 from dpvae_cli.data.units import Units
 from dpvae_cli.evaluation.features import Extractor
@@ -80,24 +81,26 @@ def feature_statistics(
     return FeatureStatistics(moments.mean, moments.covariance, moments.count, torch.cat(kept))
 
 
-def of_training_images(
+def of_images(
     dataset: Dataset,
     extractor: Extractor,
     count: int | None,
     progress: Callable[[int, int], None],
     *,
+    split: SplitName = "train",
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> FeatureStatistics:
-    """Return the statistics of `count` training images (None: all), from the cache if it has them.
+    """Return the statistics of `count` images of a split (None: all), cached if it can be.
 
     A part is drawn at random once and for all, without augmentation.
 
     Raises:
         DpvaeError: nothing says which values of the training data are black and white.
     """
-    count = len(dataset.train) if count is None else min(count, len(dataset.train))
-    images = (CACHE_VERSION, dataset.fingerprint(), "train", count)
-    key = (*images, extractor.digest, extractor.dimensions)
+    images = dataset.split(split)
+    count = len(images) if count is None else min(count, len(images))
+    which = (CACHE_VERSION, dataset.fingerprint(), split, count)
+    key = (*which, extractor.digest, extractor.dimensions)
     name = hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()
     path, cached = cache_root() / "features" / f"{dataset.name}-{name}.npz", None
     with suppress(*UNREADABLE):
@@ -105,10 +108,10 @@ def of_training_images(
     if group.all_true(cached is not None) and cached is not None:
         return cached
     check_pixels(dataset.units)
-    order = torch.randperm(len(dataset.train), generator=stream(0, "reference images"))[:count]
+    order = torch.randperm(len(images), generator=stream(0, "reference images"))[:count]
     statistics = feature_statistics(
         extractor,
-        lambda index: unit_interval(dataset.units, dataset.train.examples(index)),
+        lambda index: unit_interval(dataset.units, images.examples(index)),
         order,
         lambda done: progress(done, count),
         group=group,

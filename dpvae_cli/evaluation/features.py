@@ -22,13 +22,17 @@ from dpvae_cli.foundation.shapes import Codes
 
 Images = Float[Tensor, "batch channels height width"]
 RgbImages = Float[Tensor, "batch 3 height width"]
-FeatureMetric = Literal["fid", "fid_lp", "kid"]
+FeatureMetric = Literal[
+    "fid", "fid_lp", "kid", "precision", "precision_lp", "recall", "density", "coverage"
+]
+OTHER_NAMES = {"fid": "frechet", "kid": "kernel"}
+"""What the metrics that are named after Inception are called with another network's features."""
 
 
 @final
 @dataclass(frozen=True)
 class FeatureOptions:
-    """Which features `fid`, `fid_lp` and `kid` compare.
+    """Which features of images `fid`, `kid` and `precision` compare.
 
     Args:
         dimensions: of the Inception features: 2048 (None), 768, 192 or 64.
@@ -141,7 +145,7 @@ class Extractor:
         if self.name is None:
             kind += "" if self.dimensions == inception.FULL else str(self.dimensions)
         else:
-            kind = f"{'kernel' if kind == 'kid' else 'frechet'}_{self.name}"
+            kind = f"{OTHER_NAMES.get(kind, kind)}_{self.name}"
         return "_".join(filter(None, (kind, suffix)))
 
 

@@ -32,8 +32,8 @@ from dpvae_cli.sampling.samples import lowest, prior_samples
 
 def fid(context: EvaluationContext) -> list[Result]:
     """Measure the Frechet distance of prior samples' features to training images' features."""
-    _check_comparable(context, "fid")
-    distances = [_distance(context, samples) for samples in _prior_sets(context, "fid")]
+    check_comparable(context, "fid")
+    distances = [_distance(context, samples) for samples in prior_sets(context, "fid")]
     return [_frechet_result(context, "fid", distances)]
 
 
@@ -43,7 +43,7 @@ def fid_lp(context: EvaluationContext) -> list[Result]:
     The lowest of a pool differ from random ones even where q(z) = p(z), so `details.null` has the
     same selection by log p(z) from the same pools.
     """
-    _check_comparable(context, "fid_lp")
+    check_comparable(context, "fid_lp")
     count = context.evaluation.fid_samples
     pool = context.evaluation.pool * count
     by_q: list[float] = []
@@ -54,7 +54,7 @@ def fid_lp(context: EvaluationContext) -> list[Result]:
         log_q = context.aggregate.log_prob(samples.z)
         for score, distances in ((log_q, by_q), (samples.log_p, by_p)):
             z = samples.z[lowest(score, count)]
-            distances.append(_distance(context, _extract(context, "fid_lp", z)))
+            distances.append(_distance(context, extract(context, "fid_lp", z)))
     value, error = _mean(by_p)
     null = {"value": value, "standard_error": error}
     return [_frechet_result(context, "fid_lp", by_q, pool=pool, null=null)]
@@ -65,14 +65,14 @@ def kid(context: EvaluationContext) -> list[Result]:
 
     With repeats, each subset of training images meets one of every sample set.
     """
-    _check_comparable(context, "kid")
+    check_comparable(context, "kid")
     reference = context.reference.rows
     if reference is None:
         raise DpvaeError(
             f"{context.features.reference} has a mean and a covariance, but no features for kid",
             hint="Leave out --reference once and keep the statistics with --save-reference.",
         )
-    sets = [samples.rows for samples in _prior_sets(context, "kid") if samples.rows is not None]
+    sets = [samples.rows for samples in prior_sets(context, "kid") if samples.rows is not None]
     size = subset_size(min(len(sets[0]), len(reference)))
     by_subset = torch.stack([mmd_of_subsets(rows, reference, size=size) for rows in sets]).mean(
         dim=0
@@ -82,7 +82,7 @@ def kid(context: EvaluationContext) -> list[Result]:
     return [_result(context, "kid", distance.value, distance.standard_error, by_subset, **details)]
 
 
-def _check_comparable(context: EvaluationContext, metric: FeatureMetric) -> None:
+def check_comparable(context: EvaluationContext, metric: FeatureMetric) -> None:
     """Check what is to be compared before anything slow is done."""
     shape = context.model.example_shape
     if not is_image(shape):
@@ -105,16 +105,16 @@ def _check_dimensions(context: EvaluationContext, dimensions: int) -> None:
         )
 
 
-def _prior_sets(context: EvaluationContext, metric: FeatureMetric) -> list[FeatureStatistics]:
-    """Return the features of each set of prior samples; fid and kid share them."""
+def prior_sets(context: EvaluationContext, metric: FeatureMetric) -> list[FeatureStatistics]:
+    """Return the features of each set of prior samples; fid and others share them."""
     for repeat in range(len(context.prior_features), context.features.repeats):
         generator = context.generator("fid", repeat)
         samples = prior_samples(context.model, context.evaluation.fid_samples, generator=generator)
-        context.prior_features.append(_extract(context, metric, samples.z))
+        context.prior_features.append(extract(context, metric, samples.z))
     return context.prior_features
 
 
-def _extract(context: EvaluationContext, metric: FeatureMetric, z: Codes) -> FeatureStatistics:
+def extract(context: EvaluationContext, metric: FeatureMetric, z: Codes) -> FeatureStatistics:
     """Decode codes and extract their features, batch by batch."""
     statistics = feature_statistics(
         context.extractor,

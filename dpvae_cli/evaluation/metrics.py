@@ -108,23 +108,27 @@ def _of_codes(name: str, title: str, description: str, *also: Metric, **options:
 
 
 def _of_features(
-    name: str, title: str, description: str, unit: str = "squared feature units"
+    name: str, title: str, description: str, unit: str = "squared feature units", **options: Any
 ) -> Metric:
     """Return a metric of image features, with the names that it has for other features."""
     kind, _, suffix = name.partition("_")
-    lp, is_kernel = ("_lp" if suffix else ""), kind == "kid"
+    lp = "_lp" if suffix else ""
     metric = Metric(
         name,
         title,
         description,
         unit,
-        function=f"dpvae_cli.evaluation.fid:{name}",
-        needs=("images",),
-        sample_size="fid_samples",
-        settings=("images", "dimensions", "reference", "pool"),
         is_headline=True,
+        **{
+            "function": f"dpvae_cli.evaluation.fid:{name}",
+            "needs": ("images",),
+            "sample_size": "fid_samples",
+            "settings": ("images", "dimensions", "reference", "pool"),
+        }
+        | options,
     )
-    distance = "kernel distance" if is_kernel else "Fréchet distance"
+    others = {"fid": ("frechet", "Fréchet distance"), "kid": ("kernel", "kernel distance")}
+    other, distance = others.get(kind, (kind, kind))
     fewer = replace(
         metric,
         name=rf"{kind}(\d+){lp}",
@@ -133,11 +137,27 @@ def _of_features(
     )
     another = replace(
         metric,
-        name=rf"{'kernel' if is_kernel else 'frechet'}_(.+{'' if lp else '(?<!_lp)'}){lp}",
+        name=rf"{other}_(.+{'' if lp else '(?<!_lp)'}){lp}",
         title=f"{distance}{' (LP)' if lp else ''}, {{}}",
         description=f"{distance} of another network's features",
     )
     return replace(metric, by_products=(fewer, another))
+
+
+def _of_support(name: str, title: str, description: str) -> Metric:
+    """Return a metric of neighbours, of image features or else of examples as they are."""
+    return _of_features(
+        name,
+        title,
+        description,
+        "no unit",
+        better=HIGHER,
+        function=f"dpvae_cli.evaluation.support:{name}",
+        needs=(),
+        sample_size="support_samples",
+        is_limited_by_data=True,
+        settings=("dimensions", "neighbours", "reference", "pool"),
+    )
 
 
 _ALL = (
@@ -148,6 +168,11 @@ _ALL = (
     _of_features(
         "kid", "KID", "kernel distance of Inception features; unbiased, may be negative", "no unit"
     ),
+    _of_support("precision", "precision", "share of samples that lie where examples do"),
+    _of_support("precision_lp", "precision (LP)", "the same for low-posterior samples"),
+    _of_support("recall", "recall", "share of examples that lie where samples do"),
+    _of_support("density", "density", "how densely samples lie where examples do; 1 is perfect"),
+    _of_support("coverage", "coverage", "share of examples that have a sample near them"),
     _standard(
         "skl",
         "sKL",

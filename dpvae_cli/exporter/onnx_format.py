@@ -16,7 +16,7 @@ from dpvae_cli.mathematics.gaussian import LOG_2PI
 
 MODULES = ("onnx", "onnxscript")
 """What torch.onnx needs."""
-INSTALL_HINT = "Install it: pip install 'dpvae-cli[export]'. A .pt2 or .safetensors needs no extra."
+INSTALL_HINT = "Install it: pip install 'dpvae-cli[export]'. A .pt2 needs no extra."
 
 
 def onnx_bytes(
@@ -41,9 +41,12 @@ def onnx_bytes(
     if missing:
         raise ExportError(f".onnx needs {' and '.join(missing)}", hint=INSTALL_HINT)
     program = exported_program(module, example_inputs)
+    log_gamma = torch.ops.aten.lgamma.default
     with quiet(), export_errors(module):
+        if any(node.target is log_gamma for node in program.graph.nodes):  # it takes seconds
+            program = program.run_decompositions({log_gamma: _log_gamma})
         converted = torch.onnx.export(
-            program.run_decompositions({torch.ops.aten.lgamma.default: _log_gamma}),
+            program,
             dynamo=True,
             input_names=input_names,
             output_names=output_names,

@@ -162,10 +162,10 @@ class AffineCoupling(Bijection):
         """Return s and t of one block from one batched network."""
         *layers, last_weight, last_bias = block.layers
         hidden = conditioning.expand(2, *conditioning.shape)
+        inplace = not torch.compiler.is_exporting()  # ONNX decomposes it for seconds
         for weight, bias in zip(layers[::2], layers[1::2], strict=True):
-            hidden = functional.leaky_relu(
-                torch.baddbmm(bias, hidden, weight), self.negative_slope, inplace=True
-            )
+            hidden = torch.baddbmm(bias, hidden, weight)
+            hidden = functional.leaky_relu(hidden, self.negative_slope, inplace=inplace)
         raw = torch.baddbmm(last_bias, hidden, last_weight)
         bounded = torch.tanh(raw) if self._all_one else self._limits * torch.tanh(raw)
         if not self._all_bounded:

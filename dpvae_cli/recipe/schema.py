@@ -100,6 +100,10 @@ class Evaluation(Spec):
     """Decoded samples for fid, fid_lp and kid."""
     fid_images: Annotated[int, Field(ge=10, le=MAX_SAMPLES)] | None = None
     """Training images of the comparison, a fixed random subset; null: all."""
+    support_samples: Annotated[int, Field(ge=10, le=MAX_SAMPLES)] = 5_000
+    """Samples, and real examples, for precision, recall, density and coverage."""
+    support_neighbours: Annotated[int, Field(ge=1, le=1_000)] = 5
+    """k of the balls around nearest neighbours of these metrics."""
     pool: Annotated[int, Field(ge=2, le=1_000)] = 5
     """Size of the pool of low- and high-posterior samples, relative to their number."""
     factor_samples: Annotated[int, Field(ge=10)] = 5_000

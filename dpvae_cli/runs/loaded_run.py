@@ -67,6 +67,8 @@ def load_run(
     download: bool = True,
     load_dataset: Callable[[], Dataset] | None = None,
     warn: Callable[[str], None] = python_warning,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
 ) -> LoadedRun:
     """Load a checkpoint file, the checkpoint of a run folder, or with None of the latest run.
 
@@ -78,14 +80,17 @@ def load_run(
         download: allow a download where the data has a source.
         load_dataset: returns the recipe's data instead of reading it.
         warn: called if the data is not what the run was trained on.
+        encoder: made like the one that was trained, where it was the caller's own.
+        decoder: the same of the decoder.
 
     Raises:
-        CheckpointError: missing, corrupt, of another format, newer, or of own networks.
+        CheckpointError: missing, corrupt, of another format or newer; or encoder and decoder are
+            missing, superfluous or of other weights.
         UsageError: the run is of float64 and the device has none.
     """
     file = resolve_checkpoint(path, best=best)
     checkpoint = checkpoints.read_checkpoint(file)
-    networks = own_networks.resolve_networks(file, checkpoint, None, None)
+    networks = own_networks.resolve_networks(file, checkpoint, encoder, decoder)
     with checkpoints.suggest_fallback(file):
         model = checkpoint.model(devices.resolve(device), networks=networks)
     data = RunData(

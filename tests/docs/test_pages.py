@@ -3,9 +3,11 @@
 import ast
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -38,10 +40,10 @@ def test_code_runs(page):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-def test_the_commands_of_the_readme_work():
-    """Run the first `sh` block after "Use" in a shell, in an empty folder."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"^## Use$.*?^```sh\n(.*?)^```$", readme, re.M | re.S)[1]
+def test_the_commands_of_the_tour_work():
+    """Run the first `sh` block after "Tour" in a shell, in an empty folder."""
+    page = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    block = re.search(r"^## Tour$.*?^```sh\n(.*?)^```$", page, re.M | re.S)[1]
     assert block.count("\ndpvae ") > 10
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
@@ -135,10 +137,20 @@ def test_figures_open_and_are_used():
         if Path(target).suffix in IMAGE_SUFFIXES
     }
     for path in shown:
-        with Image.open(path) as image:
-            image.verify()
+        if path.suffix == ".svg":
+            ElementTree.parse(path)
+        else:
+            with Image.open(path) as image:
+                image.verify()
     images = {path for path in (ROOT / "docs").rglob("*") if path.suffix in IMAGE_SUFFIXES}
     assert shown >= {path for path in images if ROOT / "docs" / "_build" not in path.parents}
+
+
+def test_the_picture_of_the_layers_is_current():
+    script = ROOT / "docs" / "draw_architecture.py"
+    drawn = runpy.run_path(str(script))
+    refresh = f"refresh it: python {script.relative_to(ROOT)}"
+    assert drawn["FIGURE"].read_text(encoding="utf-8") == drawn["draw"](), refresh
 
 
 def test_every_page_is_reachable_from_the_readme():

@@ -42,6 +42,7 @@ SIZES = Evaluation(
     nll_images=200,
     manifold_samples=500,
     fid_samples=200,
+    support_samples=200,
     factor_samples=200,
     factor_repeats=10,
 )
@@ -51,6 +52,7 @@ NEIGHBOURS = ["skl_knn"]
 HELD_OUT = ["elbo", "nll", "probe"]
 SAMPLE_SETS = ["fid", "fid_lp"]
 KERNEL = ["kid"]
+SUPPORT = ["precision", "recall", "density", "coverage", "precision_lp"]
 FACTORS = {"mig": 100, "sap": 60, "factor_score": 60, "beta_score": 30, "dci": 30}
 """Metrics by the test that measures them; the last with the number of measurements."""
 
@@ -164,6 +166,19 @@ def test_of_kernel_distances(tmp_path, monkeypatch):
     )
 
 
+def test_of_supports():
+    """Samples and training examples; the model stays."""
+    model, _ = moons()
+    pool = normal(100_000, seed=5)
+
+    def repeat(seed):
+        rows = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+        train, test = (Split(pool[part]) for part in rows[:400].split(200))
+        return measured(model, Dataset("n", train=train, validation=test, test=test), SUPPORT, seed)
+
+    check(repeat, seeds=150, varies="draws, training examples")
+
+
 def images(seed: int) -> Dataset:
     generator = torch.Generator().manual_seed(seed)
     split = Split(torch.randint(0, 256, (300, 1, 6, 6), generator=generator, dtype=torch.uint8))
@@ -189,5 +204,5 @@ def test_of_codes_and_factors(metric, seeds):
 
 def test_no_metric_is_left_out():
     """Every metric with an error is in one of the tables above."""
-    groups = DRAWS, NEIGHBOURS, HELD_OUT, SAMPLE_SETS, KERNEL, FACTORS
+    groups = DRAWS, NEIGHBOURS, HELD_OUT, SAMPLE_SETS, KERNEL, SUPPORT, FACTORS
     assert {name for group in groups for name in group} == set(METRICS) - {"cost", "active_units"}

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from dpvae_cli.explore import content as contents
-from dpvae_cli.explore import page as pages
-from dpvae_cli.explore.page import explore_page, json_text
+from dpvae_cli.explorer import content as contents
+from dpvae_cli.explorer import page as pages
+from dpvae_cli.explorer.page import explore_page, json_text
 from dpvae_cli.exporter import ExportError
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.runs.loaded_run import load_run
 from tests.cli.test_commands import ok, run
-from tests.explore.pages import content, readable, unpack
+from tests.explorer.pages import content, readable, unpack
 
 HOSTILE = "</script><script>alert('1')</script>\"'\u2028\u2029{{7*7}}<!--"
 

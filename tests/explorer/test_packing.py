@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dpvae_cli.explore.content import blocks_of_neighbours, plane_grid, points_among
-from dpvae_cli.explore.packing import pack
-from dpvae_cli.explore.runtime import FOLDER, MODULE, WASM, runtime_scripts
-from tests.explore.pages import unpack
+from dpvae_cli.explorer.content import blocks_of_neighbours, plane_grid, points_among
+from dpvae_cli.explorer.packing import pack
+from dpvae_cli.explorer.runtime import FOLDER, MODULE, WASM, runtime_scripts
+from tests.explorer.pages import unpack
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])

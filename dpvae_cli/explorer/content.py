@@ -11,15 +11,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.explore.graphs import pack_graphs
-from dpvae_cli.explore.packing import (
+from dpvae_cli.explorer.graphs import pack_graphs
+from dpvae_cli.explorer.packing import (
     CODE_BYTES,
     LOG_DENSITY_BYTES,
     PICTURE_BYTES,
     POINT_BYTES,
     pack,
 )
-from dpvae_cli.explore.shares import NAMES, TailShares, tail_shares
+from dpvae_cli.explorer.shares import NAMES, TailShares, tail_shares
 from dpvae_cli.exporter import ExportError
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.example_shape import is_image

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from dpvae_cli.explore import content, graphs
+from dpvae_cli.explorer import content, graphs
 from tests.cli.test_commands import ok
 from tests.small import SMALL
 

@@ -2,7 +2,7 @@
 
 from typing import final
 
-from dpvae_cli.explore.packing import pack_bytes
+from dpvae_cli.explorer.packing import pack_bytes
 from dpvae_cli.exporter import DecoderGraph, Graph, onnx_bytes
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.model import VAE
@@ -25,7 +25,8 @@ class PriorGraph(Graph):
         prior = self.model.prior
         if prior.generation is None:
             return prior.log_prob(z)
-        return prior.log_prob(z), prior.to_generation(z)[0].clone()
+        z0, log_abs_det = prior.to_generation(z)
+        return prior.generation.log_prob(z0) + log_abs_det, z0.clone()
 
 
 @final

@@ -8,8 +8,8 @@ import json
 import pytest
 import torch
 
-from dpvae_cli.explore import content as contents
-from dpvae_cli.explore.page import explore_page
+from dpvae_cli.explorer import content as contents
+from dpvae_cli.explorer.page import explore_page
 from dpvae_cli.exporter import ExportError
 from dpvae_cli.runs.loaded_run import load_run
 from dpvae_cli.sampling.traversal import line

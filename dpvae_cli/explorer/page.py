@@ -3,31 +3,65 @@
 import base64
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from markupsafe import Markup
+from torch import nn
 
-from dpvae_cli.explore.content import RunContent, gather, opening_path
-from dpvae_cli.explore.packing import CODE_BYTES, FEWER_CODE_BYTES
-from dpvae_cli.explore.runtime import runtime_scripts
+from dpvae_cli.explorer.content import RunContent, gather, opening_path
+from dpvae_cli.explorer.packing import CODE_BYTES, FEWER_CODE_BYTES
+from dpvae_cli.explorer.runtime import runtime_scripts
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.sanitize import escape_unprintable, sanitize_line
 from dpvae_cli.pages import render_page
-from dpvae_cli.runs.loaded_run import LoadedRun
+from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 
 FOLDER = Path(__file__).parent
 FILES = ("explore.css", "latent.js", "drawing.js", "explore.js")
 """The style, and the parts of the page's one module in their order."""
-MAX_BYTES = 12 * 2**20
+MAX_BYTES = 12_000_000
 """Of a page; of a larger one q(z) is over fewer codes."""
 MIN_CODES = 1_000
 """Of a page, even where it is too large."""
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+
+def explore(
+    run: Path | str,
+    twin: Path | str | None = None,
+    *,
+    out: Path | str | None = None,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+) -> Path:
+    """Write a page on which one walks through z, z0 and x in a browser, and return its path.
+
+    The page is one file with the model inside, and loads nothing.
+
+    Args:
+        run: a checkpoint or a run folder.
+        twin: a second run of the same data, on the same page.
+        out: the page; by default explore.html in the run folder.
+        encoder: made like the one that was trained, where it was the caller's own.
+        decoder: the same of the decoder.
+
+    Raises:
+        CheckpointError: missing, damaged or newer; or encoder and decoder are missing, superfluous
+            or of other weights.
+        UsageError: the runs have different data, there are too few training examples, or the page
+            cannot be written.
+    """
+    runs = [load_run(Path(run), encoder=encoder, decoder=decoder)]
+    runs += [] if twin is None else [load_run(Path(twin))]
+    path = runs[0].folder.path / "explore.html" if out is None else Path(out)
+    write_explore_page(path, runs, names=[shlex.quote(str(each.path.parent)) for each in runs])
+    return path
 
 
 def explore_page(runs: Sequence[LoadedRun], *, names: Sequence[str]) -> tuple[str, list[str]]:
@@ -82,7 +116,7 @@ def _notes(contents: Sequence[RunContent], kept: int, total: int) -> list[str]:
     notes = []
     if kept < total:
         notes.append(
-            f"To keep this page within {MAX_BYTES // 2**20} MB, q(z) in it is over {kept:,} of the "
+            f"To keep this page within {MAX_BYTES // 10**6} MB, q(z) in it is over {kept:,} of the "
             f"{total:,} codes; the maps that it opens with are over all of them."
         )
     for each in contents:
