@@ -180,6 +180,7 @@ CHANGES = {
     ("fitting", None, "held_out"): "0.5",
     ("fitting", None, "validate_every"): "2",
     ("fitting", None, "patience"): "1",
+    ("fitting", None, "given"): "label",
     ("evaluation", None, "split"): "validation",
     ("evaluation", None, "samples"): "21",
     ("evaluation", None, "neighbours"): "2",

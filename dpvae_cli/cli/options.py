@@ -87,6 +87,12 @@ class SampleFrom(StrEnum):
     posterior = "posterior"
 
 
+class Given(StrEnum):
+    """What a prior is given."""
+
+    label = "label"
+
+
 class RankBy(StrEnum):
     """The space whose density ranks high-posterior samples."""
 

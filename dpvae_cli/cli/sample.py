@@ -1,5 +1,6 @@
 """`dpvae sample`: samples of the prior, or of where prior and aggregate posterior disagree."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,7 @@ EXAMPLES = examples(
     "dpvae sample --high-posterior --rank generation -n 100 --out leaks.png",
     "dpvae sample ckpt.pt --posterior --seed 3",
     "dpvae sample --from posterior",
+    "dpvae sample --label 3",
     "dpvae sample -n 10000 --format png --out samples",
     "dpvae sample -n 1000 --noise --format csv --out rows.csv",
     "dpvae sample prior.pt -n 1000 --out z.npz",
@@ -64,6 +66,13 @@ def sample(
         bool,
         typer.Option("--high-posterior", help="Keep samples of q(z) with the lowest p(z) (leaks)."),
     ] = False,
+    label: Annotated[
+        int | None,
+        typer.Option(
+            help="Draw from p(z | label), of a prior that was fitted given labels.",
+            show_default=False,
+        ),
+    ] = None,
     posterior: Annotated[
         bool, typer.Option("--posterior", help="Add the exact log q(z) to plain samples.")
     ] = False,
@@ -111,10 +120,13 @@ def sample(
 
     kind = _kind(source, low_posterior=low_posterior, high_posterior=high_posterior)
     is_ranked = low_posterior or high_posterior
-    if rank is not None and not high_posterior:
-        raise UsageError("--rank is for --high-posterior")
-    if pool is not None and not is_ranked:
-        raise UsageError("--pool is for --low-posterior and --high-posterior")
+    for option, wanted, is_right, right in (
+        ("--label", label, kind == "prior", "samples of the prior"),
+        ("--rank", rank, high_posterior, "--high-posterior"),
+        ("--pool", pool, is_ranked, "--low-posterior and --high-posterior"),
+    ):
+        if wanted is not None and not is_right:
+            raise UsageError(f"{option} is for {right}")
     if form is None and out is not None and out.suffix == ".csv":
         form = SampleFormat.csv
     if form is not None and posterior:
@@ -125,8 +137,11 @@ def sample(
         assert checkpoint is not None
         if is_ranked or posterior or noise or form is not None or source is not SampleFrom.prior:
             raise
-        _sample_codes(checkpoint, n, out=out, seed=seed)
+        _sample_codes(checkpoint, n, out=out, seed=seed, label=label)
         return
+    if label is not None:
+        run = replace(run, model=run.model.with_prior(run.model.prior.given(label)))
+        kind = f"label_{label}"
     note_units(run)
     pool = run.recipe.evaluation.pool * n if pool is None else pool
     single = run.folder.path / "samples" / kind if out is None else out
@@ -168,7 +183,9 @@ def _kind(source: SampleFrom, *, low_posterior: bool, high_posterior: bool) -> s
     return "low_posterior" if low_posterior else "high_posterior"
 
 
-def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> None:
+def _sample_codes(
+    prior_file: Path, n: int, *, out: Path | None, seed: int, label: int | None
+) -> None:
     """Draw codes from a prior that was fitted to codes, whose decoder is not known here."""
     from dpvae_cli.fitting.fit import load_prior
     from dpvae_cli.foundation.files import write_npz
@@ -180,6 +197,8 @@ def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> N
         path, path, suffixes=(".npz",), what="samples of a prior file, which has no decoder,"
     )
     fitted = load_prior(prior_file)
+    if label is not None:
+        fitted = fitted.given(label)
     z = fitted.sample(n, seed=seed)
     write_npz(path, {"z": z.numpy(), "log_p": fitted.log_prob(z).numpy()})
     console.result(str(path))
@@ -192,7 +211,7 @@ def _draw(
     from dpvae_cli.sampling import samples
 
     generator = stream(seed, "sample", kind)
-    if kind == "prior":
+    if kind == "prior" or kind.startswith("label"):
         return samples.prior_samples(run.model, n, generator=generator)
     args = (run.model, run.encoded.aggregate_posterior(), n)
     if kind == "posterior":

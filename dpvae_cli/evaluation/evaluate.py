@@ -147,6 +147,7 @@ def evaluate(
             "generation space": model.prior.generation is not None,
             "factors": data.train.factors is not None,
             "labels": data.train.labels is not None,
+            "a prior given labels": bool(model.prior.labels),
         }
         names = metric_names(",".join(metrics), [need for need, holds in has.items() if holds])
         return [result for name in names for result in _measure_one(context, name)]

@@ -41,22 +41,23 @@ class VelocityField(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, latent_dim: int, *, hidden: int, blocks: int) -> None:
+    def __init__(self, latent_dim: int, *, hidden: int, blocks: int, context: int = 0) -> None:
         super().__init__()
         self.register_buffer(
             "frequencies", math.pi / 2 * torch.arange(1.0, FREQUENCIES + 1), persistent=False
         )
         self.enter = nn.Linear(latent_dim, hidden)
-        self.times = nn.ModuleList(nn.Linear(2 * FREQUENCIES, hidden) for _ in range(blocks))
+        entries = 2 * FREQUENCIES + context
+        self.times = nn.ModuleList(nn.Linear(entries, hidden) for _ in range(blocks))
         self.first = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
         self.second = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
         self.leave = nn.Linear(hidden, latent_dim)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Codes, t: Tensor) -> Codes:
+    def forward(self, x: Codes, t: Tensor, context: Tensor | None = None) -> Codes:
         """Return the velocities at a time for each row, `(batch,)`, or for all, `()`."""
-        embedded, hidden = self._embed(t), self.enter(x)
+        embedded, hidden = self._embed(t, context), self.enter(x)
         for time, first, second in zip(self.times, self.first, self.second, strict=True):
             inner = first(torch.tanh(hidden)) + time(embedded)
             hidden = hidden + second(torch.tanh(inner))
@@ -64,13 +65,17 @@ class VelocityField(nn.Module):
         return velocity
 
     def with_quadratic_forms(
-        self, x: Codes, t: Tensor, directions: Float[Tensor, "directions latent"]
+        self,
+        x: Codes,
+        t: Tensor,
+        directions: Float[Tensor, "directions latent"],
+        context: Tensor | None = None,
     ) -> tuple[Codes, Float[Tensor, "directions batch"]]:
         """Return the velocities v, and u^T (dv/dx) u of each direction u.
 
         The derivatives along the directions go through the layers beside the values.
         """
-        embedded, hidden = self._embed(t), self.enter(x)
+        embedded, hidden = self._embed(t, context), self.enter(x)
         change = functional.linear(directions, self.enter.weight).unsqueeze(1)
         for time, first, second in zip(self.times, self.first, self.second, strict=True):
             active, inner_change = _tanh(hidden, change)
@@ -83,9 +88,10 @@ class VelocityField(nn.Module):
         weights = directions @ self.leave.weight
         return self.leave(active), torch.einsum("dbh,dh->db", change, weights)
 
-    def _embed(self, t: Tensor) -> Tensor:
+    def _embed(self, t: Tensor, context: Tensor | None) -> Tensor:
         angles = t.unsqueeze(-1) * self.frequencies
-        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+        given = [] if context is None else [context]
+        return torch.cat([angles.sin(), angles.cos(), *given], dim=-1)
 
 
 def _tanh(value: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +101,7 @@ def _tanh(value: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @final
-class FlowMatching(Bijection):
+class VelocityFlow(Bijection):
     """z0 = g(z): the velocity field followed from z at time 1 back to z0 at time 0.
 
     Both ways take the same number of Runge-Kutta steps of order four, so they invert each other up
@@ -112,18 +118,21 @@ class FlowMatching(Bijection):
         hidden: width of the network.
         blocks: residual blocks of two layers.
         steps: of the integration.
+        context: entries of what g is given, if anything.
 
     Example:
         >>> import torch
-        >>> g = FlowMatching(2, hidden=64, blocks=2, steps=16)
+        >>> g = VelocityFlow(2, hidden=64, blocks=2, steps=16)
         >>> z0, log_abs_det = g.forward(torch.randn(5, 2))
     """
 
     directions: Tensor
 
-    def __init__(self, latent_dim: int, *, hidden: int, blocks: int, steps: int) -> None:
+    def __init__(
+        self, latent_dim: int, *, hidden: int, blocks: int, steps: int, context: int = 0
+    ) -> None:
         super().__init__()
-        self.velocity = VelocityField(latent_dim, hidden=hidden, blocks=blocks)
+        self.velocity = VelocityField(latent_dim, hidden=hidden, blocks=blocks, context=context)
         self.steps = steps
         self.is_exact = latent_dim <= EXACT_DIMENSIONS
         directions = torch.eye(latent_dim)
@@ -156,7 +165,7 @@ class FlowMatching(Bijection):
         # one time in each of as many equal intervals as there are codes: less noise, no bias
         t = (torch.arange(len(z), device=z.device) + uniform) / len(z)
         x = torch.lerp(z0, z, t.unsqueeze(1))
-        return (self.velocity(x, t) - (z - z0)).square().sum(dim=1)
+        return (self.velocity(x, t, self.context) - (z - z0)).square().sum(dim=1)
 
     @torch.no_grad()
     def log_det_error(self, z0: Codes) -> PerExample:
@@ -188,10 +197,10 @@ class FlowMatching(Bijection):
 
     def _rates(self, x: Codes, t: Tensor) -> tuple[Codes, Tensor]:
         """Return v, and u^T (dv/dx) u of each direction u."""
-        return self.velocity.with_quadratic_forms(x, t, self.directions)
+        return self.velocity.with_quadratic_forms(x, t, self.directions, self.context)
 
     def _velocities(self, x: Codes, t: Tensor) -> tuple[Codes, Tensor]:
-        return self.velocity(x, t), x.new_zeros(1, len(x))
+        return self.velocity(x, t, self.context), x.new_zeros(1, len(x))
 
 
 def _runge_kutta(

@@ -8,6 +8,7 @@ from dpvae_cli.priors.autoregressive import Autoregressive
 from dpvae_cli.priors.base import LogDetEstimate, LogNormaliser, Prior
 from dpvae_cli.priors.decoupled import Decoupled, DecoupledPrior
 from dpvae_cli.priors.flow_matching import FlowMatching, FlowMatchingPrior
+from dpvae_cli.priors.labelled import LabelledPrior
 from dpvae_cli.priors.mixture import Mixture, MixturePrior
 from dpvae_cli.priors.resampled import Resampled, ResampledPrior
 from dpvae_cli.priors.spline import Spline
@@ -30,6 +31,7 @@ __all__ = [
     "DecoupledPrior",
     "FlowMatching",
     "FlowMatchingPrior",
+    "LabelledPrior",
     "LearnedPrior",
     "LogDetEstimate",
     "LogNormaliser",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.foundation.shapes import Codes, Labels, PerExample
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 
@@ -46,6 +46,8 @@ class Prior(nn.Module, ABC):
     """The recipe section it is built from; None where it was put together by hand."""
     factorises: bool = False
     """Whether p(z) is the product of its marginals."""
+    labels: tuple[int, ...] = ()
+    """The labels that `given` takes; none where p(z) knows none."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -86,12 +88,37 @@ class Prior(nn.Module, ABC):
         """
         return -posterior.entropy() - self.log_prob(z)
 
-    def fitting_loss(self, z: Codes, *, generator: torch.Generator | None = None) -> PerExample:
+    def given(self, label: int) -> "Prior":
+        """Return p(z | label).
+
+        Raises:
+            UsageError: there is no such label.
+        """
+        if label not in self.labels:
+            raise UsageError(
+                f"the prior knows the labels {', '.join(map(str, self.labels))}, and not {label}"
+                if self.labels
+                else "the prior knows no labels: it was not fitted given any",
+                hint="Fit one to a run whose data has labels: dpvae fit-prior --given label.",
+            )
+        return self._given(label)
+
+    def _given(self, label: int) -> "Prior":
+        raise NotImplementedError
+
+    def fitting_loss(
+        self,
+        z: Codes,
+        *,
+        labels: Labels | None = None,
+        generator: torch.Generator | None = None,
+    ) -> PerExample:
         """Return what a fit to fixed codes minimises: -log p(z) of each row, in nats.
 
-        Priors that learn by another loss return that one; the generator is of its noise.
+        Priors that learn by another loss return that one; the generator is of its noise. Only
+        priors that know labels need those of the rows.
         """
-        del generator
+        del labels, generator
         return -self.log_prob(z)
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
@@ -137,6 +164,8 @@ class PriorSpec(Spec, ABC):
     """Whether the priors it builds have a generation space z0."""
     post_hoc_reason: ClassVar[str | None] = None
     """Why the priors it builds cannot be trained with a VAE; None where they can."""
+    takes_labels: ClassVar[bool] = False
+    """Whether the priors it builds can be given a label."""
     needs_encoder: ClassVar[bool] = False
     """Whether the priors it builds are made of the VAE's encoder."""
 
@@ -150,15 +179,24 @@ class PriorSpec(Spec, ABC):
         latent_dim: int,
         encoder: nn.Module | None = None,
         example_shape: tuple[int, ...] | None = None,
+        *,
+        context: int = 0,
     ) -> Prior:
         """Return an untrained prior that knows its `spec`.
 
-        Most kinds ignore the encoder and the shape of an example, which may not be known.
+        Most kinds ignore the encoder and the shape of an example, which may not be known. With
+        `context` its bijection takes that many entries beside z (`priors/labelled.py`).
 
         Raises:
-            UsageError: this kind needs one that is not there.
+            UsageError: this kind needs one that is not there, or takes no context.
         """
-        prior = self._build(latent_dim, encoder, example_shape)
+        if context and not self.takes_labels:
+            takers = [spec for spec in PriorSpec.__subclasses__() if spec.takes_labels]
+            kinds = sorted(spec.model_fields["kind"].default for spec in takers)
+            raise UsageError(
+                f"a {self.kind} prior cannot be given a label", hint=f"Use {' or '.join(kinds)}."
+            )
+        prior = self._build(latent_dim, encoder, example_shape, context)
         prior.spec = self
         return prior
 
@@ -168,9 +206,10 @@ class PriorSpec(Spec, ABC):
         latent_dim: int,
         encoder: nn.Module | None,
         example_shape: tuple[int, ...] | None,
+        context: int,
         /,
     ) -> Prior:
-        """Return an untrained prior; kinds that ignore the encoder and the shape take `*_`."""
+        """Return an untrained prior; kinds that ignore the rest take `*_`."""
 
 
 def kinds_with_generation() -> list[str]:

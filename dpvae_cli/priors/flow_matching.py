@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.flow_matching import FlowMatching as VelocityFlow
+from dpvae_cli.foundation.shapes import Codes, Labels, PerExample
+from dpvae_cli.mathematics.flow_matching import VelocityFlow
 from dpvae_cli.priors.base import LogDetEstimate, Prior, PriorSpec
 from dpvae_cli.priors.standard_normal import StandardNormalPrior
 
@@ -21,6 +21,7 @@ class FlowMatchingPrior(Prior):
 
     Args:
         bijection: g, from z to z0.
+        base: the density of z0.
 
     Example:
         >>> prior = FlowMatching().build(2)
@@ -28,10 +29,10 @@ class FlowMatchingPrior(Prior):
         torch.Size([4, 2])
     """
 
-    def __init__(self, bijection: VelocityFlow, latent_dim: int) -> None:
-        super().__init__(latent_dim)
+    def __init__(self, bijection: VelocityFlow, base: StandardNormalPrior) -> None:
+        super().__init__(base.latent_dim)
         self.bijection = bijection
-        self.base = StandardNormalPrior(latent_dim)
+        self.base = base
 
     @property
     def generation(self) -> Prior:
@@ -52,8 +53,15 @@ class FlowMatchingPrior(Prior):
         z0, log_abs_det = self.to_generation(z)
         return self.base.log_prob(z0) + log_abs_det
 
-    def fitting_loss(self, z: Codes, *, generator: torch.Generator | None = None) -> PerExample:
+    def fitting_loss(
+        self,
+        z: Codes,
+        *,
+        labels: Labels | None = None,
+        generator: torch.Generator | None = None,
+    ) -> PerExample:
         """Return the squared error of the velocity at a random time of each code's path."""
+        del labels
         return self.bijection.matching_loss(z, generator=generator)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
@@ -75,6 +83,7 @@ class FlowMatching(PriorSpec):
 
     kind: Literal["flow_matching"] = "flow_matching"
     has_generation: ClassVar[bool] = True
+    takes_labels: ClassVar[bool] = True
     post_hoc_reason: ClassVar[str | None] = (
         "flow matching learns velocities by regression on codes that stay as they are, and its "
         "log p(z) in the ELBO would integrate an equation in every step"
@@ -86,8 +95,10 @@ class FlowMatching(PriorSpec):
     steps: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Steps of the Runge-Kutta method of order four between z0 and z."""
 
-    def _build(self, latent_dim: int, *_: object) -> FlowMatchingPrior:
+    def _build(
+        self, latent_dim: int, _encoder: object, _shape: object, context: int, /
+    ) -> FlowMatchingPrior:
         bijection = VelocityFlow(
-            latent_dim, hidden=self.hidden, blocks=self.blocks, steps=self.steps
+            latent_dim, hidden=self.hidden, blocks=self.blocks, steps=self.steps, context=context
         )
-        return FlowMatchingPrior(bijection, latent_dim)
+        return FlowMatchingPrior(bijection, StandardNormalPrior(latent_dim))

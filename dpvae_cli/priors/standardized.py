@@ -1,13 +1,12 @@
 """A prior in units of its own: a fixed affine layer between it and the codes."""
 
-from collections.abc import Mapping
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.foundation.shapes import Codes, Labels, PerExample
 from dpvae_cli.priors.base import LogDetEstimate, LogNormaliser, Prior
 
 
@@ -44,6 +43,7 @@ class StandardizedPrior(Prior):
     ) -> None:
         super().__init__(prior.latent_dim)
         self.prior, self.spec, self.factorises = prior, prior.spec, prior.factorises
+        self.labels = prior.labels
         self.register_buffer("mean", torch.zeros(prior.latent_dim) if mean is None else mean)
         self.register_buffer(
             "deviation", torch.ones(prior.latent_dim) if deviation is None else deviation
@@ -72,9 +72,15 @@ class StandardizedPrior(Prior):
         """Draw n points of p_s and take them to the units of codes."""
         return self.mean + self.deviation * self.prior.sample(n, generator=generator)
 
-    def fitting_loss(self, z: Codes, *, generator: torch.Generator | None = None) -> PerExample:
+    def fitting_loss(
+        self,
+        z: Codes,
+        *,
+        labels: Labels | None = None,
+        generator: torch.Generator | None = None,
+    ) -> PerExample:
         """Return p_s's at the standardised codes, plus the log-deviations as in -log p(z)."""
-        loss = self.prior.fitting_loss(self._standardized(z), generator=generator)
+        loss = self.prior.fitting_loss(self._standardized(z), labels=labels, generator=generator)
         return loss + self._log_deviation()
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
@@ -87,14 +93,12 @@ class StandardizedPrior(Prior):
         standardized, log_abs_det = self.prior.to_representation(z0)
         return self.mean + self.deviation * standardized, log_abs_det + self._log_deviation()
 
+    def _given(self, label: int) -> Prior:
+        return StandardizedPrior(self.prior.given(label), self.mean, self.deviation)
+
     def _standardized(self, z: Codes) -> Codes:
         # in floating point the difference of numbers within a factor of two is exact
         return (z - self.mean) / self.deviation
 
     def _log_deviation(self) -> Tensor:
         return self.deviation.log().sum()
-
-
-def match_saved_prior(prior: Prior, tensors: Mapping[str, Tensor]) -> Prior:
-    """Return a prior that saved tensors can be loaded into: standardised where theirs was."""
-    return StandardizedPrior(prior) if "deviation" in tensors else prior

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from dpvae_cli.data import Dataset
 from dpvae_cli.fitting.fit import FittedPrior, fit_model_prior
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import devices
@@ -30,11 +31,21 @@ NOT_EMPTY_HINT = "Add --overwrite to replace it, or --out for another folder."
 FIT_SUFFIX = re.compile(r"-fit_[a-z_]+$")
 
 
-def fit_recipe_prior(model: VAE, aggregate: AggregatePosterior, recipe: Recipe) -> FittedPrior:
-    """Fit the recipe's `fit_prior` to the codes of a model and compare it with its own prior."""
+def fit_recipe_prior(
+    model: VAE, aggregate: AggregatePosterior, recipe: Recipe, load_dataset: Callable[[], Dataset]
+) -> FittedPrior:
+    """Fit the recipe's `fit_prior` to the codes of a model and compare it with its own prior.
+
+    The data is only read where the prior is given labels.
+    """
     assert recipe.fit_prior is not None
     return fit_model_prior(
-        model, aggregate, recipe.fit_prior, fitting=recipe.fitting, seed=recipe.seed
+        model,
+        aggregate,
+        recipe.fit_prior,
+        fitting=recipe.fitting,
+        seed=recipe.seed,
+        labels=None if recipe.fitting.given is None else load_dataset().class_labels(),
     )
 
 
@@ -135,7 +146,7 @@ def fit_run(
         folder.prepare(overwrite=overwrite or folder.is_unfinished, hint=NOT_EMPTY_HINT)
         encoded = TrainingEncodings(model, load_dataset, path=cache, key=key)
         aggregate = encoded.aggregate_posterior()
-        fitted = fit_recipe_prior(model, aggregate, recipe)
+        fitted = fit_recipe_prior(model, aggregate, recipe, load_dataset)
         folder.check_lock()
         if not folder.is_staged:
             folder.stage()  # a killed fit leaves no partial run

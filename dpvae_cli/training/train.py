@@ -203,6 +203,6 @@ def with_fitted_prior(
         return model.with_prior(start.fitted_prior(model)).eval()
     encodings = TrainingEncodings(model, lambda: trainer.dataset, group=trainer.group)
     aggregate = encodings.aggregate_posterior()
-    fitted = fit_recipe_prior(model, aggregate, trainer.recipe)
+    fitted = fit_recipe_prior(model, aggregate, trainer.recipe, lambda: trainer.dataset)
     recorder.save_fitted(trainer.checkpoint(), fitted, aggregate)
     return model.with_prior(fitted.prior).eval()

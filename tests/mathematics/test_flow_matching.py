@@ -11,12 +11,11 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.flow_matching import (
     EXACT_DIMENSIONS,
     PROBES,
-    FlowMatching,
     VelocityField,
+    VelocityFlow,
     _runge_kutta,
 )
-from dpvae_cli.priors import FlowMatching as FlowMatchingSpec
-from dpvae_cli.priors import StandardizedPrior
+from dpvae_cli.priors import FlowMatching, StandardizedPrior
 from dpvae_cli.recipe.loading import load_recipe
 from dpvae_cli.recipe.validation import spec_by_name
 from tests.mathematics.random_models import normal, randomised
@@ -24,8 +23,8 @@ from tests.mathematics.random_models import normal, randomised
 WIDE = EXACT_DIMENSIONS + 16
 
 
-def flow(latent_dim: int, *, hidden: int = 8, steps: int = 3) -> FlowMatching:
-    return randomised(FlowMatching(latent_dim, hidden=hidden, blocks=2, steps=steps), gain=0.9)
+def flow(latent_dim: int, *, hidden: int = 8, steps: int = 3) -> VelocityFlow:
+    return randomised(VelocityFlow(latent_dim, hidden=hidden, blocks=2, steps=steps), gain=0.9)
 
 
 def test_integration_is_of_order_four():
@@ -68,9 +67,9 @@ def test_above_64_dimensions_traces_are_estimated_and_say_how_well():
     deviations = (estimated - exact) / error
     assert (deviations.abs() < 5).all()
     assert float(deviations.square().mean()) == pytest.approx(1, abs=0.9)
-    prior = StandardizedPrior(FlowMatchingSpec(hidden=8, steps=2).build(WIDE))
+    prior = StandardizedPrior(FlowMatching(hidden=8, steps=2).build(WIDE))
     assert prior.log_det_estimate.probes == PROBES
-    assert StandardizedPrior(FlowMatchingSpec().build(2)).log_det_estimate is None
+    assert StandardizedPrior(FlowMatching().build(2)).log_det_estimate is None
 
 
 @torch.no_grad()
@@ -88,7 +87,7 @@ def test_the_loss_is_least_at_the_velocity_of_the_paths():
 
     |z - z0|^2 has mean 2L, of which x_t explains L times the mean of (2t - 1)^2 / (t^2 + (1-t)^2).
     """
-    g, z = FlowMatching(2, hidden=4, blocks=1, steps=2).double(), normal(100_000, 2)
+    g, z = VelocityFlow(2, hidden=4, blocks=1, steps=2).double(), normal(100_000, 2)
     still = g.matching_loss(z, generator=stream(0, "loss")).mean()
     assert float(still) == pytest.approx(4, abs=0.05)
     t = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
@@ -104,7 +103,7 @@ def test_the_loss_is_least_at_the_velocity_of_the_paths():
 
 
 def test_it_is_not_trained_with_a_vae_and_says_why():
-    assert load_recipe("vae_moons", ["fit_prior=flow_matching"]).fit_prior == FlowMatchingSpec()
+    assert load_recipe("vae_moons", ["fit_prior=flow_matching"]).fit_prior == FlowMatching()
     with pytest.raises(UsageError, match=r"regression on codes.*use fit_prior=flow_matching"):
         load_recipe("vae_moons", ["prior=flow_matching"])
     with pytest.raises(UsageError, match="cannot be trained with the VAE"):
