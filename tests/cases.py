@@ -197,6 +197,7 @@ CHANGES = {
     ("evaluation", None, "factor_samples"): "21",
     ("evaluation", None, "factor_repeats"): "3",
     ("evaluation", None, "probe_samples"): "21",
+    ("evaluation", None, "c2st_samples"): "21",
 }
 """Another value of each field that a recipe can hold, so that something visible changes."""
 CHANGES |= {

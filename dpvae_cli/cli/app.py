@@ -24,6 +24,7 @@ from dpvae_cli.cli import (
     traverse,
 )
 from dpvae_cli.cli.completion import recipe_key_hint
+from dpvae_cli.cli.models import models
 from dpvae_cli.cli.options import examples
 from dpvae_cli.cli.recipes import recipes
 from dpvae_cli.version import __version__
@@ -32,7 +33,7 @@ SECTIONS = {
     "Train": ("train", "fit-prior"),
     "Look": ("sample", "reconstruct", "traverse", "explore", "plot", "encode", "export"),
     "Measure": ("eval", "diagnose", "report"),
-    "Reproduce the paper": ("reproduce", "recipes"),
+    "Reproduce the paper": ("reproduce", "recipes", "models"),
     "Check the installation": ("doctor",),
 }
 MAX_SUMMARY = 65
@@ -126,6 +127,7 @@ for name, module in COMMANDS.items():
     app.command(name, epilog=module.EXAMPLES)(function)
 app.add_typer(plot.plot, name="plot")
 app.add_typer(recipes, name="recipes")
+app.add_typer(models, name="models")
 
 
 def main() -> None:

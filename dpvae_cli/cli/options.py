@@ -41,7 +41,7 @@ CheckpointPath = Annotated[
     Path | None,
     typer.Argument(
         metavar="CKPT",
-        help="Checkpoint or run folder (default: runs/latest).",
+        help="Checkpoint, run folder or packaged model (default: runs/latest).",
         show_default=False,
     ),
 ]

@@ -386,8 +386,9 @@ def encode_example(run: "LoadedRun", text: str, *, option: str) -> "Codes":
 
     Args:
         run: the run.
-        text: the number of a test example, from 0, or an image file, transformed as the data of the
-            recipe transforms its images.
+        text: the number of a test example, from 0 (without the data that of a training example,
+            if codes are kept), or an image file, transformed as the data of the recipe transforms
+            its images.
         option: for error messages.
 
     Raises:
@@ -396,15 +397,16 @@ def encode_example(run: "LoadedRun", text: str, *, option: str) -> "Codes":
     import torch
 
     from dpvae_cli.data import Split
-    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.foundation.errors import MissingError, UsageError
     from dpvae_cli.foundation.text_files import path_exists
 
     if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        test, index = run.load_dataset().test, int(text)
-        if not 0 <= index < len(test):
-            raise UsageError(
-                f"{option}: {index} is not among the {len(test)} test examples (from 0)"
-            )
+        index = int(text)
+        try:
+            test = run.load_dataset().test
+        except MissingError:
+            return _kept_code(run, index, option=option)
+        _check_index(index, len(test), what="test examples", option=option)
         example = Split(test.stored[index : index + 1])
     elif path_exists(Path(text)):
         try:
@@ -418,3 +420,18 @@ def encode_example(run: "LoadedRun", text: str, *, option: str) -> "Codes":
         )
     with torch.no_grad():
         return run.model.encode(example.examples().to(run.model.device, run.model.dtype)).mean
+
+
+def _kept_code(run: "LoadedRun", index: int, *, option: str) -> "Codes":
+    """Return the posterior mean of a training example, `(1, latent)`, where only codes are kept."""
+    mean = run.encoded.aggregate_posterior().mean
+    _check_index(index, len(mean), what="training examples whose codes are kept", option=option)
+    console.note(f"{option}: without the data, {index} is a training example.")
+    return mean[index : index + 1].to(run.model.device, run.model.dtype)
+
+
+def _check_index(index: int, count: int, *, what: str, option: str) -> None:
+    from dpvae_cli.foundation.errors import UsageError
+
+    if not 0 <= index < count:
+        raise UsageError(f"{option}: {index} is not among the {count} {what} (from 0)")

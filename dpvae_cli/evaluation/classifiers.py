@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dpvae_cli.foundation.shapes import Codes, OtherCodes
@@ -16,6 +16,9 @@ DEPTHS = [12, 8, 6, 4, 3, 2]
 """Of trees, of which cross-validation takes the best, of equal ones the first."""
 FOLDS = 3
 STEPS = 1_000
+TEST_FOLDS = 5
+MIN_TO_STOP_EARLY = 500
+"""Rows of which a tenth says when boosting is to stop."""
 
 ClassLabels = Int[Tensor, " batch"]
 
@@ -93,6 +96,25 @@ def nearest(
     x, y = _standardised(codes, others)
     fitted = KNeighborsClassifier(min(neighbours, len(x))).fit(x, values.numpy())
     return torch.from_numpy(fitted.predict(y))
+
+
+def are_told_apart(first: Codes, second: Codes, *, seed: int) -> Bool[Tensor, "sets batch"]:
+    """Return which rows of two sets a classifier assigns to their own set, in cross-validation.
+
+    Gradient-boosted trees: as good as neural networks on planted pockets in two dimensions and
+    better in eight, in a fifth of the time.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - slow to import
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict  # noqa: PLC0415
+
+    x = torch.cat([first, second]).numpy()
+    is_second = np.arange(len(x)) >= len(first)
+    trees = HistGradientBoostingClassifier(
+        early_stopping=len(x) >= MIN_TO_STOP_EARLY, random_state=seed % 2**32
+    )
+    folds = StratifiedKFold(TEST_FOLDS, shuffle=True, random_state=seed % 2**32)
+    predicted = cross_val_predict(trees, x, is_second, cv=folds)
+    return torch.from_numpy(predicted == is_second).view(2, -1)
 
 
 def _standardised(codes: Codes, others: OtherCodes) -> tuple[np.ndarray, np.ndarray]:

@@ -96,7 +96,8 @@ def load_inception(file: Path, dimensions: int = FULL) -> Inception:
         MissingError: the file has no such weights, or not those of the wanted dimensions.
     """
     try:
-        state: Any = tensor_files.load_tensors(file)[0]
+        with file.open("rb") as opened:
+            state: Any = tensor_files.load_torch_file(opened)
     except tensor_files.UnsafePickleError:
         raise _missing(f"{file} is not loaded: it holds more than tensors") from None
     except tensor_files.CorruptFileError as error:

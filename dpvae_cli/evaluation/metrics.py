@@ -258,6 +258,19 @@ _ALL = (
             ),
         ),
     ),
+    Metric(
+        "c2st",
+        "C2ST",
+        "accuracy of a classifier of prior samples and codes; 0.5 is perfect",
+        "no unit",
+        function="dpvae_cli.evaluation.two_sample:c2st",
+        sample_size="c2st_samples",
+        is_limited_by_data=True,
+        is_headline=True,
+        by_products=(
+            Metric("c2st_generation", "C2ST, in z0", "the same in the generation space", "no unit"),
+        ),
+    ),
     _nats(
         "elbo",
         "ELBO",

@@ -20,7 +20,7 @@ from dpvae_cli.priors.labelled import build_saved_prior
 
 FORMAT = FileFormat(
     format="dpvae-prior",
-    version=2,
+    version=3,
     noun="prior",
     make="Fit one first: dpvae fit-prior --codes codes.npz.",
     again="Fit it again, or name another prior file.",

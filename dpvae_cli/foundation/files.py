@@ -1,6 +1,5 @@
 """Write files atomically: a reader finds the old file or the new one, never a part of it."""
 
-import io
 import json
 import os
 import secrets
@@ -10,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, final
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -110,31 +109,11 @@ def remove_stale_temporaries(folder: Path) -> None:
 
 
 def _fill(descriptor: int, write: Callable[[BinaryIO], object], *, durable: bool) -> None:
-    """Write the content; raise the error of the disk even if `write` raises another one for it."""
-    raw = _ErrorRecordingFile(descriptor, "wb", closefd=False)
-    try:
-        with io.BufferedWriter(raw) as file:
-            write(file)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-    except Exception as error:
-        if raw.error is not None:  # torch raises its own error for it
-            raise raw.error from error
-        raise
-
-
-@final
-class _ErrorRecordingFile(io.FileIO):
-    error: OSError | None = None
-
-    def write(self, data: Any, /) -> int:
-        """Write, and remember an error."""
-        try:
-            return super().write(data)
-        except OSError as error:
-            self.error = error
-            raise
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        write(file)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
 
 
 def link_to(name: Path, *, to: Path) -> None:

@@ -1,10 +1,10 @@
 """Files of tensors and one JSON text, written atomically and read without running any code.
 
-A file is what `torch.save` makes of `{"json": str, "tensors": {name: tensor}}`. The text names the
-format of the file and its version.
+The text names the format of the file and its version. Files were once what `torch.save` makes of
+`{"json": str, "tensors": {name: tensor}}`; those are still read.
 """
 
-import json
+import hashlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,10 +46,8 @@ class FileFormat:
     again: str
 
     def wrong_format(self, path: Path) -> CheckpointError:
-        """Return the error that a PyTorch file does not have this format."""
-        return CheckpointError(
-            f"{path} is a PyTorch file but not a dpvae {self.noun}", hint=self.again
-        )
+        """Return the error that a file does not have this format."""
+        return CheckpointError(f"{path} is not a dpvae {self.noun}", hint=self.again)
 
     def write(
         self,
@@ -62,10 +60,8 @@ class FileFormat:
         """Write a file atomically; keep the file that it replaces as `previous`, if given."""
         versions = {"dpvae": __version__, "torch": torch.__version__}
         head = {"format": self.format, "version": self.version, **versions}
-        text = json.dumps({**head, **meta}, allow_nan=False)
-        plain = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
-        content = {"json": text, "tensors": plain}
-        write_atomically(path, lambda file: torch.save(content, file), previous=previous)
+        content = tensor_files.pack_tensors({**head, **meta}, tensors)
+        write_atomically(path, lambda file: file.write(content), previous=previous)
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
         """Return the text, the dense tensors by name on the CPU, and the digest of the file.
@@ -75,7 +71,7 @@ class FileFormat:
             CheckpointError: missing, corrupt, of another format, or of a newer version.
         """
         try:
-            content, digest = tensor_files.load_tensors(path)
+            meta, tensors, digest = _read(path)
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"there is no {self.noun} at {path}", hint=self.make) from None
         except OSError as error:
@@ -88,8 +84,9 @@ class FileFormat:
                 f"{path} is not a dpvae {self.noun}: it holds objects other than tensors and text",
                 hint=self.again,
             ) from None
+        except MALFORMED_ERRORS as error:
+            raise self.wrong_format(path) from error
         try:
-            meta = expect_type(dict, parse_json(expect_type(dict, content)["json"]))
             format, version = expect_type(str, meta["format"]), meta["version"]
             if format.startswith("dpvae-") and format != self.format:
                 name = sanitize_line(format).removeprefix("dpvae-")
@@ -99,16 +96,28 @@ class FileFormat:
                     hint=f"dpvae sample {shlex.quote(str(path))} draws from it.",
                 )
             if format != self.format:
-                raise CheckpointError(f"{path} is not a dpvae {self.noun}", hint=self.again)
+                raise self.wrong_format(path)
             if version > self.version:
                 raise CheckpointError(
                     f"{path} was written by a newer dpvae ({self.noun} version {version}, "
                     f"this one reads up to {self.version})",
                     hint="Upgrade: pip install --upgrade dpvae-cli.",
                 )
-            return meta, _dense_tensors(content["tensors"]), digest
         except MALFORMED_ERRORS as error:
             raise self.wrong_format(path) from error
+        return meta, tensors, digest
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
+    """Return the JSON, the tensors and the digest of a file, opened once as it may be replaced."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        if not tensor_files.is_torch_file(file):
+            return *tensor_files.unpack_tensors(file.read()), digest
+        content = expect_type(dict, tensor_files.load_torch_file(file))
+    meta = expect_type(dict, parse_json(content["json"]))
+    return meta, _dense_tensors(content["tensors"]), digest
 
 
 def expect_type(kind: type[T], value: Any) -> T:

@@ -114,6 +114,8 @@ class Evaluation(Spec):
     """Repeats of these scores, whose spread is their error."""
     probe_samples: Annotated[int, Field(ge=10)] = 10_000
     """Random training examples for the classifiers of probe."""
+    c2st_samples: Annotated[int, Field(ge=10, le=MAX_SAMPLES)] = 5_000
+    """Samples of the prior, and codes, that c2st tells apart."""
 
 
 @final

@@ -42,9 +42,9 @@ CPU = torch.device("cpu")
 RETRAIN_HINT = "Train again, or name another checkpoint."
 FORMAT = FileFormat(
     format="dpvae-checkpoint",
-    version=1,
+    version=2,
     noun="checkpoint",
-    make="Train a model first: dpvae train RECIPE.",
+    make="Train a model first: dpvae train RECIPE. Packaged ones: dpvae models ls.",
     again=RETRAIN_HINT,
 )
 MAX_AXES = 8

@@ -14,6 +14,7 @@ from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
+from dpvae_cli.runs.packaged import resolve_packaged
 from dpvae_cli.runs.paths import resolve_checkpoint
 from dpvae_cli.runs.run_data import RunData, python_warning
 from dpvae_cli.runs.run_folder import RunFolder
@@ -73,7 +74,7 @@ def load_run(
     """Load a checkpoint file, the checkpoint of a run folder, or with None of the latest run.
 
     Args:
-        path: the checkpoint file or the run folder.
+        path: the checkpoint file, the run folder, or a packaged model.
         best: of a run folder take best.pt.
         device: where to put the model.
         data_root: folder to look for data in.
@@ -124,7 +125,7 @@ def load(
     """Return the trained model of a checkpoint, in evaluation mode and its run's precision.
 
     Args:
-        path: a checkpoint file or a run folder.
+        path: a checkpoint file, a run folder, or a packaged model.
         encoder: an encoder made like the one that was trained, where it was the caller's own; the
             weights go into it.
         decoder: the same of the decoder.
@@ -135,7 +136,7 @@ def load(
             superfluous or of other weights.
         UsageError: the device has no float64 and the run was of it.
     """
-    file = resolve_checkpoint(Path(path))
+    file = resolve_packaged(path) or resolve_checkpoint(Path(path))
     checkpoint = checkpoints.read_checkpoint(file)
     networks = own_networks.resolve_networks(file, checkpoint, encoder, decoder)
     with checkpoints.suggest_fallback(file):

@@ -9,6 +9,7 @@ from dpvae_cli.foundation.files import TEMPORARY_PREFIX
 from dpvae_cli.foundation.text_files import expand_user
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs.fallback import BEST, CURRENT
+from dpvae_cli.runs.packaged import resolve_packaged, unpack
 
 RUNS = Path("runs")
 LATEST = "latest"
@@ -79,8 +80,17 @@ def latest_run_dir() -> Path:
 
 
 def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
-    """Return the checkpoint file that a file, a run folder, or None for the latest, means."""
+    """Return the checkpoint file that a path means.
+
+    Args:
+        path: the file, a run folder, a packaged model (unpacked into `runs/NAME`), or None for the
+            latest run.
+        best: of a run folder take best.pt.
+    """
     place = latest_run_dir() if path is None else path
+    if (model := resolve_packaged(place)) is not None:
+        place = RUNS / model.stem
+        unpack(model, place)
     if place.is_dir():
         return follow_links(place) / (BEST if best else CURRENT)
     return follow_links(place.parent) / place.name

@@ -1,6 +1,5 @@
 """Files are there whole or not at all."""
 
-import io
 import json
 import os
 import stat
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpvae_cli.foundation import files
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import (
@@ -217,33 +215,6 @@ def test_pointing_at_the_same_file_again_leaves_nothing_behind(tmp_path):
     for _ in range(2):
         link_to(tmp_path / "b", to=tmp_path / "a")
     assert sorted(names(tmp_path)) == ["a", "b"]
-
-
-class Full(io.FileIO):
-    """A file on a full disk that notes as files.py's own do."""
-
-    refused = None
-
-    def write(self, data):
-        self.error = OSError(28, "No space left on device")
-        raise self.error
-
-
-def test_an_error_of_the_disk_is_told_whatever_the_writer_makes_of_it(tmp_path, monkeypatch):
-    """torch speaks of an "enforce fail at inline_container.cc" where the disk is full."""
-
-    def write(file):
-        try:
-            file.write(bytes(100_000))
-        except OSError as error:
-            raise RuntimeError("enforce fail") from error
-
-    write_text(tmp_path / "file", "old")
-    monkeypatch.setattr(files, "_ErrorRecordingFile", Full)
-    with pytest.raises(UsageError, match="No space left on device"):
-        write_atomically(tmp_path / "file", write)
-    assert names(tmp_path) == ["file"]
-    assert (tmp_path / "file").read_text() == "old"
 
 
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):

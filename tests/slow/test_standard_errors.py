@@ -44,6 +44,7 @@ SIZES = Evaluation(
     fid_samples=200,
     support_samples=200,
     factor_samples=200,
+    c2st_samples=400,
     factor_repeats=10,
 )
 Row = tuple[str, float, float]
@@ -52,6 +53,7 @@ NEIGHBOURS = ["skl_knn"]
 HELD_OUT = ["elbo", "nll", "probe"]
 SAMPLE_SETS = ["fid", "fid_lp"]
 KERNEL = ["kid"]
+CLASSIFIER = ["c2st"]
 SUPPORT = ["precision", "recall", "density", "coverage", "precision_lp"]
 FACTORS = {"mig": 100, "sap": 60, "factor_score": 60, "beta_score": 30, "dci": 30}
 """Metrics by the test that measures them; the last with the number of measurements."""
@@ -122,6 +124,16 @@ def test_of_nearest_neighbours():
     """Draws of p(z) and q(z), with k = 1; model and data stay."""
     model, data = moons()
     check(lambda seed: measured(model, data, NEIGHBOURS, seed), seeds=100, varies="draws")
+
+
+def test_of_a_classifier():
+    """Draws of p(z), and codes with their draws; the prior stays."""
+    prior = prior_of("decoupled")
+
+    def repeat(seed):
+        return measured(*planted(prior, normal(400, seed=seed), 0.3), CLASSIFIER, seed)
+
+    check(repeat, seeds=100, varies="draws, training examples")
 
 
 def test_of_held_out_examples():
@@ -204,5 +216,5 @@ def test_of_codes_and_factors(metric, seeds):
 
 def test_no_metric_is_left_out():
     """Every metric with an error is in one of the tables above."""
-    groups = DRAWS, NEIGHBOURS, HELD_OUT, SAMPLE_SETS, KERNEL, SUPPORT, FACTORS
+    groups = DRAWS, NEIGHBOURS, HELD_OUT, SAMPLE_SETS, KERNEL, CLASSIFIER, SUPPORT, FACTORS
     assert {name for group in groups for name in group} == set(METRICS) - {"cost", "active_units"}

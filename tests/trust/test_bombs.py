@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from scipy.io import savemat
 
@@ -25,6 +26,7 @@ from dpvae_cli.evaluation import feature_statistics, inception
 from dpvae_cli.foundation import memory, text_files
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageError
+from dpvae_cli.foundation.tensor_files import pack_tensors, unpack_tensors
 from dpvae_cli.recipe import RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.optimizer_state import load_optimizer
@@ -235,8 +237,9 @@ def packed(path, target):
             new.writestr(entry.filename, old.read(entry))
 
 
-def test_compressed_tensors_are_not_unpacked(trained, monkeypatch):
-    packed(trained / "checkpoint.pt", "packed.pt")
+def test_compressed_tensors_are_not_unpacked(monkeypatch):
+    torch.save({"json": "{}", "tensors": {}}, "whole.pt")
+    packed("whole.pt", "packed.pt")
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was opened"))
     with pytest.raises(CheckpointError, match="damaged"):
         dpvae.load("packed.pt")
@@ -246,7 +249,7 @@ def test_compressed_tensors_are_not_unpacked(trained, monkeypatch):
 
 DEEP = '{"a":' * 50_000 + "1" + "}" * 50_000
 META = {
-    "iterations that are none": {"iteration": float("inf")},
+    "iterations that are none": {"iteration": 1.5},
     "a negative iteration": {"iteration": -1},
     "a shape that is none": {"example_shape": [0]},
     "a shape of text": {"example_shape": "2"},
@@ -258,13 +261,29 @@ META = {
 }
 
 
+def parts(folder):
+    return unpack_tensors((folder / "checkpoint.pt").read_bytes())
+
+
+def write(meta, tensors, path):
+    Path(path).write_bytes(pack_tensors(meta, tensors))
+
+
 @pytest.mark.parametrize("name", META)
 def test_what_a_checkpoint_says_of_itself_is_not_trusted(name, trained):
-    content = torch.load(trained / "checkpoint.pt", weights_only=True)
-    meta = json.loads(content["json"]) | META[name]
-    torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "bad.pt")
-    with pytest.raises(CheckpointError, match=r"bad\.pt is a PyTorch file but not a dpvae"):
+    meta, tensors = parts(trained)
+    meta |= META[name]
+    write(meta, tensors, "bad.pt")
+    with pytest.raises(CheckpointError, match=r"bad\.pt is not a dpvae checkpoint"):
         dpvae.load("bad.pt")
+
+
+@pytest.mark.parametrize("change", [*META.values(), {"iteration": math.inf}])
+def test_what_an_old_checkpoint_says_of_itself_is_not_trusted(change, trained):
+    meta, tensors = parts(trained)
+    torch.save({"json": json.dumps(meta | change), "tensors": tensors}, "old.pt")
+    with pytest.raises(CheckpointError, match=r"old\.pt is not a dpvae checkpoint"):
+        dpvae.load("old.pt")
 
 
 TENSORS = {
@@ -281,20 +300,22 @@ TENSORS = {
 @pytest.mark.parametrize("name", TENSORS)
 @pytest.mark.filterwarnings("ignore")  # torch's own warnings on sparse tensors
 def test_odd_tensors_are_no_checkpoint(name, trained):
-    content = torch.load(trained / "checkpoint.pt", weights_only=True)
-    torch.save({"json": content["json"], "tensors": TENSORS[name]}, "bad.pt")
+    meta, tensors = parts(trained)
+    torch.save({"json": json.dumps(meta), "tensors": TENSORS[name]}, "bad.pt")
     with pytest.raises(CheckpointError):
         dpvae.load("bad.pt")
-    torch.save({"json": DEEP, "tensors": content["tensors"]}, "deep.pt")
+    torch.save({"json": DEEP, "tensors": tensors}, "deep.pt")
+    with pytest.raises(CheckpointError, match="not a dpvae checkpoint"):
+        dpvae.load("deep.pt")
+    Path("deep.pt").write_bytes(safetensors.torch.save(tensors, {"json": DEEP}))
     with pytest.raises(CheckpointError, match="not a dpvae checkpoint"):
         dpvae.load("deep.pt")
 
 
 def test_a_checkpoint_of_a_model_larger_than_memory_is_not_built(trained, monkeypatch):
-    content = torch.load(trained / "checkpoint.pt", weights_only=True)
-    meta = json.loads(content["json"])
+    meta, tensors = parts(trained)
     meta["recipe"]["architecture"]["hidden"] = [10**9, 10**9]
-    torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "bad.pt")
+    write(meta, tensors, "bad.pt")
     with pytest.raises(CheckpointError, match=r"1000000000.*the file has"):
         dpvae.load("bad.pt")
 
@@ -314,9 +335,8 @@ def built_on(monkeypatch):
 
 
 def test_a_checkpoint_whose_shape_is_not_that_of_its_tensors_takes_no_memory(trained, built_on):
-    content = torch.load(trained / "checkpoint.pt", weights_only=True)
-    meta = json.loads(content["json"]) | {"example_shape": [100_000]}
-    torch.save({"json": json.dumps(meta), "tensors": content["tensors"]}, "wide.pt")
+    meta, tensors = parts(trained)
+    write(meta | {"example_shape": [100_000]}, tensors, "wide.pt")
     with pytest.raises(CheckpointError, match=r"100000.*the file has"):
         dpvae.load("wide.pt")
     assert set(built_on) == {"meta"}
@@ -327,16 +347,15 @@ def test_a_checkpoint_whose_shape_is_not_that_of_its_tensors_takes_no_memory(tra
 def test_a_prior_file_of_more_dimensions_than_it_stores_takes_no_memory(monkeypatch):
     mean = torch.randn(40, 2)
     dpvae.fit_prior(mean, prior="decoupled", fitting=dpvae.Fitting(iterations=1)).save("prior.pt")
-    content = torch.load("prior.pt", weights_only=True)
-    meta = json.loads(content["json"]) | {"latent_dim": 3_000}
-    stored = content["tensors"] | {"unused": torch.zeros(1).expand(10**9)}
-    for tensors, why in (
-        (content["tensors"], "not those of its prior"),
-        (stored, "not a dpvae prior"),
-    ):
-        torch.save({"json": json.dumps(meta), "tensors": tensors}, "wide.pt")
-        with pytest.raises(CheckpointError, match=why):
-            dpvae.load_prior("wide.pt")
+    meta, tensors = unpack_tensors(Path("prior.pt").read_bytes())
+    meta["latent_dim"] = 3_000
+    write(meta, tensors, "wide.pt")
+    with pytest.raises(CheckpointError, match="not those of its prior"):
+        dpvae.load_prior("wide.pt")
+    tensors["unused"] = torch.zeros(1).expand(10**9)
+    torch.save({"json": json.dumps(meta), "tensors": tensors}, "wide.pt")
+    with pytest.raises(CheckpointError, match="not a dpvae prior"):
+        dpvae.load_prior("wide.pt")
 
 
 @pytest.mark.parametrize(

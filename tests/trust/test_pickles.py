@@ -20,17 +20,18 @@ PACKAGE = Path(__file__).parents[2] / "dpvae_cli"
 SMALL_ARRAYS = tuple(part for part in SMALL if not part.startswith("data."))
 OPENERS = {
     "torch.load": {"foundation/tensor_files.py"},
+    "safe.load": {"foundation/tensor_files.py"},
     "np.load": {"data/image_cache.py"},
     "np.lib.format.read_array": {"foundation/array_files.py"},
     "loadmat": {"data/svhn.py"},
-    "export.load": {"evaluation/features.py"},
+    "export.load": {"evaluation/features.py", "exporter/formats.py"},
     "jit.load": {"evaluation/features.py"},
     "yaml.safe_load": {"studies/published/__init__.py"},
     "yaml.parse": {"recipe/document.py"},
 }
 """Everything in the package that makes objects from a file, and where; each place has a case below.
 
-`studies/published` reads files of the package itself.
+`studies/published` reads files of the package itself, `exporter/formats` what it has just written.
 """
 FORBIDDEN = (
     *("pickle.load", "pickle.Unpickler", "allow_pickle=True", "weights_only=False", "yaml.load("),

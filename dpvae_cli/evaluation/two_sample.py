@@ -1,0 +1,75 @@
+"""A classifier two-sample test (c2st): whether samples of the prior can be told from codes."""
+
+import torch
+
+from dpvae_cli.evaluation import classifiers
+from dpvae_cli.evaluation.codes import GENERATION, in_both_spaces
+from dpvae_cli.evaluation.context import EvaluationContext
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.results import Result
+from dpvae_cli.foundation.shapes import Codes
+from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
+from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+from dpvae_cli.sampling.samples import prior_samples
+
+MIN_SAMPLES = 10
+ESTIMATOR = f"gradient-boosted trees, {classifiers.TEST_FOLDS}-fold cross-validation"
+
+
+def c2st(context: EvaluationContext) -> list[Result]:
+    """Measure the accuracy of a classifier of p(z) against q(z), in z and, through g, in z0.
+
+    Each code is drawn from another training example, so none repeats. `details.null` is the same
+    for codes against codes of other examples. The accuracy is cross-validated and 0.5 on average
+    where both sides have one distribution; a pair of a sample and a code is a term of its error.
+
+    Source: Lopez-Paz and Oquab 2017, section 3.
+
+    Raises:
+        UsageError: there are too few codes.
+    """
+    aggregate, generator = context.aggregate, context.generator("c2st")
+    codes = len(aggregate)
+    samples = min(context.evaluation.c2st_samples, codes)
+    if min(samples, codes // 2) < MIN_SAMPLES:
+        raise UsageError(
+            f"c2st needs {2 * MIN_SAMPLES} codes or more, there are {codes}",
+            hint="Encode more training examples.",
+        )
+    prior = prior_samples(context.model, samples, generator=generator)
+    order = torch.randperm(codes, generator=generator)[: 2 * samples].to(aggregate.mean.device)
+    posterior = DiagonalGaussian(aggregate.mean[order].cpu(), aggregate.log_variance[order].cpu())
+    drawn = in_both_spaces(context, posterior.sample(generator=generator))
+    of_prior = {"": prior.z, GENERATION: prior.z0}
+    results: list[Result] = []
+    for index, (space, q) in enumerate(drawn.items()):
+        context.progress("c2st", index, len(drawn))
+        p = of_prior[space]
+        assert p is not None
+        if results and q is drawn[""]:
+            value, null = results[0].value, results[0].details["null"]
+            terms = results[0].error_terms["value"]
+        else:
+            right = _right(p.double(), q[:samples], context.seed)
+            half = len(q) // 2
+            of_null = mean_and_error(_right(q[:half], q[half : 2 * half], context.seed))
+            value, null, terms = float(right.mean()), of_null._asdict(), error_terms_of_mean(right)
+        results.append(
+            context.result(
+                f"c2st{space}",
+                value,
+                float(torch.linalg.vector_norm(terms)),
+                samples=samples,
+                split="train",
+                error_terms={"value": terms},
+                null=null,
+                estimator=ESTIMATOR,
+            )
+        )
+    context.progress("c2st", len(drawn), len(drawn))
+    return results
+
+
+def _right(first: Codes, second: Codes, seed: int) -> torch.Tensor:
+    """Return for each pair of rows which share of both is told rightly."""
+    return classifiers.are_told_apart(first, second, seed=seed).double().mean(dim=0)
