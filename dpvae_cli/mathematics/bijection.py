@@ -2,12 +2,14 @@
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
+
+B = TypeVar("B", bound="Bijection")
 
 
 class Bijection(nn.Module, ABC):
@@ -16,7 +18,7 @@ class Bijection(nn.Module, ABC):
     context: Tensor | None = None
     """What g depends on beside z: `(context,)` for all codes or `(batch, context)`, or nothing."""
 
-    def given(self, context: Tensor) -> Self:
+    def given(self: B, context: Tensor) -> B:
         """Return g with a context; the weights are shared. It must be made for one."""
         bound = copy.copy(self)
         bound.context = context

@@ -10,7 +10,7 @@ x_t = (1 - t) z0 + t z, the minimum of E |v(x_t, t) - (z - z0)|^2 moves N(0, I) 
 
 import math
 from collections.abc import Callable
-from typing import final
+from typing import cast, final
 
 import torch
 from jaxtyping import Float
@@ -58,7 +58,7 @@ class VelocityField(nn.Module):
     def forward(self, x: Codes, t: Tensor, context: Tensor | None = None) -> Codes:
         """Return the velocities at a time for each row, `(batch,)`, or for all, `()`."""
         embedded, hidden = self._embed(t, context), self.enter(x)
-        for time, first, second in zip(self.times, self.first, self.second, strict=True):
+        for time, first, second in self._blocks():
             inner = first(torch.tanh(hidden)) + time(embedded)
             hidden = hidden + second(torch.tanh(inner))
         velocity: Tensor = self.leave(torch.tanh(hidden))
@@ -77,7 +77,7 @@ class VelocityField(nn.Module):
         """
         embedded, hidden = self._embed(t, context), self.enter(x)
         change = functional.linear(directions, self.enter.weight).unsqueeze(1)
-        for time, first, second in zip(self.times, self.first, self.second, strict=True):
+        for time, first, second in self._blocks():
             active, inner_change = _tanh(hidden, change)
             active, inner_change = _tanh(
                 first(active) + time(embedded), functional.linear(inner_change, first.weight)
@@ -87,6 +87,11 @@ class VelocityField(nn.Module):
         active, change = _tanh(hidden, change)
         weights = directions @ self.leave.weight
         return self.leave(active), torch.einsum("dbh,dh->db", change, weights)
+
+    def _blocks(self) -> list[tuple[nn.Linear, nn.Linear, nn.Linear]]:
+        """Return the layer that time enters by and the two others, of each block."""
+        layers = (cast("list[nn.Linear]", part) for part in (self.times, self.first, self.second))
+        return list(zip(*layers, strict=True))
 
     def _embed(self, t: Tensor, context: Tensor | None) -> Tensor:
         angles = t.unsqueeze(-1) * self.frequencies
@@ -165,7 +170,8 @@ class VelocityFlow(Bijection):
         # one time in each of as many equal intervals as there are codes: less noise, no bias
         t = (torch.arange(len(z), device=z.device) + uniform) / len(z)
         x = torch.lerp(z0, z, t.unsqueeze(1))
-        return (self.velocity(x, t, self.context) - (z - z0)).square().sum(dim=1)
+        error: Tensor = self.velocity(x, t, self.context) - (z - z0)
+        return error.square().sum(dim=1)
 
     @torch.no_grad()
     def log_det_error(self, z0: Codes) -> PerExample:

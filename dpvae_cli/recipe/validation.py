@@ -184,7 +184,8 @@ def issues_from(error: ValidationError, document: ConfigDocument) -> list[Config
     ]
     # Whether a prior fits, pydantic checks only in an otherwise valid recipe.
     faulty = {path[0] for path in grouped}
-    for name, union in (("prior", AnyPrior), ("fit_prior", LearnedPrior)):
+    unions: dict[str, Any] = {"prior": AnyPrior, "fit_prior": LearnedPrior}
+    for name, union in unions.items():
         given = values.get(name, Recipe.model_fields[name].default)
         if not faulty & {name, "architecture"} and "architecture" in values and given is not None:
             architecture = TypeAdapter[Any](AnyArchitecture).validate_python(values["architecture"])
