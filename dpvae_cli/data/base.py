@@ -158,7 +158,7 @@ class Dataset:
         """Return the label of each training example, `(examples,)`, whole numbers.
 
         Raises:
-            UsageError: there are no labels, or they are no classes.
+            UsageError: there are no labels, or they are not classes.
         """
         labels = self.train.labels
         if labels is None:

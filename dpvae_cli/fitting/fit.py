@@ -25,7 +25,7 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import (
-    LabelledPrior,
+    ClassConditionalPrior,
     Mixture,
     Prior,
     StandardizedPrior,
@@ -162,7 +162,7 @@ def fit_prior(
             return spec.build(latent_dim, encoder, example_shape)
         known, weights = codes.label_weights()
         flow = spec.build(latent_dim, encoder, example_shape, context=len(known))
-        return LabelledPrior(flow, known, weights.cpu())
+        return ClassConditionalPrior(flow, known, weights.cpu())
 
     check_model_memory(f"the {spec.kind} prior", lambda: [build()])
     with _frozen(encoder), oom_context("while fitting", hint="Lower fitting.batch_size."):

@@ -16,7 +16,7 @@ from dpvae_cli.foundation.serialization import (
 )
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
-from dpvae_cli.priors.labelled import build_saved_prior
+from dpvae_cli.priors.class_conditional import build_saved_prior
 
 FORMAT = FileFormat(
     format="dpvae-prior",

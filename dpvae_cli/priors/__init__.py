@@ -6,9 +6,9 @@ from pydantic import Field
 
 from dpvae_cli.priors.autoregressive import Autoregressive
 from dpvae_cli.priors.base import LogDetEstimate, LogNormaliser, Prior
+from dpvae_cli.priors.class_conditional import ClassConditionalPrior
 from dpvae_cli.priors.decoupled import Decoupled, DecoupledPrior
 from dpvae_cli.priors.flow_matching import FlowMatching, FlowMatchingPrior
-from dpvae_cli.priors.labelled import LabelledPrior
 from dpvae_cli.priors.mixture import Mixture, MixturePrior
 from dpvae_cli.priors.resampled import Resampled, ResampledPrior
 from dpvae_cli.priors.spline import Spline
@@ -27,11 +27,11 @@ LearnedPrior = Annotated[_Trained | FlowMatching, Field(discriminator="kind")]
 __all__ = [
     "AnyPrior",
     "Autoregressive",
+    "ClassConditionalPrior",
     "Decoupled",
     "DecoupledPrior",
     "FlowMatching",
     "FlowMatchingPrior",
-    "LabelledPrior",
     "LearnedPrior",
     "LogDetEstimate",
     "LogNormaliser",

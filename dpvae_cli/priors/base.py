@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.shapes import Codes, Labels, PerExample
+from dpvae_cli.foundation.shapes import ClassLabels, Codes, PerExample
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 
@@ -110,7 +110,7 @@ class Prior(nn.Module, ABC):
         self,
         z: Codes,
         *,
-        labels: Labels | None = None,
+        labels: ClassLabels | None = None,
         generator: torch.Generator | None = None,
     ) -> PerExample:
         """Return what a fit to fixed codes minimises: -log p(z) of each row, in nats.
@@ -185,7 +185,7 @@ class PriorSpec(Spec, ABC):
         """Return an untrained prior that knows its `spec`.
 
         Most kinds ignore the encoder and the shape of an example, which may not be known. With
-        `context` its bijection takes that many entries beside z (`priors/labelled.py`).
+        `context` its bijection takes that many entries beside z (`priors/class_conditional.py`).
 
         Raises:
             UsageError: this kind needs one that is not there, or takes no context.

@@ -30,7 +30,7 @@ from dpvae_cli.foundation.serialization import (
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
-from dpvae_cli.priors.labelled import build_saved_prior
+from dpvae_cli.priors.class_conditional import build_saved_prior
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_dict
 from dpvae_cli.recipe.loading import from_dict

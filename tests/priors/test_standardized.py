@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.priors import Decoupled, Mixture, MixturePrior, StandardizedPrior
-from dpvae_cli.priors.labelled import build_saved_prior
+from dpvae_cli.priors.class_conditional import build_saved_prior
 from tests.cases import ESTIMATED, small_spec
 from tests.mathematics.random_models import normal, random_posterior, randomised
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.shapes import Codes, Labels, PerExample
+from dpvae_cli.foundation.shapes import ClassLabels, Codes, PerExample
 from dpvae_cli.mathematics.noise import uniform_noise
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.priors.decoupled import DecoupledPrior
@@ -20,7 +20,7 @@ Flow = DecoupledPrior | FlowMatchingPrior
 
 
 @final
-class LabelledPrior(Prior):
+class ClassConditionalPrior(Prior):
     """p(z) = sum over y of w_y p(z | y), p(z | y) a flow g_y whose networks are given y.
 
     `given(y)` is p(z | y), which has a generation space; their mixture p(z) has none. The label
@@ -33,7 +33,7 @@ class LabelledPrior(Prior):
 
     Example:
         >>> from dpvae_cli.priors.spline import Spline
-        >>> prior = LabelledPrior(Spline().build(2, context=3), labels=(0, 1, 7))
+        >>> prior = ClassConditionalPrior(Spline().build(2, context=3), labels=(0, 1, 7))
         >>> prior.given(7).sample(4).shape
         torch.Size([4, 2])
     """
@@ -77,7 +77,7 @@ class LabelledPrior(Prior):
         self,
         z: Codes,
         *,
-        labels: Labels | None = None,
+        labels: ClassLabels | None = None,
         generator: torch.Generator | None = None,
     ) -> PerExample:
         """Return the flow's loss of each code given its label."""
@@ -122,7 +122,7 @@ def build_saved_prior(
         check_label_count(values.numel())
         labels = [int(value) for value in values.flatten()]
         flow = spec.build(latent_dim, encoder, example_shape, context=len(labels))
-        prior = LabelledPrior(flow, labels)
+        prior = ClassConditionalPrior(flow, labels)
     return StandardizedPrior(prior) if "deviation" in tensors else prior
 
 

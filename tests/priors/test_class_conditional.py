@@ -9,7 +9,7 @@ from dpvae_cli.evaluation.skl import symmetric_kl
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.priors import FlowMatchingPrior, LabelledPrior
+from dpvae_cli.priors import ClassConditionalPrior, FlowMatchingPrior
 from dpvae_cli.recipe.validation import kinds
 from tests.cases import small_spec
 from tests.mathematics.random_models import normal, randomised
@@ -24,7 +24,7 @@ TAKERS = [kind for kind, spec in kinds("fit_prior").items() if spec.takes_labels
 def prior(request):
     flow = small_spec("fit_prior", request.param).build(2, context=len(LABELS))
     weights = torch.tensor([0.5, 0.2, 0.3])
-    prior = LabelledPrior(randomised(flow, gain=0.9, seed=3), LABELS, weights).double()
+    prior = ClassConditionalPrior(randomised(flow, gain=0.9, seed=3), LABELS, weights).double()
     if isinstance(flow, FlowMatchingPrior):
         flow.bijection.steps = 24
     return prior
