@@ -13,6 +13,9 @@ DEMO := demo
 FAST := tests/architectures tests/foundation tests/likelihoods tests/mathematics tests/priors \
   tests/recipe tests/regularizers tests/sampling tests/test_model.py tests/trust/test_words.py
 
+# bytecode that is written once saves seconds in every process of the tests
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-fast test-slow test-lowest test-newest check bench docs wheel dist runtime clean
 
 demo: $(INSTALLED)

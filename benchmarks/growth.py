@@ -24,7 +24,7 @@ from dpvae_cli.model import VAE, build
 from dpvae_cli.priors import Decoupled
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.sampling.encodings import encode
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.train import Trainer
 
 TOLERANCE = 0.1
 Work = Callable[[], object]

@@ -84,7 +84,7 @@ def train(count: int, steps: int) -> None:
 
 
 def our_steps(count: int, steps: int) -> None:
-    from dpvae_cli.training.trainer import Trainer  # noqa: PLC0415 - as above
+    from dpvae_cli.training.train import Trainer  # noqa: PLC0415 - as above
 
     trainer = Trainer(load_recipe("vae_mnist"), stand_ins.mnist(count), torch.device("cpu"))
     for _ in range(steps):

@@ -21,7 +21,7 @@ from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import ProcessGroup, process_group
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.sampling.encodings import aggregate_posterior
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.train import Trainer
 
 ROUNDS, STEPS = 5, 5
 POINTS = 5_000

@@ -17,8 +17,8 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.runs.precision import Precision
-from dpvae_cli.training.threads import cpu_threads
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.execution import cpu_threads
+from dpvae_cli.training.train import Trainer
 
 OURS, PLAIN, FLOOR, PYTHAE = "ours", "ours, standard normal", "floor", "Pythae, plain VAE"
 FIRST = "floor, channels first"

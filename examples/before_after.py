@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import dpvae_cli as dpvae
-from dpvae_cli.data import Dataset, Mnist, Moons
+from dpvae_cli.data import Dataset, Digits, Mnist, Moons
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.plotting import style
 from dpvae_cli.plotting.gallery import Gallery, figure5
@@ -22,10 +22,10 @@ SPECS = {"mixture": dpvae.Mixture(covariance="full")}
 """Specs for values of --priors that are not names of recipes."""
 
 
-def parse_args(description: str) -> Namespace:
-    """Return the options of the command line."""
+def parse_args(description: str, data: tuple[str, ...] = ("moons", "mnist")) -> Namespace:
+    """Return the options of the command line; the first data is the default."""
     parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=("moons", "mnist"), default="moons")
+    parser.add_argument("--data", choices=data, default=data[0])
     parser.add_argument("--train", type=int, default=10_000, help="training examples")
     parser.add_argument("--iterations", type=int, default=4_000, help="steps of the VAE's training")
     parser.add_argument("--beta", type=float, help="weight of the KL in the VAE's training")
@@ -42,9 +42,11 @@ def parse_args(description: str) -> Namespace:
 
 
 def load(args: Namespace) -> Dataset:
-    """Return generated two moons, or MNIST from DPVAE_DATA or downloaded."""
+    """Return generated two moons, scikit-learn's digits, or MNIST from DPVAE_DATA or downloaded."""
     if args.data == "moons":
         return Moons(train=args.train).load()
+    if args.data == "digits":
+        return Digits().load()
     return Mnist(validation=60_000 - args.train).load()
 
 

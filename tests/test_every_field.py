@@ -15,7 +15,7 @@ from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.recipe import Evaluation, Fitting, Training, load_recipe, to_yaml
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, specs
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.training import compilation
+from dpvae_cli.training import execution
 from dpvae_cli.training.callback import Callback
 from dpvae_cli.training.train import train
 from tests.cases import CHANGES, IMAGES, small_section
@@ -148,7 +148,7 @@ def pictures(folder, generator, monkeypatch):
 @pytest.fixture(autouse=True)
 def _traced_only(monkeypatch):
     """Let training.compile trace without calling a C++ compiler."""
-    monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
+    monkeypatch.setattr(execution, "BACKEND", "aot_eager")
 
 
 class Hears(Callback):

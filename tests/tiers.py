@@ -49,6 +49,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     ),
     # kills, faults and signals: one of each kind
     "test_crashes::test_a_killed_training_goes_on_to_the_bit": ("vae",),
+    "test_other_systems::test_a_study_spawns_its_workers_where_none_can_be_forked": (),
     "test_crashes::test_a_command_killed_between_two_files_is_completed_by_the_next": (),
     "test_crashes::test_killed_cache_building_leaves_no_half_cache": (),
     "test_crashes::test_a_killed_evaluation_measures_the_same": (),
@@ -65,6 +66,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     # several processes: one run and evaluation of two processes stays
     "test_processes::test_losses_and_weights_are_those_of_one_process": (),
     "test_distributed::test_a_signal_stops_all_at_one_iteration_and_saves": (),
+    "test_sizes::test_a_training_run": (),
     # compilation: one regularizer
     "test_compilation::test_losses_and_gradients_are_those_without": ("vae",),
     "test_compilation::test_the_decoupled_prior_is_compiled_too": (),
@@ -133,6 +135,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_entry_points::test_a_key_typed_as_an_option_is_answered_with_the_key": ("typed0",),
     "test_entry_points::test_a_backend_of_matplotlib_from_elsewhere_does_no_harm": (),
     "test_examples::test_plain_torch_by_calls_and_by_commands": (),
+    "test_examples::test_diffusers_autoencoder": (),
     # untrusted input: every kind of input stays, with one text or file of each kind
     "test_fuzz::test_bad_input_ends_with_a_message": ("recipes",),
     "test_fuzz::test_file_names_of_any_bytes_are_told_on_any_terminal": (),

@@ -3,7 +3,9 @@
 import functools
 import signal
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -12,7 +14,13 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.progress import ProgressDisplay
-from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, PeerFailedError, UsageError
+from dpvae_cli.foundation.errors import (
+    DpvaeError,
+    InterruptedRun,
+    PeerFailedError,
+    UntestedWarning,
+    UsageError,
+)
 from dpvae_cli.foundation.memory import is_out_of_memory
 from dpvae_cli.foundation.progress import handle_progress, ignore_progress
 from dpvae_cli.foundation.text_files import expand_user
@@ -43,6 +51,7 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
                 load_torch()
             is_shown = console.is_main_process() and not is_quiet
             with (
+                own_warnings_as_notes(),
                 ProgressDisplay() as display,
                 handle_progress(display if is_shown else ignore_progress),
             ):
@@ -71,6 +80,22 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
         return value
 
     return run
+
+
+@contextmanager
+def own_warnings_as_notes() -> Iterator[None]:
+    """Print a warning of ours as one line, and all others as Python does."""
+    with warnings.catch_warnings():
+        show_as_python = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **to: Any) -> None:
+            if issubclass(category, UntestedWarning):
+                console.note(f"Note: {message}")
+            else:
+                show_as_python(message, category, *where, **to)
+
+        warnings.showwarning = show
+        yield
 
 
 def _expand_home(value: Any) -> Any:

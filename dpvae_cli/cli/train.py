@@ -76,9 +76,9 @@ def train(
     from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.dump import to_yaml
     from dpvae_cli.runs.paths import default_run_dir, resolve_run_dir
+    from dpvae_cli.runs.resume import TrainMode
     from dpvae_cli.runs.run_folder import RunFolder
     from dpvae_cli.training.dry_run import describe
-    from dpvae_cli.training.train import TrainMode
     from dpvae_cli.training.train import train as train_recipe
 
     run_dir = None if run_dir is None else resolve_run_dir(run_dir)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import safetensors.torch as safetensors
 import torch
 from torch import Tensor
 
 from dpvae_cli.exporter.errors import ExportError
 from dpvae_cli.exporter.graphs import GRAPHS, Graph
 from dpvae_cli.exporter.onnx_format import (
-    INSTALL_HINT,
     export_errors,
     exported_program,
     onnx_bytes,
@@ -97,13 +97,8 @@ def write_weights(
         facts: what its metadata says, such as the recipe.
 
     Raises:
-        ExportError: safetensors is not installed.
         UsageError: the file cannot be written.
     """
-    if find_spec("safetensors") is None:
-        raise ExportError(".safetensors needs safetensors", hint=INSTALL_HINT)
-    import safetensors.torch as safetensors  # noqa: PLC0415 - of an extra
-
     weights = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()

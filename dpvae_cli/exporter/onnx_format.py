@@ -16,7 +16,7 @@ from dpvae_cli.mathematics.gaussian import LOG_2PI
 
 MODULES = ("onnx", "onnxscript")
 """What torch.onnx needs."""
-INSTALL_HINT = "Install it: pip install 'dpvae-cli[export]'. A .pt2 needs no extra."
+INSTALL_HINT = "Install it: pip install 'dpvae-cli[export]'. .pt2 and .safetensors need no extra."
 
 
 def onnx_bytes(

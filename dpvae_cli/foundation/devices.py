@@ -1,11 +1,13 @@
 """Choose the device to compute on."""
 
+import warnings
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
 from dpvae_cli.foundation.distributed import local_rank
-from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.errors import UntestedWarning, UsageError
 
 
 def resolve(name: str = "auto") -> torch.device:
@@ -19,6 +21,8 @@ def resolve(name: str = "auto") -> torch.device:
     if name == "auto":
         has_mps = torch.backends.mps.is_available()
         name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+        if name == "mps":
+            _warn_of_mps()
     if name == "cuda" and (number := local_rank()) is not None:
         name = f"cuda:{number}"
     try:
@@ -37,6 +41,16 @@ def resolve(name: str = "auto") -> torch.device:
             f"--device {name} is not available here", hint=f"Available: {', '.join(available())}."
         )
     return device
+
+
+@cache
+def _warn_of_mps() -> None:
+    """Say once that nobody has tested this device."""
+    warnings.warn(
+        "computing on mps, where dpvae has not been tested; device cpu has been",
+        UntestedWarning,
+        stacklevel=4,
+    )
 
 
 def available() -> list[str]:

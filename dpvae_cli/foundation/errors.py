@@ -47,6 +47,10 @@ class DpvaeError(Exception):
             self.add_note(in_python(hint))
 
 
+class UntestedWarning(UserWarning):
+    """Something may work and has not been tested."""
+
+
 class UsageError(DpvaeError):
     """The user's input is wrong, or a run folder is in use (exit code 2)."""
 

@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,8 +15,12 @@ import numpy as np
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import UsageError
 
-if sys.platform != "win32":
+try:
     import fcntl
+
+    HAS_FLOCK = True
+except ImportError:  # Windows
+    HAS_FLOCK = False
 
 HIDDEN_PREFIX = ".dpvae-"
 """The names of hidden files that only dpvae makes begin with this."""
@@ -60,6 +63,9 @@ def write_atomically(
         temporary.chmod(0o666 & ~mask)
         if previous is not None and path.is_file():
             link_to(previous, to=path)
+        if not HAS_FLOCK:  # Windows replaces closed files only
+            os.close(descriptor)
+            descriptor = -1
         temporary.replace(path)
     except OSError as error:
         raise UsageError(
@@ -68,8 +74,9 @@ def write_atomically(
         ) from None
     finally:
         with suppress(OSError):  # a folder that can no longer be written to keeps it
+            if descriptor >= 0:
+                os.close(descriptor)
             temporary.unlink(missing_ok=True)
-        os.close(descriptor)
     if durable:
         sync_folder(path.parent)
 
@@ -85,7 +92,7 @@ def _make_temporary(folder: Path) -> tuple[int, Path]:
 
 def _lock(descriptor: int) -> bool | None:
     """Lock an open file; False if another process has, None if files cannot be locked here."""
-    if sys.platform == "win32":
+    if not HAS_FLOCK:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

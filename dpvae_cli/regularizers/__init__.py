@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dpvae_cli.regularizers.base import Adversary, Batch, Regularizer, Term
+from dpvae_cli.regularizers.base import Adversary, Batch, Regularizer, Term, build_regularizer
 from dpvae_cli.regularizers.beta_b import BetaB
 from dpvae_cli.regularizers.beta_h import BetaH
 from dpvae_cli.regularizers.beta_tc import BetaTc
@@ -28,4 +28,5 @@ __all__ = [
     "Regularizer",
     "Term",
     "Vae",
+    "build_regularizer",
 ]

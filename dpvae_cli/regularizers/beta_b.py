@@ -1,8 +1,8 @@
 """beta-VAE-B: a KL held at a growing capacity (Burgess et al. 2018; paper, appendix B)."""
 
-from typing import Annotated, Literal, final
+from typing import Annotated, Any, Literal, final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dpvae_cli.foundation.spec import DefaultFrom
 from dpvae_cli.regularizers.base import Batch, DataSizes, Regularizer, RegularizerSpec, Term
@@ -50,6 +50,15 @@ class BetaB(RegularizerSpec):
         None
     )
     """C_stop: the iteration at which C reaches C_max (default: training.iterations)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_its_own_schedule(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "warm_up" in values:
+            raise ValueError(
+                "beta_b has no warm_up: its capacity grows until stop_step; set that instead"
+            )
+        return values
 
     def build(self, latent_dim: int, sizes: DataSizes) -> BetaBRegularizer:
         """Return the regularizer; a recipe has filled `stop_step` in."""

@@ -4,30 +4,17 @@ from typing import Annotated, Literal, final
 
 from pydantic import Field
 
-from dpvae_cli.regularizers.base import Batch, DataSizes, Regularizer, RegularizerSpec, Term
+from dpvae_cli.regularizers.base import DataSizes, WarmUpSpec, WeightedKl
 
 
 @final
-class BetaHRegularizer(Regularizer):
-    """beta * KL[q(z|x), p(z)]."""
-
-    def __init__(self, beta: float) -> None:
-        super().__init__()
-        self.beta = beta
-
-    def terms(self, batch: Batch) -> dict[str, Term]:
-        """Return the KL with weight beta."""
-        return {"kl": Term(batch.kl(), self.beta)}
-
-
-@final
-class BetaH(RegularizerSpec):
+class BetaH(WarmUpSpec):
     """beta-VAE-H: beta * KL[q(z|x), p(z)]."""
 
     kind: Literal["beta_h"] = "beta_h"
     beta: Annotated[float, Field(ge=0)] = 4.0
     """Weight of the KL (paper, Table 2: 4)."""
 
-    def build(self, latent_dim: int, sizes: DataSizes) -> BetaHRegularizer:
+    def build(self, latent_dim: int, sizes: DataSizes) -> WeightedKl:
         """Return the regularizer."""
-        return BetaHRegularizer(self.beta)
+        return WeightedKl(self.beta)

@@ -18,7 +18,6 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.mathematics.density import LatentDensity
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.mathematics.total_correlation import (
     minibatch_log_densities,
@@ -29,8 +28,8 @@ from dpvae_cli.regularizers.base import (
     Batch,
     DataSizes,
     Regularizer,
-    RegularizerSpec,
     Term,
+    WarmUpSpec,
     WeightsPer,
     per_example_weight,
 )
@@ -64,13 +63,17 @@ class BetaTcRegularizer(Regularizer):
         """Return mutual information, total correlation and the term with p(z)."""
         log_q_given_x = batch.posterior.log_prob(batch.z)
         log_weights = self.log_weights[batch.group.local_slice(len(self.log_weights))]
+        mean, log_variance = batch.posterior.mean, batch.posterior.log_variance
+        global_posterior = DiagonalGaussian(
+            batch.group.all_gather(mean), batch.group.all_gather(log_variance)
+        )
         log_q, log_q_product = minibatch_log_densities(
-            _of_all(batch), batch.z, log_weights.to(batch.z.dtype)
+            global_posterior, batch.z, log_weights.to(batch.z.dtype)
         )
         log_p = batch.prior.log_prob(batch.z)
         mutual_information = Term(log_q_given_x - log_q, self.share * self.alpha)
         total_correlation = log_q - log_q_product
-        if self._is_joint(batch.prior):
+        if self.form == "joint" or (self.form == "auto" and not batch.prior.factorises):
             return {
                 "mutual_information": mutual_information,
                 "total_correlation": Term(total_correlation, self.share * (self.beta - 1)),
@@ -82,18 +85,9 @@ class BetaTcRegularizer(Regularizer):
             "dimension_wise_kl": Term(log_q_product - log_p, self.share * self.gamma),
         }
 
-    def _is_joint(self, prior: LatentDensity) -> bool:
-        return self.form == "joint" or (self.form == "auto" and not prior.factorises)
-
-
-def _of_all(batch: Batch) -> DiagonalGaussian:
-    """Return q(z|x) of the whole global batch."""
-    mean, log_variance = batch.posterior.mean, batch.posterior.log_variance
-    return DiagonalGaussian(batch.group.all_gather(mean), batch.group.all_gather(log_variance))
-
 
 @final
-class BetaTc(RegularizerSpec):
+class BetaTc(WarmUpSpec):
     """beta-TCVAE: mutual information, total correlation and the rest of the KL, each weighted."""
 
     kind: Literal["beta_tc"] = "beta_tc"

@@ -21,8 +21,8 @@ from dpvae_cli.regularizers.base import (
     Batch,
     DataSizes,
     Regularizer,
-    RegularizerSpec,
     Term,
+    WarmUpSpec,
     WeightsPer,
     per_example_weight,
 )
@@ -49,12 +49,12 @@ class Discriminator(Adversary):
             layers += [nn.Linear(width_in, width_out), nn.LeakyReLU(NEGATIVE_SLOPE)]
         self.network = nn.Sequential(*layers, nn.Linear(width, 1))
 
-    def forward(self, z: Codes) -> PerExample:
-        """Return the logit of "joint", an estimate of log q(z) - sum_j log q(z_j) in nats."""
+    def logits(self, z: Codes) -> PerExample:
+        """Return the logits of "joint", estimates of log q(z) - sum_j log q(z_j) in nats."""
         logits: Tensor = self.network(z)
         return logits.squeeze(-1)
 
-    def loss(
+    def forward(
         self,
         z: Codes,
         z_other: Codes,
@@ -65,9 +65,8 @@ class Discriminator(Adversary):
         """Return the cross-entropy over both classes, half each, in nats."""
         permuted = permute_dimensions(group.all_gather(z_other.detach()), generator=generator)
         joint, product = z.detach(), permuted[group.local_slice(len(permuted))]
-        logit_joint, logit_product = self(torch.cat([joint, product])).split(
-            [len(joint), len(product)]
-        )
+        logits = self.logits(torch.cat([joint, product]))
+        logit_joint, logit_product = logits.split([len(joint), len(product)])
         positive, negative = functional.softplus(-logit_joint), functional.softplus(logit_product)
         return 0.5 * (positive.mean() + negative.mean())
 
@@ -84,7 +83,7 @@ class FactorRegularizer(Regularizer):
     def terms(self, batch: Batch) -> dict[str, Term]:
         """Return the KL and the total correlation; gradients reach z, not the discriminator."""
         with _frozen(self.adversary):
-            total_correlation = self.adversary(batch.z)
+            total_correlation = self.adversary.logits(batch.z)
         return {
             "kl": Term(batch.kl(), 1.0),
             "total_correlation": Term(total_correlation, self.gamma),
@@ -101,7 +100,7 @@ def _frozen(module: nn.Module) -> Iterator[None]:
 
 
 @final
-class Factor(RegularizerSpec):
+class Factor(WarmUpSpec):
     """FactorVAE: the KL plus gamma times the total correlation."""
 
     kind: Literal["factor"] = "factor"

@@ -12,8 +12,8 @@ from dpvae_cli.regularizers.base import (
     Batch,
     DataSizes,
     Regularizer,
-    RegularizerSpec,
     Term,
+    WarmUpSpec,
     WeightsPer,
     per_example_weight,
 )
@@ -40,7 +40,7 @@ class InfoRegularizer(Regularizer):
 
 
 @final
-class Info(RegularizerSpec):
+class Info(WarmUpSpec):
     """InfoVAE: (1 - alpha) KL + (alpha + lambda - 1) MMD^2."""
 
     kind: Literal["info"] = "info"

@@ -34,12 +34,16 @@ from dpvae_cli.priors.class_conditional import build_saved_prior
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_dict
 from dpvae_cli.recipe.loading import from_dict
+from dpvae_cli.runs.checkpoint_tensors import (
+    RETRAIN_HINT,
+    load_state_dict,
+    load_units,
+    mismatch_error,
+)
 from dpvae_cli.runs.fallback import fallback_hint
 from dpvae_cli.runs.precision import Precision
-from dpvae_cli.runs.units_state import load_units
 
 CPU = torch.device("cpu")
-RETRAIN_HINT = "Train again, or name another checkpoint."
 FORMAT = FileFormat(
     format="dpvae-checkpoint",
     version=2,
@@ -141,7 +145,7 @@ class Checkpoint:
             return model
 
         if networks is None and (mismatch := shape_mismatch(make, tensors)) is not None:
-            raise _mismatch_error("model", mismatch)
+            raise mismatch_error("model", mismatch)
         model = precision.placed(make())
         load_state_dict(model, tensors, "model")
         model.units = self.units()
@@ -239,24 +243,6 @@ def suggest_fallback(path: Path) -> Iterator[None]:
         message = str(error) if str(path) in str(error) else f"{path}: {error}"
         hints = filter(None, (fallback_hint(path, _read), error.hint))
         raise CheckpointError(message, hint="\n".join(hints) or None) from None
-
-
-def load_state_dict(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Load a module's tensors strictly.
-
-    Raises:
-        CheckpointError: names or shapes differ.
-    """
-    try:
-        module.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        raise _mismatch_error(what, str(error)) from error
-
-
-def _mismatch_error(what: str, reason: str) -> CheckpointError:
-    return CheckpointError(
-        f"the checkpoint's {what} does not fit its recipe: {reason}", hint=RETRAIN_HINT
-    )
 
 
 def file_digest(path: Path) -> str:

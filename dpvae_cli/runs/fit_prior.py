@@ -10,6 +10,7 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.fitting.fit import FittedPrior, fit_model_prior
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.distributed import ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_cache, write_json
 from dpvae_cli.foundation.text_files import read_json
@@ -47,6 +48,39 @@ def fit_recipe_prior(
         seed=recipe.seed,
         labels=None if recipe.fitting.given is None else load_dataset().class_labels(),
     )
+
+
+def fit_after_training(
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    model: VAE,
+    dataset: Dataset,
+    *,
+    start: Checkpoint | None,
+    group: ProcessGroup,
+) -> VAE:
+    """Return a trained model with its recipe's `fit_prior`, fitted to its codes and saved.
+
+    A run that was complete with a fitted prior before stays as it is; missing files are written.
+
+    Args:
+        folder: of the run; rank 0 writes.
+        checkpoint: the state at the last iteration.
+        model: of this state.
+        dataset: of the recipe.
+        start: what the run was resumed from.
+        group: the ranks encode the data together.
+    """
+    if start is not None and start.iteration == checkpoint.iteration and start.is_fitted:
+        if group.is_main_process:
+            save_fit_record(folder, start)
+        return model.with_prior(start.fitted_prior(model)).eval()
+    aggregate = TrainingEncodings(model, lambda: dataset, group=group).aggregate_posterior()
+    fitted = fit_recipe_prior(model, aggregate, checkpoint.recipe, lambda: dataset)
+    if group.is_main_process:
+        folder.check_lock()
+        save_fitted_prior(folder, checkpoint, fitted, aggregate)
+    return model.with_prior(fitted.prior).eval()
 
 
 def save_fitted_prior(

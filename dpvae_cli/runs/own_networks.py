@@ -88,9 +88,11 @@ def preserve_rng_state(device: torch.device, *, wanted: bool) -> Iterator[None]:
 def seed_each_call(objective: nn.Module, recipe: Recipe, *, rank: int = 0) -> None:
     """Seed the global generators by seed and iteration, the last argument of each call.
 
-    They are what the caller's networks draw from, in dropout for example. Ranks draw different
-    numbers, for they have different examples.
+    They are what the caller's networks draw from, in dropout for example; the recipe's own draw
+    nothing, and nothing is seeded. Ranks draw different numbers, for they have different examples.
     """
+    if not uses_own_networks(recipe):
+        return
 
     def seed(_: nn.Module, arguments: tuple[Any, ...]) -> None:
         iteration = arguments[-1]

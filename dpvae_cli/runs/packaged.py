@@ -50,11 +50,10 @@ def unpack(file: Path, folder: Path) -> None:
         return
     checkpoint = read_checkpoint(file)
     codes = {name: tensor.numpy() for name, tensor in checkpoint.part("codes").items()}
-    with run.locked():
-        run.write_start(checkpoint.recipe, device=torch.device("cpu"))
-        encodings = run.checkpoint.with_suffix(".encodings.npz")
-        write_cache(encodings, codes, checkpoint=checkpoint.digest)
-        copy_file(file, run.checkpoint)  # last: from now on it is a run
+    run.write_start(checkpoint.recipe, device=torch.device("cpu"))
+    encodings = run.checkpoint.with_suffix(".encodings.npz")
+    write_cache(encodings, codes, checkpoint=checkpoint.digest)
+    copy_file(file, run.checkpoint)  # last: from now on it is a run
 
 
 def package(checkpoint: Checkpoint, mean: torch.Tensor, log_variance: torch.Tensor) -> Checkpoint:

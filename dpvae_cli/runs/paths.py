@@ -6,13 +6,14 @@ from pathlib import Path
 
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.files import TEMPORARY_PREFIX
-from dpvae_cli.foundation.text_files import expand_user
+from dpvae_cli.foundation.text_files import expand_user, read_text
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs.fallback import BEST, CURRENT
 from dpvae_cli.runs.packaged import resolve_packaged, unpack
 
 RUNS = Path("runs")
 LATEST = "latest"
+MAX_PATH_BYTES = 2**15
 
 
 def default_run_dir(recipe: Recipe) -> Path:
@@ -37,13 +38,23 @@ def follow_links(path: Path | str) -> Path:
     return real.relative_to(here) if real.is_relative_to(here) else real
 
 
+def read_latest(path: Path | str) -> Path:
+    """Return the run folder that runs/latest names if it is a file, else the path."""
+    path = Path(path)
+    if path.name == LATEST and path.is_file():
+        with suppress(OSError, ValueError):
+            return path.parent / read_text(path, limit=MAX_PATH_BYTES).strip()
+    return path
+
+
 def resolve_run_dir(path: Path | str) -> Path:
     """Return the run folder that a path means, links followed, for a run to be written into it.
 
     Raises:
         UsageError: it is runs/latest, which names the latest run, and there is none.
     """
-    link = Path(path).absolute()
+    path = read_latest(path)
+    link = path.absolute()
     is_latest = link.name == LATEST and link.parent.resolve() == RUNS.resolve()
     if is_latest and not link.is_dir():
         raise UsageError(
@@ -53,12 +64,18 @@ def resolve_run_dir(path: Path | str) -> Path:
 
 
 def update_latest_link(run_dir: Path) -> None:
-    """Let runs/latest name `run_dir`, where links can be made."""
+    """Let runs/latest name `run_dir`: a link, or where none can be made a file with the path."""
     link = RUNS / f"{TEMPORARY_PREFIX}latest"
     with suppress(OSError):
         RUNS.mkdir(exist_ok=True)
         link.unlink(missing_ok=True)
-        link.symlink_to(os.path.relpath(run_dir.resolve(), RUNS.resolve()))
+        target = run_dir.resolve()
+        with suppress(ValueError):  # on another drive
+            target = Path(os.path.relpath(target, RUNS.resolve()))
+        try:
+            link.symlink_to(target)
+        except (OSError, NotImplementedError):
+            link.write_text(f"{target}\n", encoding="utf-8")
         link.replace(RUNS / LATEST)
     with suppress(OSError):
         link.unlink(missing_ok=True)
@@ -70,10 +87,10 @@ def latest_run_dir() -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    link = RUNS / LATEST
+    link = read_latest(RUNS / LATEST)
     if not link.is_dir():
         raise CheckpointError(
-            f"no checkpoint was named and there is no {link}",
+            f"no checkpoint was named and there is no {RUNS / LATEST}",
             hint="Name a checkpoint or a run folder, or train first: dpvae train beta_h_moons.",
         )
     return follow_links(link)
@@ -87,7 +104,7 @@ def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
             latest run.
         best: of a run folder take best.pt.
     """
-    place = latest_run_dir() if path is None else path
+    place = latest_run_dir() if path is None else read_latest(path)
     if (model := resolve_packaged(place)) is not None:
         place = RUNS / model.stem
         unpack(model, place)

@@ -18,12 +18,23 @@ RESTORE_HINT = "Put back the data it was trained on, or train another run on thi
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """Return what a checkpoint stores about its data: sizes and digests of the splits."""
+    """Return what a checkpoint stores about its data: name, units, sizes and digests."""
+    units = dataset.units
     return {
-        FACT: {
-            name: {"examples": len(dataset.split(name)), "digest": dataset.digest(name)}
-            for name in SPLITS
-        }
+        "data": dataset.name,
+        "data_note": dataset.note,
+        "data_range": None if units.value_range is None else list(units.value_range),
+        "data_columns": list(units.columns),
+        OLD_FACT: dataset.fingerprint(),
+        FACT: _split_facts(dataset),
+        "training_examples": len(dataset.train),
+    }
+
+
+def _split_facts(dataset: Dataset) -> dict[str, Any]:
+    return {
+        name: {"examples": len(dataset.split(name)), "digest": dataset.digest(name)}
+        for name in SPLITS
     }
 
 
@@ -32,7 +43,7 @@ def describe_difference(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
 
     Old checkpoints have a digest of the training split only.
     """
-    found = data_facts(dataset)[FACT]
+    found = _split_facts(dataset)
     try:
         saved = {name: checkpoint.facts[FACT][name] for name in SPLITS}
         resized = [

@@ -26,7 +26,7 @@ from dpvae_cli.studies.state import (
     recipe_of,
 )
 from dpvae_cli.training.dry_run import estimate_seconds
-from dpvae_cli.training.threads import limit_threads
+from dpvae_cli.training.execution import limit_threads
 
 GUESSED_PACE = {
     "cpu": {"mlp": 300.0, "mnist_conv": 25.0, "conv": 20.0, "svhn_conv": 5.0, "celeba_conv": 2.5},

@@ -18,6 +18,7 @@ from dpvae_cli.foundation.text_files import is_inside, path_exists, read_json
 from dpvae_cli.recipe import Recipe, RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.paths import read_latest
 from dpvae_cli.runs.replacement import RECIPE
 from dpvae_cli.runs.run_folder import RunFolder
 
@@ -59,7 +60,7 @@ def discover(paths: Sequence[Path]) -> list[Path]:
         MissingError: a path is not there, or holds no run.
     """
     found: dict[Path, Path] = {}
-    for path in paths:
+    for path in map(read_latest, paths):
         if not path_exists(path):
             raise MissingError(
                 f"there is nothing at {path}",

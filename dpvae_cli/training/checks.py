@@ -1,6 +1,8 @@
 """What is checked before training: that data, batch size and processes fit together."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -9,6 +11,7 @@ from dpvae_cli.foundation.allocation import FLOAT32, SMALLER_HINT
 from dpvae_cli.foundation.distributed import ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.memory import check_fits_in_memory
+from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.recipe.schema import MIN_BATCH_SIZE
@@ -59,14 +62,18 @@ def check_divisible(batch_size: int, processes: int) -> None:
 
 
 def check_ranks_agree(
-    group: ProcessGroup, recipe: Recipe, fingerprint: str, iteration: int
+    group: ProcessGroup, recipe: Recipe, facts: Mapping[str, Any], iteration: int
 ) -> None:
     """Check that all ranks have the same recipe, data and state.
 
     Raises:
         UsageError: says what differs.
     """
-    state = {"recipe": to_yaml(recipe), "training data": fingerprint, "iteration": iteration}
+    state = {
+        "recipe": to_yaml(recipe),
+        "training data": facts["data_fingerprint"],
+        "iteration": iteration,
+    }
     for what, value in state.items():
         if len(set(group.all_gather_object(value))) > 1:
             raise UsageError(
@@ -76,17 +83,18 @@ def check_ranks_agree(
             )
 
 
-def check_training_memory(modules: Sequence[nn.Module], batch_size: int, values: int) -> None:
+def check_training_memory(model: VAE, regularizer: nn.Module, batch_size: int) -> None:
     """Check that a training step fits into memory, by a lower bound of what it holds.
 
     That is each weight with its gradient and Adam's two moments, and for each example of the batch
-    its `values` and an output of every unit, with gradients.
+    its values and an output of every unit, with gradients.
 
     Raises:
         UsageError: says how much it needs.
     """
-    weights = [weight for module in modules for weight in module.parameters()]
-    units = sum(weight.shape[0] for weight in weights if weight.dim() > 1)
-    numbers = 4 * sum(weight.numel() for weight in weights) + 2 * batch_size * (values + units)
+    weights = [*model.parameters(), *regularizer.parameters()]
+    outputs = sum(weight.shape[0] for weight in weights if weight.dim() > 1)
+    values = math.prod(model.example_shape)
+    numbers = 4 * sum(weight.numel() for weight in weights) + 2 * batch_size * (values + outputs)
     what = f"training with training.batch_size={batch_size:,}"
     check_fits_in_memory(what, FLOAT32 * numbers, hint=SMALLER_HINT)

@@ -15,8 +15,8 @@ from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import format_duration
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.training.threads import cpu_threads
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.execution import cpu_threads
+from dpvae_cli.training.train import Trainer
 
 WARM_UP, LEAST, MOST = 3, 5, 200
 """Steps before the clock starts, and how many are timed at least and at most."""
@@ -39,25 +39,33 @@ def describe(
     chosen = devices.resolve(device)
     shape = recipe.data.example_shape(data_root)
     trainer = Trainer(recipe, _stand_in(shape, recipe.training.batch_size), chosen)
-    parts = {name: num_parameters(part) for name, part in trainer.state.model.named_children()}
+    parts = dict(trainer.state.model.named_children())
     adversary = trainer.state.regularizer.adversary
-    summary = _summary(recipe, data_root)
+    if adversary is not None:
+        parts["discriminator"] = adversary
+    summary, ema, fit = _summary(recipe, data_root), recipe.training.ema, recipe.fit_prior
+    data: dict[str, str] = {}
+    if isinstance(summary, MissingError):
+        data["data"] = f"not there: {summary}"
+    else:
+        data |= {f"{name} examples": f"{summary.sizes[name]:,}" for name in SPLITS}
+        if summary.remarks:
+            data["data"] = "; ".join(summary.remarks)
+    fitted: dict[str, str] = {}
+    if fit is not None:
+        most = f"{fit.kind}, at most {recipe.fitting.iterations:,} iterations"
+        fitted = {"prior fitted afterwards": most}
     return {
-        **_described(summary),
+        **data,
         "example shape": " x ".join(map(str, shape)),
         "latent dimensions": str(recipe.architecture.latent_dim),
-        **{f"parameters: {name}": f"{count:,}" for name, count in parts.items()},
-        **(
-            {}
-            if adversary is None
-            else {"parameters: discriminator": f"{num_parameters(adversary):,}"}
-        ),
+        **{f"parameters: {name}": f"{num_parameters(part):,}" for name, part in parts.items()},
         "parameters: model": f"{num_parameters(trainer.state.model):,}",
         "iterations": f"{recipe.training.iterations:,}",
         "batch size": f"{recipe.training.batch_size:,}",
         "precision": str(trainer.precision),
-        "averaged weights": _averaging(recipe),
-        **_fitted(recipe),
+        "averaged weights": "none" if ema is None else f"ema, decay {ema:g}",
+        **fitted,
         "device": str(chosen),
         "estimated time": format_duration(_seconds(trainer, summary)),
     }
@@ -83,26 +91,6 @@ def _summary(recipe: Recipe, data_root: Path | None) -> DatasetSummary | Missing
         return recipe.data.summary(data_root)
     except MissingError as error:
         return error
-
-
-def _described(summary: DatasetSummary | MissingError) -> dict[str, str]:
-    """Return the sizes of the splits and how they were found, or that the data is not there."""
-    if isinstance(summary, MissingError):
-        return {"data": f"not there: {summary}"}
-    sizes = {f"{name} examples": f"{summary.sizes[name]:,}" for name in SPLITS}
-    return sizes | ({"data": "; ".join(summary.remarks)} if summary.remarks else {})
-
-
-def _fitted(recipe: Recipe) -> dict[str, str]:
-    if recipe.fit_prior is None:
-        return {}
-    most = f"{recipe.fit_prior.kind}, at most {recipe.fitting.iterations:,} iterations"
-    return {"prior fitted afterwards": most}
-
-
-def _averaging(recipe: Recipe) -> str:
-    decay = recipe.training.ema
-    return "none" if decay is None else f"ema, decay {decay:g}"
 
 
 def _stand_in(shape: tuple[int, ...], batch_size: int) -> Dataset:

@@ -1,13 +1,15 @@
 """Stop at the first value that is not finite, before it reaches a weight or a checkpoint."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import final
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dpvae_cli.foundation.errors import DivergedError
+from dpvae_cli.regularizers import Term
 
 HINT = (
     "Lower training.learning_rate, set training.gradient_clip, or raise likelihood.scale; "
@@ -28,30 +30,30 @@ class FiniteCheck:
     step's loss: only then the weights are searched for what went wrong first.
 
     Args:
-        modules: the modules in training, and copies of them.
-        optimizers: fused optimizers; their `found_inf` flag is the accelerator's.
+        parts: modules in training and copies of them, and fused optimizers, whose `found_inf` flag
+            is the accelerator's.
         device: of the losses.
         deferred: read losses late; None decides by device.
     """
 
     def __init__(
         self,
-        modules: Sequence[nn.Module],
-        optimizers: Sequence[torch.optim.Optimizer],
+        parts: Iterable[nn.Module | Optimizer],
         device: torch.device,
         *,
         deferred: bool | None = None,
     ) -> None:
-        self._modules = modules
+        parts = list(parts)
+        self._modules = [part for part in parts if isinstance(part, nn.Module)]
         self._deferred = device.type != "cpu" if deferred is None else deferred
         self._flag = torch.zeros((), device=device)
         self._first = torch.full((), -1, device=device, dtype=torch.long)
         self._first_values: dict[str, Tensor] = {}
         if self._deferred:
-            for optimizer in optimizers:
+            for optimizer in (part for part in parts if isinstance(part, Optimizer)):
                 optimizer.found_inf = self._flag  # type: ignore[attr-defined]
 
-    def check_loss(self, iteration: int, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
+    def check_loss(self, iteration: int, loss: Tensor, terms: Mapping[str, Term]) -> None:
         """Check one step's loss before the update; its terms are named if it is not finite.
 
         Raises:
@@ -59,13 +61,10 @@ class FiniteCheck:
         """
         if not self._deferred:
             if not math.isfinite(loss.item()):
-                values = {"loss": loss, **terms}
-                raise self._diverged(
-                    iteration, {name: value.detach().mean() for name, value in values.items()}
-                )
+                raise self._diverged(iteration, _means(loss, terms))
             return
-        losses = {"loss": loss, **terms}
-        means = torch.stack([value.detach().mean().float() for value in losses.values()])
+        losses = _means(loss, terms)
+        means = torch.stack([mean.float() for mean in losses.values()])
         is_bad = ~torch.isfinite(means).all()
         is_first = is_bad & (self._first < 0)
         for name, mean in zip(losses, means.unbind(), strict=True):
@@ -128,6 +127,23 @@ class FiniteCheck:
         return DivergedError(
             f"training diverged at iteration {iteration}: {cause} ({listing})", hint=HINT
         )
+
+
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> None:
+    """Scale gradients by min(1, max_norm / (|g| + 1e-6)), without waiting for the device.
+
+    Unlike `torch.nn.utils.clip_grad_norm_`, a norm that is not finite changes nothing, so that the
+    gradient to blame can be named.
+    """
+    gradients = [weight.grad for weight in parameters if weight.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1)
+    torch._foreach_mul_(gradients, torch.where(torch.isfinite(norm), scale, 1.0))
+
+
+def _means(loss: Tensor, terms: Mapping[str, Term]) -> dict[str, Tensor]:
+    values = {"loss": loss} | {name: term.value for name, term in terms.items()}
+    return {name: value.detach().mean() for name, value in values.items()}
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """What a run leaves behind: logs, checkpoints, a sample picture; rank 0 alone records it."""
 
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, final
@@ -8,16 +9,14 @@ from typing import Any, Concatenate, ParamSpec, final
 import torch
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.fitting.fit import FittedPrior
 from dpvae_cli.foundation.distributed import ProcessGroup
 from dpvae_cli.foundation.errors import InterruptedRun
-from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
-from dpvae_cli.runs.fit_prior import save_fit_record, save_fitted_prior
 from dpvae_cli.runs.metrics_log import MetricsLog
+from dpvae_cli.runs.resume import TrainMode
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.runs.sample_picture import save_samples
 from dpvae_cli.training.callback import Callback
@@ -45,14 +44,19 @@ class Recorder:
 
     def __init__(self, run: RunFolder, group: ProcessGroup, callback: Callback) -> None:
         self.is_active = group.is_main_process
-        self._run, self._processes, self._callback = run, group.world_size, callback
+        self._run, self._group, self._callback = run, group, callback
+        self._rolls_back = False
         self._log: MetricsLog | None = None
         self._board: TensorBoard | None = None
+        self._last_logged = 0
+        self._clock = 0.0
 
-    @main_process_only
-    def prepare(self, *, resume: bool, overwrite: bool) -> None:
-        """Check and clean up the run folder."""
-        self._run.prepare(resume=resume, overwrite=overwrite)
+    def prepare(self, mode: TrainMode) -> None:
+        """Check and clean up the run folder while the other ranks wait."""
+        self._rolls_back = mode == "resume_previous"
+        if self.is_active:
+            self._run.prepare(resume=mode.startswith("resume"), overwrite=mode == "overwrite")
+        self._group.barrier()
 
     @main_process_only
     def on_data_loaded(self, dataset: Dataset) -> None:
@@ -60,17 +64,18 @@ class Recorder:
         self._callback.on_data_loaded(dataset)
 
     @main_process_only
-    def rollback(self) -> None:
-        """Replace checkpoint.pt by the one before it."""
-        self._run.rollback()
-
-    @main_process_only
     def start(self, recipe: Recipe, device: torch.device, iteration: int) -> None:
-        """Write recipe and environment and open the logs, without records after `iteration`."""
-        self._run.write_start(recipe, device=device, processes=self._processes)
+        """Write recipe and environment and open the logs, without records after `iteration`.
+
+        Where the run goes on from the previous checkpoint, the last one is dropped.
+        """
+        if self._rolls_back:
+            self._run.rollback()
+        self._run.write_start(recipe, device=device, processes=self._group.world_size)
         self._log = MetricsLog(self._run.metrics_log, keep_until=iteration)
         if recipe.training.tensorboard:
             self._board = TensorBoard(self._run.files)
+        self._last_logged, self._clock = iteration, time.perf_counter()
         self._callback.on_train_start(
             self._run.path, iteration=iteration, iterations=recipe.training.iterations
         )
@@ -79,6 +84,14 @@ class Recorder:
     def step(self, iteration: int) -> None:
         """Call the callback."""
         self._callback.on_step(iteration)
+
+    @main_process_only
+    def log_terms(self, iteration: int, means: Mapping[str, Any]) -> None:
+        """Log the terms of a step, and the optimizer steps per second since the last ones."""
+        now, steps = time.perf_counter(), iteration - self._last_logged
+        pace = steps / max(now - self._clock, 1e-9)
+        self._last_logged, self._clock = iteration, now
+        self.log({"iteration": iteration, "kind": "train", **means, "steps_per_second": pace})
 
     @main_process_only
     def log(self, record: Mapping[str, Any]) -> None:
@@ -114,19 +127,6 @@ class Recorder:
         for log in (self._log, self._board):
             if log is not None:
                 log.close()
-
-    @main_process_only
-    def save_fitted(
-        self, checkpoint: Checkpoint, fitted: FittedPrior, aggregate: AggregatePosterior
-    ) -> None:
-        """Write the checkpoint with the prior that was fitted to its codes."""
-        self._run.check_lock()
-        save_fitted_prior(self._run, checkpoint, fitted, aggregate)
-
-    @main_process_only
-    def save_fit_record(self, checkpoint: Checkpoint) -> None:
-        """Write what is missing of the record of a fit that a checkpoint holds."""
-        save_fit_record(self._run, checkpoint)
 
     @main_process_only
     def save_samples(self, model: VAE, dataset: Dataset, *, seed: int) -> None:

@@ -21,6 +21,7 @@ COMMANDS = [
     ["eval"],
     ["diagnose"],
     ["explore"],
+    ["export"],
     ["fit-prior"],
     ["traverse"],
     ["reproduce"],
@@ -38,6 +39,8 @@ COMMANDS = [
     ["recipes", "cp"],
     ["recipes", "validate"],
     ["recipes", "schema"],
+    ["models"],
+    ["models", "ls"],
 ]
 PROBE = """
 import sys

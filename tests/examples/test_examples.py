@@ -14,11 +14,11 @@ from tests.docs.pages import ROOT
 SHORT = ("--train", "1000", "--iterations", "400", "--fit", "300", "--samples", "500")
 
 
-def run(name, out, *arguments):
-    """Run an example as its users do; return the results and what it printed."""
+def printed_by(name, folder, *arguments):
+    """Run an example as its users do; return what it printed."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), "--out", str(out), *SHORT, *arguments],
-        cwd=out.parent,
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -26,9 +26,15 @@ def run(name, out, *arguments):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run(name, out, *arguments):
+    """Run an example that writes results; return them and what it printed."""
+    printed = printed_by(name, out.parent, "--out", str(out), *SHORT, *arguments)
     found = json.loads((out / "results.json").read_text(encoding="utf-8"))
     by_prior = {prior: {each["metric"]: each for each in all_} for prior, all_ in found.items()}
-    return by_prior, done.stdout
+    return by_prior, printed
 
 
 def better(results, prior, metric):
@@ -57,3 +63,18 @@ def test_pythae_model(tmp_path):
     assert better(results, "spline", "skl")
     assert better(results, "spline", "manifold_lp")
     assert np.load(tmp_path / "out" / "samples_spline.npy").shape == (1000, 2)
+
+
+@pytest.mark.skipif(find_spec("diffusers") is None, reason="pip install diffusers")
+def test_diffusers_autoencoder(tmp_path):
+    short = ("--iterations", "60", "--priors", "mixture")
+    results, _ = run("diffusers_autoencoder.py", tmp_path / "out", *short)
+    assert better(results, "mixture", "skl")
+    assert np.load(tmp_path / "out" / "samples_mixture.npy").shape == (64, 1, 8, 8)
+
+
+def test_sklearn_arrays(tmp_path):
+    printed = printed_by("sklearn_arrays.py", tmp_path, "--components", "4", "--fit", "200")
+    accuracy = dict(line.rsplit(maxsplit=1) for line in printed.splitlines()[1:])
+    assert float(accuracy["N(0, I)"]) > 0.65
+    assert float(accuracy["mixture"]) < 0.6

@@ -32,7 +32,7 @@ def loss_of(spec, prior) -> torch.Tensor:
     if adversary is not None:
         optimizer = torch.optim.SGD(adversary.parameters(), lr=adversary.learning_rate)
         z, other = normal(BATCH, LATENT, seed=20), normal(BATCH, LATENT, seed=21)
-        adversary.loss(z, other, generator=stream(0, "adversary")).backward()
+        adversary(z, other, generator=stream(0, "adversary")).backward()
         optimizer.step()
     posterior = random_posterior(BATCH, LATENT)
     z = posterior.sample(generator=stream(0, "z"))

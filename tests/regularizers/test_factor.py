@@ -34,7 +34,7 @@ def discriminator(**fields) -> Discriminator:
 def test_adversary_step_gives_no_gradient_to_the_codes():
     z, other = normal(8, LATENT).requires_grad_(), normal(8, LATENT, seed=1).requires_grad_()
     network = discriminator()
-    network.loss(z, other, generator=stream(0, "permutation")).backward()
+    network(z, other, generator=stream(0, "permutation")).backward()
     assert z.grad is None
     assert other.grad is None
     assert all((p.grad != 0).any() for p in network.parameters())
@@ -61,16 +61,16 @@ def test_the_discriminator_thaws_after_an_error():
 def test_total_correlation_is_the_logit():
     regularizer, z = build(spec_of(Factor)), normal(BATCH, LATENT)
     terms = terms_of(regularizer, random_posterior(BATCH, LATENT), z, random_prior(PRIORS[0]))
-    assert_close(terms["total_correlation"].value, regularizer.adversary(z))
+    assert_close(terms["total_correlation"].value, regularizer.adversary.logits(z))
 
 
 def test_loss_is_the_cross_entropy_of_both_classes():
     network, z, other = discriminator(), normal(8, LATENT), normal(8, LATENT, seed=1)
     product = permute_dimensions(other, generator=stream(0, "permutation"))
-    logits = torch.cat([network(z), network(product)])
+    logits = torch.cat([network.logits(z), network.logits(product)])
     targets = torch.cat([torch.ones(8), torch.zeros(8)]).double()
     expected = functional.binary_cross_entropy_with_logits(logits, targets)
-    assert_close(network.loss(z, other, generator=stream(0, "permutation")), expected)
+    assert_close(network(z, other, generator=stream(0, "permutation")), expected)
 
 
 def test_permuted_dimensions_keep_their_values_and_lose_their_company():
@@ -105,10 +105,12 @@ def test_trained_discriminator_finds_the_total_correlation_of_a_gaussian():
     optimizer = torch.optim.Adam(network.parameters(), lr=network.learning_rate)
     for _ in range(400):
         optimizer.zero_grad()
-        network.loss(draw(512), draw(512), generator=generator).backward()
+        network(draw(512), draw(512), generator=generator).backward()
         optimizer.step()
     with torch.no_grad():
-        estimate = network(draw(20_000)).mean().item()
-        nothing = network(permute_dimensions(draw(20_000), generator=generator)).mean().item()
+        estimate = network.logits(draw(20_000)).mean().item()
+        nothing = (
+            network.logits(permute_dimensions(draw(20_000), generator=generator)).mean().item()
+        )
     assert estimate == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.1)
     assert nothing < 0, "it estimates -KL(product, joint) on the product"

@@ -163,7 +163,7 @@ def test_a_run_stopped_between_training_and_fitting_is_completed(tmp_path, monke
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dpvae_cli.training.train.fit_recipe_prior", stop)
+    monkeypatch.setattr("dpvae_cli.runs.fit_prior.fit_recipe_prior", stop)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "run")
     with pytest.raises(CheckpointError, match="fitted after the last") as raised:

@@ -17,8 +17,7 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import paths
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.training.train import train
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.train import Trainer, train
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe
 

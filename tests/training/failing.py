@@ -11,14 +11,14 @@ import sys
 
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation.errors import DivergedError
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.train import Trainer
 
 HOW = sys.argv[1]
 plain = Trainer.step
 
 
 def step(self):
-    if self.iteration == 5 and self.group.rank == 1:
+    if self.state.iteration == 5 and self.group.rank == 1:
         if HOW == "is_killed":
             os.kill(os.getpid(), signal.SIGKILL)
         raise DivergedError("this is process 1's own error") if HOW == "diverges" else KeyError(HOW)

@@ -13,7 +13,8 @@ import torch
 from dpvae_cli.data import Dataset, Split
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup, process_group
 from dpvae_cli.recipe import Recipe, load_recipe
-from dpvae_cli.training.trainer import Trainer, weighted_loss
+from dpvae_cli.regularizers.base import weighted_loss
+from dpvae_cli.training.train import Trainer
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 
 CPU = torch.device("cpu")
@@ -41,8 +42,8 @@ def cases() -> dict[str, tuple[Recipe, Dataset, dict[str, Any]]]:
     found["batch norm"] = (svhn, noise_images(3, 32), {})
     binary = load_recipe("beta_h_digits", ["data.binarize=dynamic", "likelihood=bernoulli", *small])
     found["dynamic binarisation"] = (binary, binary.data.load(), {})
-    averaged = small_recipe("beta_tc", "training.ema=0.9")
-    found["average"] = (averaged, averaged.data.load(), {})
+    averaged = small_recipe("beta_tc", "training.ema=0.9", "regularizer.warm_up=15")
+    found["average and warm-up"] = (averaged, averaged.data.load(), {})
     return found
 
 

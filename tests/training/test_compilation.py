@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.regularizers.base import weighted_loss
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.training import compilation
-from dpvae_cli.training.train import train
-from dpvae_cli.training.trainer import Trainer, weighted_loss
+from dpvae_cli.training import execution
+from dpvae_cli.training.train import Trainer, train
 from tests.small import OTHER_PRIORS, PRIORS, REGULARIZERS, small_recipe
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ on_off = pytest.mark.parametrize("compile", ["on", "off"])
 def _traced_only(monkeypatch, request):
     """Trace and differentiate as torch.compile does, without a C++ compiler; but for slow tests."""
     if "slow" not in request.keywords:
-        monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
+        monkeypatch.setattr(execution, "BACKEND", "aot_eager")
     yield
     torch.compiler.reset()
 
@@ -32,7 +32,7 @@ def trainer_of(*overrides: str, regularizer: str = "vae") -> Iterator[Trainer]:
     trainer = Trainer(recipe, recipe.data.load(), CPU)
     trainer.state.is_compiled = is_compiled = recipe.training.compile == "on"
     x = trainer.split.examples(slice(0, 16)).to(trainer.state.model.dtype)
-    with compilation.compiled(trainer.state.model, x, enabled=is_compiled):
+    with execution.compiled(trainer.state.model, x, enabled=is_compiled):
         yield trainer
 
 
@@ -102,7 +102,7 @@ def test_a_checkpoint_has_the_same_names(tmp_path):
     ],
 )
 def test_auto_compiles_on_a_single_gpu(setting, device, processes, expected):
-    chosen = compilation.should_compile(setting, torch.device(device), processes=processes)
+    chosen = execution.should_compile(setting, torch.device(device), processes=processes)
     assert chosen is expected
 
 

@@ -9,8 +9,7 @@ from dpvae_cli.plotting import picture
 from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.loaded_run import load_run
-from dpvae_cli.training.train import train
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.train import Trainer, train
 from dpvae_cli.training.validation import validate
 from tests.small import small_recipe
 

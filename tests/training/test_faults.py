@@ -21,8 +21,7 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.training.callback import Callback
-from dpvae_cli.training.train import train
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.train import Trainer, train
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe
 
@@ -291,13 +290,13 @@ def test_a_step_without_memory_names_the_batch_size(lack, tmp_path, monkeypatch)
 def test_a_real_limit_of_memory_names_the_batch_size(tmp_path):
     """Torch is there already when the limit comes: of the step alone it is too little."""
     code = (
-        "import resource, sys; import torch; from dpvae_cli.training import trainer;"
+        "import resource, sys; import torch; from dpvae_cli.training.train import Trainer;"
         "from dpvae_cli.__main__ import main; torch.set_num_threads(1)\n"
-        "def limited(self, step=trainer.Trainer.step):\n"
+        "def limited(self, step=Trainer.step):\n"
         "    size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "    resource.setrlimit(resource.RLIMIT_AS, (size + 30_000_000,) * 2)\n"
         "    return step(self)\n"
-        "trainer.Trainer.step = limited; main()"
+        "Trainer.step = limited; main()"
     )
     big = ["data.train=200000", "training.batch_size=100000", "architecture.hidden=[512]"]
     run = ["train", "vae_moons", *SMALL, *big, "--run-dir", "run"]

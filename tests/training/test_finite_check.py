@@ -3,10 +3,10 @@ import torch
 
 from dpvae_cli.foundation.errors import DivergedError
 from dpvae_cli.recipe import Recipe
+from dpvae_cli.regularizers import Term
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.training.finite_check import FiniteCheck
-from dpvae_cli.training.train import train
-from dpvae_cli.training.trainer import Trainer, clip_gradients
+from dpvae_cli.training.finite_check import FiniteCheck, clip_gradients
+from dpvae_cli.training.train import Trainer, train
 from tests.small import small_recipe
 
 BAD_STEP = 7
@@ -14,17 +14,15 @@ BAD_STEP = 7
 
 def set_deferred(trainer: Trainer, *, deferred: bool) -> None:
     """Let a trainer read its losses late, as on a GPU, or at once."""
-    state = trainer.state
-    optimizers = [o for o in (state.optimizer, state.adversary_optimizer) if o is not None]
-    modules = (state.model, state.regularizer)
-    trainer.finite_check = FiniteCheck(modules, optimizers, torch.device("cpu"), deferred=deferred)
+    parts = trainer.state.parts().values()
+    trainer.finite_check = FiniteCheck(parts, torch.device("cpu"), deferred=deferred)
 
 
 def trainer_that_diverges(recipe: Recipe, *, deferred: bool) -> Trainer:
     """Return a trainer whose data turns into NaN at the seventh step."""
     trainer = Trainer(recipe, recipe.data.load(), torch.device("cpu"))
     set_deferred(trainer, deferred=deferred)
-    sampler = trainer._sampler
+    sampler = trainer.sampler
 
     class Poisoned:
         def batch(self, iteration):
@@ -32,7 +30,7 @@ def trainer_that_diverges(recipe: Recipe, *, deferred: bool) -> Trainer:
                 trainer.split.stored.fill_(float("nan"))
             return sampler.batch(iteration)
 
-    trainer._sampler = Poisoned()
+    trainer.sampler = Poisoned()
     return trainer
 
 
@@ -86,7 +84,7 @@ def test_no_checkpoint_with_bad_weights(tmp_path):
 @pytest.mark.parametrize("name", ["weight", "running_mean", "running_var"])
 def test_no_checkpoint_with_bad_running_statistics(name):
     norm = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    check = FiniteCheck([norm], [], torch.device("cpu"))
+    check = FiniteCheck([norm], torch.device("cpu"))
     check.check_weights(3)
     getattr(norm[1], name).data[0] = float("nan")
     what = "weight" if name == "weight" else "buffer"
@@ -174,11 +172,12 @@ def test_of_many_gradients_three_are_listed():
 
 
 def test_only_the_terms_that_are_not_finite_are_blamed():
-    check = FiniteCheck([], [], torch.device("cpu"))
-    terms = {"reconstruction": torch.ones(3), "kl": torch.tensor([1.0, float("inf"), 1.0])}
+    check = FiniteCheck([], torch.device("cpu"))
+    kl = torch.tensor([1.0, float("inf"), 1.0])
+    terms = {"reconstruction": Term(torch.ones(3)), "kl": Term(kl)}
     with pytest.raises(DivergedError, match=r"iteration 3: kl not finite \(loss inf, recon"):
         check.check_loss(3, torch.tensor(float("inf")), terms)
-    overflow = {"reconstruction": torch.tensor([3e38]), "kl": torch.tensor([3e38])}
+    overflow = {name: Term(torch.tensor([3e38])) for name in ("reconstruction", "kl")}
     with pytest.raises(DivergedError, match="iteration 4: loss not finite"):
         check.check_loss(4, torch.tensor(float("inf")), overflow)
 

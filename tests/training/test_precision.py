@@ -16,12 +16,12 @@ from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import build
 from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.recipe.loading import with_overrides
+from dpvae_cli.regularizers.base import weighted_loss
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.loaded_run import load_run
 from dpvae_cli.runs.precision import Precision
 from dpvae_cli.sampling.encodings import encode
-from dpvae_cli.training.train import train
-from dpvae_cli.training.trainer import Trainer, weighted_loss
+from dpvae_cli.training.train import Trainer, train
 from tests.small import SMALL, small_recipe
 
 CPU = torch.device("cpu")
@@ -105,7 +105,7 @@ def recorded(trainer: Trainer):
 
     spied("flow", trainer.state.model.prior.bijection, "forward")
     spied("likelihood", trainer.state.model.likelihood, "log_prob")
-    trainer.state.regularizer.adversary.register_forward_hook(
+    trainer.state.regularizer.adversary.network.register_forward_hook(
         lambda _, inputs, output: note("discriminator", [*inputs, output])
     )
     for layer in [*trainer.state.model.encoder.modules(), *trainer.state.model.decoder.modules()]:

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from dpvae_cli.model import build
-from dpvae_cli.training import threads
-from dpvae_cli.training.train import train
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training import execution
+from dpvae_cli.training.train import Trainer, train
 from tests.small import small_recipe
 
 
@@ -20,7 +19,7 @@ def four_threads():
 
 @pytest.mark.parametrize(("batch_size", "available", "expected"), [(1, 8, 1), (10**9, 8, 8)])
 def test_each_thread_has_enough_to_do(batch_size, available, expected):
-    assert threads.thread_count(build(small_recipe()), batch_size, available) == expected
+    assert execution.thread_count(build(small_recipe()), batch_size, available) == expected
 
 
 def test_a_run_computes_with_them_and_gives_the_others_back(tmp_path, four_threads, monkeypatch):

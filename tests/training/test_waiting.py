@@ -5,7 +5,6 @@ same operators as on a GPU, with the guard as a GPU has it.
 """
 
 from collections import Counter
-from contextlib import closing
 
 import pytest
 import torch
@@ -15,8 +14,7 @@ from dpvae_cli.foundation.distributed import SINGLE_PROCESS
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.training.callback import Callback
 from dpvae_cli.training.recorder import Recorder
-from dpvae_cli.training.train import fit
-from dpvae_cli.training.trainer import Trainer
+from dpvae_cli.training.train import Trainer
 from tests.small import PRIORS, REGULARIZERS, small_recipe
 from tests.training.test_finite_check import set_deferred
 
@@ -68,9 +66,8 @@ def test_the_loop_asks_at_logging_steps_alone(tmp_path):
                 raise StopIteration
 
     recorder = Recorder(RunFolder(tmp_path), SINGLE_PROCESS, Counting())
-    recorder.start(recipe, CPU, trainer.state.iteration)
-    with closing(recorder), Questions() as questions, pytest.raises(StopIteration):
-        fit(trainer, recorder)
+    with Questions() as questions, pytest.raises(StopIteration):
+        trainer.fit(recorder)
     per_step = {i + 1: counted[i + 1] - counted[i] for i in range(2, 13)}
     # what is due after step i is counted before step i + 1 is heard of
     assert {i for i, questions in per_step.items() if questions} == {6, 11}

@@ -29,7 +29,7 @@ from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageErro
 from dpvae_cli.foundation.tensor_files import pack_tensors, unpack_tensors
 from dpvae_cli.recipe import RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.optimizer_state import load_optimizer
+from dpvae_cli.runs.checkpoint_tensors import load_optimizer
 from dpvae_cli.studies.loading import load_study
 from dpvae_cli.studies.plan import make_plan
 from dpvae_cli.studies.report_inputs import read_inputs

@@ -1,9 +1,10 @@
-"""torch.compile of the networks that a training step computes with.
+"""How training steps are executed: number of CPU threads, torch.compile, and running out of memory.
 
-Modules are compiled in place for the duration of training: weights, checkpoints and validation
+Networks are compiled in place for the duration of training: weights, checkpoints and validation
 stay as they are.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -11,14 +12,70 @@ from copy import deepcopy
 import torch
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe.schema import CompileName
 
 BACKEND = "inductor"
+FLOPS_PER_THREAD = 25e6
+"""Floating-point operations of a step, about a third of a millisecond on one core."""
 
 
-def should_compile(setting: CompileName, device: torch.device, *, processes: int) -> bool:
+@contextmanager
+def execution(model: VAE, x: Examples, batch_size: int, *, is_compiled: bool) -> Iterator[None]:
+    """Take training steps inside the block, on batches such as `x` of each rank.
+
+    Raises:
+        UsageError: torch.compile fails here, or memory ran out.
+    """
+    hint = (
+        f"Lower it, to training.batch_size={max(2, batch_size // 2)} for example, in another "
+        "--run-dir; or continue on another --device. The last checkpoint is untouched."
+    )
+    with (
+        cpu_threads(model, len(x)),
+        compiled(model, x, enabled=is_compiled),
+        oom_context(f"in a step of training.batch_size={batch_size}", hint=hint, kind=UsageError),
+    ):
+        yield
+
+
+def thread_count(model: VAE, batch_size: int, available: int) -> int:
+    """Return how many threads have enough to do; threads synchronise at every operation.
+
+    A step takes about 6 operations per weight and example; a weight of a convolution is used at
+    each position, on average of its layers at about a quarter of the pixels.
+    """
+    positions = max(1, math.prod(model.example_shape[1:]) // 4)
+    uses = sum(w.numel() * (positions if w.dim() > 2 else 1) for w in model.parameters())
+    return min(max(1, round(6 * batch_size * uses / FLOPS_PER_THREAD)), available)
+
+
+@contextmanager
+def cpu_threads(model: VAE, batch_size: int) -> Iterator[None]:
+    """Limit torch to `thread_count` threads inside the block, on a CPU.
+
+    The number follows from model and batch size, so a resumed run computes with the same.
+    """
+    available = torch.get_num_threads()
+    is_cpu = model.device.type == "cpu"
+    with limit_threads(thread_count(model, batch_size, available) if is_cpu else available):
+        yield
+
+
+@contextmanager
+def limit_threads(count: int) -> Iterator[None]:
+    """Let torch compute with `count` CPU threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def should_compile(setting: CompileName, device: torch.device, processes: int) -> bool:
     """Return what `training.compile` means here: `auto` compiles on a single GPU."""
     return setting == "on" or (setting == "auto" and device.type == "cuda" and processes == 1)
 
