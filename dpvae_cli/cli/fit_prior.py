@@ -44,7 +44,7 @@ def fit_prior(
     given: Annotated[
         Given | None,
         typer.Option(
-            help="label: fit p(z | label), for data, or an array `labels` beside the codes, with "
+            help="label: fit p(z | label), for data, or an array `label` beside the codes, with "
             "one whole number for each example.",
             show_default=False,
         ),

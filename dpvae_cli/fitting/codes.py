@@ -15,7 +15,7 @@ from dpvae_cli.foundation.array_files import read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.foundation.shapes import ClassLabels, Codes, Components, PerExample
+from dpvae_cli.foundation.shapes import CodeLabels, Codes, Components, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.priors import Prior
 from dpvae_cli.priors.class_conditional import check_label_count
@@ -27,7 +27,7 @@ MIN_DRAWS = 10_000
 """Draws of the held-out codes: several of each code where codes are few."""
 CHUNK_SIZE = 8_192
 CODES = ("mean", "log_variance")
-LABELS = "labels"
+LABELS = "label"
 SPREAD_SUFFIXES = ("var", "variance", "variances", "std", "stddev", "sigma", "scale")
 """How names of variances, standard deviations and their logarithms end."""
 LAYOUT = "An .npz as dpvae encode writes it: mean and log_variance, (examples, latent) each."
@@ -61,7 +61,7 @@ def read_codes(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """Return the array `labels` beside codes.
+    """Return the array `label` beside codes.
 
     Raises:
         UsageError: there is none.
@@ -127,7 +127,7 @@ def _matrix(name: str, given: Any) -> Tensor:
     return values
 
 
-def validate_labels(labels: Any, examples: int) -> ClassLabels:
+def validate_labels(labels: Any, examples: int) -> CodeLabels:
     """Return labels as whole numbers, one for each code.
 
     Raises:
@@ -163,7 +163,7 @@ class HeldOutCodes:
         log_variance: Components | None,
         *,
         generator: torch.Generator,
-        labels: ClassLabels | None = None,
+        labels: CodeLabels | None = None,
     ) -> None:
         self._draws = 1
         self.z = mean
@@ -227,7 +227,7 @@ class CodeSplits:
         *,
         held_out: float,
         seed: int,
-        labels: ClassLabels | None = None,
+        labels: CodeLabels | None = None,
     ) -> None:
         self._seed, self._like, self._are_points = seed, mean, log_variance is None
         held = min(max(4, round(held_out * len(mean))), len(mean) - 2)
@@ -248,7 +248,7 @@ class CodeSplits:
             for name, rows in (("choose", order[held // 2 : held]), ("report", order[: held // 2]))
         )
 
-    def batch(self, iteration: int, size: int) -> tuple[Codes, ClassLabels | None]:
+    def batch(self, iteration: int, size: int) -> tuple[Codes, CodeLabels | None]:
         """Return fresh draws of q(z) over the training codes, with their labels if known."""
         generator = stream(self._seed, "fit", iteration)
         z, chosen = self.training.sample_with_components(size, generator=generator)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.shapes import ClassLabels, Codes, PerExample
+from dpvae_cli.foundation.shapes import CodeLabels, Codes, PerExample
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 
@@ -110,7 +110,7 @@ class Prior(nn.Module, ABC):
         self,
         z: Codes,
         *,
-        labels: ClassLabels | None = None,
+        labels: CodeLabels | None = None,
         generator: torch.Generator | None = None,
     ) -> PerExample:
         """Return what a fit to fixed codes minimises: -log p(z) of each row, in nats.

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.shapes import ClassLabels, Codes, PerExample
+from dpvae_cli.foundation.shapes import CodeLabels, Codes, PerExample
 from dpvae_cli.mathematics.noise import uniform_noise
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.priors.decoupled import DecoupledPrior
@@ -16,7 +16,7 @@ from dpvae_cli.priors.flow_matching import FlowMatchingPrior
 from dpvae_cli.priors.standardized import StandardizedPrior
 
 MAX_LABELS = 1_000
-Flow = DecoupledPrior | FlowMatchingPrior
+ConditionalFlow = DecoupledPrior | FlowMatchingPrior
 
 
 @final
@@ -49,7 +49,7 @@ class ClassConditionalPrior(Prior):
     ) -> None:
         super().__init__(flow.latent_dim)
         assert isinstance(flow, DecoupledPrior | FlowMatchingPrior)
-        self.flow: Flow = flow
+        self.flow: ConditionalFlow = flow
         self.spec, self.labels = flow.spec, tuple(labels)
         even = torch.full((len(self.labels),), 1 / len(self.labels))
         self.register_buffer("values", torch.tensor(self.labels))
@@ -77,7 +77,7 @@ class ClassConditionalPrior(Prior):
         self,
         z: Codes,
         *,
-        labels: ClassLabels | None = None,
+        labels: CodeLabels | None = None,
         generator: torch.Generator | None = None,
     ) -> PerExample:
         """Return the flow's loss of each code given its label."""
@@ -88,11 +88,11 @@ class ClassConditionalPrior(Prior):
     def _given(self, label: int) -> Prior:
         return self._bound(torch.tensor(self.labels.index(label), device=self.weights.device))
 
-    def _bound(self, places: Int[Tensor, "*rows"]) -> Flow:
+    def _bound(self, places: Int[Tensor, "*rows"]) -> ConditionalFlow:
         """Return the flow given labels, by their places among all."""
         context = torch.nn.functional.one_hot(places, len(self.labels)).to(self.weights)
         flow = self.flow
-        bound: Flow
+        bound: ConditionalFlow
         if isinstance(flow, FlowMatchingPrior):
             bound = FlowMatchingPrior(flow.bijection.given(context), flow.base)
         else:

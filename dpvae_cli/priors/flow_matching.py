@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.foundation.shapes import ClassLabels, Codes, PerExample
+from dpvae_cli.foundation.shapes import CodeLabels, Codes, PerExample
 from dpvae_cli.mathematics.flow_matching import VelocityFlow
 from dpvae_cli.priors.base import LogDetEstimate, Prior, PriorSpec
 from dpvae_cli.priors.standard_normal import StandardNormalPrior
@@ -57,7 +57,7 @@ class FlowMatchingPrior(Prior):
         self,
         z: Codes,
         *,
-        labels: ClassLabels | None = None,
+        labels: CodeLabels | None = None,
         generator: torch.Generator | None = None,
     ) -> PerExample:
         """Return the squared error of the velocity at a random time of each code's path."""

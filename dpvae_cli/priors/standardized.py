@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpvae_cli.foundation.shapes import ClassLabels, Codes, PerExample
+from dpvae_cli.foundation.shapes import CodeLabels, Codes, PerExample
 from dpvae_cli.priors.base import LogDetEstimate, LogNormaliser, Prior
 
 
@@ -76,7 +76,7 @@ class StandardizedPrior(Prior):
         self,
         z: Codes,
         *,
-        labels: ClassLabels | None = None,
+        labels: CodeLabels | None = None,
         generator: torch.Generator | None = None,
     ) -> PerExample:
         """Return p_s's at the standardised codes, plus the log-deviations as in -log p(z)."""

@@ -221,12 +221,12 @@ def test_a_prior_given_a_label(tmp_path):
 def test_codes_with_labels(tmp_path):
     codes = dict(np.load("codes.npz"))
     path = tmp_path / "codes.npz"
-    np.savez(path, **codes)
+    np.savez(path, mean=codes["mean"])
     given = ("--codes", path, "--prior", "{kind: decoupled, hidden: 8}", "--given", "label", *QUICK)
     done = run("fit-prior", *given)
     assert done.exit_code == 2
-    assert "no array `labels` to give the prior" in " ".join(done.stderr.split())
-    np.savez(path, **codes, labels=np.arange(len(codes["mean"])) % 3)
+    assert "no array `label` to give the prior" in " ".join(done.stderr.split())
+    np.savez(path, **(codes | {"label": np.arange(len(codes["mean"])) % 3}))
     done = ok("fit-prior", *given)
     assert "Not used" not in done.stderr
     ok("sample", tmp_path / "prior.pt", "-n", 9, "--label", 2, "--out", tmp_path / "z.npz")
