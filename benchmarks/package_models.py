@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dpvae_cli.runs.checkpoint import read_checkpoint
 from dpvae_cli.runs.loaded_run import load_run
+from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.packaged import MODELS, SUFFIX, package
 
 
@@ -22,7 +23,8 @@ def main() -> None:
     for path in options.runs:
         run = load_run(path, data_root=options.data_root)
         codes = run.encoded.aggregate_posterior()
-        packaged = package(read_checkpoint(run.path), codes.mean, codes.log_variance)
+        log = MetricsLog.read(run.folder.metrics_log)
+        packaged = package(read_checkpoint(run.path), codes.mean, codes.log_variance, log=log)
         file = MODELS / f"{run.recipe.name}-{run.recipe.prior_name}{SUFFIX}"
         packaged.write(file)
         print(f"{file}: {file.stat().st_size:,} bytes")

@@ -2,9 +2,10 @@
 
     python -m benchmarks.table1_results --runs runs
 
-Copies the small text files of every finished, evaluated MNIST run in a folder to
-docs/results/mnist/, then generates the part of the page between its markers from all results
-kept there. Without `--runs` only the page is written.
+Copies the small text files of every evaluated MNIST run in a folder to docs/results/mnist/; of a
+run that was evaluated before its end the page says at how many iterations. Then generates the part
+of the page between its markers from all results kept there. Without `--runs` only the page is
+written.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from statistics import median
 from benchmarks.page import BEGIN, END
 from dpvae_cli.foundation.files import write_atomically, write_cache, write_json, write_text
 from dpvae_cli.foundation.formatting import format_number, format_with_error
-from dpvae_cli.foundation.results import Result
+from dpvae_cli.foundation.results import Result, validate_results
 from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.runs.metrics_log import MetricsLog
@@ -26,7 +27,7 @@ from dpvae_cli.runs.results_file import read_error_terms
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.grouping import BASELINE, Experiment, flatten_recipe, group_runs
 from dpvae_cli.studies.published import PublishedTable, read_published
-from dpvae_cli.studies.records import RunRecord, discover, read_run
+from dpvae_cli.studies.records import RunRecord, RunStatus, discover, read_run
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT, PAGE = DOCS / "results" / "mnist", DOCS / "table1.md"
@@ -58,7 +59,8 @@ def keep(record: RunRecord, folder: Path) -> Path:
     lines = (
         json.dumps(line) + "\n"
         for line in MetricsLog.read(source.metrics_log)
-        if line["iteration"] % THINNED == 0 or line["iteration"] == record.iteration
+        if line["iteration"] <= (record.iteration or 0)
+        and (line["iteration"] % THINNED == 0 or line["iteration"] == record.iteration)
     )
     write_atomically(target.metrics_log, lambda file: file.writelines(map(str.encode, lines)))
     terms = {r.metric: read_error_terms(source, r) for r in record.results if r.metric in PAIRED}
@@ -70,9 +72,19 @@ def keep(record: RunRecord, folder: Path) -> Path:
     return target.path
 
 
+def read(folder: Path) -> RunRecord:
+    """Read a run; one that is unfinished counts at the iteration that its results are of."""
+    record = read_run(folder)
+    found = read_json(RunFolder(folder).metrics)
+    results, iteration = validate_results(found.get("results")), found.get("iteration")
+    if record.status is RunStatus.unfinished and results and isinstance(iteration, int):
+        return replace(record, status=RunStatus.measured, results=results, iteration=iteration)
+    return record
+
+
 def measured(folders: Sequence[Path]) -> Iterator[RunRecord]:
-    """Yield the finished, evaluated runs on MNIST; print why others are left out."""
-    for record in map(read_run, folders):
+    """Yield the evaluated runs on MNIST; print why others are left out."""
+    for record in map(read, folders):
         if record.counts and record.recipe and record.recipe.data.kind == "mnist":
             yield record
         else:
@@ -80,12 +92,16 @@ def measured(folders: Sequence[Path]) -> Iterator[RunRecord]:
 
 
 def pairs(records: Sequence[RunRecord]) -> list[Experiment]:
-    """Return an experiment for each recipe, seed and device; without a twin it has one prior."""
-    by_device: dict[str, list[RunRecord]] = {}
+    """Return an experiment for each recipe, seed, device and number of iterations.
+
+    Without a twin it has one prior.
+    """
+    groups: dict[tuple[str, int], list[RunRecord]] = {}
     for record in records:
-        by_device.setdefault((record.environment or {}).get("device", "cpu"), []).append(record)
+        device = (record.environment or {}).get("device", "cpu")
+        groups.setdefault((device, record.iteration or 0), []).append(record)
     found = []
-    for device, runs in by_device.items():
+    for (device, iteration), runs in sorted(groups.items()):
         for experiment in group_runs(runs)[0]:
             for seed in experiment.seeds:
                 one = {
@@ -93,8 +109,11 @@ def pairs(records: Sequence[RunRecord]) -> list[Experiment]:
                     for prior, by_seed in experiment.runs.items()
                     if seed in by_seed and prior in PRIORS
                 }
-                where = "" if device == "cpu" else f", {device}"
-                label = f"{experiment.label}, seed {seed}{where}"
+                label = f"{experiment.label}, seed {seed}"
+                if device != "cpu":
+                    label += f", {device}"
+                if (whole := experiment.recipe.training.iterations) != iteration:
+                    label += f", at {iteration:,} of {whole:,} iterations"
                 found.append(replace(experiment, label=label, runs=one))
     return found
 
@@ -354,7 +373,7 @@ def generated(found: Sequence[Experiment]) -> str:
     """Return the generated part of the page."""
     parts = ["## Claims", claims(found)]
     if not found:
-        return "\n\n".join(["No cell is finished and evaluated yet.", *parts])
+        return "\n\n".join(["No run is evaluated yet.", *parts])
     parts += ["## Beside the paper", beside_the_paper(found), "## Leakage", leakage(found)]
     parts += ["## Other metrics", everything_else(found), "## Runs", cells(found)]
     return "\n\n".join(parts)

@@ -112,6 +112,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     # documentation: the pages of features that other tests run as well
     "test_pages::test_code_runs": ("README", "start", "cli", "python", "recipes"),
     "test_reference::test_the_module_refreshes_a_page": (),
+    "test_notebooks::test_a_notebook_runs": ("samples_badly",),
     # evaluation
     "test_inception::test_the_pytorch_fid_program_gives_the_same": (),
     "test_inception::test_the_real_weights_tell_noise_from_pictures": (),

@@ -11,24 +11,30 @@ from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import (
     CheckpointPath,
+    CodesFile,
     FidDimensions,
     InceptionWeights,
+    PriorFile,
     Quiet,
     Seed,
     examples,
 )
+from dpvae_cli.cli.own_codes import check_codes, load_codes
 from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
 
 if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis
     from dpvae_cli.diagnosis.page import About
     from dpvae_cli.diagnosis.run import SampleMetric
+    from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
 EXAMPLES = examples(
     "dpvae diagnose",
     "dpvae diagnose runs/beta_h_moons-standard_normal-seed0",
     "dpvae diagnose runs/vae_mnist-decoupled-seed0 --quick --json",
     "dpvae diagnose runs/vae_mnist-decoupled-seed0 --inception-weights inception.pth",
+    "dpvae diagnose --codes codes.npz --prior prior.pt",
 )
 
 
@@ -37,6 +43,8 @@ EXAMPLES = examples(
 def diagnose(
     options: RunOptions,
     checkpoint: CheckpointPath = None,
+    codes: CodesFile = None,
+    prior: PriorFile = None,
     quick: Annotated[
         bool,
         typer.Option(
@@ -47,7 +55,7 @@ def diagnose(
         Path | None,
         typer.Option(
             help="The page (.html), its numbers beside it as .json; without a suffix a folder "
-            "(default: diagnosis.html in the run folder).",
+            "(default: diagnosis.html in the run folder, or beside the codes).",
             show_default=False,
         ),
     ] = None,
@@ -67,24 +75,58 @@ def diagnose(
     writes diagnosis.html and diagnosis.json; the verdict does not change the exit code. FID is
     measured only where --inception-weights or --fid-dimensions asks for it, and never downloads.
     """
+    from dpvae_cli.diagnosis.page import document, write_diagnosis
+    from dpvae_cli.evaluation.features import FeatureOptions
+
+    features = FeatureOptions(
+        dimensions=fid_dimensions, weights=inception_weights, repeats=repeats, download=False
+    )
+    check_codes(codes, prior, [] if checkpoint is None else [checkpoint])
+    if codes is not None:
+        path = output_path(
+            out, codes.with_name("diagnosis.html"), suffixes=(".html",), what="pages"
+        )
+        diagnosis, about = _diagnose_codes(
+            codes, prior, quick=quick, seed=seed, device=options.device
+        )
+    else:
+        run = options.load(checkpoint, quiet=quiet)
+        path = output_path(
+            out, run.folder.path / "diagnosis.html", suffixes=(".html",), what="pages"
+        )
+        place = shlex.quote(str(checkpoint or run.path.parent))
+        diagnosis, about = _diagnose_run(
+            run, place, features, best=options.best, quick=quick, seed=seed
+        )
+    written = write_diagnosis(diagnosis, about, path)
+    if as_json:
+        console.result(json.dumps(document(diagnosis, about), indent=2, allow_nan=False))
+        return
+    _print(diagnosis, about)
+    console.result("\n".join(map(str, written)))
+
+
+def _diagnose_run(
+    run: "LoadedRun",
+    place: str,
+    features: "FeatureOptions",
+    *,
+    best: bool,
+    quick: bool,
+    seed: int,
+) -> "tuple[Diagnosis, About]":
+    """Diagnose a run; `place` is how a command names it."""
     from dpvae_cli.diagnosis import DiagnosisBudget
     from dpvae_cli.diagnosis.candidates import CANDIDATE_PRIORS
-    from dpvae_cli.diagnosis.page import About, document, write_diagnosis
+    from dpvae_cli.diagnosis.page import About
     from dpvae_cli.diagnosis.run import run_diagnosis
-    from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.foundation.results import validate_results
     from dpvae_cli.runs import results_file
     from dpvae_cli.runs.evaluate_run import evaluation_context
     from dpvae_cli.runs.metrics_log import overfitting_start
 
-    features = FeatureOptions(
-        dimensions=fid_dimensions, weights=inception_weights, repeats=repeats, download=False
-    )
-    run = options.load(checkpoint, quiet=quiet)
-    default = run.folder.path / "diagnosis.html"
-    path = output_path(out, default, suffixes=(".html",), what="pages")
     compare: SampleMetric | None = None
-    if fid_dimensions is not None or inception_weights is not None:
+    if features.dimensions is not None or features.weights is not None:
         compare = "fid"
     elif run.recipe.data.knows_manifold and not quick:
         compare = "manifold"
@@ -102,24 +144,58 @@ def diagnose(
         if has_better
         else None,
     )
-    place = shlex.quote(str(checkpoint or run.path.parent))
-    in_template = place.replace("{", "{{").replace("}", "}}")
-    about = About(
+    return diagnosis, About(
         run=run.label,
         checkpoint=str(run.path),
         checkpoint_digest=run.digest,
         iteration=run.iteration,
         recipe=run.recipe.name,
-        comparison=f"dpvae plot samples {shlex.quote(str(run.path)) if options.best else place}",
-        command=f"dpvae fit-prior {in_template} {{options}}" + " --best" * options.best,
+        comparison=f"dpvae plot samples {shlex.quote(str(run.path)) if best else place}",
+        command=f"dpvae fit-prior {_in_template(place)} {{options}}" + " --best" * best,
         data_note=run.data_note,
     )
-    written = write_diagnosis(diagnosis, about, path)
-    if as_json:
-        console.result(json.dumps(document(diagnosis, about), indent=2, allow_nan=False))
-        return
-    _print(diagnosis, about)
-    console.result("\n".join(map(str, written)))
+
+
+def _diagnose_codes(
+    codes: Path, prior: Path | None, *, quick: bool, seed: int, device: str
+) -> "tuple[Diagnosis, About]":
+    """Diagnose codes of a file under N(0, I) or the prior of a file; all of them make up q(z)."""
+    from dpvae_cli.diagnosis import DiagnosisBudget
+    from dpvae_cli.diagnosis.candidates import CANDIDATE_PRIORS
+    from dpvae_cli.diagnosis.page import About
+    from dpvae_cli.diagnosis.run import run_diagnosis
+    from dpvae_cli.evaluation.own_codes import context_of_codes
+    from dpvae_cli.foundation import devices
+    from dpvae_cli.foundation.errors import UsageError
+
+    found = load_codes(codes, prior)
+    if found.codes.log_variance is None:
+        raise UsageError(
+            f"{codes} has no log_variance: its codes are points, and q(z) has no density",
+            hint="Save the encoder's log-variances too, or measure c2st: dpvae eval --codes FILE.",
+        )
+    context = context_of_codes(
+        found.codes, found.prior, held_out=0.0, seed=seed, device=devices.resolve(device)
+    )
+    diagnosis = run_diagnosis(
+        context, budget=DiagnosisBudget(tried={} if quick else CANDIDATE_PRIORS, fit_seed=0)
+    )
+    fitted = str(codes.with_name("fitted.pt"))
+    place = f"--codes {shlex.quote(str(codes))} --out {shlex.quote(fitted)}"
+    return diagnosis, About(
+        run=codes.name,
+        checkpoint=str(codes),
+        checkpoint_digest=found.digest,
+        iteration=None,
+        recipe="codes",
+        comparison="dpvae sample",
+        command=f"dpvae fit-prior {_in_template(place)} {{options}}",
+        fitted=shlex.quote(fitted),
+    )
+
+
+def _in_template(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _print(diagnosis: "Diagnosis", about: "About") -> None:

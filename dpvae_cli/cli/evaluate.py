@@ -11,18 +11,22 @@ from dpvae_cli.cli.completion import complete_metrics
 from dpvae_cli.cli.errors import exit_code, handle_errors
 from dpvae_cli.cli.options import (
     MAX_COUNT,
+    CodesFile,
     FidDimensions,
     InceptionWeights,
+    PriorFile,
     Quiet,
     Seed,
     examples,
 )
+from dpvae_cli.cli.own_codes import check_codes, load_codes
 from dpvae_cli.cli.run_io import RunOptions, with_run_options
 from dpvae_cli.evaluation.metrics import METRICS, list_metrics
 
 if TYPE_CHECKING:
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.evaluation.metrics import Need
+    from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.recipe import Recipe
     from dpvae_cli.runs.loaded_run import LoadedRun
@@ -36,6 +40,7 @@ EXAMPLES = examples(
     "dpvae eval --metrics fid --fid-dimensions 768 --inception-weights inception.pth",
     "dpvae eval --metrics fid,kid --features dino.pt2 --trust-features",
     "dpvae eval runs/beta_tc_sprites-decoupled-seed0 --metrics mig,dci,sap,probe",
+    "dpvae eval --codes codes.npz --prior prior.pt --metrics skl,leak,c2st",
 )
 DEFAULT = ", ".join(name for name, metric in METRICS.items() if metric.is_default)
 ON_REQUEST = " and ".join(name for name, metric in METRICS.items() if metric.is_on_request)
@@ -61,6 +66,8 @@ def evaluate(
             autocompletion=complete_metrics,
         ),
     ] = None,
+    codes: CodesFile = None,
+    prior: PriorFile = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -129,13 +136,22 @@ def evaluate(
     overrides = [run for run in runs or [] if "=" in run and not path_exists(run)]
     paths: list[Path | None] = [Path(run) for run in runs or [] if run not in overrides]
     overrides += [] if limit is None else [f"evaluation.nll_images={limit}"]
-    found = [options.load(path, quiet=quiet) for path in paths or [None]]
+    check_codes(codes, prior, [path for path in paths if path])
     failed = False
     measured = []
-    for run in found:
-        results, complete = _measure(run, metrics, overrides, seed=seed, features=looked_at)
+    found: list[LoadedRun] = []
+    if codes is not None:
+        results, failures = _measure_codes(
+            codes, prior, metrics, overrides, seed=seed, device=options.device
+        )
         measured.append(results)
-        failed = failed or not complete
+        failed = not _report(codes.name, results, failures)
+    else:
+        found = [options.load(path, quiet=quiet) for path in paths or [None]]
+    for run in found:
+        results, failures = _measure(run, metrics, overrides, seed=seed, features=looked_at)
+        measured.append(results)
+        failed = not _report(run.label, results, failures) or failed
     if as_json:
         console.result(json.dumps(results_document(measured), indent=2, allow_nan=False))
     else:
@@ -151,8 +167,8 @@ def _measure(
     *,
     seed: int,
     features: "FeatureOptions",
-) -> "tuple[RunResults, bool]":
-    """Measure one run, keep metrics.json, report failures; return whether all metrics succeeded."""
+) -> "tuple[RunResults, dict[str, DpvaeError]]":
+    """Measure one run and keep metrics.json; return the metrics that failed as well."""
     from dpvae_cli.evaluation.evaluate import metric_names
     from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.loading import with_overrides
@@ -170,15 +186,47 @@ def _measure(
     }
     names = metric_names(metrics, [need for need, holds in has.items() if holds])
     recipe = with_overrides(run.recipe, overrides, section="evaluation")
-    record, failures = evaluate_run(
-        run, names, evaluation=recipe.evaluation, seed=seed, features=features
+    return evaluate_run(run, names, evaluation=recipe.evaluation, seed=seed, features=features)
+
+
+def _measure_codes(
+    codes: Path,
+    prior: Path | None,
+    metrics: str | None,
+    overrides: list[str],
+    *,
+    seed: int,
+    device: str,
+) -> "tuple[RunResults, dict[str, DpvaeError]]":
+    """Measure codes of a file, under N(0, I) or the prior of a file; keep nothing."""
+    from dpvae_cli.evaluation.evaluate import measure
+    from dpvae_cli.evaluation.own_codes import context_of_codes, metrics_of_codes
+    from dpvae_cli.foundation import devices
+    from dpvae_cli.foundation.results import RunResults
+    from dpvae_cli.recipe.loading import evaluation_options
+
+    found = load_codes(codes, prior)
+    names = metrics_of_codes(metrics, found.codes, found.prior)
+    context = context_of_codes(
+        found.codes,
+        found.prior,
+        evaluation=evaluation_options(overrides),
+        seed=seed,
+        device=devices.resolve(device),
     )
+    results, failures = measure(context, names)
+    record = RunResults(codes.name, str(codes), "codes", tuple(results), found.digest, 0)
+    return record, failures
+
+
+def _report(label: str, record: "RunResults", failures: "dict[str, DpvaeError]") -> bool:
+    """Report notes and failures of one run on stderr; return whether all metrics succeeded."""
     notes: dict[str, list[str]] = {}
     for result in record.results:
         if note := result.details.get("note"):
             notes.setdefault(note, []).append(result.metric)
     for note, metrics_with_it in notes.items():
-        console.note(f"{run.label}: {', '.join(metrics_with_it)}: {note}")
+        console.note(f"{label}: {', '.join(metrics_with_it)}: {note}")
     named: dict[str, list[str]] = {}  # each reason once
     for name, failure in failures.items():
         named.setdefault(str(failure), []).append(name)
@@ -186,12 +234,12 @@ def _measure(
         error = failures[names[0]]
         if not record.results and len(failures) == 1:
             raise error
-        console.note(f"{run.label}: {', '.join(names)} failed: {error}")
+        console.note(f"{label}: {', '.join(names)} failed: {error}")
         if error.hint:
             console.note(error.hint)
     if failures and not record.results:
         raise typer.Exit(exit_code(next(iter(failures.values()))))
-    return record, not failures
+    return not failures
 
 
 def _print(measured: "list[RunResults]", recipes: "list[Recipe]") -> None:

@@ -151,9 +151,10 @@ def _fit_codes(
 
     from dpvae_cli.fitting import prior_file
     from dpvae_cli.fitting.codes import (
+        CODES,
         LABELS,
         read_codes,
-        read_labels,
+        read_labelled_codes,
         unused_arrays,
         validate_codes,
     )
@@ -164,8 +165,13 @@ def _fit_codes(
 
     mean, log_variance = validate_codes(*read_codes(codes))
     spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
-    labels = None if fitting.given is None else read_labels(codes)
-    if unused := [name for name in unused_arrays(codes) if labels is None or name != LABELS]:
+    labels = None
+    if fitting.given is not None and (labels := read_labelled_codes(codes).labels) is None:
+        raise UsageError(
+            f"{codes} has no array `label` to give the prior",
+            hint="Save one whole number for each code as label, or leave out --given label.",
+        )
+    if unused := unused_arrays(codes, CODES if labels is None else (*CODES, *LABELS)):
         console.note(f"Not used of {codes}: {', '.join(unused)}.")
     path = codes.with_name("prior.pt") if out is None else out
     if path.is_dir():

@@ -54,6 +54,25 @@ Out = Annotated[
 ]
 
 
+CodesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--codes",
+        help="Codes of any VAE in place of a checkpoint: an .npz with mean and, unless codes are "
+        "points, log_variance, and labels and factors where they are known.",
+        show_default=False,
+    ),
+]
+PriorFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prior",
+        help="With --codes: the prior file of dpvae fit-prior --codes (default: N(0, I)).",
+        show_default=False,
+    ),
+]
+
+
 class SplitChoice(StrEnum):
     """A part of the data."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from dpvae_cli.cli import console
-from dpvae_cli.foundation.progress import ProgressEvent, format_duration, report_progress
+from dpvae_cli.foundation.progress import ProgressEvent, format_duration
 from dpvae_cli.foundation.sanitize import escape_control_chars
 from dpvae_cli.training.callback import Callback
 
@@ -155,11 +155,7 @@ class LatestLink(Callback):
 
 @final
 class TrainingProgress(LatestLink):
-    """Reports steps as progress, and prints data, folder and validations."""
-
-    def __init__(self, *, overwrite: bool = False) -> None:
-        super().__init__(overwrite=overwrite)
-        self._iterations, self._text = 0, ""
+    """Prints data, folder and validations."""
 
     def on_data_loaded(self, dataset: "Dataset") -> None:
         """Print the sizes of the splits."""
@@ -168,7 +164,6 @@ class TrainingProgress(LatestLink):
     def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Print the folder."""
         super().on_train_start(run_dir, iteration=iteration, iterations=iterations)
-        self._iterations = iterations
         if iteration >= iterations:
             console.note(
                 f"{run_dir} is complete at iteration {iteration}; "
@@ -178,18 +173,9 @@ class TrainingProgress(LatestLink):
             start = f" from iteration {iteration}" if iteration else ""
             console.note(f"Training in {run_dir}{start}, {iterations} iterations")
 
-    def on_step(self, iteration: int) -> None:
-        """Report the step."""
-        report_progress("training", iteration, self._iterations, self._text)
-
     def on_log(self, record: Mapping[str, Any]) -> None:
-        """Show pace and terms beside the bar; print a validation."""
-        if record["kind"] == "train":
-            terms = "  ".join(f"{name} {value:.4g}" for name, value in record["terms"].items())
-            self._text = (
-                f"{record['steps_per_second']:.0f} steps/s  loss {record['loss']:.4g}  {terms}"
-            )
-        else:
+        """Print a validation."""
+        if record["kind"] == "validation":
             names = ("elbo", "reconstruction", "kl", "active_units", "skl")
             values = "  ".join(f"{name} {record[name]:.4g}" for name in names)
             console.note(f"{record['iteration']:>8}  {record['kind']:<10}  {values}")

@@ -1,6 +1,7 @@
 """A diagnosis as one HTML file, and as JSON beside it."""
 
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, final
 
@@ -9,6 +10,7 @@ from dpvae_cli.diagnosis.null import ALARMS
 from dpvae_cli.diagnosis.record import LEVEL
 from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
 from dpvae_cli.foundation.files import write_json, write_text
+from dpvae_cli.foundation.notebook import html_table
 from dpvae_cli.foundation.sanitize import escape_unprintable, sanitize_line
 from dpvae_cli.pages import render_page
 from dpvae_cli.pages.pictures import Picture, from_bytes
@@ -37,21 +39,23 @@ class About:
     """The run that was diagnosed, and its checkpoint.
 
     `command` fits a prior, `{options}` in it stands for which, and how; `comparison` is a command
-    that draws samples, those of the fitted prior too where `command` was run.
+    that draws samples, those of `fitted` too, which `command` makes. Codes without a model have no
+    iteration.
     """
 
     run: str
     checkpoint: str
     checkpoint_digest: str
-    iteration: int
+    iteration: int | None
     recipe: str
     command: str
     comparison: str
     data_note: str | None = None
+    fitted: str = "runs/latest"
 
     def comparison_after(self, command: str | None) -> str:
         """Return the command that draws samples, and with them those of the run that fits made."""
-        return self.comparison if command is None else f"{self.comparison} runs/latest"
+        return self.comparison if command is None else f"{self.comparison} {self.fitted}"
 
 
 def document(diagnosis: Diagnosis, about: About) -> dict[str, Any]:
@@ -67,6 +71,17 @@ def document(diagnosis: Diagnosis, about: About) -> dict[str, Any]:
         "comparison": about.comparison_after(command),
         **diagnosis.to_json(),
     }
+
+
+def notebook_view(diagnosis: Diagnosis) -> str:
+    """Return the answer, its tables and its pictures as HTML for a notebook."""
+    found = [tables.quantities(diagnosis)]
+    found += [tables.repairs(diagnosis)] if diagnosis.repairs else []
+    parts = [f"<p><strong>{escape(summarize(diagnosis))}</strong></p>"]
+    parts += [html_table(*table) for table in found]
+    for picture in _pictures(diagnosis):
+        parts += [f'<img src="{picture.uri}" alt="">', f"<p>{escape(picture.caption)}</p>"]
+    return "\n".join(parts)
 
 
 def diagnosis_page(diagnosis: Diagnosis, about: About) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
+from pkgutil import resolve_name
 from typing import Any, Literal, final, get_args
 
 import numpy as np
@@ -180,6 +181,10 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     overfits_since: int | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def _repr_html_(self) -> str:
+        view: str = resolve_name("dpvae_cli.diagnosis.page:notebook_view")(self)
+        return view
 
     def __getitem__(self, name: Name) -> Quantity:
         """Return the quantity of that name."""

@@ -11,6 +11,7 @@ from dpvae_cli.diagnosis.groups import from_model
 from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, LowPosterior
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.metrics import METRICS
+from dpvae_cli.evaluation.own_codes import NO_DECODER, NoDecoder
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.modes import eval_mode
@@ -204,6 +205,8 @@ def measure_low_posterior(
             lowest = by_name.get(f"{name}_lp")
             if name.startswith("fid") and lowest is not None:
                 return LowPosterior(random, lowest)
+        if isinstance(context.model.decoder, NoDecoder):
+            return LowPosterior(reason=f"not measured: {NO_DECODER}")
         hint = IMAGE_HINT if is_image(context.model.example_shape) else OTHER_HINT
         return LowPosterior(reason="not measured", hint=hint)
     try:

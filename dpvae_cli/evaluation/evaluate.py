@@ -18,7 +18,7 @@ from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.foundation.modes import eval_mode
-from dpvae_cli.foundation.results import Result
+from dpvae_cli.foundation.results import Result, ResultList
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.sampling.encodings import TrainingEncodings
@@ -104,7 +104,7 @@ def evaluate(
     evaluation: Evaluation | None = None,
     seed: int = 0,
     features: FeatureOptions | None = None,
-) -> list[Result]:
+) -> ResultList:
     """Measure metrics of a model on a data set.
 
     Args:
@@ -116,7 +116,7 @@ def evaluate(
         features: which network looks at images for fid, fid_lp and kid; Inception by default.
 
     Returns:
-        One record or more for each metric, in order.
+        One record or more for each metric, in order; a list that a notebook shows as a table.
 
     Raises:
         UsageError: a metric's name is unknown, or the model does not fit the data.
@@ -150,4 +150,4 @@ def evaluate(
             "a prior given labels": bool(model.prior.labels),
         }
         names = metric_names(",".join(metrics), [need for need, holds in has.items() if holds])
-        return [result for name in names for result in _measure_one(context, name)]
+        return ResultList(result for name in names for result in _measure_one(context, name))

@@ -52,6 +52,8 @@ class Metric:
         is_headline: whether it is in the first table of a report.
         is_default: whether it is measured when no metric is named and the data allows it.
         is_on_request: whether `all` leaves it out.
+        codes: what it takes of codes without a model: "points", codes that may have no variances;
+            "variances", without which q(z) has no density; None: it decodes them.
         by_products: what is measured along with it.
     """
 
@@ -68,6 +70,7 @@ class Metric:
     is_headline: bool = False
     is_default: bool = False
     is_on_request: bool = False
+    codes: Literal["points", "variances"] | None = None
     by_products: "tuple[Metric, ...]" = ()
 
     def measure(self, context: "EvaluationContext") -> "list[Result]":
@@ -95,7 +98,7 @@ _neutral = partial(_nats, better=NEITHER)
 def _of_codes(name: str, title: str, description: str, *also: Metric, **options: Any) -> Metric:
     """Return a score of codes in z, measured in z0 as well, where the prior has one."""
     function = f"dpvae_cli.evaluation.disentanglement:{name}"
-    needs = {"needs": ("factors",), "sample_size": "factor_samples"}
+    needs = {"needs": ("factors",), "sample_size": "factor_samples", "codes": "points"}
     options = {"function": function} | needs | options
     in_z = Metric(name, title, description, "no unit", HIGHER, is_limited_by_data=True, **options)
     in_z0 = replace(
@@ -180,6 +183,7 @@ _ALL = (
         "sKL",
         "symmetric KL divergence between prior and aggregate posterior, exact densities",
         "nats",
+        codes="variances",
         function="dpvae_cli.evaluation.skl:skl",
         sample_size="samples",
     ),
@@ -197,6 +201,7 @@ _ALL = (
         "leakage at 5 %",
         "leakage score below the 5 % quantile of the model's own log p(z)",
         "nats",
+        codes="variances",
         function="dpvae_cli.evaluation.leakage:leak",
         sample_size="samples",
         settings=("value_at_quantile",),
@@ -244,6 +249,7 @@ _ALL = (
         "sKL by neighbours",
         "nearest-neighbour estimate of the sKL, in z",
         "nats",
+        codes="variances",
         function="dpvae_cli.evaluation.skl:skl_knn",
         sample_size="samples",
         settings=("neighbours",),
@@ -263,6 +269,7 @@ _ALL = (
         "C2ST",
         "accuracy of a classifier of prior samples and codes; 0.5 is perfect",
         "no unit",
+        codes="points",
         function="dpvae_cli.evaluation.two_sample:c2st",
         sample_size="c2st_samples",
         is_limited_by_data=True,
@@ -300,6 +307,7 @@ _ALL = (
         "how much higher the lowest log q(z) on lines in z0 is than on lines in z",
         "nats",
         HIGHER,
+        codes="variances",
         function="dpvae_cli.evaluation.path_density:path",
         needs=("generation space",),
         is_headline=True,
@@ -338,6 +346,7 @@ _ALL = (
             needs=("labels",),
             settings=("neighbours",),
         ),
+        codes="points",
         function="dpvae_cli.evaluation.probe:probe",
         needs=("labels",),
         sample_size="probe_samples",
@@ -349,6 +358,7 @@ _ALL = (
         "latent dimensions in use",
         "dimensions",
         NEITHER,
+        codes="points",
         function="dpvae_cli.evaluation.active_units:active_units",
     ),
     Metric(
@@ -356,6 +366,7 @@ _ALL = (
         "time a sample",
         "time to draw a code from the prior",
         "microseconds",
+        codes="points",
         function="dpvae_cli.evaluation.cost:cost",
         is_headline=True,
         is_on_request=True,

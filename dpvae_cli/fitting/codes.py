@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from dpvae_cli.foundation.array_files import read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.foundation.shapes import CodeLabels, Codes, Components, PerExample
+from dpvae_cli.foundation.shapes import CodeLabels, Codes, Components, FactorValues, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.priors import Prior
 from dpvae_cli.priors.class_conditional import check_label_count
@@ -26,8 +26,10 @@ MIN_CODES = 20
 MIN_DRAWS = 10_000
 """Draws of the held-out codes: several of each code where codes are few."""
 CHUNK_SIZE = 8_192
+MAX_SPATIAL = 512
+"""Numbers of a spatial code, channels by places, that are flattened."""
 CODES = ("mean", "log_variance")
-LABELS = "label"
+LABELS = ("label", "labels")
 SPREAD_SUFFIXES = ("var", "variance", "variances", "std", "stddev", "sigma", "scale")
 """How names of variances, standard deviations and their logarithms end."""
 LAYOUT = "An .npz as dpvae encode writes it: mean and log_variance, (examples, latent) each."
@@ -60,24 +62,54 @@ def read_codes(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return arrays["mean"], arrays.get("log_variance")
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """Return the array `label` beside codes.
+@final
+class LabelledCodes(NamedTuple):
+    """Codes of any VAE, with what is known of the examples: labels and factors, as integers."""
+
+    mean: Components
+    log_variance: Components | None
+    labels: Tensor | None
+    factors: FactorValues | None
+
+
+def read_labelled_codes(path: Path) -> LabelledCodes:
+    """Return the codes of an .npz, with `labels` (or `label`) and `factors` where it has them.
 
     Raises:
-        UsageError: there is none.
+        MissingError: there is no such file.
+        UsageError: it holds something else, or not as many labels or factors as codes.
     """
+    mean, log_variance = validate_codes(*read_codes(path))
     names = _read_npz(path, read_headers)
-    if LABELS not in names:
+    given = [name for name in (*LABELS, "factors") if name in names]
+    integers = {
+        name: _integers(path, name, array, len(mean))
+        for name, array in _read_npz(path, lambda file: read_arrays(file, given)).items()
+    }
+    labels = next((integers[name] for name in LABELS if name in integers), None)
+    factors = integers.get("factors")
+    if factors is not None and factors.ndim == 1:
+        factors = factors.unsqueeze(1)
+    return LabelledCodes(mean, log_variance, labels, factors)
+
+
+def _integers(path: Path, name: str, array: np.ndarray, count: int) -> Tensor:
+    """Return labels or factors, `(examples,)` or `(examples, several)`."""
+    is_whole = array.dtype.kind in "uib" or (
+        array.dtype.kind == "f" and bool(np.isfinite(array).all() and (array % 1 == 0).all())
+    )
+    if not is_whole or array.ndim not in (1, 2) or len(array) != count or 0 in array.shape:
         raise UsageError(
-            f"{path} holds {', '.join(names)}, and no array `{LABELS}` to give the prior",
-            hint=f"Save one whole number for each code as {LABELS}, or leave out --given label.",
+            f"{path}: {name} has shape {array.shape} and type {array.dtype}; whole numbers are "
+            f"expected, a row for each of {count:,} codes",
+            hint="Number the classes and the values of factors from 0.",
         )
-    return _read_npz(path, lambda file: read_arrays(file, [LABELS]))[LABELS]
+    return torch.from_numpy(array.astype(np.int64))
 
 
-def unused_arrays(path: Path) -> list[str]:
-    """Return the arrays of a file of codes that `read_codes` does not read."""
-    return [name for name in _read_npz(path, read_headers) if name not in CODES]
+def unused_arrays(path: Path, used: Collection[str] = CODES) -> list[str]:
+    """Return the arrays of a file of codes that are not among those used."""
+    return [name for name in _read_npz(path, read_headers) if name not in used]
 
 
 def _read_npz(path: Path, read: Callable[[Path], R]) -> R:
@@ -116,6 +148,8 @@ def _matrix(name: str, given: Any) -> Tensor:
         given = torch.from_numpy(array.astype(np.float32 if is_single else np.float64))
     values: Tensor = given.detach()
     values = values if values.is_floating_point() else values.double()
+    if values.ndim > 2 and 0 not in values.shape:
+        values = _flatten(name, values)
     if values.ndim != 2 or 0 in values.shape:
         raise UsageError(
             f"{name} has shape {tuple(values.shape)}, (examples, latent) is expected", hint=LAYOUT
@@ -144,6 +178,17 @@ def validate_labels(labels: Any, examples: int) -> CodeLabels:
         raise UsageError(f"labels have type {given.dtype}, whole numbers are expected", hint=hint)
     check_label_count(len(given.unique()))
     return given.detach().long()
+
+
+def _flatten(name: str, values: Tensor) -> Tensor:
+    """Return codes that have places, such as (examples, channels, height, width), as rows."""
+    if (size := math.prod(values.shape[1:])) > MAX_SPATIAL:
+        raise UsageError(
+            f"{name} has shape {tuple(values.shape)}: {size:,} numbers a code, and no prior can be "
+            f"told from so few codes in more than {MAX_SPATIAL} dimensions",
+            hint="Average over places (mean(axis=(2, 3))), or encode smaller examples.",
+        )
+    return values.flatten(1)
 
 
 @final

@@ -46,6 +46,10 @@ class DpvaeError(Exception):
         if hint:
             self.add_note(in_python(hint))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows in place of a traceback: the message and the hint."""
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
+
 
 class UntestedWarning(UserWarning):
     """Something may work and has not been tested."""

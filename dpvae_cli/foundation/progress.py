@@ -1,10 +1,13 @@
-"""Report the progress of slow work: the command line shows it, the library prints nothing."""
+"""Report the progress of slow work: the command line and notebooks show it, else nothing does."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import final
+
+from dpvae_cli.foundation.notebook import NotebookProgress, is_notebook
 
 
 @final
@@ -31,12 +34,19 @@ def ignore_progress(event: ProgressEvent) -> None:
     """Ignore the event."""
 
 
-_handler: ContextVar[ProgressHandler] = ContextVar("progress_handler", default=ignore_progress)
+_handler: ContextVar[ProgressHandler | None] = ContextVar("progress_handler", default=None)
 
 
 def report_progress(task: str, done: int, total: int | None = None, text: str = "") -> None:
-    """Send an event to the handler in force; without one nothing happens."""
-    _handler.get()(ProgressEvent(task, done, total, text))
+    """Send an event to the handler in force; without one a notebook shows it."""
+    handler = _handler.get() or default_handler()
+    handler(ProgressEvent(task, done, total, text))
+
+
+@cache
+def default_handler() -> ProgressHandler:
+    """Return what shows progress where no handler is in force."""
+    return NotebookProgress() if is_notebook() else ignore_progress
 
 
 @contextmanager

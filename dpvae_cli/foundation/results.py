@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
+from dpvae_cli.foundation.formatting import format_with_error
+from dpvae_cli.foundation.notebook import html_table
 from dpvae_cli.foundation.sanitize import sanitize_line
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ class Result:
     error_terms: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """Tensors by name."""
 
+    def _repr_html_(self) -> str:
+        return ResultList([self])._repr_html_()
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; numbers that are not finite become null."""
         names = [item.name for item in fields(self) if item.name != "error_terms"]
@@ -71,6 +76,26 @@ class Result:
             weights=weights,
             error_terms={},
         )
+
+
+@final
+class ResultList(list[Result]):
+    """Results that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        columns = ["metric", "value ± standard error", "unit", "samples", "seed", "split"]
+        rows = [
+            [
+                each.metric,
+                format_with_error(each.value, each.standard_error),
+                each.unit,
+                f"{each.samples:,}",
+                str(each.seed),
+                each.split or "-",
+            ]
+            for each in self
+        ]
+        return html_table(columns, rows)
 
 
 @cache

@@ -25,7 +25,13 @@ from dpvae_cli.recipe.document import (
     truncate,
 )
 from dpvae_cli.recipe.dump import to_dict
-from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Fitting, Recipe, expand_shorthand
+from dpvae_cli.recipe.schema import (
+    SECTIONS_WITH_KIND,
+    Evaluation,
+    Fitting,
+    Recipe,
+    expand_shorthand,
+)
 from dpvae_cli.recipe.validation import issues_from
 
 M = TypeVar("M", bound=BaseModel)
@@ -196,6 +202,24 @@ def fit_options(
         location = document.location(("fit_prior",))
         raise RecipeError([ConfigIssue(location, "fit_prior", problem)])
     return options.fit_prior, options.fitting
+
+
+@final
+class _EvaluationOptions(Spec):
+    """The section that metrics of codes need."""
+
+    evaluation: Evaluation = Evaluation()
+
+
+def evaluation_options(overrides: Sequence[str]) -> Evaluation:
+    """Return the sizes of metrics where there is no recipe.
+
+    Raises:
+        RecipeError: with every mistake.
+        UsageError: an override is of another section.
+    """
+    _check_section(overrides, "evaluation", Evaluation)
+    return validate_document(_document({}, "codes", overrides), _EvaluationOptions).evaluation
 
 
 def validate_document(document: ConfigDocument, schema: type[M]) -> M:

@@ -5,13 +5,16 @@ q(z) needs no data. Where a run is asked for, its name means `runs/NAME`, an ord
 that the model is unpacked into on first use.
 """
 
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import copy_file, write_cache
+from dpvae_cli.foundation.files import copy_file, write_cache, write_text
 from dpvae_cli.foundation.text_files import path_exists
 from dpvae_cli.runs.checkpoint import Checkpoint, file_digest, read_checkpoint
 from dpvae_cli.runs.run_folder import RunFolder
@@ -19,7 +22,7 @@ from dpvae_cli.runs.run_folder import RunFolder
 MODELS = Path(__file__).resolve().parents[1] / "models"
 SUFFIX = ".safetensors"
 MAX_CODES = 5_000
-CODES = ("mean", "log_variance")
+CODES, LOG = ("mean", "log_variance"), "log"
 
 
 def packaged_names() -> list[str]:
@@ -51,18 +54,27 @@ def unpack(file: Path, folder: Path) -> None:
     checkpoint = read_checkpoint(file)
     codes = {name: tensor.numpy() for name, tensor in checkpoint.part("codes").items()}
     run.write_start(checkpoint.recipe, device=torch.device("cpu"))
+    lines = (json.dumps(record) + "\n" for record in checkpoint.facts.get(LOG, ()))
+    write_text(run.metrics_log, "".join(lines))
     encodings = run.checkpoint.with_suffix(".encodings.npz")
     write_cache(encodings, codes, checkpoint=checkpoint.digest)
     copy_file(file, run.checkpoint)  # last: from now on it is a run
 
 
-def package(checkpoint: Checkpoint, mean: torch.Tensor, log_variance: torch.Tensor) -> Checkpoint:
-    """Return what is packaged of a checkpoint: weights, recipe, and codes of the first examples.
+def package(
+    checkpoint: Checkpoint,
+    mean: torch.Tensor,
+    log_variance: torch.Tensor,
+    *,
+    log: Iterable[Mapping[str, Any]] = (),
+) -> Checkpoint:
+    """Return what is packaged of a run: weights, recipe, codes of the first examples, validations.
 
     Args:
-        checkpoint: of a finished run.
+        checkpoint: of the finished run.
         mean: means of q(z|x) of its training examples.
         log_variance: their log-variances.
+        log: the records of its metrics.jsonl.
     """
     weights = "model" if checkpoint.recipe.training.ema is None else "ema"
     kept = (f"{weights}.", "data.", "fitted.")
@@ -70,6 +82,7 @@ def package(checkpoint: Checkpoint, mean: torch.Tensor, log_variance: torch.Tens
     for name, codes in zip(CODES, (mean, log_variance), strict=True):
         tensors[f"codes.{name}"] = codes[:MAX_CODES].float().cpu()
     facts = dict(checkpoint.facts)
+    facts[LOG] = [dict(record) for record in log if record["kind"] == "validation"]
     if len(mean) > MAX_CODES:
         note = f"q(z) is over the first {MAX_CODES:,} of {len(mean):,} training examples"
         facts["data_note"] = "; ".join(filter(None, (facts.get("data_note"), note)))

@@ -96,6 +96,15 @@ def latest_run_dir() -> Path:
     return follow_links(link)
 
 
+def resolve_run(path: Path | str) -> Path:
+    """Return the folder of runs/latest or of a packaged model, unpacked; other paths stay."""
+    place = read_latest(path)
+    if (model := resolve_packaged(place)) is None:
+        return place
+    unpack(model, RUNS / model.stem)
+    return RUNS / model.stem
+
+
 def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
     """Return the checkpoint file that a path means.
 
@@ -104,10 +113,7 @@ def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
             latest run.
         best: of a run folder take best.pt.
     """
-    place = latest_run_dir() if path is None else read_latest(path)
-    if (model := resolve_packaged(place)) is not None:
-        place = RUNS / model.stem
-        unpack(model, place)
+    place = latest_run_dir() if path is None else resolve_run(path)
     if place.is_dir():
         return follow_links(place) / (BEST if best else CURRENT)
     return follow_links(place.parent) / place.name

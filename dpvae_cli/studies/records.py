@@ -18,7 +18,7 @@ from dpvae_cli.foundation.text_files import is_inside, path_exists, read_json
 from dpvae_cli.recipe import Recipe, RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.runs.paths import read_latest
+from dpvae_cli.runs.paths import resolve_run
 from dpvae_cli.runs.replacement import RECIPE
 from dpvae_cli.runs.run_folder import RunFolder
 
@@ -54,13 +54,15 @@ class RunRecord:
 
 
 def discover(paths: Sequence[Path]) -> list[Path]:
-    """Return the run folders that paths mean: run folders, their checkpoints, or folders of runs.
+    """Return the run folders that paths mean: their own, their checkpoints, or folders of runs.
+
+    The name of a packaged model means its run folder.
 
     Raises:
         MissingError: a path is not there, or holds no run.
     """
     found: dict[Path, Path] = {}
-    for path in map(read_latest, paths):
+    for path in map(resolve_run, paths):
         if not path_exists(path):
             raise MissingError(
                 f"there is nothing at {path}",

@@ -11,6 +11,7 @@ import torch
 from dpvae_cli.data import Dataset
 from dpvae_cli.foundation.distributed import ProcessGroup
 from dpvae_cli.foundation.errors import InterruptedRun
+from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import own_networks
@@ -38,6 +39,12 @@ def main_process_only(
     return wrapper
 
 
+def describe_step(record: Mapping[str, Any]) -> str:
+    """Return pace, loss and terms of a record, as shown beside the progress."""
+    terms = "  ".join(f"{name} {value:.4g}" for name, value in record["terms"].items())
+    return f"{record['steps_per_second']:.0f} steps/s  loss {record['loss']:.4g}  {terms}"
+
+
 @final
 class Recorder:
     """Writes the files of a run and calls the callback."""
@@ -48,6 +55,7 @@ class Recorder:
         self._rolls_back = False
         self._log: MetricsLog | None = None
         self._board: TensorBoard | None = None
+        self._iterations, self._text = 0, ""
         self._last_logged = 0
         self._clock = 0.0
 
@@ -75,14 +83,16 @@ class Recorder:
         self._log = MetricsLog(self._run.metrics_log, keep_until=iteration)
         if recipe.training.tensorboard:
             self._board = TensorBoard(self._run.files)
+        self._iterations = recipe.training.iterations
         self._last_logged, self._clock = iteration, time.perf_counter()
         self._callback.on_train_start(
-            self._run.path, iteration=iteration, iterations=recipe.training.iterations
+            self._run.path, iteration=iteration, iterations=self._iterations
         )
 
     @main_process_only
     def step(self, iteration: int) -> None:
-        """Call the callback."""
+        """Report the step, with the terms that were logged last, and call the callback."""
+        report_progress("training", iteration, self._iterations, self._text)
         self._callback.on_step(iteration)
 
     @main_process_only
@@ -91,7 +101,9 @@ class Recorder:
         now, steps = time.perf_counter(), iteration - self._last_logged
         pace = steps / max(now - self._clock, 1e-9)
         self._last_logged, self._clock = iteration, now
-        self.log({"iteration": iteration, "kind": "train", **means, "steps_per_second": pace})
+        record = {"iteration": iteration, "kind": "train", **means, "steps_per_second": pace}
+        self._text = describe_step(record)
+        self.log(record)
 
     @main_process_only
     def log(self, record: Mapping[str, Any]) -> None:

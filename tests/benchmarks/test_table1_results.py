@@ -134,15 +134,33 @@ def test_what_is_kept(place):
     assert claims(run(place))["f"][0] == "**holds in the one pair measured**"
 
 
-def test_without_a_twin_or_unfinished(place, capsys):
+def test_without_a_twin_or_unmeasured(place, capsys):
     write(place, DECOUPLED)
-    write(place, NORMAL, reached=500)
+    (write(place, NORMAL, reached=500) / "metrics.json").unlink()
     found = claims(run(place))
     assert found["c"] == ["**not measured yet**", "-"]
     assert found["f"][0] == "**holds in the one pair measured**"
     assert "left out: vae_mnist-standard_normal-seed0: at iteration 500 of 1,000" in (
         capsys.readouterr().out
     )
+
+
+def test_runs_at_fewer_iterations_say_so_and_compare_with_their_like(place):
+    write(place, DECOUPLED)
+    write(place, NORMAL, reached=500)
+    assert claims(run(place))["c"] == ["**not measured yet**", "-"]
+    shutil.rmtree(place / "runs")
+    shutil.rmtree(place / "kept")
+    write(place, DECOUPLED, reached=500)
+    write(place, NORMAL, reached=500)
+    label = "vae_mnist, seed 0, at 500 of 1,000 iterations"
+    for _ in range(2):  # from the runs, then from what is kept of them
+        page = run(place)
+        assert f"| {label} | standard normal | 500 |" in page
+        assert claims(page)["c"][1].startswith(f"{label}: holds (sKL")
+        shutil.rmtree(place / "runs", ignore_errors=True)
+        (place / "runs").mkdir()
+        sys.argv = [part for part in sys.argv if part not in ("--runs", str(place / "runs"))]
 
 
 def test_several_pairs(place):
@@ -157,7 +175,7 @@ def test_several_pairs(place):
 def test_nothing_yet(place):
     sys.argv = [part for part in sys.argv if part not in ("--runs", str(place / "runs"))]
     page = run(place)
-    assert "No cell is finished and evaluated yet." in page
+    assert "No run is evaluated yet." in page
     assert {verdict for verdict, _ in claims(page).values()} == {"**not measured yet**"}
 
 

@@ -2,7 +2,6 @@
 
 import io
 import re
-from pathlib import Path
 
 import pytest
 import typer
@@ -12,6 +11,7 @@ from dpvae_cli.cli import console, progress
 from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.progress import handle_progress, report_progress
+from dpvae_cli.training.recorder import describe_step
 
 
 @pytest.fixture
@@ -122,14 +122,11 @@ def test_a_quick_nll_is_not_announced(screen, clock):
 def test_a_narrow_terminal_keeps_count_and_percentage_and_cuts_the_terms(screen, clock, width):
     text = screen(is_terminal=True, width=width)
     with progress.ProgressDisplay() as display, handle_progress(display):
-        training = progress.TrainingProgress()
-        training.on_train_start(Path("runs/x"), iteration=0, iterations=100_000)
         terms = dict.fromkeys(("reconstruction", "kl", "total_correlation"), -1.234)
-        record = {"kind": "train", "iteration": 50_000, "steps_per_second": 154.2, "loss": 1.0}
-        training.on_log({**record, "terms": terms})
-        training.on_step(50_000)
+        shown = describe_step({"steps_per_second": 154.2, "loss": 1.0, "terms": terms})
+        report_progress("training", 50_000, 100_000, shown)
         clock[0] += 1
-        training.on_step(50_001)
+        report_progress("training", 50_001, 100_000, shown)
         text.truncate(0)
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue()).strip("\x00\n\r").split("\r")[-1]
     assert " 50001/100000 " in last, last

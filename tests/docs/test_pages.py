@@ -95,7 +95,8 @@ def test_a_wrong_name_is_detected():
     assert "test_another_name" not in defined(here)
 
 
-LINKED = [*PAGES, ROOT / "CHANGELOG.md"]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.md"))
+LINKED = [*PAGES, *NOTEBOOKS, ROOT / "CHANGELOG.md"]
 
 
 def targets(page):

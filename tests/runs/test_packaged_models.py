@@ -107,6 +107,15 @@ def test_a_name_is_unpacked_once_and_only_over_itself():
     assert f"runs/{MOONS} is another run than the packaged model" in done.stderr
 
 
+def test_figures_and_reports_take_a_name_too():
+    assert invoke("plot", "training", MOONS).exit_code == 0
+    measured = invoke("eval", MOONS, "--metrics", "leak", "evaluation.samples=100", "--quiet")
+    assert measured.exit_code == 0, measured.output
+    done = invoke("report", MOONS)
+    assert done.exit_code == 0, done.output
+    assert Path("report", "report.html").is_file()
+
+
 def test_a_run_of_one_s_own_comes_before_a_packaged_model():
     Path(MOONS).mkdir()
     done = invoke("sample", MOONS)
