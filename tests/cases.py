@@ -179,6 +179,7 @@ CHANGES = {
     ("training", None, "validate_every"): "3",
     ("training", None, "checkpoint_every"): "2",
     ("training", None, "tensorboard"): "true",
+    ("training", None, "trackers"): "[tensorboard]",
     ("fitting", None, "iterations"): "4",
     ("fitting", None, "batch_size"): "17",
     ("fitting", None, "learning_rate"): "0.5",

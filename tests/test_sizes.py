@@ -18,7 +18,7 @@ from tests.small import small_recipe
 
 ROOT = Path(dpvae_cli.__file__).parent
 STEP_FUNCTIONS, STEP_FILES = 37, 16
-RUN_FUNCTIONS, RUN_FILES = 335, 75
+RUN_FUNCTIONS, RUN_FILES = 332, 74
 LOOP_LINES = 320
 RUN = """
 import json, sys

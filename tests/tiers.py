@@ -49,6 +49,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     ),
     # kills, faults and signals: one of each kind
     "test_crashes::test_a_killed_training_goes_on_to_the_bit": ("vae",),
+    "test_trackers::test_mlflow_takes_a_shared_store": (),
     "test_other_systems::test_a_study_spawns_its_workers_where_none_can_be_forked": (),
     "test_crashes::test_a_command_killed_between_two_files_is_completed_by_the_next": (),
     "test_crashes::test_killed_cache_building_leaves_no_half_cache": (),
@@ -155,6 +156,8 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_pictures::test_other_modes_are_converted": ("CMYK", "16 bits"),
     "test_pickles::test_a_trap_is_not_sprung": ("a checkpoint", "results", "encodings"),
     "test_bombs::test_too_little_memory_is_a_message": (),
+    "test_packaged_models::test_figures_and_reports_take_a_name_too": (),
+    "test_packaged_models::test_no_data_is_needed": ("sample", "traverse]", "explore"),
     "test_bombs::test_the_record_of_a_study_is_read_as_carefully": ("many keys",),
     "test_bombs::test_yaml_is_refused_where_it_begins_to_grow": ("recipe",),
 }

@@ -173,11 +173,19 @@ _ALL = (
     _of_features(
         "kid", "KID", "kernel distance of Inception features; unbiased, may be negative", "no unit"
     ),
-    _of_support("precision", "precision", "share of samples that lie where examples do"),
+    _of_support(
+        "precision", "precision", "share of samples that lie where examples do; sees pockets"
+    ),
     _of_support("precision_lp", "precision (LP)", "the same for low-posterior samples"),
-    _of_support("recall", "recall", "share of examples that lie where samples do"),
-    _of_support("density", "density", "how densely samples lie where examples do; 1 is perfect"),
-    _of_support("coverage", "coverage", "share of examples that have a sample near them"),
+    _of_support("recall", "recall", "share of examples that lie where samples do; sees leaks"),
+    _of_support(
+        "density",
+        "density",
+        "how densely samples lie where examples do, 1 is perfect; sees pockets",
+    ),
+    _of_support(
+        "coverage", "coverage", "share of examples that have a sample near them; sees leaks"
+    ),
     _standard(
         "skl",
         "sKL",

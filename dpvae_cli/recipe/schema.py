@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from dpvae_cli.architectures import AnyArchitecture
 from dpvae_cli.data import AnyData
-from dpvae_cli.foundation.spec import DefaultFrom, FloatTuple, Spec
+from dpvae_cli.foundation.spec import FROM_LIST, DefaultFrom, FloatTuple, Spec
 from dpvae_cli.likelihoods import AnyLikelihood
 from dpvae_cli.priors import AnyPrior, Decoupled, LearnedPrior
 from dpvae_cli.priors.base import PriorSpec
@@ -23,6 +23,7 @@ MIN_BATCH_SIZE = 2
 Share = Annotated[float, Field(gt=0, lt=1)]
 PrecisionName = Literal["float32", "bf16", "float64"]
 CompileName = Literal["off", "auto", "on"]
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 @final
@@ -50,7 +51,16 @@ class Training(Spec):
     checkpoint_every: Positive = 1_000
     """Iterations between two writes of checkpoint.pt."""
     tensorboard: bool = False
-    """Also write the logged numbers for TensorBoard (extra: dpvae-cli[tensorboard])."""
+    """The same as `trackers: [tensorboard]`."""
+    trackers: Annotated[tuple[TrackerName, ...], FROM_LIST] = ()
+    """Experiment trackers that get the logged numbers, too (extras of the same names)."""
+
+    @property
+    def active_trackers(self) -> tuple[TrackerName, ...]:
+        """Return each tracker once."""
+        if self.tensorboard and "tensorboard" not in self.trackers:
+            return (*self.trackers, "tensorboard")
+        return tuple(dict.fromkeys(self.trackers))
 
 
 @final

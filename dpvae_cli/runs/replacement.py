@@ -20,6 +20,7 @@ STAGED = f"{HIDDEN_PREFIX}new"
 RUN_FILE = re.compile(
     r"""recipe\.yaml | environment\.json | metrics\.jsonl? | metrics_terms\.npz | fit\.(json|png)
     | cell\.json | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz
+    | trackers\.json | (mlflow|wandb)/.+
     | diagnosis\.(html|json) | explore\.html
     | (checkpoint(\.previous)?|best)\.(pt|encodings\.npz|nll\.npz)
     | tensorboard/events\.out\.tfevents\.[^/]+
@@ -29,7 +30,7 @@ RUN_FILE = re.compile(
     re.VERBOSE,
 )
 """The files that dpvae writes into a run folder, all that `--overwrite` ever deletes."""
-SUBFOLDERS = ("tensorboard", "samples", "reconstructions", "codes", "traversals")
+SUBFOLDERS = ("tensorboard", "mlflow", "wandb", "samples", "reconstructions", "codes", "traversals")
 MAX_LISTED = 5
 """Files that an error names."""
 

@@ -1,11 +1,15 @@
 """The run folder: the files of one run, its lock, and what may be written into it."""
 
 import os
+import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, final
+from typing import Any, BinaryIO, final
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
@@ -22,9 +26,9 @@ from dpvae_cli.foundation.text_files import read_json
 from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs import replacement
-from dpvae_cli.runs.environment import environment_info
 from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from dpvae_cli.runs.replacement import ENVIRONMENT, RECIPE
+from dpvae_cli.version import __version__
 
 LOCK, UNFINISHED = f"{HIDDEN_PREFIX}lock", f"{HIDDEN_PREFIX}unfinished"
 """The lock, and a mark until a command that fills an empty folder at once is done."""
@@ -201,3 +205,18 @@ class RunFolder:
             hint="Where the folder is still there, go on from its last checkpoint: "
             "dpvae train --resume --run-dir FOLDER",
         )
+
+
+def environment_info(device: torch.device) -> dict[str, Any]:
+    """Return versions, device and threads: what a number may depend on beside the recipe."""
+    return {
+        "dpvae": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "threads": torch.get_num_threads(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

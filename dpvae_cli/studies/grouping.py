@@ -21,7 +21,7 @@ from dpvae_cli.studies.records import RunRecord
 from dpvae_cli.studies.statistics import Comparison, Summary, compare_pairs, summarize_seeds
 
 BASELINE = "standard_normal"
-LOGGING_KEYS = ("log_every", "validate_every", "checkpoint_every", "tensorboard")
+LOGGING_KEYS = ("log_every", "validate_every", "checkpoint_every", "tensorboard", "trackers")
 """Keys of `training` that change no weight."""
 
 

@@ -21,7 +21,7 @@ from dpvae_cli.runs.resume import TrainMode
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.runs.sample_picture import save_samples
 from dpvae_cli.training.callback import Callback
-from dpvae_cli.training.tensorboard import TensorBoard
+from dpvae_cli.training.trackers import Trackers
 
 P = ParamSpec("P")
 
@@ -54,7 +54,8 @@ class Recorder:
         self._run, self._group, self._callback = run, group, callback
         self._rolls_back = False
         self._log: MetricsLog | None = None
-        self._board: TensorBoard | None = None
+        self._trackers = Trackers(())
+        self._recipe: dict[str, Any] = {}
         self._iterations, self._text = 0, ""
         self._last_logged = 0
         self._clock = 0.0
@@ -81,8 +82,10 @@ class Recorder:
             self._run.rollback()
         self._run.write_start(recipe, device=device, processes=self._group.world_size)
         self._log = MetricsLog(self._run.metrics_log, keep_until=iteration)
-        if recipe.training.tensorboard:
-            self._board = TensorBoard(self._run.files)
+        self._trackers = Trackers(recipe.training.active_trackers)
+        self._recipe = recipe.model_dump(mode="json")
+        if not self._run.is_staged:
+            self._trackers.open(self._run.path, self._recipe)
         self._iterations = recipe.training.iterations
         self._last_logged, self._clock = iteration, time.perf_counter()
         self._callback.on_train_start(
@@ -107,12 +110,11 @@ class Recorder:
 
     @main_process_only
     def log(self, record: Mapping[str, Any]) -> None:
-        """Write a record to metrics.jsonl and TensorBoard."""
+        """Write a record to metrics.jsonl and the trackers."""
         assert self._log is not None
         self._run.check_lock()
         self._log.write(dict(record))
-        if self._board is not None:
-            self._board.write(record)
+        self._trackers.write(record)
         self._callback.on_log(record)
 
     @main_process_only
@@ -126,19 +128,16 @@ class Recorder:
         self._run.check_lock()
         checkpoint.write(self._run.checkpoint, previous=self._run.previous)
         if self._run.is_staged:
-            if self._board is not None:
-                self._board.close()  # it opens its file by name each time
             self._run.commit()
-            if self._board is not None:
-                self._board = TensorBoard(self._run.files)
+            self._trackers.open(self._run.path, self._recipe)  # in a folder that stays
         self._callback.on_checkpoint(self._run.checkpoint, iteration=checkpoint.iteration)
 
     @main_process_only
     def close(self) -> None:
         """Close the logs, where they are open."""
-        for log in (self._log, self._board):
-            if log is not None:
-                log.close()
+        if self._log is not None:
+            self._log.close()
+        self._trackers.close()
 
     @main_process_only
     def save_samples(self, model: VAE, dataset: Dataset, *, seed: int) -> None:

@@ -52,7 +52,7 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
             "training.iteratons=5",
             "unknown key (given 5); did you mean iterations?; allowed: iterations, batch_size, "
             "learning_rate, gradient_clip, precision, compile, ema, log_every, validate_every, "
-            "checkpoint_every, tensorboard",
+            "checkpoint_every, tensorboard, trackers",
         ),
         (
             "iterations=5",
@@ -62,11 +62,11 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
         ),
         (
             "regularizer.lambda_=5",
-            "unknown key (given 5); allowed: kind, beta",
+            "unknown key (given 5); allowed: kind, warm_up, beta",
         ),
         (
             "regularizer.width=5",
-            "unknown key (given 5); beta_h has no width, factor has; allowed: kind, beta",
+            "unknown key (given 5); beta_h has no width, factor has; allowed: kind, warm_up, beta",
         ),
         (
             "training.iterations=abc",
@@ -180,7 +180,7 @@ def test_a_broken_file_does_not_hide_broken_overrides(tmp_path):
             "training=fast",
             '"fast" is not a section; its fields: iterations, batch_size, learning_rate, '
             "gradient_clip, precision, compile, ema, log_every, validate_every, checkpoint_every, "
-            "tensorboard",
+            "tensorboard, trackers",
         ),
         (
             "likelihood={kind: gaussian, learned: true, scale: 1e-5}",
