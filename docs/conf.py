@@ -49,6 +49,7 @@ intersphinx_mapping = (
 suppress_warnings = [
     "myst.xref_missing",  # links to files outside docs/, which tests/docs checks
     "misc.highlighting_failure",
+    "myst-nb.lexer",  # cells of notebooks that were not run
 ]
 
 html_math_renderer = "mathml"
