@@ -210,6 +210,9 @@ def _print(diagnosis: "Diagnosis", about: "About") -> None:
     else:
         why = diagnosis.low_posterior
         console.result(f"Random and low-posterior samples: {why.reason}. {why.hint}".strip())
+    if diagnosis.support:
+        console.table(None, *tables.support(diagnosis))
+        console.result(tables.SUPPORT)
     if diagnosis.repairs:
         console.table(None, *tables.repairs(diagnosis))
     commands = [command and f"  {command}"]

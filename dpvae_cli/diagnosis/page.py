@@ -105,6 +105,8 @@ def diagnosis_page(diagnosis: Diagnosis, about: About) -> str:
         dimensions=tables.dimensions(diagnosis),
         repairs=tables.repairs(diagnosis) if diagnosis.repairs else None,
         low=tables.low_posterior_table(diagnosis),
+        support=tables.support(diagnosis) if diagnosis.support else None,
+        about_support=tables.SUPPORT,
         pictures=_pictures(diagnosis),
     )
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, final, get_args
 
 import numpy as np
 
+from dpvae_cli.evaluation.metrics import is_requested
 from dpvae_cli.foundation.results import Result, nonfinite_to_none
 
 SCHEMA = 1
@@ -28,6 +29,16 @@ Name = Literal[
 NAMES: tuple[Name, ...] = get_args(Name)
 HELD_OUT: tuple[Name, ...] = ("held_out_leak_share", "held_out_outside_share")
 """Quantities that no prior can improve."""
+
+
+SEES = {"precision": "pockets", "density": "pockets", "recall": "leaks", "coverage": "leaks"}
+"""What lowers each metric of decoded samples and examples."""
+
+
+def sees(metric: str) -> str | None:
+    """Return what lowers a metric, of any features; None for others and low-posterior samples."""
+    found = (fault for name, fault in SEES.items() if is_requested(metric, [name]))
+    return next(found, None)
 
 
 @final
@@ -159,6 +170,7 @@ class Diagnosis:
         quantities: in the order of `NAMES`.
         dimensions: all of them.
         low_posterior: decoded samples compared with data.
+        support: precision, recall, density and coverage of this model, where they were measured.
         repairs: priors that were fitted.
         notes: further remarks.
         overfits_since: iteration of the best validation ELBO, if it fell ever since.
@@ -180,6 +192,7 @@ class Diagnosis:
     repairs: tuple[CandidatePrior, ...]
     notes: tuple[str, ...] = ()
     overfits_since: int | None = None
+    support: tuple[Result, ...] = ()
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def _repr_html_(self) -> str:
@@ -264,6 +277,7 @@ class Diagnosis:
             "quantities": [each.to_json() for each in self.quantities],
             "dimensions": [each.to_json() for each in self.dimensions],
             "low_posterior": self.low_posterior.to_json(),
+            "support": [each.to_json() for each in self.support],
             "repairs": [each.to_json() for each in self.repairs],
             "notes": list(self.notes),
         }

@@ -8,7 +8,7 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.diagnosis import candidates, null
 from dpvae_cli.diagnosis.figure_data import arrays, images
 from dpvae_cli.diagnosis.groups import from_model
-from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, LowPosterior
+from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, LowPosterior, sees
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.metrics import METRICS
 from dpvae_cli.evaluation.own_codes import NO_DECODER, NoDecoder
@@ -149,8 +149,8 @@ def run_diagnosis(
     """Diagnose the model of a context.
 
     `compare` says how decoded samples are compared with data; None takes it from `earlier`, results
-    of this very model. `overfits_since` is the iteration of the best validation ELBO, if it fell
-    ever since.
+    of this very model, where precision and its companions always come from. `overfits_since` is the
+    iteration of the best validation ELBO, if it fell ever since.
 
     Raises:
         UsageError: there are too few examples.
@@ -186,6 +186,7 @@ def run_diagnosis(
         repairs=tuple(fit for fit in fits if isinstance(fit, CandidatePrior)),
         notes=(*notes, *(fit for fit in fits if isinstance(fit, str))),
         overfits_since=overfits_since,
+        support=tuple(each for each in earlier if sees(each.metric) and each.value is not None),
         arrays=arrays(context, splits),
     )
     diagnosis.arrays.update(images(context, splits, diagnosis.recommended))

@@ -3,9 +3,14 @@
 from typing import NamedTuple
 
 from dpvae_cli.diagnosis import Diagnosis
-from dpvae_cli.diagnosis.record import Quantity
+from dpvae_cli.diagnosis.record import Quantity, sees
 from dpvae_cli.diagnosis.verdict import TITLES, amount, percent
 from dpvae_cli.foundation.formatting import format_number, format_with_error
+
+SUPPORT = (
+    "Precision and density see pockets, recall and coverage see leaks; samples as good as data "
+    "reach the value of held-out examples."
+)
 
 
 class Table(NamedTuple):
@@ -51,6 +56,25 @@ def repairs(diagnosis: Diagnosis) -> Table:
     return Table(columns, rows)
 
 
+def support(diagnosis: Diagnosis) -> Table:
+    """Return precision, recall, density and coverage with those of held-out examples."""
+    rows = []
+    for each in diagnosis.support:
+        numbers = each.details.get("held_out")
+        of_null = numbers if isinstance(numbers, dict) else {}
+        value, error = (_number(of_null.get(name)) for name in ("value", "standard_error"))
+        amounts = [
+            format_with_error(each.value, each.standard_error),
+            format_with_error(value, error),
+        ]
+        rows.append([each.metric, *amounts, str(sees(each.metric))])
+    return Table(["samples and examples", "this model", "held-out examples", "sees"], rows)
+
+
+def _number(given: object) -> float | None:
+    return float(given) if isinstance(given, int | float) else None
+
+
 def low_posterior_table(diagnosis: Diagnosis) -> Table | None:
     """Return decoded samples compared with the data; None if they were not."""
     random, lowest = diagnosis.low_posterior.random, diagnosis.low_posterior.lowest
@@ -58,7 +82,7 @@ def low_posterior_table(diagnosis: Diagnosis) -> Table | None:
         return None
     null = lowest.details.get("null")
     numbers = map(null.get if isinstance(null, dict) else {}.get, ("value", "standard_error"))
-    value, error = (float(n) if isinstance(n, int | float) else None for n in numbers)
+    value, error = map(_number, numbers)
     rows = [
         ["random samples", format_with_error(random.value, random.standard_error)],
         ["those with the lowest log q(z)", format_with_error(lowest.value, lowest.standard_error)],

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from dpvae_cli.evaluation.context import EvaluationContext
     from dpvae_cli.foundation.results import Result
 
-Need = Literal["images", "manifold", "generation space", "factors", "labels"]
+Need = Literal[
+    "images", "manifold", "generation space", "factors", "labels", "a prior given labels"
+]
 """What only some data sets or priors have."""
 SHORT_UNITS = {"no unit": "", "squared feature units": "", "nats per example": "nats"}
 """Units where there is little room."""
@@ -171,11 +173,19 @@ _ALL = (
     _of_features(
         "kid", "KID", "kernel distance of Inception features; unbiased, may be negative", "no unit"
     ),
-    _of_support("precision", "precision", "share of samples that lie where examples do"),
+    _of_support(
+        "precision", "precision", "share of samples that lie where examples do; sees pockets"
+    ),
     _of_support("precision_lp", "precision (LP)", "the same for low-posterior samples"),
-    _of_support("recall", "recall", "share of examples that lie where samples do"),
-    _of_support("density", "density", "how densely samples lie where examples do; 1 is perfect"),
-    _of_support("coverage", "coverage", "share of examples that have a sample near them"),
+    _of_support("recall", "recall", "share of examples that lie where samples do; sees leaks"),
+    _of_support(
+        "density",
+        "density",
+        "how densely samples lie where examples do, 1 is perfect; sees pockets",
+    ),
+    _of_support(
+        "coverage", "coverage", "share of examples that have a sample near them; sees leaks"
+    ),
     _standard(
         "skl",
         "sKL",
@@ -231,6 +241,16 @@ _ALL = (
         needs=("manifold",),
         sample_size="manifold_samples",
         settings=("pool",),
+    ),
+    Metric(
+        "skl_by_label",
+        "sKL by label",
+        "sKL between prior and codes of each label, mean over labels",
+        "nats",
+        function="dpvae_cli.evaluation.skl:skl_by_label",
+        needs=("a prior given labels",),
+        sample_size="samples",
+        is_default=True,
     ),
     Metric(
         "skl_knn",

@@ -76,6 +76,26 @@ def test_priors_are_tried_and_samples_decoded(tmp_path, monkeypatch):
     assert "manifold [units of x]" in page
 
 
+def test_precision_and_recall_that_were_measured_are_shown():
+    names = "precision,recall,density,coverage,precision_lp"
+    ok("eval", "decoupled", "--metrics", names, "evaluation.support_samples=40")
+    done = ok("diagnose", "decoupled", "--quick", "--out", "supported")
+    rows = {line.split()[0]: line.split()[-1] for line in done.stdout.splitlines() if line.strip()}
+    seen = {name: rows[name] for name in names.split(",")[:4]}
+    assert seen == {
+        "precision": "pockets",
+        "recall": "leaks",
+        "density": "pockets",
+        "coverage": "leaks",
+    }
+    assert "precision_lp" not in rows
+    said = "Precision and density see pockets, recall and coverage see leaks"
+    assert said in done.stdout
+    assert said in Path("supported/diagnosis.html").read_text(encoding="utf-8")
+    support = json.loads(Path("supported/diagnosis.json").read_text())["support"]
+    assert [each["metric"] for each in support] == names.split(",")[:4]
+
+
 @pytest.mark.parametrize(
     ("prior", "fitting"),
     [
