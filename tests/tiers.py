@@ -6,6 +6,17 @@ Each entry names a test by module and function, with the cases that stay in `mak
 
 import pytest
 
+OTHER_PRIORS = (
+    "standard_normal",
+    "decoupled",
+    "spline",
+    "autoregressive",
+    "mixture",
+    "vamp",
+    "resampled",
+)
+"""All kinds but flow matching, which integrates."""
+
 SLOW: dict[str, tuple[str, ...]] = {
     # one training run per key of a recipe: in `make test` the keys of a run on moons
     "test_every_field::test_a_field_changes_something": (
@@ -84,6 +95,13 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_report::test_one_seed_keeps_the_error_that_was_measured": (),
     "test_report::test_a_damaged_study_file_still_gives_a_report": ("- 1",),
     "test_report_in_a_browser::test_a_diagnosis_fits_the_window_too": (),
+    # flow matching: its maps, integral and samples stay
+    "test_contract::test_mean_of_the_kl_equals_its_integral": OTHER_PRIORS,
+    "test_contract::test_density_without_its_log_determinant_does_not": OTHER_PRIORS,
+    "test_contract::test_stretched_samples_do_not": OTHER_PRIORS,
+    "test_contract::test_log_determinants_are_those_of_autograd": tuple(
+        f"kind='{kind}'" for kind in OTHER_PRIORS
+    ),
     # fits: the densities that every prior shares are tested in tests/priors
     "test_fit::test_a_fit_comes_near_the_entropy_of_q": ("mixture",),
     "test_fit::test_no_unit_of_the_codes_matters": ("Mixture", "Decoupled"),
@@ -139,6 +157,8 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_pictures::test_other_modes_are_converted": ("CMYK", "16 bits"),
     "test_pickles::test_a_trap_is_not_sprung": ("a checkpoint", "results", "encodings"),
     "test_bombs::test_too_little_memory_is_a_message": (),
+    "test_packaged_models::test_figures_and_reports_take_a_name_too": (),
+    "test_packaged_models::test_no_data_is_needed": ("sample", "traverse]", "explore"),
     "test_bombs::test_the_record_of_a_study_is_read_as_carefully": ("many keys",),
     "test_bombs::test_yaml_is_refused_where_it_begins_to_grow": ("recipe",),
 }
