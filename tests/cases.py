@@ -15,6 +15,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("prior", "mixture"): {"components": 5},
     ("prior", "vamp"): {"pseudo_inputs": 6},
     ("prior", "resampled"): {"hidden": 16, "truncation": 10},
+    ("prior", "flow_matching"): {"hidden": 8, "blocks": 1, "steps": 4},
 }
 """Fields of a kind whose defaults are slow, or only noise at random weights."""
 VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
@@ -48,7 +49,7 @@ ESTIMATED = {"resampled"}
 
 def small_spec(section: str, kind: str) -> Spec:
     """Return a spec of the kind as tests use it."""
-    spec: Spec = kinds(section)[kind](**SMALL.get((section, kind), {}))
+    spec: Spec = kinds(section)[kind](**SMALL.get((section.removeprefix("fit_"), kind), {}))
     return spec
 
 
@@ -140,6 +141,9 @@ CHANGES = {
     ("prior", "resampled", "truncation"): "3",
     ("prior", "resampled", "hidden"): "8",
     ("prior", "resampled", "draws"): "50",
+    ("fit_prior", "flow_matching", "hidden"): "9",
+    ("fit_prior", "flow_matching", "blocks"): "2",
+    ("fit_prior", "flow_matching", "steps"): "3",
     ("regularizer", "vae", "warm_up"): "4",
     ("regularizer", "beta_h", "beta"): "5",
     ("regularizer", "beta_h", "warm_up"): "4",
@@ -182,6 +186,7 @@ CHANGES = {
     ("fitting", None, "held_out"): "0.5",
     ("fitting", None, "validate_every"): "2",
     ("fitting", None, "patience"): "1",
+    ("fitting", None, "given"): "label",
     ("evaluation", None, "split"): "validation",
     ("evaluation", None, "samples"): "21",
     ("evaluation", None, "neighbours"): "2",

@@ -6,6 +6,17 @@ Each entry names a test by module and function, with the cases that stay in `mak
 
 import pytest
 
+OTHER_PRIORS = (
+    "standard_normal",
+    "decoupled",
+    "spline",
+    "autoregressive",
+    "mixture",
+    "vamp",
+    "resampled",
+)
+"""All kinds but flow matching, which integrates."""
+
 SLOW: dict[str, tuple[str, ...]] = {
     # one training run per key of a recipe: in `make test` the keys of a run on moons
     "test_every_field::test_a_field_changes_something": (
@@ -84,6 +95,13 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_report::test_one_seed_keeps_the_error_that_was_measured": (),
     "test_report::test_a_damaged_study_file_still_gives_a_report": ("- 1",),
     "test_report_in_a_browser::test_a_diagnosis_fits_the_window_too": (),
+    # flow matching: its maps, integral and samples stay
+    "test_contract::test_mean_of_the_kl_equals_its_integral": OTHER_PRIORS,
+    "test_contract::test_density_without_its_log_determinant_does_not": OTHER_PRIORS,
+    "test_contract::test_stretched_samples_do_not": OTHER_PRIORS,
+    "test_contract::test_log_determinants_are_those_of_autograd": tuple(
+        f"kind='{kind}'" for kind in OTHER_PRIORS
+    ),
     # fits: the densities that every prior shares are tested in tests/priors
     "test_fit::test_a_fit_comes_near_the_entropy_of_q": ("mixture",),
     "test_fit::test_no_unit_of_the_codes_matters": ("Mixture", "Decoupled"),
@@ -127,6 +145,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_markup::test_a_recipe_and_a_study_called_so_go_all_the_way": (),
     "test_markup::test_a_run_that_is_called_so_is_text_in_its_diagnosis": ("<script>",),
     "test_markup::test_what_files_are_called_is_text_on_the_page": ("<script>",),
+    "test_own_codes::test_numbers_are_those_of_a_model_with_these_codes": ("standard_normal",),
     "test_markup::test_what_files_say_is_text_on_the_page": ("<script>", "{{"),
     "test_markup::test_words_in_a_diagnosis_are_text_on_its_page": (),
     "test_markup::test_no_control_character_of_a_study_reaches_its_report": (),

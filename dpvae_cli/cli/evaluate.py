@@ -182,6 +182,7 @@ def _measure(
         "generation space": run.model.prior.generation is not None,
         "factors": train is not None and train.factors is not None,
         "labels": train is not None and train.labels is not None,
+        "a prior given labels": bool(run.model.prior.labels),
     }
     names = metric_names(metrics, [need for need, holds in has.items() if holds])
     recipe = with_overrides(run.recipe, overrides, section="evaluation")

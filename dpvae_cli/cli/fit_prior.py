@@ -9,7 +9,7 @@ import typer
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_prior
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, Quiet, examples
+from dpvae_cli.cli.options import Best, DataRoot, Device, Given, NoDownload, Quiet, examples
 
 if TYPE_CHECKING:
     from dpvae_cli.fitting.record import FitRecord
@@ -19,6 +19,7 @@ EXAMPLES = examples(
     "dpvae fit-prior runs/beta_h_moons-standard_normal-seed0 --prior spline",
     "dpvae fit-prior ckpt.pt --prior '{kind: mixture, covariance: full}'",
     "dpvae fit-prior ckpt.pt --prior '{kind: spline, blocks: 8}' fitting.iterations=6000",
+    "dpvae fit-prior --prior spline --given label",
     "dpvae fit-prior --codes codes.npz --prior spline --out prior.pt",
 )
 
@@ -40,6 +41,14 @@ def fit_prior(
             autocompletion=complete_prior,
         ),
     ] = "decoupled",
+    given: Annotated[
+        Given | None,
+        typer.Option(
+            help="label: fit p(z | label), for data, or an array `label` beside the codes, with "
+            "one whole number for each example.",
+            show_default=False,
+        ),
+    ] = None,
     codes: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +89,8 @@ def fit_prior(
     words = words or []
     overrides = [word for word in words if "=" in word and not path_exists(word)]
     paths = [Path(word) for word in words if word not in overrides]
+    if given is not None:
+        overrides.append(f"fitting.given={given.value}")
     if len(paths) > 1 or (paths and codes is not None):
         raise UsageError(
             "one model at a time: "
@@ -139,14 +150,28 @@ def _fit_codes(
     import torch
 
     from dpvae_cli.fitting import prior_file
-    from dpvae_cli.fitting.codes import read_codes, unused_arrays, validate_codes
+    from dpvae_cli.fitting.codes import (
+        CODES,
+        LABELS,
+        read_codes,
+        read_labelled_codes,
+        unused_arrays,
+        validate_codes,
+    )
     from dpvae_cli.fitting.fit import fit_prior
     from dpvae_cli.foundation import devices
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe.loading import fit_options
 
     mean, log_variance = validate_codes(*read_codes(codes))
-    if unused := unused_arrays(codes):
+    spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
+    labels = None
+    if fitting.given is not None and (labels := read_labelled_codes(codes).labels) is None:
+        raise UsageError(
+            f"{codes} has no array `label` to give the prior",
+            hint="Save one whole number for each code as label, or leave out --given label.",
+        )
+    if unused := unused_arrays(codes, CODES if labels is None else (*CODES, *LABELS)):
         console.note(f"Not used of {codes}: {', '.join(unused)}.")
     path = codes.with_name("prior.pt") if out is None else out
     if path.is_dir():
@@ -156,10 +181,9 @@ def _fit_codes(
             hint = "Add --overwrite, or name another --out."
             raise UsageError(f"{path} is already there", hint=hint)
         prior_file.check_is_prior_file(path)
-    spec, fitting = fit_options(prior, overrides, latent_dim=mean.shape[1])
     place = devices.resolve(device)
     spread: torch.Tensor | None = None if log_variance is None else log_variance.to(place)
-    fitted = fit_prior(mean.to(place), spread, spec, fitting=fitting, seed=seed)
+    fitted = fit_prior(mean.to(place), spread, spec, fitting=fitting, seed=seed, labels=labels)
     fitted.save(path)
     return path, fitted.record
 
@@ -187,7 +211,7 @@ def _print(record: "FitRecord") -> None:
         if len(record.curve) > 1:
             iterations += f" of {', '.join(str(components) for components, _ in record.curve)}"
     rows = [
-        ["prior", record.prior],
+        ["prior", record.prior + (f", given the {record.given}" if record.given else "")],
         ["codes", f"{record.components:,}; {chose:,} choose, {record.reported:,} are reported on"],
         ["iterations", iterations],
         [f"-E[log p(z)], {record.baseline} [nats]", format_with_error(*record.baseline_nll)],

@@ -99,6 +99,19 @@ class SampleFormat(StrEnum):
     csv = "csv"
 
 
+class SampleFrom(StrEnum):
+    """The density that codes are drawn from."""
+
+    prior = "prior"
+    posterior = "posterior"
+
+
+class Given(StrEnum):
+    """What a prior is given."""
+
+    label = "label"
+
+
 class RankBy(StrEnum):
     """The space whose density ranks high-posterior samples."""
 

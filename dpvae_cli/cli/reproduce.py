@@ -140,7 +140,8 @@ def reproduce(
     """Train and measure the runs of a table or figure, and draw it.
 
     Packaged: figure1, figure3, figure4, figure5, figure6, figure7, figure8, joint_or_posthoc,
-    moons_quick, priors_moons, priors_mnist, representation_mnist, representation_sprites, table1.
+    latent_dim, moons_quick, priors_moons, priors_mnist, representation_mnist,
+    representation_sprites, table1.
     Everything is kept in studies/<study>/; the same command goes on where the last one stopped.
     """
     if study is None:

@@ -1,5 +1,6 @@
 """`dpvae sample`: samples of the prior, or of where prior and aggregate posterior disagree."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from dpvae_cli.cli.options import (
     Out,
     RankBy,
     SampleFormat,
+    SampleFrom,
     Seed,
     examples,
 )
@@ -36,6 +38,8 @@ EXAMPLES = examples(
     "dpvae sample --low-posterior runs/factor_mnist-decoupled-seed0",
     "dpvae sample --high-posterior --rank generation -n 100 --out leaks.png",
     "dpvae sample ckpt.pt --posterior --seed 3",
+    "dpvae sample --from posterior",
+    "dpvae sample --label 3",
     "dpvae sample -n 10000 --format png --out samples",
     "dpvae sample -n 1000 --noise --format csv --out rows.csv",
     "dpvae sample prior.pt -n 1000 --out z.npz",
@@ -48,6 +52,12 @@ def sample(
     options: RunOptions,
     checkpoint: CheckpointPath = None,
     n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Number of samples.")] = 64,
+    source: Annotated[
+        SampleFrom,
+        typer.Option(
+            "--from", help="prior: z ~ p(z); posterior: z ~ q(z|x) of random training examples."
+        ),
+    ] = SampleFrom.prior,
     low_posterior: Annotated[
         bool,
         typer.Option("--low-posterior", help="Keep prior samples with the lowest q(z) (pockets)."),
@@ -56,6 +66,13 @@ def sample(
         bool,
         typer.Option("--high-posterior", help="Keep samples of q(z) with the lowest p(z) (leaks)."),
     ] = False,
+    label: Annotated[
+        int | None,
+        typer.Option(
+            help="Draw from p(z | label), of a prior that was fitted given labels.",
+            show_default=False,
+        ),
+    ] = None,
     posterior: Annotated[
         bool, typer.Option("--posterior", help="Add the exact log q(z) to plain samples.")
     ] = False,
@@ -89,23 +106,27 @@ def sample(
 ) -> None:
     """Draw samples from the prior and decode them.
 
-    z0 ~ N(0, I), z = g^-1(z0), x = E[x|z]; priors without a z0 draw z itself. Writes a picture and
-    an .npz with z, z0, log p(z), the decoded means, x under --noise, and log q(z) under
-    --low-posterior, --high-posterior or --posterior; what is decoded is in the data's units. With
-    --format png it writes single images, with --format csv a table. Given a prior file (dpvae
-    fit-prior --codes) it writes z and log p(z), for a decoder of your own.
+    z0 ~ N(0, I), z = g^-1(z0), x = E[x|z]; priors without a z0 draw z itself. With --from posterior
+    z ~ q(z), the codes of random training examples. Writes a picture and an .npz with z, z0, log
+    p(z), the decoded means, x under --noise, and log q(z) where it is asked for or needed; what is
+    decoded is in the data's units. With --format png it writes single images, with --format csv a
+    table. Given a prior file (dpvae fit-prior --codes) it writes z and log p(z), for a decoder of
+    your own.
     """
     from dpvae_cli.data.tables import write_csv
     from dpvae_cli.foundation.errors import UsageError, WrongFileTypeError
     from dpvae_cli.foundation.randomness import stream
     from dpvae_cli.sampling.encodings import decode_to_data_units
 
-    if low_posterior and high_posterior:
-        raise UsageError("--low-posterior and --high-posterior exclude each other")
-    if rank is not None and not high_posterior:
-        raise UsageError("--rank is for --high-posterior")
-    if pool is not None and not (low_posterior or high_posterior):
-        raise UsageError("--pool is for --low-posterior and --high-posterior")
+    kind = _kind(source, low_posterior=low_posterior, high_posterior=high_posterior)
+    is_ranked = low_posterior or high_posterior
+    for option, wanted, is_right, right in (
+        ("--label", label, kind == "prior", "samples of the prior"),
+        ("--rank", rank, high_posterior, "--high-posterior"),
+        ("--pool", pool, is_ranked, "--low-posterior and --high-posterior"),
+    ):
+        if wanted is not None and not is_right:
+            raise UsageError(f"{option} is for {right}")
     if form is None and out is not None and out.suffix == ".csv":
         form = SampleFormat.csv
     if form is not None and posterior:
@@ -114,12 +135,14 @@ def sample(
         run = options.load(checkpoint)
     except WrongFileTypeError:
         assert checkpoint is not None
-        if low_posterior or high_posterior or posterior or noise or form is not None:
+        if is_ranked or posterior or noise or form is not None or source is not SampleFrom.prior:
             raise
-        _sample_codes(checkpoint, n, out=out, seed=seed)
+        _sample_codes(checkpoint, n, out=out, seed=seed, label=label)
         return
+    if label is not None:
+        run = replace(run, model=run.model.with_prior(run.model.prior.given(label)))
+        kind = f"label_{label}"
     note_units(run)
-    kind = "low_posterior" if low_posterior else "high_posterior" if high_posterior else "prior"
     pool = run.recipe.evaluation.pool * n if pool is None else pool
     single = run.folder.path / "samples" / kind if out is None else out
     if form is SampleFormat.png:
@@ -143,7 +166,26 @@ def sample(
     _write(run, latents, picture, arrays, kind, generator)
 
 
-def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> None:
+def _kind(source: SampleFrom, *, low_posterior: bool, high_posterior: bool) -> str:
+    """Return which samples are asked for."""
+    from dpvae_cli.foundation.errors import UsageError
+
+    if low_posterior and high_posterior:
+        raise UsageError("--low-posterior and --high-posterior exclude each other")
+    if not (low_posterior or high_posterior):
+        return source.value
+    if source is SampleFrom.posterior:
+        option = "--low-posterior" if low_posterior else "--high-posterior"
+        raise UsageError(
+            f"{option} says itself what it draws from, so --from posterior has no meaning with it",
+            hint="Leave one of them out.",
+        )
+    return "low_posterior" if low_posterior else "high_posterior"
+
+
+def _sample_codes(
+    prior_file: Path, n: int, *, out: Path | None, seed: int, label: int | None
+) -> None:
     """Draw codes from a prior that was fitted to codes, whose decoder is not known here."""
     from dpvae_cli.fitting.fit import load_prior
     from dpvae_cli.foundation.files import write_npz
@@ -155,6 +197,8 @@ def _sample_codes(prior_file: Path, n: int, *, out: Path | None, seed: int) -> N
         path, path, suffixes=(".npz",), what="samples of a prior file, which has no decoder,"
     )
     fitted = load_prior(prior_file)
+    if label is not None:
+        fitted = fitted.given(label)
     z = fitted.sample(n, seed=seed)
     write_npz(path, {"z": z.numpy(), "log_p": fitted.log_prob(z).numpy()})
     console.result(str(path))
@@ -167,9 +211,11 @@ def _draw(
     from dpvae_cli.sampling import samples
 
     generator = stream(seed, "sample", kind)
-    if kind == "prior":
+    if kind == "prior" or kind.startswith("label"):
         return samples.prior_samples(run.model, n, generator=generator)
     args = (run.model, run.encoded.aggregate_posterior(), n)
+    if kind == "posterior":
+        return samples.posterior_samples(*args, generator=generator)
     if kind == "low_posterior":
         return samples.low_posterior(*args, pool=pool, generator=generator)
     return samples.high_posterior(

@@ -154,6 +154,26 @@ class Dataset:
         """Return the sizes of the splits and the remarks."""
         return DatasetSummary({name: len(self.split(name)) for name in SPLITS}, self.remarks)
 
+    def class_labels(self) -> Tensor:
+        """Return the label of each training example, `(examples,)`, whole numbers.
+
+        Raises:
+            UsageError: there are no labels, or they are not classes.
+        """
+        labels = self.train.labels
+        if labels is None:
+            raise UsageError(
+                f"data {self.name} has no labels",
+                hint="data.kind=moons, digits, sprites, dsprites, mnist and svhn have, and arrays "
+                "that are saved with labels.",
+            )
+        if labels.is_floating_point() or labels.dim() != 1:
+            raise UsageError(
+                f"the labels of data {self.name} are not classes: one whole number for each "
+                "example is needed"
+            )
+        return labels.long()
+
     @cached_property
     def units(self) -> Units:
         """Return the units of the training data."""

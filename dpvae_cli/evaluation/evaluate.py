@@ -91,6 +91,8 @@ def _measure_one(context: EvaluationContext, name: str) -> list[Result]:
     note: dict[str, Any] = {"data_note": context.data_note}
     if (estimated := context.model.prior.log_normaliser) is not None:
         note["log_normaliser"] = estimated._asdict()
+    if (error := context.model.prior.log_det_estimate) is not None:
+        note["log_det_estimate"] = error._asdict()
     return [replace(result, details=result.details | note) for result in results]
 
 
@@ -145,6 +147,7 @@ def evaluate(
             "generation space": model.prior.generation is not None,
             "factors": data.train.factors is not None,
             "labels": data.train.labels is not None,
+            "a prior given labels": bool(model.prior.labels),
         }
         names = metric_names(",".join(metrics), [need for need, holds in has.items() if holds])
         return ResultList(result for name in names for result in _measure_one(context, name))

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from dpvae_cli.evaluation.context import EvaluationContext
     from dpvae_cli.foundation.results import Result
 
-Need = Literal["images", "manifold", "generation space", "factors", "labels"]
+Need = Literal[
+    "images", "manifold", "generation space", "factors", "labels", "a prior given labels"
+]
 """What only some data sets or priors have."""
 SHORT_UNITS = {"no unit": "", "squared feature units": "", "nats per example": "nats"}
 """Units where there is little room."""
@@ -239,6 +241,16 @@ _ALL = (
         needs=("manifold",),
         sample_size="manifold_samples",
         settings=("pool",),
+    ),
+    Metric(
+        "skl_by_label",
+        "sKL by label",
+        "sKL between prior and codes of each label, mean over labels",
+        "nats",
+        function="dpvae_cli.evaluation.skl:skl_by_label",
+        needs=("a prior given labels",),
+        sample_size="samples",
+        is_default=True,
     ),
     Metric(
         "skl_knn",

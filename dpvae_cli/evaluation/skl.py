@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.evaluation.context import EvaluationContext
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.divergences import kl_nearest_neighbours
@@ -71,6 +72,46 @@ def skl(context: EvaluationContext) -> list[Result]:
         kl_prior_to_posterior=estimate.prior_to_posterior._asdict(),
         kl_posterior_to_prior=estimate.posterior_to_prior._asdict(),
         components=len(context.aggregate),
+    )
+    return [result]
+
+
+def skl_by_label(context: EvaluationContext) -> list[Result]:
+    """Measure the sKL between p(z | label) and q(z | label), for each label of the prior.
+
+    The value is the mean over labels; `details` has the sKL of each.
+    """
+    prior, labels = context.model.prior, context.dataset.class_labels()
+    if not prior.labels:
+        raise UsageError(
+            "skl_by_label is for priors that are given a label",
+            hint="Fit one: dpvae fit-prior --given label.",
+        )
+    aggregate, found = context.aggregate, []
+    known = [label for label in prior.labels if bool((labels == label).any())]
+    for label in known:
+        rows = (labels == label).to(aggregate.mean.device)
+        q = AggregatePosterior(aggregate.mean[rows], aggregate.log_variance[rows])
+        estimate = symmetric_kl(
+            context.model.with_prior(prior.given(label)),
+            q,
+            samples=context.evaluation.samples,
+            generator=context.generator(f"skl_by_label/{label}"),
+        )
+        found.append(estimate)
+        context.progress("skl_by_label", len(found), len(known))
+    if not found:
+        raise UsageError("none of the prior's labels is in the training data")
+    error_terms = torch.cat([each.error_terms for each in found]) / len(found)
+    result = context.result(
+        "skl_by_label",
+        sum(each.value for each in found) / len(found),
+        standard_error(error_terms),
+        split="train",
+        error_terms={"value": error_terms},
+        labels=known,
+        values=[each.value for each in found],
+        standard_errors=[each.standard_error for each in found],
     )
     return [result]
 

@@ -42,8 +42,8 @@ FLOOR = 40.0
 """Nats below the threshold at which maps end."""
 POINTS, EXTREMES, POOL = 3_000, 150, 5
 """Codes that are drawn as points, samples with low densities, and draws for each of these."""
-EXAMPLES, EXAMPLE_BYTES = 200, 2**18
-"""Test examples that a page has, and the most that their pictures may take."""
+EXAMPLES = 200
+"""Test examples that a page has."""
 PAIRS, PAIR_POINTS = 16, 61
 """Pairs of examples that the opening path is chosen from, and points on each path."""
 PICTURES, PICTURES_BYTES = 25, 3 * 2**20
@@ -136,7 +136,6 @@ class RunContent:
             "colours": self._colours(points),
             "spaces": spaces,
             "examples": pack(examples.numpy(), CODE_BYTES),
-            "pictures": self._pictures(len(examples), kind),
             "ends": list(ends),
             "low": pack(low.z.numpy(), POINT_BYTES),
             "high": pack(high.z.numpy(), POINT_BYTES),
@@ -228,14 +227,6 @@ class RunContent:
             }
             for name, values, is_ordered in colours[:MAX_FACTORS]
         ]
-
-    def _pictures(self, count: int, kind: str) -> dict[str, Any] | None:
-        """Return test images in bytes, as many as fit; None where examples are not images."""
-        if kind != "image" or self.dataset is None or not len(self.dataset.test):
-            return None
-        most = max(1, EXAMPLE_BYTES // math.prod(self.model.example_shape))
-        x = self.dataset.test.examples(slice(0, min(count, most)))
-        return self._pack_pictures(self.model.units.inverse_transform(x).numpy())
 
     def _pack_pictures(self, x: np.ndarray) -> dict[str, Any]:
         levels = drawable(self.model, x).reshape(len(x), -1, 1) / 255

@@ -1,50 +1,187 @@
 // The page of `dpvae explore`: both latent spaces of a model, and what it decodes from them.
-// `latent.js` and `drawing.js` come before it in the same module.
+// `latent.js` comes before it in the same module.
 
-const LINE_POINTS = 201, TILES = 11, STEP = (LINE_POINTS - 1) / (TILES - 1); // as `dpvae traverse`
-const SWEEP_TILES = 9, SWEEP_REACH = 3; // standard deviations to either side
+const LINE_POINTS = 201, ROUGH_POINTS = 41; // of a path; while a point moves and that takes long
+const TILES = 11, SWEEP_TILES = 9, SWEEP_REACH = 3; // reach in standard deviations
 const SLICE_CELLS = 49, SLICE_CODES = 5000; // of a map after a move
-const SLOW = 40, ROUGH = 8; // ms of a path's densities, and of how many points one is then taken
-const REST = 150; // ms without a move until all of them are
+const SLOW = 40, REST = 150; // ms of a path, and without a move until the rest is computed
 const GRIP = { mouse: 14, pen: 18, touch: 30 }; // pixels at which a pointer takes hold of a point
 const NAMES = ['A', 'B', 'probe'], BOXES = ['codes', 'low', 'high'];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+const COLOURS = ['ink', 'soft', 'line', 'sheet', 'pocket', 'leak', 'z', 'z0', 'low', 'high'];
+const PALETTE = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#b8860b', '#56b4e9', '#7f5539',
+  '#8e6ee0', '#6b7a00', '#e6007e'];
 
 const byId = (id) => document.getElementById(id);
 const content = JSON.parse(byId('content').textContent);
 const pause = () => new Promise((resolve) => { setTimeout(resolve); });
+const format = (value, digits = 2) => value.toFixed(digits).replace('-', '−');
+
+const theme = {
+  read() {
+    const style = getComputedStyle(document.documentElement);
+    for (const name of COLOURS) this[name] = style.getPropertyValue(`--${name}`).trim();
+  },
+  channels(name) { return [1, 3, 5].map((at) => parseInt(this[name].slice(at, at + 2), 16)); },
+};
+
+// Let `draw(context, width, height)` fill a canvas, in CSS pixels, as sharp as the screen.
+function paint(canvas, draw) {
+  const ratio = devicePixelRatio || 1, { clientWidth: width, clientHeight: height } = canvas;
+  if (!width || !height) return;
+  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
+  const context = canvas.getContext('2d');
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  draw(context, width, height);
+}
+
+function disc(context, [x, y], radius, fill, edge = fill, width = 1.5) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 7);
+  Object.assign(context, { fillStyle: fill, strokeStyle: edge, lineWidth: width });
+  context.fill();
+  if (edge !== fill) context.stroke();
+}
+
+function stroke(context, points, colour, width = 1, dash = []) {
+  context.beginPath();
+  for (const [x, y] of points) context.lineTo(x, y);
+  context.setLineDash(dash);
+  Object.assign(context, { strokeStyle: colour, lineWidth: width, lineJoin: 'round' });
+  context.stroke();
+  context.setLineDash([]);
+}
+
+function write(context, text, x, y, colour, textAlign = 'center', weight = 400) {
+  const font = `${weight} 11px system-ui, sans-serif`;
+  Object.assign(context, { font, textAlign, textBaseline: 'middle', fillStyle: colour });
+  context.fillText(text, x, y + 0.5);
+}
+
+function drawTicks(context, { low, high, names }, width, height) {
+  for (const axis of [0, 1]) {
+    const range = high[axis] - low[axis], power = 10 ** Math.floor(Math.log10(range / 4));
+    const step = power * [1, 2, 5, 10].find((factor) => factor * power >= range / 4);
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    for (let k = Math.ceil(low[axis] / step); k * step < high[axis]; k++) {
+      const share = (k * step - low[axis]) / range, text = format(k * step + 0, digits);
+      if (share < 0.07 || share > (names.length ? 0.8 : 0.95)) continue;
+      if (axis === 0) write(context, text, share * width, height - 9, theme.soft);
+      else write(context, text, 6, (1 - share) * height, theme.soft, 'left');
+    }
+  }
+  if (!names.length) return;
+  write(context, `${names[0]} →`, width - 6, height - 9, theme.ink, 'right', 600);
+  write(context, `↑ ${names[1]}`, 6, 12, theme.ink, 'left', 600);
+}
+
+function colourScale({ values, isOrdered }) {
+  const levels = [...new Set(values)].sort((a, b) => a - b), range = levels.at(-1) - levels[0] || 1;
+  if (!isOrdered && levels.length <= PALETTE.length) {
+    return (i) => PALETTE[levels.indexOf(values[i])];
+  }
+  return (i) => { // from dark blue to yellow
+    const share = (values[i] - levels[0]) / range;
+    return `hsl(${250 - 200 * share} ${60 + 25 * share}% ${32 + 28 * share}%)`;
+  };
+}
+
+// How examples are drawn: images, points among the data, or bars.
+class ExampleStyle {
+  constructor({ kind, shape, pixelRange }, data) {
+    Object.assign(this, { kind, shape, pixelRange, data, size: shape.reduce((a, b) => a * b, 1) });
+    this.draw = kind === 'image' ? this.drawImage : this.drawBars;
+    if (kind === 'image') this.buffer = new OffscreenCanvas(shape[2], shape[1]);
+    this.low = new Float64Array(this.size).fill(data ? Infinity : -1); // of a column of the data
+    this.high = new Float64Array(this.size).fill(data ? -Infinity : 1);
+    data?.forEach((value, i) => {
+      this.low[i % this.size] = Math.min(this.low[i % this.size], value);
+      this.high[i % this.size] = Math.max(this.high[i % this.size], value);
+    });
+  }
+
+  // The plane of two-dimensional data.
+  plane() {
+    const margin = this.low.map((low, i) => 0.12 * (this.high[i] - low));
+    const ends = [axpy(-1, margin, this.low), axpy(1, margin, this.high)];
+    return new Plane([0, 0], [[1, 0], [0, 1]], ...ends);
+  }
+
+  drawImage(context, x, left, top, width, height) {
+    const [channels, rows, columns] = this.shape, [black, white] = this.pixelRange;
+    const inner = this.buffer.getContext('2d'), pixels = inner.createImageData(columns, rows);
+    for (let i = 0, area = rows * columns; i < 4 * area; i++) {
+      const value = x[(channels === 3 ? i % 4 * area : 0) + (i >> 2)];
+      pixels.data[i] = i % 4 === 3 ? 255 : 255 * (value - black) / (white - black);
+    }
+    inner.putImageData(pixels, 0, 0);
+    context.imageSmoothingEnabled = false;
+    const scale = Math.min(width / columns, height / rows), w = columns * scale, h = rows * scale;
+    context.drawImage(this.buffer, left + (width - w) / 2, top + (height - h) / 2, w, h);
+  }
+
+  drawBars(context, x, left, top, width, height) {
+    const step = width / this.size, bar = Math.max(1, step * 0.7);
+    for (let i = 0; i < this.size; i++) {
+      const low = this.low[i], high = this.high[i], at = left + (i + 0.15) * step;
+      const y = (value) => top + height * (1 - clamp((value - low) / (high - low || 1), 0, 1));
+      const zero = y(clamp(0, low, high)), end = y(x[i]);
+      context.fillStyle = theme.line;
+      context.fillRect(at, top, bar, height);
+      context.fillStyle = theme.ink;
+      context.fillRect(at, Math.min(zero, end), bar, Math.max(1.5, Math.abs(end - zero)));
+    }
+  }
+
+  // A row of examples, those in pockets underlined.
+  drawStrip(canvas, x, n, isPocket) {
+    paint(canvas, (context, width, height) => {
+      const step = width / n, side = Math.min(step - (this.kind === 'image' ? 2 : 8), height - 5);
+      for (let i = 0; i < n; i++) {
+        this.draw(context, row(x, i, this.size), i * step, 0, side, side);
+        context.fillStyle = theme.pocket;
+        if (isPocket(i)) context.fillRect(i * step, side + 2, side, 3);
+      }
+    });
+  }
+}
 
 // One run: its points, the path from A to B, and the panels that show them.
 class RunView {
   constructor(run, index) {
     this.section = document.querySelector(`[data-run="${index}"]`);
-    Object.assign(this, { run, index, L: run.latentDim, share: 0.5, selected: null });
+    Object.assign(this, { run, L: run.latentDim, selected: null, ...run.spaces.z });
     for (const key of ['points', 'path', 'planes', 'maps', 'heat']) this[key] = {};
     this.spaces = ['z', 'z0'].filter((space) => run.spaces[space] && (space === 'z' || run.graphs));
     this.requests = new Map();
     this.stale = new Set(); // spaces whose plane is to change
+    this.slices = 0; // times that it was asked for
   }
 
   part(name) { return this.section.querySelector(`[data-part="${name}"]`); }
 
+  panel(space) { return this.section.querySelector(`[data-panel="${space}"]`); }
+
   async unpack() {
     const { run, L } = this;
-    for (const name of ['mean', 'logVariance', 'examples', 'low', 'high', 'pictures']) {
-      this[name] = run[name] && await unpack(run[name]);
+    for (const name of ['mean', 'logVariance', 'examples', 'low', 'high']) {
+      this[name] = await unpack(run[name]);
     }
     this.aggregate = new AggregatePosterior(this.mean, this.logVariance, L, run.block);
     this.style = new ExampleStyle(run.x, run.x.data && await unpack(run.x.data));
     this.colours = await Promise.all(run.colours.map(async (colour) =>
       ({ ...colour, values: await unpack(colour.values) })));
-    this.codes = Float64Array.from(run.points.flatMap((k) => [...row(this.mean, k, L)]));
+    const codes = Float64Array.from(run.points.flatMap((k) => [...row(this.mean, k, L)]));
+    this.dots = { codes: { z: codes }, low: { z: this.low }, high: { z: this.high } };
     for (const space of this.spaces) {
       const { base, axes, map } = run.spaces[space];
       this.planes[space] = Plane.ofAxes(run.spaces[space], Float64Array.from(base), axes, space);
       const [logQ, logP] = await Promise.all([unpack(map.logQ), unpack(map.logP)]);
       this.maps[space] = { cells: map.cells, logQ, logP };
     }
-    if (this.style.kind === 'point' && this.style.data) this.planes.x = this.style.plane();
-    this.dots = { codes: { z: this.codes }, low: { z: this.low }, high: { z: this.high } };
+    if (this.style.kind === 'point') this.planes.x = this.style.plane();
   }
 
   async load(ort) {
@@ -57,11 +194,11 @@ class RunView {
     }
   }
 
-  example(index) { return Float64Array.from(row(this.examples, index, this.L)); }
+  example(index) { return row(this.examples, index, this.L); }
 
   nearestExample(z) {
-    const { deviations } = this.run.spaces.z, count = this.examples.length / this.L;
-    const distances = Array.from({ length: count }, (_, i) =>
+    const { deviations } = this.run.spaces.z;
+    const distances = list(this.examples.length / this.L, (i) =>
       squaredDistance(this.example(i), z, deviations));
     return distances.indexOf(Math.min(...distances));
   }
@@ -75,37 +212,40 @@ class RunView {
   }
 
   // Move a point to where it is asked for; of requests that come too fast the last one counts.
-  move(name, space, point, example = null) {
-    this.requests.set(name, { space, point, example });
-    return this.answer();
-  }
-
-  answer() {
-    clearTimeout(this.refineTimer);
-    this.answering ??= this.answerAll().finally(() => { this.answering = null; });
+  move(name, space, point) {
+    this.requests.set(name, { space, point });
+    clearTimeout(this.rest);
+    this.answering ??= this.answer().finally(() => {
+      this.answering = null;
+      this.rest = setTimeout(() => this.settle(), REST);
+    });
     return this.answering;
   }
 
-  async answerAll() {
+  async answer() {
     do {
       const requests = [...this.requests], begin = performance.now();
-      const isMoved = requests.some(([name]) => name !== 'probe');
       this.requests.clear();
-      for (const [name, { space, point, example }] of requests) {
+      for (const [name, { space, point }] of requests) {
         const z = Float64Array.from(await this.inZ(space, point));
         const { logP: [logP], z0 } = await this.model.fromCodes(z);
-        const logQ = this.aggregate.logProb(z);
         const there = space === 'z0' ? point : z0 && Float64Array.from(z0);
-        this.points[name] = { z, z0: there, logP, logQ, example };
+        this.points[name] = { z, z0: there, logP, logQ: this.aggregate.logProb(z) };
       }
-      const every = isMoved && this.pathTime > SLOW ? ROUGH : 1;
-      if (isMoved || this.isRough) await this.updatePath(every);
-      this.isRough = every > 1;
+      const isMoved = requests.some(([name]) => name !== 'probe');
+      if (isMoved) await this.updatePath(this.pathTime > SLOW ? ROUGH_POINTS : LINE_POINTS);
       await this.updateProbe();
       this.draw();
       this.frame = performance.now() - begin;
     } while (this.requests.size);
-    if (this.isRough) this.refineTimer = setTimeout(() => this.answer(), REST);
+  }
+
+  // What would take too long while a point moves.
+  async settle() {
+    if (this.path.z && this.path.z.logQ.length < LINE_POINTS) await this.updatePath(LINE_POINTS);
+    await this.updateStrips();
+    this.draw();
+    await this.updateSlices();
   }
 
   async inZ(space, points) {
@@ -113,70 +253,57 @@ class RunView {
   }
 
   // The straight line from A to B in `space`, in both spaces.
-  async line(space, every) {
+  async line(space, n) {
     const [start, end] = ['A', 'B'].map((name) => Float32Array.from(this.points[name][space]));
-    const line = Float32Array.from({ length: LINE_POINTS * this.L }, (_, i) => {
-      const share = Math.fround(Math.floor(i / this.L) / (LINE_POINTS - 1)), d = i % this.L;
+    const line = Float32Array.from({ length: n * this.L }, (_, i) => {
+      const share = Math.fround(Math.floor(i / this.L) / (n - 1)), d = i % this.L;
       return (1 - share) * start[d] + share * end[d];
     });
-    const z = await this.inZ(space, line);
-    const { logP, z0 } = await this.model.fromCodes(z), logQ = new Float64Array(LINE_POINTS);
-    for (let i = 0; i < LINE_POINTS; i += every) {
-      logQ[i] = this.aggregate.logProb(z, i * this.L);
-      const rise = (logQ[i] - logQ[i - every]) / every;
-      for (let j = 1; j < every && i > 0; j++) logQ[i - j] = logQ[i] - j * rise;
-    }
-    return { z, z0: space === 'z0' ? line : z0, logP, logQ };
+    const z = await this.inZ(space, line), { logP, z0 } = await this.model.fromCodes(z);
+    return { z, z0: space === 'z0' ? line : z0, logP, logQ: this.aggregate.logProbs(z) };
   }
 
-  // Where log q(z) takes long, a point that moves has it at `every` so many points of the lines.
-  async updatePath(every = 1) {
+  async updatePath(n) {
     if (!this.points.A || !this.points.B) return;
     const begin = performance.now();
     for (const space of this.spaces) {
-      const path = await this.line(space, every);
+      const path = await this.line(space, n);
       if (this.planes.x) path.x = await this.model.decode(path.z);
       const inPockets = path.logQ.filter((logQ, i) => this.isPocket(logQ, path.logP[i])).length;
       path.lowestLogQ = Math.min(...path.logQ);
       this.path[space] = Object.assign(path, { tiles: this.path[space]?.tiles });
       this.part(`lowest-${space}`).textContent = format(path.lowestLogQ);
-      this.part(`pockets-${space}`).textContent = `${Math.round(100 * inPockets / LINE_POINTS)} %`;
+      this.part(`pockets-${space}`).textContent = `${Math.round(100 * inPockets / n)} %`;
     }
-    this.pathTime = every * (performance.now() - begin);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.updateStrips(), this.decodeTime > 1 ? 120 : 0);
+    if (n === LINE_POINTS) this.pathTime = performance.now() - begin;
   }
 
-  get shareIndex() { return Math.round(this.share * (LINE_POINTS - 1)); }
-
+  // The film strips, and last the example at the slider.
   async updateStrips() {
     if (this.style.kind === 'point') return;
-    const places = [...Array.from({ length: TILES }, (_, i) => i * STEP), this.shareIndex];
+    const shares = [...list(TILES, (i) => i / (TILES - 1)), page.share];
     for (const path of Object.values(this.path)) {
-      const begin = performance.now();
-      path.tiles = await this.model.decode(places.flatMap((i) => [...row(path.z, i, this.L)]));
-      this.decodeTime = (performance.now() - begin) / places.length;
+      const at = shares.map((share) => Math.round(share * (path.logQ.length - 1)));
+      path.tiles = await this.model.decode(at.flatMap((i) => [...row(path.z, i, this.L)]));
     }
-    this.drawStrips();
   }
 
   async updateProbe() {
-    const { probe } = this.points, { deviations } = this.run.spaces.z, { size } = this.style;
+    const { probe } = this.points, { size } = this.style;
     if (!probe) return;
-    probe.nearest = this.aggregate.nearest(probe.z, deviations, 3);
+    probe.nearest = this.aggregate.nearest(probe.z, this.run.spaces.z.deviations, 3);
     const codes = [probe.z, ...probe.nearest.map((k) => row(this.mean, k, this.L))];
     if (this.selected) codes.push(this.selected.mean);
     const x = await this.model.decode(codes.flatMap((z) => [...z]));
-    probe.x = row(x, 0, size);
-    this.neighbours = probe.nearest.map((_, i) => row(x, i + 1, size));
-    if (this.selected) this.selected.x = row(x, codes.length - 1, size);
+    [probe.x, ...this.neighbours] = list(4, (i) => row(x, i, size));
+    if (this.selected) this.selected.x = row(x, 4, size);
     this.describeProbe();
   }
 
   describeProbe() {
     const { logQ, logP } = this.points.probe, { quantiles, threshold } = this.run;
     const percentile = (value, levels) =>
-      Math.max(0, (levels.findIndex((level) => level > value) + levels.length) % levels.length - 1);
+      clamp(levels.filter((level) => level <= value).length - 1, 0, 100);
     const kind = this.isPocket(logQ, logP) ? 'in a pocket' : this.isLeak(logQ, logP) ? 'in a leak'
       : logQ < threshold.logQ ? 'far from codes and samples' : 'among codes and samples';
     this.part('where').textContent = kind;
@@ -187,25 +314,35 @@ class RunView {
     this.part('log-p-rank').textContent = `above ${percentile(logP, quantiles.logP)} % of samples`;
   }
 
+  // Mark codes, and decode their mean in place of the probe.
+  async select(indices) {
+    const mean = indices.reduce((sum, i) =>
+      axpy(1 / indices.length, row(this.dots.codes.z, i, this.L), sum), new Float64Array(this.L));
+    this.selected = indices.length ? { indices, mean } : null;
+    this.part('shown').textContent = indices.length
+      ? `mean of ${indices.length} selected codes, decoded` : 'decoded at the ring';
+    await this.updateProbe();
+    this.draw();
+  }
+
   // With more than two dimensions a panel shows a plane through the probe.
   planeOf(space, kind) {
     const about = this.run.spaces[space], { A, B, probe } = this.points, base = probe[space];
-    let [u, v] = about.components.map((component) => Float64Array.from(component));
-    if (kind === 'anchors') {
-      const unit = (x) => x.map((value) => value / (Math.hypot(...x) || 1));
-      u = unit(axpy(-1, A[space], B[space]));
-      const rest = axpy(-1, A[space], base);
-      v = unit(axpy(-dot(rest, u), u, rest));
+    if (kind === 'axes') return Plane.ofAxes(about, base, about.axes, space);
+    if (kind === 'components') {
+      const directions = about.components.map((component) => Float64Array.from(component));
+      return Plane.ofDirections(about, base, directions, ['component 1', 'component 2']);
     }
-    const names = kind === 'anchors' ? ['A to B', 'ring'] : ['component 1', 'component 2'];
-    return kind === 'axes' ? Plane.ofAxes(about, base, about.axes, space)
-      : Plane.ofDirections(about, base, u, v, names);
+    const unit = (x) => x.map((value) => value / (Math.hypot(...x) || 1));
+    const u = unit(axpy(-1, A[space], B[space])), rest = axpy(-1, A[space], base);
+    const v = unit(axpy(-dot(rest, u), u, rest));
+    return Plane.ofDirections(about, base, [u, v], ['A to B', 'ring']);
   }
 
   // Follow the probe where it left the planes, or show other planes; maps are over fewer codes.
   async updateSlices(isNew = false) {
-    const { L, points: { probe } } = this, n = SLICE_CELLS;
-    const turn = this.turn = (this.turn ?? 0) + 1;
+    const { L, points: { probe } } = this, n = SLICE_CELLS, turn = ++this.slices;
+    if (L <= 2) return;
     const every = Math.ceil(this.aggregate.count / SLICE_CODES);
     const thin = (values) => values.filter((_, i) => Math.floor(i / L) % every === 0);
     this.fewer ??=
@@ -217,18 +354,17 @@ class RunView {
     }
     for (const space of [...this.stale]) {
       const plane = this.planeOf(space, page.options.plane);
-      const cells = Array.from({ length: n * n }, (_, i) =>
-        [...plane.point([(i % n + 0.5) / n, (Math.floor(i / n) + 0.5) / n])]).flat();
-      const z = await this.inZ(space, cells);
-      const { logP } = await this.model.fromCodes(z), logQ = new Float64Array(n * n);
+      const centre = (i) => [(i % n + 0.5) / n, (Math.floor(i / n) + 0.5) / n];
+      const cells = list(n * n, (i) => [...plane.point(centre(i))]).flat();
+      const z = await this.inZ(space, cells), { logP } = await this.model.fromCodes(z);
+      const logQ = new Float64Array(n * n);
       for (let i = 0, begin = performance.now(); i < n * n; i++) {
         logQ[i] = this.fewer.logProb(z, i * L);
         if (performance.now() - begin < 12) continue;
         await pause();
-        if (turn !== this.turn) return;
+        if (turn !== this.slices) return;
         begin = performance.now();
       }
-      if (turn !== this.turn) return;
       this.planes[space] = plane;
       this.maps[space] = { cells: n, logQ, logP };
       this.heat[space] = null;
@@ -237,7 +373,29 @@ class RunView {
         + `After a move its map is over ${this.fewer.count.toLocaleString('en')} codes.`;
       this.draw();
     }
-    await updateSweeps(this, turn);
+    await this.updateSweeps(turn);
+  }
+
+  // For every dimension a slider of the probe, and a strip of what it decodes to on either side.
+  async updateSweeps(turn) {
+    const { L, points: { probe }, run: { spaces: { z: { deviations } } } } = this;
+    for (const sweep of this.section.querySelectorAll('[data-sweep]')) {
+      const dimension = Number(sweep.dataset.sweep);
+      sweep.querySelector('input').value = probe.z[dimension];
+      if (!this.part('sweep-box').open) continue;
+      const z = new Float64Array(SWEEP_TILES * L);
+      for (let i = 0; i < SWEEP_TILES; i++) {
+        z.set(probe.z, i * L);
+        const share = 2 * i / (SWEEP_TILES - 1) - 1;
+        z[i * L + dimension] += SWEEP_REACH * share * deviations[dimension];
+      }
+      const x = await this.model.decode(z), { logP } = await this.model.fromCodes(z);
+      if (turn !== this.slices) return;
+      const logQ = this.aggregate.logProbs(z);
+      this.style.drawStrip(sweep.querySelector('canvas'), x, SWEEP_TILES,
+        (i) => this.isPocket(logQ[i], logP[i]));
+      await pause();
+    }
   }
 
   draw() {
@@ -256,9 +414,8 @@ class RunView {
     const [ink, pocket, leak] = ['ink', 'pocket', 'leak'].map((name) => theme.channels(name));
     for (let i = 0; i < size * size; i++) {
       const x = (i % size + 0.5) / size, y = 1 - (Math.floor(i / size) + 0.5) / size;
-      const logQ = interpolate(map.logQ, map.cells, x, y);
-      const logP = interpolate(map.logP, map.cells, x, y);
-      const share = ((shade === 'prior' ? logP : logQ) - threshold[key]) / (top - threshold[key]);
+      const logQ = interpolate(map, 'logQ', x, y), logP = interpolate(map, 'logP', x, y);
+      const share = ((key === 'logP' ? logP : logQ) - threshold[key]) / (top - threshold[key]);
       const isWhite = logQ < threshold.logQ || shade === 'nothing';
       const grey = isWhite ? 0 : 0.07 + 0.5 * clamp(share, 0, 1);
       const colour = this.isPocket(logQ, logP) ? [...pocket, 158]
@@ -271,89 +428,80 @@ class RunView {
   }
 
   drawSpace(space) {
-    const plane = this.planes[space], { deviations } = this.run.spaces[space];
-    paint(this.section.querySelector(`[data-panel="${space}"]`), (context, width, height) => {
+    paint(this.panel(space), (context, width, height) => {
       context.imageSmoothingEnabled = true;
       context.drawImage(this.heatOf(space), 0, 0, width, height);
-      this.drawLatent(context, space, plane, width, height, deviations);
+      this.drawLatent(context, space, width, height);
       if (this.rectangle?.space !== space) return;
       const [x0, y0, x1, y1] = this.rectangle.corners;
       stroke(context, [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]], theme.ink, 1, [4, 3]);
     });
   }
 
-  drawLatent(context, space, plane, width, height, deviations) {
-    const L = plane.u.length, { options } = page;
-    const place = (z) => {
-      const [s, t] = plane.share(z);
-      return [s * width, (1 - t) * height];
-    };
+  // Codes, samples, lines and points in a latent space, or in the plane of two-dimensional data.
+  drawLatent(context, space, width, height) {
+    const plane = this.planes[space], deviations = this.run.spaces[space]?.deviations;
+    const size = plane.u.length, { options } = page;
+    const place = (z) => plane.place(z, width, height);
     const dots = (values, indices, colourOf, radius, alpha) => {
       const near = plane.nearnesses(values, deviations);
       for (const i of indices) {
         context.globalAlpha = alpha * near[i];
         if (near[i] < 0.04) continue;
-        const [x, y] = place(row(values, i, L));
+        const [x, y] = place(row(values, i, size));
+        context.fillStyle = colourOf(i); // thousands of squares are painted faster than discs
         if (radius > 1.5) disc(context, [x, y], radius, colourOf(i));
-        else { // thousands of squares are painted faster than discs
-          context.fillStyle = colourOf(i);
-          context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
-        }
+        else context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
       }
       context.globalAlpha = 1;
     };
     const colour = this.colours.find(({ name }) => name === options.colour);
     const ofCodes = colour ? colourScale(colour) : () => theme.ink;
     for (const name of BOXES.filter((key) => options[key] && this.dots[key][space])) {
-      const values = this.dots[name][space], indices = new Array(values.length / L).keys();
+      const values = this.dots[name][space], indices = list(values.length / size, (i) => i);
       const [radius, alpha] = name === 'codes' && !colour ? [1.1, 0.3] : [2, 0.9];
       dots(values, indices, name === 'codes' ? ofCodes : () => theme[name], radius, alpha);
     }
     if (this.selected) dots(this.dots.codes[space], this.selected.indices, () => theme.z, 2.4, 1);
-    for (const straight of [...this.spaces].reverse()) {
-      const values = this.path[straight]?.[space];
-      if (!values) continue;
-      const points = Array.from({ length: LINE_POINTS }, (_, i) => place(row(values, i, L)));
+    for (const straight of [...this.spaces].reverse().filter((each) => this.path[each]?.[space])) {
+      const values = this.path[straight][space], n = values.length / size;
+      const points = list(n, (i) => place(row(values, i, size)));
       if (straight !== 'z' || this.spaces.length < 2) stroke(context, points, theme.sheet, 5);
       stroke(context, points, theme[straight], 2.4, straight === 'z' ? [7, 5] : []);
-      disc(context, points[this.shareIndex], 5, theme[straight], theme.sheet);
+      disc(context, points[Math.round(page.share * (n - 1))], 5, theme[straight], theme.sheet);
     }
     for (const name of NAMES.filter((key) => this.points[key]?.[space])) {
-      const at = place(this.points[name][space]);
-      context.globalAlpha = 0.35 + 0.65 * plane.nearness(this.points[name][space], deviations);
-      if (name === 'probe') {
-        disc(context, at, 8, 'transparent', theme.sheet, 5);
-        disc(context, at, 8, 'transparent', theme.ink, 2);
-        disc(context, at, 2, theme.ink);
-      } else {
-        disc(context, at, 9, theme.sheet, theme.ink);
-        write(context, name, ...at, theme.ink, 'center', 600);
-      }
+      const z = this.points[name][space], at = place(z);
+      context.globalAlpha = 0.35 + 0.65 * plane.nearness(z, deviations);
+      disc(context, at, name === 'probe' ? 8 : 9, 'transparent', theme.sheet, 5);
+      disc(context, at, name === 'probe' ? 2 : 9, name === 'probe' ? theme.ink : theme.sheet);
+      disc(context, at, name === 'probe' ? 8 : 9, 'transparent', theme.ink, 1.8);
+      if (name !== 'probe') write(context, name, ...at, theme.ink, 'center', 600);
       context.globalAlpha = 1;
     }
     drawTicks(context, plane, width, height);
   }
 
   drawExample() {
-    const { probe } = this.points, x = this.selected?.x ?? probe?.x, { style } = this;
-    paint(this.section.querySelector('[data-panel="x"]'), (context, width, height) => {
-      if (this.planes.x) {
-        context.fillStyle = theme.line;
-        for (let i = 0; i < style.data.length; i += 2) {
-          const [s, t] = this.planes.x.share(row(style.data, i / 2, 2));
-          context.fillRect(s * width - 1, (1 - t) * height - 1, 2, 2);
-        }
-        for (const neighbour of this.neighbours ?? []) {
-          const [s, t] = this.planes.x.share(neighbour);
-          disc(context, [s * width, (1 - t) * height], 4, 'transparent', theme.ink);
-        }
-        this.drawLatent(context, 'x', this.planes.x, width, height);
-      } else if (x) style.draw(context, x, 0, 0, width, height);
+    const x = this.selected?.x ?? this.points.probe?.x, { style, planes } = this;
+    paint(this.panel('x'), (context, width, height) => {
+      if (!planes.x) {
+        if (x) style.draw(context, x, 0, 0, width, height);
+        return;
+      }
+      const place = (point) => planes.x.place(point, width, height);
+      context.fillStyle = theme.line;
+      for (let i = 0; i < (style.data?.length ?? 0); i += 2) {
+        const [left, top] = place(style.data.subarray(i, i + 2));
+        context.fillRect(left - 1, top - 1, 2, 2);
+      }
+      for (const each of this.neighbours ?? []) {
+        disc(context, place(each), 4, 'transparent', theme.ink);
+      }
+      this.drawLatent(context, 'x', width, height);
     });
-    this.neighbours?.forEach((neighbour, i) => {
-      const canvas = this.section.querySelector(`[data-neighbour="${i}"]`);
-      if (canvas) paint(canvas, (context, w, h) => style.draw(context, neighbour, 0, 0, w, h));
-    });
+    this.section.querySelectorAll('[data-neighbour]').forEach((canvas, i) => paint(canvas,
+      (context, w, h) => this.neighbours && style.draw(context, this.neighbours[i], 0, 0, w, h)));
   }
 
   drawCurves() {
@@ -365,7 +513,7 @@ class RunView {
     paint(this.part('curves'), (context, width, height) => {
       const place = (share, logQ) => [4 + share * (width - 8),
         8 + (high - Math.max(logQ, low)) / (high - low) * (height - 16)];
-      const [, y] = place(0, threshold), x = place(this.share, low)[0];
+      const [, y] = place(0, threshold), [x] = place(page.share, low);
       context.globalAlpha = 0.12;
       context.fillStyle = theme.pocket;
       context.fillRect(0, y, width, height - y);
@@ -373,9 +521,9 @@ class RunView {
       stroke(context, [[0, y], [width, y]], theme.pocket, 1, [3, 3]);
       stroke(context, [[x, 0], [x, height]], theme.soft);
       for (const [space, { logQ }] of paths.reverse()) {
-        const points = [...logQ].map((value, i) => place(i / (LINE_POINTS - 1), value));
+        const last = logQ.length - 1, points = [...logQ].map((value, i) => place(i / last, value));
         stroke(context, points, theme[space], 2.2, space === 'z' ? [7, 5] : []);
-        disc(context, points[this.shareIndex], 4.5, theme[space], theme.sheet);
+        disc(context, points[Math.round(page.share * last)], 4.5, theme[space], theme.sheet);
       }
       write(context, 'red: lower than at 99 % of codes', 7, height - 11, theme.soft, 'left');
     });
@@ -383,7 +531,8 @@ class RunView {
 
   drawStrips() {
     for (const [space, path] of Object.entries(this.path).filter(([, { tiles }]) => tiles)) {
-      const isPocket = (i) => this.isPocket(path.logQ[i * STEP], path.logP[i * STEP]);
+      const last = path.logQ.length - 1, at = (i) => Math.round(i / (TILES - 1) * last);
+      const isPocket = (i) => this.isPocket(path.logQ[at(i)], path.logP[at(i)]);
       this.style.drawStrip(this.part(`strip-${space}`), path.tiles, TILES, isPocket);
       paint(this.part(`now-${space}`), (context, width, height) =>
         this.style.draw(context, row(path.tiles, TILES, this.style.size), 0, 0, width, height));
@@ -391,53 +540,36 @@ class RunView {
   }
 }
 
-// What all runs share, and the controls.
+// What all runs share.
 const page = {
   views: content.runs.map((run, index) => new RunView(run, index)),
   options: { shade: 'codes', colour: '', codes: true, low: false, high: false, plane: 'axes' },
-  active: 'probe', owner: 0, nextEnd: 'A', isSelecting: false,
-
-  get isPlaced() { return this.views.every(({ points }) => NAMES.every((name) => points[name])); },
+  active: 'probe', owner: 0, nextEnd: 'A', isSelecting: false, share: 0.5,
 
   draw() { for (const view of this.views) view.draw(); },
 
   // Move a point in one run; in the others it goes to the code of the example that it is near to.
-  async move(view, name, space, point, example = null) {
-    Object.assign(this, { active: name, owner: view.index });
-    await view.move(name, space, point, example);
+  async move(view, name, space, point) {
+    Object.assign(this, { active: name, owner: this.views.indexOf(view) });
+    await view.move(name, space, point);
+    const { z, nearest } = view.points[name];
     for (const other of this.views.filter((each) => each !== view)) {
-      const near = example ?? (name === 'probe' ? null : view.nearestExample(view.points[name].z));
-      const [index] = view.points.probe?.nearest ?? [0];
-      const code = near === null ? row(other.mean, index, other.L) : other.example(near);
-      await other.move(name, 'z', Float64Array.from(code), near);
+      const code = nearest ? row(other.mean, nearest[0], other.L)
+        : other.example(view.nearestExample(z));
+      await other.move(name, 'z', Float64Array.from(code));
     }
-    if (!this.isPlaced) return;
+    if (!this.views.every(({ points }) => NAMES.every((each) => points[each]))) return;
     this.writeEnds();
     this.save();
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.updateSlices(), 200);
   },
 
-  setExample(name, index) {
-    return this.move(this.views[0], name, 'z', this.views[0].example(index), index);
-  },
-
-  async updateSlices(isNew) {
-    for (const view of this.views.filter(({ L }) => L > 2)) await view.updateSlices(isNew);
-  },
-
+  // Where the ends are, and the command that walks between the test examples nearest to them.
   writeEnds() {
-    const view = this.views[this.owner], { style: { size, pixelRange: [black, white] } } = view;
-    const nearest = ['A', 'B'].map((name) => {
-      const { z, example } = view.points[name], near = example ?? view.nearestExample(z);
-      Object.assign(byId(`example-${name}`), { value: example ?? '', placeholder: `near ${near}` });
+    const view = this.views[this.owner], nearest = ['A', 'B'].map((name) => {
+      const { z } = view.points[name], index = view.nearestExample(z);
+      byId(`example-${name}`).value = index;
       byId(`code-${name}`).value = [...z].map((value) => value.toFixed(4)).join(', ');
-      const levels = row(view.pictures ?? new Float64Array(), near, size);
-      const canvas = byId(`picture-${name}`);
-      canvas.hidden = levels.length < size;
-      const x = levels.map((level) => black + level * (white - black));
-      if (!canvas.hidden) paint(canvas, (context, w, h) => view.style.draw(context, x, 0, 0, w, h));
-      return near;
+      return index;
     });
     const space = view.run.hasGeneration ? 'both' : 'z';
     byId('command').textContent =
@@ -445,11 +577,11 @@ const page = {
   },
 
   save() {
-    clearTimeout(this.saveTimer);
-    this.saveTimer = setTimeout(() => {
-      const { owner, options } = this, { share, points, run } = this.views[owner];
+    clearTimeout(this.saving);
+    this.saving = setTimeout(() => {
+      const { owner, options, share } = this, { points, run } = this.views[owner];
       const state = { owner, options, share, axes: run.spaces.z.axes };
-      for (const name of NAMES) state[name] = points[name].example ?? [...points[name].z];
+      for (const name of NAMES) state[name] = [...points[name].z];
       history.replaceState(null, '', `#${encodeURIComponent(JSON.stringify(state))}`);
     }, 200);
   },
@@ -457,44 +589,56 @@ const page = {
   async restore() {
     let state = {};
     try { state = JSON.parse(decodeURIComponent(location.hash.slice(1))); } catch { /* none */ }
-    const view = this.views[state.owner] ?? this.views[0], [first, second] = view.run.ends;
+    const view = this.views[state.owner] ?? this.views[0], { z: space } = view.run.spaces;
     Object.assign(this.options, state.options);
-    for (const each of this.views) {
-      each.share = clamp(Number(state.share ?? 0.5), 0, 1);
-      const { z } = each.run.spaces;
-      if (state.axes?.every((axis) => axis in z.low)) z.axes = state.axes;
+    this.share = clamp(Number(state.share ?? this.share), 0, 1);
+    if (state.axes?.every((axis) => axis in space.low)) this.chooseAxes(state.axes);
+    const [A, B] = view.run.ends.map((index) => view.example(index));
+    for (const [name, begin] of [['A', () => A], ['B', () => B], ['probe', openingProbe]]) {
+      const z = state[name]?.length === view.L ? state[name] : begin(view);
+      await this.move(view, name, 'z', Float64Array.from(z));
     }
-    for (const [name, start] of [['A', first], ['B', second], ['probe', null]]) {
-      const asked = state[name] ?? start, count = view.examples.length / view.L;
-      if (Number.isInteger(asked)) await this.setExample(name, asked % count);
-      else if (asked?.length === view.L) await this.move(view, name, 'z', Float64Array.from(asked));
-      else await this.move(view, 'probe', 'z', openingProbe(view));
-    }
-    if (view.L > 2 && (state.axes || this.options.plane !== 'axes')) this.updateSlices(true);
+    if (state.axes || this.options.plane !== 'axes') this.choose('plane', this.options.plane);
   },
+
+  chooseAxes(axes) { for (const view of this.views) view.run.spaces.z.axes = axes; },
 };
 
 // On the straight line in z where log q(z) is lowest, in a pocket if it crosses one.
-function openingProbe({ L, points, path: { z: { z, logQ, logP } }, ...view }) {
+function openingProbe({ L, points, path, run: { threshold } }) {
   if (L > 2) return points.A.z;
-  const { threshold } = view.run, depths = logQ.map((value, i) =>
+  const { z, logQ, logP } = path.z, depths = logQ.map((value, i) =>
     value - 1e6 * (value < threshold.logQ && logP[i] >= threshold.logP));
-  return Float64Array.from(row(z, depths.indexOf(Math.min(...depths)), L));
+  return row(z, depths.indexOf(Math.min(...depths)), L);
+}
+
+// Select the codes in a rectangle of a panel, in all runs, and decode their mean.
+function select(view, { space, corners: [x0, y0, x1, y1] }) {
+  const { clientWidth, clientHeight } = view.panel(space), plane = view.planes[space];
+  const { deviations } = view.run.spaces[space];
+  const indices = [...view.run.points.keys()].filter((i) => {
+    const z = row(view.dots.codes[space], i, view.L);
+    const [x, y] = plane.place(z, clientWidth, clientHeight);
+    const isInside = (x - x0) * (x - x1) <= 0 && (y - y0) * (y - y1) <= 0;
+    return isInside && plane.nearness(z, deviations) > 0.2;
+  });
+  view.rectangle = null;
+  for (const each of page.views) each.select(indices);
 }
 
 function listenToPanel(view, space) {
-  const canvas = view.section.querySelector(`[data-panel="${space}"]`);
+  const canvas = view.panel(space);
   let held = null;
-  const pixels = ([s, t]) => [s * canvas.clientWidth, (1 - t) * canvas.clientHeight];
+  const place = (z) => view.planes[space].place(z, canvas.clientWidth, canvas.clientHeight);
   const locate = ({ clientX, clientY }) => {
     const { left, top } = canvas.getBoundingClientRect();
     return [clientX - left - 1, clientY - top - 1]; // the border
   };
-  const handleAt = (event, grip) => {
+  const pointAt = (event, grip) => {
     const [x, y] = locate(event);
     const distances = NAMES.map((name) => {
-      const [s, t] = pixels(view.planes[space].share(view.points[name][space]));
-      return Math.hypot(s - x, t - y);
+      const [left, top] = place(view.points[name][space]);
+      return Math.hypot(left - x, top - y);
     });
     const least = Math.min(...distances);
     return least < grip ? NAMES[distances.indexOf(least)] : null;
@@ -507,13 +651,13 @@ function listenToPanel(view, space) {
     for (const type of types.split(' ')) canvas.addEventListener(type, answer, { passive: false });
   };
   listen('touchstart', (event) => { // elsewhere the finger scrolls the page
-    if (page.isSelecting || handleAt(event.touches[0], GRIP.touch)) event.preventDefault();
+    if (page.isSelecting || pointAt(event.touches[0], GRIP.touch)) event.preventDefault();
   });
   listen('pointerdown', (event) => {
     if (event.button) return;
     const isTouch = event.pointerType === 'touch';
     if (page.isSelecting) view.rectangle = { space, corners: [...locate(event), ...locate(event)] };
-    else held = handleAt(event, GRIP[event.pointerType]) ?? (isTouch ? null : 'probe');
+    else held = pointAt(event, GRIP[event.pointerType]) ?? (isTouch ? null : 'probe');
     if (held) moveTo(event, held);
     if (held || view.rectangle) canvas.setPointerCapture(event.pointerId);
   });
@@ -537,126 +681,72 @@ function listenToPanel(view, space) {
   });
   listen('keydown', (event) => {
     const key = event.key.toLowerCase(), plane = view.planes[space], direction = ARROWS[event.key];
-    if ('pab'.includes(key)) page.active = { p: 'probe', a: 'A', b: 'B' }[key];
-    else if (key === 'escape') select(view, null);
+    const chosen = NAMES.find((name) => name[0].toLowerCase() === key), point = view.points;
+    if (chosen) page.active = chosen;
+    else if (key === 'escape') for (const each of page.views) each.select([]);
     else if (key === 's') {
-      const [x, y] = pixels(plane.share(view.points.probe[space]));
+      const [x, y] = place(point.probe[space]);
       select(view, { space, corners: [x - 25, y - 25, x + 25, y + 25] });
     } else if (direction) {
-      const step = event.shiftKey ? 0.1 : 0.01, point = view.points[page.active][space];
-      const share = plane.share(point).map((value, i) => value + step * direction[i]);
-      page.move(view, page.active, space, plane.point(share, point));
+      const step = event.shiftKey ? 0.1 : 0.01, from = point[page.active][space];
+      const share = plane.share(from).map((value, i) => value + step * direction[i]);
+      page.move(view, page.active, space, plane.point(share, from));
     } else return;
     event.preventDefault();
   });
 }
 
-// Select the codes in a rectangle of a panel, in all runs, and decode their mean.
-function select(view, rectangle) {
-  view.rectangle = null;
-  const { space = 'z', corners: [x0, y0, x1, y1] = [] } = rectangle ?? {}, { L } = view;
-  const { clientWidth, clientHeight } = view.section.querySelector(`[data-panel="${space}"]`);
-  const plane = view.planes[space], { deviations } = view.run.spaces[space];
-  const indices = [...view.run.points.keys()].filter((i) => {
-    const z = row(view.dots.codes[space], i, L), [s, t] = plane.share(z);
-    const x = s * clientWidth, y = (1 - t) * clientHeight;
-    const isInside = (x - x0) * (x - x1) <= 0 && (y - y0) * (y - y1) <= 0;
-    return isInside && plane.nearness(z, deviations) > 0.2;
+function listenToSweeps(view) {
+  const sweeps = view.part('sweep-box');
+  const dimensionOf = ({ target }) => Number(target.closest('[data-sweep]')?.dataset.sweep);
+  sweeps.addEventListener('input', (event) => {
+    const z = Float64Array.from(view.points.probe.z);
+    z[dimensionOf(event)] = Number(event.target.value);
+    page.move(view, 'probe', 'z', z);
   });
-  for (const each of page.views) {
-    const mean = indices.reduce((sum, i) => axpy(1 / indices.length, row(each.codes, i, L), sum),
-      new Float64Array(L));
-    each.selected = indices.length ? { indices, mean } : null;
-    each.part('shown').textContent = indices.length
-      ? `mean of ${indices.length} selected codes, decoded` : 'decoded at the ring';
-    each.updateProbe().then(() => each.draw());
-  }
-}
-
-// With more than two dimensions: a strip of decoded tiles and a slider for each of them.
-function buildSweeps(view) {
-  const { z } = view.run.spaces, { deviations } = z;
-  const order = [...deviations.keys()].sort((a, b) => deviations[b] - deviations[a]);
-  view.sweeps = order.map((dimension) => {
-    const item = byId('sweep').content.cloneNode(true).firstElementChild;
-    const [button, small, slider, canvas] = item.children;
-    button.textContent = `z[${dimension}]`;
-    small.textContent = `± ${format(deviations[dimension])}`;
-    Object.assign(slider, { min: z.low[dimension], max: z.high[dimension], step: 'any' });
-    slider.setAttribute('aria-label', `z[${dimension}] of the ring`);
-    slider.addEventListener('input', () => {
-      const point = Float64Array.from(view.points.probe.z);
-      point[dimension] = Number(slider.value);
-      page.move(view, 'probe', 'z', point);
-    });
-    const choose = () => {
-      const [first, second] = z.axes, axes = [dimension, dimension === first ? second : first];
-      for (const each of page.views) each.run.spaces.z.axes = axes;
-      page.showPlane('axes');
-    };
-    button.addEventListener('click', choose);
-    canvas.addEventListener('click', choose);
-    view.part('sweeps').append(item);
-    return { dimension, slider, canvas };
+  sweeps.addEventListener('click', (event) => {
+    if (!event.target.matches('button, canvas')) return;
+    const dimension = dimensionOf(event), [first, second] = view.run.spaces.z.axes;
+    page.chooseAxes([dimension, dimension === first ? second : first]);
+    page.choose('plane', 'axes');
   });
+  sweeps.addEventListener('toggle', () => view.updateSweeps(view.slices));
 }
 
-async function updateSweeps(view, turn) {
-  const { L, style, points: { probe }, run: { spaces: { z: { deviations } } } } = view;
-  for (const { dimension, slider, canvas } of view.sweeps) {
-    slider.value = probe.z[dimension];
-    if (!view.part('sweep-box').open) continue;
-    const z = Array.from({ length: SWEEP_TILES }, (_, i) => {
-      const tile = Float64Array.from(probe.z);
-      tile[dimension] += SWEEP_REACH * (2 * i / (SWEEP_TILES - 1) - 1) * deviations[dimension];
-      return [...tile];
-    }).flat();
-    const x = await view.model.decode(z), { logP } = await view.model.fromCodes(z);
-    if (turn !== view.turn) return;
-    const isPocket = (i) => view.isPocket(view.aggregate.logProb(z, i * L), logP[i]);
-    style.drawStrip(canvas, x, SWEEP_TILES, isPocket);
-    await pause();
+// Set an option, in all controls that show it.
+page.choose = (option, value) => {
+  page.options[option] = value;
+  for (const input of document.querySelectorAll(`[data-option="${option}"]`)) {
+    input[input.type === 'checkbox' ? 'checked' : 'value'] = value;
   }
-}
-
-page.showPlane = (kind) => {
-  page.options.plane = kind;
-  for (const element of document.querySelectorAll('[data-option="plane"]')) element.value = kind;
-  page.updateSlices(true);
+  if (option === 'plane') for (const view of page.views) view.updateSlices(true);
+  page.draw();
   page.save();
 };
 
 function listenToControls() {
-  const { options, views } = page, [{ colours, examples, L }] = views;
+  const { options, views } = page, [{ examples, L }] = views;
   for (const input of document.querySelectorAll('[data-option]')) {
     const { option } = input.dataset, key = input.type === 'checkbox' ? 'checked' : 'value';
-    if (option === 'colour') {
-      for (const { name } of colours) input.add(new Option(name, name));
-      input.closest('label').hidden = !colours.length;
-    }
     input[key] = options[option];
-    input.addEventListener('change', () => {
-      options[option] = input[key];
-      if (option === 'plane') page.showPlane(input.value);
-      page.draw();
-      page.save();
-    });
+    input.addEventListener('change', () => page.choose(option, input[key]));
   }
   byId('select').addEventListener('click', ({ currentTarget }) => {
     page.isSelecting = !page.isSelecting;
     currentTarget.setAttribute('aria-pressed', page.isSelecting);
   });
   for (const name of ['A', 'B']) {
-    byId(`example-${name}`).max = examples.length / L - 1;
-    byId(`example-${name}`).addEventListener('change', ({ target }) => {
-      const isFit = target.value !== '' && target.reportValidity();
-      if (isFit) page.setExample(name, Number(target.value));
+    const box = byId(`example-${name}`), code = byId(`code-${name}`);
+    box.max = examples.length / L - 1;
+    box.addEventListener('change', () => {
+      const isFit = box.value !== '' && box.reportValidity();
+      if (isFit) page.move(views[0], name, 'z', views[0].example(Number(box.value)));
     });
-    byId(`code-${name}`).addEventListener('change', ({ target }) => {
-      const z = Float64Array.from(target.value.split(/[\s,;]+/).filter(Boolean), Number);
+    code.addEventListener('change', () => {
+      const z = Float64Array.from(code.value.split(/[\s,;]+/).filter(Boolean), Number);
       const isFit = z.length === L && z.every(Number.isFinite);
-      target.setCustomValidity(isFit ? '' : `Type ${L} numbers.`);
-      if (target.reportValidity()) page.move(views[page.owner], name, 'z', z);
+      code.setCustomValidity(isFit ? '' : `Type ${L} numbers.`);
+      if (code.reportValidity()) page.move(views[page.owner], name, 'z', z);
     });
   }
   byId('copy').addEventListener('click', () => {
@@ -665,18 +755,12 @@ function listenToControls() {
     const say = (text) => { byId('copied').textContent = text; };
     done.then(() => say('copied'), () => say('selected: copy it with your keyboard'));
   });
+  for (const slider of document.querySelectorAll('[data-part="share"]')) {
+    slider.addEventListener('input', () => page.walk(Number(slider.value)));
+  }
   for (const view of views) {
     for (const space of view.spaces) listenToPanel(view, space);
-    view.part('share').value = view.share;
-    view.part('share').addEventListener('input', ({ target: { value } }) => {
-      for (const each of views) {
-        each.share = each.part('share').value = Number(value);
-        each.updateStrips();
-        each.draw();
-      }
-      page.save();
-    });
-    view.part('sweep-box')?.addEventListener('toggle', () => updateSweeps(view, view.turn));
+    if (L > 2) listenToSweeps(view);
   }
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
     theme.read();
@@ -687,20 +771,21 @@ function listenToControls() {
   addEventListener('hashchange', () => page.restore());
 }
 
+async function loadRuntime() {
+  const ort = await import(`data:text/javascript;base64,${byId('runtime-module').textContent}`);
+  ort.env.wasm.wasmBinary = (await inflate(byId('runtime-wasm').textContent)).buffer;
+  ort.env.wasm.numThreads = 1;
+  return ort;
+}
+
 async function start() {
-  const begin = performance.now(), runtime = byId('runtime-module');
+  const begin = performance.now(), { views } = page;
   theme.read();
-  for (const view of page.views) await view.unpack();
+  const runtime = byId('runtime-module') && loadRuntime();
+  for (const view of views) await view.unpack();
   page.draw(); // the maps are there before the model is
-  const ort = runtime && await import(`data:text/javascript;base64,${runtime.textContent}`);
-  if (ort) {
-    ort.env.wasm.wasmBinary = (await inflate(byId('runtime-wasm').textContent)).buffer;
-    ort.env.wasm.numThreads = 1;
-  }
-  for (const view of page.views) {
-    await view.load(ort);
-    if (view.L > 2) buildSweeps(view);
-  }
+  page.drawTime = performance.now() - begin;
+  await Promise.all(views.map(async (view) => view.load(await runtime)));
   await page.restore();
   listenToControls();
   page.draw();

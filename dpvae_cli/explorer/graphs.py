@@ -2,63 +2,75 @@
 
 from typing import final
 
+from torch import Tensor
+
 from dpvae_cli.explorer.packing import pack_bytes
-from dpvae_cli.exporter import DecoderGraph, Graph, onnx_bytes
-from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.exporter import Graph, onnx_parts
+from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.model import VAE
+
+PARTS = {
+    "decoder": (("z",), ("x",)),
+    "prior": (("z",), ("log_p", "to_z0")),
+    "inverse": (("z0",), ("to_z",)),
+}
+"""Inputs and outputs of the graphs; without z0 there is no inverse and no to_z0."""
 
 
 @final
-class PriorGraph(Graph):
-    """z -> log p(z) in nats, and z0 = g(z) where there is one."""
+class PageGraph(Graph):
+    """z -> x and log p(z) in nats, and where there is a z0, to_z0 = g(z) and z0 -> to_z.
 
-    what = "prior"
+    One graph, of which `PARTS` are cut: its conversion takes seconds.
+    """
+
+    what = "page"
     input_name = "z"
 
     @property
+    def has_generation(self) -> bool:
+        """Whether there is a z0."""
+        return self.model.prior.generation is not None
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Return `z`, and `z0` where there is one."""
+        return ("z", "z0")[: 1 + self.has_generation]
+
+    @property
     def output_names(self) -> tuple[str, ...]:
-        """Return `log_p`, and `z0` where there is one."""
-        return ("log_p", "z0")[: 1 + (self.model.prior.generation is not None)]
+        """Return `x` and `log_p`, and where there is a z0 `to_z0` and `to_z`."""
+        return ("x", "log_p", "to_z0", "to_z")[: 2 + 2 * self.has_generation]
 
-    def forward(self, z: Codes) -> PerExample | tuple[PerExample, Codes]:
-        """Return log p(z) and g(z)."""
-        prior = self.model.prior
-        if prior.generation is None:
-            return prior.log_prob(z)
-        z0, log_abs_det = prior.to_generation(z)
-        return prior.generation.log_prob(z0) + log_abs_det, z0.clone()
-
-
-@final
-class InverseGraph(Graph):
-    """z0 -> z = g^-1(z0)."""
-
-    what = "inverse"
-    input_name = "z0"
-    output_names = ("z",)
-
-    def forward(self, z0: Codes) -> Codes:
-        """Return g^-1(z0)."""
-        return self.model.prior.to_representation(z0)[0].clone()
+    def forward(self, z: Codes, z0: Codes | None = None) -> tuple[Tensor, ...]:
+        """Return what `output_names` says; rows of z and of z0 need not be as many."""
+        prior, x = self.model.prior, self._decode(z)
+        if prior.generation is None or z0 is None:
+            return x, prior.log_prob(z)
+        to_z0, log_abs_det = prior.to_generation(z)
+        log_p = prior.generation.log_prob(to_z0) + log_abs_det
+        return x, log_p, to_z0.clone(), prior.to_representation(z0)[0].clone()
 
 
 def pack_graphs(model: VAE) -> dict[str, str]:
     """Return the graphs of a model by their names, ready for a page.
 
     Raises:
-        ExportError: one of them cannot be exported; says why.
+        ExportError: they cannot be exported; says why.
     """
-    kinds: list[type[Graph]] = [DecoderGraph, PriorGraph]
-    if model.prior.generation is not None:
-        kinds.append(InverseGraph)
-    packed = {}
-    for kind in kinds:
-        graph = kind(model)
-        content = onnx_bytes(
-            graph,
-            (graph.example_input(4),),
-            input_names=(graph.input_name,),
-            output_names=graph.output_names,
-        )
-        packed[graph.what] = pack_bytes(content)
-    return packed
+    graph = PageGraph(model)
+    inputs = tuple(graph.example_input(3 + 2 * i) for i, _ in enumerate(graph.input_names))
+    outputs = set(graph.output_names)
+    parts = {
+        name: (taken, tuple(each for each in given if each in outputs))
+        for name, (taken, given) in PARTS.items()
+        if outputs & {*given}
+    }
+    contents = onnx_parts(
+        graph,
+        inputs,
+        input_names=graph.input_names,
+        output_names=graph.output_names,
+        parts=parts,
+    )
+    return {name: pack_bytes(content) for name, content in contents.items()}

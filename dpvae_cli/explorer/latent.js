@@ -3,31 +3,34 @@
 
 const CUT = 20; // exponents this far below the largest are left out: at most N exp(-20) of the sum
 
-const row = (values, i, size) => values.subarray(i * size, (i + 1) * size);
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+const list = (n, f) => Array.from({ length: n }, (_, i) => f(i));
+const row = (values, i, size) => values.subarray(i * size, (i + 1) * size);
 const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 const axpy = (a, x, y) => Float64Array.from(y, (value, i) => a * x[i] + value);
 const squaredDistance = (a, b, deviations) =>
   a.reduce((sum, value, i) => sum + ((value - b[i]) / deviations[i]) ** 2, 0);
 
 async function inflate(text) {
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const binary = atob(text), bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 // What `packing.py` packs: integers of some bytes, all lowest bytes first, a scale a column.
 async function unpack({ low, step, bytes, data }) {
-  const planes = await inflate(data), count = planes.length / bytes;
-  return Float64Array.from({ length: count }, (_, i) => {
+  const planes = await inflate(data), values = new Float64Array(planes.length / bytes);
+  for (let i = 0, n = values.length, columns = low.length; i < n; i++) {
     let integer = 0;
-    for (let k = bytes - 1; k >= 0; k--) integer = integer * 256 + planes[k * count + i];
-    return low[i % low.length] + step[i % low.length] * integer;
-  });
+    for (let k = bytes - 1; k >= 0; k--) integer = integer * 256 + planes[k * n + i];
+    values[i] = low[i % columns] + step[i % columns] * integer;
+  }
+  return values;
 }
 
 // exp(-x) for x in [0, CUT], to 1e-9: a table and three terms of the series, faster than Math.exp.
-const EXPONENTIALS = Float64Array.from({ length: 64 * CUT + 2 }, (_, i) => Math.exp(-i / 64));
+const EXPONENTIALS = Float64Array.from(list(64 * CUT + 2, (i) => Math.exp(-i / 64)));
 const exponential = (x) => {
   const i = (64 * x) | 0, r = i / 64 - x;
   return EXPONENTIALS[i] * (1 + r * (1 + r * (0.5 + r / 6)));
@@ -135,11 +138,11 @@ class GraphModel {
   }
 
   async fromCodes(z) {
-    const { log_p: logP, z0 } = await this.run('prior', z);
+    const { log_p: logP, to_z0: z0 } = await this.run('prior', z);
     return { logP: logP.data, z0: z0?.data };
   }
 
-  async toRepresentation(z0) { return (await this.run('inverse', z0)).z.data; }
+  async toRepresentation(z0) { return (await this.run('inverse', z0)).to_z.data; }
 
   async decode(z) { return (await this.run('decoder', z)).x.data; }
 }
@@ -152,18 +155,17 @@ class GridModel {
 
   shares(z) {
     const L = this.plane.u.length, values = Float64Array.from(z);
-    return Array.from({ length: z.length / L }, (_, i) =>
-      this.plane.share(row(values, i, L)).map((share) => clamp(share, 0, 1 - 1e-9)));
+    const inside = (share) => clamp(share, 0, 1 - 1e-9);
+    return list(z.length / L, (i) => this.plane.share(row(values, i, L)).map(inside));
   }
 
   async fromCodes(z) {
-    const { logP, cells } = this.map;
-    return { logP: this.shares(z).map(([x, y]) => interpolate(logP, cells, x, y)) };
+    return { logP: this.shares(z).map(([x, y]) => interpolate(this.map, 'logP', x, y)) };
   }
 
   async decode(z) {
-    const x = new Float32Array(z.length / this.plane.u.length * this.size);
-    this.shares(z).forEach(([s, t], i) => {
+    const shares = this.shares(z), x = new Float32Array(shares.length * this.size);
+    shares.forEach(([s, t], i) => {
       const cell = Math.floor(t * this.side) * this.side + Math.floor(s * this.side);
       x.set(row(this.pictures, cell, this.size), i * this.size);
     });
@@ -171,24 +173,34 @@ class GridModel {
   }
 }
 
+// A value of a map, bilinear between the centres of its cells.
+function interpolate({ cells, ...map }, key, x, y) {
+  const s = clamp(x * cells - 0.5, 0, cells - 1.001), t = clamp(y * cells - 0.5, 0, cells - 1.001);
+  const i = Math.floor(s), j = Math.floor(t), a = s - i, b = t - j, at = j * cells + i;
+  const values = map[key];
+  return (1 - b) * ((1 - a) * values[at] + a * values[at + 1])
+    + b * ((1 - a) * values[at + cells] + a * values[at + cells + 1]);
+}
+
 // A plane through `base`, with coordinates along two orthonormal directions u and v.
 class Plane {
-  constructor(base, u, v, low, high, names = []) {
+  constructor(base, [u, v], low, high, names = []) {
     Object.assign(this, { base, u, v, low, high, names, known: new Map() });
   }
 
-  static ofAxes(space, base, axes, name) {
-    const [u, v] = axes.map((axis) => Float64Array.from(base, (_, i) => Number(i === axis)));
-    const [low, high] = ['low', 'high'].map((end) => axes.map((axis) => space[end][axis]));
+  static ofAxes({ low, high }, base, axes, name) {
+    const directions = axes.map((axis) => Float64Array.from(base, (_, i) => Number(i === axis)));
     const names = base.length > 2 ? axes.map((axis) => `${name}[${axis}]`) : [];
-    return new Plane(base, u, v, low, high, names);
+    const ends = [low, high].map((end) => axes.map((axis) => end[axis]));
+    return new Plane(base, directions, ...ends, names);
   }
 
-  static ofDirections(space, base, u, v, names) {
-    const reach = (direction, sign) => dot(space.centre, direction)
-      + sign * 4 * Math.hypot(...direction.map((value, i) => value * space.deviations[i]));
-    const [low, high] = [-1, 1].map((sign) => [u, v].map((direction) => reach(direction, sign)));
-    return new Plane(base, u, v, low, high, names);
+  static ofDirections({ centre, deviations }, base, directions, names) {
+    const reach = (direction) =>
+      4 * Math.hypot(...direction.map((value, i) => value * deviations[i]));
+    const ends = [-1, 1].map((sign) =>
+      directions.map((direction) => dot(centre, direction) + sign * reach(direction)));
+    return new Plane(base, directions, ...ends, names);
   }
 
   coordinates(z) { return [dot(z, this.u), dot(z, this.v)]; }
@@ -196,6 +208,12 @@ class Plane {
   // From 0 to 1 along both sides of a panel, and back.
   share(z) {
     return this.coordinates(z).map((s, i) => (s - this.low[i]) / (this.high[i] - this.low[i]));
+  }
+
+  // In pixels of a panel, from its upper left corner.
+  place(z, width, height) {
+    const [s, t] = this.share(z);
+    return [s * width, (1 - t) * height];
   }
 
   // The point there; what is off the plane stays as it is in `from`.
@@ -208,25 +226,17 @@ class Plane {
   // How near a point is to the slice: 1 on it, falling to 0 away from it.
   nearness(z, deviations) {
     if (z.length <= 2) return 1;
-    const foot = this.point(this.share(z));
-    return Math.exp(-squaredDistance(z, foot, deviations) / (z.length - 2));
+    return Math.exp(-squaredDistance(z, this.point(this.share(z)), deviations) / (z.length - 2));
   }
 
   // Of many points, computed once.
   nearnesses(values, deviations) {
-    const L = this.u.length, count = values.length / L;
+    const L = this.u.length;
     if (!this.known.has(values)) {
-      this.known.set(values, Float64Array.from({ length: count }, (_, i) =>
-        this.nearness(row(values, i, L), deviations)));
+      const nearness = (i) => this.nearness(row(values, i, L), deviations);
+      this.known.set(values, list(values.length / L, nearness));
     }
     return this.known.get(values);
   }
 }
 
-// Bilinear between the centres of cells.
-function interpolate(values, cells, x, y) {
-  const s = clamp(x * cells - 0.5, 0, cells - 1.001), t = clamp(y * cells - 0.5, 0, cells - 1.001);
-  const i = Math.floor(s), j = Math.floor(t), a = s - i, b = t - j, at = j * cells + i;
-  return (1 - b) * ((1 - a) * values[at] + a * values[at + 1])
-    + b * ((1 - a) * values[at + cells] + a * values[at + cells + 1]);
-}

@@ -23,7 +23,7 @@ from dpvae_cli.pages import render_page
 from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 
 FOLDER = Path(__file__).parent
-FILES = ("explore.css", "latent.js", "drawing.js", "explore.js")
+FILES = ("explore.css", "latent.js", "explore.js")
 """The style, and the parts of the page's one module in their order."""
 MAX_BYTES = 12_000_000
 """Of a page; of a larger one q(z) is over fewer codes."""
@@ -156,6 +156,7 @@ def _render(
                 "label": label,
                 "record": record,
                 "sentence": each.shares.sentence(),
+                "sweeps": _sweeps(record["spaces"]["z"]),
                 "recipe": sanitize_line(each.run.recipe.name),
                 "iteration": each.run.iteration,
             }
@@ -169,6 +170,17 @@ def _render(
         style_sheet=Markup(style),  # noqa: S704
         style_sheet_digest=_digest(style),
     )
+
+
+def _sweeps(space: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the dimensions by their standard deviation under q(z), the widest first."""
+    keys = ("deviations", "low", "high")
+    rows = zip(*(space[key] for key in keys), strict=True)
+    named = [
+        {"dimension": dimension, **dict(zip(keys, values, strict=True))}
+        for dimension, values in enumerate(rows)
+    ]
+    return sorted(named, key=lambda each: -each["deviations"])
 
 
 def json_text(content: Any) -> Markup:

@@ -9,7 +9,7 @@ from dpvae_cli.exporter.graphs import (
     ModelGraph,
     SamplerGraph,
 )
-from dpvae_cli.exporter.onnx_format import onnx_bytes
+from dpvae_cli.exporter.onnx_format import onnx_bytes, onnx_parts
 
 __all__ = [
     "GRAPHS",
@@ -20,4 +20,5 @@ __all__ = [
     "ModelGraph",
     "SamplerGraph",
     "onnx_bytes",
+    "onnx_parts",
 ]

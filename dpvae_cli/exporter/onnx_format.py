@@ -3,9 +3,10 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from torch.export import Dim, ExportedProgram
 
 from dpvae_cli.exporter.errors import ExportError
 from dpvae_cli.mathematics.gaussian import LOG_2PI
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 MODULES = ("onnx", "onnxscript")
 """What torch.onnx needs."""
@@ -37,6 +41,47 @@ def onnx_bytes(
     Raises:
         ExportError: an extra is missing, or torch cannot export the module; says why.
     """
+    model = _onnx_model(module, example_inputs, input_names, output_names)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def onnx_parts(
+    module: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    *,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    parts: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+) -> dict[str, bytes]:
+    """Return parts of a module as contents of .onnx files; one conversion serves them all.
+
+    Args:
+        module: as of `onnx_bytes`.
+        example_inputs: of different numbers of rows.
+        input_names: as of `onnx_bytes`.
+        output_names: as of `onnx_bytes`.
+        parts: the inputs and outputs of each part.
+
+    Raises:
+        ExportError: as of `onnx_bytes`.
+    """
+    model = _onnx_model(module, example_inputs, input_names, output_names)
+    from onnx.utils import Extractor  # noqa: PLC0415 - of an extra
+
+    extractor = Extractor(model)
+    return {
+        name: extractor.extract_model(list(taken), list(given)).SerializeToString()
+        for name, (taken, given) in parts.items()
+    }
+
+
+def _onnx_model(
+    module: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+) -> "ModelProto":
     missing = [name for name in MODULES if find_spec(name) is None]
     if missing:
         raise ExportError(f".onnx needs {' and '.join(missing)}", hint=INSTALL_HINT)
@@ -53,21 +98,20 @@ def onnx_bytes(
             verbose=False,
         )
         assert converted is not None  # as no file is named
-        model = converted.model_proto
+        model: ModelProto = converted.model_proto
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
         del part.metadata_props[:]  # torch writes names and source files of this machine
-    content: bytes = model.SerializeToString()
-    return content
+    return model
 
 
 def exported_program(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
-    """Return the graph of a module in torch's own form; the batch may have any size.
+    """Return the graph of a module in torch's own form; the batch of each input may have any size.
 
     Raises:
         ExportError: torch cannot trace it; says why.
     """
-    batch = Dim("batch", min=1)
-    shapes = tuple({0: batch} for _ in example_inputs)
+    names = ("batch", *(f"batch_{i}" for i in range(2, len(example_inputs) + 1)))
+    shapes = tuple({0: Dim(name, min=1)} for name in names)
     # with gradients, bijections and mixtures take a way that does not depend on their input
     with quiet(), export_errors(module), torch.enable_grad():
         program = torch.export.export(module, example_inputs, dynamic_shapes=shapes)

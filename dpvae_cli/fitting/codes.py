@@ -15,9 +15,10 @@ from dpvae_cli.foundation.array_files import read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.foundation.shapes import Components, FactorValues, PerExample
+from dpvae_cli.foundation.shapes import CodeLabels, Codes, Components, FactorValues, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.priors import Prior
+from dpvae_cli.priors.class_conditional import check_label_count
 
 R = TypeVar("R")
 MIN_CODES = 20
@@ -160,6 +161,25 @@ def _matrix(name: str, given: Any) -> Tensor:
     return values
 
 
+def validate_labels(labels: Any, examples: int) -> CodeLabels:
+    """Return labels as whole numbers, one for each code.
+
+    Raises:
+        UsageError: there are others, or too many different ones.
+    """
+    given = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
+    hint = "Each example needs one label, a whole number."
+    if given.shape != (examples,):
+        raise UsageError(
+            f"labels have shape {tuple(given.shape)}, and {examples} codes need ({examples},)",
+            hint=hint,
+        )
+    if given.is_floating_point() or given.is_complex():
+        raise UsageError(f"labels have type {given.dtype}, whole numbers are expected", hint=hint)
+    check_label_count(len(given.unique()))
+    return given.detach().long()
+
+
 def _flatten(name: str, values: Tensor) -> Tensor:
     """Return codes that have places, such as (examples, channels, height, width), as rows."""
     if (size := math.prod(values.shape[1:])) > MAX_SPATIAL:
@@ -179,10 +199,16 @@ class HeldOutCodes:
         mean: of the held-out examples, `(components, latent)`.
         log_variance: None for codes that are points.
         generator: a CPU generator.
+        labels: of the held-out examples, where priors are given them.
     """
 
     def __init__(
-        self, mean: Components, log_variance: Components | None, *, generator: torch.Generator
+        self,
+        mean: Components,
+        log_variance: Components | None,
+        *,
+        generator: torch.Generator,
+        labels: CodeLabels | None = None,
     ) -> None:
         self._draws = 1
         self.z = mean
@@ -192,10 +218,26 @@ class HeldOutCodes:
             noise = torch.randn(shape, generator=generator, dtype=torch.float64)
             deviation = torch.exp(0.5 * log_variance)
             self.z = (mean + deviation * noise.to(mean)).flatten(0, 1)
+        self._labels = None if labels is None else labels.repeat(self._draws)
 
     def __len__(self) -> int:
         """Return how many examples there are."""
         return len(self.z) // self._draws
+
+    @torch.no_grad()
+    def loss(self, prior: Prior) -> float:
+        """Return the mean loss of a fit, with the same noise every time: for most -E[log p(z)]."""
+        parts = map_in_chunks(
+            lambda rows: prior.fitting_loss(
+                self.z[rows],
+                labels=None if self._labels is None else self._labels[rows],
+                generator=stream(0, "fit", "validation", rows.start),
+            ).double(),
+            len(self.z),
+            size=CHUNK_SIZE,
+            what="the loss of a fit",
+        )
+        return float(torch.cat(list(parts)).mean())
 
     @torch.no_grad()
     def nll(self, prior: Prior) -> PerExample:
@@ -220,10 +262,17 @@ class CodeSplits:
         log_variance: None for codes that are points.
         held_out: share of the codes that no prior is trained on.
         seed: of the split and of all draws.
+        labels: of the examples, where priors are given them.
     """
 
     def __init__(
-        self, mean: Components, log_variance: Components | None, *, held_out: float, seed: int
+        self,
+        mean: Components,
+        log_variance: Components | None,
+        *,
+        held_out: float,
+        seed: int,
+        labels: CodeLabels | None = None,
     ) -> None:
         self._seed, self._like, self._are_points = seed, mean, log_variance is None
         held = min(max(4, round(held_out * len(mean))), len(mean) - 2)
@@ -233,19 +282,33 @@ class CodeSplits:
         points = torch.full_like(mean, -math.inf)
         spread = points if log_variance is None else log_variance
         self.training = AggregatePosterior(mean[train].cpu(), spread[train].cpu())
+        self._labels = None if labels is None else labels[train].cpu()
         self.validation, self.test = (
             HeldOutCodes(
                 mean[rows],
                 None if log_variance is None else log_variance[rows],
                 generator=stream(seed, "fit", name),
+                labels=None if labels is None else labels[rows],
             )
             for name, rows in (("choose", order[held // 2 : held]), ("report", order[: held // 2]))
         )
 
-    def batch(self, iteration: int, size: int) -> Tensor:
-        """Return fresh draws of q(z) over the training codes, `(size, latent)`."""
+    def batch(self, iteration: int, size: int) -> tuple[Codes, CodeLabels | None]:
+        """Return fresh draws of q(z) over the training codes, with their labels if known."""
         generator = stream(self._seed, "fit", iteration)
-        return self.training.sample(size, generator=generator).to(self._like)
+        z, chosen = self.training.sample_with_components(size, generator=generator)
+        labels = None if self._labels is None else self._labels[chosen].to(self._like.device)
+        return z.to(self._like), labels
+
+    def label_weights(self) -> tuple[list[int], Tensor]:
+        """Return the labels of the training codes and the share of each."""
+        assert self._labels is not None
+        values, counts = self._labels.unique(return_counts=True)
+        return values.tolist(), (counts / counts.sum()).to(self._like)
+
+    def noise(self, iteration: int) -> torch.Generator:
+        """Return the generator of what else an iteration draws."""
+        return stream(self._seed, "fit", "noise", iteration)
 
     def draws(self, count: int, generator: torch.Generator) -> Float[Tensor, "draws latent"]:
         """Return `count` draws of q(z) over the training codes; points are returned once each."""

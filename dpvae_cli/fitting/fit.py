@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dpvae_cli.fitting import prior_file
-from dpvae_cli.fitting.codes import CodeSplits, validate_codes
+from dpvae_cli.fitting.codes import CodeSplits, validate_codes, validate_labels
 from dpvae_cli.fitting.expectation_maximisation import best_components, fit_gaussian, fit_mixtures
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation.allocation import check_model_memory
@@ -25,6 +25,7 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import (
+    ClassConditionalPrior,
     Mixture,
     Prior,
     StandardizedPrior,
@@ -52,6 +53,14 @@ class FittedPrior:
     def dtype(self) -> torch.dtype:
         """Return the type of the prior's parameters, and so of its codes."""
         return next(self.prior.parameters()).dtype
+
+    def given(self, label: int) -> "FittedPrior":
+        """Return p(z | label) of a prior that was fitted given labels.
+
+        Raises:
+            UsageError: the prior knows no such label.
+        """
+        return FittedPrior(self.prior.given(label), self.record)
 
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
         """Draw n codes of p(z), `(n, latent)`, for a decoder; without gradients."""
@@ -91,6 +100,7 @@ def fit_prior(
     baseline: Prior | None = None,
     encoder: nn.Module | None = None,
     example_shape: tuple[int, ...] | None = None,
+    labels: Any | None = None,
 ) -> FittedPrior:
     """Fit a prior to the codes of a trained VAE by maximum likelihood; the VAE stays as it is.
 
@@ -112,6 +122,8 @@ def fit_prior(
         baseline: what the fitted prior is compared with in the record; N(0, I) by default.
         encoder: for `vamp`, the encoder of the codes; it is not changed.
         example_shape: for `vamp`, the shape of what it encodes.
+        labels: one whole number for each code; with them the prior is fitted given the label, and
+            `fitted.given(3)` is p(z | 3).
 
     Returns:
         The prior, in evaluation mode, with a record of the fit.
@@ -139,12 +151,22 @@ def fit_prior(
         raise UsageError(
             f"a {spec.kind} prior has nothing to fit", hint="Name another: --prior decoupled."
         )
-    check_model_memory(
-        f"the {spec.kind} prior", lambda: [spec.build(latent_dim, encoder, example_shape)]
-    )
-    codes = CodeSplits(mean, log_variance, held_out=fitting.held_out, seed=seed)
+    if labels is not None:
+        labels = validate_labels(labels, len(mean)).to(mean.device)
+    elif fitting.given is not None:
+        raise UsageError("fitting.given=label needs the labels of the codes, and there are none")
+    codes = CodeSplits(mean, log_variance, held_out=fitting.held_out, seed=seed, labels=labels)
+
+    def build() -> Prior:
+        if labels is None:
+            return spec.build(latent_dim, encoder, example_shape)
+        known, weights = codes.label_weights()
+        flow = spec.build(latent_dim, encoder, example_shape, context=len(known))
+        return ClassConditionalPrior(flow, known, weights.cpu())
+
+    check_model_memory(f"the {spec.kind} prior", lambda: [build()])
     with _frozen(encoder), oom_context("while fitting", hint="Lower fitting.batch_size."):
-        if isinstance(spec, Mixture):
+        if isinstance(spec, Mixture) and labels is None:
             fits = fit_mixtures(spec, codes, iterations=fitting.iterations, seed=seed)
             best = fits[best_components(fits)]
             learned: Prior = best.prior
@@ -156,7 +178,7 @@ def fit_prior(
             }
         else:
             with seeded(seed, "fit", "weights"):
-                built = spec.build(latent_dim, encoder, example_shape).to(mean)
+                built = build().to(mean)
             needs_units = not spec.needs_encoder
             learned = StandardizedPrior(built, *codes.standardization()) if needs_units else built
             curve = _train(learned, codes, fitting)
@@ -184,13 +206,20 @@ def fit_prior(
         reported=len(codes.test),
         gaussian_nll=mean_and_error(by_moments),
         gaussian_gain=mean_and_error(by_moments - after),
+        given=None if labels is None else "label",
         **facts,
     )
     return FittedPrior(learned, record)
 
 
 def fit_model_prior(
-    model: VAE, aggregate: AggregatePosterior, spec: PriorSpec, *, fitting: Fitting, seed: int
+    model: VAE,
+    aggregate: AggregatePosterior,
+    spec: PriorSpec,
+    *,
+    fitting: Fitting,
+    seed: int,
+    labels: Tensor | None = None,
 ) -> FittedPrior:
     """Fit a prior to a model's codes and compare it with the model's own prior.
 
@@ -200,6 +229,7 @@ def fit_model_prior(
         spec: of the prior to fit.
         fitting: iterations, learning rate, held-out share.
         seed: of the fit.
+        labels: of the training examples, for a prior given them.
     """
     like = next(model.parameters())
     return fit_prior(
@@ -211,6 +241,7 @@ def fit_model_prior(
         baseline=model.prior,
         encoder=model.encoder,
         example_shape=model.example_shape,
+        labels=labels,
     )
 
 
@@ -228,14 +259,14 @@ def _frozen(encoder: nn.Module | None) -> Iterator[None]:
 
 
 def _train(prior: Prior, codes: CodeSplits, fitting: Fitting) -> tuple[tuple[int, float], ...]:
-    """Train the prior, restore its best state, and return (iteration, validation nats).
+    """Train the prior, restore its best state, and return (iteration, validation loss).
 
     Raises:
         DivergedError: a likelihood is not finite.
     """
     task, total = f"fitting the {_kind(prior)} prior", fitting.iterations
     optimizer = torch.optim.Adam(prior.parameters(), lr=fitting.learning_rate)
-    curve = [(0, _validation_nll(prior, codes, 0))]
+    curve = [(0, _validation_loss(prior, codes, 0))]
     best = copy.deepcopy(prior.state_dict())
     without_gain = 0
     for iteration in range(1, total + 1):
@@ -244,19 +275,21 @@ def _train(prior: Prior, codes: CodeSplits, fitting: Fitting) -> tuple[tuple[int
             group["lr"] = fitting.learning_rate * cosine
         prior.train()
         optimizer.zero_grad()
-        (-prior.log_prob(codes.batch(iteration, fitting.batch_size)).mean()).backward()
+        z, labels = codes.batch(iteration, fitting.batch_size)
+        loss = prior.fitting_loss(z, labels=labels, generator=codes.noise(iteration))
+        loss.mean().backward()
         nn.utils.clip_grad_norm_(prior.parameters(), MAX_GRADIENT_NORM)
         optimizer.step()
         if iteration % PROGRESS_EVERY == 0 or iteration == total:
             report_progress(task, iteration, total)
         if iteration % fitting.validate_every and iteration < total:
             continue
-        nll = _validation_nll(prior, codes, iteration)
-        if nll < min(value for _, value in curve):
+        held_out_loss = _validation_loss(prior, codes, iteration)
+        if held_out_loss < min(value for _, value in curve):
             best, without_gain = copy.deepcopy(prior.state_dict()), 0
         else:
             without_gain += 1
-        curve.append((iteration, nll))
+        curve.append((iteration, held_out_loss))
         if without_gain == fitting.patience:
             report_progress(task, total, total)
             break
@@ -265,16 +298,16 @@ def _train(prior: Prior, codes: CodeSplits, fitting: Fitting) -> tuple[tuple[int
     return tuple(curve)
 
 
-def _validation_nll(prior: Prior, codes: CodeSplits, iteration: int) -> float:
-    """Return -E[log p(z)] on the validation codes in nats; before the first step it may be inf."""
-    nll = float(codes.validation.nll(prior.eval()).mean())
-    if not math.isfinite(nll) and (iteration or math.isnan(nll)):
+def _validation_loss(prior: Prior, codes: CodeSplits, iteration: int) -> float:
+    """Return the prior's loss on the validation codes; before the first step it may be inf."""
+    loss = codes.validation.loss(prior.eval())
+    if not math.isfinite(loss) and (iteration or math.isnan(loss)):
         raise DivergedError(
             f"the fit of the {_kind(prior)} prior diverged: after {iteration} iterations the "
-            f"held-out likelihood is {nll}",
+            f"held-out likelihood is {-loss}",
             hint="Lower fitting.learning_rate, or take another prior.",
         )
-    return nll
+    return loss
 
 
 def _kind(prior: Prior) -> str:

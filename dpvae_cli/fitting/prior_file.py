@@ -16,7 +16,7 @@ from dpvae_cli.foundation.serialization import (
 )
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
-from dpvae_cli.priors.standardized import match_saved_prior
+from dpvae_cli.priors.class_conditional import build_saved_prior
 
 FORMAT = FileFormat(
     format="dpvae-prior",
@@ -78,7 +78,7 @@ def read_prior(path: Path) -> tuple[Prior, FitRecord]:
             raise ValueError(f"a prior in {latent_dim} dimensions has other weights")
 
         def make() -> Prior:
-            return match_saved_prior(spec.build(latent_dim), tensors)
+            return build_saved_prior(spec, tensors, latent_dim)
 
         if (mismatch := shape_mismatch(make, tensors)) is not None:
             raise CheckpointError(

@@ -25,12 +25,14 @@ class FitRecord:
         baseline_nll: -E[log p(z)] of the baseline.
         gain: E[log p(z)] minus that of the baseline, paired by example.
         seconds: the time the fit took.
-        curve: (iteration, validation nats); of EM (components, validation nats).
+        curve: (iteration, validation nats), of flow matching its own loss; of EM (components,
+            validation nats).
         spec: the section that the prior is built from, with the number of components that was
             chosen; this and what follows is None in records by older versions.
         reported: number of test codes; the other held-out codes are for validation.
         gaussian_nll: -E[log p(z)] of the Gaussian with the mean and covariance of q(z).
         gaussian_gain: E[log p(z)] minus that of this Gaussian, paired by example.
+        given: "label" where the prior was fitted given labels.
         is_improving: whether the last iteration was the best, so that more may help.
     """
 
@@ -51,6 +53,7 @@ class FitRecord:
     gaussian_nll: Estimate | None = None
     gaussian_gain: Estimate | None = None
     is_improving: bool | None = None
+    given: str | None = None
 
     @property
     def is_clear_loss(self) -> bool:

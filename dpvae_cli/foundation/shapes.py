@@ -16,6 +16,7 @@ Examples = Float[Tensor, "batch *example"]
 """Examples as the model sees them, one a row."""
 
 PerExample = Float[Tensor, " batch"]
+CodeLabels = Int[Tensor, " batch"]
 """One number for each example, in nats where it is a log-density or a loss term."""
 
 Scalar = Float[Tensor, ""]

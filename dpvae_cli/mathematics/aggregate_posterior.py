@@ -12,6 +12,7 @@ from functools import partial
 from typing import final
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from dpvae_cli.foundation.shapes import Codes, Components, PerExample
@@ -91,12 +92,18 @@ class AggregatePosterior:
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
         """Draw n points of q(z): a component uniformly at random, then a point of it; float64."""
+        return self.sample_with_components(n, generator=generator)[0]
+
+    def sample_with_components(
+        self, n: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Codes, Int[Tensor, " batch"]]:
+        """Draw the same points as `sample`, and return which component each is of."""
         device = self.mean.device
         chosen = torch.randint(len(self), (n,), generator=generator, device=device)
         noise = torch.randn(
             (n, self.latent_dim), generator=generator, dtype=torch.float64, device=device
         )
-        return self.mean[chosen] + torch.exp(0.5 * self.log_variance[chosen]) * noise
+        return self.mean[chosen] + torch.exp(0.5 * self.log_variance[chosen]) * noise, chosen
 
     def _log_prob(self, z: Codes, dimensions: slice) -> PerExample:
         """Return log q of the chosen dimensions of each row, block by block of components."""

@@ -1,15 +1,28 @@
 """What an invertible network between z and z0 must offer."""
 
+import copy
 from abc import ABC, abstractmethod
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
+
+B = TypeVar("B", bound="Bijection")
 
 
 class Bijection(nn.Module, ABC):
     """g: z -> z0 and back, each with the log-determinant of the way taken."""
+
+    context: Tensor | None = None
+    """What g depends on beside z: `(context,)` for all codes or `(batch, context)`, or nothing."""
+
+    def given(self: B, context: Tensor) -> B:
+        """Return g with a context; the weights are shared. It must be made for one."""
+        bound = copy.copy(self)
+        bound.context = context
+        return bound
 
     @abstractmethod
     def forward(self, z: Codes) -> tuple[Codes, PerExample]:

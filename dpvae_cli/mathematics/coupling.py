@@ -59,6 +59,7 @@ class AffineCoupling(Bijection):
         scale_bound: s = scale_bound * tanh(raw); None leaves s unbounded.
         translate_bound: the same for t.
         negative_slope: of the leaky ReLU.
+        context: entries of what g is given beside z, if anything.
 
     Example:
         >>> import torch
@@ -80,6 +81,7 @@ class AffineCoupling(Bijection):
         scale_bound: float | None = 1.0,
         translate_bound: float | None = 1.0,
         negative_slope: float = 0.01,
+        context: int = 0,
     ) -> None:
         super().__init__()
         blocks, latent_dim = len(masks), len(masks[0])
@@ -98,6 +100,9 @@ class AffineCoupling(Bijection):
         layers = list(pairwise(widths))
         self.weights = nn.ParameterList(_uniform(blocks, 2, i, o, fan_in=i) for i, o in layers)
         self.biases = nn.ParameterList(_uniform(blocks, 2, 1, o, fan_in=i) for i, o in layers)
+        self.context_weight = (
+            _uniform(blocks, 2, context, hidden, fan_in=context) if context else None
+        )
 
     def forward(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
@@ -132,7 +137,8 @@ class AffineCoupling(Bijection):
         if torch.is_grad_enabled() or torch.compiler.is_exporting() or z.device.type != "cpu":
             return transform(z)  # an exported graph takes batches of any size
         rows = self._chunk_rows * torch.get_num_threads()
-        if len(z) <= rows:
+        has_rows_of_context = self.context is not None and self.context.dim() > 1
+        if len(z) <= rows or has_rows_of_context:
             return transform(z)
         values, log_dets = zip(
             *(transform(part) for part in z.chunk(-(-len(z) // rows))), strict=True
@@ -142,6 +148,8 @@ class AffineCoupling(Bijection):
     def _blocks(self) -> list[Block]:
         """Return what blocks 1 to K compute with."""
         (w1, w2, w3), (b1, b2, b3) = self.weights, self.biases
+        if self.context_weight is not None and self.context is not None:
+            b1 = b1 + torch.atleast_2d(self.context) @ self.context_weight
         if torch.is_grad_enabled():
             rows, columns = self.masks[:, None, :, None], 1 - self.masks[:, None, None, :]
             tensors = (w1 * rows, b1, w2, b2, w3 * columns, b3 * columns)

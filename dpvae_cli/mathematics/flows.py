@@ -6,7 +6,7 @@ here such modules follow each other from z to z0, each with its log-determinant.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import nn
@@ -35,7 +35,7 @@ class Flow(Bijection):
         """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`."""
         z0, log_abs_det = z, z.new_zeros(z.shape[0])
         for layer in self.layers:
-            z0, part = layer().call_and_ladj(z0)
+            z0, part = self._transform(layer).call_and_ladj(z0)
             log_abs_det = log_abs_det + part
         return overflow_to_infinity(self, z, z0, log_abs_det)
 
@@ -46,19 +46,26 @@ class Flow(Bijection):
         """
         z, log_abs_det = z0, z0.new_zeros(z0.shape[0])
         for layer in reversed(self.layers):
-            transform = layer()
+            transform = self._transform(layer)
             z = transform.inv(z)
             log_abs_det = log_abs_det - transform.call_and_ladj(z)[1]
         return z, log_abs_det
 
+    def _transform(self, layer: nn.Module) -> Any:
+        """Return the transform that a layer writes, given the context where it takes one."""
+        return layer() if isinstance(layer, ElementWiseTransform) else layer(self.context)
 
-def spline_coupling(masks: Sequence[Mask], *, hidden: int, bins: int, bound: float) -> Flow:
+
+def spline_coupling(
+    masks: Sequence[Mask], *, hidden: int, bins: int, bound: float, context: int = 0
+) -> Flow:
     """Return monotonic rational-quadratic splines on what a mask leaves free, given the rest.
 
     Splines act within [-bound, bound] and leave what is outside as it is. So each dimension is
     first shifted and scaled by two learned numbers (the identity at first), which brings codes of
     any scale into the splines' reach. There is a mask of length L for each block: 1 conditions, 0
-    is transformed. `hidden` is the width of the two hidden layers of a block's network.
+    is transformed. `hidden` is the width of the two hidden layers of a block's network, `context`
+    the number of entries that it is given beside z.
 
     Source: Durkan et al. 2019, section 3.
     """
@@ -68,6 +75,7 @@ def spline_coupling(masks: Sequence[Mask], *, hidden: int, bins: int, bound: flo
     blocks = [
         GeneralCouplingTransform(
             len(mask),
+            context=context,
             mask=torch.tensor(mask, dtype=torch.bool),
             univariate=partial(MonotonicRQSTransform, bound=bound),
             shapes=((bins,), (bins,), (bins - 1,)),
@@ -78,17 +86,20 @@ def spline_coupling(masks: Sequence[Mask], *, hidden: int, bins: int, bound: flo
     return Flow([scaling, *blocks])
 
 
-def masked_autoregressive(latent_dim: int, *, blocks: int, hidden: int) -> Flow:
+def masked_autoregressive(latent_dim: int, *, blocks: int, hidden: int, context: int = 0) -> Flow:
     """Return affine autoregressive transforms of z whose order turns round from one to the next.
 
     Density costs one pass a block, sampling L of them. Source: Papamakarios et al. 2017, section 3.
-    `hidden` is the width of the two hidden layers of a block's masked network.
+    `hidden` is the width of the two hidden layers of a block's masked network, `context` the number
+    of entries that it is given beside z.
     """
     forwards = torch.arange(latent_dim)
     orders = [forwards if block % 2 == 0 else forwards.flip(0) for block in range(blocks)]
     return Flow(
         [
-            MaskedAutoregressiveTransform(latent_dim, order=order, hidden_features=(hidden, hidden))
+            MaskedAutoregressiveTransform(
+                latent_dim, context=context, order=order, hidden_features=(hidden, hidden)
+            )
             for order in orders
         ]
     )

@@ -5,8 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from dpvae_cli.priors.autoregressive import Autoregressive
-from dpvae_cli.priors.base import LogNormaliser, Prior
+from dpvae_cli.priors.base import LogDetEstimate, LogNormaliser, Prior
+from dpvae_cli.priors.class_conditional import ClassConditionalPrior
 from dpvae_cli.priors.decoupled import Decoupled, DecoupledPrior
+from dpvae_cli.priors.flow_matching import FlowMatching, FlowMatchingPrior
 from dpvae_cli.priors.mixture import Mixture, MixturePrior
 from dpvae_cli.priors.resampled import Resampled, ResampledPrior
 from dpvae_cli.priors.spline import Spline
@@ -16,17 +18,22 @@ from dpvae_cli.priors.student_t import StudentTPrior
 from dpvae_cli.priors.vamp import Vamp, VampPrior
 
 # New kinds are added at the end: the order decides the colours in plots.
-_Learned = Decoupled | Spline | Autoregressive | Mixture | Vamp | Resampled
-AnyPrior = Annotated[StandardNormal | _Learned, Field(discriminator="kind")]
-LearnedPrior = Annotated[_Learned, Field(discriminator="kind")]
+_Trained = Decoupled | Spline | Autoregressive | Mixture | Vamp | Resampled
+AnyPrior = Annotated[StandardNormal | _Trained, Field(discriminator="kind")]
+"""Priors that a VAE can be trained with."""
+LearnedPrior = Annotated[_Trained | FlowMatching, Field(discriminator="kind")]
 """Priors that have something to learn, and so can be fitted to codes."""
 
 __all__ = [
     "AnyPrior",
     "Autoregressive",
+    "ClassConditionalPrior",
     "Decoupled",
     "DecoupledPrior",
+    "FlowMatching",
+    "FlowMatchingPrior",
     "LearnedPrior",
+    "LogDetEstimate",
     "LogNormaliser",
     "Mixture",
     "MixturePrior",

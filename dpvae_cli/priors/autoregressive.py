@@ -15,6 +15,7 @@ class Autoregressive(PriorSpec):
 
     kind: Literal["autoregressive"] = "autoregressive"
     has_generation: ClassVar[bool] = True
+    takes_labels: ClassVar[bool] = True
     blocks: Annotated[int, Field(ge=2, le=256)] = 4
     """Autoregressive blocks; the order of the dimensions is reversed between them."""
     hidden: Annotated[int, Field(ge=1)] = 64
@@ -29,8 +30,12 @@ class Autoregressive(PriorSpec):
             )
         return None
 
-    def _build(self, latent_dim: int, *_: object) -> DecoupledPrior:
+    def _build(
+        self, latent_dim: int, _encoder: object, _shape: object, context: int, /
+    ) -> DecoupledPrior:
         from dpvae_cli.mathematics.flows import masked_autoregressive  # noqa: PLC0415 - zuko is slow
 
-        bijection = masked_autoregressive(latent_dim, blocks=self.blocks, hidden=self.hidden)
+        bijection = masked_autoregressive(
+            latent_dim, blocks=self.blocks, hidden=self.hidden, context=context
+        )
         return DecoupledPrior(bijection, StandardNormalPrior(latent_dim))

@@ -7,9 +7,20 @@ import torch
 from torch import nn
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.shapes import Codes, PerExample
+from dpvae_cli.foundation.shapes import CodeLabels, Codes, PerExample
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
+
+
+@final
+class LogDetEstimate(NamedTuple):
+    """How far the log-determinants of a prior may be off that are estimated, in nats.
+
+    `standard_error` is the root mean square of their standard errors over the prior's samples.
+    """
+
+    standard_error: float
+    probes: int
 
 
 @final
@@ -35,6 +46,8 @@ class Prior(nn.Module, ABC):
     """The recipe section it is built from; None where it was put together by hand."""
     factorises: bool = False
     """Whether p(z) is the product of its marginals."""
+    labels: tuple[int, ...] = ()
+    """The labels that `given` takes; none where p(z) knows none."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -48,6 +61,11 @@ class Prior(nn.Module, ABC):
     @property
     def log_normaliser(self) -> LogNormaliser | None:
         """Return the estimate that log p(z) contains; None where the density is exact."""
+        return None
+
+    @property
+    def log_det_estimate(self) -> LogDetEstimate | None:
+        """Return the error of estimated log-determinants; None where they are exact."""
         return None
 
     @abstractmethod
@@ -69,6 +87,39 @@ class Prior(nn.Module, ABC):
         has one, else estimated from the one draw `z` of the posterior.
         """
         return -posterior.entropy() - self.log_prob(z)
+
+    def given(self, label: int) -> "Prior":
+        """Return p(z | label).
+
+        Raises:
+            UsageError: there is no such label.
+        """
+        if label not in self.labels:
+            raise UsageError(
+                f"the prior knows the labels {', '.join(map(str, self.labels))}, and not {label}"
+                if self.labels
+                else "the prior knows no labels: it was not fitted given any",
+                hint="Fit one to a run whose data has labels: dpvae fit-prior --given label.",
+            )
+        return self._given(label)
+
+    def _given(self, label: int) -> "Prior":
+        raise NotImplementedError
+
+    def fitting_loss(
+        self,
+        z: Codes,
+        *,
+        labels: CodeLabels | None = None,
+        generator: torch.Generator | None = None,
+    ) -> PerExample:
+        """Return what a fit to fixed codes minimises: -log p(z) of each row, in nats.
+
+        Priors that learn by another loss return that one; the generator is of its noise. Only
+        priors that know labels need those of the rows.
+        """
+        del labels, generator
+        return -self.log_prob(z)
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats.
@@ -111,6 +162,10 @@ class PriorSpec(Spec, ABC):
     kind: str
     has_generation: ClassVar[bool]
     """Whether the priors it builds have a generation space z0."""
+    post_hoc_reason: ClassVar[str | None] = None
+    """Why the priors it builds cannot be trained with a VAE; None where they can."""
+    takes_labels: ClassVar[bool] = False
+    """Whether the priors it builds can be given a label."""
     needs_encoder: ClassVar[bool] = False
     """Whether the priors it builds are made of the VAE's encoder."""
 
@@ -124,15 +179,24 @@ class PriorSpec(Spec, ABC):
         latent_dim: int,
         encoder: nn.Module | None = None,
         example_shape: tuple[int, ...] | None = None,
+        *,
+        context: int = 0,
     ) -> Prior:
         """Return an untrained prior that knows its `spec`.
 
-        Most kinds ignore the encoder and the shape of an example, which may not be known.
+        Most kinds ignore the encoder and the shape of an example, which may not be known. With
+        `context` its bijection takes that many entries beside z (`priors/class_conditional.py`).
 
         Raises:
-            UsageError: this kind needs one that is not there.
+            UsageError: this kind needs one that is not there, or takes no context.
         """
-        prior = self._build(latent_dim, encoder, example_shape)
+        if context and not self.takes_labels:
+            takers = [spec for spec in PriorSpec.__subclasses__() if spec.takes_labels]
+            kinds = sorted(spec.model_fields["kind"].default for spec in takers)
+            raise UsageError(
+                f"a {self.kind} prior cannot be given a label", hint=f"Use {' or '.join(kinds)}."
+            )
+        prior = self._build(latent_dim, encoder, example_shape, context)
         prior.spec = self
         return prior
 
@@ -142,9 +206,10 @@ class PriorSpec(Spec, ABC):
         latent_dim: int,
         encoder: nn.Module | None,
         example_shape: tuple[int, ...] | None,
+        context: int,
         /,
     ) -> Prior:
-        """Return an untrained prior; kinds that ignore the encoder and the shape take `*_`."""
+        """Return an untrained prior; kinds that ignore the rest take `*_`."""
 
 
 def kinds_with_generation() -> list[str]:

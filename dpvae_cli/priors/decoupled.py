@@ -72,6 +72,7 @@ class Decoupled(PriorSpec):
 
     kind: Literal["decoupled"] = "decoupled"
     has_generation: ClassVar[bool] = True
+    takes_labels: ClassVar[bool] = True
     blocks: Annotated[int, Field(ge=1, le=256)] = 6
     """K, the number of coupling blocks (paper: Figure 9; released code: 6)."""
     masks: (
@@ -122,12 +123,15 @@ class Decoupled(PriorSpec):
             )
         return None
 
-    def _build(self, latent_dim: int, *_: object) -> DecoupledPrior:
+    def _build(
+        self, latent_dim: int, _encoder: object, _shape: object, context: int, /
+    ) -> DecoupledPrior:
         bijection = AffineCoupling(
             self.resolve_masks(latent_dim),
             hidden=self.hidden,
             scale_bound=self.scale_bound,
             translate_bound=self.translate_bound,
+            context=context,
         )
         base = {"normal": StandardNormalPrior, "student_t": StudentTPrior}.get(self.base)
         if base is None:

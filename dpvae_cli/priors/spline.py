@@ -16,6 +16,7 @@ class Spline(PriorSpec):
 
     kind: Literal["spline"] = "spline"
     has_generation: ClassVar[bool] = True
+    takes_labels: ClassVar[bool] = True
     blocks: Annotated[int, Field(ge=2, le=256)] = 4
     """Coupling blocks; masks alternate between even and odd dimensions."""
     bins: Annotated[int, Field(ge=2, le=256)] = 8
@@ -34,9 +35,13 @@ class Spline(PriorSpec):
             )
         return None
 
-    def _build(self, latent_dim: int, *_: object) -> DecoupledPrior:
+    def _build(
+        self, latent_dim: int, _encoder: object, _shape: object, context: int, /
+    ) -> DecoupledPrior:
         from dpvae_cli.mathematics.flows import spline_coupling  # noqa: PLC0415 - zuko is slow
 
         masks = alternating(self.blocks, latent_dim)
-        bijection = spline_coupling(masks, hidden=self.hidden, bins=self.bins, bound=self.bound)
+        bijection = spline_coupling(
+            masks, hidden=self.hidden, bins=self.bins, bound=self.bound, context=context
+        )
         return DecoupledPrior(bijection, StandardNormalPrior(latent_dim))

@@ -1,14 +1,13 @@
 """A prior in units of its own: a fixed affine layer between it and the codes."""
 
-from collections.abc import Mapping
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.priors.base import LogNormaliser, Prior
+from dpvae_cli.foundation.shapes import CodeLabels, Codes, PerExample
+from dpvae_cli.priors.base import LogDetEstimate, LogNormaliser, Prior
 
 
 @final
@@ -44,6 +43,7 @@ class StandardizedPrior(Prior):
     ) -> None:
         super().__init__(prior.latent_dim)
         self.prior, self.spec, self.factorises = prior, prior.spec, prior.factorises
+        self.labels = prior.labels
         self.register_buffer("mean", torch.zeros(prior.latent_dim) if mean is None else mean)
         self.register_buffer(
             "deviation", torch.ones(prior.latent_dim) if deviation is None else deviation
@@ -59,6 +59,11 @@ class StandardizedPrior(Prior):
         """Return p_s's."""
         return self.prior.log_normaliser
 
+    @property
+    def log_det_estimate(self) -> LogDetEstimate | None:
+        """Return p_s's."""
+        return self.prior.log_det_estimate
+
     def log_prob(self, z: Codes) -> PerExample:
         """Return log p(z) of each row, in nats."""
         return self.prior.log_prob(self._standardized(z)) - self._log_deviation()
@@ -66,6 +71,17 @@ class StandardizedPrior(Prior):
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
         """Draw n points of p_s and take them to the units of codes."""
         return self.mean + self.deviation * self.prior.sample(n, generator=generator)
+
+    def fitting_loss(
+        self,
+        z: Codes,
+        *,
+        labels: CodeLabels | None = None,
+        generator: torch.Generator | None = None,
+    ) -> PerExample:
+        """Return p_s's at the standardised codes, plus the log-deviations as in -log p(z)."""
+        loss = self.prior.fitting_loss(self._standardized(z), labels=labels, generator=generator)
+        return loss + self._log_deviation()
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g((z - mean) / deviation) and log|det dz0/dz| in nats."""
@@ -77,14 +93,12 @@ class StandardizedPrior(Prior):
         standardized, log_abs_det = self.prior.to_representation(z0)
         return self.mean + self.deviation * standardized, log_abs_det + self._log_deviation()
 
+    def _given(self, label: int) -> Prior:
+        return StandardizedPrior(self.prior.given(label), self.mean, self.deviation)
+
     def _standardized(self, z: Codes) -> Codes:
         # in floating point the difference of numbers within a factor of two is exact
         return (z - self.mean) / self.deviation
 
     def _log_deviation(self) -> Tensor:
         return self.deviation.log().sum()
-
-
-def match_saved_prior(prior: Prior, tensors: Mapping[str, Tensor]) -> Prior:
-    """Return a prior that saved tensors can be loaded into: standardised where theirs was."""
-    return StandardizedPrior(prior) if "deviation" in tensors else prior

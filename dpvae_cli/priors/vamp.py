@@ -95,6 +95,7 @@ class Vamp(PriorSpec):
         latent_dim: int,
         encoder: nn.Module | None,
         example_shape: tuple[int, ...] | None,
+        _context: int,
         /,
     ) -> VampPrior:
         if encoder is None or example_shape is None:

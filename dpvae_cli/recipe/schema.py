@@ -79,6 +79,8 @@ class Fitting(Spec):
     """Iterations between two validations on held-out codes; the best prior is kept."""
     patience: Positive = 10
     """Validations without improvement after which fitting stops early."""
+    given: Literal["label"] | None = None
+    """`label`: the prior is given the label of each example, if the data has labels; null: none."""
 
 
 @final

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from dpvae_cli.architectures import AnyArchitecture
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.formatting import did_you_mean
-from dpvae_cli.priors import AnyPrior
+from dpvae_cli.priors import AnyPrior, LearnedPrior
 from dpvae_cli.recipe.document import (
     ConfigDocument,
     ConfigIssue,
@@ -74,11 +74,23 @@ def spec_by_name(section: str, word: str) -> Any:
     """
     allowed = kinds(section)
     if word not in allowed:
+        if (reason := _post_hoc_reason(section, word)) is not None:
+            raise UsageError(
+                reason, hint=f"Fit it to a trained VAE: dpvae.fit_prior(..., {word!r})."
+            )
         raise UsageError(
             f"{section}={word!r} is not a kind{did_you_mean(word, allowed)}",
             hint=f"Words: {', '.join(allowed)}.",
         )
     return allowed[word]()
+
+
+def _post_hoc_reason(section: str, kind: Any) -> str | None:
+    """Return why a kind of prior cannot be trained with the VAE; None for all others."""
+    fitted: Any = kinds("fit_prior").get(kind) if isinstance(kind, str) else None
+    if section != "prior" or fitted is None or fitted.post_hoc_reason is None:
+        return None
+    return f"a {kind} prior cannot be trained with the VAE: {fitted.post_hoc_reason}"
 
 
 def spec_class(section: str, kind: Any) -> type[BaseModel] | None:
@@ -172,11 +184,12 @@ def issues_from(error: ValidationError, document: ConfigDocument) -> list[Config
     ]
     # Whether a prior fits, pydantic checks only in an otherwise valid recipe.
     faulty = {path[0] for path in grouped}
-    for name in ("prior", "fit_prior"):
+    unions: dict[str, Any] = {"prior": AnyPrior, "fit_prior": LearnedPrior}
+    for name, union in unions.items():
         given = values.get(name, Recipe.model_fields[name].default)
         if not faulty & {name, "architecture"} and "architecture" in values and given is not None:
             architecture = TypeAdapter[Any](AnyArchitecture).validate_python(values["architecture"])
-            prior = TypeAdapter[Any](AnyPrior).validate_python(given)
+            prior = TypeAdapter[Any](union).validate_python(given)
             if problem := prior.validation_error(architecture.latent_dim):
                 problems.append(((name,), problem))
     return [
@@ -204,6 +217,8 @@ def _problem(path: KeyPath, details: Sequence[ErrorDetails], values: dict[str, A
         word = given["kind"]
         meant = did_you_mean(word, kinds(name)) if isinstance(word, str) else ""
         problem = f"unknown kind {format_value(word)}{meant}{allowed}"
+        if (reason := _post_hoc_reason(name, word)) is not None:
+            problem = f"{reason}; use fit_prior={word} or dpvae fit-prior --prior {word}"
     elif error_type in WRONG_KIND:
         problem = f"the section has no kind{allowed}"
     elif error_type == "missing" and isinstance(given, dict):

@@ -30,7 +30,7 @@ from dpvae_cli.foundation.serialization import (
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors import LearnedPrior, Prior
 from dpvae_cli.priors.base import PriorSpec
-from dpvae_cli.priors.standardized import match_saved_prior
+from dpvae_cli.priors.class_conditional import build_saved_prior
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.dump import to_dict
 from dpvae_cli.recipe.loading import from_dict
@@ -135,7 +135,13 @@ class Checkpoint:
                 check_memory=False,  # weights of these shapes are in memory already
             )
             # a prior that was fitted to given codes and then trained on is standardised
-            model.prior = match_saved_prior(model.prior, self.part(f"{weights}.prior"))
+            model.prior = build_saved_prior(
+                self.recipe.prior,
+                self.part(f"{weights}.prior"),
+                model.latent_dim,
+                model.encoder,
+                model.example_shape,
+            )
             return model
 
         if networks is None and (mismatch := shape_mismatch(make, tensors)) is not None:
@@ -185,8 +191,9 @@ class Checkpoint:
                 "the checkpoint's record of the fit does not say which prior was fitted",
                 hint=RETRAIN_HINT,
             ) from error
-        built = spec.build(model.latent_dim, model.encoder, model.example_shape)
-        prior = match_saved_prior(built, fitted).to(next(model.parameters()))
+        prior = build_saved_prior(
+            spec, fitted, model.latent_dim, model.encoder, model.example_shape
+        ).to(next(model.parameters()))
         load_state_dict(prior, fitted, "fitted prior")
         return prior.eval()
 

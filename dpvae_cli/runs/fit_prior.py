@@ -32,11 +32,21 @@ NOT_EMPTY_HINT = "Add --overwrite to replace it, or --out for another folder."
 FIT_SUFFIX = re.compile(r"-fit_[a-z_]+$")
 
 
-def fit_recipe_prior(model: VAE, aggregate: AggregatePosterior, recipe: Recipe) -> FittedPrior:
-    """Fit the recipe's `fit_prior` to the codes of a model and compare it with its own prior."""
+def fit_recipe_prior(
+    model: VAE, aggregate: AggregatePosterior, recipe: Recipe, load_dataset: Callable[[], Dataset]
+) -> FittedPrior:
+    """Fit the recipe's `fit_prior` to the codes of a model and compare it with its own prior.
+
+    The data is only read where the prior is given labels.
+    """
     assert recipe.fit_prior is not None
     return fit_model_prior(
-        model, aggregate, recipe.fit_prior, fitting=recipe.fitting, seed=recipe.seed
+        model,
+        aggregate,
+        recipe.fit_prior,
+        fitting=recipe.fitting,
+        seed=recipe.seed,
+        labels=None if recipe.fitting.given is None else load_dataset().class_labels(),
     )
 
 
@@ -66,7 +76,7 @@ def fit_after_training(
             save_fit_record(folder, start)
         return model.with_prior(start.fitted_prior(model)).eval()
     aggregate = TrainingEncodings(model, lambda: dataset, group=group).aggregate_posterior()
-    fitted = fit_recipe_prior(model, aggregate, checkpoint.recipe)
+    fitted = fit_recipe_prior(model, aggregate, checkpoint.recipe, lambda: dataset)
     if group.is_main_process:
         folder.check_lock()
         save_fitted_prior(folder, checkpoint, fitted, aggregate)
@@ -170,7 +180,7 @@ def fit_run(
         folder.prepare(overwrite=overwrite or folder.is_unfinished, hint=NOT_EMPTY_HINT)
         encoded = TrainingEncodings(model, load_dataset, path=cache, key=key)
         aggregate = encoded.aggregate_posterior()
-        fitted = fit_recipe_prior(model, aggregate, recipe)
+        fitted = fit_recipe_prior(model, aggregate, recipe, load_dataset)
         folder.check_lock()
         if not folder.is_staged:
             folder.stage()  # a killed fit leaves no partial run

@@ -13,7 +13,6 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.plotting import picture, style
 from dpvae_cli.plotting.diagnosis import grids
-from dpvae_cli.plotting.gallery import COLUMNS
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
@@ -81,4 +80,4 @@ def example_rows(dataset: Dataset) -> np.ndarray:
 
 def samples_title(label: str, count: int, kind: str) -> str:
     """Return the title of samples of a run."""
-    return f"{label}: {count:,} {COLUMNS[kind] if count > 1 else COLUMNS[kind].removesuffix('s')}"
+    return f"{label}: {count:,} {kind.replace('_', '-')} sample{'s' if count > 1 else ''}"

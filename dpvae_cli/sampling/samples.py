@@ -90,6 +90,17 @@ def prior_samples(model: VAE, n: int, *, generator: torch.Generator) -> LatentSa
     return LatentSamples(z, z0.cpu(), log_p_generation - log_abs_det, log_p_generation)
 
 
+def posterior_samples(
+    model: VAE, aggregate: AggregatePosterior, n: int, *, generator: torch.Generator
+) -> LatentSamples:
+    """Draw n points of q(z): a training example at random, then z ~ q(z|x).
+
+    What they decode to is what no prior of this model can improve on.
+    """
+    drawn = from_codes(model, aggregate.sample(n, generator=generator))
+    return drawn.with_log_q(aggregate)
+
+
 def _transform(g: Transform, z: Codes, what: str) -> tuple[Codes, PerExample]:
     """Return g(z) and, on the CPU, its log-determinant, some rows at a time."""
     parts = map_in_chunks(lambda rows: g(z[rows]), len(z), size=CHUNK, what=what)

@@ -99,12 +99,14 @@ def applicable_metrics(
 
     Whether a file has labels shows when it is read; where it may, they are wanted for.
     """
+    is_given_labels = recipe.fit_prior is not None and recipe.fitting.given is not None
     has: dict[Need, bool] = {
         "manifold": recipe.data.knows_manifold,
         "images": is_image(example_shape),
-        "generation space": recipe.final_prior.has_generation,
+        "generation space": recipe.final_prior.has_generation and not is_given_labels,
         "factors": recipe.data.may_have_factors,
         "labels": recipe.data.may_have_labels,
+        "a prior given labels": is_given_labels,
     }
     left_out = unavailable_metrics([need for need, holds in has.items() if holds])
     return tuple(metric for metric in metrics if metric not in left_out)

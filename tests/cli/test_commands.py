@@ -61,7 +61,9 @@ def test_sample_takes_the_latest_run_and_says_so():
     assert open(picture, "rb").read(4) == b"\x89PNG"  # noqa: PTH123, SIM115
 
 
-@pytest.mark.parametrize("option", ["--low-posterior", "--high-posterior", "--posterior"])
+@pytest.mark.parametrize(
+    "option", ["--low-posterior", "--high-posterior", "--posterior", "--from=posterior"]
+)
 def test_samples_with_log_q(option, tmp_path):
     out = tmp_path / "x.pdf"
     ok("sample", option, FOLDER, "-n", 5, "--out", out, "--seed", 2)
@@ -241,6 +243,7 @@ def test_resume_from_the_latest_run_lets_iterations_grow(tmp_path, monkeypatch):
         (["train", "vae_mnist", "--no-download", "--data-root", "nowhere"], 3, "MNIST"),
         (["sample", "nowhere.pt"], 4, "no checkpoint at nowhere.pt"),
         (["sample", "--low-posterior", "--high-posterior"], 2, "exclude"),
+        (["sample", "--low-posterior", "--from", "posterior"], 2, "has no meaning with it"),
         (["sample", "--rank", "generation"], 2, "--high-posterior"),
         (["sample", "--low-posterior", "--pool", "3", "-n", "4"], 2, "pool of 3"),
         (["sample", "--out", "x.jpg"], 2, ".png or .pdf"),

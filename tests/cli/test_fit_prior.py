@@ -191,3 +191,43 @@ def test_images_are_drawn_before_and_after_the_fit(tmp_path, monkeypatch):
         assert picture.width > 2.5 * picture.height, "three grids side by side"
     assert not Path("run/fit.png").exists()
     ok("fit-prior", "run", "--prior", "mixture", "--out", "fitted", "--overwrite", *QUICK)
+
+
+def test_a_prior_given_a_label(tmp_path):
+    given = ("--prior", "{kind: spline, hidden: 8}", "--given", "label", *QUICK)
+    folder = str(tmp_path / "labelled")
+    done = ok("fit-prior", RUN, *given, "--out", folder)
+    assert "spline, given the label" in done.stdout
+    for label in (0, 1):
+        ok("sample", folder, "-n", 9, "--label", label)
+        drawn = np.load(tmp_path / f"labelled/samples/label_{label}.npz")
+        assert drawn["z0"].shape == drawn["z"].shape == (9, 2)
+    ok("sample", folder, "-n", 9)
+    done = ok("eval", folder, "--metrics", "skl,skl_by_label", "--json")
+    [measured] = json.loads(done.stdout)["runs"]
+    by_label = [each for each in measured["results"] if each["metric"] == "skl_by_label"]
+    assert by_label[0]["details"]["labels"] == [0, 1]
+    for words, message in (
+        (["--label", 5], "knows the labels 0, 1, and not 5"),
+        (["--label", 1, "--low-posterior"], "--label is for samples of the prior"),
+    ):
+        refused = run("sample", folder, *words)
+        assert refused.exit_code == 2
+        assert message in " ".join(refused.stderr.split())
+    refused = run("sample", RUN, "--label", 1)
+    assert "knows no labels" in refused.stderr
+
+
+def test_codes_with_labels(tmp_path):
+    codes = dict(np.load("codes.npz"))
+    path = tmp_path / "codes.npz"
+    np.savez(path, mean=codes["mean"])
+    given = ("--codes", path, "--prior", "{kind: decoupled, hidden: 8}", "--given", "label", *QUICK)
+    done = run("fit-prior", *given)
+    assert done.exit_code == 2
+    assert "no array `label` to give the prior" in " ".join(done.stderr.split())
+    np.savez(path, **(codes | {"label": np.arange(len(codes["mean"])) % 3}))
+    done = ok("fit-prior", *given)
+    assert "Not used" not in done.stderr
+    ok("sample", tmp_path / "prior.pt", "-n", 9, "--label", 2, "--out", tmp_path / "z.npz")
+    assert np.load(tmp_path / "z.npz")["z"].shape == (9, 2)

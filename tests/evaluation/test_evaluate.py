@@ -97,6 +97,7 @@ def test_all_leaves_out_what_the_data_cannot_give():
         "generation space": {"path"},
         "factors": {"mig", "dci", "sap", "factor_score", "beta_score"},
         "labels": {"probe"},
+        "a prior given labels": {"skl_by_label"},
     }
     everything = metric_names("all", needs)
     assert everything == [name for name in METRICS if name != "cost"]

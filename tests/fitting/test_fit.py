@@ -206,7 +206,7 @@ def test_points_are_their_own_draws():
     mean, _ = two_clusters()
     codes = CodeSplits(mean, None, held_out=0.25, seed=0)
     known = {tuple(row) for row in mean.tolist()}
-    drawn = {tuple(row) for row in codes.batch(1, 500).tolist()}
+    drawn = {tuple(row) for row in codes.batch(1, 500)[0].tolist()}
     choosing, reported = (
         {tuple(row) for row in part.z.tolist()} for part in (codes.validation, codes.test)
     )
@@ -221,9 +221,9 @@ def test_a_batch_is_fresh_and_follows_from_the_seed():
     mean, log_variance = two_clusters()
     one, same = (CodeSplits(mean, log_variance, held_out=0.1, seed=5) for _ in range(2))
     other = CodeSplits(mean, log_variance, held_out=0.1, seed=6)
-    assert torch.equal(one.batch(3, 40), same.batch(3, 40))
-    assert not torch.equal(one.batch(3, 40), one.batch(4, 40))
-    assert not torch.equal(one.batch(3, 40), other.batch(3, 40))
+    assert torch.equal(one.batch(3, 40)[0], same.batch(3, 40)[0])
+    assert not torch.equal(one.batch(3, 40)[0], one.batch(4, 40)[0])
+    assert not torch.equal(one.batch(3, 40)[0], other.batch(3, 40)[0])
 
 
 def test_a_fit_repeats_to_the_bit():
@@ -446,7 +446,8 @@ def test_only_codes_are_read_and_the_rest_is_named(tmp_path):
     objects = np.array([{}, 1], dtype=object)
     np.savez(tmp_path / "codes.npz", mean=mean, log_variance=log_variance, notes=objects)
     assert np.array_equal(read_codes(tmp_path / "codes.npz")[1], log_variance)
-    asked = ["fit-prior", "--codes", str(tmp_path / "codes.npz"), "--prior", "student_t"]
+    one = "{kind: mixture, components: 1}"
+    asked = ["fit-prior", "--codes", str(tmp_path / "codes.npz"), "--prior", one]
     done = CliRunner().invoke(app, [*asked, "fitting.iterations=2"])
     assert "codes.npz: notes." in done.stderr
 

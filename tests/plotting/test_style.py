@@ -182,7 +182,7 @@ def test_marks_and_priors_never_share_a_colour():
     from dpvae_cli.plotting import panels
 
     colours = [panels.LOW, panels.HIGH, *style.prior_colours().values()]
-    assert len(set(colours)) == 2 + len(kinds("prior")) == len(colours)
+    assert len(set(colours)) == 2 + len(kinds("prior") | kinds("fit_prior")) == len(colours)
 
 
 def test_a_legend_takes_one_line_where_all_names_fit():

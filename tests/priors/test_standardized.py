@@ -14,8 +14,8 @@ from torch.testing import assert_close
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.priors import Decoupled, Mixture, StandardizedPrior
-from dpvae_cli.priors.standardized import match_saved_prior
+from dpvae_cli.priors import Decoupled, Mixture, MixturePrior, StandardizedPrior
+from dpvae_cli.priors.class_conditional import build_saved_prior
 from tests.cases import ESTIMATED, small_spec
 from tests.mathematics.random_models import normal, random_posterior, randomised
 
@@ -67,12 +67,12 @@ def test_the_layer_is_saved_and_never_learned():
     assert {"mean", "deviation"} <= prior.state_dict().keys()
     assert not {"mean", "deviation"} & {name for name, _ in prior.named_parameters()}
     state = prior.state_dict()
-    again = match_saved_prior(Decoupled(hidden=8).build(2).double(), state).double()
+    again = build_saved_prior(Decoupled(hidden=8), state, 2).double()
     again.load_state_dict(state)
     z = MEAN + DEVIATION * normal(5, 2)
     assert torch.equal(again.log_prob(z), prior.log_prob(z))
     plain = Mixture().build(2)
-    assert match_saved_prior(plain, plain.state_dict()) is plain
+    assert isinstance(build_saved_prior(Mixture(), plain.state_dict(), 2), MixturePrior)
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])

@@ -10,7 +10,13 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.gaussian import standard_normal_log_prob
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import Decoupled, StandardNormal
-from dpvae_cli.sampling.samples import from_codes, high_posterior, low_posterior, prior_samples
+from dpvae_cli.sampling.samples import (
+    from_codes,
+    high_posterior,
+    low_posterior,
+    posterior_samples,
+    prior_samples,
+)
 
 LATENT = 5
 
@@ -60,6 +66,18 @@ def test_prior_samples_carry_their_densities(model):
     torch.testing.assert_close(drawn.log_p_generation, standard_normal_log_prob(drawn.z0))
     back = from_codes(model, drawn.z)
     torch.testing.assert_close(back.log_p, drawn.log_p, rtol=1e-4, atol=1e-3)
+
+
+def test_posterior_samples_are_those_of_the_components(model, aggregate):
+    """Their moments are q's, and each is a draw of a component chosen at random."""
+    drawn = posterior_samples(model, aggregate, 4_000, generator=generator(2))
+    mean, covariance = aggregate.moments()
+    error = (covariance.diagonal() / 4_000).sqrt()
+    assert ((drawn.z.double().mean(dim=0) - mean).abs() < 4.5 * error).all()
+    spread = drawn.z.double().T.cov()
+    torch.testing.assert_close(spread, covariance, rtol=0.15, atol=0.1)
+    expected = brute_force_log_q(aggregate, drawn.z[:20])
+    torch.testing.assert_close(drawn.log_q[:20], expected)
 
 
 def test_low_posterior_is_the_brute_force_ranking(model, aggregate):
