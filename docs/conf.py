@@ -30,7 +30,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 1_200
 nb_execution_in_temp = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -49,6 +49,7 @@ intersphinx_mapping = (
 suppress_warnings = [
     "myst.xref_missing",  # links to files outside docs/, which tests/docs checks
     "misc.highlighting_failure",
+    "myst-nb.lexer",  # cells of notebooks that were not run
 ]
 
 html_math_renderer = "mathml"
