@@ -146,6 +146,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_markup::test_a_recipe_and_a_study_called_so_go_all_the_way": (),
     "test_markup::test_a_run_that_is_called_so_is_text_in_its_diagnosis": ("<script>",),
     "test_markup::test_what_files_are_called_is_text_on_the_page": ("<script>",),
+    "test_own_codes::test_numbers_are_those_of_a_model_with_these_codes": ("standard_normal",),
     "test_markup::test_what_files_say_is_text_on_the_page": ("<script>", "{{"),
     "test_markup::test_words_in_a_diagnosis_are_text_on_its_page": (),
     "test_markup::test_no_control_character_of_a_study_reaches_its_report": (),

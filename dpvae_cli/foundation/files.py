@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -116,7 +117,7 @@ def remove_stale_temporaries(folder: Path) -> None:
 
 
 def _fill(descriptor: int, write: Callable[[BinaryIO], object], *, durable: bool) -> None:
-    with os.fdopen(descriptor, "wb", closefd=False) as file:
+    with BufferedWriter(FileIO(descriptor, "wb", closefd=False)) as file:
         write(file)
         file.flush()
         if durable:

@@ -133,7 +133,7 @@ def test_of_a_classifier():
     def repeat(seed):
         return measured(*planted(prior, normal(400, seed=seed), 0.3), CLASSIFIER, seed)
 
-    check(repeat, seeds=100, varies="draws, training examples")
+    check(repeat, seeds=40, varies="draws, training examples")
 
 
 def test_of_held_out_examples():

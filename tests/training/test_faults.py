@@ -42,22 +42,20 @@ class FullAfter(io.FileIO):
     """A file on a disk with limited space; half of the write that exceeds it is written."""
 
     room = 0
-    refused = None
 
     def write(self, data):
         if len(data) <= FullAfter.room:
             FullAfter.room -= len(data)
             return super().write(data)
         os.write(self.fileno(), bytes(data)[: len(data) // 2])
-        self.error = OSError(28, "No space left on device")
-        raise self.error
+        raise OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize("room", [3_000, 12_000, 30_000, 60_000, 90_000])
 def test_a_full_disk_leaves_the_last_checkpoint(room, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(FullAfter, "room", room)
     with monkeypatch.context() as patched:
-        patched.setattr(files, "_ErrorRecordingFile", FullAfter)
+        patched.setattr(files, "FileIO", FullAfter)
         with pytest.raises(UsageError, match="No space left on device"):
             train(small_recipe(), tmp_path / "run")
     assert no_half_files(tmp_path / "run")
