@@ -43,6 +43,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_own_model::test_a_run_cut_before_its_first_checkpoint_asks_for_the_model_too": (),
     "test_own_model::test_own_networks_train_and_load_in_the_precision_of_the_run": (),
     # exported graphs: one prior and one architecture
+    "test_export::test_what_cannot_be_exported_says_why_and_the_rest_is_written": (),
     "test_graphs::test_the_graphs_of_each_prior_compute_what_the_model_does": ("mixture-4",),
     "test_graphs::test_the_graphs_of_each_architecture_compute_what_the_model_does": (
         "moons-sampler",

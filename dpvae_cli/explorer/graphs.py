@@ -2,11 +2,11 @@
 
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor
 
 from dpvae_cli.explorer.packing import pack_bytes
 from dpvae_cli.exporter import Graph, onnx_parts
-from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.model import VAE
 
 PARTS = {
@@ -42,7 +42,9 @@ class PageGraph(Graph):
         """Return `x` and `log_p`, and where there is a z0 `to_z0` and `to_z`."""
         return ("x", "log_p", "to_z0", "to_z")[: 2 + 2 * self.has_generation]
 
-    def forward(self, z: Codes, z0: Codes | None = None) -> tuple[Tensor, ...]:
+    def forward(
+        self, z: Float[Tensor, "codes latent"], z0: Float[Tensor, "others latent"] | None = None
+    ) -> tuple[Tensor, ...]:
         """Return what `output_names` says; rows of z and of z0 need not be as many."""
         prior, x = self.model.prior, self._decode(z)
         if prior.generation is None or z0 is None:
