@@ -4,7 +4,10 @@ import json
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
+import numpy as np
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 import dpvae_cli as dpvae
 from dpvae_cli.data import Dataset, Digits, Mnist, Moons
@@ -48,6 +51,26 @@ def load(args: Namespace) -> Dataset:
     if args.data == "digits":
         return Digits().load()
     return Mnist(validation=60_000 - args.train).load()
+
+
+def repair(
+    before: dpvae.VAE, mean: Tensor, log_variance: Tensor, args: Namespace, *, count: int = 1_000
+) -> dict[str, dpvae.VAE]:
+    """Fit each prior of the options to the codes, and save decoded samples of it."""
+    models = {AS_TRAINED: before}
+    for kind in args.priors:
+        fitted = dpvae.fit_prior(
+            mean,
+            log_variance,
+            SPECS.get(kind, kind),
+            fitting=dpvae.Fitting(iterations=args.fit),
+            seed=args.seed,
+        )
+        models[kind] = before.with_prior(fitted.prior)
+        with torch.no_grad():
+            samples = before.decoder(fitted.sample(count, seed=args.seed))
+        np.save(args.out / f"samples_{kind}.npy", samples.numpy())
+    return models
 
 
 def report(models: dict[str, dpvae.VAE], data: Dataset, args: Namespace) -> None:

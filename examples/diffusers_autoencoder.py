@@ -8,9 +8,8 @@ A latent diffusion model trains its second stage for days. For a small autoencod
 does the same in a minute: it takes the latents, flattened to rows.
 """
 
-import numpy as np
 import torch
-from before_after import AS_TRAINED, SPECS, load, parse_args, report
+from before_after import AS_TRAINED, load, parse_args, repair, report
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
@@ -93,20 +92,7 @@ def main() -> None:
     with torch.no_grad():
         parts = [before.encoder(batch) for batch in x.split(1_000)]
     mean, log_variance = (torch.cat(each) for each in zip(*parts, strict=True))
-    models = {AS_TRAINED: before}
-    for kind in args.priors:
-        fitted = dpvae.fit_prior(
-            mean,
-            log_variance,
-            SPECS.get(kind, kind),
-            fitting=dpvae.Fitting(iterations=args.fit),
-            seed=args.seed,
-        )
-        models[kind] = before.with_prior(fitted.prior)
-        with torch.no_grad():
-            samples = before.decoder(fitted.sample(64, seed=args.seed))
-        np.save(args.out / f"samples_{kind}.npy", samples.numpy())
-    report(models, data, args)
+    report(repair(before, mean, log_variance, args, count=64), data, args)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 import torch
-from before_after import AS_TRAINED, SPECS, load, parse_args, report
+from before_after import AS_TRAINED, load, parse_args, repair, report
 from torch import Tensor, nn
 
 import dpvae_cli as dpvae
@@ -95,20 +95,7 @@ def main() -> None:
         prior=AS_TRAINED,
         latent_dim=latent_dim,
     )
-    models = {AS_TRAINED: before}
-    for kind in args.priors:
-        fitted = dpvae.fit_prior(
-            mean,
-            log_variance,
-            SPECS.get(kind, kind),
-            fitting=dpvae.Fitting(iterations=args.fit),
-            seed=args.seed,
-        )
-        models[kind] = before.with_prior(fitted.prior)
-        with torch.no_grad():
-            samples = decoder(fitted.sample(1_000, seed=args.seed))
-        np.save(args.out / f"samples_{kind}.npy", samples.numpy())
-    report(models, data, args)
+    report(repair(before, mean, log_variance, args), data, args)
 
     with torch.no_grad():
         samples = decoder(through_files(mean, log_variance, args))

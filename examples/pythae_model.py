@@ -11,9 +11,8 @@ makes by itself ends in a sigmoid, and moons lie outside the unit square.
 from argparse import Namespace
 from math import ceil
 
-import numpy as np
 import torch
-from before_after import AS_TRAINED, SPECS, load, parse_args, report
+from before_after import AS_TRAINED, load, parse_args, repair, report
 from pythae.data.datasets import BaseDataset
 from pythae.models import BetaVAE, BetaVAEConfig
 from pythae.models.base.base_utils import ModelOutput
@@ -113,20 +112,7 @@ def main() -> None:
         prior=AS_TRAINED,
         latent_dim=model.latent_dim,
     )
-    models = {AS_TRAINED: before}
-    for kind in args.priors:
-        fitted = dpvae.fit_prior(
-            codes.embedding,
-            codes.log_covariance,
-            SPECS.get(kind, kind),
-            fitting=dpvae.Fitting(iterations=args.fit),
-            seed=args.seed,
-        )
-        models[kind] = before.with_prior(fitted.prior)
-        with torch.no_grad():
-            samples = model.decoder(fitted.sample(1_000, seed=args.seed)).reconstruction
-        np.save(args.out / f"samples_{kind}.npy", samples.numpy())
-    report(models, data, args)
+    report(repair(before, codes.embedding, codes.log_covariance, args), data, args)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ from dpvae_cli.foundation.shapes import CodeLabels, Codes, PerExample
 from dpvae_cli.mathematics.noise import uniform_noise
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.priors.decoupled import DecoupledPrior
-from dpvae_cli.priors.flow_matching import FlowMatchingPrior
 from dpvae_cli.priors.standardized import StandardizedPrior
 
 MAX_LABELS = 1_000
-ConditionalFlow = DecoupledPrior | FlowMatchingPrior
 
 
 @final
@@ -48,8 +46,8 @@ class ClassConditionalPrior(Prior):
         weights: Float[Tensor, " labels"] | None = None,
     ) -> None:
         super().__init__(flow.latent_dim)
-        assert isinstance(flow, DecoupledPrior | FlowMatchingPrior)
-        self.flow: ConditionalFlow = flow
+        assert isinstance(flow, DecoupledPrior)
+        self.flow: DecoupledPrior = flow
         self.spec, self.labels = flow.spec, tuple(labels)
         even = torch.full((len(self.labels),), 1 / len(self.labels))
         self.register_buffer("values", torch.tensor(self.labels))
@@ -88,15 +86,11 @@ class ClassConditionalPrior(Prior):
     def _given(self, label: int) -> Prior:
         return self._bound(torch.tensor(self.labels.index(label), device=self.weights.device))
 
-    def _bound(self, places: Int[Tensor, "*rows"]) -> ConditionalFlow:
+    def _bound(self, places: Int[Tensor, "*rows"]) -> DecoupledPrior:
         """Return the flow given labels, by their places among all."""
         context = torch.nn.functional.one_hot(places, len(self.labels)).to(self.weights)
         flow = self.flow
-        bound: ConditionalFlow
-        if isinstance(flow, FlowMatchingPrior):
-            bound = FlowMatchingPrior(flow.bijection.given(context), flow.base)
-        else:
-            bound = DecoupledPrior(flow.bijection.given(context), flow.base)
+        bound = type(flow)(flow.bijection.given(context), flow.base)
         bound.spec = self.spec
         return bound
 

@@ -16,7 +16,6 @@ from dpvae_cli.priors.standard_normal import StandardNormalPrior
 from dpvae_cli.priors.student_t import StudentTPrior
 
 
-@final
 class DecoupledPrior(Prior):
     """p(z) = p0(g(z)) |det dg/dz|, g a bijection trained with the VAE, p0 = N(0, I) in the paper.
 

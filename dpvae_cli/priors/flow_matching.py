@@ -9,6 +9,7 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import CodeLabels, Codes, PerExample
 from dpvae_cli.mathematics.flow_matching import VelocityFlow
 from dpvae_cli.priors.base import LogDetEstimate, Prior, PriorSpec
+from dpvae_cli.priors.decoupled import DecoupledPrior
 from dpvae_cli.priors.standard_normal import StandardNormalPrior
 
 ERROR_SAMPLES = 256
@@ -16,7 +17,7 @@ ERROR_SAMPLES = 256
 
 
 @final
-class FlowMatchingPrior(Prior):
+class FlowMatchingPrior(DecoupledPrior):
     """p(z) = N(g(z); 0, I) |det dg/dz|, g an ordinary differential equation (Lipman et al. 2023).
 
     Args:
@@ -29,15 +30,10 @@ class FlowMatchingPrior(Prior):
         torch.Size([4, 2])
     """
 
-    def __init__(self, bijection: VelocityFlow, base: StandardNormalPrior) -> None:
-        super().__init__(base.latent_dim)
-        self.bijection = bijection
-        self.base = base
+    bijection: VelocityFlow
 
-    @property
-    def generation(self) -> Prior:
-        """Return N(0, I)."""
-        return self.base
+    def __init__(self, bijection: VelocityFlow, base: Prior) -> None:
+        super().__init__(bijection, base)
 
     @property
     def log_det_estimate(self) -> LogDetEstimate | None:
@@ -47,11 +43,6 @@ class FlowMatchingPrior(Prior):
         z0 = self.base.sample(ERROR_SAMPLES, generator=stream(0, "flow matching", "error"))
         squared = self.bijection.log_det_error(z0).square().mean()
         return LogDetEstimate(float(squared.sqrt()), len(self.bijection.directions))
-
-    def log_prob(self, z: Codes) -> PerExample:
-        """Return log N(g(z); 0, I) + log|det dg/dz|, in nats."""
-        z0, log_abs_det = self.to_generation(z)
-        return self.base.log_prob(z0) + log_abs_det
 
     def fitting_loss(
         self,
@@ -67,14 +58,6 @@ class FlowMatchingPrior(Prior):
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
         """Draw n points z0 of N(0, I) and return z = g^-1(z0)."""
         return self.bijection.points(self.base.sample(n, generator=generator))
-
-    def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
-        """Return z0 = g(z) and log|det dz0/dz| in nats."""
-        return self.bijection.forward(z)
-
-    def to_representation(self, z0: Codes) -> tuple[Codes, PerExample]:
-        """Return z = g^-1(z0) and log|det dz/dz0| in nats."""
-        return self.bijection.inverse(z0)
 
 
 @final
