@@ -16,9 +16,9 @@ def save_blank(figure, suffix, file):
     blank.save(file, format=suffix[1:].upper())
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def blank_pictures():
-    """Draw nothing in the tests of the folder whose conftest.py imports this."""
+    """Draw nothing in the tests of a module, or of the folder whose conftest.py imports this."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "_render", save_blank)
         yield
