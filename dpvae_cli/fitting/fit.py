@@ -207,6 +207,7 @@ def fit_prior(
         gaussian_nll=mean_and_error(by_moments),
         gaussian_gain=mean_and_error(by_moments - after),
         given=None if labels is None else "label",
+        loss=spec.fitting_loss,
         **facts,
     )
     return FittedPrior(learned, record)
@@ -304,7 +305,7 @@ def _validation_loss(prior: Prior, codes: CodeSplits, iteration: int) -> float:
     if not math.isfinite(loss) and (iteration or math.isnan(loss)):
         raise DivergedError(
             f"the fit of the {_kind(prior)} prior diverged: after {iteration} iterations the "
-            f"held-out likelihood is {-loss}",
+            f"validation loss is {loss}",
             hint="Lower fitting.learning_rate, or take another prior.",
         )
     return loss

@@ -67,6 +67,7 @@ class FlowMatching(PriorSpec):
     kind: Literal["flow_matching"] = "flow_matching"
     has_generation: ClassVar[bool] = True
     takes_labels: ClassVar[bool] = True
+    fitting_loss: ClassVar[str] = "velocity_error"
     post_hoc_reason: ClassVar[str | None] = (
         "flow matching learns velocities by regression on codes that stay as they are, and its "
         "log p(z) in the ELBO would integrate an equation in every step"
