@@ -1,8 +1,8 @@
 """DINOv2's features by name, with torch-fidelity's preprocessing and weights from a file.
 
-torch-fidelity fetches the network through torch.hub: code and weights, from the net. Here its
-extractor is handed torchvision's vision transformer, which is the same function once DINOv2's
-LayerScale is multiplied into the layer before it, so nothing is fetched and no code of a cache runs.
+torch-fidelity takes code and weights of the network from torch.hub. Here its extractor is handed
+torchvision's vision transformer, which is the same function once DINOv2's LayerScale is multiplied
+into the layer before it, so that nothing is downloaded and no code of a cache runs.
 """
 
 import math
@@ -47,13 +47,13 @@ ARCHITECTURES = {
 """By torch-fidelity's names."""
 
 
-def hub_file(name: str) -> Path:
+def cached_dinov2(name: str) -> Path:
     """Return where torch's hub cache has the weights, if it has them."""
     file = f"{ARCHITECTURES[name].name}_pretrain.pth"
     return Path(torch.hub.get_dir()) / "checkpoints" / file
 
 
-def weights_file(name: str, given: Path | None = None) -> Path:
+def find_dinov2(name: str, given: Path | None = None) -> Path:
     """Return the file of weights: as given, else the hub cache's.
 
     Raises:
@@ -70,7 +70,7 @@ def weights_file(name: str, given: Path | None = None) -> Path:
         if path.is_file():
             return path
         message = f"--features-weights {path}: there is no such file"
-    elif (path := hub_file(name)).is_file():
+    elif (path := cached_dinov2(name)).is_file():
         return path
     else:
         message = f"the weights of {name} are not in torch's hub cache: {path}"

@@ -171,7 +171,7 @@ def build_extractor(options: FeatureOptions, device: torch.device) -> Extractor:
         network = load_exported(file, device)
         return Extractor(name, None, file, sha256(file), device, network)
     if options.name is not None:
-        file = dinov2.weights_file(options.name, options.weights)
+        file = dinov2.find_dinov2(options.name, options.weights)
         named = dinov2.load_dinov2(options.name, file).to(device)
         dimensions = dinov2.ARCHITECTURES[options.name].width
         name = options.name.replace("-", "_")

@@ -169,7 +169,7 @@ class PriorSpec(Spec, ABC):
     needs_encoder: ClassVar[bool] = False
     """Whether the priors it builds are made of the VAE's encoder."""
     fitting_loss: ClassVar[str] = "nll"
-    """What a fit minimises: nll is -log p(z) in nats; others are no densities."""
+    """What a fit minimises: `nll` is -log p(z), in nats; others have no unit."""
 
     def validation_error(self, latent_dim: int) -> str | None:
         """Say why this prior does not fit `latent_dim` dimensions, or return None."""

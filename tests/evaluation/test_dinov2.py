@@ -136,13 +136,13 @@ def test_the_networks_have_as_many_weights_as_the_published_ones(name, parameter
 def test_weights_are_found_in_the_hub_s_cache(small, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(MissingError, match="not in torch's hub cache") as caught:
-        dinov2.weights_file(NAME)
+        dinov2.find_dinov2(NAME)
     assert "dinov2_vitb14_pretrain.pth" in caught.value.hint
     assert "--features-weights" in caught.value.hint
     file = tmp_path / "checkpoints" / "dinov2_vitb14_pretrain.pth"
     file.parent.mkdir()
     torch.save(small, file)
-    assert dinov2.weights_file(NAME) == file
+    assert dinov2.find_dinov2(NAME) == file
     dinov2.load_dinov2(NAME, file)
 
 
@@ -189,7 +189,7 @@ def test_options_that_contradict_each_other():
     with pytest.raises(UsageError, match="--features-name names a network"):
         FeatureOptions(name=NAME, dimensions=768)
     with pytest.raises(UsageError, match="no such extractor") as caught:
-        dinov2.weights_file("dino")
+        dinov2.find_dinov2("dino")
     assert NAME in caught.value.hint
     with pytest.raises(MissingError, match="--features-weights nowhere: there is no such file"):
-        dinov2.weights_file(NAME, Path("nowhere"))
+        dinov2.find_dinov2(NAME, Path("nowhere"))
