@@ -50,6 +50,11 @@ class FeatureOptions:
 
     Raises:
         UsageError: the options contradict each other.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> dpvae.FeatureOptions(dimensions=768).dimensions  # fid is then called fid768
+        768
     """
 
     dimensions: int | None = None

@@ -44,7 +44,15 @@ MAX_GRADIENT_NORM = 100.0
 @final
 @dataclass(frozen=True)
 class FittedPrior:
-    """A prior fitted to codes, and the record of the fit."""
+    """A prior fitted to codes, and the record of the fit.
+
+    Example:
+        >>> import torch
+        >>> import dpvae_cli as dpvae
+        >>> fitted = dpvae.fit_prior(torch.randn(500, 2), prior=dpvae.Mixture(components=2))
+        >>> fitted.save("prior.pt")
+        >>> z = dpvae.load_prior("prior.pt").sample(4)
+    """
 
     prior: Prior
     record: FitRecord
@@ -86,6 +94,14 @@ def load_prior(path: Path | str) -> FittedPrior:
 
     Raises:
         CheckpointError: missing, corrupt, of another format or newer.
+
+    Example:
+        >>> import torch
+        >>> import dpvae_cli as dpvae
+        >>> fitted = dpvae.fit_prior(torch.randn(500, 2), prior=dpvae.Mixture(components=2))
+        >>> fitted.save("prior.pt")
+        >>> dpvae.load_prior("prior.pt").sample(4).shape
+        torch.Size([4, 2])
     """
     return FittedPrior(*prior_file.read_prior(Path(path)))
 

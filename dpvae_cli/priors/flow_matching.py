@@ -62,7 +62,16 @@ class FlowMatchingPrior(DecoupledPrior):
 
 @final
 class FlowMatching(PriorSpec):
-    """z0 ~ N(0, I), z = g^-1(z0), g a flow along learned velocities (Lipman et al. 2023)."""
+    """z0 ~ N(0, I), z = g^-1(z0), g a flow along learned velocities (Lipman et al. 2023).
+
+    Example:
+        >>> import torch
+        >>> import dpvae_cli as dpvae
+        >>> quick = dpvae.Fitting(iterations=20)
+        >>> fitted = dpvae.fit_prior(torch.randn(500, 2), prior=dpvae.FlowMatching(), fitting=quick)
+        >>> fitted.sample(4).shape
+        torch.Size([4, 2])
+    """
 
     kind: Literal["flow_matching"] = "flow_matching"
     has_generation: ClassVar[bool] = True
