@@ -23,7 +23,7 @@ from dpvae_cli.pages import render_page
 from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 
 FOLDER = Path(__file__).parent
-FILES = ("explore.css", "latent.js", "explore.js")
+FILES = ("explore.css", "latent.js", "drawing.js", "explore.js")
 """The style, and the parts of the page's one module in their order."""
 MAX_BYTES = 12_000_000
 """Of a page; of a larger one q(z) is over fewer codes."""
@@ -56,6 +56,11 @@ def explore(
             or of other weights.
         UsageError: the runs have different data, there are too few training examples, or the page
             cannot be written.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> dpvae.explore("beta_h_moons-decoupled")  # doctest: +SKIP
+        PosixPath('explore.html')
     """
     runs = [load_run(Path(run), encoder=encoder, decoder=decoder)]
     runs += [] if twin is None else [load_run(Path(twin))]
