@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from dpvae_cli.plotting import style
 from dpvae_cli.plotting.moons import PlanarModel
 
 CUMULATIVE = np.vectorize(lambda value: 0.5 * (1 + math.erf(value / math.sqrt(2))))
@@ -274,6 +275,13 @@ def make_plane(kind: str, *spaces: str, side: int = 5) -> dict[str, np.ndarray]:
     arrays = make_portrait("", "decoupled").arrays
     record = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
     return as_torch_writes(record) | {key: arrays[key] for key in ("grid_x", "grid_y", "log_q")}
+
+
+@pytest.fixture(autouse=True)
+def _letters_are_drawn(request, monkeypatch):
+    """Draw the letters of a .pdf but where fonts are tested: to embed them takes a second."""
+    if request.module.__name__ != "tests.plotting.test_style":
+        monkeypatch.setitem(style._SETTINGS, "pdf.fonttype", 3)
 
 
 @pytest.fixture(autouse=True)
