@@ -9,6 +9,9 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO := demo
 
+# Processes take tests from each other at the end, and share few modules: fixtures are set up once.
+PARALLEL := -n auto --dist worksteal
+
 # Without commands, training runs and processes.
 FAST := tests/architectures tests/foundation tests/likelihoods tests/mathematics tests/priors \
   tests/recipe tests/regularizers tests/sampling tests/test_model.py tests/trust/test_words.py
@@ -36,24 +39,24 @@ demo: $(INSTALLED)
 
 # For the habit before every commit; target: less than a minute on two cores.
 test-fast: $(INSTALLED_DEV)
-	$(BIN)/pytest -n auto $(FAST)
+	$(BIN)/pytest $(PARALLEL) $(FAST)
 
 # Every feature by at least one real run; tests/tiers.py names what only test-slow runs.
 test: $(INSTALLED_DEV)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest $(PARALLEL)
 
 test-slow: $(INSTALLED_DEV)
-	$(BIN)/pytest -n auto -m slow -rP
+	$(BIN)/pytest $(PARALLEL) -m slow -rP
 
 # `make test` with the oldest versions that pyproject.toml allows, in a separate environment. The first
 # run downloads gigabytes.
 test-lowest:
-	PYTHON=$(PYTHON) bash .ci/lowest -n auto
+	PYTHON=$(PYTHON) bash .ci/lowest $(PARALLEL)
 
 # `make test` with the newest versions.
 test-newest: $(INSTALLED_DEV)
 	$(PIP) --upgrade --upgrade-strategy eager --editable '.[dev]'
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest $(PARALLEL)
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .

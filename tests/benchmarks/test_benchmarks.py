@@ -1,36 +1,22 @@
 """The benchmarks run, keep what they should, and their page follows from it; no time is tested."""
 
 import json
-import os
-import subprocess
-import sys
+from contextlib import redirect_stdout
+from io import StringIO
 
 import pytest
 import torch
 
 from benchmarks import page, results
-from benchmarks.__main__ import parsed
+from benchmarks.__main__ import main, parsed
 from benchmarks.growth import slope
 from benchmarks.measure import Absent, Options, Ratio, Trial, over, play
 from benchmarks.naive import NaiveCoupling
 from dpvae_cli.mathematics.coupling import AffineCoupling
 from dpvae_cli.mathematics.masks import halves
-from tests.docs.pages import ROOT
 from tests.mathematics.random_models import normal, randomised
 
 OVER = Ratio("ours over theirs", over("ours", "theirs"), at_most=0.5)
-
-
-def run(*arguments):
-    """Run `python -m benchmarks` as a process, with one thread."""
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def counting(*figures):
@@ -43,10 +29,12 @@ def counting(*figures):
 def kept(tmp_path_factory):
     """Return what a quick benchmark kept and printed."""
     folder = tmp_path_factory.mktemp("results")
-    done = run("coupling", "--quick", "--rounds", "2", "--threads", "1", "--out", str(folder))
-    assert done.returncode == 0, done.stderr
+    printed = StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.setenv("OMP_NUM_THREADS", "1")
+        main(["coupling", "--quick", "--rounds", "2", "--threads", "1", "--out", str(folder)])
     [file] = folder.glob("*-cpu-quick.json")
-    return json.loads(file.read_text()), done.stdout
+    return json.loads(file.read_text()), printed.getvalue()
 
 
 def test_every_figure_is_kept_with_what_led_to_it(kept):
@@ -71,10 +59,10 @@ def test_a_line_is_printed_for_every_ratio(kept):
     assert "too small to mean anything" in last
 
 
-def test_an_unknown_name_is_refused():
-    done = run("trainings")
-    assert done.returncode == 2
-    assert "training, " in done.stderr
+def test_an_unknown_name_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["trainings"])
+    assert "training, " in capsys.readouterr().err
 
 
 def test_ratios_are_taken_round_by_round_and_the_warm_up_does_not_count():

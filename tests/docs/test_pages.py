@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
+from tests.blank_pictures import blank_pictures  # noqa: F401
 from tests.docs.pages import CLI_PAGE, PAGES, ROOT, blocks, look_for, play, play_console
 
 IDS = [page.name for page in PAGES]

@@ -1,10 +1,11 @@
 """The examples run from end to end, and the prior they fit is better than the one trained with."""
 
 import json
-import os
-import subprocess
+import runpy
 import sys
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -15,18 +16,13 @@ SHORT = ("--train", "1000", "--iterations", "400", "--fit", "300", "--samples", 
 
 
 def printed_by(name, folder, *arguments):
-    """Run an example as its users do; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """Run an example as a script; return what it printed."""
+    printed, script = StringIO(), str(ROOT / "examples" / name)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [script, *arguments])
+        runpy.run_path(script, run_name="__main__")
+    return printed.getvalue()
 
 
 def run(name, out, *arguments):
