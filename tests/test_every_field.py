@@ -18,9 +18,9 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training import execution
 from dpvae_cli.training.callback import Callback
 from dpvae_cli.training.train import train
-from tests.blank_pictures import blank_pictures  # noqa: F401
 from tests.cases import CHANGES, IMAGES, small_section
 from tests.data.test_dsprites import write as write_dsprites
+from tests.quick import quick  # noqa: F401
 from tests.small import SMALL, own_vae, tiny_extractor
 
 SHORT = (*SMALL, "training.iterations=6", "evaluation.samples=20", "evaluation.nll_images=3")

@@ -17,6 +17,7 @@ DEPTHS = [12, 8, 6, 4, 3, 2]
 FOLDS = 3
 STEPS = 1_000
 TEST_FOLDS = 5
+BOOSTED_TREES = 100
 MIN_TO_STOP_EARLY = 500
 """Rows of which a tenth says when boosting is to stop."""
 
@@ -110,7 +111,9 @@ def are_told_apart(first: Codes, second: Codes, *, seed: int) -> Bool[Tensor, "s
     x = torch.cat([first, second]).numpy()
     is_second = np.arange(len(x)) >= len(first)
     trees = HistGradientBoostingClassifier(
-        early_stopping=len(x) >= MIN_TO_STOP_EARLY, random_state=seed % 2**32
+        max_iter=BOOSTED_TREES,
+        early_stopping=len(x) >= MIN_TO_STOP_EARLY,
+        random_state=seed % 2**32,
     )
     folds = StratifiedKFold(TEST_FOLDS, shuffle=True, random_state=seed % 2**32)
     predicted = cross_val_predict(trees, x, is_second, cv=folds)

@@ -10,6 +10,7 @@ from dpvae_cli.foundation.results import RunResults, results_document
 from dpvae_cli.recipe import Evaluation, load_recipe
 from tests.cases import ESTIMATED
 from tests.docs.pages import ROOT, blocks
+from tests.quick import quick  # noqa: F401
 from tests.small import SMALL, small_recipe
 
 PAGE = ROOT / "docs" / "metrics.md"

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from tests.blank_pictures import blank_pictures  # noqa: F401
 from tests.docs.pages import CLI_PAGE, PAGES, ROOT, blocks, look_for, play, play_console
+from tests.quick import quick  # noqa: F401
 
 IDS = [page.name for page in PAGES]
 each_page = pytest.mark.parametrize("page", PAGES, ids=IDS)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from dpvae_cli.evaluation import classifiers
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.evaluate import measure
 from dpvae_cli.priors import StandardNormalPrior
@@ -13,6 +14,11 @@ from dpvae_cli.sampling.encodings import TrainingEncodings
 from tests.evaluation.planted import codes, normal, planted, prior_of
 
 SIZES = Evaluation(c2st_samples=500)
+
+
+@pytest.fixture(autouse=True)
+def _all_trees(monkeypatch):
+    monkeypatch.setattr(classifiers, "BOOSTED_TREES", 100)
 
 
 def c2st(model, data, *, sizes=SIZES):

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from dpvae_cli.explorer import content, graphs
-from tests.blank_pictures import blank_pictures  # noqa: F401
 from tests.cli.test_commands import ok
+from tests.quick import quick  # noqa: F401
 from tests.small import SMALL
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

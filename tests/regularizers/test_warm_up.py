@@ -9,8 +9,8 @@ from dpvae_cli.priors import Decoupled
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.regularizers import Batch, build_regularizer
 from dpvae_cli.training.train import train
-from tests.blank_pictures import blank_pictures  # noqa: F401
 from tests.mathematics.random_models import normal, random_posterior
+from tests.quick import quick  # noqa: F401
 from tests.regularizers.cases import (
     BATCH,
     LATENT,

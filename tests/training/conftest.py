@@ -1,3 +1,3 @@
 """Settings of the tests in this folder."""
 
-from tests.blank_pictures import blank_pictures  # noqa: F401
+from tests.quick import quick  # noqa: F401

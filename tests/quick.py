@@ -1,11 +1,13 @@
-"""Blank pictures, for tests of what leads to them: drawing takes longer than the commands.
+"""Stand-ins for what takes longest in tests of something else: pictures, and a classifier.
 
-`tests/plotting` draws every figure as users get it.
+`tests/plotting` draws every figure as users get it, `tests/evaluation/test_two_sample.py` has the
+classifier.
 """
 
 import pytest
 from PIL import Image
 
+from dpvae_cli.evaluation import classifiers
 from dpvae_cli.plotting import style
 
 
@@ -17,8 +19,9 @@ def save_blank(figure, suffix, file):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def blank_pictures():
-    """Draw nothing in the tests of a module, or of the folder whose conftest.py imports this."""
+def quick():
+    """Save time in the tests of a module, or of the folder whose conftest.py imports this."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "_render", save_blank)
+        patch.setattr(classifiers, "BOOSTED_TREES", 4)
         yield
