@@ -1,11 +1,20 @@
 """Settings of the whole test suite."""
 
+import gc
+
 import pytest
 import torch
 
 from tests.tiers import pytest_collection_modifyitems  # noqa: F401
 
 torch.set_num_threads(1)
+gc.disable()  # what is imported stays
+
+
+def pytest_collection_finish():
+    """Look for garbage from now on, but not in millions of objects that modules hold."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

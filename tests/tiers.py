@@ -140,7 +140,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     "test_examples::test_diffusers_autoencoder": (),
     "test_estimate::test_steps_and_fits_are_timed_where_no_cell_ran": (),
     "test_compilation::test_training_leaves_a_plain_model": (),
-    "test_command::test_the_command_gives_the_very_gain_that_was_promised": ("{kind: mixture",),
+    "test_command::test_the_command_gives_the_very_gain_that_was_promised": ("spline",),
     "test_command::test_a_run_that_overfits_is_told_with_the_checkpoint_from_before": (),
     "test_command::test_fid_that_dpvae_eval_has_measured_is_shown": (),
     "test_fit_prior::test_a_clear_loss_is_an_error_and_not_the_latest_run": (),

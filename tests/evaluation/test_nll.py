@@ -188,7 +188,7 @@ def test_activations_stay_small(name):
 
     for layer in model.decoder.modules():
         layer.register_forward_hook(hear)
-    x, samples = torch.rand(1, *model.example_shape), 300
+    x, samples = torch.rand(1, *model.example_shape), 100
     generator = torch.Generator().manual_seed(0)
     negative_log_likelihoods(model.eval(), x, samples=samples, generators=[generator])
     assert 2**18 < max(sizes) < 64 * 2**20

@@ -63,11 +63,11 @@ def test_unbiased_with_an_honest_error(shift):
     truth = expected_kernel(zero, zero) + bb - 2 * ab
     found = [
         kernel_distance(normal(60, 3, seed=s), normal(60, 3, seed=s + 500) + shift)
-        for s in range(120)
+        for s in range(60)
     ]
     values = torch.tensor([one.value for one in found])
     errors = torch.tensor([one.standard_error for one in found])
-    assert abs(float(values.mean()) - truth) < 4 * float(values.std()) / 120**0.5
+    assert abs(float(values.mean()) - truth) < 4 * float(values.std()) / 60**0.5
     assert float(errors.square().mean().sqrt() / values.std()) == pytest.approx(1, abs=0.25)
 
 
