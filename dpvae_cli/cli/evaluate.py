@@ -121,7 +121,7 @@ def evaluate(
     """
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.foundation.results import results_document
-    from dpvae_cli.foundation.text_files import path_exists
+    from dpvae_cli.foundation.text import path_exists
 
     looked_at = FeatureOptions(
         dimensions=fid_dimensions,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from dpvae_cli.cli import console
 from dpvae_cli.foundation.progress import ProgressEvent, format_duration
-from dpvae_cli.foundation.sanitize import escape_control_chars
+from dpvae_cli.foundation.text import escape_control_chars
 from dpvae_cli.training.callback import Callback
 
 if TYPE_CHECKING:

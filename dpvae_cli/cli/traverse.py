@@ -340,7 +340,7 @@ def _grid(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, Records]":
 def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, Records]":
     """Print and return what lies between pairs, with the records of `dpvae eval --metrics path`."""
     from dpvae_cli.evaluation.path_density import path_results, path_statistics
-    from dpvae_cli.foundation.formatting import format_number
+    from dpvae_cli.foundation.text import format_number
     from dpvae_cli.runs.evaluate_run import evaluation_context
     from dpvae_cli.sampling.encodings import encode
 
@@ -398,7 +398,7 @@ def encode_example(run: "LoadedRun", text: str, *, option: str) -> "Codes":
 
     from dpvae_cli.data import Split
     from dpvae_cli.foundation.errors import MissingError, UsageError
-    from dpvae_cli.foundation.text_files import path_exists
+    from dpvae_cli.foundation.text import path_exists
 
     if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
         index = int(text)

@@ -11,7 +11,7 @@ from dpvae_cli.diagnosis.record import LEVEL
 from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
 from dpvae_cli.foundation.files import write_json, write_text
 from dpvae_cli.foundation.notebook import html_table
-from dpvae_cli.foundation.sanitize import escape_unprintable, sanitize_line
+from dpvae_cli.foundation.text import escape_unprintable, sanitize_line
 from dpvae_cli.pages import render_page
 from dpvae_cli.pages.pictures import Picture, from_bytes
 from dpvae_cli.plotting import diagnosis as figures

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from dpvae_cli.diagnosis import Diagnosis
 from dpvae_cli.diagnosis.record import Quantity, sees
 from dpvae_cli.diagnosis.verdict import TITLES, amount, percent
-from dpvae_cli.foundation.formatting import format_number, format_with_error
+from dpvae_cli.foundation.text import format_number, format_with_error
 
 SUPPORT = (
     "Precision and density see pockets, recall and coverage see leaks; samples as good as data "

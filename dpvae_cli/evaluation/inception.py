@@ -18,10 +18,10 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dpvae_cli.foundation import download as downloads
-from dpvae_cli.foundation import tensor_files
+from dpvae_cli.foundation import serialization
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.randomness import seeded
-from dpvae_cli.foundation.text_files import expand_user
+from dpvae_cli.foundation.text import expand_user
 
 VARIABLE = "DPVAE_INCEPTION_WEIGHTS"
 FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -97,10 +97,10 @@ def load_inception(file: Path, dimensions: int = FULL) -> Inception:
     """
     try:
         with file.open("rb") as opened:
-            state: Any = tensor_files.load_torch_file(opened)
-    except tensor_files.UnsafePickleError:
+            state: Any = serialization.load_torch_file(opened)
+    except serialization.UnsafePickleError:
         raise _missing(f"{file} is not loaded: it holds more than tensors") from None
-    except tensor_files.CorruptFileError as error:
+    except serialization.CorruptFileError as error:
         raise _missing(f"{file} {error}") from None
     except OSError as error:
         raise _missing(f"{file} cannot be read: {error.strerror or error}") from None

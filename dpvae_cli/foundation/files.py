@@ -5,13 +5,14 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import UsageError
@@ -191,3 +192,26 @@ def read_cache(path: Path, *, checkpoint: str) -> dict[str, np.ndarray] | None:
         return arrays if str(arrays.pop("checkpoint")) == checkpoint else None
     except (OSError, ValueError, KeyError):
         return None
+
+
+@contextmanager
+def hold_lock(path: Path, *, timeout: float = -1.0, hint: str | None = None) -> Iterator[None]:
+    """Hold the lock file at `path`, made with its folder; by default wait for it.
+
+    Raises:
+        Timeout: another process held it for `timeout` seconds.
+        UsageError: the folder cannot be written to, with the hint.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"cannot write to {path.parent}: {reason}", hint=hint) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from dpvae_cli.foundation.array_files import read_arrays
-from dpvae_cli.foundation.files import HIDDEN_PREFIX, read_cache, write_cache, write_json
-from dpvae_cli.foundation.locks import hold_lock
+from dpvae_cli.foundation.files import HIDDEN_PREFIX, hold_lock, read_cache, write_cache, write_json
 from dpvae_cli.foundation.results import Result, RunResults, nonfinite_to_none
-from dpvae_cli.foundation.text_files import is_inside, read_json
+from dpvae_cli.foundation.text import is_inside, read_json
 from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.run_folder import RunFolder
 

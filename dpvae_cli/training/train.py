@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.data.base import EpochSampler
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, AsyncMax, ProcessGroup, process_group
 from dpvae_cli.foundation.randomness import stream
@@ -21,8 +22,7 @@ from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers import Batch, Regularizer, Term, build_regularizer
 from dpvae_cli.regularizers.base import DataSizes, mean_terms, weighted_loss
 from dpvae_cli.runs import own_networks, run_data
-from dpvae_cli.runs.checkpoint import Checkpoint
-from dpvae_cli.runs.checkpoint_tensors import load_part, part_tensors, units_tensors
+from dpvae_cli.runs.checkpoint import Checkpoint, load_part, part_tensors, units_tensors
 from dpvae_cli.runs.fit_prior import fit_after_training
 from dpvae_cli.runs.paths import resolve_run_dir
 from dpvae_cli.runs.precision import Precision, check_device_precision
@@ -30,12 +30,15 @@ from dpvae_cli.runs.resume import TrainMode, check_mode, load_resume_point
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.training import checks
 from dpvae_cli.training.callback import Callback
-from dpvae_cli.training.ddp import convert_sync_batch_norm, data_parallel
+from dpvae_cli.training.checks import FiniteCheck, clip_gradients
 from dpvae_cli.training.ema import EMA
-from dpvae_cli.training.execution import execution, should_compile
-from dpvae_cli.training.finite_check import FiniteCheck, clip_gradients
+from dpvae_cli.training.execution import (
+    convert_sync_batch_norm,
+    data_parallel,
+    execution,
+    should_compile,
+)
 from dpvae_cli.training.recorder import Recorder
-from dpvae_cli.training.sampler import EpochSampler
 from dpvae_cli.training.signals import graceful_shutdown
 from dpvae_cli.training.validation import validate
 
