@@ -51,7 +51,7 @@ RUN_FILE = re.compile(
     | tensorboard/events\.out\.tfevents\.[^/]+
     | samples/(prior|low_posterior|high_posterior)(\.png|\.npz|/\d{6}\.png)
     | (reconstructions|codes)/(train|validation|test)\.(png|npz)
-    | traversals/((line|sweep|grid|pairs|z0?|both)-?)+(-\d+)?\.(png|npz|gif|json)""",
+    | traversals/((line|sweep|grid|z0?|both)-?)+(-\d+)?\.(png|npz|gif|json)""",
     re.VERBOSE,
 )
 """The files that dpvae writes into a run folder, all that `--overwrite` ever deletes."""

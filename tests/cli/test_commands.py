@@ -331,7 +331,6 @@ def test_doctor_lists_what_is_looked_for(monkeypatch, tmp_path):
     [
         ["sample", "-n", "20", "--out", "mine.png"],
         ["reconstruct", "--out", "mine.png"],
-        ["traverse", "--pairs", "5", "--out", "mine.json"],
         ["traverse", "--out", "mine.png"],
     ],
     ids=" ".join,
