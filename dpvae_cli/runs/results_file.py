@@ -83,8 +83,7 @@ def read_results(run: LoadedRun) -> dict[str, Any]:
     if found.get("checkpoint_digest") != run.digest:
         return {}
     results = found.get("results")
-    return found if isinstance(results, list) and all(map(_is_result, results)) else {}
-
-
-def _is_result(found: Any) -> bool:
-    return isinstance(found, dict) and isinstance(found.get("metric"), str)
+    is_valid = isinstance(results, list) and all(
+        isinstance(each, dict) and isinstance(each.get("metric"), str) for each in results
+    )
+    return found if is_valid else {}
