@@ -19,8 +19,7 @@ from dpvae_cli.cli.options import (
     Seed,
     examples,
 )
-from dpvae_cli.cli.own_codes import check_codes, load_codes
-from dpvae_cli.cli.run_io import RunOptions, with_run_options
+from dpvae_cli.cli.run_io import RunOptions, check_codes, load_codes, with_run_options
 from dpvae_cli.evaluation.metrics import METRICS, list_metrics
 
 if TYPE_CHECKING:
