@@ -65,11 +65,7 @@ class Executor(ABC):
 
     @abstractmethod
     def is_done(self, job: Any) -> bool:
-        """Return whether a job has ended.
-
-        Raises:
-            UsageError: no cell can run any more.
-        """
+        """Return whether a job has ended; a UsageError where no cell can run any more."""
 
     @abstractmethod
     def outcome(self, job: Any, cell: Cell) -> Outcome:

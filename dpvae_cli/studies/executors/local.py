@@ -86,19 +86,20 @@ class LocalExecutor(Executor):
         return jobs
 
     def is_done(self, job: Any) -> bool:
-        """Return whether the process has ended."""
-        return not job.is_alive()
+        """Return whether there is an outcome, or the process has ended."""
+        return bool(self._workers[job][0].poll())
 
     def outcome(self, job: Any, cell: Cell) -> Outcome:
         """Return the outcome that the process has sent, or how it died before."""
         receiver, device = self._workers.pop(job)
         self._free.append(device)
+        outcome = None
         with suppress(EOFError), receiver:
-            outcome: Outcome = receiver.recv()
-            return outcome
+            outcome = receiver.recv()
+        job.join()
         code = job.exitcode
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Outcome(cell.name, "lost", f"its worker died ({cause})")
+        return outcome or Outcome(cell.name, "lost", f"its worker died ({cause})")
 
     def interrupt(self, job: Any, number: int) -> None:
         """Send the signal to the process."""

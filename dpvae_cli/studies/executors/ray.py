@@ -46,14 +46,12 @@ class RayExecutor(Executor):
     def connect(self, cells: Sequence[Cell]) -> Iterator[int]:
         """Connect to the cluster, or start one here, and make a folder that nodes look for.
 
-        Standard output is for results: what Ray prints there goes to standard error.
-
         Raises:
             UsageError: there is no cluster, or no node of it has room for a cell.
         """
         folder = Path(cells[0].folder).absolute().parent
         folder.mkdir(parents=True, exist_ok=True)
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr):  # stdout is for results
             try:
                 self._start()
                 nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -107,11 +105,7 @@ class RayExecutor(Executor):
         return [remote.remote(cell, work, *node) for cell in cells]
 
     def is_done(self, job: Any) -> bool:
-        """Return whether the task has ended.
-
-        Raises:
-            UsageError: the cluster is gone.
-        """
+        """Return whether the task has ended, as long as the cluster answers."""
         with suppress(RayError):
             is_done = bool(ray.wait([job], timeout=0)[0])
             if is_done or any(node["Alive"] for node in ray.nodes()):
@@ -122,11 +116,7 @@ class RayExecutor(Executor):
         )
 
     def outcome(self, job: Any, cell: Cell) -> Outcome:
-        """Return how a task ended; one that raises has failed.
-
-        Raises:
-            UsageError: a node is unfit.
-        """
+        """Return how a task ended; one that raises has failed, or its node is unfit."""
         try:
             outcome: Outcome = ray.get(job)
         except RayTaskError as error:
