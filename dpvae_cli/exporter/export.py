@@ -6,12 +6,12 @@ from typing import final
 
 from dpvae_cli.exporter.formats import (
     ExportedFile,
-    ExportError,
     check_suffix,
     write_graph,
     write_weights,
 )
 from dpvae_cli.exporter.graphs import GRAPHS
+from dpvae_cli.exporter.onnx_format import ExportError
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe, to_yaml
