@@ -23,7 +23,7 @@ from dpvae_cli.pages import render_page
 from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 
 FOLDER = Path(__file__).parent
-FILES = ("explore.css", "latent.js", "explore.js")
+FILES = ("explore.css", "latent.js", "drawing.js", "explore.js")
 """The style, and the parts of the page's one module in their order."""
 MAX_BYTES = 12_000_000
 """Of a page; of a larger one q(z) is over fewer codes."""

@@ -138,6 +138,8 @@ def test_controls_do_what_they_say(page, opened):
     assert tab.evaluate(POINT, ["A", "z"]) == [0.25, -0.5]
     tab.select_option('[data-option="shade"]', "prior")
     tab.check('[data-option="low"]')
+    tab.select_option('[data-option="colour"]', "label")
+    assert tab.locator("#legend").inner_text().split() == ["0", "1"]
     tab.click("#select")
     box = tab.locator('[data-panel="z"]').bounding_box()
     tab.mouse.move(box["x"] + 5, box["y"] + 5)
