@@ -60,7 +60,11 @@ def write_atomically(
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     try:
-        _fill(descriptor, write, durable=durable)
+        with BufferedWriter(FileIO(descriptor, "wb", closefd=False)) as file:
+            write(file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
         os.umask(mask := os.umask(0))  # the only way to read it
         temporary.chmod(0o666 & ~mask)
         if previous is not None and path.is_file():
@@ -115,14 +119,6 @@ def remove_stale_temporaries(folder: Path) -> None:
             with suppress(OSError), path.open("rb") as file:
                 if _lock(file.fileno()):
                     path.unlink()
-
-
-def _fill(descriptor: int, write: Callable[[BinaryIO], object], *, durable: bool) -> None:
-    with BufferedWriter(FileIO(descriptor, "wb", closefd=False)) as file:
-        write(file)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
 
 
 def link_to(name: Path, *, to: Path) -> None:
