@@ -128,7 +128,7 @@ class Executor(ABC):
     def _retry(self, log: CellLog, outcome: Outcome, waiting: deque[CellLog]) -> Outcome:
         """Let a cell that is lost or busy wait for another attempt; too many losses are a failure.
 
-        An interrupt that did not come from here, from a time limit for instance, is no loss.
+        An interrupt that did not come from here, from a time limit for instance, does not count.
         """
         if outcome.status == "interrupted":
             outcome = replace(outcome, status="lost", message="its worker was told to stop")
