@@ -19,12 +19,12 @@ from dpvae_cli.training.train import Trainer
 from tests.small import small_recipe
 
 ROOT = Path(dpvae_cli.__file__).parent
-STEP_FUNCTIONS, STEP_FILES = 37, 16
-RUN_FUNCTIONS, RUN_FILES = 332, 74
+STEP_FUNCTIONS, STEP_FILES = 37, 14
+RUN_FUNCTIONS, RUN_FILES = 338, 63
 LOOP_LINES = 320
-EXECUTOR_LINES = 540
-LINES = 34_400
-ONCE_USED_HELPERS = 160
+EXECUTOR_LINES = 523
+LINES = 34_200
+ONCE_USED_HELPERS = 155
 RUN = """
 import json, sys
 from tests.test_sizes import Tracer

@@ -50,7 +50,9 @@ class ProgressDisplay:
         if not self._out.is_terminal:
             if now - self._updated > LINE_EVERY:
                 self._updated = now
-                self._out.print(plain_line(event), markup=False)
+                total = "" if event.total is None else f" of {event.total:,}"
+                text = event.text and f"  {event.text}"
+                self._out.print(f"{event.task}: {event.done:,}{total}{text}", markup=False)
         elif event.is_finished:
             if event.task in self._tasks and self._progress is not None:
                 self._progress.remove_task(self._tasks.pop(event.task))
@@ -67,12 +69,6 @@ class ProgressDisplay:
             self._progress.update(
                 self._tasks[event.task], completed=event.done, total=event.total, text=event.text
             )
-
-
-def plain_line(event: ProgressEvent) -> str:
-    """Return an event as a line of text."""
-    total = "" if event.total is None else f" of {event.total:,}"
-    return f"{event.task}: {event.done:,}{total}{event.text and f'  {event.text}'}"
 
 
 def _bars(out: "Console") -> "Progress":
