@@ -128,7 +128,15 @@ class LikelihoodSpec(Spec, ABC):
 
 @final
 class Gaussian(LikelihoodSpec):
-    """Gaussian around the decoder's output; weight w on the squared error is scale^2 = 1/(2w)."""
+    """Gaussian around the decoder's output; weight w on the squared error is scale^2 = 1/(2w).
+
+    Example:
+        >>> import torch
+        >>> import dpvae_cli as dpvae
+        >>> likelihood = dpvae.Gaussian(scale=1.0).build()
+        >>> round(float(likelihood.log_prob(torch.zeros(1, 2), torch.zeros(1, 2))), 3)  # -log(2 pi)
+        -1.838
+    """
 
     kind: Literal["gaussian"] = "gaussian"
     scale: Annotated[float, Field(gt=0)] = 0.5**0.5
@@ -155,7 +163,15 @@ class Gaussian(LikelihoodSpec):
 
 @final
 class Bernoulli(LikelihoodSpec):
-    """Bernoulli for data of zeros and ones, with logits from the decoder."""
+    """Bernoulli for data of zeros and ones, with logits from the decoder.
+
+    Example:
+        >>> import torch
+        >>> import dpvae_cli as dpvae
+        >>> x = torch.tensor([[1.0, 0.0]])
+        >>> round(float(dpvae.Bernoulli().build().log_prob(x, torch.zeros(1, 2))), 3)  # 2 log(1/2)
+        -1.386
+    """
 
     kind: Literal["bernoulli"] = "bernoulli"
     probabilities: bool | None = None

@@ -303,6 +303,12 @@ def build(
 
     Raises:
         UsageError: the architecture does not fit the data, or the model not into memory.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> model = dpvae.build(dpvae.load_recipe("beta_h_moons"))
+        >>> sum(parameter.numel() for parameter in model.prior.parameters()) > 0
+        True
     """
     shape = recipe.data.example_shape() if example_shape is None else example_shape
 

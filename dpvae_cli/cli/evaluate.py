@@ -38,6 +38,7 @@ EXAMPLES = examples(
     "dpvae eval runs/vae_mnist-decoupled-seed0 --metrics fid,fid_lp,kid --repeats 3",
     "dpvae eval --metrics fid --fid-dimensions 768 --inception-weights inception.pth",
     "dpvae eval --metrics fid,kid --features dino.pt2 --trust-features",
+    "dpvae eval --metrics fid,recall --features-name dinov2-vit-b-14",
     "dpvae eval runs/beta_tc_sprites-decoupled-seed0 --metrics mig,dci,sap,probe",
     "dpvae eval --codes codes.npz --prior prior.pt --metrics skl,leak,c2st",
 )
@@ -89,6 +90,20 @@ def evaluate(
     trust_features: Annotated[
         bool, typer.Option("--trust-features", help="Run the code in --features FILE.")
     ] = False,
+    features_name: Annotated[
+        str | None,
+        typer.Option(
+            help="A named extractor in place of Inception: dinov2-vit-s-14, dinov2-vit-b-14 or "
+            "dinov2-vit-l-14, through torch-fidelity.",
+            show_default=False,
+        ),
+    ] = None,
+    features_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights of --features-name (default: torch's hub cache).", show_default=False
+        ),
+    ] = None,
     repeats: Annotated[
         int,
         typer.Option(
@@ -119,12 +134,21 @@ def evaluate(
     in each run folder. Exit code 1 if a metric failed; the others are kept.
     """
     from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.results import results_document
     from dpvae_cli.foundation.text import path_exists
 
+    if features_name is None and features_weights is not None:
+        raise UsageError(
+            "--features-weights are those of --features-name, which is not given",
+            hint="Add --features-name dinov2-vit-b-14.",
+        )
+    if features_name is not None and inception_weights is not None:
+        raise UsageError("--features-name replaces Inception: leave out --inception-weights")
     looked_at = FeatureOptions(
         dimensions=fid_dimensions,
-        weights=inception_weights,
+        weights=inception_weights if features_name is None else features_weights,
+        name=features_name,
         features=features,
         trust=trust_features,
         reference=reference,

@@ -175,6 +175,14 @@ class Diagnosis:
         notes: further remarks.
         overfits_since: iteration of the best validation ELBO, if it fell ever since.
         arrays: data of the figures; not part of the JSON.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> recipe = dpvae.load_recipe("vae_moons", ["data.train=500", "prior=standard_normal"])
+        >>> budget = dpvae.DiagnosisBudget(splits=2, samples=500, tried={})
+        >>> found = dpvae.diagnose(dpvae.build(recipe), recipe.data.load(), budget=budget)
+        >>> [quantity.name for quantity in found.quantities][:2]
+        ['pocket_share', 'kl_prior_to_posterior']
     """
 
     prior: str

@@ -42,6 +42,11 @@ class DiagnosisBudget:
 
     Raises:
         UsageError: there is no split, or there are too few samples.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> dpvae.DiagnosisBudget(splits=3, samples=500, tried={}).splits  # fits no prior
+        3
     """
 
     splits: int = 4

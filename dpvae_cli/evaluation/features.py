@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpvae_cli.evaluation import inception
+from dpvae_cli.evaluation import dinov2, inception
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.memory import is_out_of_memory, map_in_chunks
@@ -36,8 +36,11 @@ class FeatureOptions:
 
     Args:
         dimensions: of the Inception features: 2048 (None), 768, 192 or 64.
-        weights: file of the FID Inception weights; None looks in `DPVAE_INCEPTION_WEIGHTS` and
-            torch's hub cache, then downloads.
+        weights: file of the network's weights. None looks for those of Inception in
+            `DPVAE_INCEPTION_WEIGHTS` and torch's hub cache, then downloads; for those of `name` in
+            torch's hub cache.
+        name: of a network to use in place of Inception: dinov2-vit-s-14, dinov2-vit-b-14 or
+            dinov2-vit-l-14, as torch-fidelity (0.4.0 or later) names them.
         features: an exported extractor (.pt2, or TorchScript) to use in place of Inception.
         trust: run the code in `features`.
         reference: .npz of statistics (`mu`, `sigma`) to compare with in place of training images.
@@ -47,10 +50,16 @@ class FeatureOptions:
 
     Raises:
         UsageError: the options contradict each other.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> dpvae.FeatureOptions(dimensions=768).dimensions  # fid is then called fid768
+        768
     """
 
     dimensions: int | None = None
     weights: Path | None = None
+    name: str | None = None
     features: Path | None = None
     trust: bool = False
     reference: Path | None = None
@@ -64,6 +73,10 @@ class FeatureOptions:
             raise UsageError(f"--fid-dimensions {self.dimensions}: Inception has {allowed}")
         if self.repeats < 1:
             raise UsageError(f"--repeats {self.repeats}: one set of samples is the least")
+        if self.name is not None and (self.features is not None or self.dimensions is not None):
+            raise UsageError(
+                "--features-name names a network: leave out --features and --fid-dimensions"
+            )
         if self.features is None:
             if self.trust:
                 raise UsageError("--trust-features is about --features FILE, which is not given")
@@ -85,7 +98,7 @@ class Extractor:
     """A network that maps images to features, with its name and the digest of its file."""
 
     name: str | None
-    """None for Inception, whose metrics have names of their own; else the file's."""
+    """None for Inception, whose metrics have names of their own; else the network's or file's."""
     dimensions: int | None
     """None if not known before a call."""
     file: Path
@@ -162,6 +175,12 @@ def build_extractor(options: FeatureOptions, device: torch.device) -> Extractor:
         name = re.sub(r"[^\w]", "_", file.stem)
         network = load_exported(file, device)
         return Extractor(name, None, file, sha256(file), device, network)
+    if options.name is not None:
+        file = dinov2.find_dinov2(options.name, options.weights)
+        named = dinov2.load_dinov2(options.name, file).to(device)
+        dimensions = dinov2.ARCHITECTURES[options.name].width
+        name = options.name.replace("-", "_")
+        return Extractor(name, dimensions, file, sha256(file), device, named)
     file = inception.weights_file(options.weights, download=options.download)
     dimensions = options.dimensions or inception.FULL
     inception_network = inception.load_inception(file, dimensions).to(device)

@@ -7,9 +7,8 @@ a path of the user's own and weights that lack unused blocks all work.
 
 import os
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import final
 from unittest import mock
 
 import torch
@@ -17,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from dpvae_cli.evaluation.weight_files import read_state_dict
 from dpvae_cli.foundation import download as downloads
-from dpvae_cli.foundation import serialization
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.randomness import seeded
 from dpvae_cli.foundation.text import expand_user
@@ -66,10 +65,13 @@ def weights_file(given: Path | None = None, *, download: bool = True) -> Path:
 
 
 def _missing(message: str) -> MissingError:
-    return MissingError(
-        message,
-        hint=f"Name the file {FILE} with --inception-weights or {VARIABLE}, "
-        f"or put it where torch's hub cache has it: {hub_file()}.",
+    return MissingError(message, hint=_hint())
+
+
+def _hint() -> str:
+    return (
+        f"Name the file {FILE} with --inception-weights or {VARIABLE}, "
+        f"or put it where torch's hub cache has it: {hub_file()}."
     )
 
 
@@ -95,19 +97,7 @@ def load_inception(file: Path, dimensions: int = FULL) -> Inception:
     Raises:
         MissingError: the file has no such weights, or not those of the wanted dimensions.
     """
-    try:
-        with file.open("rb") as opened:
-            state: Any = serialization.load_torch_file(opened)
-    except serialization.UnsafePickleError:
-        raise _missing(f"{file} is not loaded: it holds more than tensors") from None
-    except serialization.CorruptFileError as error:
-        raise _missing(f"{file} {error}") from None
-    except OSError as error:
-        raise _missing(f"{file} cannot be read: {error.strerror or error}") from None
-    if not isinstance(state, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
-    ):
-        raise _missing(f"{file} holds no state dict")
+    state = read_state_dict(file, hint=_hint())
     if dimensions == FULL and not all(
         any(key.startswith(block) for key in state) for block in BEYOND_768
     ):
@@ -130,9 +120,7 @@ def load_inception(file: Path, dimensions: int = FULL) -> Inception:
             for key, tensor in block.state_dict().items()
         }
         wanted = [theirs.InceptionV3.BLOCK_INDEX_BY_DIM[dimensions]]
-        weights = mock.Mock(
-            return_value=placeholders | dict(state)
-        )  # in place of what fetches a URL
+        weights = mock.Mock(return_value=placeholders | state)  # in place of what fetches a URL
         try:
             with _building, mock.patch.object(theirs, "load_state_dict_from_url", weights):
                 network: nn.Module = theirs.InceptionV3(wanted)

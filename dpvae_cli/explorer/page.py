@@ -56,6 +56,11 @@ def explore(
             or of other weights.
         UsageError: the runs have different data, there are too few training examples, or the page
             cannot be written.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> dpvae.explore("beta_h_moons-decoupled")  # doctest: +SKIP
+        PosixPath('explore.html')
     """
     runs = [load_run(Path(run), encoder=encoder, decoder=decoder)]
     runs += [] if twin is None else [load_run(Path(twin))]

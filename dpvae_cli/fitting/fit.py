@@ -44,7 +44,15 @@ MAX_GRADIENT_NORM = 100.0
 @final
 @dataclass(frozen=True)
 class FittedPrior:
-    """A prior fitted to codes, and the record of the fit."""
+    """A prior fitted to codes, and the record of the fit.
+
+    Example:
+        >>> import torch
+        >>> import dpvae_cli as dpvae
+        >>> fitted = dpvae.fit_prior(torch.randn(500, 2), prior=dpvae.Mixture(components=2))
+        >>> fitted.save("prior.pt")
+        >>> z = dpvae.load_prior("prior.pt").sample(4)
+    """
 
     prior: Prior
     record: FitRecord
@@ -86,6 +94,14 @@ def load_prior(path: Path | str) -> FittedPrior:
 
     Raises:
         CheckpointError: missing, corrupt, of another format or newer.
+
+    Example:
+        >>> import torch
+        >>> import dpvae_cli as dpvae
+        >>> fitted = dpvae.fit_prior(torch.randn(500, 2), prior=dpvae.Mixture(components=2))
+        >>> fitted.save("prior.pt")
+        >>> dpvae.load_prior("prior.pt").sample(4).shape
+        torch.Size([4, 2])
     """
     return FittedPrior(*prior_file.read_prior(Path(path)))
 
@@ -207,6 +223,7 @@ def fit_prior(
         gaussian_nll=mean_and_error(by_moments),
         gaussian_gain=mean_and_error(by_moments - after),
         given=None if labels is None else "label",
+        loss=spec.fitting_loss,
         **facts,
     )
     return FittedPrior(learned, record)
@@ -304,7 +321,7 @@ def _validation_loss(prior: Prior, codes: CodeSplits, iteration: int) -> float:
     if not math.isfinite(loss) and (iteration or math.isnan(loss)):
         raise DivergedError(
             f"the fit of the {_kind(prior)} prior diverged: after {iteration} iterations the "
-            f"held-out likelihood is {-loss}",
+            f"validation loss is {loss}",
             hint="Lower fitting.learning_rate, or take another prior.",
         )
     return loss

@@ -25,8 +25,7 @@ class FitRecord:
         baseline_nll: -E[log p(z)] of the baseline.
         gain: E[log p(z)] minus that of the baseline, paired by example.
         seconds: the time the fit took.
-        curve: (iteration, validation nats), of flow matching its own loss; of EM (components,
-            validation nats).
+        curve: (iteration, validation loss); of EM (components, validation loss).
         spec: the section that the prior is built from, with the number of components that was
             chosen; this and what follows is None in records by older versions.
         reported: number of test codes; the other held-out codes are for validation.
@@ -34,6 +33,8 @@ class FitRecord:
         gaussian_gain: E[log p(z)] minus that of this Gaussian, paired by example.
         given: "label" where the prior was fitted given labels.
         is_improving: whether the last iteration was the best, so that more may help.
+        loss: what the curve has: `nll`, -E[log p(z)] in nats; `velocity_error`, the mean squared
+            error of a flow's velocities at standardised codes, which has no unit.
     """
 
     prior: str
@@ -54,6 +55,7 @@ class FitRecord:
     gaussian_gain: Estimate | None = None
     is_improving: bool | None = None
     given: str | None = None
+    loss: str | None = None
 
     @property
     def is_clear_loss(self) -> bool:
@@ -82,7 +84,7 @@ class FitRecord:
             for name in ESTIMATES
             if name in REQUIRED or values.get(name) is not None
         }
-        curve = tuple((int(iteration), _number(nll)) for iteration, nll in values["curve"])
+        curve = tuple((int(iteration), _number(loss)) for iteration, loss in values["curve"])
         return cls(**{**values, **estimates, "curve": curve})
 
 

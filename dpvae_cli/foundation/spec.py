@@ -10,6 +10,16 @@ MAX_FLOAT = 1e30
 """Beyond this, sums and squares are too close to what a float32 holds."""
 
 
+def remove_example(docstring: str) -> str:
+    """Return a docstring without its example, which is for Python and not for a recipe."""
+    return docstring.partition("\n\nExample:")[0]
+
+
+def _describe(schema: dict[str, Any]) -> None:
+    if "description" in schema:
+        schema["description"] = remove_example(schema["description"])
+
+
 class Spec(BaseModel):
     """One choice in a recipe: its own fields, real defaults, nothing extra, never changed.
 
@@ -25,6 +35,7 @@ class Spec(BaseModel):
         validate_default=True,
         allow_inf_nan=False,
         use_attribute_docstrings=True,
+        json_schema_extra=_describe,
     )
 
     @field_validator("*", mode="after")

@@ -11,7 +11,14 @@ from dpvae_cli.priors.standard_normal import StandardNormalPrior
 
 @final
 class Autoregressive(PriorSpec):
-    """z0 ~ N(0, I), z = g^-1(z0), g a masked autoregressive flow (Papamakarios et al. 2017)."""
+    """z0 ~ N(0, I), z = g^-1(z0), g a masked autoregressive flow (Papamakarios et al. 2017).
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> prior = dpvae.Autoregressive(blocks=2).build(latent_dim=2)
+        >>> prior.log_prob(prior.sample(5)).shape
+        torch.Size([5])
+    """
 
     kind: Literal["autoregressive"] = "autoregressive"
     has_generation: ClassVar[bool] = True

@@ -115,8 +115,8 @@ class Prior(nn.Module, ABC):
     ) -> PerExample:
         """Return what a fit to fixed codes minimises: -log p(z) of each row, in nats.
 
-        Priors that learn by another loss return that one; the generator is of its noise. Only
-        priors that know labels need those of the rows.
+        Priors that learn by another loss (`PriorSpec.fitting_loss`) return that one; the generator
+        is of its noise. Only priors that know labels need those of the rows.
         """
         del labels, generator
         return -self.log_prob(z)
@@ -168,6 +168,8 @@ class PriorSpec(Spec, ABC):
     """Whether the priors it builds can be given a label."""
     needs_encoder: ClassVar[bool] = False
     """Whether the priors it builds are made of the VAE's encoder."""
+    fitting_loss: ClassVar[str] = "nll"
+    """What a fit minimises: `nll` is -log p(z), in nats; others have no unit."""
 
     def validation_error(self, latent_dim: int) -> str | None:
         """Say why this prior does not fit `latent_dim` dimensions, or return None."""

@@ -72,7 +72,15 @@ Bound = Annotated[float, Field(gt=0)] | None
 
 @final
 class Decoupled(PriorSpec):
-    """The decoupled prior of the paper: z0 ~ N(0, I), z = g^-1(z0), g learned with the VAE."""
+    """The decoupled prior of the paper: z0 ~ N(0, I), z = g^-1(z0), g learned with the VAE.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> prior = dpvae.Decoupled(blocks=4).build(latent_dim=2)
+        >>> z0, log_abs_det = prior.to_generation(prior.sample(5))
+        >>> z0.shape, log_abs_det.shape
+        (torch.Size([5, 2]), torch.Size([5]))
+    """
 
     kind: Literal["decoupled"] = "decoupled"
     has_generation: ClassVar[bool] = True

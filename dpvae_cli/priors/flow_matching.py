@@ -62,11 +62,21 @@ class FlowMatchingPrior(DecoupledPrior):
 
 @final
 class FlowMatching(PriorSpec):
-    """z0 ~ N(0, I), z = g^-1(z0), g a flow along learned velocities (Lipman et al. 2023)."""
+    """z0 ~ N(0, I), z = g^-1(z0), g a flow along learned velocities (Lipman et al. 2023).
+
+    Example:
+        >>> import torch
+        >>> import dpvae_cli as dpvae
+        >>> quick = dpvae.Fitting(iterations=20)
+        >>> fitted = dpvae.fit_prior(torch.randn(500, 2), prior=dpvae.FlowMatching(), fitting=quick)
+        >>> fitted.sample(4).shape
+        torch.Size([4, 2])
+    """
 
     kind: Literal["flow_matching"] = "flow_matching"
     has_generation: ClassVar[bool] = True
     takes_labels: ClassVar[bool] = True
+    fitting_loss: ClassVar[str] = "velocity_error"
     post_hoc_reason: ClassVar[str | None] = (
         "flow matching learns velocities by regression on codes that stay as they are, and its "
         "log p(z) in the ELBO would integrate an equation in every step"

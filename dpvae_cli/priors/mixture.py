@@ -90,7 +90,16 @@ class MixturePrior(Prior):
 
 @final
 class Mixture(PriorSpec):
-    """A mixture of Gaussians: learned with the VAE, or fitted by expectation maximisation."""
+    """A mixture of Gaussians: learned with the VAE, or fitted by expectation maximisation.
+
+    Example:
+        >>> import torch
+        >>> import dpvae_cli as dpvae
+        >>> codes = torch.cat([torch.randn(200, 2) - 5, torch.randn(200, 2) + 5])
+        >>> fitted = dpvae.fit_prior(codes, prior=dpvae.Mixture(components=2))
+        >>> fitted.record.gain.value > 1  # nats a held-out code, against N(0, I)
+        True
+    """
 
     kind: Literal["mixture"] = "mixture"
     has_generation: ClassVar[bool] = False

@@ -147,7 +147,13 @@ def _are_same(a: Tensor, b: Tensor) -> bool:
 
 @final
 class Resampled(PriorSpec):
-    """N(0, I) resampled: proposals accepted or rejected by a learned function, T at most."""
+    """N(0, I) resampled: proposals accepted or rejected by a learned function, T at most.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> dpvae.Resampled().build(latent_dim=2).sample(3).shape
+        torch.Size([3, 2])
+    """
 
     kind: Literal["resampled"] = "resampled"
     has_generation: ClassVar[bool] = False

@@ -12,7 +12,14 @@ from dpvae_cli.priors.standard_normal import StandardNormalPrior
 
 @final
 class Spline(PriorSpec):
-    """z0 ~ N(0, I), z = g^-1(z0), g of rational-quadratic splines (Durkan et al. 2019)."""
+    """z0 ~ N(0, I), z = g^-1(z0), g of rational-quadratic splines (Durkan et al. 2019).
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> prior = dpvae.Spline(blocks=2).build(latent_dim=2)
+        >>> prior.log_prob(prior.sample(5)).shape
+        torch.Size([5])
+    """
 
     kind: Literal["spline"] = "spline"
     has_generation: ClassVar[bool] = True

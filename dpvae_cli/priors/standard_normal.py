@@ -54,7 +54,14 @@ class StandardNormalPrior(Prior):
 
 @final
 class StandardNormal(PriorSpec):
-    """The standard normal N(0, I): z is the generation space itself."""
+    """The standard normal N(0, I): z is the generation space itself.
+
+    Example:
+        >>> import torch
+        >>> import dpvae_cli as dpvae
+        >>> float(dpvae.StandardNormal().build(latent_dim=2).log_prob(torch.zeros(1, 2)))
+        -1.8378770351409912
+    """
 
     kind: Literal["standard_normal"] = "standard_normal"
     has_generation: ClassVar[bool] = True

@@ -79,9 +79,10 @@ class StandardizedPrior(Prior):
         labels: CodeLabels | None = None,
         generator: torch.Generator | None = None,
     ) -> PerExample:
-        """Return p_s's at the standardised codes, plus the log-deviations as in -log p(z)."""
+        """Return p_s's at the standardised codes; -log p(z) with the log-deviations."""
         loss = self.prior.fitting_loss(self._standardized(z), labels=labels, generator=generator)
-        return loss + self._log_deviation()
+        is_nll = self.spec is None or self.spec.fitting_loss == "nll"
+        return loss + self._log_deviation() if is_nll else loss
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g((z - mean) / deviation) and log|det dz0/dz| in nats."""

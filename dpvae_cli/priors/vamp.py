@@ -80,7 +80,14 @@ class VampPrior(Prior):
 
 @final
 class Vamp(PriorSpec):
-    """The VampPrior: an even mixture of the encoder's posteriors at K learned pseudo-inputs."""
+    """The VampPrior: an even mixture of the encoder's posteriors at K learned pseudo-inputs.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> recipe = dpvae.load_recipe("beta_h_moons", ["prior={kind: vamp, pseudo_inputs: 20}"])
+        >>> dpvae.build(recipe).prior.sample(3).shape
+        torch.Size([3, 2])
+    """
 
     kind: Literal["vamp"] = "vamp"
     has_generation: ClassVar[bool] = False

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_text
+from dpvae_cli.foundation.spec import remove_example
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe
 from dpvae_cli.recipe.validation import describe_schema, field_schema, kinds, spec_class
 
@@ -52,7 +53,7 @@ def refreshed(page: str) -> str:
 
 
 def _text(spec: type[BaseModel]) -> str:
-    return inspect.getdoc(spec) or ""
+    return remove_example(inspect.getdoc(spec) or "")
 
 
 def _fields(spec: type[BaseModel], section: str, kind: str | None) -> str:

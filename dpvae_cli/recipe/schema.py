@@ -65,7 +65,13 @@ class Training(Spec):
 
 @final
 class Fitting(Spec):
-    """How a prior is fitted to the codes of a trained VAE: `fit_prior`, and `dpvae fit-prior`."""
+    """How a prior is fitted to the codes of a trained VAE: `fit_prior`, and `dpvae fit-prior`.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> dpvae.Fitting(iterations=500).iterations
+        500
+    """
 
     iterations: Positive = 3_000
     """Optimizer steps at most, each on a fresh batch of draws of q(z); of EM for a mixture."""
@@ -130,7 +136,14 @@ class Evaluation(Spec):
 
 @final
 class Recipe(Spec):
-    """Everything about a run: data, model, prior, regularizer, training, evaluation and seed."""
+    """Everything about a run: data, model, prior, regularizer, training, evaluation and seed.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> recipe = dpvae.load_recipe("beta_h_moons", ["training.iterations=500"])
+        >>> recipe.prior.kind, recipe.training.iterations
+        ('decoupled', 500)
+    """
 
     data: AnyData
     architecture: AnyArchitecture

@@ -135,6 +135,11 @@ def load(
         CheckpointError: missing, damaged, foreign or newer; or encoder and decoder are missing,
             superfluous or of other weights.
         UsageError: the device has no float64 and the run was of it.
+
+    Example:
+        >>> import dpvae_cli as dpvae
+        >>> dpvae.load("beta_h_moons-decoupled").sample(4).shape
+        torch.Size([4, 2])
     """
     file = resolve_packaged(path) or resolve_checkpoint(Path(path))
     checkpoint = checkpoints.read_checkpoint(file)
