@@ -12,8 +12,7 @@ from benchmarks.__main__ import main, parsed
 from benchmarks.growth import slope
 from benchmarks.measure import Absent, Options, Ratio, Trial, over, play
 from benchmarks.naive import NaiveCoupling
-from dpvae_cli.mathematics.coupling import AffineCoupling
-from dpvae_cli.mathematics.masks import halves
+from dpvae_cli.mathematics.coupling import AffineCoupling, halves
 from tests.mathematics.random_models import normal, randomised
 
 OVER = Ratio("ours over theirs", over("ours", "theirs"), at_most=0.5)
