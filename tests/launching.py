@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -58,7 +59,9 @@ def _fork(file, arguments, launched):
         try:
             os.environ.update(launched)
             done = CliRunner().invoke(app, [*map(str, arguments)])
-            file.write_text(json.dumps([done.exit_code, done.stdout, done.stderr]))
+            error = "".join(traceback.format_exception(*done.exc_info))
+            told = done.stderr + error * (done.exit_code != 0)
+            file.write_text(json.dumps([done.exit_code, done.stdout, told]))
         finally:
             os._exit(0)
     return process

@@ -24,7 +24,14 @@ from dpvae_cli.data.images import (
 from dpvae_cli.data.units import Standardization, Units
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import derive_seed, stream
-from dpvae_cli.foundation.shapes import Examples, FactorValues, Indices, PerExample, StoredExamples
+from dpvae_cli.foundation.shapes import (
+    Examples,
+    FactorValues,
+    Indices,
+    LocalExamples,
+    PerExample,
+    StoredExamples,
+)
 from dpvae_cli.foundation.spec import Spec
 
 SplitName = Literal["train", "validation", "test"]
@@ -69,7 +76,7 @@ class Split:
 
     def training_batch(
         self, index: Indices, generator: torch.Generator, *, rows: slice = slice(None)
-    ) -> Examples:
+    ) -> LocalExamples:
         """Return some rows of a training batch; `generator` draws dynamic binarisation of all."""
         if self.binarize_from is None:
             return self.examples(index[rows])

@@ -15,6 +15,9 @@ OtherCodes = Float[Tensor, "others latent"]
 Examples = Float[Tensor, "batch *example"]
 """Examples as the model sees them, one a row."""
 
+LocalExamples = Float[Tensor, "local *example"]
+"""This rank's rows of a batch of examples."""
+
 PerExample = Float[Tensor, " batch"]
 CodeLabels = Int[Tensor, " batch"]
 """One number for each example, in nats where it is a log-density or a loss term."""

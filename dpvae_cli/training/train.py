@@ -15,7 +15,7 @@ from dpvae_cli.data.base import EpochSampler
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, AsyncMax, ProcessGroup, process_group
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.foundation.shapes import Codes, Examples, Indices, Scalar
+from dpvae_cli.foundation.shapes import Codes, Examples, Indices, LocalExamples, Scalar
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
@@ -161,7 +161,7 @@ class Trainer:
             for name in ("order", "second order")
         )
 
-    def batch(self, index: Indices, noise: torch.Generator) -> Examples:
+    def batch(self, index: Indices, noise: torch.Generator) -> LocalExamples:
         """Return this rank's examples of a global batch."""
         rows = self.group.local_slice(len(index))
         return self.split.training_batch(index, noise, rows=rows).to(self.precision.dtype)

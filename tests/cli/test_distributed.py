@@ -41,10 +41,10 @@ def by_torchrun(size, *arguments):
 def test_two_processes_train_resume_and_evaluate_like_one(launch, tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
     start = ("train", "beta_tc_moons", *SMALL, "--device", "cpu", "--run-dir", together)
+    one_process("train", "beta_tc_moons", *SMALL, "--run-dir", alone)
     begun = launch(2, *start, "training.iterations=10")
     assert begun.returncode == 0, begun.stderr
     assert begun.stdout.splitlines() == [str(together)]
-    one_process("train", "beta_tc_moons", *SMALL, "--run-dir", alone)
     # a run of two processes goes on in one, and one of one in two
     resumed = ("train", "--resume", "--run-dir", together, "training.iterations=20")
     one_process(*resumed)
