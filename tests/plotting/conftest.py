@@ -278,10 +278,12 @@ def make_plane(kind: str, *spaces: str, side: int = 5) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(autouse=True)
-def _letters_are_drawn(request, monkeypatch):
+def _letters_are_drawn(request):
     """Draw the letters of a .pdf but where fonts are tested: to embed them takes a second."""
-    if request.module.__name__ != "tests.plotting.test_style":
-        monkeypatch.setitem(style._SETTINGS, "pdf.fonttype", 3)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ != "tests.plotting.test_style":
+            patch.setitem(style._SETTINGS, "pdf.fonttype", 3)
+        yield
 
 
 @pytest.fixture(autouse=True)
