@@ -18,9 +18,8 @@ from statistics import median
 
 from benchmarks.page import BEGIN, END
 from dpvae_cli.foundation.files import write_atomically, write_cache, write_json, write_text
-from dpvae_cli.foundation.formatting import format_number, format_with_error
 from dpvae_cli.foundation.results import Result, validate_results
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text import format_number, format_with_error, read_json
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.results_file import read_error_terms

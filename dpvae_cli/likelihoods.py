@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dpvae_cli.foundation.randomness import normal_noise, uniform_noise
 from dpvae_cli.foundation.shapes import Examples, PerExample
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.gaussian import LOG_2PI
-from dpvae_cli.mathematics.noise import normal_noise, uniform_noise
 
 MIN_PROBABILITY = 1e-6
 

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from dpvae_cli.data.units import Units
-from dpvae_cli.foundation.allocation import check_model_memory
+from dpvae_cli.foundation.allocation import check_model_memory, eval_mode
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.randomness import seeded
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.likelihoods import BernoulliLikelihood, Likelihood, LikelihoodSpec

@@ -17,7 +17,7 @@ import torch._dynamo  # an optimizer imports it, for two seconds
 from dpvae_cli.cli.app import app
 from dpvae_cli.evaluation import nll_cache
 from dpvae_cli.foundation import files
-from dpvae_cli.plotting import picture
+from dpvae_cli.plotting import samples
 from dpvae_cli.studies.executors import local
 
 OPERATIONS = {"open", "os.rename", "os.link", "os.remove", "os.chmod", "os.mkdir", "os.truncate"}
@@ -74,7 +74,7 @@ def become(order):
     """Be the process that the order describes, to its end."""
     os.chdir(order["folder"])
     os.environ.update(order["environment"])
-    picture.save_picture = lambda path, *_, **__: files.write_text(
+    samples.save_picture = lambda path, *_, **__: files.write_text(
         path, "a picture"
     )  # a second each
     nll_cache.WRITE_EVERY = 0.0  # so that there is something to go on with

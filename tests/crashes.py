@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
+from dpvae_cli.runs.run_folder import BEST, CURRENT, PREVIOUS
 from tests.same import assert_same_run, logged
 from tests.small import SMALL
 from tests.studies.tiny import written

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from dpvae_cli.foundation.sanitize import escape_control_chars
+from dpvae_cli.foundation.text import escape_control_chars
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,8 +19,7 @@ from dpvae_cli.cli.options import (
     Seed,
     examples,
 )
-from dpvae_cli.cli.own_codes import check_codes, load_codes
-from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
+from dpvae_cli.cli.run_io import RunOptions, check_codes, load_codes, output_path, with_run_options
 
 if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis
@@ -199,22 +198,22 @@ def _in_template(text: str) -> str:
 
 
 def _print(diagnosis: "Diagnosis", about: "About") -> None:
-    from dpvae_cli.diagnosis import tables
+    from dpvae_cli.diagnosis import page
     from dpvae_cli.diagnosis.verdict import describe_dimensions, recommendation, summarize
 
     advice, command = recommendation(diagnosis, about.command)
     console.result("\n".join([summarize(diagnosis), *describe_dimensions(diagnosis)]))
-    console.table(None, *tables.quantities(diagnosis))
-    if (low := tables.low_posterior_table(diagnosis)) is not None:
+    console.table(None, *page.quantities(diagnosis))
+    if (low := page.low_posterior_table(diagnosis)) is not None:
         console.table(None, *low)
     else:
         why = diagnosis.low_posterior
         console.result(f"Random and low-posterior samples: {why.reason}. {why.hint}".strip())
     if diagnosis.support:
-        console.table(None, *tables.support(diagnosis))
-        console.result(tables.SUPPORT)
+        console.table(None, *page.support(diagnosis))
+        console.result(page.SUPPORT)
     if diagnosis.repairs:
-        console.table(None, *tables.repairs(diagnosis))
+        console.table(None, *page.repairs(diagnosis))
     commands = [command and f"  {command}"]
     if command or "samples" in diagnosis.arrays:
         commands.append(f"  {about.comparison_after(command)}")

@@ -23,7 +23,7 @@ from dpvae_cli.foundation.errors import (
 )
 from dpvae_cli.foundation.memory import is_out_of_memory
 from dpvae_cli.foundation.progress import handle_progress, ignore_progress
-from dpvae_cli.foundation.text_files import expand_user
+from dpvae_cli.foundation.text import expand_user
 
 P = ParamSpec("P")
 R = TypeVar("R")

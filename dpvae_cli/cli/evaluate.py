@@ -19,8 +19,7 @@ from dpvae_cli.cli.options import (
     Seed,
     examples,
 )
-from dpvae_cli.cli.own_codes import check_codes, load_codes
-from dpvae_cli.cli.run_io import RunOptions, with_run_options
+from dpvae_cli.cli.run_io import RunOptions, check_codes, load_codes, with_run_options
 from dpvae_cli.evaluation.metrics import METRICS, list_metrics
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def evaluate(
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.results import results_document
-    from dpvae_cli.foundation.text_files import path_exists
+    from dpvae_cli.foundation.text import path_exists
 
     if features_name is None and features_weights is not None:
         raise UsageError(

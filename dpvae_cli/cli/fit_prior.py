@@ -84,7 +84,7 @@ def fit_prior(
     than the one it is compared with, runs/latest stays and the exit code is 1.
     """
     from dpvae_cli.foundation.errors import DpvaeError, UsageError
-    from dpvae_cli.foundation.text_files import path_exists
+    from dpvae_cli.foundation.text import path_exists
 
     words = words or []
     overrides = [word for word in words if "=" in word and not path_exists(word)]
@@ -190,7 +190,7 @@ def _fit_codes(
 
 def describe_loss(record: "FitRecord") -> str:
     """Say by how much a fitted prior is worse than the one it is compared with."""
-    from dpvae_cli.foundation.formatting import format_with_error
+    from dpvae_cli.foundation.text import format_with_error
 
     return (
         f"the fitted {record.prior} prior is worse than {record.baseline} on held-out codes: "
@@ -199,7 +199,7 @@ def describe_loss(record: "FitRecord") -> str:
 
 
 def _print(record: "FitRecord") -> None:
-    from dpvae_cli.foundation.formatting import format_with_error
+    from dpvae_cli.foundation.text import format_with_error
 
     assert record.reported is not None
     assert record.gaussian_nll is not None

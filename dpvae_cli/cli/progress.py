@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from dpvae_cli.cli import console
-from dpvae_cli.foundation.progress import ProgressEvent, format_duration
-from dpvae_cli.foundation.sanitize import escape_control_chars
+from dpvae_cli.foundation.progress import ProgressEvent
+from dpvae_cli.foundation.text import escape_control_chars
 from dpvae_cli.training.callback import Callback
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 REFRESH, LINE_EVERY = 0.1, 2.0
 """Seconds between two updates of a bar, and between two plain lines."""
-SLOW = 600.0
-"""Seconds from which an nll is announced."""
 
 
 @final
@@ -36,7 +34,6 @@ class ProgressDisplay:
         self._out: Console | None = None
         self._progress: Progress | None = None
         self._updated = time.perf_counter()
-        self._nll = SlowNllWarning()
 
     def __enter__(self) -> "ProgressDisplay":
         """Show nothing yet."""
@@ -48,14 +45,14 @@ class ProgressDisplay:
 
     def __call__(self, event: ProgressEvent) -> None:
         """Show an event; of those that come fast only some."""
-        if event.task == "nll":
-            self._nll(event)
         self._out = self._out or console.stderr()
         now = time.perf_counter()
         if not self._out.is_terminal:
             if now - self._updated > LINE_EVERY:
                 self._updated = now
-                self._out.print(plain_line(event), markup=False)
+                total = "" if event.total is None else f" of {event.total:,}"
+                text = event.text and f"  {event.text}"
+                self._out.print(f"{event.task}: {event.done:,}{total}{text}", markup=False)
         elif event.is_finished:
             if event.task in self._tasks and self._progress is not None:
                 self._progress.remove_task(self._tasks.pop(event.task))
@@ -72,12 +69,6 @@ class ProgressDisplay:
             self._progress.update(
                 self._tasks[event.task], completed=event.done, total=event.total, text=event.text
             )
-
-
-def plain_line(event: ProgressEvent) -> str:
-    """Return an event as a line of text."""
-    total = "" if event.total is None else f" of {event.total:,}"
-    return f"{event.task}: {event.done:,}{total}{event.text and f'  {event.text}'}"
 
 
 def _bars(out: "Console") -> "Progress":
@@ -107,29 +98,6 @@ def _bars(out: "Console") -> "Progress":
         transient=True,
         expand=True,
     )
-
-
-@final
-class SlowNllWarning:
-    """Warns once that an nll will take long, and says how to ask for less."""
-
-    def __init__(self) -> None:
-        self._is_printed = False
-        self._done, self._time = 0, 0.0
-
-    def __call__(self, event: ProgressEvent) -> None:
-        """Extrapolate from the last example; those kept from an earlier call take no time."""
-        now = time.perf_counter()
-        if event.done > self._done and event.total and not self._is_printed:
-            left = (now - self._time) / (event.done - self._done) * (event.total - event.done)
-            if left > SLOW:
-                self._is_printed = True
-                console.note(
-                    f"nll of {event.total} examples takes {format_duration(left)} more. It may be "
-                    "interrupted: finished examples are kept. For less, --limit N (examples) or "
-                    "evaluation.nll_samples=N."
-                )
-        self._done, self._time = event.done, now
 
 
 class LatestLink(Callback):

@@ -108,7 +108,7 @@ def validate(
 ) -> None:
     """Check recipes without running them; print all mistakes at once."""
     from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.foundation.text_files import path_exists
+    from dpvae_cli.foundation.text import path_exists
     from dpvae_cli.recipe import ConfigIssue, RecipeError, load_recipe
 
     overrides = [word for word in words if OVERRIDE.match(word) and not path_exists(word)]

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from dpvae_cli.foundation.formatting import format_with_error
 from dpvae_cli.foundation.results import Result, RunResults
+from dpvae_cli.foundation.text import format_with_error
 
 if TYPE_CHECKING:
     from torch import Tensor

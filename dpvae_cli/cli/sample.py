@@ -233,7 +233,7 @@ def _write(
 ) -> None:
     """Write the .npz and the picture and print their paths."""
     from dpvae_cli.foundation.files import write_npz
-    from dpvae_cli.plotting import picture as pictures
+    from dpvae_cli.plotting.samples import save_picture
     from dpvae_cli.runs.sample_picture import background_data, samples_title
     from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 
@@ -244,7 +244,7 @@ def _write(
     tensors = {name: getattr(latents, name) for name in names}
     codes = {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
     write_npz(arrays, codes | examples | column_names(run))
-    pictures.save_picture(
+    save_picture(
         picture,
         drawable(run.model, examples.get("x", examples["decoded"])),
         log_density=latents.base_log_prob.numpy(),

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, final
 
@@ -10,10 +10,9 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.options import MAX_COUNT, CheckpointPath, Out, Seed, SpaceChoice, examples
+from dpvae_cli.cli.options import CheckpointPath, Out, SpaceChoice, examples
 from dpvae_cli.cli.run_io import (
     RunOptions,
-    arrays_beside,
     note_units,
     picture_and_arrays,
     with_run_options,
@@ -31,14 +30,12 @@ if TYPE_CHECKING:
     Records = list[dict[str, Any]]
 
 STEPS, GIF_STEPS, SIDE, REACH = 11, 41, 20, 5.0
-TEST_SPLIT: Literal["test"] = "test"
 EXAMPLES = examples(
     "dpvae traverse",
     "dpvae traverse runs/factor_mnist-decoupled-seed0 --between 3 18 --space both --gif",
     "dpvae traverse ckpt.pt --between 3 me.jpg --steps 15 --out walk.pdf",
     "dpvae traverse --dimensions 5 --from 7 --range 3",
     "dpvae traverse --grid --space both",
-    "dpvae traverse --pairs 100",
 )
 
 
@@ -68,16 +65,6 @@ def traverse(
         bool,
         typer.Option("--grid", help="Decode a square of the latent space (latent_dim 2 alone)."),
     ] = False,
-    pairs: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            max=MAX_COUNT,
-            help="Over N random pairs of test examples, compare the lowest log q(z) on lines in z "
-            "and in z0.",
-            show_default=False,
-        ),
-    ] = None,
     space: Annotated[
         SpaceChoice | None,
         typer.Option(
@@ -117,28 +104,24 @@ def traverse(
         bool, typer.Option("--gif", help="Write an animation too, there and back.")
     ] = False,
     out: Out = None,
-    seed: Seed = 0,
 ) -> None:
     """Decode lines between examples and sweeps of single dimensions.
 
     A line is straight in z0 (a curve in z) or in z. Without options, the command draws the line
-    between test examples 0 and 1 and sweeps five dimensions; with --between, --dimensions, --grid
-    or --pairs it does only what they ask for. --between and --dimensions share a picture, --grid
-    has its own, and --pairs has none and goes with all of them. An .npz and a .json with the lowest
-    log q(z) on every path are written beside the picture.
+    between test examples 0 and 1 and sweeps five dimensions; with --between, --dimensions or --grid
+    it does only what they ask for. --between and --dimensions share a picture, --grid has its own.
+    An .npz and a .json with the lowest log q(z) on every path are written beside the picture.
     """
-    is_default = not (between or dimensions or grid or pairs)
+    is_default = not (between or dimensions or grid)
     asked = TraverseOptions(
         between=("0", "1") if is_default else between,
         dimensions=5 if is_default else dimensions,
         grid=grid,
-        pairs=pairs,
         space=None if space is None else space.value,
         start=start,
         reach=reach,
         steps=steps,
         gif=gif,
-        seed=seed,
     )
     check_options(asked)
     run = options.load(checkpoint)
@@ -154,13 +137,11 @@ class TraverseOptions:
     between: tuple[str, str] | None
     dimensions: int | None
     grid: bool
-    pairs: int | None
     space: Literal["z0", "z", "both"] | None
     start: str | None
     reach: float | None
     steps: int | None
     gif: bool
-    seed: int
 
     @property
     def has_paths(self) -> bool:
@@ -169,12 +150,11 @@ class TraverseOptions:
 
     @property
     def stem(self) -> str:
-        """The name of the files: `line-sweep`, `line-both`, `grid-z`, `pairs`."""
+        """The name of the files: `line-sweep`, `line-both`, `grid-z`."""
         parts = {
             "line": self.between,
             "sweep": self.dimensions,
             "grid": self.grid,
-            "pairs": self.pairs,
             self.space: self.space,
         }
         return "-".join(str(name) for name, asked in parts.items() if asked)
@@ -197,11 +177,8 @@ def check_options(asked: TraverseOptions) -> None:
             "--grid has its own picture; it does not go with --between and --dimensions",
             hint="Run the command twice.",
         )
-    what_is_drawn = "--between, --dimensions and --grid"
     needs = (
         ("--gif", asked.gif, asked.has_paths, "--between and --dimensions"),
-        ("--space", asked.space is not None, asked.has_paths or asked.grid, what_is_drawn),
-        ("--steps", asked.steps is not None, asked.has_paths or asked.grid, what_is_drawn),
         ("--range", asked.reach is not None, asked.dimensions is not None, "--dimensions"),
         ("--from", asked.start is not None, asked.dimensions is not None, "--dimensions"),
     )
@@ -218,7 +195,8 @@ def _traverse(asked: TraverseOptions, run: "LoadedRun", out: Path | None) -> Non
     from dpvae_cli.foundation.results import SCHEMA, nonfinite_to_none
     from dpvae_cli.sampling.encodings import drawable
 
-    picture, arrays = _targets(asked, run, out)
+    default = run.folder.path / "traversals" / f"{asked.stem}.png"
+    picture, arrays = picture_and_arrays(out, default)
     record: Arrays = {}
     summary: dict[str, Any] = {}
     paths: list[Path] = []
@@ -236,9 +214,6 @@ def _traverse(asked: TraverseOptions, run: "LoadedRun", out: Path | None) -> Non
         record, summary["grid"] = _grid(asked, run)
         squares = record | {"plane_decoded": drawable(run.model, record["plane_decoded"])}
         paths += style.save(plane.figure(squares, run.label), picture)
-    if asked.pairs is not None:
-        more, summary["results"] = _pairs(run, asked.pairs, seed=asked.seed)
-        record = record | more
     document = arrays.with_suffix(".json")
     write_npz(arrays, record)
     header = {
@@ -251,21 +226,6 @@ def _traverse(asked: TraverseOptions, run: "LoadedRun", out: Path | None) -> Non
     }
     write_json(document, nonfinite_to_none(header | summary))
     console.result("\n".join(map(str, [*paths, arrays, document])))
-
-
-def _targets(asked: TraverseOptions, run: "LoadedRun", out: Path | None) -> tuple[Path, Path]:
-    """Return the picture's path, which --pairs alone leaves empty, and that of the .npz."""
-    from dpvae_cli.foundation.errors import UsageError
-
-    alone = not (asked.has_paths or asked.grid)
-    if alone and out is not None and out.suffix and not out.is_dir():
-        if out.suffix != ".json":
-            raise UsageError(
-                f"--out {out}: --pairs draws no picture, it writes .json and .npz",
-                hint="Name a folder or a .json.",
-            )
-        return out, arrays_beside(out)
-    return picture_and_arrays(out, run.folder.path / "traversals" / f"{asked.stem}.png")
 
 
 def _paths(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, Records]":
@@ -337,50 +297,6 @@ def _grid(asked: TraverseOptions, run: "LoadedRun") -> "tuple[Arrays, Records]":
     return record, [{"space": space, "lowest_log_q": value} for space, value in lowest.items()]
 
 
-def _pairs(run: "LoadedRun", count: int, *, seed: int) -> "tuple[Arrays, Records]":
-    """Print and return what lies between pairs, with the records of `dpvae eval --metrics path`."""
-    from dpvae_cli.evaluation.path_density import path_results, path_statistics
-    from dpvae_cli.foundation.formatting import format_number
-    from dpvae_cli.runs.evaluate_run import evaluation_context
-    from dpvae_cli.sampling.encodings import encode
-
-    context = evaluation_context(run, seed=seed)
-    statistics = path_statistics(
-        run.model,
-        context.aggregate,
-        encode(run.model, run.load_dataset().split(TEST_SPLIT)).mean,
-        pairs=count,
-        generator=context.generator("path"),
-    )
-    means = statistics.means()
-    rows = {
-        "lowest on lines in z": means["z"],
-        "lowest on lines in z0": means["z0"],
-        "z0 above z": means["difference"],
-        "both ends": means["end"],
-        "lower end": means["lower_end"],
-        "drop below it in z": means["drop_z"],
-        "drop below it in z0": means["drop_z0"],
-    }
-    console.table(
-        f"{run.label}, {len(statistics.pairs):,} pairs of {TEST_SPLIT} examples",
-        ["log q(z), nats", "mean", "standard error"],
-        [[name, *map(format_number, each)] for name, each in rows.items()],
-    )
-    arrays = {
-        "pairs": statistics.pairs.numpy(),
-        "pairs_lowest_z": statistics.lowest_z.numpy(),
-        "pairs_lowest_z0": statistics.lowest_z0.numpy(),
-        "pairs_ends": statistics.ends.numpy(),
-    }
-    note = {"data_note": run.data_note}
-    noted = [
-        replace(result, details=result.details | note)
-        for result in path_results(context, statistics, split=TEST_SPLIT)
-    ]
-    return arrays, [result.to_json() for result in noted]
-
-
 def encode_example(run: "LoadedRun", text: str, *, option: str) -> "Codes":
     """Return the posterior mean of one example, `(1, latent)`.
 
@@ -398,14 +314,18 @@ def encode_example(run: "LoadedRun", text: str, *, option: str) -> "Codes":
 
     from dpvae_cli.data import Split
     from dpvae_cli.foundation.errors import MissingError, UsageError
-    from dpvae_cli.foundation.text_files import path_exists
+    from dpvae_cli.foundation.text import path_exists
 
     if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
         index = int(text)
         try:
             test = run.load_dataset().test
         except MissingError:
-            return _kept_code(run, index, option=option)
+            mean = run.encoded.aggregate_posterior().mean
+            what = "training examples whose codes are kept"
+            _check_index(index, len(mean), what=what, option=option)
+            console.note(f"{option}: without the data, {index} is a training example.")
+            return mean[index : index + 1].to(run.model.device, run.model.dtype)
         _check_index(index, len(test), what="test examples", option=option)
         example = Split(test.stored[index : index + 1])
     elif path_exists(Path(text)):
@@ -420,14 +340,6 @@ def encode_example(run: "LoadedRun", text: str, *, option: str) -> "Codes":
         )
     with torch.no_grad():
         return run.model.encode(example.examples().to(run.model.device, run.model.dtype)).mean
-
-
-def _kept_code(run: "LoadedRun", index: int, *, option: str) -> "Codes":
-    """Return the posterior mean of a training example, `(1, latent)`, where only codes are kept."""
-    mean = run.encoded.aggregate_posterior().mean
-    _check_index(index, len(mean), what="training examples whose codes are kept", option=option)
-    console.note(f"{option}: without the data, {index} is a training example.")
-    return mean[index : index + 1].to(run.model.device, run.model.dtype)
 
 
 def _check_index(index: int, count: int, *, what: str, option: str) -> None:

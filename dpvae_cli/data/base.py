@@ -23,7 +23,7 @@ from dpvae_cli.data.images import (
 )
 from dpvae_cli.data.units import Standardization, Units
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.randomness import derive_seed
+from dpvae_cli.foundation.randomness import derive_seed, stream
 from dpvae_cli.foundation.shapes import Examples, FactorValues, Indices, PerExample, StoredExamples
 from dpvae_cli.foundation.spec import Spec
 
@@ -382,3 +382,43 @@ def _static_draw(stored: StoredExamples, name: SplitName) -> Tensor:
         uniform = (generator.random_raw(values.size) >> 11) * 2.0**-53
         drawn[start : start + CHUNK] = torch.from_numpy(uniform.reshape(values.shape) < intensities)
     return drawn
+
+
+@final
+class EpochSampler:
+    """Cuts batches from one permutation of the data after another.
+
+    Batch i holds positions i B to (i + 1) B of the permutations of epochs 0, 1, 2, ... laid end to
+    end, so every batch is full and every example is seen once per epoch.
+
+    Args:
+        count: examples in the training split.
+        batch_size: examples in a batch.
+        seed: the run's seed.
+        name: of the random stream; samplers of different names are independent.
+        device: where the indices are needed.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, *, seed: int, name: str, device: torch.device
+    ) -> None:
+        self._count, self._batch_size = count, batch_size
+        self._seed, self._name, self._device = seed, name, device
+        self._permutations: dict[int, Indices] = {}
+
+    def batch(self, iteration: int) -> Indices:
+        """Return the positions of the examples of batch `iteration`."""
+        epoch, start = divmod(iteration * self._batch_size, self._count)
+        first = self._permutation(epoch)[start : start + self._batch_size]
+        missing = self._batch_size - len(first)
+        if not missing:
+            return first
+        return torch.cat([first, self._permutation(epoch + 1)[:missing]])
+
+    def _permutation(self, epoch: int) -> Indices:
+        if epoch not in self._permutations:
+            self._permutations = {e: p for e, p in self._permutations.items() if e == epoch - 1}
+            generator = stream(self._seed, self._name, epoch)
+            permutation = torch.randperm(self._count, generator=generator)
+            self._permutations[epoch] = permutation.to(self._device)
+        return self._permutations[epoch]

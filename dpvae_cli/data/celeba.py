@@ -22,7 +22,7 @@ from dpvae_cli.data.image_cache import FileNames, ImageSource, OnError, load_spl
 from dpvae_cli.data.images import CropError, ImageTransform, find_images
 from dpvae_cli.data.locations import VARIABLE, candidate_folders
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.text_files import read_text
+from dpvae_cli.foundation.text import read_text
 
 IMAGES, PARTITION, ATTRIBUTES = (
     "img_align_celeba",

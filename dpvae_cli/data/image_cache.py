@@ -25,11 +25,10 @@ from dpvae_cli.data.images import (
 )
 from dpvae_cli.data.locations import CACHE_VARIABLE, cache_root
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.files import write_atomically, write_json
-from dpvae_cli.foundation.locks import hold_lock
+from dpvae_cli.foundation.files import hold_lock, write_atomically, write_json
 from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import StoredExamples
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text import read_json
 
 FileNames = dict[SplitName, list[str]]
 OnError = Literal["refuse", "skip"]

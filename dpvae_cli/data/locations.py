@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.text_files import expand_user, path_exists
+from dpvae_cli.foundation.text import expand_user, path_exists
 
 VARIABLE = "DPVAE_DATA"
 CACHE_VARIABLE = "DPVAE_CACHE"

@@ -12,9 +12,9 @@ from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, LowPost
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.metrics import METRICS
 from dpvae_cli.evaluation.own_codes import NO_DECODER, NoDecoder
+from dpvae_cli.foundation.allocation import eval_mode
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
-from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dpvae_cli.diagnosis.record import HELD_OUT, CandidatePrior, Diagnosis, Name, Quantity
-from dpvae_cli.foundation.formatting import format_number, format_with_error
+from dpvae_cli.foundation.text import format_number, format_with_error
 
 TITLES: dict[Name, str] = {
     "pocket_share": "samples where only 1 % of codes lie (pockets)",

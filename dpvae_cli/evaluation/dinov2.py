@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from dpvae_cli.evaluation.weight_files import read_state_dict
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.text_files import expand_user
+from dpvae_cli.foundation.text import expand_user
 
 URL = "https://dl.fbaipublicfiles.com/dinov2/{name}/{name}_pretrain.pth"
 SIZE = 224

@@ -20,7 +20,7 @@ from dpvae_cli.evaluation.weight_files import read_state_dict
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.randomness import seeded
-from dpvae_cli.foundation.text_files import expand_user
+from dpvae_cli.foundation.text import expand_user
 
 VARIABLE = "DPVAE_INCEPTION_WEIGHTS"
 FILE = "pt_inception-2015-12-05-6726825d.pth"

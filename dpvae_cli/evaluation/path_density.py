@@ -125,13 +125,6 @@ def path(context: EvaluationContext) -> list[Result]:
         generator=context.generator("path"),
         progress=context.progress,
     )
-    return path_results(context, statistics, split=split)
-
-
-def path_results(
-    context: EvaluationContext, statistics: PathStatistics, *, split: str
-) -> list[Result]:
-    """Return `path_z`, `path_z0` and their difference `path` as records that share details."""
     lowest = {
         "path": statistics.lowest_z0 - statistics.lowest_z,
         "path_z": statistics.lowest_z,

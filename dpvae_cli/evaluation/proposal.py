@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from dpvae_cli.foundation.memory import map_in_chunks
+from dpvae_cli.foundation.randomness import normal_noise
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
-from dpvae_cli.mathematics.noise import normal_noise
 from dpvae_cli.model import VAE
 from dpvae_cli.sampling.encodings import reconstruction
 from dpvae_cli.sampling.samples import check_log_density

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dpvae_cli.foundation import tensor_files
+from dpvae_cli.foundation import serialization
 from dpvae_cli.foundation.errors import MissingError
 
 
@@ -18,10 +18,10 @@ def read_state_dict(file: Path, *, hint: str) -> dict[str, Tensor]:
     """
     try:
         with file.open("rb") as opened:
-            state: Any = tensor_files.load_torch_file(opened)
-    except tensor_files.UnsafePickleError:
+            state: Any = serialization.load_torch_file(opened)
+    except serialization.UnsafePickleError:
         raise MissingError(f"{file} is not loaded: it holds more than tensors", hint=hint) from None
-    except tensor_files.CorruptFileError as error:
+    except serialization.CorruptFileError as error:
         raise MissingError(f"{file} {error}", hint=hint) from None
     except OSError as error:
         reason = error.strerror or error

@@ -18,7 +18,7 @@ from dpvae_cli.explorer.runtime import runtime_scripts
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.foundation.sanitize import escape_unprintable, sanitize_line
+from dpvae_cli.foundation.text import escape_unprintable, sanitize_line
 from dpvae_cli.pages import render_page
 from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 

@@ -9,7 +9,7 @@ from dpvae_cli.diagnosis.groups import TAIL, are_in
 from dpvae_cli.diagnosis.null import shares
 from dpvae_cli.diagnosis.run import DiagnosisBudget, draw_halves
 from dpvae_cli.diagnosis.verdict import percent
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text import read_json
 from dpvae_cli.runs.evaluate_run import evaluation_context
 from dpvae_cli.runs.loaded_run import LoadedRun
 

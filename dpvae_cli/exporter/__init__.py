@@ -1,6 +1,5 @@
 """Export parts of a trained model to files that run without dpvae."""
 
-from dpvae_cli.exporter.errors import ExportError
 from dpvae_cli.exporter.graphs import (
     GRAPHS,
     DecoderGraph,
@@ -9,7 +8,7 @@ from dpvae_cli.exporter.graphs import (
     ModelGraph,
     SamplerGraph,
 )
-from dpvae_cli.exporter.onnx_format import onnx_bytes, onnx_parts
+from dpvae_cli.exporter.onnx_format import ExportError, onnx_bytes, onnx_parts
 
 __all__ = [
     "GRAPHS",

@@ -4,9 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.exporter.errors import ExportError
-from dpvae_cli.exporter.formats import ExportedFile, check_suffix, write_graph, write_weights
+from dpvae_cli.exporter.formats import (
+    ExportedFile,
+    check_suffix,
+    write_graph,
+    write_weights,
+)
 from dpvae_cli.exporter.graphs import GRAPHS
+from dpvae_cli.exporter.onnx_format import ExportError
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe, to_yaml

@@ -13,9 +13,9 @@ import safetensors.torch as safetensors
 import torch
 from torch import Tensor
 
-from dpvae_cli.exporter.errors import ExportError
 from dpvae_cli.exporter.graphs import GRAPHS, Graph
 from dpvae_cli.exporter.onnx_format import (
+    ExportError,
     export_errors,
     exported_program,
     onnx_bytes,

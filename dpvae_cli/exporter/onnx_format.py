@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from dpvae_cli.exporter.errors import ExportError
+from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.mathematics.gaussian import LOG_2PI
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 MODULES = ("onnx", "onnxscript")
 """What torch.onnx needs."""
 INSTALL_HINT = "Install it: pip install 'dpvae-cli[export]'. .pt2 and .safetensors need no extra."
+
+
+class ExportError(UsageError):
+    """A module or a prior cannot be exported, or an extra is missing (exit code 2)."""
 
 
 def onnx_bytes(

@@ -1,4 +1,4 @@
-"""Sizes of networks, known before any memory is allocated for them."""
+"""Networks: their sizes, known before any memory is allocated for them, and evaluation mode."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -57,3 +57,15 @@ def _on_meta_device() -> Iterator[None]:
 def num_parameters(network: nn.Module) -> int:
     """Return the number of parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Set evaluation mode inside the block; then restore the mode of each submodule."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -5,13 +5,14 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import UsageError
@@ -59,7 +60,11 @@ def write_atomically(
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     try:
-        _fill(descriptor, write, durable=durable)
+        with BufferedWriter(FileIO(descriptor, "wb", closefd=False)) as file:
+            write(file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
         os.umask(mask := os.umask(0))  # the only way to read it
         temporary.chmod(0o666 & ~mask)
         if previous is not None and path.is_file():
@@ -114,14 +119,6 @@ def remove_stale_temporaries(folder: Path) -> None:
             with suppress(OSError), path.open("rb") as file:
                 if _lock(file.fileno()):
                     path.unlink()
-
-
-def _fill(descriptor: int, write: Callable[[BinaryIO], object], *, durable: bool) -> None:
-    with BufferedWriter(FileIO(descriptor, "wb", closefd=False)) as file:
-        write(file)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
 
 
 def link_to(name: Path, *, to: Path) -> None:
@@ -191,3 +188,26 @@ def read_cache(path: Path, *, checkpoint: str) -> dict[str, np.ndarray] | None:
         return arrays if str(arrays.pop("checkpoint")) == checkpoint else None
     except (OSError, ValueError, KeyError):
         return None
+
+
+@contextmanager
+def hold_lock(path: Path, *, timeout: float = -1.0, hint: str | None = None) -> Iterator[None]:
+    """Hold the lock file at `path`, made with its folder; by default wait for it.
+
+    Raises:
+        Timeout: another process held it for `timeout` seconds.
+        UsageError: the folder cannot be written to, with the hint.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"cannot write to {path.parent}: {reason}", hint=hint) from None
+    try:
+        yield
+    finally:
+        lock.release()

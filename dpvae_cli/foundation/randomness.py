@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 
 def derive_seed(seed: int, *position: str | int) -> int:
@@ -29,3 +30,20 @@ def seeded(seed: int, *position: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, *position))
         yield
+
+
+def normal_noise(*shape: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Return standard normal numbers of the type and on the device of `like`.
+
+    They are drawn on the generator's device, so a CPU generator gives the same on every device.
+    """
+    device = like.device if generator is None else generator.device
+    drawn = torch.randn(shape, generator=generator, dtype=like.dtype, device=device)
+    return drawn.to(like.device)
+
+
+def uniform_noise(*shape: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Return numbers of [0, 1), drawn and placed as by `normal_noise`."""
+    device = like.device if generator is None else generator.device
+    drawn = torch.rand(shape, generator=generator, dtype=like.dtype, device=device)
+    return drawn.to(like.device)

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
-from dpvae_cli.foundation.formatting import format_with_error
 from dpvae_cli.foundation.notebook import html_table
-from dpvae_cli.foundation.sanitize import sanitize_line
+from dpvae_cli.foundation.text import format_with_error, sanitize_line
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

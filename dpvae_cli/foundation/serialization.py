@@ -5,25 +5,34 @@ The text names the format of the file and its version. Files were once what `tor
 """
 
 import hashlib
+import json
+import pickle
 import shlex
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, BinaryIO, TypeVar, final
 
+import safetensors.torch as safe
 import torch
 from torch import Tensor
 
-from dpvae_cli.foundation import tensor_files
 from dpvae_cli.foundation.errors import CheckpointError, WrongFileTypeError
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.foundation.sanitize import sanitize_line
-from dpvae_cli.foundation.text_files import parse_json
+from dpvae_cli.foundation.memory import is_out_of_memory
+from dpvae_cli.foundation.text import parse_json, sanitize_line
 from dpvae_cli.version import __version__
 
 T = TypeVar("T")
 MALFORMED_ERRORS = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 """What reading the text of a malformed file raises."""
+ZIP = b"PK\x03\x04"
+"""The first bytes of a file of torch.save."""
+LENGTH = 8
+"""Bytes of a safetensors file before its header, which are the header's length."""
+JSON, DIGEST = "json", "sha256"
 
 
 @final
@@ -60,7 +69,7 @@ class FileFormat:
         """Write a file atomically; keep the file that it replaces as `previous`, if given."""
         versions = {"dpvae": __version__, "torch": torch.__version__}
         head = {"format": self.format, "version": self.version, **versions}
-        content = tensor_files.pack_tensors({**head, **meta}, tensors)
+        content = pack_tensors({**head, **meta}, tensors)
         write_atomically(path, lambda file: file.write(content), previous=previous)
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
@@ -77,9 +86,9 @@ class FileFormat:
         except OSError as error:
             reason = error.strerror or error
             raise CheckpointError(f"{path} cannot be read: {reason}", hint=self.again) from None
-        except tensor_files.CorruptFileError as error:
+        except CorruptFileError as error:
             raise CheckpointError(f"{path} {error}", hint=self.again) from None
-        except tensor_files.UnsafePickleError:
+        except UnsafePickleError:
             raise CheckpointError(
                 f"{path} is not a dpvae {self.noun}: it holds objects other than tensors and text",
                 hint=self.again,
@@ -113,9 +122,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
-        if not tensor_files.is_torch_file(file):
-            return *tensor_files.unpack_tensors(file.read()), digest
-        content = expect_type(dict, tensor_files.load_torch_file(file))
+        if not is_torch_file(file):
+            return *unpack_tensors(file.read()), digest
+        content = expect_type(dict, load_torch_file(file))
     meta = expect_type(dict, parse_json(content["json"]))
     return meta, _dense_tensors(content["tensors"]), digest
 
@@ -155,3 +164,109 @@ def _dense_tensors(value: Any) -> dict[str, Tensor]:
         if tensor.nbytes > tensor.untyped_storage().nbytes():
             raise ValueError(f"{name} has more elements than the file stores")
     return dict(value)
+
+
+class UnsafePickleError(Exception):
+    """The file holds objects other than tensors, text and containers; no code was run."""
+
+
+class CorruptFileError(Exception):
+    """The file is truncated, changed, foreign, or would unpack into far more than its size."""
+
+
+def pack_tensors(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the content of a file of tensors and a JSON object; nothing is lost but strides.
+
+    Raises:
+        ValueError: a number in the object is not finite.
+    """
+    plain = {  # copies, since weights may share memory
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    text = json.dumps({**meta, DIGEST: _digest(meta, plain)}, allow_nan=False)
+    return safe.save(plain, {JSON: text})
+
+
+def unpack_tensors(content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the object and the tensors, on the CPU, after comparing them with their digest.
+
+    Raises:
+        CorruptFileError: they differ from it, or the content is cut short or changed.
+        KeyError, TypeError, ValueError: it is another kind of file.
+    """
+    if not content:
+        raise CorruptFileError("is empty")
+    if content[LENGTH : LENGTH + 1] != b"{":
+        raise ValueError("not a safetensors file")
+    try:
+        tensors = safe.load(content)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise CorruptFileError("is damaged: cut short or changed") from error
+    end = LENGTH + int.from_bytes(content[:LENGTH], "little")
+    meta = parse_json(parse_json(content[LENGTH:end].decode())["__metadata__"][JSON])
+    if meta.pop(DIGEST) != _digest(meta, tensors):
+        raise CorruptFileError("is damaged: its checksum is wrong")
+    return meta, tensors
+
+
+def _digest(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256(json.dumps(meta).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def load_torch_file(file: BinaryIO) -> Any:
+    """Return what `torch.save` wrote, on the CPU.
+
+    Every part is compared with its checksum, which `torch.load` does not look at.
+
+    Raises:
+        UnsafePickleError: it holds objects that only code can make.
+        CorruptFileError: it cannot be read; the text is a predicate, such as "is empty".
+        RuntimeError: memory ran out.
+    """
+    _check_archive(file)
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about files that are rejected anyway
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnsafePickleError(str(error)) from None
+    except Exception as error:  # torch raises all kinds of errors at a corrupt file
+        if is_out_of_memory(error):
+            raise
+        raise CorruptFileError("is damaged, or not a PyTorch checkpoint") from error
+
+
+def is_torch_file(file: BinaryIO) -> bool:
+    """Tell whether `torch.save` wrote a file, opened at its beginning; it stays there."""
+    head = file.read(len(ZIP))
+    file.seek(0)
+    return head == ZIP
+
+
+def _check_archive(file: BinaryIO) -> None:
+    head = file.read(len(ZIP))
+    if not head:
+        raise CorruptFileError("is empty")
+    if head != ZIP:
+        return  # torch's older format, which has no checksums, or another kind of file
+    problem = "its entries are compressed"
+    try:
+        with zipfile.ZipFile(file) as archive:
+            # torch never compresses; what others compress may unpack into terabytes
+            if all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist()):
+                wrong = archive.testzip()
+                problem = f"the checksum of {wrong} is wrong" if wrong else ""
+    except MemoryError:
+        raise
+    except Exception as error:  # a corrupt directory raises all kinds of errors
+        raise CorruptFileError("is damaged: cut short or changed") from error
+    if problem:
+        raise CorruptFileError(f"is damaged: {problem}")

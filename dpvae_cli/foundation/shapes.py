@@ -3,7 +3,7 @@
 `batch` counts examples, `latent` is L, `example` is the shape of one example, `components` is N.
 """
 
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 Codes = Float[Tensor, "batch latent"]
@@ -22,17 +22,11 @@ CodeLabels = Int[Tensor, " batch"]
 Scalar = Float[Tensor, ""]
 """A single number."""
 
-Pairwise = Float[Tensor, "batch batch"]
-"""One number for each ordered pair of examples of a batch."""
-
 Components = Float[Tensor, "components latent"]
 """Parameters of the N components of a mixture."""
 
 Indices = Int[Tensor, " batch"]
 """Positions in a data set."""
-
-Flag = Bool[Tensor, ""]
-"""A single truth value that may live on an accelerator."""
 
 StoredExamples = Shaped[Tensor, "count *example"]
 """Examples as they are stored: uint8 for images, float32 otherwise."""

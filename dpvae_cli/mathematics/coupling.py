@@ -6,27 +6,30 @@ Block k, with z_K = z and z_{k-1} the output of block k:
     log|det d z_{k-1} / d z_k| = sum over l of (1 - b_kl) s_k(b_k * z_k)_l
 
 The paper prints b_kl for (1 - b_kl) in (5) and (22)-(24); autograd's Jacobian agrees with the form
-here (`tests/mathematics/test_coupling.py`).
+here (`tests/mathematics/test_coupling.py`). A mask b_k has 1 for a dimension that conditions and 0
+for one that is transformed (Figure 9).
 """
 
+import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.bijection import Bijection, overflow_to_infinity
-from dpvae_cli.mathematics.masks import Mask
 
 IN_CACHE = 2**18
 """Numbers of a hidden layer that a core works on at a time where no gradient is wanted."""
 
+Mask = tuple[int, ...]
 Index = slice | list[int]
 Map = Callable[[Codes], tuple[Codes, PerExample]]
+B = TypeVar("B", bound="Bijection")
 
 
 @final
@@ -40,6 +43,70 @@ class Block(NamedTuple):
     layers: tuple[Tensor, ...]
     conditioning: Index | None = None
     transformed: Index | None = None
+
+
+def alternating(blocks: int, latent_dim: int) -> tuple[Mask, ...]:
+    """Return checkerboard masks: even dimensions condition in one block, odd ones in the next."""
+    return tuple(tuple((l + k + 1) % 2 for l in range(latent_dim)) for k in range(blocks))
+
+
+def halves(blocks: int, latent_dim: int) -> tuple[Mask, ...]:
+    """Return masks whose first half conditions in one block and the second half in the next."""
+    cut = latent_dim // 2
+    return tuple(
+        tuple(int((l < cut) == (k % 2 == 0)) for l in range(latent_dim)) for k in range(blocks)
+    )
+
+
+def untransformed(masks: Sequence[Mask]) -> list[int]:
+    """Return the dimensions that no block transforms; g would leave them as they are."""
+    return [l for l in range(len(masks[0])) if all(mask[l] == 1 for mask in masks)]
+
+
+class Bijection(nn.Module, ABC):
+    """g: z -> z0 and back, each with the log-determinant of the way taken."""
+
+    context: Tensor | None = None
+    """What g depends on beside z: `(context,)` for all codes or `(batch, context)`, or nothing."""
+
+    def given(self: B, context: Tensor) -> B:
+        """Return g with a context; the weights are shared. It must be made for one."""
+        bound = copy.copy(self)
+        bound.context = context
+        return bound
+
+    @abstractmethod
+    def forward(self, z: Codes) -> tuple[Codes, PerExample]:
+        """Return z0 = g(z) and log|det dz0/dz| in nats, `(batch,)`.
+
+        Where g overflows z0 is infinite and the log-determinant zero (`overflow_to_infinity`).
+        """
+
+    @abstractmethod
+    def inverse(self, z0: Codes) -> tuple[Codes, PerExample]:
+        """Return z = g^-1(z0) and log|det dz/dz0| in nats, `(batch,)`."""
+
+
+def overflow_to_infinity(
+    g: Bijection, z: Codes, z0: Codes, log_abs_det: PerExample
+) -> tuple[Codes, PerExample]:
+    """Return z0 = g(z) and its log-determinant, infinity and zero where finite z overflow.
+
+    The density of z is lost there, infinity less infinity. It is far smaller than any number: a
+    base falls off faster than the determinant grows, and at an infinite z0 its logarithm is -inf.
+    Weights that are not finite are not an overflow: then NaN is returned, at the latest where no
+    gradient is wanted.
+    """
+    is_lost = torch.isfinite(z).all(dim=1) & ~torch.isfinite(z0.sum(dim=1) + log_abs_det)
+    if (
+        not torch.is_grad_enabled()
+        and not torch.compiler.is_exporting()
+        and bool(is_lost.any())
+        and not all(bool(torch.isfinite(weight).all()) for weight in g.parameters())
+    ):
+        return z0, log_abs_det
+    z0 = z0.masked_fill(is_lost.unsqueeze(1), torch.inf)
+    return z0, log_abs_det.masked_fill(is_lost, 0.0)
 
 
 @final
@@ -63,7 +130,7 @@ class AffineCoupling(Bijection):
 
     Example:
         >>> import torch
-        >>> from dpvae_cli.mathematics.masks import halves
+        >>> from dpvae_cli.mathematics.coupling import halves
         >>> g = AffineCoupling(halves(blocks=6, latent_dim=2))
         >>> z0, log_abs_det = g.forward(torch.randn(5, 2))
         >>> z, minus_log_abs_det = g.inverse(z0)

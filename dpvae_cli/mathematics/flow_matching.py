@@ -17,10 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.randomness import normal_noise, stream, uniform_noise
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.bijection import Bijection, overflow_to_infinity
-from dpvae_cli.mathematics.noise import normal_noise, uniform_noise
+from dpvae_cli.mathematics.coupling import Bijection, overflow_to_infinity
 
 EXACT_DIMENSIONS = 64
 """Up to this L the trace of the Jacobian is exact, above it is Hutchinson's estimate."""

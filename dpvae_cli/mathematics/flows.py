@@ -16,8 +16,7 @@ from zuko.flows.gaussianization import ElementWiseTransform
 from zuko.transforms import MonotonicRQSTransform
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.bijection import Bijection, overflow_to_infinity
-from dpvae_cli.mathematics.masks import Mask
+from dpvae_cli.mathematics.coupling import Bijection, Mask, overflow_to_infinity
 
 
 @final

@@ -8,8 +8,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from dpvae_cli.foundation.randomness import normal_noise
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.noise import normal_noise
 
 LOG_2PI = math.log(2 * math.pi)
 

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dpvae_cli.foundation.randomness import normal_noise, uniform_noise
 from dpvae_cli.foundation.shapes import Codes, Components, PerExample
 from dpvae_cli.mathematics.gaussian import LOG_2PI
-from dpvae_cli.mathematics.noise import normal_noise, uniform_noise
 
 AT_ONCE = 2**22
 """Exponents held at a time where no gradient is wanted."""

@@ -10,7 +10,7 @@ from typing import final
 from PIL import Image
 
 from dpvae_cli.data.images import MAX_PIXELS
-from dpvae_cli.foundation.text_files import is_inside
+from dpvae_cli.foundation.text import is_inside
 
 FORMATS = {"PNG": "image/png", "GIF": "image/gif", "JPEG": "image/jpeg"}
 LONGEST_SIDE = 1_600

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.example_shape import is_image
-from dpvae_cli.plotting import panels, picture, samples, style, tables
+from dpvae_cli.plotting import panels, samples, style, tables
 
 COLUMNS = 8
 
@@ -37,7 +37,7 @@ def save_reconstructions(
     if is_image(x.shape[1:]):
         wide = min(len(x), max(COLUMNS, ceil(sqrt(2 * len(x)))))
         rows = interleave_rows(x, decoded, wide)
-        return picture.save_images(path, rows, title=title, columns=wide)
+        return samples.save_images(path, rows, title=title, columns=wide)
     figure = (pairs if x.shape[1:] == (2,) else heat_maps)(x, decoded, columns)
     style.add_title(figure, title)
     return style.save(figure, path)[0]

@@ -17,7 +17,7 @@ from PIL import Image
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.plotting import panels, style
+from dpvae_cli.plotting import panels, style, tables
 
 GAP = 2
 """White pixels between the images of a grid."""
@@ -193,3 +193,49 @@ def name_entries(ax: Axes, columns: Sequence[str] | None) -> None:
         return
     places = range(0, len(columns), ceil(len(columns) / MOST_NAMES))
     ax.set_xticks(places, [style.escape_label(columns[place], 18) for place in places], rotation=90)
+
+
+def save_picture(
+    path: Path,
+    decoded: np.ndarray,
+    *,
+    log_density: np.ndarray,
+    title: str,
+    reference: np.ndarray | None = None,
+    columns: Sequence[str] | None = None,
+) -> Path:
+    """Write samples as an image grid, over data as points or tables, or as a heat map.
+
+    Args:
+        path: ends in .png or .pdf.
+        decoded: `(n, *example)`.
+        log_density: of each sample in the generation space, nats; colours points in the plane.
+        title: whose samples these are, and of which kind.
+        reference: data `(m, *example)` to show behind points and tables.
+        columns: names of a table's columns.
+    """
+    if is_image(decoded.shape[1:]):
+        return save_images(path, decoded, title=title)
+    if decoded.shape[1:] == (2,):
+        figure = scatter(decoded, log_density, reference=reference, columns=columns)
+    elif decoded.ndim == 2:
+        figure = tables.table_figure(decoded, reference=reference, columns=columns)
+    else:
+        figure = rows(decoded)
+    style.add_title(figure, title)
+    return style.save(figure, path)[0]
+
+
+def save_images(path: Path, images: np.ndarray, *, title: str, columns: int | None = None) -> Path:
+    """Write an image grid with a title: enlarged as .png, on a page as .pdf."""
+    if path.suffix.lower() == ".png":
+        return save_grid(images, path, columns=columns, title=title)
+    pixels, wide = grid(images, columns), style.SINGLE_COLUMN
+    with style.house_style():
+        figure = style.new_figure(wide, wide * pixels.shape[0] / pixels.shape[1] + 0.2)
+        axes = figure.subplots()
+        axes.imshow(pixels, interpolation="none")
+        axes.spines[:].set_visible(False)
+        panels.hide_ticks(axes)
+        style.add_title(figure, title)
+    return style.save(figure, path)[0]

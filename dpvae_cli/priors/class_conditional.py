@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.randomness import uniform_noise
 from dpvae_cli.foundation.shapes import CodeLabels, Codes, PerExample
-from dpvae_cli.mathematics.noise import uniform_noise
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.priors.decoupled import DecoupledPrior
 from dpvae_cli.priors.standardized import StandardizedPrior

@@ -7,9 +7,14 @@ from pydantic import Field
 
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.foundation.spec import FROM_LIST
-from dpvae_cli.mathematics.bijection import Bijection
-from dpvae_cli.mathematics.coupling import AffineCoupling
-from dpvae_cli.mathematics.masks import Mask, alternating, halves, untransformed
+from dpvae_cli.mathematics.coupling import (
+    AffineCoupling,
+    Bijection,
+    Mask,
+    alternating,
+    halves,
+    untransformed,
+)
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.priors.mixture import MixturePrior
 from dpvae_cli.priors.standard_normal import StandardNormalPrior

@@ -8,10 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpvae_cli.foundation.randomness import stream
+from dpvae_cli.foundation.randomness import normal_noise, stream, uniform_noise
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
 from dpvae_cli.mathematics.gaussian import standard_normal_log_prob
-from dpvae_cli.mathematics.noise import normal_noise, uniform_noise
 from dpvae_cli.priors.base import LogNormaliser, Prior, PriorSpec
 
 DECAY = 0.99

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, final
 
 from pydantic import Field
 
-from dpvae_cli.mathematics.masks import alternating
+from dpvae_cli.mathematics.coupling import alternating
 from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.priors.decoupled import DecoupledPrior
 from dpvae_cli.priors.standard_normal import StandardNormalPrior

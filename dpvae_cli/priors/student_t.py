@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dpvae_cli.foundation.randomness import uniform_noise
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.noise import uniform_noise
 from dpvae_cli.priors.base import Prior
 
 MIN_FREEDOM, INITIAL_FREEDOM = 2.0, 5.0

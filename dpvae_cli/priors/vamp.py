@@ -7,8 +7,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from dpvae_cli.foundation.allocation import eval_mode
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.modes import eval_mode
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.foundation.spec import Interval
 from dpvae_cli.mathematics.gaussian import mean_and_log_variance

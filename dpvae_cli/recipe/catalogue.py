@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.formatting import did_you_mean
-from dpvae_cli.foundation.text_files import expand_user, path_exists
+from dpvae_cli.foundation.text import did_you_mean, expand_user, path_exists
 from dpvae_cli.recipe.document import ConfigIssue, RecipeError, SourceLocation, truncate
 
 PACKAGE = Path(__file__).resolve().parents[1]

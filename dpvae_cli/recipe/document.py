@@ -17,7 +17,7 @@ from typing import Any, final
 import yaml
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.text_files import expand_user
+from dpvae_cli.foundation.text import expand_user
 
 KeyPath = tuple[str | int, ...]
 Scalar = bool | int | float | str | None

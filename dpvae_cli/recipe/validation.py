@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from dpvae_cli.architectures import AnyArchitecture
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.formatting import did_you_mean
+from dpvae_cli.foundation.text import did_you_mean
 from dpvae_cli.priors import AnyPrior, LearnedPrior
 from dpvae_cli.recipe.document import (
     ConfigDocument,

@@ -13,7 +13,7 @@ from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_cache, write_json
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text import read_json
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe

@@ -13,7 +13,7 @@ from typing import Any, final
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.foundation.results import nonfinite_to_none
-from dpvae_cli.foundation.text_files import parse_json, read_lines
+from dpvae_cli.foundation.text import parse_json, read_lines
 
 MIN_VALIDATIONS, CHANGES = 4, 3
 """Validations from the best one on, and typical changes, that an ELBO must fall by."""
@@ -81,7 +81,8 @@ class MetricsLog:
                 record: Any = None
                 with suppress(ValueError):
                     record = parse_json(line)
-                if _is_record(record):
+                iteration = record.get("iteration") if isinstance(record, dict) else None
+                if isinstance(iteration, int) and abs(iteration) < 2**63:
                     yield record
                 else:
                     text = f"{path}:{number}: not a training record: {line[:60]!r}"
@@ -129,8 +130,3 @@ def overfitting_start(path: Path, *, until: int) -> int | None:
 
 def _line(record: dict[str, Any]) -> bytes:
     return (json.dumps(nonfinite_to_none(record)) + "\n").encode()
-
-
-def _is_record(record: Any) -> bool:
-    iteration = record.get("iteration") if isinstance(record, dict) else None
-    return isinstance(iteration, int) and abs(iteration) < 2**63

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.files import TEMPORARY_PREFIX
-from dpvae_cli.foundation.text_files import expand_user, read_text
+from dpvae_cli.foundation.text import expand_user, read_text
 from dpvae_cli.recipe import Recipe
-from dpvae_cli.runs.fallback import BEST, CURRENT
 from dpvae_cli.runs.packaged import resolve_packaged, unpack
+from dpvae_cli.runs.run_folder import BEST, CURRENT
 
 RUNS = Path("runs")
 LATEST = "latest"

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from dpvae_cli.foundation.array_files import read_arrays
-from dpvae_cli.foundation.files import HIDDEN_PREFIX, read_cache, write_cache, write_json
-from dpvae_cli.foundation.locks import hold_lock
+from dpvae_cli.foundation.files import HIDDEN_PREFIX, hold_lock, read_cache, write_cache, write_json
 from dpvae_cli.foundation.results import Result, RunResults, nonfinite_to_none
-from dpvae_cli.foundation.text_files import is_inside, read_json
+from dpvae_cli.foundation.text import is_inside, read_json
 from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.run_folder import RunFolder
 
@@ -84,8 +83,7 @@ def read_results(run: LoadedRun) -> dict[str, Any]:
     if found.get("checkpoint_digest") != run.digest:
         return {}
     results = found.get("results")
-    return found if isinstance(results, list) and all(map(_is_result, results)) else {}
-
-
-def _is_result(found: Any) -> bool:
-    return isinstance(found, dict) and isinstance(found.get("metric"), str)
+    is_valid = isinstance(results, list) and all(
+        isinstance(each, dict) and isinstance(each.get("metric"), str) for each in results
+    )
+    return found if is_valid else {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, final
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.data.base import SPLITS
+from dpvae_cli.data.base import SPLITS, SplitName, each_split
 from dpvae_cli.data.units import Standardization
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.memoize import memoize
@@ -144,14 +144,8 @@ def _restandardize(dataset: Dataset, constants: Standardization | None) -> Datas
     if constants is None or own is None:
         return dataset
 
-    def restandardize(split: Split) -> Split:
-        stored = constants.transform(own.inverse_transform(split.stored))
-        return replace(split, stored=stored)
+    def restandardize(name: SplitName) -> Split:
+        split = dataset.split(name)
+        return replace(split, stored=constants.transform(own.inverse_transform(split.stored)))
 
-    return replace(
-        dataset,
-        train=restandardize(dataset.train),
-        validation=restandardize(dataset.validation),
-        test=restandardize(dataset.test),
-        standardization=constants,
-    )
+    return replace(dataset, **each_split(restandardize), standardization=constants)

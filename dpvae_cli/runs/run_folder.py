@@ -2,39 +2,63 @@
 
 import os
 import platform
+import re
+import shlex
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, final
+from typing import TYPE_CHECKING, Any, BinaryIO, final
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.files import (
     HIDDEN_PREFIX,
     copy_file,
     link_to,
     remove_stale_temporaries,
+    sync_folder,
     write_json,
     write_text,
 )
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text import read_json
 from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.recipe.dump import to_yaml
-from dpvae_cli.runs import replacement
-from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
-from dpvae_cli.runs.replacement import ENVIRONMENT, RECIPE
 from dpvae_cli.version import __version__
+
+if TYPE_CHECKING:
+    from dpvae_cli.runs.checkpoint import Checkpoint
 
 LOCK, UNFINISHED = f"{HIDDEN_PREFIX}lock", f"{HIDDEN_PREFIX}unfinished"
 """The lock, and a mark until a command that fills an empty folder at once is done."""
 NOT_EMPTY_HINT = (
     "Add --resume to go on with it, --overwrite to start over, or --run-dir for another folder."
 )
+RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
+STAGED = f"{HIDDEN_PREFIX}new"
+"""The hidden folder of the new run."""
+RUN_FILE = re.compile(
+    r"""recipe\.yaml | environment\.json | metrics\.jsonl? | metrics_terms\.npz | fit\.(json|png)
+    | cell\.json | error\.txt | errors\.log | samples\.png | (portrait|gallery)\.npz
+    | trackers\.json | (mlflow|wandb)/.+
+    | diagnosis\.(html|json) | explore\.html
+    | (checkpoint(\.previous)?|best)\.(pt|encodings\.npz|nll\.npz)
+    | tensorboard/events\.out\.tfevents\.[^/]+
+    | samples/(prior|low_posterior|high_posterior)(\.png|\.npz|/\d{6}\.png)
+    | (reconstructions|codes)/(train|validation|test)\.(png|npz)
+    | traversals/((line|sweep|grid|z0?|both)-?)+(-\d+)?\.(png|npz|gif|json)""",
+    re.VERBOSE,
+)
+"""The files that dpvae writes into a run folder, all that `--overwrite` ever deletes."""
+SUBFOLDERS = ("tensorboard", "mlflow", "wandb", "samples", "reconstructions", "codes", "traversals")
+MAX_LISTED = 5
+"""Files that an error names."""
+CURRENT, PREVIOUS, BEST = "checkpoint.pt", "checkpoint.previous.pt", "best.pt"
 
 
 @final
@@ -79,13 +103,13 @@ class RunFolder:
             UsageError: the folder is not empty and neither `resume` nor `overwrite` is given, or it
                 holds files that no run wrote.
         """
-        replacement.finish_commit(self.path)
+        finish_commit(self.path)
         remove_stale_temporaries(self.path)
         if resume:
             self.finish()
         has_files = any(not p.name.startswith(HIDDEN_PREFIX) for p in self.path.iterdir())
         if overwrite:
-            replacement.check_only_run_files(self.path, is_run=self.is_run())
+            check_only_run_files(self.path, is_run=self.is_run())
             if has_files:
                 self.stage()
         elif has_files and not resume:
@@ -93,7 +117,7 @@ class RunFolder:
 
     def stage(self) -> None:
         """Write what follows into a hidden folder, until `commit`."""
-        self._set_files(replacement.stage(self.path))
+        self._set_files(stage(self.path))
 
     @property
     def is_unfinished(self) -> bool:
@@ -111,7 +135,7 @@ class RunFolder:
     def commit(self) -> None:
         """Let a staged run, which has a checkpoint, replace the one in the folder."""
         if self.is_staged:
-            replacement.commit(self.path)
+            commit(self.path)
             self._set_files(self.path)
 
     def is_run(self) -> bool:
@@ -181,7 +205,7 @@ class RunFolder:
             with suppress(OSError):
                 if self.is_staged:
                     self._set_files(self.path)
-                    replacement.finish_commit(self.path)
+                    finish_commit(self.path)
                 if is_first and not self.environment.is_file():
                     lock.unlink()
                     if is_new:
@@ -220,3 +244,113 @@ def environment_info(device: torch.device) -> dict[str, Any]:
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def stage(folder: Path) -> Path:
+    """Return the hidden folder for a new run, made empty.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    staged = folder / STAGED
+    try:
+        staged.mkdir()
+    except OSError as error:
+        raise UsageError(f"cannot make {staged}: {error.strerror}") from None
+    return staged
+
+
+def commit(folder: Path) -> None:
+    """Let the staged run, which has a checkpoint, replace the run in the folder."""
+    (folder / STAGED / RECIPE).replace(folder / RECIPE)
+    sync_folder(folder)
+    finish_commit(folder)
+
+
+def finish_commit(folder: Path) -> None:
+    """Complete a commit that was interrupted, or delete a staged run that was not committed.
+
+    As long as the staged environment.json is there, files of the old run are being deleted; after
+    that the staged files are moved, the checkpoint last.
+    """
+    staged = folder / STAGED
+    if not staged.is_dir():
+        return
+    if (staged / RECIPE).exists() or not (staged / CURRENT).exists():
+        (staged / CURRENT).unlink(missing_ok=True)  # first: without it nothing is committed
+        shutil.rmtree(staged)
+        return
+    if (staged / ENVIRONMENT).exists():
+        _delete_run(folder)
+        (staged / ENVIRONMENT).replace(folder / ENVIRONMENT)
+    for path in sorted(staged.iterdir(), key=lambda path: path.name == CURRENT):
+        path.replace(folder / path.name)
+    staged.rmdir()
+    sync_folder(folder)
+
+
+def _delete_run(folder: Path) -> None:
+    """Delete the files of a run but its recipe and checkpoint, which are replaced by renaming."""
+    for name in list_files(folder):
+        if RUN_FILE.fullmatch(name) and name not in (RECIPE, CURRENT):
+            (folder / name).unlink()
+    for place in (folder / name for name in SUBFOLDERS):
+        for inner in (*sorted(place.rglob("*/"), reverse=True), place):
+            with suppress(OSError):
+                inner.rmdir()
+
+
+def list_files(folder: Path) -> list[str]:
+    """Return the visible files of a run folder, relative to it; other folders count as one."""
+    names = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.startswith(HIDDEN_PREFIX):
+            continue
+        if path.is_dir() and not path.is_symlink() and path.name in SUBFOLDERS:
+            inside = (p for p in path.rglob("*") if p.is_symlink() or not p.is_dir())
+            names += [p.relative_to(folder).as_posix() for p in inside]
+        else:
+            names.append(path.name)
+    return sorted(names)
+
+
+def check_only_run_files(folder: Path, *, is_run: bool) -> None:
+    """Check that a folder holds nothing but the files of a run.
+
+    Raises:
+        UsageError: it does; names the files.
+    """
+    names = list_files(folder)
+    others = [name for name in names if not RUN_FILE.fullmatch(name)] if is_run else names
+    if others:
+        more = f" and {len(others) - MAX_LISTED:,} more" if len(others) > MAX_LISTED else ""
+        raise UsageError(
+            f"{folder} holds files that no run wrote, --overwrite will not delete them: "
+            f"{', '.join(others[:MAX_LISTED])}{more}",
+            hint="Move them away, or name another folder.",
+        )
+
+
+def fallback_hint(path: Path, read: Callable[[Path], "Checkpoint"]) -> str | None:
+    """Return what to do with a good checkpoint in the same folder; None where there is none."""
+    names = (PREVIOUS, CURRENT, BEST)
+    if path.name not in names:
+        return None
+    for other in (path.with_name(name) for name in names if name != path.name):
+        with suppress(CheckpointError):
+            checkpoint = read(other)
+            break
+    else:
+        return None
+    found = f"{other.name} beside it is whole (iteration {checkpoint.iteration:,}): "
+    use = f"name it, {shlex.quote(str(other))}"
+    if other.name == BEST:
+        return f"{found}{use}."
+    folder, is_previous = str(other.parent), other.name == PREVIOUS
+    if checkpoint.recipe.architecture.kind == "own":
+        mode = "resume_previous" if is_previous else "resume"
+        resume = f"dpvae.train(recipe, {folder!r}, model=..., mode={mode!r})"
+    else:
+        option = " --from-previous" if is_previous else ""
+        resume = f"dpvae train --resume{option} --run-dir {shlex.quote(folder)}"
+    return f"{found}{use}, or go on from it: {resume}"

@@ -11,7 +11,7 @@ from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
-from dpvae_cli.plotting import picture, style
+from dpvae_cli.plotting import samples, style
 from dpvae_cli.plotting.diagnosis import grids
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
@@ -28,7 +28,7 @@ def save_samples(
     """Write the run's sample picture; points and rows are drawn over the data if available."""
     count = ROW_COUNT if len(model.example_shape) == 1 else IMAGE_COUNT
     drawn = prior_samples(model, count, generator=stream(seed, "picture"))
-    picture.save_picture(
+    samples.save_picture(
         folder.samples,
         drawable(model, decode_to_data_units(model, drawn.z)),
         log_density=drawn.base_log_prob.numpy(),

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dpvae_cli.foundation.formatting import did_you_mean
-from dpvae_cli.foundation.text_files import expand_user, path_exists
+from dpvae_cli.foundation.text import did_you_mean, expand_user, path_exists
 from dpvae_cli.recipe import catalogue
 from dpvae_cli.recipe.document import ConfigIssue, RecipeError, SourceLocation, truncate
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import final
 
 from dpvae_cli.foundation.progress import report_progress
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text import read_json
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.studies.messages import Cell, EventHandler, Outcome
 

@@ -1,6 +1,5 @@
 """How long a study will take: from the pace of its cells so far, else from a few timed steps."""
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -12,10 +11,7 @@ from typing import final
 
 import torch
 
-from dpvae_cli.fitting.fit import fit_prior
 from dpvae_cli.foundation.errors import DpvaeError
-from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.studies.messages import Cell
 from dpvae_cli.studies.state import (
@@ -35,11 +31,9 @@ GUESSED_PACE = {
 """Steps a second by architecture, where no step can be timed; right to an order of magnitude."""
 DEFAULT_PACE = {"cpu": 5.0, "gpu": 120.0}
 PRIOR_FIT_PACE = 150.0
-"""Iterations a second of a prior that is fitted to codes, where none can be timed."""
+"""Iterations a second of a prior that is fitted to codes."""
 TIMING_BUDGET = 15.0
 """Seconds after which no further cell is timed; those left take the times of similar ones."""
-FIT_CODES, FIT_CLUSTERS = 2_000, 16
-"""Of the codes that a fit is timed on."""
 FACTOR_VAE_SLOWDOWN = 2.5
 """Times as long as others that a FactorVAE's step takes: a second batch and a discriminator."""
 
@@ -86,7 +80,7 @@ def estimate_duration(
 ) -> DurationEstimate:
     """Return how long the cells that are not done will take.
 
-    Where no cell of a kind has run yet, steps and fits are timed here, but for those of a GPU.
+    Where no cell of a kind has run yet, steps are timed here, but for those of a GPU.
 
     Args:
         cells: all cells.
@@ -105,19 +99,14 @@ def estimate_duration(
         if measured is not None and measured.seconds:
             measuring.add(cell, measured.seconds)
     left = [(c, state) for c, state in zip(cells, states, strict=True) if state.status != "done"]
-    fits: dict[str, float] = {}
     end = time.perf_counter() + TIMING_BUDGET
     with limit_threads(threads or torch.get_num_threads()):
         for cell in [] if on_gpu else _representatives([cell for cell, _ in left]):
-            recipe = recipe_of(cell)
             root = None if data_root is None else Path(data_root)
             with suppress(DpvaeError, OSError):  # without its data it is guessed
                 if logged.of(cell) is None and time.perf_counter() < end:
-                    taken = estimate_seconds(recipe, device="cpu", data_root=root)
+                    taken = estimate_seconds(recipe_of(cell), device="cpu", data_root=root)
                     timed.add(cell, iterations(cell) / taken)
-            with suppress(DpvaeError, OSError):  # vamp needs an encoder
-                if recipe.fit_prior is not None and time.perf_counter() < end:
-                    fits[_fit_key(cell)] = _time_fit(recipe)
     seconds, guesses, timings = {}, 0, 0
     for cell, state in left:
         pace = logged.of(cell)
@@ -129,43 +118,19 @@ def estimate_duration(
             pace = GUESSED_PACE[where].get(kind, DEFAULT_PACE[where])
             if cell.recipe["regularizer"]["kind"] == "factor":
                 pace /= FACTOR_VAE_SLOWDOWN
-        fit = 0.0
-        if cell.recipe["fit_prior"] is not None:
-            guess = float(cell.recipe["fitting"]["iterations"]) / PRIOR_FIT_PACE
-            fit = fits.get(_fit_key(cell), guess)
+        fitted = 0 if cell.recipe["fit_prior"] is None else cell.recipe["fitting"]["iterations"]
         steps = max(0, iterations(cell) - state.iteration)
-        seconds[cell.name] = steps / pace + fit + (measuring.of(cell) or 0.0)
+        seconds[cell.name] = steps / pace + fitted / PRIOR_FIT_PACE + (measuring.of(cell) or 0.0)
     return DurationEstimate(seconds, logged.count, guesses, timings)
 
 
 def _representatives(cells: Sequence[Cell]) -> list[Cell]:
-    """Return a cell of each architecture, then one of each recipe, prior and fit."""
+    """Return a cell of each architecture, then one of each recipe and prior."""
     first: dict[Key, Cell] = {}
     for similarity in (-1, 0):
         for cell in cells:
-            first.setdefault((*_similarity_keys(cell)[similarity], _fit_key(cell)), cell)
+            first.setdefault(_similarity_keys(cell)[similarity], cell)
     return list({cell.name: cell for cell in first.values()}.values())
-
-
-def _fit_key(cell: Cell) -> str:
-    parts = [cell.recipe[key] for key in ("fit_prior", "fitting", "architecture")]
-    return json.dumps(parts[:1] if parts[0] is None else parts, sort_keys=True)
-
-
-def _time_fit(recipe: Recipe) -> float:
-    """Return the seconds of a fit to drawn codes: a mixture's whole, else its first iterations."""
-    spec, fitting = recipe.fit_prior, recipe.fitting
-    assert spec is not None
-    generator = stream(0, "timing")
-    centres = 3 * torch.randn(FIT_CLUSTERS, recipe.architecture.latent_dim, generator=generator)
-    codes = centres.repeat(FIT_CODES // FIT_CLUSTERS, 1)
-    codes = codes + torch.randn(codes.shape, generator=generator)
-    whole = fitting.iterations
-    some = whole if spec.kind == "mixture" else min(whole, 2 * fitting.validate_every)
-    start = time.perf_counter()
-    short = fitting.model_copy(update={"iterations": some})
-    fit_prior(codes, torch.full_like(codes, -2), spec, fitting=short)
-    return (time.perf_counter() - start) * whole / some
 
 
 @final

@@ -17,7 +17,7 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
-from dpvae_cli.plotting import picture, style, traversal
+from dpvae_cli.plotting import samples, style, traversal
 from dpvae_cli.plotting.gallery import figure5
 from dpvae_cli.plotting.leakage import figure4
 from dpvae_cli.plotting.moons import figure1
@@ -177,7 +177,7 @@ class TraversalFigure(StudyFigure):
             if len(records) > 1 and is_image(records[0]["walk_decoded"].shape[2:]):
                 images = np.concatenate([row for each in records for row in each["walk_decoded"]])
                 title = f"{run.label}: lines between test examples"
-                drawn.append(picture.save_images(path, images, title=title, columns=self.steps))
+                drawn.append(samples.save_images(path, images, title=title, columns=self.steps))
                 continue
             for index, (walk, *others) in enumerate(zip(records, *twins, strict=True)):
                 number = f"-{index}" if len(records) > 1 else ""

@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dpvae_cli.foundation.formatting import did_you_mean
+from dpvae_cli.foundation.text import did_you_mean
 from dpvae_cli.recipe.document import (
     ConfigDocument,
     ConfigIssue,

@@ -122,11 +122,6 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
     return Plan(loaded.name, study, folder, tuple(cells), note if others else "")
 
 
-def base_name(cell: Cell) -> str:
-    """Return a cell's name without the digest of its recipe."""
-    return cell.name.rpartition("-")[0]
-
-
 def cells_in_figure(figure: StudyFigure, cells: Sequence[Cell]) -> list[Cell]:
     """Return the cells that a figure shows: those it names, of each the first seed or all."""
     fitting = [cell for cell in cells if any(fnmatchcase(cell.name, p) for p in figure.cells)]

@@ -13,14 +13,12 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.foundation.results import Result, validate_results
-from dpvae_cli.foundation.sanitize import sanitize_line
-from dpvae_cli.foundation.text_files import is_inside, path_exists, read_json
+from dpvae_cli.foundation.text import is_inside, path_exists, read_json, sanitize_line
 from dpvae_cli.recipe import Recipe, RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.paths import resolve_run
-from dpvae_cli.runs.replacement import RECIPE
-from dpvae_cli.runs.run_folder import RunFolder
+from dpvae_cli.runs.run_folder import RECIPE, RunFolder
 
 
 class RunStatus(StrEnum):

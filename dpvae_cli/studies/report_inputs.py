@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from dpvae_cli.foundation.sanitize import sanitize_line
-from dpvae_cli.foundation.text_files import is_inside
+from dpvae_cli.foundation.text import is_inside, sanitize_line
 from dpvae_cli.recipe.document import RecipeError, read_file
 from dpvae_cli.studies import published
 from dpvae_cli.studies.grouping import BASELINE

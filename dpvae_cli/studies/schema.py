@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, final
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dpvae_cli.evaluation.metrics import METRICS
-from dpvae_cli.foundation.formatting import did_you_mean
 from dpvae_cli.foundation.spec import FROM_LIST, Spec
+from dpvae_cli.foundation.text import did_you_mean
 from dpvae_cli.studies.figures import AnyFigure
 
 

@@ -8,7 +8,7 @@ from dpvae_cli.evaluation.metrics import Need, metrics_needing, unavailable_metr
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_json
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text import read_json
 from dpvae_cli.recipe import Recipe, load_recipe
 from dpvae_cli.recipe.dump import to_dict
 from dpvae_cli.recipe.loading import from_dict

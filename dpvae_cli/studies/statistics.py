@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from dpvae_cli.evaluation.metrics import Direction
-from dpvae_cli.foundation.formatting import format_with_error
+from dpvae_cli.foundation.text import format_with_error
 
 MIN_SEEDS = 3
 """With fewer there is no verdict: the interval of two is a statement about nothing."""

@@ -15,7 +15,7 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.files import write_json
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text import read_json
 
 PROJECT = "dpvae"
 """The experiment of MLflow, the project of W&B."""

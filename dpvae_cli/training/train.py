@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from dpvae_cli.data import Dataset
+from dpvae_cli.data.base import EpochSampler
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, AsyncMax, ProcessGroup, process_group
 from dpvae_cli.foundation.randomness import stream
@@ -21,21 +22,17 @@ from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers import Batch, Regularizer, Term, build_regularizer
 from dpvae_cli.regularizers.base import DataSizes, mean_terms, weighted_loss
 from dpvae_cli.runs import own_networks, run_data
-from dpvae_cli.runs.checkpoint import Checkpoint
-from dpvae_cli.runs.checkpoint_tensors import load_part, part_tensors, units_tensors
+from dpvae_cli.runs.checkpoint import Checkpoint, load_part, part_tensors, units_tensors
 from dpvae_cli.runs.fit_prior import fit_after_training
 from dpvae_cli.runs.paths import resolve_run_dir
 from dpvae_cli.runs.precision import Precision, check_device_precision
 from dpvae_cli.runs.resume import TrainMode, check_mode, load_resume_point
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.training import checks
+from dpvae_cli.training import checks, execution
 from dpvae_cli.training.callback import Callback
-from dpvae_cli.training.ddp import convert_sync_batch_norm, data_parallel
+from dpvae_cli.training.checks import FiniteCheck, clip_gradients
 from dpvae_cli.training.ema import EMA
-from dpvae_cli.training.execution import execution, should_compile
-from dpvae_cli.training.finite_check import FiniteCheck, clip_gradients
 from dpvae_cli.training.recorder import Recorder
-from dpvae_cli.training.sampler import EpochSampler
 from dpvae_cli.training.signals import graceful_shutdown
 from dpvae_cli.training.validation import validate
 
@@ -137,7 +134,7 @@ class Trainer:
             model = build(recipe, example_shape=dataset.example_shape)
         else:
             own_networks.prepare(model, dataset, self.precision)
-        model = self.precision.placed(convert_sync_batch_norm(model, group))
+        model = self.precision.placed(execution.convert_sync_batch_norm(model, group))
         model.units = dataset.units
         sizes = DataSizes(training.batch_size, len(self.split))
         regularizer = build_regularizer(recipe.regularizer, model.latent_dim, sizes, recipe.seed)
@@ -146,14 +143,14 @@ class Trainer:
         self.precision.placed(regularizer)
         optimizer = Adam(model.parameters(), lr=training.learning_rate, fused=True)
         ema = None if training.ema is None else EMA(model, training.ema)
-        is_compiled = should_compile(training.compile, self.device, group.world_size)
+        is_compiled = execution.should_compile(training.compile, self.device, group.world_size)
         self.state = TrainState(model, regularizer, optimizer, None, ema, is_compiled)
         self.objective = Objective(model, regularizer, group, self.precision)
         own_networks.seed_each_call(self.objective, recipe, rank=group.rank)
         is_static = not own_networks.uses_own_networks(recipe)
-        self._loss = data_parallel(self.objective, group, static_graph=is_static)
+        self._loss = execution.data_parallel(self.objective, group, static_graph=is_static)
         if (adversary := regularizer.adversary) is not None:
-            self._adversary_loss = data_parallel(adversary, group)
+            self._adversary_loss = execution.data_parallel(adversary, group)
             rate, weights = adversary.learning_rate, adversary.parameters()
             self.state.adversary_optimizer = Adam(weights, lr=rate, fused=True)
         self.finite_check = FiniteCheck(self.state.parts().values(), self.device)
@@ -225,7 +222,7 @@ class Trainer:
         state, training, group = self.state, self.recipe.training, self.group
         x = self.split.examples(slice(0, self.local_size)).to(self.precision.dtype)
         with (
-            execution(state.model, x, training.batch_size, is_compiled=state.is_compiled),
+            execution.execution(state.model, x, training.batch_size, is_compiled=state.is_compiled),
             closing(recorder),
             graceful_shutdown(repeatable=group.world_size > 1) as request,
         ):

@@ -8,7 +8,7 @@ from dpvae_cli.data import Dataset, Split
 from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.elbo import elbo_parts
 from dpvae_cli.evaluation.skl import symmetric_kl
-from dpvae_cli.foundation.modes import eval_mode
+from dpvae_cli.foundation.allocation import eval_mode
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE

@@ -13,8 +13,7 @@ from benchmarks.__main__ import parsed
 from benchmarks.growth import slope
 from benchmarks.measure import Absent, Options, Ratio, Trial, over, play
 from benchmarks.naive import NaiveCoupling
-from dpvae_cli.mathematics.coupling import AffineCoupling
-from dpvae_cli.mathematics.masks import halves
+from dpvae_cli.mathematics.coupling import AffineCoupling, halves
 from tests.docs.pages import ROOT
 from tests.mathematics.random_models import normal, randomised
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from dpvae_cli.cli.app import app
 from dpvae_cli.evaluation.elbo import elbo_parts
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.formatting import format_with_error
+from dpvae_cli.foundation.text import format_with_error
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.plotting import style
 from dpvae_cli.runs import evaluate_run
@@ -331,7 +331,6 @@ def test_doctor_lists_what_is_looked_for(monkeypatch, tmp_path):
     [
         ["sample", "-n", "20", "--out", "mine.png"],
         ["reconstruct", "--out", "mine.png"],
-        ["traverse", "--pairs", "5", "--out", "mine.json"],
         ["traverse", "--out", "mine.png"],
     ],
     ids=" ".join,

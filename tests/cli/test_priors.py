@@ -35,7 +35,6 @@ def there(workshop, monkeypatch):
         ["traverse", FOLDER, "--between", 0, 1, "--space", "both"],
         ["traverse", FOLDER, "--dimensions", 2, "--space", "z0"],
         ["traverse", FOLDER, "--grid"],
-        ["traverse", FOLDER, "--pairs", 5],
         ["eval", FOLDER, "--metrics", "path"],
         ["sample", FOLDER, "--high-posterior", "--rank", "generation"],
         ["plot", "moons", FOLDER],

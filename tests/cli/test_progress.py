@@ -91,33 +91,6 @@ def test_elsewhere_a_line_is_printed_now_and_then(screen, clock):
     assert text.getvalue() == "decoding faces: 2 of 4  fast\ndecoding faces: 4 of 4\n"
 
 
-@pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_slow_nll_is_announced_once(screen, clock, is_terminal):
-    """By the time of an example that was really estimated, not of those kept from before."""
-    text = screen(is_terminal=is_terminal)
-    with progress.ProgressDisplay() as display, handle_progress(display):
-        report_progress("skl", 1, 2)
-        for done in range(4):
-            report_progress("nll", done, 100)
-        assert "nll of" not in text.getvalue()
-        for done in range(4, 100):
-            clock[0] += 60
-            report_progress("nll", done, 100)
-    printed = " ".join(text.getvalue().split())
-    assert printed.count("nll of 100 examples takes about 1.6 h more") == 1
-    assert "--limit" in printed
-
-
-def test_a_quick_nll_is_not_announced(screen, clock):
-    text = screen(is_terminal=False)
-    with progress.ProgressDisplay() as display, handle_progress(display):
-        for done in range(11):
-            report_progress("nll", done, 10)
-            clock[0] += 50
-    assert "takes" not in text.getvalue()
-    assert "nll: 10 of 10" in text.getvalue()
-
-
 @pytest.mark.parametrize("width", [60, 80, 140])
 def test_a_narrow_terminal_keeps_count_and_percentage_and_cuts_the_terms(screen, clock, width):
     text = screen(is_terminal=True, width=width)

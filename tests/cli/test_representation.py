@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dpvae_cli.evaluation.metrics import METRICS
-from dpvae_cli.runs.replacement import RUN_FILE
+from dpvae_cli.runs.run_folder import RUN_FILE
 from tests.cli.test_commands import ok, run
 from tests.small import SMALL
 

@@ -134,32 +134,6 @@ def test_gif_has_more_steps_by_default(tmp_path):
         assert image.n_frames == 80
 
 
-def test_pairs(tmp_path):
-    done = ok("traverse", POINTS, "--pairs", 7, "--seed", 3, "--out", tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"pairs.npz", "pairs.json"}
-    for row in ("lowest on lines in z0", "z0 above z", "lower end"):
-        assert row in done.stdout
-    with open(tmp_path / "pairs.json") as file:  # noqa: PTH123
-        found = {result["metric"]: result for result in json.load(file)["results"]}
-    arrays = np.load(tmp_path / "pairs.npz")
-    gain = arrays["pairs_lowest_z0"] - arrays["pairs_lowest_z"]
-    assert found["path"]["value"] == pytest.approx(gain.mean())
-    assert found["path"]["standard_error"] == pytest.approx(gain.std(ddof=1) / np.sqrt(7))
-    assert (found["path_z"]["samples"], found["path_z"]["seed"]) == (7, 3)
-    ok("traverse", POINTS, "--pairs", 7, "--seed", 4, "--out", tmp_path / "other.json")
-    assert not np.array_equal(np.load(tmp_path / "other.npz")["pairs"], arrays["pairs"])
-
-
-def test_a_hundred_pairs_are_the_metric(tmp_path):
-    ok("traverse", POINTS, "--pairs", 100, "--between", 0, 1, "--out", tmp_path)
-    with open(tmp_path / "line-pairs.json") as file:  # noqa: PTH123
-        record = json.load(file)
-    assert len(record["walks"]) == 1
-    done = ok("eval", POINTS, "--metrics", "path", "--json")
-    assert json.loads(done.stdout)["runs"][0]["results"] == record["results"]
-    assert "path_z0" in ok("eval", POINTS, "--metrics", "path").stdout
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -176,13 +150,9 @@ def test_a_hundred_pairs_are_the_metric(tmp_path):
         ([VECTORS, "--gif"], "shape 4 are neither"),
         ([POINTS, "--grid", "--between", "0", "1"], "has its own picture"),
         ([POINTS, "--grid", "--gif"], "--gif is for --between and --dimensions"),
-        ([POINTS, "--pairs", "5", "--space", "z"], "--space is for"),
-        ([POINTS, "--pairs", "5", "--steps", "4"], "--steps is for"),
-        ([POINTS, "--pairs", "5", "--out", "x.png"], "--pairs draws no picture"),
         ([POINTS, "--between", "0", "1", "--range", "2"], "--range is for --dimensions"),
         ([POINTS, "--between", "0", "1", "--from", "2"], "--from is for --dimensions"),
         ([POINTS, "--out", "x.gif"], ".png or .pdf"),
-        ([POINTS, "--pairs", "1"], "--pairs"),
     ],
 )
 def test_mistakes_end_with_a_message(arguments, said):

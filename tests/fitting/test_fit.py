@@ -24,7 +24,7 @@ from dpvae_cli.foundation.errors import (
     UsageError,
     WrongFileTypeError,
 )
-from dpvae_cli.foundation.tensor_files import pack_tensors, unpack_tensors
+from dpvae_cli.foundation.serialization import pack_tensors, unpack_tensors
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.priors import LearnedPrior, Mixture, MixturePrior, StandardNormalPrior

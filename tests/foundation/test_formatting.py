@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dpvae_cli.foundation.formatting import format_number, format_with_error
+from dpvae_cli.foundation.text import format_number, format_with_error
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from filelock import Timeout
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.locks import hold_lock
+from dpvae_cli.foundation.files import hold_lock
 
 
 def test_a_lock_is_held_by_one_at_a_time(tmp_path):

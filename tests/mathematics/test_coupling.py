@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from dpvae_cli.mathematics.coupling import AffineCoupling
-from dpvae_cli.mathematics.masks import Mask, alternating, halves, untransformed
+from dpvae_cli.mathematics.coupling import AffineCoupling, Mask, alternating, halves, untransformed
 from tests.mathematics.random_models import normal, randomised
 
 MASKS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import picture, style
+from dpvae_cli.plotting import samples, style
 
 SHAPES = {
     "grey": (1, 8, 8),
@@ -22,7 +22,7 @@ SHAPES = {
 def test_every_shape_has_a_picture(shape, suffix, tmp_path):
     decoded = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
     density = np.zeros(6, np.float32)
-    path = picture.save_picture(
+    path = samples.save_picture(
         tmp_path / f"x{suffix}", decoded, log_density=density, title="a $run"
     )
     start = path.read_bytes()[:4]
@@ -31,7 +31,7 @@ def test_every_shape_has_a_picture(shape, suffix, tmp_path):
 
 def test_another_suffix_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match=r"x\.svg"):
-        picture.save_picture(
+        samples.save_picture(
             tmp_path / "x.svg", np.zeros((2, 2)), log_density=np.zeros(2), title="a"
         )
 
@@ -41,7 +41,7 @@ def test_every_picture_has_its_title(shape, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(style, "escape_label", lambda text, width: written.append(text) or text)
     decoded = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
-    picture.save_picture(
+    samples.save_picture(
         tmp_path / "x.png", decoded, log_density=np.zeros(6), title="a run: 6 samples"
     )
     assert "a run: 6 samples" in written

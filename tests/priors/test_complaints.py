@@ -5,7 +5,7 @@ import re
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from dpvae_cli.mathematics.masks import alternating, halves
+from dpvae_cli.mathematics.coupling import alternating, halves
 from dpvae_cli.priors import AnyPrior, Decoupled, StandardNormal
 
 PRIOR = TypeAdapter(AnyPrior)

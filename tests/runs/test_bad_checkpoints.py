@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation.errors import CheckpointError
-from dpvae_cli.foundation.tensor_files import pack_tensors, unpack_tensors
+from dpvae_cli.foundation.serialization import pack_tensors, unpack_tensors
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.fallback import BEST, CURRENT, PREVIOUS
 from dpvae_cli.runs.loaded_run import load, load_run
+from dpvae_cli.runs.run_folder import BEST, CURRENT, PREVIOUS
 from dpvae_cli.training.train import train
 from tests.same import assert_same_run
 from tests.small import small_recipe

@@ -9,9 +9,9 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError
-from dpvae_cli.foundation.tensor_files import pack_tensors, unpack_tensors
+from dpvae_cli.foundation.serialization import pack_tensors, unpack_tensors
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.checkpoint_tensors import load_optimizer, optimizer_tensors
+from dpvae_cli.runs.checkpoint import load_optimizer, optimizer_tensors
 from dpvae_cli.training.train import train
 from tests.small import small_recipe
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from dpvae_cli.foundation import text_files
+from dpvae_cli.foundation import text as text_module
 from dpvae_cli.recipe.dump import to_yaml
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import paths
@@ -428,7 +428,7 @@ def test_a_fit_that_was_cut_short_at_its_end_is_completed_by_resuming(tmp_path):
 
 def test_a_log_of_any_size_is_read(run, monkeypatch):
     """Every command that reads metrics.jsonl; the limit of other texts is lowered."""
-    monkeypatch.setitem(inspect.unwrap(text_files.read_text).__kwdefaults__, "limit", 20_000)
+    monkeypatch.setitem(inspect.unwrap(text_module.read_text).__kwdefaults__, "limit", 20_000)
     log = run / "metrics.jsonl"
     line = log.read_text().splitlines()[0]
     log.write_text(f"{line}\n" * (20_000 // len(line) + 1) + log.read_text())

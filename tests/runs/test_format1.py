@@ -9,7 +9,7 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError
-from dpvae_cli.foundation.tensor_files import ZIP
+from dpvae_cli.foundation.serialization import ZIP
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training.train import train

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text import read_json
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import loaded_run, results_file
 from dpvae_cli.runs.run_folder import RunFolder

@@ -123,7 +123,7 @@ def test_a_worker_told_to_stop_by_somebody_else_goes_on(tmp_path):
     path = tmp_path / "cell0.visits"
     when(lambda: path.exists() and path.read_text() == "1", lambda: kill(signal.SIGTERM))
     when(lambda: path.exists() and path.read_text() == "2", lambda: kill(signal.SIGKILL))
-    made = LocalExecutor(["cpu"], retries=1)
+    made = LocalExecutor(["cpu"], retries=0)
     [outcome] = made.run(fake_cells(tmp_path, 1), tasks.never_end, events.append)
     assert outcome.status == "failed"
     lost = [event.message for event in events if event.status == "lost"]

@@ -233,7 +233,7 @@ def test_what_makes_a_node_unfit(tmp_path, monkeypatch):
         (__version__, ".", "/nowhere", "does not see /nowhere/"),
     ]:
         with pytest.raises(UsageError, match=message):
-            run_on_node(lambda cell: None, cell, version, directory, probe, {})
+            run_on_node(cell, (tasks.always_die, "cpu", 1), version, directory, probe, {})
 
 
 def listening_addresses():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import dpvae_cli as dpvae
-from dpvae_cli.plotting import picture
+from dpvae_cli.plotting import samples
 from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.loaded_run import load_run
@@ -84,7 +84,7 @@ def test_running_statistics_are_copied(tmp_path):
 
 def test_everything_after_a_step_uses_the_average(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(picture, "save_picture", lambda path, decoded, **_: drawn.append(decoded))
+    monkeypatch.setattr(samples, "save_picture", lambda path, decoded, **_: drawn.append(decoded))
     recipe = small_recipe("vae", "training.ema=0.9", "training.learning_rate=0.05")
     model = train(recipe, tmp_path / "run")
     saved = checkpoints.read_checkpoint(tmp_path / "run" / "checkpoint.pt")

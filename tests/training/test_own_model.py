@@ -11,7 +11,7 @@ from torch import nn
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import CheckpointError, InterruptedRun, UsageError
-from dpvae_cli.foundation.tensor_files import unpack_tensors
+from dpvae_cli.foundation.serialization import unpack_tensors
 from dpvae_cli.priors import DecoupledPrior, StandardNormalPrior
 from dpvae_cli.recipe import to_dict
 from dpvae_cli.runs import checkpoint as checkpoints

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dpvae_cli.training.sampler import EpochSampler
+from dpvae_cli.data.base import EpochSampler
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpvae_cli.foundation.errors import MissingError, UsageError
-from dpvae_cli.foundation.text_files import read_json
+from dpvae_cli.foundation.text import read_json
 from dpvae_cli.training.trackers import TRACKERS, Trackers
 from dpvae_cli.training.train import train
 from tests.small import small_recipe

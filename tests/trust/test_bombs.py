@@ -23,13 +23,13 @@ from dpvae_cli.data import Arrays, BinarizedMnist, Dsprites, Mnist, Svhn
 from dpvae_cli.data import mnist as mnist_module
 from dpvae_cli.data.dsprites import FILE as DSPRITES
 from dpvae_cli.evaluation import feature_statistics, inception
-from dpvae_cli.foundation import memory, text_files
+from dpvae_cli.foundation import memory, text
 from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import CheckpointError, MissingError, UsageError
-from dpvae_cli.foundation.tensor_files import pack_tensors, unpack_tensors
+from dpvae_cli.foundation.serialization import pack_tensors, unpack_tensors
 from dpvae_cli.recipe import RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs.checkpoint_tensors import load_optimizer
+from dpvae_cli.runs.checkpoint import load_optimizer
 from dpvae_cli.studies.loading import load_study
 from dpvae_cli.studies.plan import make_plan
 from dpvae_cli.studies.report_inputs import read_inputs
@@ -439,19 +439,19 @@ def test_arrays_of_svhn_that_grow_are_refused_by_their_headers(monkeypatch):
 @pytest.mark.parametrize("content", ["[" * 100_000, DEEP, "9" * 5_000, "{", ""])
 def test_json_that_is_too_deep_or_too_large_is_none(content):
     with pytest.raises(ValueError, match=r"."):
-        text_files.parse_json(content)
+        text.parse_json(content)
     Path("x.json").write_text(content)
-    assert text_files.read_json(Path("x.json")) == {}
+    assert text.read_json(Path("x.json")) == {}
 
 
 def test_texts_of_ours_are_plain_files_of_bounded_size():
     os.mkfifo("pipe")
-    assert text_files.read_json(Path("pipe")) == {}
+    assert text.read_json(Path("pipe")) == {}
     with pytest.raises(OSError, match="pipe"):
-        text_files.read_text(Path("pipe"))
+        text.read_text(Path("pipe"))
     Path("x.txt").write_text("12345")
     with pytest.raises(ValueError, match="5 bytes, 4 is the most"):
-        text_files.read_text(Path("x.txt"), limit=4)
+        text.read_text(Path("x.txt"), limit=4)
 
 
 def test_memory_is_that_of_the_machine_or_the_container(tmp_path, monkeypatch):

@@ -19,8 +19,8 @@ from tests.small import SMALL, tiny_extractor
 PACKAGE = Path(__file__).parents[2] / "dpvae_cli"
 SMALL_ARRAYS = tuple(part for part in SMALL if not part.startswith("data."))
 OPENERS = {
-    "torch.load": {"foundation/tensor_files.py"},
-    "safe.load": {"foundation/tensor_files.py"},
+    "torch.load": {"foundation/serialization.py"},
+    "safe.load": {"foundation/serialization.py"},
     "np.load": {"data/image_cache.py"},
     "np.lib.format.read_array": {"foundation/array_files.py"},
     "loadmat": {"data/svhn.py"},

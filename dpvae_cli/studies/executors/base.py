@@ -6,7 +6,7 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -16,18 +16,14 @@ from dpvae_cli.studies.cell_log import CellLog
 from dpvae_cli.studies.messages import Cell, EventHandler, Outcome
 from dpvae_cli.training.signals import graceful_shutdown
 
-POLL = 0.2
-"""Seconds between two looks at signals and logs."""
 GRACE = 120.0
 """Seconds that cells have to save when they are asked to stop."""
-MEMORY_HINT = "Is there enough memory? Run fewer cells at once: --jobs 1."
-
 
 Task = Callable[..., Outcome]
 """`run_cell` with its options, called with a cell and `device`; it is pickled to reach a worker."""
 
 
-def run_in_worker(task: Task, cell: Cell, device: str, threads: int) -> Outcome:
+def run_in_worker(cell: Cell, task: Task, device: str, threads: int) -> Outcome:
     """Run a cell with this many threads; an interrupt that it lets through is an outcome too."""
     try:
         import torch  # noqa: PLC0415 - slow, and the parent needs workers before it needs torch
@@ -45,8 +41,6 @@ def run_in_worker(task: Task, cell: Cell, device: str, threads: int) -> Outcome:
 class Executor(ABC):
     """Runs cells somewhere: on this machine, on a cluster.
 
-    A job is what `submit` returns for a cell; it can be hashed.
-
     Args:
         threads: threads that each cell computes with.
         fail_fast: stop everything at the first failed cell.
@@ -56,10 +50,10 @@ class Executor(ABC):
     threads: int = 1
     fail_fast: bool = False
     retries: int = 2
+    poll: ClassVar[float] = 0.1
+    """Seconds between two looks at jobs, signals and logs."""
     pause: ClassVar[float] = 1.0
     """Seconds until a cell that another process holds is tried again."""
-    has_time_limit: ClassVar[bool] = False
-    """Whether cells are interrupted as a matter of course, which is then no failed attempt."""
 
     @abstractmethod
     def connect(self, cells: Sequence[Cell]) -> AbstractContextManager[int]:
@@ -67,15 +61,15 @@ class Executor(ABC):
 
     @abstractmethod
     def submit(self, cells: Sequence[Cell], task: Task) -> Sequence[Any]:
-        """Start cells and return the job of each."""
+        """Start cells and return the job of each, which can be hashed."""
 
     @abstractmethod
-    def collect(self, jobs: Mapping[Any, Cell]) -> Mapping[Any, Outcome]:
-        """Return outcomes of jobs as they end, none after a while; `lost` where a worker died.
+    def is_done(self, job: Any) -> bool:
+        """Return whether a job has ended; a UsageError where no cell can run any more."""
 
-        Raises:
-            UsageError: no cell can run there.
-        """
+    @abstractmethod
+    def outcome(self, job: Any, cell: Cell) -> Outcome:
+        """Return how a job ended that is done; `lost` where its worker died."""
 
     @abstractmethod
     def interrupt(self, job: Any, number: int) -> None:
@@ -105,12 +99,15 @@ class Executor(ABC):
                 if ready:
                     jobs = self.submit([log.cell for log in ready], task)
                     running |= zip(jobs, ready, strict=True)
-                if not running:
-                    time.sleep(POLL)
-                cells_by_job = {job: log.cell for job, log in running.items()}
-                ended = self.collect(cells_by_job) if running else {}
-                for job, outcome in ended.items():
-                    outcomes += self._end(running.pop(job), outcome, waiting, deadline < math.inf)
+                time.sleep(self.poll)
+                for job in [job for job in running if self.is_done(job)]:
+                    log = running.pop(job)
+                    outcome = self.outcome(job, log.cell)
+                    if deadline == math.inf:
+                        outcome = self._retry(log, outcome, waiting)
+                    if outcome.status not in ("lost", "busy"):
+                        log.report_end(outcome)
+                        outcomes.append(outcome)
                 for log in running.values():
                     log.report()
                 has_failed = self.fail_fast and any(o.status == "failed" for o in outcomes)
@@ -128,31 +125,25 @@ class Executor(ABC):
             )
         return outcomes
 
-    def _end(
-        self, log: CellLog, outcome: Outcome, waiting: deque[CellLog], is_stopping: bool
-    ) -> list[Outcome]:
-        """Let a lost or busy cell wait for another attempt, or return how the cell has ended.
+    def _retry(self, log: CellLog, outcome: Outcome, waiting: deque[CellLog]) -> Outcome:
+        """Let a cell that is lost or busy wait for another attempt; too many losses are a failure.
 
-        An interrupt that did not come from here, from a time limit for instance, is a loss.
+        An interrupt that did not come from here, from a time limit for instance, does not count.
         """
-        if is_stopping and outcome.status in ("lost", "busy"):
-            return []
-        if outcome.status == "interrupted" and not is_stopping:
+        if outcome.status == "interrupted":
             outcome = replace(outcome, status="lost", message="its worker was told to stop")
-            log.losses -= self.has_time_limit
-        if outcome.status == "lost":
+        elif outcome.status == "lost":
             log.losses += 1
-            if log.losses <= self.retries:
-                log.report_end(replace(outcome, message=f"{outcome.message}; trying again"))
-                waiting.appendleft(log)
-                return []
-            problem = f"{outcome.message}, {log.losses} times"
-            outcome = replace(outcome, status="failed", message=problem, hint=MEMORY_HINT)
-        if outcome.status == "busy":
+            if log.losses > self.retries:
+                message = f"{outcome.message}, {log.losses} times"
+                hint = "Is there enough memory? Run fewer cells at once: --jobs 1."
+                return replace(outcome, status="failed", message=message, hint=hint)
+        if outcome.status == "lost":
+            log.report_end(replace(outcome, message=f"{outcome.message}; trying again"))
+            waiting.appendleft(log)
+        elif outcome.status == "busy":
             if not log.due:  # which is said once
                 log.report_end(outcome)
             log.due = time.monotonic() + self.pause
             waiting.append(log)
-            return []
-        log.report_end(outcome)
-        return [outcome]
+        return outcome

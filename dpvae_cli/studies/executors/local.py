@@ -5,14 +5,13 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import forkserver, get_all_start_methods, get_context
-from multiprocessing.connection import wait
 from typing import Any, final
 
-from dpvae_cli.studies.executors.base import POLL, Executor, Task, run_in_worker
+from dpvae_cli.studies.executors.base import Executor, Task, run_in_worker
 from dpvae_cli.studies.messages import Cell, Outcome
 from dpvae_cli.training.signals import stop_signals
 
@@ -40,11 +39,9 @@ def _run_process(sender: Any, environment: dict[str, str], *work: Any) -> None:
         signal.signal(number, signal.default_int_handler)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # Ctrl-C goes to the parent, which passes it on once
-    parent = multiprocessing.parent_process()
-    assert parent is not None
 
     def exit_with_parent() -> None:
-        parent.join()
+        multiprocessing.parent_process().join()  # type: ignore[union-attr]
         os._exit(1)
 
     threading.Thread(target=exit_with_parent, daemon=True).start()
@@ -56,27 +53,24 @@ def _run_process(sender: Any, environment: dict[str, str], *work: Any) -> None:
 @final
 @dataclass
 class LocalExecutor(Executor):
-    """Runs as many cells at once as devices are given; a job is the pipe its outcome comes from.
+    """Runs as many cells at once as devices are given; a job is a process.
 
     Args:
         devices: the device of each slot; several slots may share one.
     """
 
     devices: Sequence[str]
-    _free: list[str] = field(default_factory=list, init=False)
-    _workers: dict[Any, tuple[Any, str]] = field(default_factory=dict, init=False)
 
     @contextmanager
     def connect(self, cells: Sequence[Cell]) -> Iterator[int]:
         """Kill what still runs at the end."""
-        self._free = list(self.devices)
+        self._free, self._workers = list(self.devices), dict[Any, tuple[Any, str]]()
         try:
             yield len(self.devices)
         finally:
-            for process, _ in self._workers.values():
+            for process in self._workers:
                 process.kill()
                 process.join()
-            self._workers.clear()
 
     def submit(self, cells: Sequence[Cell], task: Task) -> list[Any]:
         """Start a process for each cell on a free device."""
@@ -84,31 +78,30 @@ class LocalExecutor(Executor):
         for cell in cells:
             receiver, sender = CONTEXT.Pipe(duplex=False)
             device = self._free.pop(0)
-            work = (task, cell, device, self.threads)
-            process = CONTEXT.Process(target=_run_process, args=(sender, dict(os.environ), *work))
+            work = (sender, dict(os.environ), cell, task, device, self.threads)
+            jobs.append(CONTEXT.Process(target=_run_process, args=work))
             with sender:
-                process.start()
-            self._workers[receiver] = process, device
-            jobs.append(receiver)
+                jobs[-1].start()
+            self._workers[jobs[-1]] = receiver, device
         return jobs
 
-    def collect(self, jobs: Mapping[Any, Cell]) -> dict[Any, Outcome]:
-        """Return the outcomes that came, and how a process ended whose end of the pipe is gone."""
-        outcomes: dict[Any, Outcome] = {}
-        ended: list[Any] = wait(list(jobs), POLL)
-        for job in ended:
-            process, device = self._workers.pop(job)
-            with suppress(EOFError), job:
-                outcomes[job] = job.recv()
-            process.join()
-            if job not in outcomes:
-                code = process.exitcode
-                cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-                outcomes[job] = Outcome(jobs[job].name, "lost", f"its worker died ({cause})")
-            self._free.append(device)
-        return outcomes
+    def is_done(self, job: Any) -> bool:
+        """Return whether there is an outcome, or the process has ended."""
+        return bool(self._workers[job][0].poll())
+
+    def outcome(self, job: Any, cell: Cell) -> Outcome:
+        """Return the outcome that the process has sent, or how it died before."""
+        receiver, device = self._workers.pop(job)
+        self._free.append(device)
+        outcome = None
+        with suppress(EOFError), receiver:
+            outcome = receiver.recv()
+        job.join()
+        code = job.exitcode
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return outcome or Outcome(cell.name, "lost", f"its worker died ({cause})")
 
     def interrupt(self, job: Any, number: int) -> None:
         """Send the signal to the process."""
         with suppress(OSError):
-            os.kill(self._workers[job][0].pid, number)
+            os.kill(job.pid, number)

@@ -1,8 +1,7 @@
 """Cells as an array of Slurm jobs, through submitit."""
 
 import signal
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,12 +11,9 @@ from typing import Any, ClassVar, final
 import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
-from dpvae_cli.studies.executors.base import POLL, Executor, Task, run_in_worker
+from dpvae_cli.studies.executors.base import Executor, Task, run_in_worker
 from dpvae_cli.studies.messages import Cell, Outcome
 
-FOLDER = ".slurm"
-"""Folder beside the cells for scripts, results and logs of jobs."""
-MAX_JOBS = 256
 SIGNAL_DELAY = 120
 """Seconds before its time limit at which a job is asked to save."""
 
@@ -40,14 +36,14 @@ class SlurmExecutor(Executor):
     gpus: int = 0
     jobs: int | None = None
     cluster: str = "slurm"
+    poll: ClassVar[float] = 1.0
     pause: ClassVar[float] = 60.0
-    has_time_limit: ClassVar[bool] = True
     _executor: Any = field(default=None, init=False)
 
     @contextmanager
     def connect(self, cells: Sequence[Cell]) -> Iterator[int]:
-        """Make the folder for scripts and results of jobs."""
-        folder = Path(cells[0].folder).absolute().with_name(FOLDER)
+        """Make the folder `.slurm` for scripts, results and logs of jobs, beside the cells."""
+        folder = Path(cells[0].folder).absolute().with_name(".slurm")
         self._executor = submitit.AutoExecutor(folder, cluster=self.cluster)
         self._executor.update_parameters(
             name="dpvae",
@@ -55,7 +51,7 @@ class SlurmExecutor(Executor):
             gpus_per_node=self.gpus,
             cpus_per_task=self.threads,
             slurm_signal_delay_s=SIGNAL_DELAY,
-            slurm_array_parallelism=self.jobs or MAX_JOBS,
+            slurm_array_parallelism=self.jobs or len(cells),
             **({"slurm_partition": self.partition} if self.partition else {}),
         )
         yield len(cells)
@@ -63,28 +59,28 @@ class SlurmExecutor(Executor):
     def submit(self, cells: Sequence[Cell], task: Task) -> list[Any]:
         """Submit an array of jobs."""
         device = "cuda" if self.gpus else "cpu"
-        job = partial(run_in_job, task=task, threads=self.threads, device=device)
+        job = partial(run_in_job, task=task, device=device, threads=self.threads)
         return list(self._executor.map_array(job, cells))
 
-    def collect(self, jobs: Mapping[Any, Cell]) -> dict[Any, Outcome]:
-        """Return what jobs have left, or the state that Slurm gives those that died."""
-        time.sleep(POLL)
-        outcomes: dict[Any, Outcome] = {}
-        for job in [job for job in jobs if job.done()]:
-            try:
-                outcomes[job] = job.result()
-            except (UncompletedJobError, FailedJobError):
-                reason = f"its job {job.job_id} died ({job.state})"
-                outcomes[job] = Outcome(jobs[job].name, "lost", reason)
-        return outcomes
+    def is_done(self, job: Any) -> bool:
+        """Return whether the job has left a result, or Slurm says that it has ended."""
+        return bool(job.done())
+
+    def outcome(self, job: Any, cell: Cell) -> Outcome:
+        """Return what a job has left, or the state that Slurm gives one that died."""
+        try:
+            outcome: Outcome = job.result()
+        except (UncompletedJobError, FailedJobError):
+            return Outcome(cell.name, "lost", f"its job {job.job_id} died ({job.state})")
+        return outcome
 
     def interrupt(self, job: Any, number: int) -> None:
         """Cancel the job; Slurm sends SIGTERM first, and training saves."""
         job.cancel(check=False)
 
 
-def run_in_job(cell: Cell, task: Task, threads: int, device: str) -> Outcome:
+def run_in_job(cell: Cell, **work: Any) -> Outcome:
     """Run a cell in a job; a cancelled job, and one near its time limit, saves and stops."""
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
-    return run_in_worker(task, cell, device, threads)
+    return run_in_worker(cell, **work)

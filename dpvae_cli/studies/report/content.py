@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import final
 
 from dpvae_cli.evaluation.metrics import Metric, find_metric, is_requested, sort_metrics
-from dpvae_cli.foundation.sanitize import sanitize_line
+from dpvae_cli.foundation.text import sanitize_line
 from dpvae_cli.studies import published as published_tables
 from dpvae_cli.studies.deviations import deviation_notes, matches_published_settings
 from dpvae_cli.studies.grouping import Experiment, group_runs

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from dpvae_cli.foundation.sanitize import sanitize_line
+from dpvae_cli.foundation.text import sanitize_line
 from dpvae_cli.pages.pictures import Picture, first, from_file
 from dpvae_cli.studies.grouping import Experiment
 from dpvae_cli.studies.report.conclusion import display_name

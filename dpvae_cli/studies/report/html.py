@@ -9,8 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, final
 
-from dpvae_cli.foundation.sanitize import sanitize_line
-from dpvae_cli.foundation.text_files import is_inside, read_text
+from dpvae_cli.foundation.text import is_inside, read_text, sanitize_line
 from dpvae_cli.pages import render_page
 from dpvae_cli.pages.pictures import Picture, from_file
 from dpvae_cli.recipe import to_yaml

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dpvae_cli.foundation.formatting import format_number, format_with_error
+from dpvae_cli.foundation.text import format_number, format_with_error
 from dpvae_cli.studies.report.conclusion import PairedDifference, display_name
 from dpvae_cli.studies.report.content import Content, MetricCell
 from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, describe_comparison
