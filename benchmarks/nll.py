@@ -34,7 +34,7 @@ def trials(options: Options) -> Iterator[Trial]:
     device, samples = options.device, options.pick(SAMPLES, 100)
     data = stand_ins.mnist(1)
     model = build(load_recipe("vae_mnist"), example_shape=data.example_shape).eval()
-    model = Precision("float32", device).placed(model)
+    model = Precision("float32", device).place(model)
     x = data.train.examples().to(device)
     z = torch.randn(samples, model.latent_dim, device=device)
     batches = z.split(batch_size_for(model))

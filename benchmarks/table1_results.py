@@ -241,7 +241,7 @@ CLAIMS = {
 
 def fid_name(pair: Experiment) -> str:
     """Return which FID was measured."""
-    return "fid" if "fid" in pair.measured else "fid768"
+    return "fid" if "fid" in pair.comparable else "fid768"
 
 
 def fid_title(pair: Experiment) -> str:
@@ -345,7 +345,7 @@ def leakage(found: Sequence[Experiment]) -> str:
 def everything_else(found: Sequence[Experiment]) -> str:
     """Return every other metric, one a line."""
     shown = ("skl", "skl_knn", "skl_knn_generation", "nll", "leak", "leak_printed")
-    names = dict.fromkeys(name for pair in found for name in pair.measured)
+    names = dict.fromkeys(name for pair in found for name in pair.comparable)
     names = [n for n in names if n not in shown and not n.startswith("fid")]
     runs = runs_of(found)
     heads = ["metric", *(f"{pair.label}, {PRIORS[prior]}" for pair, prior, _ in runs)]

@@ -100,7 +100,7 @@ def facts(recipe: Recipe, data: Dataset, steps: int) -> dict[str, int]:
 def model_of(recipe: Recipe, data: Dataset, options: Options, *, naive: bool = False) -> VAE:
     """Return a recipe's model with its initial weights, on the trainer's device."""
     model = build(recipe, example_shape=data.example_shape)
-    model = Precision(recipe.training.precision, options.device).placed(model)
+    model = Precision(recipe.training.precision, options.device).place(model)
     if naive:
         model.prior.bijection = NaiveCoupling(model.prior.bijection)
     return model

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dpvae_cli.data.units import Units
 from dpvae_cli.foundation.allocation import check_model_memory, eval_mode
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.randomness import seeded
+from dpvae_cli.foundation.randomness import fork_rng
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.likelihoods import BernoulliLikelihood, Likelihood, LikelihoodSpec
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian, mean_and_log_variance
@@ -318,7 +318,7 @@ def build(
 
     if networks is None and check_memory:
         check_model_memory("the model of sections architecture and prior", parts)
-    with seeded(recipe.seed, "weights"):
+    with fork_rng(recipe.seed, "weights"):
         encoder, decoder = networks or recipe.architecture.build(shape)
         return VAE(
             encoder=encoder,

@@ -32,14 +32,14 @@ class SvhnConv(ArchitectureSpec):
             "Use architecture=conv for square images, architecture=mlp for any shape.",
         )
         encoder = nn.Sequential(
-            *_normed(3, 4, stride=2, padding=1),
-            *_normed(CHANNELS, 3, padding=1),
-            *_normed(CHANNELS, 4, stride=2, padding=1),
-            *_normed(CHANNELS, 3, padding=1),
-            *_normed(CHANNELS, 3),
-            *_normed(CHANNELS, 3, padding=1),
-            *_normed(CHANNELS, 3),
-            *_normed(CHANNELS, 3, padding=1),
+            *_convolution(3, 4, stride=2, padding=1),
+            *_convolution(CHANNELS, 3, padding=1),
+            *_convolution(CHANNELS, 4, stride=2, padding=1),
+            *_convolution(CHANNELS, 3, padding=1),
+            *_convolution(CHANNELS, 3),
+            *_convolution(CHANNELS, 3, padding=1),
+            *_convolution(CHANNELS, 3),
+            *_convolution(CHANNELS, 3, padding=1),
             nn.Flatten(),
             nn.Linear(FEATURES, 2 * self.latent_dim),
         )
@@ -60,7 +60,9 @@ class SvhnConv(ArchitectureSpec):
         return encoder, decoder
 
 
-def _normed(width_in: int, kernel: int, *, stride: int = 1, padding: int = 0) -> list[nn.Module]:
+def _convolution(
+    width_in: int, kernel: int, *, stride: int = 1, padding: int = 0
+) -> list[nn.Module]:
     # no bias: batch norm would take it out again
     convolution = nn.Conv2d(width_in, CHANNELS, kernel, stride=stride, padding=padding, bias=False)
     return [convolution, nn.BatchNorm2d(CHANNELS), nn.ReLU()]

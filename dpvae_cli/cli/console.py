@@ -19,7 +19,7 @@ NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?|-")
 """A number, perhaps with its error, or a dash where there is none."""
 
 
-def launched() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """Return rank and world size; torch is imported only where a launcher has set them."""
     if "WORLD_SIZE" not in os.environ:
         return 0, 1
@@ -30,7 +30,7 @@ def launched() -> tuple[int, int]:
 
 def is_main_process() -> bool:
     """Whether this process prints."""
-    return launched()[0] == 0
+    return rank_and_world_size()[0] == 0
 
 
 def stderr(*, for_errors: bool = False) -> "Console":
@@ -141,7 +141,7 @@ def configure_encoding() -> None:
 
     Without it a path with an accent fails in an ASCII locale.
     """
-    codecs.register_error("dpvae", _escaped)
+    codecs.register_error("dpvae", _escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="dpvae")
@@ -171,7 +171,7 @@ class _Lossy(io.FileIO):
             return len(data)
 
 
-def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:

@@ -55,7 +55,7 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
                 ProgressDisplay() as display,
                 handle_progress(display if is_shown else ignore_progress),
             ):
-                if console.launched()[1] > 1:
+                if console.rank_and_world_size()[1] > 1:
                     value = _run_distributed(command, *args, **kwargs)
                 else:
                     value = command(*args, **kwargs)
@@ -123,7 +123,7 @@ def _run_distributed(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
         if not console.is_main_process():
             raise PeerFailedError(status=UsageError.exit_code)
         raise UsageError(
-            f"{command.__name__} runs in one process, not in {console.launched()[1]}",
+            f"{command.__name__} runs in one process, not in {console.rank_and_world_size()[1]}",
             hint="Start it without torchrun: only dpvae train and dpvae eval are distributed.",
         )
     with process_group():

@@ -157,4 +157,4 @@ def _resolve_recipe(
     check_resume(saved, folder, has_model=False)
     path = run.previous if from_previous else run.checkpoint
     name = checkpoint.read_checkpoint(path).recipe.name if path.is_file() else "recipe"
-    return saved.named(name), folder
+    return saved.with_name(name), folder

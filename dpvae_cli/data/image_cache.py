@@ -95,10 +95,10 @@ def load_splits(
     path = cache_root() / "pictures" / f"{source.name[:40]}-{source.key()}.npy"
     hint = f"Name another folder with {CACHE_VARIABLE}."
     with hold_lock(path.with_suffix(".lock"), hint=hint):
-        if (found := _cached(path, source)) is None:
+        if (found := _load(path, source)) is None:
             with pixel_limit(source.transform.max_pixels):
                 _decode(path, source, on_error)
-            found = _cached(path, source)
+            found = _load(path, source)
     assert found is not None
     stored, skipped = found
     _check_skipped(source, skipped, on_error)
@@ -119,7 +119,7 @@ def skipped_note(skipped: Mapping[str, str]) -> str | None:
     return f"{len(skipped):,} unreadable file{'s' if len(skipped) > 1 else ''} left out"
 
 
-def _cached(path: Path, source: ImageSource) -> tuple[StoredExamples, Mapping[str, str]] | None:
+def _load(path: Path, source: ImageSource) -> tuple[StoredExamples, Mapping[str, str]] | None:
     """Return the mapped images and the skipped names; None where they must be made."""
     try:
         skipped = dict(read_json(path.with_suffix(".json"))["skipped"])

@@ -201,8 +201,8 @@ def read_image(path: Path, transform: ImageTransform) -> ImageArray:
         CropError: it is smaller than the crop.
     """
     try:
-        with _opened(path, transform.max_pixels) as image:
-            square = _squared(ImageOps.exif_transpose(image), path.name, transform)
+        with _open(path, transform.max_pixels) as image:
+            square = _crop_square(ImageOps.exif_transpose(image), path.name, transform)
     except (UnreadableImageError, CropError):
         raise
     except Exception as error:  # a decoder met with a damaged file raises all kinds of errors
@@ -210,7 +210,7 @@ def read_image(path: Path, transform: ImageTransform) -> ImageArray:
     return np.ascontiguousarray(np.moveaxis(np.atleast_3d(np.asarray(square)), -1, 0))
 
 
-def _opened(path: Path, max_pixels: int) -> Image.Image:
+def _open(path: Path, max_pixels: int) -> Image.Image:
     """Open an image without reading its pixels; reject other files and too large images."""
     if not path.is_file():
         raise UnreadableImageError("no file, or a broken link")
@@ -233,7 +233,7 @@ def _opened(path: Path, max_pixels: int) -> Image.Image:
     return image
 
 
-def _squared(image: Image.Image, name: str, transform: ImageTransform) -> Image.Image:
+def _crop_square(image: Image.Image, name: str, transform: ImageTransform) -> Image.Image:
     width, height = image.size
     side = transform.crop or min(width, height)
     if side > min(width, height):

@@ -264,7 +264,7 @@ class Diagnosis:
         return max(clear, key=lambda candidate: candidate.gain, default=None)
 
     @property
-    def recommended(self) -> CandidatePrior | None:
+    def recommendation(self) -> CandidatePrior | None:
         """Return the best candidate if something is off that a prior can improve."""
         if self.has_collapsed or not any(each.name not in HELD_OUT for each in self.off):
             return None
@@ -281,7 +281,7 @@ class Diagnosis:
             **{key: getattr(self, key) for key in (*verdicts, "has_collapsed")},
             "off_dimensions": list(self.off_dimensions),
             "inactive_dimensions": list(self.inactive),
-            "recommended": self.recommended and self.recommended.prior,
+            "recommended": self.recommendation and self.recommendation.prior,
             "quantities": [each.to_json() for each in self.quantities],
             "dimensions": [each.to_json() for each in self.dimensions],
             "low_posterior": self.low_posterior.to_json(),

@@ -194,7 +194,7 @@ def run_diagnosis(
         support=tuple(each for each in earlier if sees(each.metric) and each.value is not None),
         arrays=arrays(context, splits),
     )
-    diagnosis.arrays.update(images(context, splits, diagnosis.recommended))
+    diagnosis.arrays.update(images(context, splits, diagnosis.recommendation))
     return diagnosis
 
 

@@ -50,7 +50,7 @@ def forest(
     from sklearn.model_selection import GridSearchCV, KFold  # noqa: PLC0415
     from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415
 
-    x, y = _standardised(codes, held_out)
+    x, y = _standardise(codes, held_out)
     tree = DecisionTreeClassifier(random_state=seed)
     search = GridSearchCV(tree, {"max_depth": DEPTHS}, cv=KFold(FOLDS), refit=False)
     depth = search.fit(x, values.numpy()).best_params_["max_depth"]
@@ -70,7 +70,7 @@ def thresholds_accuracy(code: Float[Tensor, " batch"], values: ClassLabels) -> f
 
     parts = len(torch.unique(values))
     tree = DecisionTreeClassifier(max_leaf_nodes=parts, class_weight="balanced", random_state=0)
-    (x, _), y = _standardised(code.unsqueeze(1), code.unsqueeze(1)), values.numpy()
+    (x, _), y = _standardise(code.unsqueeze(1), code.unsqueeze(1)), values.numpy()
     right = tree.fit(x, y).predict(x) == y
     return float(np.mean([right[y == value].mean() for value in np.unique(y)]))
 
@@ -80,7 +80,7 @@ def linear(codes: Codes, values: ClassLabels, *, others: OtherCodes) -> Int[Tens
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
-    x, y = _standardised(codes, others)
+    x, y = _standardise(codes, others)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the limit of steps is intended
         fitted = LogisticRegression(max_iter=STEPS).fit(x, values.numpy())
@@ -93,7 +93,7 @@ def nearest(
     """Return what the nearest of `codes` say of each of `others`; both are standardised."""
     from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415 - slow to import
 
-    x, y = _standardised(codes, others)
+    x, y = _standardise(codes, others)
     fitted = KNeighborsClassifier(min(neighbours, len(x))).fit(x, values.numpy())
     return torch.from_numpy(fitted.predict(y))
 
@@ -117,7 +117,7 @@ def are_told_apart(first: Codes, second: Codes, *, seed: int) -> Bool[Tensor, "s
     return torch.from_numpy(predicted == is_second).view(2, -1)
 
 
-def _standardised(codes: Codes, others: OtherCodes) -> tuple[np.ndarray, np.ndarray]:
+def _standardise(codes: Codes, others: OtherCodes) -> tuple[np.ndarray, np.ndarray]:
     """Give each dimension of `codes` mean 0 and deviation 1: the scale of z may be free."""
     spread, mean = torch.std_mean(codes, dim=0, correction=0)
     spread = torch.where(spread > 0, spread, torch.ones_like(spread))

@@ -146,7 +146,7 @@ def vision_transformer(architecture: Architecture, state: dict[str, Tensor]) -> 
     rest = {name: tensor.float() for name, tensor in state.items() if name != "mask_token"}
     weights = {
         "class_token": rest.pop("cls_token"),
-        "encoder.pos_embedding": resized(rest.pop("pos_embed"), SIZE // PATCH),
+        "encoder.pos_embedding": resize_embedding(rest.pop("pos_embed"), SIZE // PATCH),
     }
     for kind in ("weight", "bias"):
         weights[f"conv_proj.{kind}"] = rest.pop(f"patch_embed.proj.{kind}")
@@ -177,7 +177,7 @@ def vision_transformer(architecture: Architecture, state: dict[str, Tensor]) -> 
     return network
 
 
-def resized(embedding: Tensor, side: int) -> Tensor:
+def resize_embedding(embedding: Tensor, side: int) -> Tensor:
     """Return the embedding of places, `(1, 1 + places, width)`, for a grid of `side` x `side`.
 
     Bicubic, as DINOv2 does it: the factor is that of `side` + 0.1 places.

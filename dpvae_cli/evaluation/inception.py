@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from dpvae_cli.evaluation.weight_files import read_state_dict
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
-from dpvae_cli.foundation.randomness import seeded
+from dpvae_cli.foundation.randomness import fork_rng
 from dpvae_cli.foundation.text import expand_user
 
 VARIABLE = "DPVAE_INCEPTION_WEIGHTS"
@@ -108,7 +108,7 @@ def load_inception(file: Path, dimensions: int = FULL) -> Inception:
     from pytorch_fid import inception as theirs  # noqa: PLC0415 - slow
     from torchvision.models.inception import BasicConv2d  # noqa: PLC0415 - slow
 
-    with seeded(0, "inception"):
+    with fork_rng(0, "inception"):
         blocks = {  # which partial weights lack, and 768 dimensions never reach
             "Mixed_7b": theirs.FIDInceptionE_1(1280),
             "Mixed_7c": theirs.FIDInceptionE_2(2048),

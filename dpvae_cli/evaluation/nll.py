@@ -83,7 +83,7 @@ def nll(context: EvaluationContext) -> list[Result]:
     )
     found: list[ImportanceEstimate] = []
     context.progress("nll", 0, count)
-    with context.nll_cache.opened():
+    with context.nll_cache.open():
         while len(found) < count:
             start = len(found)
             found += _estimates(context, range(start, min(start + together, total)))
@@ -137,7 +137,7 @@ def _estimates(context: EvaluationContext, positions: range) -> list[ImportanceE
     if context.group.all_true(None not in kept):
         return [estimate for estimate in kept if estimate is not None]
 
-    def estimated(rows: Tensor) -> Tensor:
+    def estimate_rows(rows: Tensor) -> Tensor:
         generators = [
             stream(seed, "nll", positions[row], device=model.device) for row in rows.tolist()
         ]
@@ -148,7 +148,7 @@ def _estimates(context: EvaluationContext, positions: range) -> list[ImportanceE
             dtype=torch.float64,
         )
 
-    rows = context.group.map_sharded(estimated, torch.arange(len(positions)))
+    rows = context.group.map_sharded(estimate_rows, torch.arange(len(positions)))
     estimates = [ImportanceEstimate(*row) for row in rows.tolist()]
     context.nll_cache.add(dict(zip(keys, estimates, strict=True)))
     return estimates

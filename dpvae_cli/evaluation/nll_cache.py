@@ -44,7 +44,7 @@ class NllCache:
         self._estimates: dict[str, ImportanceEstimate] = {}
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
+    def open(self) -> Iterator[None]:
         """Read the file, and write it at the end, also when the work in between stops."""
         self._estimates = {}
         kept = None if self._path is None else read_cache(self._path, checkpoint=self._source)

@@ -55,7 +55,9 @@ def precision_lp(context: EvaluationContext) -> list[Result]:
     log_q = context.aggregate.log_prob(drawn.z)
     found, null = (
         _compare(
-            context, real, _decoded(context, "precision_lp", drawn.z[lowest(score, len(real))])
+            context,
+            real,
+            _features(context, "precision_lp", drawn.z[lowest(score, len(real))]),
         )
         for score in (log_q, drawn.log_p)
     )
@@ -105,7 +107,7 @@ def _of_samples(context: EvaluationContext) -> Support:
         else:
             generator = context.generator("fid", 0)
             drawn = prior_samples(context.model, len(real), generator=generator)
-            samples = _decoded(context, "precision", drawn.z)
+            samples = _features(context, "precision", drawn.z)
         context.support["samples"] = _compare(context, real, samples), len(real)
     return context.support["samples"][0]
 
@@ -161,7 +163,7 @@ def _real(context: EvaluationContext, metric: FeatureMetric) -> Codes:
     return train.examples(order[:count]).flatten(1)
 
 
-def _decoded(context: EvaluationContext, metric: FeatureMetric, z: Codes) -> Tensor:
+def _features(context: EvaluationContext, metric: FeatureMetric, z: Codes) -> Tensor:
     """Return the features of decoded codes, or the decoded means as they are."""
     if not is_image(context.model.example_shape):
         return decode(context.model, z).flatten(1)

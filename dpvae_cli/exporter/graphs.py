@@ -30,7 +30,7 @@ class Graph(nn.Module, ABC):
     def __init__(self, model: VAE) -> None:
         super().__init__()
         model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-        self.model = model.with_prior(_fixed(model.prior))
+        self.model = model.with_prior(_freeze(model.prior))
         self.standardize = _Standardize(model.units.standardization, model.dtype)
 
     @property
@@ -156,11 +156,11 @@ class _Standardize(nn.Module):
         return (x.double() * self.deviation + self.mean).to(self.dtype)
 
 
-def _fixed(prior: Prior) -> Prior:
+def _freeze(prior: Prior) -> Prior:
     """Return the same density without what depends on more than its own weights."""
     _ = prior.log_normaliser  # some priors keep it
     if isinstance(prior, StandardizedPrior):
-        return StandardizedPrior(_fixed(prior.prior), prior.mean, prior.deviation)
+        return StandardizedPrior(_freeze(prior.prior), prior.mean, prior.deviation)
     if not isinstance(prior, VampPrior):
         return prior
     posterior = prior.mixture()

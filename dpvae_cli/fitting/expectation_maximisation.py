@@ -10,7 +10,7 @@ from torch import Tensor
 from dpvae_cli.fitting.codes import CodeSplits
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.progress import report_progress
-from dpvae_cli.foundation.randomness import derive_seed, seeded, stream
+from dpvae_cli.foundation.randomness import derive_seed, fork_rng, stream
 from dpvae_cli.priors.mixture import Mixture, MixturePrior
 from dpvae_cli.priors.standardized import StandardizedPrior
 
@@ -105,7 +105,7 @@ def _mixture(
 ) -> StandardizedPrior:
     """Return a mixture of these components in standardised units."""
     mean, deviation = codes.standardization()
-    with seeded(0, "fit", "mixture"):  # the initial weights are overwritten
+    with fork_rng(0, "fit", "mixture"):  # the initial weights are overwritten
         prior = spec.build(len(mean)).to(mean)
     assert isinstance(prior, MixturePrior)
     prior.set_components(weights, means, factors)

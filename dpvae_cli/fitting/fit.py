@@ -20,7 +20,7 @@ from dpvae_cli.foundation.allocation import check_model_memory
 from dpvae_cli.foundation.errors import DivergedError, UsageError
 from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.foundation.progress import report_progress
-from dpvae_cli.foundation.randomness import seeded, stream
+from dpvae_cli.foundation.randomness import fork_rng, stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.model import VAE
@@ -193,7 +193,7 @@ def fit_prior(
                 "is_improving": not best.has_converged,
             }
         else:
-            with seeded(seed, "fit", "weights"):
+            with fork_rng(seed, "fit", "weights"):
                 built = build().to(mean)
             needs_units = not spec.needs_encoder
             learned = StandardizedPrior(built, *codes.standardization()) if needs_units else built

@@ -25,7 +25,7 @@ def stream(seed: int, *position: str | int, device: torch.device | str = "cpu") 
 
 
 @contextmanager
-def seeded(seed: int, *position: str | int) -> Iterator[None]:
+def fork_rng(seed: int, *position: str | int) -> Iterator[None]:
     """Seed torch's global CPU generator inside the block, for initial weights; then restore it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, *position))

@@ -56,13 +56,13 @@ LayerSizes = Annotated[tuple[Annotated[int, Field(gt=0)], ...], FROM_LIST, Field
 FloatTuple = Annotated[tuple[float, ...], FROM_LIST, Field(max_length=1_000)]
 
 
-def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+def _check_order(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] >= pair[1]:
         raise ValueError("the lower end must be below the upper end")
     return pair
 
 
-Interval = Annotated[tuple[float, float], FROM_LIST, AfterValidator(_ordered)]
+Interval = Annotated[tuple[float, float], FROM_LIST, AfterValidator(_check_order)]
 
 
 @final

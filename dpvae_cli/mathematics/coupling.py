@@ -58,7 +58,7 @@ def halves(blocks: int, latent_dim: int) -> tuple[Mask, ...]:
     )
 
 
-def untransformed(masks: Sequence[Mask]) -> list[int]:
+def constant_dimensions(masks: Sequence[Mask]) -> list[int]:
     """Return the dimensions that no block transforms; g would leave them as they are."""
     return [l for l in range(len(masks[0])) if all(mask[l] == 1 for mask in masks)]
 

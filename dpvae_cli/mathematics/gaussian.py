@@ -63,9 +63,9 @@ class DiagonalGaussian:
         noise = torch.randn(
             shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device
         )
-        return self.reparameterised(noise)
+        return self.reparameterise(noise)
 
-    def reparameterised(self, noise: Tensor) -> Tensor:
+    def reparameterise(self, noise: Tensor) -> Tensor:
         """Return mean + standard deviation * noise, the draw that belongs to standard noise."""
         return self.mean + torch.exp(0.5 * self.log_variance) * noise
 

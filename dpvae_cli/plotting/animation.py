@@ -147,7 +147,7 @@ def _tile(ax: Axes, record: Record, walk: int) -> Update:
 
     def show(step: int) -> None:
         image.set_data(pixels[step])
-        ax.set_xlabel(f"$\\log\\,q(z)$ {looks.signed(float(log_q[step]))}", color=style.GREY)
+        ax.set_xlabel(f"$\\log\\,q(z)$ {looks.format_signed(float(log_q[step]))}", color=style.GREY)
 
     return show
 

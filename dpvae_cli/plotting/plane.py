@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting import panels, samples, style
 from dpvae_cli.plotting.style import Record
-from dpvae_cli.plotting.traversal_style import COLOURS, SYMBOLS, signed
+from dpvae_cli.plotting.traversal_style import COLOURS, SYMBOLS, format_signed
 
 _TITLES = {"z0": "$z_0$ at quantiles of $N(0, 1)$", "z": "$z$ over the box of $q(z)$"}
 
@@ -25,7 +25,7 @@ def figure(record: Record, label: str) -> Figure:
     count = len(record["plane_space"])
     drawn = style.new_figure(style.DOUBLE_COLUMN, 3.5 * count + 0.1, compressed=True)
     for index, (left, right) in enumerate(drawn.subplots(count, 2, squeeze=False)):
-        _decoded(left, record, index)
+        _plot_decoded(left, record, index)
         panels.draw_density_map(
             right, record["grid_x"], record["grid_y"], log_density=record["log_q"]
         )
@@ -33,14 +33,14 @@ def figure(record: Record, label: str) -> Figure:
         colour = COLOURS[str(record["plane_space"][index])]
         _curves(right, record["net_z"][index], points=record["plane_z"][index], colour=colour)
         right.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")
-        lowest = signed(float(record["lowest_log_q"][index]))
+        lowest = format_signed(float(record["lowest_log_q"][index]))
         right.set_title(f"the same points on $\\log\\,q(z)$, lowest {lowest} nats")
         panels.few_ticks([right])
     style.add_title(drawn, label)
     return drawn
 
 
-def _decoded(ax: Axes, record: Record, index: int) -> None:
+def _plot_decoded(ax: Axes, record: Record, index: int) -> None:
     decoded, space = record["plane_decoded"][index], str(record["plane_space"][index])
     side = len(decoded)
     ax.set_title(_TITLES[space])
@@ -53,7 +53,7 @@ def _decoded(ax: Axes, record: Record, index: int) -> None:
             rows = places if axis is ax.xaxis else side - 1 - places
             centres = (length - 1) / 2 + (length + samples.GAP) * rows
             numbers = record[values][index][places]
-            axis.set_ticks(centres, [signed(float(number), ".2g") for number in numbers])
+            axis.set_ticks(centres, [format_signed(float(number), ".2g") for number in numbers])
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.set(xlabel=f"{symbol}[0]", ylabel=f"{symbol}[1]")

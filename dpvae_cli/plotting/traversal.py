@@ -234,7 +234,7 @@ def _sweep(ax: Axes, record: Record, *, walk: int, last: bool) -> None:
     colour = looks.colour(record, walk) if on_map else style.BLACK
     ax.set_ylabel(looks.sweep_name(record, walk), color=colour, **name_look)
     if last:
-        names = [looks.signed(round(float(offset), 1), "+g") for offset in offsets[tiles]]
+        names = [looks.format_signed(round(float(offset), 1), "+g") for offset in offsets[tiles]]
         ax.set_xticks(centres, names)
         ax.tick_params(length=0)
         ax.set_xlabel("standard deviations")

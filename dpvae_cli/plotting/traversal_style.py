@@ -60,12 +60,12 @@ def sweep_name(record: Record, walk: int) -> str:
 
 def line_title(record: Record, walk: int, *, between: str = ", ") -> str:
     """Return where a line is straight, and the lowest log q(z) on it."""
-    lowest = signed(float(record["lowest_log_q"][walk]))
+    lowest = format_signed(float(record["lowest_log_q"][walk]))
     symbol = SYMBOLS[space(record, walk)]
     return f"straight line in {symbol}{between}lowest $\\log\\,q(z)$ {lowest} nats"
 
 
-def signed(number: float, form: str = ".1f") -> str:
+def format_signed(number: float, form: str = ".1f") -> str:
     """Return a number with a proper minus sign; zero without its fraction."""
     form = form if number else "g"
     return format(number, form).replace("-", "\N{MINUS SIGN}")

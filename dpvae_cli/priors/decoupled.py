@@ -12,8 +12,8 @@ from dpvae_cli.mathematics.coupling import (
     Bijection,
     Mask,
     alternating,
+    constant_dimensions,
     halves,
-    untransformed,
 )
 from dpvae_cli.priors.base import Prior, PriorSpec
 from dpvae_cli.priors.mixture import MixturePrior
@@ -128,7 +128,7 @@ class Decoupled(PriorSpec):
             return f"mask {list(wrong[0])} has {len(wrong[0])} entries, latent_dim is {latent_dim}"
         if any(all(mask) for mask in masks):
             return "a mask of ones alone transforms nothing; put a 0 where the block shall act"
-        if idle := untransformed(masks):
+        if idle := constant_dimensions(masks):
             return (
                 f"no block transforms dimension {idle[0]}, so g would leave it as it is; "
                 "raise blocks or give it a 0 in some mask"

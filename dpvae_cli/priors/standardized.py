@@ -66,7 +66,7 @@ class StandardizedPrior(Prior):
 
     def log_prob(self, z: Codes) -> PerExample:
         """Return log p(z) of each row, in nats."""
-        return self.prior.log_prob(self._standardized(z)) - self._log_deviation()
+        return self.prior.log_prob(self._standardize(z)) - self._log_deviation()
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
         """Draw n points of p_s and take them to the units of codes."""
@@ -80,13 +80,13 @@ class StandardizedPrior(Prior):
         generator: torch.Generator | None = None,
     ) -> PerExample:
         """Return p_s's at the standardised codes; -log p(z) with the log-deviations."""
-        loss = self.prior.fitting_loss(self._standardized(z), labels=labels, generator=generator)
+        loss = self.prior.fitting_loss(self._standardize(z), labels=labels, generator=generator)
         is_nll = self.spec is None or self.spec.fitting_loss == "nll"
         return loss + self._log_deviation() if is_nll else loss
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g((z - mean) / deviation) and log|det dz0/dz| in nats."""
-        z0, log_abs_det = self.prior.to_generation(self._standardized(z))
+        z0, log_abs_det = self.prior.to_generation(self._standardize(z))
         return z0, log_abs_det - self._log_deviation()
 
     def to_representation(self, z0: Codes) -> tuple[Codes, PerExample]:
@@ -97,7 +97,7 @@ class StandardizedPrior(Prior):
     def _given(self, label: int) -> Prior:
         return StandardizedPrior(self.prior.given(label), self.mean, self.deviation)
 
-    def _standardized(self, z: Codes) -> Codes:
+    def _standardize(self, z: Codes) -> Codes:
         # in floating point the difference of numbers within a factor of two is exact
         return (z - self.mean) / self.deviation
 

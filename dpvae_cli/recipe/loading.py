@@ -140,7 +140,7 @@ def load_with_overrides(
         raise RecipeError([*error.issues, *issues], hint=error.hint) from error
     document.issues.extend(issues)
     apply_overrides(document, overrides)
-    return validate_document(document, Recipe).named(run_name(path))
+    return validate_document(document, Recipe).with_name(run_name(path))
 
 
 def from_dict(values: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
@@ -149,7 +149,7 @@ def from_dict(values: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
     Raises:
         RecipeError: the values are not a recipe of this version.
     """
-    return validate_document(_document(values, name), Recipe).named(name)
+    return validate_document(_document(values, name), Recipe).with_name(name)
 
 
 def with_overrides(
@@ -169,7 +169,7 @@ def with_overrides(
     if section is not None:
         _check_section(overrides, section, type(getattr(recipe, section)))
     document = _document(to_dict(recipe), recipe.name, overrides)
-    return validate_document(document, Recipe).named(recipe.name)
+    return validate_document(document, Recipe).with_name(recipe.name)
 
 
 @final

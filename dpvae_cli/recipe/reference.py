@@ -39,7 +39,7 @@ def field_tables() -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def refreshed(page: str) -> str:
+def update_page(page: str) -> str:
     """Return the page with the tables between its two markers made anew.
 
     Raises:
@@ -97,4 +97,4 @@ def json_schema() -> dict[str, Any]:
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    write_text(path, refreshed(path.read_text(encoding="utf-8")))
+    write_text(path, update_page(path.read_text(encoding="utf-8")))

@@ -181,7 +181,7 @@ class Recipe(Spec):
         """Return the name it was loaded under; not part of the recipe itself."""
         return self._name
 
-    def named(self, name: str) -> "Recipe":
+    def with_name(self, name: str) -> "Recipe":
         """Return the same recipe under another name."""
         renamed = self.model_copy()
         renamed._name = name

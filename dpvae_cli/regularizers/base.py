@@ -14,7 +14,7 @@ from torch import nn
 
 from dpvae_cli.foundation.allocation import check_model_memory
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
-from dpvae_cli.foundation.randomness import seeded
+from dpvae_cli.foundation.randomness import fork_rng
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.mathematics.density import LatentDensity
@@ -163,7 +163,7 @@ def build_regularizer(
         UsageError: they do not fit into memory.
     """
     check_model_memory("the regularizer", lambda: [spec.build(latent_dim, sizes)])
-    with seeded(seed, "regularizer"):
+    with fork_rng(seed, "regularizer"):
         regularizer = spec.build(latent_dim, sizes)
     regularizer.warm_up = spec.warm_up if isinstance(spec, WarmUpSpec) else 0
     return regularizer

@@ -146,7 +146,7 @@ class Checkpoint:
 
         if networks is None and (mismatch := shape_mismatch(make, tensors)) is not None:
             raise mismatch_error("model", mismatch)
-        model = precision.placed(make())
+        model = precision.place(make())
         load_state_dict(model, tensors, "model")
         model.units = self.units()
         if self.recipe.fit_prior is not None and not as_trained:
@@ -217,7 +217,7 @@ def _read(path: Path) -> Checkpoint:
             raise ValueError(f"{shape} is not a valid example shape")
         name = sanitize_line(expect_type(str, meta["recipe_name"]))
         return Checkpoint(
-            recipe=from_dict(meta["recipe"]).named(name),
+            recipe=from_dict(meta["recipe"]).with_name(name),
             iteration=expect_count(meta["iteration"]),
             example_shape=shape,
             tensors=tensors,

@@ -176,7 +176,7 @@ def fit_run(
         )
     load_dataset = RunData(checkpoint, lambda: recipe.data.load(data_root, download=download), warn)
     cache, key = file.with_suffix(".encodings.npz"), checkpoint.digest
-    with folder.locked():
+    with folder.lock():
         folder.prepare(overwrite=overwrite or folder.is_unfinished, hint=NOT_EMPTY_HINT)
         encoded = TrainingEncodings(model, load_dataset, path=cache, key=key)
         aggregate = encoded.aggregate_posterior()

@@ -69,7 +69,7 @@ def prepare(model: VAE, dataset: Dataset, precision: Precision) -> None:
     Raises:
         UsageError: it does not fit the data, or cannot be saved in a checkpoint.
     """
-    precision.placed(model).train()
+    precision.place(model).train()
     x = dataset.train.examples(slice(0, PROBE_BATCH_SIZE)).to(model.device)
     model.check(precision.batch(x))
     for name, value in model.state_dict().items():

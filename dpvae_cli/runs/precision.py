@@ -48,7 +48,7 @@ class Precision:
         self._name, self._device = name, device
         self.dtype = torch.float64 if name == "float64" else torch.float32
 
-    def placed(self, network: Network) -> Network:
+    def place(self, network: Network) -> Network:
         """Move a network to the device, its floating-point tensors in the type of the weights.
 
         Weights of two-dimensional convolutions are laid out channels last, which CPUs and GPUs

@@ -88,7 +88,7 @@ def load_resume_point(
             f"--resume: {folder.path} holds no run", hint="Leave out --resume to start it."
         )
     if not (has_checkpoint or from_previous):
-        saved = load_recipe(folder.recipe).named(recipe.name)
+        saved = load_recipe(folder.recipe).with_name(recipe.name)
         own_networks.check_resume(saved, folder.path, has_model=model is not None)
         return ResumePoint(_with_more_iterations(saved, recipe, done=0))
     checkpoint = checkpoints.read_checkpoint(path)
@@ -123,7 +123,7 @@ def _with_more_iterations(saved: Recipe, asked: Recipe, *, done: int) -> Recipe:
             hint="Use another --run-dir for another recipe.",
         )
     saved_dict["training"]["iterations"] = iterations
-    return from_dict(saved_dict).named(saved.name)
+    return from_dict(saved_dict).with_name(saved.name)
 
 
 def _differences(saved: Any, asked: Any, path: str = "") -> list[tuple[str, Any, Any]]:

@@ -112,7 +112,7 @@ class RunData:
         warn: Callable[[str], None] = python_warning,
     ) -> None:
         self._checkpoint, self._warn = checkpoint, warn
-        self._read = memoize(lambda: self._checked(load()))
+        self._read = memoize(lambda: self._check(load()))
         self.is_changed = False
 
     def __call__(self) -> Dataset:
@@ -123,7 +123,7 @@ class RunData:
         """
         return self._read()
 
-    def _checked(self, dataset: Dataset) -> Dataset:
+    def _check(self, dataset: Dataset) -> Dataset:
         check_dataset_shape(self._checkpoint, dataset)
         difference = describe_difference(self._checkpoint, dataset)
         if difference is None:

@@ -168,7 +168,7 @@ class RunFolder:
         write_json(self.environment, environment_info(device) | {"processes": processes})
 
     @contextmanager
-    def locked(self, *, wanted: bool = True) -> Iterator[None]:
+    def lock(self, *, wanted: bool = True) -> Iterator[None]:
         """Create the folder and lock it; of the ranks of a run only one wants to.
 
         The lock file is inside the folder, so that all names of the folder share it. A folder that

@@ -157,13 +157,13 @@ class TrainingEncodings:
     def aggregate_posterior(self) -> AggregatePosterior:
         """Return q(z) over all encoded training examples."""
         if self._aggregate is None:
-            cached = self._cached()
+            cached = self._read_cache()
             is_there = self._group.all_true(cached is not None)
-            found = cached if cached is not None and is_there else self._computed()
+            found = cached if cached is not None and is_there else self._compute()
             self._aggregate = aggregate_posterior(*found, group=self._group)
         return self._aggregate
 
-    def _cached(self) -> tuple[Tensor, Tensor] | None:
+    def _read_cache(self) -> tuple[Tensor, Tensor] | None:
         kept = None if self._path is None else read_cache(self._path, checkpoint=self._key)
         if kept is None or not {"mean", "log_variance"} <= kept.keys():
             return None
@@ -174,7 +174,7 @@ class TrainingEncodings:
             return None
         return torch.from_numpy(mean), torch.from_numpy(log_variance)
 
-    def _computed(self) -> tuple[Tensor, Tensor]:
+    def _compute(self) -> tuple[Tensor, Tensor]:
         dataset = self._dataset()
         split = dataset.train
 

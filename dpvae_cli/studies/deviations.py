@@ -87,7 +87,7 @@ def matches_published_settings(experiment: Experiment, metric: str, prior: str) 
             return False
         if any(not each.key.startswith("evaluation.") for each in changed):
             return False
-        if experiment.runs[prior][seed].note or any(_measured(metric, result, packaged)):
+        if experiment.runs[prior][seed].note or any(_smaller_sizes(metric, result, packaged)):
             return False
     return bool(results)
 
@@ -115,13 +115,13 @@ def _notes_of(experiment: Experiment) -> Iterable[str]:
         yield from (run.note for run in runs.values() if run.note)
         yield from (f"{r.label}: {r.reason}" for r in runs.values() if r.counts and r.reason)
     reference = packaged_recipe(experiment.recipe) or experiment.recipe
-    for metric, by_prior in experiment.measured.items():
+    for metric, by_prior in experiment.comparable.items():
         if some := next((r for results in by_prior.values() for r in results.values()), None):
-            yield from _measured(metric, some, reference)
+            yield from _smaller_sizes(metric, some, reference)
     yield from experiment.warnings
 
 
-def _measured(metric: str, result: Result, reference: Recipe) -> Iterable[str]:
+def _smaller_sizes(metric: str, result: Result, reference: Recipe) -> Iterable[str]:
     """Yield how a result was measured on less than the recipe or the split has."""
     known = find_metric(metric)
     is_fixed = known.sample_size is not None and not known.is_limited_by_data

@@ -68,7 +68,7 @@ class Experiment:
         return measured, notes
 
     @property
-    def measured(self) -> dict[str, dict[str, dict[int, Result]]]:
+    def comparable(self) -> dict[str, dict[str, dict[int, Result]]]:
         """Return results by metric, prior and seed; of each metric those measured alike.
 
         Where it was measured in several ways (samples, split, weights, sizes), the commonest stays.
@@ -82,7 +82,7 @@ class Experiment:
 
     def results(self, metric: str, prior: str) -> dict[int, Result]:
         """Return the results of a metric by seed."""
-        return self.measured.get(metric, {}).get(prior, {})
+        return self.comparable.get(metric, {}).get(prior, {})
 
     def values(self, metric: str, prior: str) -> dict[int, float]:
         """Return a metric's values by seed, those that are defined; 0 where no draw leaks."""
@@ -103,7 +103,7 @@ class Experiment:
 
     def unit(self, metric: str) -> str:
         """Return a metric's unit, empty where it has none."""
-        by_prior = self.measured.get(metric, {}).values()
+        by_prior = self.comparable.get(metric, {}).values()
         unit = next((result.unit for results in by_prior for result in results.values()), "")
         return SHORT_UNITS.get(unit, unit)
 

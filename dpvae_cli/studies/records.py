@@ -106,7 +106,7 @@ def read_run(path: Path) -> RunRecord:
     name = measured.get("recipe")
     if not (isinstance(name, str) and name):  # what the folder's name has before the prior
         name = label.partition(f"-{recipe.prior.kind}")[0]
-    recipe = recipe.named(sanitize_line(name))
+    recipe = recipe.with_name(sanitize_line(name))
     data_note = None
     with suppress(DpvaeError, AttributeError):
         data_note = checkpoints.read_checkpoint(folder.checkpoint).facts.get("data_note")

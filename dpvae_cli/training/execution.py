@@ -41,7 +41,7 @@ def execution(model: VAE, x: Examples, batch_size: int, *, is_compiled: bool) ->
     )
     with (
         cpu_threads(model, len(x)),
-        compiled(model, x, enabled=is_compiled),
+        compile_networks(model, x, enabled=is_compiled),
         oom_context(f"in a step of training.batch_size={batch_size}", hint=hint, kind=UsageError),
     ):
         yield
@@ -87,7 +87,7 @@ def should_compile(setting: CompileName, device: torch.device, processes: int) -
 
 
 @contextmanager
-def compiled(model: VAE, x: Examples, *, enabled: bool) -> Iterator[None]:
+def compile_networks(model: VAE, x: Examples, *, enabled: bool) -> Iterator[None]:
     """Compile encoder, decoder and the prior's bijection inside the block.
 
     A forward and a backward pass of a copy are tried first.

@@ -69,7 +69,7 @@ class Objective(nn.Module):
         shape = (len(mean) * self._group.world_size, *mean.shape[1:])
         draws = torch.randn(shape, generator=noise, dtype=mean.dtype, device=mean.device)
         posterior = DiagonalGaussian(mean, log_variance)
-        return posterior, posterior.reparameterised(draws[self._group.local_slice(len(draws))])
+        return posterior, posterior.reparameterise(draws[self._group.local_slice(len(draws))])
 
 
 @dataclass
@@ -134,13 +134,13 @@ class Trainer:
             model = build(recipe, example_shape=dataset.example_shape)
         else:
             own_networks.prepare(model, dataset, self.precision)
-        model = self.precision.placed(execution.convert_sync_batch_norm(model, group))
+        model = self.precision.place(execution.convert_sync_batch_norm(model, group))
         model.units = dataset.units
         sizes = DataSizes(training.batch_size, len(self.split))
         regularizer = build_regularizer(recipe.regularizer, model.latent_dim, sizes, recipe.seed)
         self.local_size = training.batch_size // group.world_size
         checks.check_training_memory(model, regularizer, self.local_size)
-        self.precision.placed(regularizer)
+        self.precision.place(regularizer)
         optimizer = Adam(model.parameters(), lr=training.learning_rate, fused=True)
         ema = None if training.ema is None else EMA(model, training.ema)
         is_compiled = execution.should_compile(training.compile, self.device, group.world_size)
@@ -293,7 +293,7 @@ def train(
     recipe = own_networks.recipe_for_model(recipe, model, resume=mode.startswith("resume"))
     with (
         process_group() as group,
-        run.locked(wanted=group.is_main_process),
+        run.lock(wanted=group.is_main_process),
         own_networks.preserve_rng_state(where, wanted=model is not None),
     ):
         recorder = Recorder(run, group, callback or Callback())

@@ -141,11 +141,11 @@ def test_the_naive_form_computes_the_same(direction):
 def test_the_page_is_current():
     text = page.PAGE.read_text(encoding="utf-8")
     found = {kind: results.newest(results.FOLDER, kind) for kind in page.HEADINGS}
-    assert page.refreshed(text, found) == text, "refresh it: python -m benchmarks.page"
+    assert page.update_page(text, found) == text, "refresh it: python -m benchmarks.page"
 
 
 def test_the_page_shows_medians_and_verdicts(kept):
-    text = page.refreshed(f"{page.BEGIN}{page.END}", {"cpu": kept[0], "gpu": None})
+    text = page.update_page(f"{page.BEGIN}{page.END}", {"cpu": kept[0], "gpu": None})
     ratio = kept[0]["benchmarks"]["coupling"]["trials"][0]["ratios"][0]
     [row] = [line for line in text.splitlines() if line.startswith(f"| {ratio['what']} |")]
     assert results.spread(ratio) in row

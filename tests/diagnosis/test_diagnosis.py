@@ -267,7 +267,7 @@ def test_a_repair_gains_what_it_says_and_is_recommended():
     assert repair.gain == pytest.approx(most, abs=0.15)
     assert repair.gain < most + 4 * repair.standard_error
     assert repair.pocket_share < 0.1 < found["pocket_share"].value
-    assert found.recommended is repair
+    assert found.recommendation is repair
     advice, command = recommendation(found, COMMAND)
     assert command == "dpvae fit-prior RUN --prior mixture"
     assert "a mixture prior gains +" in advice
@@ -276,7 +276,7 @@ def test_a_repair_gains_what_it_says_and_is_recommended():
 def test_where_nothing_is_to_mend_nothing_is_recommended():
     found = diagnosed(StandardNormalPrior(2), normal(1_000, deviation=0.3), 0.3, tried=MIXTURE)
     assert len(found.repairs) == 1
-    assert found.recommended is None
+    assert found.recommendation is None
     advice, command = recommendation(found, COMMAND)
     assert advice.startswith("No repair is needed.")
     assert command is None
@@ -326,7 +326,7 @@ def test_held_out_codes_of_an_overfit_model_are_no_healthy_ones():
         said = summarize(found)
         assert said.startswith("This model overfits: ")
         assert "% of its held-out codes lie where only 1 % of its training codes do" in said
-        assert found.recommended is None
+        assert found.recommendation is None
         assert "No prior can repair" in recommendation(found, COMMAND)[0]
     since = dataclasses.replace(found, overfits_since=300)
     assert "its validation ELBO fell ever since iteration 300. --best takes" in summarize(since)

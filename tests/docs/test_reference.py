@@ -8,7 +8,7 @@ import pytest
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import Recipe, catalogue
-from dpvae_cli.recipe.reference import field_tables, refreshed
+from dpvae_cli.recipe.reference import field_tables, update_page
 from dpvae_cli.recipe.validation import keys, kinds, spec_class
 from tests.docs.pages import ROOT
 
@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "recipes.md"
 def test_tables_are_current():
     page = PAGE.read_text(encoding="utf-8")
     refresh = "python -m dpvae_cli.recipe.reference docs/recipes.md"
-    assert refreshed(page) == page, f"refresh them: {refresh}"
+    assert update_page(page) == page, f"refresh them: {refresh}"
     assert refresh in page
 
 
@@ -49,7 +49,7 @@ def test_the_module_refreshes_a_page(tmp_path):
 
 def test_a_page_without_markers_is_an_error():
     with pytest.raises(UsageError, match="tables: begin"):
-        refreshed("# A page\n")
+        update_page("# A page\n")
 
 
 def test_packaged_recipes_are_listed():

@@ -2,7 +2,7 @@
 
 import torch
 
-from dpvae_cli.foundation.randomness import derive_seed, seeded, stream
+from dpvae_cli.foundation.randomness import derive_seed, fork_rng, stream
 
 POSITIONS = [
     (0,),
@@ -49,7 +49,7 @@ def test_seeded_block_is_repeatable_and_leaves_no_trace():
     before = torch.random.get_rng_state()
     layers = []
     for seed in (0, 0, 1):
-        with seeded(seed, "weights"):
+        with fork_rng(seed, "weights"):
             layers.append(torch.nn.Linear(3, 3).weight)
     assert torch.equal(layers[0], layers[1])
     assert not torch.equal(layers[0], layers[2])

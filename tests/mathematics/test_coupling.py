@@ -10,7 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from dpvae_cli.mathematics.coupling import AffineCoupling, Mask, alternating, halves, untransformed
+from dpvae_cli.mathematics.coupling import (
+    AffineCoupling,
+    Mask,
+    alternating,
+    constant_dimensions,
+    halves,
+)
 from tests.mathematics.random_models import normal, randomised
 
 MASKS = {
@@ -201,8 +207,8 @@ def test_masks():
     assert halves(2, 3) == ((1, 0, 0), (0, 1, 1))
     assert alternating(2, 3) == ((1, 0, 1), (0, 1, 0))
     assert halves(4, 2) == alternating(4, 2)
-    assert untransformed(halves(1, 4)) == [0, 1]
-    assert untransformed(halves(2, 4)) == []
+    assert constant_dimensions(halves(1, 4)) == [0, 1]
+    assert constant_dimensions(halves(2, 4)) == []
 
 
 SOME_MASKS = MASKS | {

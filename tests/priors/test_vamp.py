@@ -8,7 +8,7 @@ from torch.testing import assert_close
 import dpvae_cli as dpvae
 from dpvae_cli.architectures import Mlp
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.randomness import seeded
+from dpvae_cli.foundation.randomness import fork_rng
 from tests.mathematics.random_models import normal, random_posterior
 from tests.small import PairEncoder, own_vae
 
@@ -16,7 +16,7 @@ SHAPE = (3,)
 
 
 def built(spec: dpvae.Vamp, encoder: nn.Module | None = None):
-    with seeded(0, "test"):
+    with fork_rng(0, "test"):
         encoder = encoder or Mlp(latent_dim=2, hidden=(8,)).build(SHAPE)[0]
         return spec.build(2, encoder.double(), SHAPE).double(), encoder
 

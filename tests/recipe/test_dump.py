@@ -158,7 +158,7 @@ def test_the_digest_follows_what_the_recipe_says_and_nothing_else(tmp_path):
     digests = {digest(load_recipe(name)) for name in catalogue.names()}
     assert len(digests) == len(catalogue.names())
     assert len(digest(recipe)) == 8
-    assert digest(recipe) == digest(recipe.named("x")) == digest(load_recipe(copy))
+    assert digest(recipe) == digest(recipe.with_name("x")) == digest(load_recipe(copy))
     assert digest(recipe) == digest(load_recipe("beta_h_moons", ["regularizer.beta=4.0"]))
     assert digest(recipe) != digest(load_recipe("beta_h_moons", ["seed=1"]))
 
@@ -166,7 +166,7 @@ def test_the_digest_follows_what_the_recipe_says_and_nothing_else(tmp_path):
 def test_the_name_is_kept_apart_from_what_the_recipe_says():
     recipe = load_recipe("beta_h_moons")
     assert from_dict(to_dict(recipe), name="beta_h_moons") == recipe
-    assert to_dict(recipe.named("x")) == to_dict(recipe)
+    assert to_dict(recipe.with_name("x")) == to_dict(recipe)
 
 
 def test_a_dict_that_is_no_recipe_is_refused():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.architectures import Mlp
-from dpvae_cli.foundation.randomness import seeded, stream
+from dpvae_cli.foundation.randomness import fork_rng, stream
 from dpvae_cli.priors import AnyPrior, Prior
 from dpvae_cli.regularizers import AnyRegularizer, Batch, Regularizer, Term
 from dpvae_cli.regularizers.base import DataSizes, RegularizerSpec
@@ -34,7 +34,7 @@ def spec_of(spec_class: type, **fields: Any) -> RegularizerSpec:
 
 def build(spec: RegularizerSpec, *, sizes: DataSizes = TRAINING) -> Regularizer:
     """Return the regularizer in float64; its networks, if any, are the same at every call."""
-    with seeded(0, "regularizer"):
+    with fork_rng(0, "regularizer"):
         return spec.build(LATENT, sizes).double()
 
 

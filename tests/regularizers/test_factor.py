@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 from torch.testing import assert_close
 
-from dpvae_cli.foundation.randomness import seeded, stream
+from dpvae_cli.foundation.randomness import fork_rng, stream
 from dpvae_cli.regularizers import Factor
 from dpvae_cli.regularizers.factor import Discriminator, permute_dimensions
 from tests.mathematics.random_models import normal, random_posterior
@@ -100,7 +100,7 @@ def test_trained_discriminator_finds_the_total_correlation_of_a_gaussian():
         first, second = torch.randn(2, n, generator=generator)
         return torch.stack([first, rho * first + (1 - rho**2) ** 0.5 * second], dim=1)
 
-    with seeded(0, "discriminator"):
+    with fork_rng(0, "discriminator"):
         network = Discriminator(2, width=32, depth=2, learning_rate=3e-3)
     optimizer = torch.optim.Adam(network.parameters(), lr=network.learning_rate)
     for _ in range(400):

@@ -325,7 +325,7 @@ def test_a_fitted_run_can_go_into_the_working_folder(run, tmp_path, monkeypatch)
 
 def test_a_run_of_two_names_is_trained_once(run):
     Path("mine").symlink_to(run)
-    with RunFolder(run).locked():
+    with RunFolder(run).lock():
         for name in ("mine", "runs/latest", str(run)):
             done = dpvae("train", "--resume", "--run-dir", name, "training.iterations=25")
             assert done.exit_code == 2

@@ -132,7 +132,7 @@ def without_data(tmp_path_factory):
     np.save(folder / "x.npy", x)
     own = [part for part in SMALL if not part.startswith("data.")]
     data = f"data={{kind: arrays, path: {folder / 'x.npy'}}}"
-    recipe = load_recipe("vae_moons", [data, *own]).named("own")
+    recipe = load_recipe("vae_moons", [data, *own]).with_name("own")
     train(recipe, folder / "run")
     run = load_run(folder / "run")
     codes = run.encoded.aggregate_posterior()

@@ -38,7 +38,7 @@ def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
     assert paths.latest_run_dir() == folder
     assert paths.resolve_checkpoint(None) == folder / "checkpoint.pt"
     assert paths.resolve_checkpoint(folder, best=True) == folder / "best.pt"
-    assert load_recipe(folder / "recipe.yaml").named(recipe.name) == recipe
+    assert load_recipe(folder / "recipe.yaml").with_name(recipe.name) == recipe
     assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__
     train(small_recipe("vae", "seed=1"), "runs/silent")
     assert paths.latest_run_dir() == folder
@@ -151,6 +151,6 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
 
 def test_a_held_folder_is_refused_and_released(tmp_path):
     folder = run_folder.RunFolder(tmp_path / "run")
-    with folder.locked(), pytest.raises(UsageError, match="in use"):
+    with folder.lock(), pytest.raises(UsageError, match="in use"):
         train(small_recipe(), tmp_path / "run")
     train(small_recipe(), tmp_path / "run")

@@ -182,7 +182,7 @@ def test_what_differs_from_the_packaged_recipe():
     assert ", in the packaged recipe " in str(found["regularizer.gamma"])
     assert "regularizer.stop_step" not in found
     assert "seed" not in found
-    assert deviations(recipe.named("mine")) is None
+    assert deviations(recipe.with_name("mine")) is None
 
 
 def test_notices_say_what_was_shortened(tmp_path):

@@ -32,7 +32,7 @@ def trainer_of(*overrides: str, regularizer: str = "vae") -> Iterator[Trainer]:
     trainer = Trainer(recipe, recipe.data.load(), CPU)
     trainer.state.is_compiled = is_compiled = recipe.training.compile == "on"
     x = trainer.split.examples(slice(0, 16)).to(trainer.state.model.dtype)
-    with execution.compiled(trainer.state.model, x, enabled=is_compiled):
+    with execution.compile_networks(trainer.state.model, x, enabled=is_compiled):
         yield trainer
 
 

@@ -51,7 +51,7 @@ def loss_and_gradient(recipe: Recipe, precision: str, z: torch.Tensor):
     """Return the negative ELBO of the first examples with the codes given, and its gradient."""
     chosen = Precision(precision, CPU)
     data = recipe.data.load()
-    model = chosen.placed(build(recipe, example_shape=data.example_shape))
+    model = chosen.place(build(recipe, example_shape=data.example_shape))
     x, z = chosen.batch(data.train.examples(slice(0, len(z)))), z.to(model.dtype)
     with chosen.autocast():
         encoded, decoded = model.encode(x), model.decoder(z)

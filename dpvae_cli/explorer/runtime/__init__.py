@@ -11,11 +11,11 @@ MODULE, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 def runtime_scripts() -> dict[str, str]:
     """Return the `module` and the gzipped `wasm` in base64, and the text of the `licence`."""
 
-    def encoded(name: str) -> str:
+    def read_base64(name: str) -> str:
         return base64.b64encode((FOLDER / name).read_bytes()).decode("ascii")
 
     return {
-        "module": encoded(MODULE),
-        "wasm": encoded(f"{WASM}.gz"),
+        "module": read_base64(MODULE),
+        "wasm": read_base64(f"{WASM}.gz"),
         "licence": (FOLDER / "LICENSE").read_text(encoding="utf-8"),
     }

@@ -100,12 +100,12 @@ class Content:
         )
 
     @property
-    def tested(self) -> int:
+    def comparisons(self) -> int:
         """Return how many comparisons have an interval."""
         return sum(each.found.t_test_p is not None for each in self.differences)
 
     @property
-    def unfinished(self) -> tuple[RunRecord, ...]:
+    def unfinished_runs(self) -> tuple[RunRecord, ...]:
         """Return the runs whose numbers are in no table."""
         return tuple(run for run in self.runs if not run.counts)
 
@@ -122,7 +122,7 @@ def compose_report(records: Sequence[RunRecord], inputs: ReportInputs) -> Conten
         if kept := {prior: by_seed for prior, by_seed in measured.items() if by_seed}:
             counted.append(Experiment(each.label, each.recipe, kept))
     table = published_tables.read_published(inputs.published) if inputs.published else None
-    found = {metric for experiment in counted for metric in experiment.measured}
+    found = {metric for experiment in counted for metric in experiment.comparable}
     wanted = inputs.metrics
     if wanted is not None:
         found = {m for m in found if m in wanted or is_requested(m, wanted)} or found

@@ -32,7 +32,7 @@ def leakage(experiments: Sequence[Experiment]) -> list[Picture]:
             some = group[start : start + MOST_SETTINGS]
             curves = []
             for experiment in some:
-                for prior, results in experiment.measured.get("leak", {}).items():
+                for prior, results in experiment.comparable.get("leak", {}).items():
                     seeds = []
                     for result in results.values():
                         with suppress(KeyError, TypeError, ValueError):

@@ -54,7 +54,7 @@ def to_markdown(content: Content) -> str:
         "report.md.j2",
         lambda text: MARKDOWN_SPECIAL.sub(r"\\\1", html.escape(text, quote=False)),
         content,
-        unfinished=[f"{r.label}: {r.status.value}, {r.reason}" for r in content.unfinished],
+        unfinished=[f"{r.label}: {r.status.value}, {r.reason}" for r in content.unfinished_runs],
         comparability=tables.comparability(content),
         runs=tables.runs_table(content),
     )

@@ -90,7 +90,7 @@ def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> R
     heads = [
         *_words("metric", "recipe", *(["prior"] if several else [])),
         *map(Column, ("difference", "better in", "sign test p")),
-        *([Column("adjusted p")] if content.tested else []),
+        *([Column("adjusted p")] if content.comparisons else []),
         *_words("in words"),
     ]
     rows = []
@@ -102,7 +102,7 @@ def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> R
             difference,
             "-" if found.wins is None else f"{found.wins} of {found.n}",
             _p_value(found.p_value),
-            *([_p_value(each.adjusted_p)] if content.tested else []),
+            *([_p_value(each.adjusted_p)] if content.comparisons else []),
             describe_comparison(found),
         ]
         rows.append([TableCell(t, is_best=found.is_better and t is difference) for t in texts])
@@ -117,11 +117,11 @@ def differences_table(content: Content, chosen: Sequence[PairedDifference]) -> R
             " Of one seed: the standard error of the difference over draws and examples, paired "
             "where both runs share them; it says nothing of another training seed."
         )
-    if content.tested:
+    if content.comparisons:
         caption += (
             " Adjusted p: of Student's test, for all "
-            f"{content.tested} comparisons of this report (Benjamini and Hochberg); those at most "
-            f"{FALSE_DISCOVERY_RATE:g} hold at a false discovery rate of "
+            f"{content.comparisons} comparisons of this report (Benjamini and Hochberg); those at "
+            f"most {FALSE_DISCOVERY_RATE:g} hold at a false discovery rate of "
             f"{100 * FALSE_DISCOVERY_RATE:g} %."
         )
     return ReportTable(caption, heads, rows)
