@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.shapes import Codes, OtherCodes, PerExample
+from dpvae_cli.foundation.shapes import Codes, OtherCodes
 from dpvae_cli.mathematics.estimates import ErrorTerms, standard_error
 
 HALVINGS = 10
@@ -98,51 +98,72 @@ def compare_support(
         )
     center = x.mean(dim=0)  # distances come from products, whose rounding grows with the norms
     x, y = x - center, y - center
-    values = _compare(x, y, neighbours)
+    parts = [(torch.arange(len(x)), torch.arange(len(y)))]
     if min(len(x), len(y)) // 2 > neighbours:
-        differences = torch.stack([_difference(x, y, neighbours, i) for i in range(HALVINGS)])
-    else:
-        differences = torch.full((HALVINGS, 4), math.nan, dtype=torch.float64)
+        parts += [half for index in range(HALVINGS) for half in _halve(len(x), len(y), index)]
+    values, *halves = _compare(x, y, parts, neighbours)
+    differences = torch.full((HALVINGS, 4), math.nan, dtype=torch.float64)
+    if halves:
+        differences = torch.stack(halves[::2]) - torch.stack(halves[1::2])
     terms = differences / (2 * math.sqrt(HALVINGS))
     return Support(*map(SupportEstimate, values.tolist(), terms.unbind(dim=1)))
 
 
-def _difference(x: Codes, y: OtherCodes, k: int, halving: int) -> Float[Tensor, "4"]:
-    """Return the numbers of one half of both sets minus those of the other half."""
+def _halve(real: int, samples: int, halving: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the indices of both halves of both sets."""
     generator = torch.Generator().manual_seed(halving)
-    halves_x, halves_y = (
-        each[torch.randperm(len(each), generator=generator)].tensor_split(2) for each in (x, y)
-    )
-    first, second = map(_compare, halves_x, halves_y, (k, k))
-    return first - second
+    halves = [torch.randperm(n, generator=generator).tensor_split(2) for n in (real, samples)]
+    return list(zip(*halves, strict=True))
 
 
-def _compare(x: Codes, y: OtherCodes, k: int) -> Float[Tensor, "4"]:
-    """Return precision, recall, density and coverage."""
-    radii_x, radii_y = _radii(x, k), _radii(y, k)
-    balls = torch.zeros(len(y), dtype=torch.float64)  # real balls around each sample
-    recalled, covered = (torch.zeros(len(x), dtype=torch.float64) for _ in range(2))
-    for rows, distances in _distances(x, y):
-        is_inside = distances <= radii_x[rows, None]
-        balls += is_inside.sum(dim=0)
-        covered[rows] = is_inside.any(dim=1).double()
-        recalled[rows] = (distances <= radii_y).any(dim=1).double()
-    terms = ((balls > 0).double(), recalled, balls / k, covered)
-    return torch.stack([each.mean() for each in terms])
+def _compare(
+    x: Codes, y: OtherCodes, parts: list[tuple[Tensor, Tensor]], k: int
+) -> list[Float[Tensor, "4"]]:
+    """Return precision, recall, density and coverage of parts of both sets, given by indices.
+
+    Distances are computed once for all parts.
+    """
+    of_x, of_y = map(list, zip(*parts, strict=True))
+    radii_x, radii_y = _radii(x, of_x, k), _radii(y, of_y, k)
+    # real balls around each sample, and whether each real point is recalled and covered
+    balls = torch.zeros(len(parts), len(y), dtype=torch.float64)
+    recalled, covered = (torch.zeros(len(parts), len(x), dtype=torch.float64) for _ in range(2))
+    for start, distances in _distances(x, y):
+        for part, (in_x, in_y) in enumerate(parts):
+            rows = _rows_of(in_x, start, len(distances))
+            some = distances[rows - start][:, in_y]
+            is_inside = some <= radii_x[part, rows, None]
+            balls[part, in_y] += is_inside.sum(dim=0)
+            covered[part, rows] = is_inside.any(dim=1).double()
+            recalled[part, rows] = (some <= radii_y[part, in_y]).any(dim=1).double()
+    found = []
+    for part, (in_x, in_y) in enumerate(parts):
+        around = balls[part, in_y]
+        terms = ((around > 0).double(), recalled[part, in_x], around / k, covered[part, in_x])
+        found.append(torch.stack([each.mean() for each in terms]))
+    return found
 
 
-def _radii(points: Codes, k: int) -> PerExample:
-    """Return the distance of each point to its k-th nearest other point."""
-    radii = []
-    for rows, distances in _distances(points, points):
-        distances[:, rows].fill_diagonal_(math.inf)
-        radii.append(distances.topk(k, dim=1, largest=False).values[:, -1])
-    return torch.cat(radii)
+def _radii(points: Codes, parts: list[Tensor], k: int) -> Float[Tensor, "parts points"]:
+    """Return the distance of each point of a part to its k-th nearest other point of the part."""
+    radii = torch.full((len(parts), len(points)), math.nan, dtype=torch.float64)
+    for start, distances in _distances(points, points):
+        distances[:, start : start + len(distances)].fill_diagonal_(math.inf)
+        for part, within in enumerate(parts):
+            rows = _rows_of(within, start, len(distances))
+            if len(rows):
+                some = distances[rows - start][:, within]
+                radii[part, rows] = some.topk(k, dim=1, largest=False).values[:, -1]
+    return radii
 
 
-def _distances(points: Codes, others: OtherCodes) -> Iterator[tuple[slice, Tensor]]:
-    """Yield rows of the matrix of distances, some points at a time."""
+def _rows_of(part: Tensor, start: int, count: int) -> Tensor:
+    """Return the indices of a part that lie between `start` and `start + count`."""
+    return part[(part >= start) & (part < start + count)]
+
+
+def _distances(points: Codes, others: OtherCodes) -> Iterator[tuple[int, Tensor]]:
+    """Yield rows of the matrix of distances, some points at a time, after the first's index."""
     size = max(1, CHUNK // len(others))
     for start in range(0, len(points), size):
-        rows = slice(start, start + size)
-        yield rows, torch.cdist(points[rows], others)
+        yield start, torch.cdist(points[start : start + size], others)

@@ -6,9 +6,14 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.recipe.dump import digest
 from dpvae_cli.studies.loading import load_study
-from dpvae_cli.studies.plan import base_name, make_plan
+from dpvae_cli.studies.plan import make_plan
 from tests.small import SMALL
 from tests.studies.tiny import planned, written
+
+
+def base_name(cell):
+    """Return a cell's name without the digest of its recipe."""
+    return cell.name.rpartition("-")[0]
 
 
 def names(found):

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from dpvae_cli.version import __version__
 
 OBJECT_STORE = 100 * 2**20
 """Bytes of Ray's object store where we start Ray: nothing but cells passes through it."""
+CHECK_EVERY = 5.0
+"""Seconds between two looks whether the cluster is still there."""
 
 
 @final
@@ -66,6 +69,7 @@ class RayExecutor(Executor):
                         f"node of the Ray cluster has: {there}",
                         hint="Ask for less: --threads 1, --gpu-share 0.5 or --device cpu.",
                     )
+                self._next_check = 0.0
                 with TemporaryDirectory(prefix=".probe-", dir=folder) as self._probe:
                     yield self.jobs or len(cells)
             finally:
@@ -108,8 +112,11 @@ class RayExecutor(Executor):
         """Return whether the task has ended, as long as the cluster answers."""
         with suppress(RayError):
             is_done = bool(ray.wait([job], timeout=0)[0])
-            if is_done or any(node["Alive"] for node in ray.nodes()):
+            if is_done or time.monotonic() < self._next_check:
                 return is_done
+            self._next_check = time.monotonic() + CHECK_EVERY
+            if any(node["Alive"] for node in ray.nodes()):
+                return False
         raise UsageError(
             "the Ray cluster does not answer any more",
             hint="Start it again; the same command then resumes from the checkpoints.",
