@@ -34,7 +34,7 @@ Record = dict[str, Any] | None
 Results = dict[str, Any] | None
 
 
-def refreshed(page: str, found: dict[str, Results]) -> str:
+def update_page(page: str, found: dict[str, Results]) -> str:
     """Return the page with the part between its markers replaced."""
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
     found = {kind: results.newest(given.results, kind) for kind in HEADINGS}
-    write_text(given.page, refreshed(given.page.read_text(encoding="utf-8"), found))
+    write_text(given.page, update_page(given.page.read_text(encoding="utf-8"), found))
     if found["cpu"] and "growth" in found["cpu"]["benchmarks"]:
         draw(found["cpu"]["benchmarks"]["growth"], given.page.parent / FIGURE)
 
