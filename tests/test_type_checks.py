@@ -1,4 +1,4 @@
-"""The packages that pyproject.toml names have their shapes checked, here and in nobody's program."""
+"""The packages that pyproject.toml names have their shapes checked in tests, and nowhere else."""
 
 import pytest
 import torch
