@@ -5,6 +5,7 @@ import gc
 import pytest
 import torch
 
+from tests import type_checks  # noqa: F401 - its name is in pyproject.toml
 from tests.tiers import pytest_collection_modifyitems  # noqa: F401
 
 torch.set_num_threads(1)

@@ -12,9 +12,9 @@ from dpvae_cli.plotting import style
 
 
 def save_blank(figure, suffix, file):
-    """Write a white picture of the figure's shape, 20 pixels an inch."""
+    """Write a white picture of the figure's shape, 200 dots an inch."""
     width, height = figure.get_size_inches()
-    blank = Image.new("RGB", (int(20 * width), int(20 * height)), "white")
+    blank = Image.new("RGB", (int(200 * width), int(200 * height)), "white")
     blank.save(file, format=suffix[1:].upper())
 
 
