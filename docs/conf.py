@@ -8,6 +8,7 @@ from pathlib import Path
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx import addnodes
 
 import dpvae_cli
 
@@ -107,6 +108,28 @@ def plain_docstring(_app, _what, _name, _object, _options, lines: list[str]) -> 
         lines[i] = "``".join(parts)
 
 
+def plain_annotations(_app, doctree) -> None:
+    """Show `int`, not `Annotated[int, FieldInfo(...)]`; the recipes have the limits."""
+    for node in doctree.findall(addnodes.desc_annotation):
+        text = node.astext()
+        if "Annotated[" in text:
+            node.children = [nodes.Text(_without_metadata(text))]
+
+
+def _without_metadata(annotation: str) -> str:
+    before, found, rest = annotation.partition("Annotated[")
+    if not found:
+        return annotation
+    depth, ends = 0, []
+    for i, character in enumerate(rest):
+        if depth == 0 and character in ",]":
+            ends.append(i)
+            if character == "]":
+                break
+        depth += (character in "[(") - (character in ")]")
+    return before + _without_metadata(rest[: ends[0]]) + _without_metadata(rest[ends[-1] + 1 :])
+
+
 def visit_math(translator, node) -> None:
     """Write a formula as MathML, which browsers draw without a script or the network."""
     display = "block" if isinstance(node, nodes.math_block) else "inline"
@@ -121,3 +144,4 @@ def setup(app) -> None:
     renderers = (visit_math, None)
     app.add_html_math_renderer("mathml", inline_renderers=renderers, block_renderers=renderers)
     app.connect("autodoc-process-docstring", plain_docstring, priority=100)
+    app.connect("doctree-read", plain_annotations)
