@@ -4,7 +4,10 @@ Contract tests, resume tests and the test of every field take a kind as it stand
 its defaults where it does not.
 """
 
+from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.recipe.validation import kinds
@@ -223,3 +226,11 @@ IMAGES = {
     "conv": ("data={kind: folder, path: mine, size: 8, on_error: skip}",),
 }
 """Where a kind of data or architecture is tried that the packaged small recipes do not have."""
+
+
+@contextmanager
+def few_proposals():
+    """Estimate the resampled prior's normaliser from few proposals: it is always the same ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dpvae_cli.priors.resampled.EVALUATION_PROPOSALS", 1_000)
+        yield

@@ -2,12 +2,11 @@
 
 import pytest
 
-from dpvae_cli.priors import resampled
+from tests import cases
 
 
 @pytest.fixture(scope="module", autouse=True)
 def few_proposals():
-    """Estimate the resampled prior's normaliser from few proposals: it is always the same ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resampled, "EVALUATION_PROPOSALS", 1_000)
+    """Compute normalisers of priors in short."""
+    with cases.few_proposals():
         yield
