@@ -41,7 +41,9 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for prior in ("decoupled", "standard_normal", "mixture"):
-            more = ["data.train=600", "training.iterations=150", "architecture.hidden=[32]"]
+            fields = ("iterations", "validate_every", "checkpoint_every")
+            more = ["data.train=600", "architecture.hidden=[32]"]
+            more += [f"training.{field}=150" for field in fields]
             ok("train", "beta_h_moons", *SMALL, *more, f"prior={prior}", "--run-dir", prior)
         deep = ["architecture.latent_dim=4"]
         ok("train", "beta_h_moons", *SMALL, *deep, "--run-dir", "deep")
