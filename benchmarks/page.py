@@ -17,6 +17,7 @@ from benchmarks import growth, results
 from benchmarks.__main__ import NAMES, devices
 from benchmarks.measure import Ratio
 from dpvae_cli.foundation.files import write_text
+from dpvae_cli.foundation.text import replace_between
 from dpvae_cli.plotting import style
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -36,10 +37,8 @@ Results = dict[str, Any] | None
 
 def update_page(page: str, found: dict[str, Results]) -> str:
     """Return the page with the part between its markers replaced."""
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
     sections = "\n\n".join(section(kind, found[kind]) for kind in HEADINGS)
-    return f"{before}{BEGIN}\n\n{sections}\n\n{END}{after}"
+    return replace_between(page, BEGIN, END, sections)
 
 
 def section(kind: str, found: Results) -> str:

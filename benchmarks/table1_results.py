@@ -19,7 +19,7 @@ from statistics import median
 from benchmarks.page import BEGIN, END
 from dpvae_cli.foundation.files import write_atomically, write_cache, write_json, write_text
 from dpvae_cli.foundation.results import Result, validate_results
-from dpvae_cli.foundation.text import format_number, format_with_error, read_json
+from dpvae_cli.foundation.text import format_number, format_with_error, read_json, replace_between
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.results_file import read_error_terms
@@ -390,9 +390,8 @@ def main() -> None:
             print(keep(record, options.kept))
     there = sorted(options.kept.glob("*/metrics.json"))
     found = pairs(list(measured([file.parent for file in there])))
-    before, rest = options.page.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    write_text(options.page, f"{before}{BEGIN}\n\n{generated(found)}\n\n{END}{after}")
+    page = options.page.read_text(encoding="utf-8")
+    write_text(options.page, replace_between(page, BEGIN, END, generated(found)))
 
 
 if __name__ == "__main__":

@@ -196,19 +196,19 @@ def support(diagnosis: Diagnosis) -> Table:
     """Return precision, recall, density and coverage with those of held-out examples."""
     rows = []
     for each in diagnosis.support:
-        numbers = each.details.get("held_out")
-        of_null = numbers if isinstance(numbers, dict) else {}
-        value, error = (_number(of_null.get(name)) for name in ("value", "standard_error"))
         amounts = [
             format_with_error(each.value, each.standard_error),
-            format_with_error(value, error),
+            _format_record(each.details.get("held_out")),
         ]
         rows.append([each.metric, *amounts, str(sees(each.metric))])
     return Table(["samples and examples", "this model", "held-out examples", "sees"], rows)
 
 
-def _number(given: object) -> float | None:
-    return float(given) if isinstance(given, int | float) else None
+def _format_record(given: object) -> str:
+    """Return value and error of a record in details, in which a file may have anything."""
+    found = given if isinstance(given, dict) else {}
+    numbers = (found.get(name) for name in ("value", "standard_error"))
+    return format_with_error(*(float(n) if isinstance(n, int | float) else None for n in numbers))
 
 
 def low_posterior_table(diagnosis: Diagnosis) -> Table | None:
@@ -216,12 +216,9 @@ def low_posterior_table(diagnosis: Diagnosis) -> Table | None:
     random, lowest = diagnosis.low_posterior.random, diagnosis.low_posterior.lowest
     if random is None or lowest is None:
         return None
-    null = lowest.details.get("null")
-    numbers = map(null.get if isinstance(null, dict) else {}.get, ("value", "standard_error"))
-    value, error = map(_number, numbers)
     rows = [
         ["random samples", format_with_error(random.value, random.standard_error)],
         ["those with the lowest log q(z)", format_with_error(lowest.value, lowest.standard_error)],
-        ["null: those with the lowest log p(z)", format_with_error(value, error)],
+        ["null: those with the lowest log p(z)", _format_record(lowest.details.get("null"))],
     ]
     return Table(["samples", f"{random.metric} [{random.unit}]"], rows)

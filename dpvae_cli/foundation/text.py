@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dpvae_cli.foundation.errors import UsageError
+
 MAX_TEXT_BYTES = 256 * 2**20
 """Larger text files are not read."""
 MAX_LINE_BYTES = 2**20
@@ -135,3 +137,16 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return `; did you mean X?` for the candidate that is spelled most alike, if any is."""
     close = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def replace_between(text: str, begin: str, end: str, content: str) -> str:
+    """Return a text with the part between two markers replaced.
+
+    Raises:
+        UsageError: the text has no such markers.
+    """
+    before, has_begin, rest = text.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise UsageError(f"there are no lines {begin} and {end} to write between")
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"

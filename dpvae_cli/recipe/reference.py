@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.spec import remove_example
+from dpvae_cli.foundation.text import replace_between
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, Recipe
 from dpvae_cli.recipe.validation import describe_schema, field_schema, kinds, spec_class
 
@@ -45,11 +45,7 @@ def update_page(page: str) -> str:
     Raises:
         UsageError: the page has no such markers.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"the page has no lines {BEGIN} and {END} to put the tables between")
-    return f"{before}{BEGIN}\n\n{field_tables()}\n\n{END}{after}"
+    return replace_between(page, BEGIN, END, field_tables())
 
 
 def _text(spec: type[BaseModel]) -> str:
