@@ -15,7 +15,7 @@ from PIL import Image
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.plotting import panels, samples, style
+from dpvae_cli.plotting import samples, style
 from dpvae_cli.plotting import traversal_style as looks
 from dpvae_cli.plotting.style import Record
 from dpvae_cli.plotting.traversal import place
@@ -127,8 +127,8 @@ def _scene(record: Record, label: str) -> tuple[Figure, list[Update]]:
         for walk, points in enumerate(decoded):
             ax.plot(*points.T, color=looks.colour(record, walk), linewidth=1, alpha=0.6)
         ax.set(title="decoded", xlabel="$x_1$", ylabel="$x_2$")
-        panels.set_data_limits(ax, *panels.bounds(decoded.reshape(-1, 2)))
-        panels.few_ticks([ax])
+        style.set_data_limits(ax, *style.bounds(decoded.reshape(-1, 2)))
+        style.few_ticks([ax])
         updates.append(_dots(ax, record, decoded))
     if mapped:
         ax = place(figure, width - _PANEL - 0.05, (tall + 0.1 - _PANEL) / 2, _PANEL, _PANEL)
@@ -141,7 +141,7 @@ def _tile(ax: Axes, record: Record, walk: int) -> Update:
     """Draw one walk's image with log q(z) under it."""
     pixels, log_q = samples.to_pixels(record["walk_decoded"][walk]), record["walk_log_q"][walk]
     image = ax.imshow(pixels[0], interpolation="nearest")
-    panels.hide_ticks(ax)
+    style.hide_ticks(ax)
     ax.spines[:].set_visible(False)
     ax.set_title(looks.short_name(record, walk), color=looks.colour(record, walk))
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dpvae_cli.plotting import panels, samples, style
+from dpvae_cli.plotting import samples, style
 from dpvae_cli.plotting.style import Record
 
 BINS = 60
@@ -40,7 +40,7 @@ def densities(record: Record, prior: str) -> Figure:
             ax.stairs(heights, edges, fill=True, color=look, alpha=0.3)
             ax.stairs(heights, edges, color=look)
         ax.axvline(tail, **TAIL)
-        panels.despine(ax)
+        style.despine(ax)
     left.set(xlabel="$\\log\\,q(z)$, nats", ylabel="share of each")
     right.set(xlabel="$\\log\\,p(z)$, nats")
     left.set_title("pockets: samples where hardly a code lies")
@@ -77,7 +77,7 @@ def grids(record: Record) -> Figure:
     for ax, (key, picture) in zip(axes, pictures.items(), strict=True):
         ax.imshow(picture, interpolation="nearest")
         ax.spines[:].set_visible(False)
-        panels.hide_ticks(ax)
+        style.hide_ticks(ax)
         ax.set_title(GRIDS[key].format(shown=len(record[key]), pool=record["pool"]))
     return figure
 
@@ -95,13 +95,13 @@ def latent_plane(record: Record, prior: str) -> Figure:
     _cloud(right, record, "codes", on="log_p", colour=style.LIGHT_GREY)
     left.set_title("samples on $\\log\\,q(z)$")
     right.set_title("codes on $\\log\\,p(z)$")
-    panels.few_ticks([left, right])
+    style.few_ticks([left, right])
     style.legend_below(
         figure,
         [
-            panels.dot_handle(style.prior_colour(prior), "samples"),
-            panels.dot_handle(style.LIGHT_GREY, "codes"),
-            panels.dot_handle(style.BLACK, "below the 1 % quantile"),
+            style.dot_handle(style.prior_colour(prior), "samples"),
+            style.dot_handle(style.LIGHT_GREY, "codes"),
+            style.dot_handle(style.BLACK, "below the 1 % quantile"),
         ],
     )
     return figure
@@ -109,7 +109,7 @@ def latent_plane(record: Record, prior: str) -> Figure:
 
 def _cloud(ax: Axes, record: Record, side: str, *, on: str, colour: str) -> None:
     """Draw one side's points over the other side's density."""
-    panels.draw_density_map(ax, record["grid_x"], record["grid_y"], log_density=record[on])
+    style.draw_density_map(ax, record["grid_x"], record["grid_y"], log_density=record[on])
     points = record[f"{side}_z"]
     is_low = record[f"{side}_{on}"][: len(points)] < float(record[f"tail_{on}"])
     limits = ax.get_xlim(), ax.get_ylim()

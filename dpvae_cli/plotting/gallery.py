@@ -10,14 +10,14 @@ from matplotlib.lines import Line2D
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.example_shape import is_image
-from dpvae_cli.plotting import panels, samples, style, tables
+from dpvae_cli.plotting import samples, style, tables
 
 COLUMNS = {
     "prior": "prior samples",
     "low_posterior": "low-posterior samples",
     "high_posterior": "high-posterior samples",
 }
-COLOURS = {"prior": style.BLACK, "low_posterior": panels.LOW, "high_posterior": panels.HIGH}
+COLOURS = {"prior": style.BLACK, "low_posterior": style.LOW, "high_posterior": style.HIGH}
 MOST_PANELS = 6
 """Columns of a table that are drawn, the first ones."""
 APART = 3.0
@@ -89,7 +89,7 @@ def _grids(galleries: Sequence[Gallery]) -> Figure:
         for ax, drawn in zip(row, pictures, strict=True):
             ax.imshow(drawn, interpolation="none")
             ax.spines[:].set_visible(False)
-            panels.hide_ticks(ax)
+            style.hide_ticks(ax)
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)
@@ -99,9 +99,9 @@ def _grids(galleries: Sequence[Gallery]) -> Figure:
 @style.house_style()
 def _planes(galleries: Sequence[Gallery]) -> Figure:
     """Draw points in the plane over the data, all on the same axes."""
-    window = panels.around(
-        panels.bounds(*(gallery.arrays["data"] for gallery in galleries)),
-        panels.bounds(*(g.arrays[key] for g in galleries for key in COLUMNS), trim=0.5),
+    window = style.around(
+        style.bounds(*(gallery.arrays["data"] for gallery in galleries)),
+        style.bounds(*(g.arrays[key] for g in galleries for key in COLUMNS), trim=0.5),
     )
     tall = float(np.clip((window[3] - window[2]) / (window[1] - window[0]), 0.5, 1.5))
     height = (2.1 * tall + 0.1) * len(galleries) + 0.4
@@ -109,9 +109,9 @@ def _planes(galleries: Sequence[Gallery]) -> Figure:
     axes = figure.subplots(len(galleries), len(COLUMNS), squeeze=False, sharex=True, sharey=True)
     for row, gallery in zip(axes, galleries, strict=True):
         for ax, key in zip(row, COLUMNS, strict=True):
-            panels.scatter_dense(ax, gallery.arrays["data"], colour=tables.DATA)
-            panels.dots(ax, gallery.arrays[key], colour=COLOURS[key], size=3.0)
-            ax.set(xlim=window[:2], ylim=window[2:], aspect=panels.aspect(*window))
+            style.scatter_dense(ax, gallery.arrays["data"], colour=tables.DATA)
+            style.dots(ax, gallery.arrays[key], colour=COLOURS[key], size=3.0)
+            ax.set(xlim=window[:2], ylim=window[2:], aspect=style.aspect(*window))
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)
@@ -122,8 +122,8 @@ def _planes(galleries: Sequence[Gallery]) -> Figure:
         for ax in axes[:, -1]:
             ax.yaxis.set_label_position("right")
             ax.set_ylabel(tables.column_labels(2, columns)[1])
-    panels.few_ticks(axes.flat)
-    style.legend_below(figure, [panels.dot_handle(tables.DATA, "data")])
+    style.few_ticks(axes.flat)
+    style.legend_below(figure, [style.dot_handle(tables.DATA, "data")])
     return figure
 
 
@@ -150,7 +150,7 @@ def _columns(galleries: Sequence[Gallery]) -> Figure:
         line[0].set_title(name)
     for row, gallery in zip(axes, galleries, strict=True):
         row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
-    handles = [panels.dot_handle(tables.DATA, "data")]
+    handles = [style.dot_handle(tables.DATA, "data")]
     handles += [Line2D([], [], color=COLOURS[key], label=COLUMNS[key]) for key in COLUMNS]
     if shown < count:
         handles.append(Line2D([], [], linestyle="", label=f"first {shown} of {count} columns"))

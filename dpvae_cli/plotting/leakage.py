@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import panels, style
+from dpvae_cli.plotting import style
 
 Numbers = Sequence[float | None]
 NO_LEAK = "no sample below the threshold: no leak"
@@ -136,7 +136,7 @@ def _draw(
         axes[0].set_yscale("log", nonpositive="clip")
         axes[0].set_ylim(known.min() / 4, known.max() * 2)  # an error bar may reach down to 0
     for ax in axes:
-        panels.despine(ax)
+        style.despine(ax)
 
 
 def _line(

@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import panels, style
+from dpvae_cli.plotting import style
 
 DATA_COLOUR = style.LIGHT_GREY
 SIZE = 3.0
@@ -72,7 +72,7 @@ def figure1(models: Sequence[PlanarModel]) -> Figure:
     """
     rows = len(require(models))
     window = common_data_limits(models)
-    is_equal = panels.aspect(*window) == "equal"
+    is_equal = style.aspect(*window) == "equal"
     wide = (window[1] - window[0]) / (window[3] - window[2]) if is_equal else 1.0
     panel = (style.DOUBLE_COLUMN - 1.7) / (2 * wide + 2)
     height = rows * (panel + 0.1) + 1.25
@@ -88,9 +88,9 @@ def figure1(models: Sequence[PlanarModel]) -> Figure:
         row[0].set_ylabel(name, color=style.prior_colour(model.prior))
         for ax in row[[0, 2]]:
             show_data(ax, window)
-    panels.share_square(axes[:, 1])
-    panels.share_square(axes[:, 3])
-    panels.few_ticks(axes.flat)
+    style.share_square(axes[:, 1])
+    style.share_square(axes[:, 3])
+    style.few_ticks(axes.flat)
     for ax in axes[:-1].flat:
         ax.tick_params(labelbottom=False)
     for top, bottom, title, space in zip(axes[0], axes[-1], _TITLES, _SPACES, strict=True):
@@ -123,9 +123,9 @@ def common_data_limits(models: Sequence[PlanarModel]) -> tuple[float, ...]:
     """
     clouds = [model.arrays[key] for model in models for key in ("train", "high_x")]
     samples = [model.arrays["samples"] for model in models]
-    whole, trimmed = panels.bounds(*clouds), panels.bounds(*samples, trim=0.3)
-    left, right, bottom, top = panels.around(whole, trimmed)
-    if panels.aspect(left, right, bottom, top) == "auto":
+    whole, trimmed = style.bounds(*clouds), style.bounds(*samples, trim=0.3)
+    left, right, bottom, top = style.around(whole, trimmed)
+    if style.aspect(left, right, bottom, top) == "auto":
         return left, right, bottom, top
     room = max(0.0, 0.7 * (right - left) - (top - bottom)) / 2
     return left, right, bottom - room, top + room
@@ -140,13 +140,13 @@ def density_norm(models: Sequence[PlanarModel]) -> Normalize:
 
 def show_data(ax: Axes, limits: tuple[float, ...]) -> None:
     """Show this window of the data space, undistorted where that can be."""
-    ax.set(xlim=limits[:2], ylim=limits[2:], aspect=panels.aspect(*limits))
+    ax.set(xlim=limits[:2], ylim=limits[2:], aspect=style.aspect(*limits))
 
 
 def draw_samples(ax: Axes, model: PlanarModel, *, norm: Normalize) -> PathCollection:
     """Draw decoded prior samples, the probable ones dark, over a trace of the training data."""
     arrays = model.arrays
-    panels.scatter_dense(ax, arrays["train"], colour=DATA_COLOUR)
+    style.scatter_dense(ax, arrays["train"], colour=DATA_COLOUR)
     order = np.argsort(arrays["sample_log_density"])
     x, y = arrays["samples"][order].T
     return ax.scatter(
@@ -164,45 +164,45 @@ def draw_samples(ax: Axes, model: PlanarModel, *, norm: Normalize) -> PathCollec
 def draw_posterior(ax: Axes, model: PlanarModel, *, size: float = SIZE) -> AxesImage:
     """Draw log q(z) with the low-posterior samples and the outline of the prior."""
     arrays = model.arrays
-    image = panels.draw_density_map(
+    image = style.draw_density_map(
         ax, arrays["grid_x"], arrays["grid_y"], log_density=arrays["log_q"]
     )
-    panels.dots(ax, model.low("sample_z"), colour=panels.LOW, size=size)
+    style.dots(ax, model.low("sample_z"), colour=style.LOW, size=size)
     ax.contour(
         arrays["grid_x"],
         arrays["grid_y"],
-        panels.below_peak(arrays["log_p"]),
+        style.below_peak(arrays["log_p"]),
         levels=[THREE_SIGMA],
-        colors=panels.OUTLINE,
+        colors=style.OUTLINE,
         linewidths=0.6,
         linestyles="solid",
     )
-    limits = panels.bounds(arrays["codes"], arrays["high_z"], margin=0.12)
-    trimmed = panels.bounds(arrays["sample_z"], trim=0.1)
-    panels.square_limits(ax, *panels.around(limits, trimmed))
+    limits = style.bounds(arrays["codes"], arrays["high_z"], margin=0.12)
+    trimmed = style.bounds(arrays["sample_z"], trim=0.1)
+    style.square_limits(ax, *style.around(limits, trimmed))
     return image
 
 
 def draw_data(ax: Axes, model: PlanarModel, *, size: float = SIZE) -> None:
     """Draw the training data with the decoded low-posterior samples."""
-    panels.scatter_dense(ax, model.arrays["train"], colour=style.GREY)
-    panels.dots(ax, model.low("samples"), colour=panels.LOW, size=size)
+    style.scatter_dense(ax, model.arrays["train"], colour=style.GREY)
+    style.dots(ax, model.low("samples"), colour=style.LOW, size=size)
 
 
 def draw_generation(ax: Axes, model: PlanarModel, *, size: float = SIZE) -> None:
     """Draw codes and low-posterior samples in the generation space on the circles of N(0, I)."""
     arrays = model.arrays
-    panels.scatter_dense(ax, arrays["codes_z0"], colour=style.GREY)
-    panels.sigma_circles(ax)
-    panels.dots(ax, model.low("sample_z0"), colour=panels.LOW, size=size)
+    style.scatter_dense(ax, arrays["codes_z0"], colour=style.GREY)
+    style.sigma_circles(ax)
+    style.dots(ax, model.low("sample_z0"), colour=style.LOW, size=size)
     reach = max(3.4, float(np.quantile(np.abs(arrays["codes_z0"]), 0.999)))
-    panels.square_limits(ax, -reach, reach, -reach, reach)
+    style.square_limits(ax, -reach, reach, -reach, reach)
 
 
 def handles() -> list[Artist]:
     """Return legend entries for what is drawn."""
     return [
-        panels.dot_handle(panels.LOW, "fifth of the samples with the lowest $q(z)$"),
-        panels.dot_handle(style.GREY, "training data and their codes"),
-        Line2D([], [], color=panels.OUTLINE, linewidth=0.8, label="prior, out to $3\\sigma$"),
+        style.dot_handle(style.LOW, "fifth of the samples with the lowest $q(z)$"),
+        style.dot_handle(style.GREY, "training data and their codes"),
+        Line2D([], [], color=style.OUTLINE, linewidth=0.8, label="prior, out to $3\\sigma$"),
     ]

@@ -6,7 +6,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.example_shape import is_image
-from dpvae_cli.plotting import panels, samples, style
+from dpvae_cli.plotting import samples, style
 from dpvae_cli.plotting.style import Record
 from dpvae_cli.plotting.traversal_style import COLOURS, SYMBOLS, format_signed
 
@@ -26,7 +26,7 @@ def figure(record: Record, label: str) -> Figure:
     drawn = style.new_figure(style.DOUBLE_COLUMN, 3.5 * count + 0.1, compressed=True)
     for index, (left, right) in enumerate(drawn.subplots(count, 2, squeeze=False)):
         _plot_decoded(left, record, index)
-        panels.draw_density_map(
+        style.draw_density_map(
             right, record["grid_x"], record["grid_y"], log_density=record["log_q"]
         )
         limits = right.get_xlim(), right.get_ylim()
@@ -35,7 +35,7 @@ def figure(record: Record, label: str) -> Figure:
         right.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")
         lowest = format_signed(float(record["lowest_log_q"][index]))
         right.set_title(f"the same points on $\\log\\,q(z)$, lowest {lowest} nats")
-        panels.few_ticks([right])
+        style.few_ticks([right])
     style.add_title(drawn, label)
     return drawn
 
@@ -59,9 +59,9 @@ def _plot_decoded(ax: Axes, record: Record, index: int) -> None:
         ax.set(xlabel=f"{symbol}[0]", ylabel=f"{symbol}[1]")
     elif decoded.shape[2:] == (2,):
         _curves(ax, record["net_decoded"][index], points=decoded, colour=COLOURS[space])
-        panels.set_data_limits(ax, *panels.bounds(record["net_decoded"][index].reshape(-1, 2)))
+        style.set_data_limits(ax, *style.bounds(record["net_decoded"][index].reshape(-1, 2)))
         ax.set(xlabel="$x_1$", ylabel="$x_2$")
-        panels.few_ticks([ax])
+        style.few_ticks([ax])
     else:
         table = decoded.reshape(side * side, -1)
         image = samples.heat_map(ax, table)

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from dpvae_cli.foundation.example_shape import is_image
-from dpvae_cli.plotting import panels, samples, style, tables
+from dpvae_cli.plotting import samples, style, tables
 
 COLUMNS = 8
 
@@ -60,7 +60,7 @@ def interleave_rows(x: np.ndarray, decoded: np.ndarray, columns: int) -> np.ndar
 @style.house_style()
 def pairs(x: np.ndarray, decoded: np.ndarray, columns: Sequence[str] | None = None) -> Figure:
     """Draw points in the plane, each tied to its reconstruction."""
-    left, right, bottom, top = panels.bounds(x, decoded)
+    left, right, bottom, top = style.bounds(x, decoded)
     tall = float(np.clip((top - bottom) / (right - left), 0.3, 1.5))
     figure = style.new_figure(style.SINGLE_COLUMN, 2.8 * tall + 0.6, compressed=True)
     ax = figure.subplots()
@@ -70,9 +70,9 @@ def pairs(x: np.ndarray, decoded: np.ndarray, columns: Sequence[str] | None = No
     for points, colour, _ in looks:
         ax.scatter(points[:, 0], points[:, 1], s=6, color=colour, linewidths=0, zorder=3)
     xlabel, ylabel = tables.column_labels(2, columns) if columns else ("$x_1$", "$x_2$")
-    ax.set(aspect=panels.aspect(left, right, bottom, top), xlabel=xlabel, ylabel=ylabel)
-    panels.few_ticks([ax])
-    style.legend_below(figure, [panels.dot_handle(colour, name) for _, colour, name in looks])
+    ax.set(aspect=style.aspect(left, right, bottom, top), xlabel=xlabel, ylabel=ylabel)
+    style.few_ticks([ax])
+    style.legend_below(figure, [style.dot_handle(colour, name) for _, colour, name in looks])
     return figure
 
 

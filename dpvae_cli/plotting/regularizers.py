@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
-from dpvae_cli.plotting import moons, panels, style
+from dpvae_cli.plotting import moons, style
 from dpvae_cli.plotting.moons import PlanarModel
 
 Pair = tuple[PlanarModel | None, PlanarModel | None]
@@ -42,7 +42,7 @@ def figure3(models: Sequence[PlanarModel]) -> Figure:
         left, right, bottom, top = moons.common_data_limits(
             [model for model in pair if model is not None]
         )
-        if panels.aspect(left, right, bottom, top) == "equal":  # in the panels' own proportion
+        if style.aspect(left, right, bottom, top) == "equal":  # in the panels' own proportion
             room = max(0.0, _WIDE * (top - bottom) - (right - left)) / 2
             left, right = left - room, right + room
         limits = left, right, bottom, top
@@ -51,8 +51,8 @@ def figure3(models: Sequence[PlanarModel]) -> Figure:
             for block, side in zip(row, sides, strict=True)
             if (model := pair[side]) is not None
         ]
-        panels.share_square(axes[1] for axes in drawn)
-    style.legend_below(figure, [*moons.handles(), panels.mark_handle()])
+        style.share_square(axes[1] for axes in drawn)
+    style.legend_below(figure, [*moons.handles(), style.mark_handle()])
     return figure
 
 
@@ -82,20 +82,20 @@ def _draw_block(
     axes = list(block.subplots(1, len(ratios), width_ratios=ratios))
     moons.draw_samples(axes[0], model, norm=norm)
     moons.draw_posterior(axes[1], model, size=_SIZE)
-    panels.marks(axes[1], model.arrays["high_z"])
+    style.marks(axes[1], model.arrays["high_z"])
     if len(axes) == 4:
         moons.draw_generation(axes[2], model, size=_SIZE)
-        panels.marks(axes[2], model.arrays["high_z0"])
-        panels.widen(axes[2], model.arrays["high_z0"])
+        style.marks(axes[2], model.arrays["high_z0"])
+        style.widen(axes[2], model.arrays["high_z0"])
     moons.draw_data(axes[-1], model, size=_SIZE)
-    panels.marks(axes[-1], model.arrays["high_x"])
+    style.marks(axes[-1], model.arrays["high_x"])
     for ax in (axes[0], axes[-1]):
         moons.show_data(ax, limits)
     names = ["(a) samples", "(b) $\\log\\,q(z)$", "(c) $z_0$", "(c) data"]
     if len(axes) == 3:
         del names[2]
     for ax, name in zip(axes, names, strict=True):
-        panels.hide_ticks(ax)
+        style.hide_ticks(ax)
         ax.set_anchor("N")
         ax.set_xlabel(name, fontsize=7)
     title = style.name(model.label, model.prior, title=model.title)

@@ -17,7 +17,7 @@ from PIL import Image
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.plotting import panels, style, tables
+from dpvae_cli.plotting import style, tables
 
 GAP = 2
 """White pixels between the images of a grid."""
@@ -139,12 +139,12 @@ def scatter(
     outside are counted and stand as crosses on the frame.
     """
     shown, margin = (points, 0.07) if reference is None else (reference, AROUND_DATA)
-    left, right, bottom, top = panels.bounds(shown, margin=margin)
+    left, right, bottom, top = style.bounds(shown, margin=margin)
     tall = float(np.clip((top - bottom) / (right - left), 0.3, 1.5))
     figure = style.new_figure(style.SINGLE_COLUMN, 2.2 * tall + 0.6, compressed=True)
     ax = figure.subplots()
     if reference is not None:
-        panels.scatter_dense(ax, reference, colour=style.LIGHT_GREY)
+        style.scatter_dense(ax, reference, colour=style.LIGHT_GREY)
     order = np.argsort(log_density)
     x, y = points[order].T
     dots = ax.scatter(
@@ -153,7 +153,7 @@ def scatter(
     xlabel, ylabel = (
         map(partial(style.escape_label, width=30), columns) if columns else ("$x_1$", "$x_2$")
     )
-    aspect = panels.aspect(left, right, bottom, top)
+    aspect = style.aspect(left, right, bottom, top)
     ax.set(aspect=aspect, xlabel=xlabel, ylabel=ylabel, xlim=(left, right), ylim=(bottom, top))
     on_frame = np.clip(points, [left, bottom], [right, top])
     outside = np.isfinite(points).all(axis=1) & (on_frame != points).any(axis=1)
@@ -161,7 +161,7 @@ def scatter(
         ax.plot(*on_frame[outside].T, "x", color=style.GREY, markersize=3, clip_on=False)
         outliers = f"{outside.sum():,} outside (×)"
         ax.text(0.98, 0.98, outliers, transform=ax.transAxes, ha="right", va="top", fontsize=6)
-    panels.few_ticks([ax])
+    style.few_ticks([ax])
     figure.colorbar(dots, ax=ax).set_label("log-density, nats")
     return figure
 
@@ -236,6 +236,6 @@ def save_images(path: Path, images: np.ndarray, *, title: str, columns: int | No
         axes = figure.subplots()
         axes.imshow(pixels, interpolation="none")
         axes.spines[:].set_visible(False)
-        panels.hide_ticks(axes)
+        style.hide_ticks(axes)
         style.add_title(figure, title)
     return style.save(figure, path)[0]

@@ -9,7 +9,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from dpvae_cli.plotting import panels, style
+from dpvae_cli.plotting import style
 
 PAIRED = 5
 """Columns up to which every pair has its panel."""
@@ -45,7 +45,7 @@ def histogram(
 
 def short_ticks(axis: Axis) -> None:
     """Leave few ticks and short labels, with a power of ten beside the axis where they need one."""
-    axis.set_major_locator(panels.few(3))
+    axis.set_major_locator(style.few(3))
     formatter = ScalarFormatter(useMathText=True)
     formatter.set_powerlimits((-2, 4))
     axis.set_major_formatter(formatter)
@@ -67,9 +67,9 @@ def table_figure(
     found = column_labels(count, columns)
     draw = _pairs if 1 < count <= PAIRED else _histograms
     drawn = draw(samples, reference, found)
-    handles = [panels.dot_handle(SAMPLES, "samples")]
+    handles = [style.dot_handle(SAMPLES, "samples")]
     if reference is not None:
-        handles.insert(0, panels.dot_handle(DATA, "data"))
+        handles.insert(0, style.dot_handle(DATA, "data"))
     style.legend_below(drawn, handles)
     return drawn
 
@@ -118,8 +118,8 @@ def _pairs(samples: np.ndarray, reference: np.ndarray | None, found: list[str]) 
             else:
                 both = [column, row]
                 if reference is not None:
-                    panels.scatter_dense(ax, reference[:, both], colour=DATA, size=2.0)
-                panels.scatter_dense(ax, samples[:, both], colour=SAMPLES, size=3.0)
+                    style.scatter_dense(ax, reference[:, both], colour=DATA, size=2.0)
+                style.scatter_dense(ax, samples[:, both], colour=SAMPLES, size=3.0)
                 x, y = (bins(*_both(reference, samples, each))[[0, -1]] for each in both)
                 ax.set(xlim=x, ylim=y)
             ax.set_xlabel(found[column] if row == count - 1 else "")

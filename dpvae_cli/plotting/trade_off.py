@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import panels, style
+from dpvae_cli.plotting import style
 
 COLUMNS = 3
 SIZE = 5.5
@@ -129,7 +129,7 @@ def _draw(
             )
             shape = {"arrowstyle": head, "color": colours[method.label], "linewidth": 1.0} | rims
             ax.annotate("", xy=end, xytext=start, arrowprops=shape | {"alpha": 0.85}, zorder=2)
-    panels.despine(ax)
+    style.despine(ax)
     ax.margins(0.12)
     ax.set_xlabel(across.label)
     if across.lower_is_better:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import panels, style
+from dpvae_cli.plotting import style
 
 LARGEST = 1e300
 """Of recorded numbers; they came from float32."""
@@ -158,7 +158,7 @@ def _draw_panel(
         ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
     ax.yaxis.set_major_locator(MaxNLocator(4, integer=counted))
     ax.set_title(_TITLES.get(name, name.replace("_", " ")), loc="left")
-    panels.despine(ax)
+    style.despine(ax)
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.example_shape import is_image
-from dpvae_cli.plotting import panels, samples, style
+from dpvae_cli.plotting import samples, style
 from dpvae_cli.plotting import traversal_style as looks
 from dpvae_cli.plotting.style import Record
 
@@ -64,9 +64,9 @@ def _plane(record: Record, every: Sequence[Record]) -> Figure:
         if panel is not looks.draw_map:
             chosen = looks.line_indices if panel is _data_paths else looks.sweep_indices
             curves = [each["walk_decoded"][chosen(each)].reshape(-1, 2) for each in every]
-            panels.set_data_limits(ax, *panels.bounds(*curves))
+            style.set_data_limits(ax, *style.bounds(*curves))
             ax.set(xlabel="$x_1$", ylabel="$x_2$")
-            panels.few_ticks([ax])
+            style.few_ticks([ax])
     return drawn
 
 
@@ -195,7 +195,7 @@ def _strip(ax: Axes, images: np.ndarray) -> np.ndarray:
     ax.imshow(samples.grid(images, len(images)), interpolation="none")
     ax.autoscale(enable=False)  # stars beside the images must not shrink them
     ax.spines[:].set_visible(False)
-    panels.hide_ticks(ax)
+    style.hide_ticks(ax)
     width = images.shape[-1]
     centres: np.ndarray = (width - 1) / 2 + (width + samples.GAP) * np.arange(len(images))
     return centres
@@ -222,7 +222,7 @@ def _line(ax: Axes, below: Axes, record: Record, *, walk: int, star: float) -> N
     below.set(xlim=ax.get_xlim(), xticks=[], ylabel="$\\log\\,q(z)$")
     below.margins(y=MARGIN)
     below.yaxis.set_major_locator(MaxNLocator(3))
-    panels.despine(below)
+    style.despine(below)
 
 
 def _sweep(ax: Axes, record: Record, *, walk: int, last: bool) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from dpvae_cli.plotting import panels, style
+from dpvae_cli.plotting import style
 from dpvae_cli.plotting.style import Record
 
 COLOURS = {"z0": style.VERMILLION, "z": style.BLACK}
@@ -80,7 +80,7 @@ def tile_indices(steps: int) -> np.ndarray:
 
 def draw_map(ax: Axes, record: Record) -> None:
     """Draw log q(z) with the lines over it, or where there are none the sweeps."""
-    panels.draw_density_map(ax, record["grid_x"], record["grid_y"], log_density=record["log_q"])
+    style.draw_density_map(ax, record["grid_x"], record["grid_y"], log_density=record["log_q"])
     ax.set_title("$\\log\\,q(z)$")
     found = line_indices(record)
     limits = ax.get_xlim(), ax.get_ylim()
@@ -93,7 +93,7 @@ def draw_map(ax: Axes, record: Record) -> None:
         stars(ax, points, named=walk == found[0])
     # A sweep goes far out.
     ax.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")
-    panels.few_ticks([ax])
+    style.few_ticks([ax])
 
 
 def stars(ax: Axes, points: np.ndarray, *, named: bool) -> None:

@@ -249,7 +249,7 @@ class TradeOffFigure(StudyFigure):
     )
     """Results of metrics that say what codes are worth, a panel each."""
     sampling: DirectedMetric = "skl"
-    """The result that says how well is sampled, upwards in all panels."""
+    """The result that says how well is sampled, upwards in all style."""
 
     def prepare(self, run: LoadedRun) -> None:
         """Do nothing: what is drawn are the study's metrics."""

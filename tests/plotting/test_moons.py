@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import moons, panels, regularizers, style
+from dpvae_cli.plotting import moons, regularizers, style
 
 
 def axes_of(figure: Figure, rows: int, columns: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_figure1_shows_the_low_posterior_fifth_in_all_three_spaces(portraits):
     assert low.sum() == 240
     axes = axes_of(moons.figure1(portraits[2:3]), 1, 4)[0]
     for ax, key in zip(axes[1:], ("sample_z", "samples", "sample_z0"), strict=True):
-        points = marked(ax, panels.LOW)
+        points = marked(ax, style.LOW)
         expected = arrays[key][low]
         np.testing.assert_array_equal(
             points[np.lexsort(points.T)], expected[np.lexsort(expected.T)]
@@ -77,7 +77,7 @@ def test_figure1_shows_the_low_posterior_fifth_in_all_three_spaces(portraits):
         (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
         inside = ((points > [left, bottom]) & (points < [right, top])).all(axis=1)
         assert inside.mean() > 0.98, f"cut off in {key}"
-    assert not len(marked(axes[0], panels.LOW))
+    assert not len(marked(axes[0], style.LOW))
 
 
 def test_figure1_draws_the_circles_of_the_standard_normal(portraits):
@@ -111,9 +111,9 @@ def test_density_map_is_clipped_below_its_peak_and_keeps_rows_as_ordinates(portr
     density = portraits[0].arrays["log_q"].copy()
     density[0, 0] = -np.inf
     density[1, 1] = np.nan
-    shown = panels.below_peak(density)
+    shown = style.below_peak(density)
     assert shown.max() == 0
-    assert shown.min() == shown[0, 0] == shown[1, 1] == -panels.DEPTH
+    assert shown.min() == shown[0, 0] == shown[1, 1] == -style.DEPTH
     image = axes_of(moons.figure1(portraits[:1]), 1, 4)[0, 1].images[0]
     assert image.get_array().shape == (50, 60)
     assert image.origin == "lower"
@@ -123,7 +123,7 @@ def test_density_map_is_clipped_below_its_peak_and_keeps_rows_as_ordinates(portr
 
 
 def test_an_empty_density_is_drawn_empty():
-    assert (panels.below_peak(np.full((3, 3), -np.inf)) == -panels.DEPTH).all()
+    assert (style.below_peak(np.full((3, 3), -np.inf)) == -style.DEPTH).all()
 
 
 def test_samples_that_are_not_finite_do_not_stop_the_figure(portraits, tmp_path):
@@ -187,7 +187,7 @@ def test_figure3_marks_the_high_posterior_samples_over_their_halos(portraits):
     arrays = portraits[2].arrays
     axes = regularizers.figure3(portraits[2:3]).axes
     for ax, space in zip(axes[1:], ("z", "z0", "x"), strict=True):
-        np.testing.assert_array_equal(marked(ax, panels.HIGH), arrays[f"high_{space}"])
+        np.testing.assert_array_equal(marked(ax, style.HIGH), arrays[f"high_{space}"])
         halos, marks = (
             [c for c in ax.collections if len(c.get_offsets()) == 5 and c.get_zorder() == zorder]
             for zorder in (3.5, 4)

@@ -179,9 +179,9 @@ def test_two_runs_of_one_name_and_prior_look_different():
 
 
 def test_marks_and_priors_never_share_a_colour():
-    from dpvae_cli.plotting import panels
+    from dpvae_cli.plotting import style
 
-    colours = [panels.LOW, panels.HIGH, *style.prior_colours().values()]
+    colours = [style.LOW, style.HIGH, *style.prior_colours().values()]
     assert len(set(colours)) == 2 + len(kinds("prior") | kinds("fit_prior")) == len(colours)
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.plotting import panels
+from dpvae_cli.plotting import style
 from dpvae_cli.sampling.plane import EMPTY, density_map
 
 
@@ -22,6 +22,6 @@ def test_the_map_holds_everything_and_is_empty_along_its_sides(deviation):
     assert ((points > [x[0], y[0]]) & (points < [x[-1], y[-1]])).all()
     sides = np.concatenate([log_q[0], log_q[-1], log_q[:, 0], log_q[:, -1]])
     assert sides.max() < log_q.max() - EMPTY
-    assert EMPTY == panels.DEPTH
+    assert EMPTY == style.DEPTH
     z = torch.tensor([[x[7], y[150]]])
     assert log_q[150, 7] == pytest.approx(float(aggregate.log_prob(z)))
