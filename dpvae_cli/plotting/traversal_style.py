@@ -9,7 +9,7 @@ from matplotlib.patheffects import withStroke
 from dpvae_cli.plotting import style
 from dpvae_cli.plotting.style import Record
 
-COLOURS = {"z0": style.VERMILLION, "z": style.BLACK}
+COLOURS = {"z0": style.BLACK, "z": style.VERMILLION}
 """Of lines that are straight in z0, or in z."""
 SWEEPS = (style.BLUE, style.ORANGE, style.PURPLE, style.GREEN, style.SKY)
 SYMBOLS = {"z0": "$z_0$", "z": "$z$"}
