@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 import dpvae_cli as dpvae
-from dpvae_cli.evaluation.skl import symmetric_kl
+from dpvae_cli.evaluation.kl import symmetric_kl
 from dpvae_cli.fitting.fit import fit_model_prior
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.samples import TrainingEncodings
 
 SEEDS, SAMPLES, REPEATS = (0, 1, 2), 2_000, 5
 PRIORS = {

@@ -23,7 +23,7 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors import Decoupled
 from dpvae_cli.recipe import load_recipe
-from dpvae_cli.sampling.encodings import encode
+from dpvae_cli.sampling.samples import encode
 from dpvae_cli.training.train import Trainer
 
 TOLERANCE = 0.1

@@ -11,11 +11,11 @@ import torch
 from benchmarks import stand_ins
 from benchmarks.measure import Options, Ratio, Trial, over, timed
 from dpvae_cli.evaluation.nll import negative_log_likelihoods
+from dpvae_cli.foundation.devices import Precision
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import build
 from dpvae_cli.recipe import load_recipe
-from dpvae_cli.runs.precision import Precision
-from dpvae_cli.sampling.encodings import batch_size_for
+from dpvae_cli.sampling.samples import batch_size_for
 
 SAMPLES = 21_000
 RATIOS = {

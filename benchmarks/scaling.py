@@ -20,7 +20,7 @@ from benchmarks.aggregate_posterior import drawn
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import ProcessGroup, process_group
 from dpvae_cli.recipe import load_recipe
-from dpvae_cli.sampling.encodings import aggregate_posterior
+from dpvae_cli.sampling.samples import aggregate_posterior
 from dpvae_cli.training.train import Trainer
 
 ROUNDS, STEPS = 5, 5

@@ -17,7 +17,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.page import BEGIN, END
-from dpvae_cli.foundation.files import write_atomically, write_cache, write_json, write_text
+from dpvae_cli.foundation.array_files import write_cache
+from dpvae_cli.foundation.files import write_atomically, write_json, write_text
 from dpvae_cli.foundation.results import Result, validate_results
 from dpvae_cli.foundation.text import format_number, format_with_error, read_json, replace_between
 from dpvae_cli.recipe import load_recipe

@@ -14,9 +14,9 @@ from benchmarks.floor import BareLoop
 from benchmarks.measure import Absent, Options, Ratio, Trial, Variant, over, repeated
 from benchmarks.naive import NaiveCoupling
 from dpvae_cli.data import Dataset
+from dpvae_cli.foundation.devices import Precision
 from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe, load_recipe
-from dpvae_cli.runs.precision import Precision
 from dpvae_cli.training.execution import cpu_threads
 from dpvae_cli.training.train import Trainer
 

@@ -5,8 +5,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from dpvae_cli.data.units import Units
-from dpvae_cli.foundation.allocation import check_model_memory, eval_mode
+from dpvae_cli.data.dataset import Units
+from dpvae_cli.foundation.devices import check_model_memory, eval_mode
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import fork_rng
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample

@@ -16,8 +16,8 @@ from dpvae_cli.plotting import style
 from dpvae_cli.plotting.gallery import Gallery, figure5
 from dpvae_cli.plotting.moons import PlanarModel, figure1
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.sampling.gallery import gallery, portrait
+from dpvae_cli.sampling.samples import TrainingEncodings
 
 AS_TRAINED = "standard_normal"
 PRIORS = ["decoupled", "spline", "mixture"]

@@ -16,7 +16,7 @@ from dpvae_cli.recipe import Evaluation, Fitting, Training, load_recipe, to_yaml
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND, specs
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.training import execution
-from dpvae_cli.training.callback import Callback
+from dpvae_cli.training.events import Callback
 from dpvae_cli.training.train import train
 from tests.cases import CHANGES, IMAGES, small_section
 from tests.data.test_dsprites import write as write_dsprites

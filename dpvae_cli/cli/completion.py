@@ -23,9 +23,9 @@ def recipe_key_hint(option: str, words: Sequence[str]) -> str:
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Return the packaged recipes with this prefix."""
-    from dpvae_cli.recipe import catalogue
+    from dpvae_cli.recipe import document
 
-    return [name for name in catalogue.names() if name.startswith(incomplete)]
+    return [name for name in document.recipe_names() if name.startswith(incomplete)]
 
 
 def complete_study(incomplete: str) -> list[str]:

@@ -35,14 +35,14 @@ def encode(
     The .npz has mean and log_variance of q(z|x) and, where the data has them, label and factors;
     rows are in the order of the split.
     """
-    from dpvae_cli.foundation.files import write_npz
-    from dpvae_cli.sampling import encodings
+    from dpvae_cli.foundation.array_files import write_npz
+    from dpvae_cli.sampling.samples import encode
 
     run = options.load(checkpoint)
     default = run.folder.path / "codes" / f"{split.value}.npz"
     path = output_path(out, default, suffixes=(".npz",), what="codes")
     data = run.load_dataset().split(split.value)
-    posterior = encodings.encode(run.model, data)
+    posterior = encode(run.model, data)
     tensors = {"mean": posterior.mean, "log_variance": posterior.log_variance}
     if data.labels is not None:
         tensors["label"] = data.labels

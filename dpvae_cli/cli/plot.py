@@ -123,8 +123,8 @@ def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> N
     """Draw training curves from metrics.jsonl: ELBO, terms, sKL and active units."""
     from dpvae_cli.foundation.errors import MissingError
     from dpvae_cli.plotting import training as curves
+    from dpvae_cli.runs.loaded_run import resolve_checkpoint
     from dpvae_cli.runs.metrics_log import MetricsLog
-    from dpvae_cli.runs.paths import resolve_checkpoint
     from dpvae_cli.runs.run_folder import RunFolder
 
     read = []

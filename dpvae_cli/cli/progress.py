@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 from dpvae_cli.cli import console
 from dpvae_cli.foundation.progress import ProgressEvent
 from dpvae_cli.foundation.text import escape_control_chars
-from dpvae_cli.training.callback import Callback
+from dpvae_cli.training.events import Callback
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,14 +108,14 @@ class LatestLink(Callback):
 
     def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
         """Name the run, unless an older one is still in its folder."""
-        from dpvae_cli.runs.paths import update_latest_link
+        from dpvae_cli.runs.run_folder import update_latest_link
 
         if not self._overwrite:
             update_latest_link(run_dir)
 
     def on_checkpoint(self, path: Path, *, iteration: int) -> None:
         """Name the run, which has replaced the older one."""
-        from dpvae_cli.runs.paths import update_latest_link
+        from dpvae_cli.runs.run_folder import update_latest_link
 
         if self._overwrite:
             update_latest_link(path.parent)

@@ -37,9 +37,9 @@ Overrides = Annotated[
 @handle_errors
 def ls() -> None:
     """List the packaged recipes."""
-    from dpvae_cli.recipe import catalogue
+    from dpvae_cli.recipe import document
 
-    rows = [[name, catalogue.title(name)] for name in catalogue.names()]
+    rows = [[name, document.recipe_title(name)] for name in document.recipe_names()]
     console.table(None, ["recipe", "what it is"], rows)
 
 
@@ -76,9 +76,9 @@ def cp(
     """Copy a recipe with its comments to a new file, and print its path."""
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.files import write_text
-    from dpvae_cli.recipe import catalogue, document
+    from dpvae_cli.recipe import document
 
-    source = catalogue.locate(recipe)
+    source = document.locate_recipe(recipe)
     is_folder = destination.is_dir() or not (destination.suffix or destination.exists())
     target = destination / source.name if is_folder else destination
     if target.exists() and not force:

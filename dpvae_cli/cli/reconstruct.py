@@ -47,9 +47,9 @@ def reconstruct(
     A reconstruction is E[x|z] at the mean z of q(z|x). Writes the picture and an .npz with x, z and
     decoded; x and decoded are in the data's units.
     """
-    from dpvae_cli.foundation.files import write_npz
+    from dpvae_cli.foundation.array_files import write_npz
     from dpvae_cli.plotting import reconstructions
-    from dpvae_cli.sampling.encodings import drawable, reconstruction_arrays
+    from dpvae_cli.sampling.samples import drawable, reconstruction_arrays
 
     run = options.load(checkpoint)
     note_units(run)

@@ -116,7 +116,7 @@ def sample(
     from dpvae_cli.data.tables import write_csv
     from dpvae_cli.foundation.errors import UsageError, WrongFileTypeError
     from dpvae_cli.foundation.randomness import stream
-    from dpvae_cli.sampling.encodings import decode_to_data_units
+    from dpvae_cli.sampling.samples import decode_to_data_units
 
     kind = _kind(source, low_posterior=low_posterior, high_posterior=high_posterior)
     is_ranked = low_posterior or high_posterior
@@ -188,7 +188,7 @@ def _sample_codes(
 ) -> None:
     """Draw codes from a prior that was fitted to codes, whose decoder is not known here."""
     from dpvae_cli.fitting.fit import load_prior
-    from dpvae_cli.foundation.files import write_npz
+    from dpvae_cli.foundation.array_files import write_npz
 
     path = prior_file.with_suffix(".samples.npz") if out is None else out
     if path.is_dir() or not path.suffix:
@@ -232,10 +232,10 @@ def _write(
     noise: "torch.Generator | None",
 ) -> None:
     """Write the .npz and the picture and print their paths."""
-    from dpvae_cli.foundation.files import write_npz
+    from dpvae_cli.foundation.array_files import write_npz
     from dpvae_cli.plotting.samples import save_picture
     from dpvae_cli.runs.sample_picture import background_data, samples_title
-    from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
+    from dpvae_cli.sampling.samples import decode_to_data_units, drawable
 
     examples = {"decoded": decode_to_data_units(run.model, latents.z)}
     if noise is not None:
@@ -300,7 +300,7 @@ def _write_single_images(
 ) -> None:
     """Write one PNG per sample, decoding some at a time, and print the folder."""
     from dpvae_cli.plotting.samples import save_each
-    from dpvae_cli.sampling.encodings import MOST, decode_to_data_units, drawable
+    from dpvae_cli.sampling.samples import MOST, decode_to_data_units, drawable
 
     for start in range(0, len(latents), MOST):
         part = decode_to_data_units(run.model, latents.z[start : start + MOST], noise=noise)

@@ -74,10 +74,9 @@ def train(
     from dpvae_cli.fitting.record import FitRecord
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.example_shape import is_image
-    from dpvae_cli.recipe.dump import to_yaml
-    from dpvae_cli.runs.paths import default_run_dir, resolve_run_dir
-    from dpvae_cli.runs.resume import TrainMode
-    from dpvae_cli.runs.run_folder import RunFolder
+    from dpvae_cli.recipe.loading import to_yaml
+    from dpvae_cli.runs.run_folder import RunFolder, default_run_dir, resolve_run_dir
+    from dpvae_cli.runs.start import TrainMode
     from dpvae_cli.training.dry_run import describe
     from dpvae_cli.training.train import train as train_recipe
 
@@ -133,8 +132,7 @@ def _resolve_recipe(
     from dpvae_cli.recipe import load_recipe
     from dpvae_cli.runs import checkpoint
     from dpvae_cli.runs.own_networks import check_resume
-    from dpvae_cli.runs.paths import latest_run_dir
-    from dpvae_cli.runs.run_folder import RunFolder
+    from dpvae_cli.runs.run_folder import RunFolder, latest_run_dir
 
     if recipe is not None and "=" in recipe:
         overrides, recipe = [recipe, *overrides], None

@@ -191,9 +191,11 @@ def check_options(asked: TraverseOptions) -> None:
 
 def _traverse(asked: TraverseOptions, run: "LoadedRun", out: Path | None) -> None:
     """Decode and measure the paths; write the files and print their names."""
-    from dpvae_cli.foundation.files import write_json, write_npz
-    from dpvae_cli.foundation.results import SCHEMA, nonfinite_to_none
-    from dpvae_cli.sampling.encodings import drawable
+    from dpvae_cli.foundation.array_files import write_npz
+    from dpvae_cli.foundation.files import write_json
+    from dpvae_cli.foundation.results import SCHEMA
+    from dpvae_cli.foundation.text import nonfinite_to_none
+    from dpvae_cli.sampling.samples import drawable
 
     default = run.folder.path / "traversals" / f"{asked.stem}.png"
     picture, arrays = picture_and_arrays(out, default)

@@ -5,9 +5,9 @@ from typing import Annotated
 from pydantic import Field
 
 from dpvae_cli.data.arrays import Arrays
-from dpvae_cli.data.base import Dataset, GenerativeFactor, Split
 from dpvae_cli.data.binarized_mnist import BinarizedMnist
 from dpvae_cli.data.celeba import Celeba
+from dpvae_cli.data.dataset import Dataset, GenerativeFactor, Split
 from dpvae_cli.data.digits import Digits
 from dpvae_cli.data.dsprites import Dsprites
 from dpvae_cli.data.folder import Folder

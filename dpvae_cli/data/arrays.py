@@ -12,24 +12,20 @@ from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.data import tables
-from dpvae_cli.data.base import (
-    CHUNK,
+from dpvae_cli.data.base import CHUNK, DataSpec, Fraction, binarize_split, hold_out_shares
+from dpvae_cli.data.dataset import (
     SPLITS,
     Dataset,
     DatasetSummary,
-    DataSpec,
-    Fraction,
     GenerativeFactor,
     Split,
     SplitName,
-    binarize_split,
+    Standardization,
     each_split,
-    hold_out_shares,
 )
 from dpvae_cli.data.images import Binarize
 from dpvae_cli.data.locations import find_path
 from dpvae_cli.data.split_names import guess_key
-from dpvae_cli.data.units import Standardization
 from dpvae_cli.foundation.array_files import OBJECTS, Header, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.shapes import StoredExamples

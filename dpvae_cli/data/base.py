@@ -1,18 +1,16 @@
 """A data set in memory: three explicit splits, stored compactly, prepared batch by batch."""
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple, TypedDict, cast, final
+from typing import Annotated, ClassVar, cast, final
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from dpvae_cli.data.dataset import Dataset, DatasetSummary, Split, SplitName
 from dpvae_cli.data.images import (
     Binarize,
     CropError,
@@ -21,222 +19,16 @@ from dpvae_cli.data.images import (
     pixel_limit,
     read_image,
 )
-from dpvae_cli.data.units import Standardization, Units
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.randomness import derive_seed, stream
+from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import (
-    Examples,
-    FactorValues,
-    Indices,
-    LocalExamples,
-    PerExample,
     StoredExamples,
 )
 from dpvae_cli.foundation.spec import Spec
 
-SplitName = Literal["train", "validation", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 BINARIZATION_SEED = 0
 CHUNK = 1_000
-MAX_DIGEST_BYTES = 2**28
-"""Bytes of examples that a digest reads at most, about."""
-
-
-@final
-class GenerativeFactor(NamedTuple):
-    """A factor of variation; `is_ordered` tells that its values stand in an order, as sizes do."""
-
-    name: str
-    is_ordered: bool
-
-
-@final
-@dataclass(frozen=True)
-class Split:
-    """Examples as stored: uint8 stands for [0, 1] in steps of 1/255, float32 for itself.
-
-    `binarize_from` holds the grey images of a dynamically binarised split: training batches draw
-    their zeros and ones from it anew each time, everything else reads the fixed draw in `stored`.
-    `factors` are what each example was made from, where that is known.
-    """
-
-    stored: StoredExamples
-    labels: Tensor | None = None
-    binarize_from: StoredExamples | None = None
-    factors: FactorValues | None = None
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        return self.stored.shape[0]
-
-    def examples(self, index: Indices | slice = slice(None)) -> Examples:
-        """Return examples as the model sees them, the same at every call."""
-        return _as_float(self.stored[index])
-
-    def training_batch(
-        self, index: Indices, generator: torch.Generator, *, rows: slice = slice(None)
-    ) -> LocalExamples:
-        """Return some rows of a training batch; `generator` draws dynamic binarisation of all."""
-        if self.binarize_from is None:
-            return self.examples(index[rows])
-        return torch.bernoulli(_as_float(self.binarize_from[index]), generator=generator)[rows]
-
-    def digest(self) -> str:
-        """Return a digest of examples, labels and factors; of many, evenly spaced ones are read."""
-        every = 1 + self.stored.nbytes // MAX_DIGEST_BYTES
-        digest = hashlib.sha256(repr(tuple(self.stored.shape)).encode())
-        for tensor in (self.stored[::every], self.labels, self.factors):
-            if tensor is not None:
-                values = tensor.contiguous().cpu().numpy()
-                digest.update(repr((values.shape, values.dtype.str)).encode())
-                digest.update(values.data)
-        return digest.hexdigest()
-
-    def subset(self, rows: Indices | slice) -> "Split":
-        """Return some of the examples."""
-        return self._map(lambda tensor: tensor[rows])
-
-    def to(self, device: torch.device) -> "Split":
-        """Return the split with its tensors on `device`."""
-        return self._map(lambda tensor: tensor.to(device))
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Split":
-        optional = (self.labels, self.binarize_from, self.factors)
-        return Split(change(self.stored), *(t if t is None else change(t) for t in optional))
-
-
-def _as_float(stored: Tensor) -> Tensor:
-    return stored.to(torch.float32) / 255 if stored.dtype == torch.uint8 else stored
-
-
-class Splits(TypedDict):
-    """The three splits as keyword arguments of `Dataset`."""
-
-    train: Split
-    validation: Split
-    test: Split
-
-
-def each_split(make: Callable[[SplitName], Split]) -> Splits:
-    """Return the splits that `make` returns for their names."""
-    return Splits(train=make("train"), validation=make("validation"), test=make("test"))
-
-
-@final
-@dataclass(frozen=True)
-class Dataset:
-    """Three splits of one data set, and its metadata.
-
-    Args:
-        name: of the data set.
-        train: training examples.
-        validation: examples that choose the best checkpoint.
-        test: examples that results are reported on.
-        eight_bit: values are 8-bit intensities in [0, 1], so bits per dimension make sense.
-        distance_to_manifold: of examples, where the noiseless data manifold is known.
-        note: a subset or another reason why numbers do not compare with published ones.
-        factors: the columns of the splits' factors.
-        remarks: shown when training starts: how splits were found, what was left out.
-        columns: names of the entries of an example.
-        standardization: what was done to the values; None where nothing was.
-        is_changed: a model is used with other data than it was trained on.
-    """
-
-    name: str
-    train: Split
-    validation: Split
-    test: Split
-    eight_bit: bool = False
-    distance_to_manifold: Callable[[Examples], PerExample] | None = None
-    note: str | None = None
-    factors: tuple[GenerativeFactor, ...] = ()
-    remarks: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    standardization: Standardization | None = None
-    is_changed: bool = False
-
-    @property
-    def summary(self) -> "DatasetSummary":
-        """Return the sizes of the splits and the remarks."""
-        return DatasetSummary({name: len(self.split(name)) for name in SPLITS}, self.remarks)
-
-    def class_labels(self) -> Tensor:
-        """Return the label of each training example, `(examples,)`, whole numbers.
-
-        Raises:
-            UsageError: there are no labels, or they are not classes.
-        """
-        labels = self.train.labels
-        if labels is None:
-            raise UsageError(
-                f"data {self.name} has no labels",
-                hint="data.kind=moons, digits, sprites, dsprites, mnist and svhn have, and arrays "
-                "that are saved with labels.",
-            )
-        if labels.is_floating_point() or labels.dim() != 1:
-            raise UsageError(
-                f"the labels of data {self.name} are not classes: one whole number for each "
-                "example is needed"
-            )
-        return labels.long()
-
-    @cached_property
-    def units(self) -> Units:
-        """Return the units of the training data."""
-        stored, value_range = self.train.stored, (0.0, 1.0)
-        if stored.dtype != torch.uint8:
-            ends = torch.stack([stored.amin(dim=0), stored.amax(dim=0)])
-            if self.standardization is not None:
-                ends = self.standardization.inverse_transform(ends)
-            value_range = float(ends.min()), float(ends.max())
-        return Units(self.standardization, value_range, self.columns)
-
-    @property
-    def example_shape(self) -> tuple[int, ...]:
-        """Return the shape of one example."""
-        return tuple(self.train.stored.shape[1:])
-
-    def split(self, name: SplitName) -> Split:
-        """Return the split of that name."""
-        split: Split = getattr(self, name)
-        return split
-
-    def digest(self, name: SplitName) -> str:
-        """Return a digest of a split in the data's own units.
-
-        Standardized values alone do not change where all are shifted or scaled.
-        """
-        digest = hashlib.sha256(self.split(name).digest().encode())
-        for constants in self.standardization or ():
-            digest.update(constants.numpy().tobytes())
-        return digest.hexdigest()[:32]
-
-    def fingerprint(self) -> str:
-        """Return a digest of the training examples: what cached encodings belong to."""
-        values = self.train.stored.contiguous().cpu().numpy()
-        digest = hashlib.blake2b(repr((values.shape, values.dtype.str)).encode(), digest_size=16)
-        digest.update(values.data)
-        return digest.hexdigest()
-
-
-@final
-@dataclass(frozen=True)
-class DatasetSummary:
-    """The number of examples of each split, and remarks on how they were found."""
-
-    sizes: Mapping[SplitName, int]
-    remarks: tuple[str, ...] = ()
-
-    @staticmethod
-    def from_slices(parts: Mapping[SplitName, slice]) -> "DatasetSummary":
-        """Count what `hold_out` gives to each split."""
-        return DatasetSummary({name: parts[name].stop - parts[name].start for name in SPLITS})
-
-    def __str__(self) -> str:
-        """Return the counts, as in "80 training, 10 validation and 10 test examples"."""
-        train, validation, test = (f"{self.sizes[name]:,}" for name in SPLITS)
-        return f"{train} training, {validation} validation and {test} test examples"
 
 
 class DataSpec(Spec, ABC):
@@ -354,7 +146,7 @@ def binarize_split(split: Split, how: Binarize | None, name: SplitName) -> Split
     """
     if how is None:
         return split
-    values = _as_float(split.stored)
+    values = split.examples()
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 1:
         raise UsageError(
@@ -389,43 +181,3 @@ def _static_draw(stored: StoredExamples, name: SplitName) -> Tensor:
         uniform = (generator.random_raw(values.size) >> 11) * 2.0**-53
         drawn[start : start + CHUNK] = torch.from_numpy(uniform.reshape(values.shape) < intensities)
     return drawn
-
-
-@final
-class EpochSampler:
-    """Cuts batches from one permutation of the data after another.
-
-    Batch i holds positions i B to (i + 1) B of the permutations of epochs 0, 1, 2, ... laid end to
-    end, so every batch is full and every example is seen once per epoch.
-
-    Args:
-        count: examples in the training split.
-        batch_size: examples in a batch.
-        seed: the run's seed.
-        name: of the random stream; samplers of different names are independent.
-        device: where the indices are needed.
-    """
-
-    def __init__(
-        self, count: int, batch_size: int, *, seed: int, name: str, device: torch.device
-    ) -> None:
-        self._count, self._batch_size = count, batch_size
-        self._seed, self._name, self._device = seed, name, device
-        self._permutations: dict[int, Indices] = {}
-
-    def batch(self, iteration: int) -> Indices:
-        """Return the positions of the examples of batch `iteration`."""
-        epoch, start = divmod(iteration * self._batch_size, self._count)
-        first = self._permutation(epoch)[start : start + self._batch_size]
-        missing = self._batch_size - len(first)
-        if not missing:
-            return first
-        return torch.cat([first, self._permutation(epoch + 1)[:missing]])
-
-    def _permutation(self, epoch: int) -> Indices:
-        if epoch not in self._permutations:
-            self._permutations = {e: p for e, p in self._permutations.items() if e == epoch - 1}
-            generator = stream(self._seed, self._name, epoch)
-            permutation = torch.randperm(self._count, generator=generator)
-            self._permutations[epoch] = permutation.to(self._device)
-        return self._permutations[epoch]

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, final
 import numpy as np
 import torch
 
-from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, SplitName, each_split
+from dpvae_cli.data.base import DataSpec
+from dpvae_cli.data.dataset import Dataset, DatasetSummary, Split, SplitName, each_split
 from dpvae_cli.data.images import ImageTransform
 from dpvae_cli.data.locations import VARIABLE, find_files
 from dpvae_cli.foundation.errors import MissingError

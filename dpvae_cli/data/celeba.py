@@ -8,16 +8,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dpvae_cli.data.base import (
-    SPLITS,
-    Dataset,
-    DatasetSummary,
-    DataSpec,
-    Split,
-    SplitName,
-    each_split,
-    hold_out_shares,
-)
+from dpvae_cli.data.base import DataSpec, hold_out_shares
+from dpvae_cli.data.dataset import SPLITS, Dataset, DatasetSummary, Split, SplitName, each_split
 from dpvae_cli.data.image_cache import FileNames, ImageSource, OnError, load_splits, skipped_note
 from dpvae_cli.data.images import CropError, ImageTransform, find_images
 from dpvae_cli.data.locations import VARIABLE, candidate_folders

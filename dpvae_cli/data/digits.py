@@ -6,14 +6,8 @@ from typing import ClassVar, Literal, final
 import numpy as np
 import torch
 
-from dpvae_cli.data.base import (
-    Dataset,
-    DatasetSummary,
-    FractionalSplits,
-    Split,
-    binarize_split,
-    each_split,
-)
+from dpvae_cli.data.base import FractionalSplits, binarize_split
+from dpvae_cli.data.dataset import Dataset, DatasetSummary, Split, each_split
 from dpvae_cli.data.images import Binarize, ImageTransform
 from dpvae_cli.foundation.randomness import stream
 

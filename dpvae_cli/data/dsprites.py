@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dpvae_cli.data.base import Dataset, DatasetSummary, FractionalSplits, GenerativeFactor
+from dpvae_cli.data.base import FractionalSplits
+from dpvae_cli.data.dataset import Dataset, DatasetSummary, GenerativeFactor
 from dpvae_cli.data.images import ImageTransform
 from dpvae_cli.data.locations import VARIABLE, find_files
 from dpvae_cli.data.sprites import shuffle_order, split_factorial

@@ -8,17 +8,8 @@ from typing import Annotated, Literal, final
 
 from pydantic import Field
 
-from dpvae_cli.data.base import (
-    SPLITS,
-    Dataset,
-    DatasetSummary,
-    DataSpec,
-    Fraction,
-    Split,
-    SplitName,
-    each_split,
-    hold_out_shares,
-)
+from dpvae_cli.data.base import DataSpec, Fraction, hold_out_shares
+from dpvae_cli.data.dataset import SPLITS, Dataset, DatasetSummary, Split, SplitName, each_split
 from dpvae_cli.data.image_cache import FileNames, ImageSource, OnError, load_splits, skipped_note
 from dpvae_cli.data.images import MAX_PIXELS, Colour, ImageTransform, find_images
 from dpvae_cli.data.locations import find_path

@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal, NamedTuple, final
 import numpy as np
 import torch
 
-from dpvae_cli.data.base import SplitName
+from dpvae_cli.data.dataset import SplitName
 from dpvae_cli.data.images import (
     ImageArray,
     ImageTransform,

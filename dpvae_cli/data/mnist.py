@@ -11,7 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, binarize_split, hold_out
+from dpvae_cli.data.base import DataSpec, binarize_split, hold_out
+from dpvae_cli.data.dataset import Dataset, DatasetSummary, Split
 from dpvae_cli.data.images import Binarize, ImageTransform
 from dpvae_cli.data.locations import VARIABLE, find_files
 from dpvae_cli.foundation.errors import MissingError

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Split, SplitName, each_split
+from dpvae_cli.data.base import DataSpec
+from dpvae_cli.data.dataset import Dataset, DatasetSummary, Split, SplitName, each_split
 from dpvae_cli.foundation.memory import check_fits_in_memory
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, PerExample

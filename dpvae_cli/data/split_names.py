@@ -2,7 +2,7 @@
 
 import re
 
-from dpvae_cli.data.base import SplitName
+from dpvae_cli.data.dataset import SplitName
 
 SPLIT_OF: dict[str, SplitName] = {
     "train": "train",

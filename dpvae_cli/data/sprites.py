@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from dpvae_cli.data.base import (
+from dpvae_cli.data.base import FractionalSplits
+from dpvae_cli.data.dataset import (
     Dataset,
     DatasetSummary,
-    FractionalSplits,
     GenerativeFactor,
     Split,
     SplitName,

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpvae_cli.data.base import Dataset, DatasetSummary, DataSpec, Fraction, Split, hold_out_shares
+from dpvae_cli.data.base import DataSpec, Fraction, hold_out_shares
+from dpvae_cli.data.dataset import Dataset, DatasetSummary, Split
 from dpvae_cli.data.images import ImageTransform
 from dpvae_cli.data.locations import VARIABLE, find_files
 from dpvae_cli.foundation.errors import MissingError

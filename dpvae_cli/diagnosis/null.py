@@ -34,8 +34,8 @@ from dpvae_cli.diagnosis.groups import (
     share_in_tail,
 )
 from dpvae_cli.diagnosis.record import LEVEL, ROUNDING, Dimension, Name, Quantity
-from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.context import EvaluationContext
+from dpvae_cli.evaluation.kl import are_active
 from dpvae_cli.evaluation.leakage import HEADLINE
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Codes

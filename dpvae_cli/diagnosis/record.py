@@ -8,7 +8,8 @@ from typing import Any, Literal, final, get_args
 import numpy as np
 
 from dpvae_cli.evaluation.metrics import is_requested
-from dpvae_cli.foundation.results import Result, nonfinite_to_none
+from dpvae_cli.foundation.results import Result
+from dpvae_cli.foundation.text import nonfinite_to_none
 
 SCHEMA = 1
 LEVEL = 3.0

@@ -12,14 +12,14 @@ from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, LowPost
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.metrics import METRICS
 from dpvae_cli.evaluation.own_codes import NO_DECODER, NoDecoder
-from dpvae_cli.foundation.allocation import eval_mode
+from dpvae_cli.foundation.devices import eval_mode
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation, Fitting
-from dpvae_cli.sampling.encodings import TrainingEncodings, encode
+from dpvae_cli.sampling.samples import TrainingEncodings, encode
 
 MIN_SAMPLES = 10
 SampleMetric = Literal["manifold", "fid"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.data.units import Units
+from dpvae_cli.data.dataset import Units
 from dpvae_cli.evaluation import feature_statistics, features
 from dpvae_cli.evaluation.feature_statistics import FeatureStatistics
 from dpvae_cli.evaluation.features import Extractor, FeatureOptions
@@ -25,7 +25,7 @@ from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 from dpvae_cli.mathematics.support import Support
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.samples import TrainingEncodings
 
 Progress = Callable[[str, int, int], None]
 """Called with what is computed, how many parts of it are done, and how many there are."""

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from dpvae_cli.data import GenerativeFactor
 from dpvae_cli.evaluation import classifiers
-from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.codes import (
     in_both_spaces,
     training_means,
@@ -24,6 +23,7 @@ from dpvae_cli.evaluation.codes import (
     varying_factors,
 )
 from dpvae_cli.evaluation.context import EvaluationContext
+from dpvae_cli.evaluation.kl import are_active
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, FactorValues

@@ -12,7 +12,7 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.metrics import METRICS, Need, default_metrics, unavailable_metrics
-from dpvae_cli.foundation.allocation import eval_mode
+from dpvae_cli.foundation.devices import eval_mode
 from dpvae_cli.foundation.distributed import process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.example_shape import is_image
@@ -21,7 +21,7 @@ from dpvae_cli.foundation.results import Result, ResultList
 from dpvae_cli.foundation.text import did_you_mean
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.samples import TrainingEncodings
 from dpvae_cli.version import __version__
 
 

@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.data.base import SplitName
+from dpvae_cli.data.dataset import SplitName, Units
 from dpvae_cli.data.locations import cache_root
-from dpvae_cli.data.units import Units
 from dpvae_cli.evaluation.features import Extractor
-from dpvae_cli.foundation.array_files import read_npz
+from dpvae_cli.foundation.array_files import read_npz, write_npz
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
-from dpvae_cli.foundation.files import write_npz
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Codes, Examples
 from dpvae_cli.mathematics.frechet import RunningMoments

@@ -26,8 +26,7 @@ from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
 from dpvae_cli.mathematics.frechet import frechet_distance
 from dpvae_cli.mathematics.kernel_distance import mean_over_subsets, mmd_of_subsets, subset_size
-from dpvae_cli.sampling.encodings import decode
-from dpvae_cli.sampling.samples import lowest, prior_samples
+from dpvae_cli.sampling.samples import decode, lowest, prior_samples
 
 
 def fid(context: EvaluationContext) -> list[Result]:

@@ -9,8 +9,7 @@ from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.estimates import ErrorTerms, error_terms_of_mean, standard_error
-from dpvae_cli.sampling.encodings import decode
-from dpvae_cli.sampling.samples import lowest, prior_samples
+from dpvae_cli.sampling.samples import decode, lowest, prior_samples
 
 
 def manifold(context: EvaluationContext) -> list[Result]:

@@ -26,7 +26,7 @@ from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Examples, PerExample
 from dpvae_cli.mathematics.estimates import error_terms_of_mean
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import batch_size_for, encode, reconstruction
+from dpvae_cli.sampling.samples import batch_size_for, encode, reconstruction
 
 BITS_NOTE = "8-bit data in [0, 1] without dequantisation"
 FEW = 50

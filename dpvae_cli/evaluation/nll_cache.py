@@ -10,8 +10,8 @@ from typing import NamedTuple, final
 import numpy as np
 import torch
 
+from dpvae_cli.foundation.array_files import read_cache, write_cache
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import read_cache, write_cache
 from dpvae_cli.foundation.shapes import Examples
 from dpvae_cli.version import __version__
 

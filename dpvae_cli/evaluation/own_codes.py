@@ -16,7 +16,7 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import Prior, StandardNormalPrior
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.samples import TrainingEncodings
 
 HELD_OUT = 0.2
 """Share of the codes that q(z) is not made of; probes are tried on them."""

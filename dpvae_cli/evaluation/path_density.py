@@ -16,8 +16,8 @@ from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import Estimate, mean_and_error
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import encode
 from dpvae_cli.sampling.paths import Space, interpolate
+from dpvae_cli.sampling.samples import encode
 
 PAIRS = 100
 POINTS = 101

@@ -13,7 +13,7 @@ from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, OtherCodes
-from dpvae_cli.sampling.encodings import encode
+from dpvae_cli.sampling.samples import encode
 
 NEIGHBOURS = 5
 

@@ -20,8 +20,7 @@ from dpvae_cli.foundation.randomness import normal_noise
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import reconstruction
-from dpvae_cli.sampling.samples import check_log_density
+from dpvae_cli.sampling.samples import check_log_density, reconstruction
 
 PROPOSAL = "half q(z|x), half fitted"
 """What records and kept estimates say; changes whenever the draws below do."""

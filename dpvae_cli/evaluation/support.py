@@ -19,8 +19,7 @@ from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.support import Support, SupportEstimate, compare_support
-from dpvae_cli.sampling.encodings import decode
-from dpvae_cli.sampling.samples import lowest, prior_samples
+from dpvae_cli.sampling.samples import decode, lowest, prior_samples
 
 
 def precision(context: EvaluationContext) -> list[Result]:

@@ -28,9 +28,16 @@ from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
 from dpvae_cli.runs.loaded_run import LoadedRun
-from dpvae_cli.sampling.encodings import decode_to_data_units, drawable, encode
 from dpvae_cli.sampling.paths import Space, interpolate, standard_deviations
-from dpvae_cli.sampling.samples import from_codes, high_posterior, low_posterior, prior_samples
+from dpvae_cli.sampling.samples import (
+    decode_to_data_units,
+    drawable,
+    encode,
+    from_codes,
+    high_posterior,
+    low_posterior,
+    prior_samples,
+)
 
 CELLS, SLICE_CELLS = 97, 49
 """Points along a side of an opening map: of all of a plane, and of a slice."""

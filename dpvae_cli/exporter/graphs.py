@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from dpvae_cli.data.units import Standardization
+from dpvae_cli.data.dataset import Standardization
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import MixturePrior, Prior, StandardizedPrior, VampPrior

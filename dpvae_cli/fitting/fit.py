@@ -16,7 +16,7 @@ from dpvae_cli.fitting import prior_file
 from dpvae_cli.fitting.codes import CodeSplits, validate_codes, validate_labels
 from dpvae_cli.fitting.expectation_maximisation import best_components, fit_gaussian, fit_mixtures
 from dpvae_cli.fitting.record import FitRecord
-from dpvae_cli.foundation.allocation import check_model_memory
+from dpvae_cli.foundation.devices import check_model_memory
 from dpvae_cli.foundation.errors import DivergedError, UsageError
 from dpvae_cli.foundation.memory import oom_context
 from dpvae_cli.foundation.progress import report_progress

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from dpvae_cli.fitting.record import FitRecord
-from dpvae_cli.foundation.allocation import shape_mismatch
+from dpvae_cli.foundation.devices import shape_mismatch
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.serialization import (
     MALFORMED_ERRORS,

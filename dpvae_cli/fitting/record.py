@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, final
 
-from dpvae_cli.foundation.results import nonfinite_to_none
+from dpvae_cli.foundation.text import nonfinite_to_none
 from dpvae_cli.mathematics.estimates import Estimate
 
 

@@ -4,13 +4,14 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, final
 
 import numpy as np
 
+from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.foundation.memory import total_memory_bytes
 
 DAMAGED = (
@@ -157,3 +158,25 @@ def _foreign(start: bytes) -> str:
     if any(separator in first for separator in SEPARATORS):
         return "it is a CSV, which is text"
     return "it is text" if first.isprintable() else "it is neither of the two"
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as .npz atomically; they must not hold Python objects."""
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise TypeError(f"array {name!r} holds Python objects")
+    write_atomically(path, lambda file: np.savez(file, **dict(arrays)))  # type: ignore[arg-type]
+
+
+def write_cache(path: Path, arrays: Mapping[str, np.ndarray], *, checkpoint: str) -> None:
+    """Write arrays computed from a checkpoint, with its digest."""
+    write_npz(path, {**arrays, "checkpoint": np.array(checkpoint)})
+
+
+def read_cache(path: Path, *, checkpoint: str) -> dict[str, np.ndarray] | None:
+    """Return the arrays that `write_cache` wrote for this checkpoint, or None."""
+    try:
+        arrays = read_npz(path)
+        return arrays if str(arrays.pop("checkpoint")) == checkpoint else None
+    except (OSError, ValueError, KeyError):
+        return None

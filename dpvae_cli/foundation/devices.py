@@ -1,13 +1,24 @@
-"""Choose the device to compute on."""
+"""Devices: choose one, compute in a precision on it, and know how large networks will be on it."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from typing import Literal, TypeVar, final
 
 import torch
+from torch import Tensor, nn
 
 from dpvae_cli.foundation.distributed import local_rank
 from dpvae_cli.foundation.errors import UntestedWarning, UsageError
+from dpvae_cli.foundation.memory import check_fits_in_memory, is_out_of_memory
+from dpvae_cli.foundation.shapes import Examples
+
+FLOAT32 = 4
+SMALLER_HINT = "Make the networks narrower or the batch smaller."
+
+Network = TypeVar("Network", bound=nn.Module)
+PrecisionName = Literal["float32", "bf16", "float64"]
 
 
 def resolve(name: str = "auto") -> torch.device:
@@ -57,3 +68,119 @@ def available() -> list[str]:
     """Return the names of the devices that can be used here."""
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def check_model_memory(what: str, make: Callable[[], Iterable[nn.Module]]) -> None:
+    """Check that the weights of networks fit into memory; `make` builds them on the meta device.
+
+    Networks that cannot be built on the meta device are not checked.
+
+    Raises:
+        UsageError: they need more memory than there is; or what `make` raises.
+    """
+    try:
+        with _on_meta_device():
+            needed = FLOAT32 * sum(map(num_parameters, make()))
+    except (RuntimeError, NotImplementedError) as error:
+        needed = 2**64 if is_out_of_memory(error) else 0
+    check_fits_in_memory(what, needed, hint=SMALLER_HINT)
+
+
+def shape_mismatch(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> str | None:
+    """Return how stored tensors differ in name or shape from those of the module `make` builds.
+
+    No memory is allocated. None where they agree, or where the module cannot be built on torch's
+    meta device.
+    """
+    try:
+        with _on_meta_device():
+            module = make()
+    except (RuntimeError, NotImplementedError) as error:
+        return "its networks are larger than all memory" if is_out_of_memory(error) else None
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in [*expected, *stored]:
+        if expected.get(name) != stored.get(name):
+            return f"{name} has shape {expected.get(name)}, the file has {stored.get(name)}"
+    return None
+
+
+@contextmanager
+def _on_meta_device() -> Iterator[None]:
+    """Build networks on torch's meta device, where tensors have shapes but no data."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        yield
+
+
+def num_parameters(network: nn.Module) -> int:
+    """Return the number of parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Set evaluation mode inside the block; then restore the mode of each submodule."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def check_device_precision(precision: PrecisionName, device: torch.device) -> None:
+    """Refuse a device that cannot compute in this precision at all.
+
+    Raises:
+        UsageError: names the key and the device.
+    """
+    if precision == "float64" and device.type == "mps":
+        raise UsageError(
+            "training.precision is float64, and mps has no float64",
+            hint="Add --device cpu, or train with training.precision=float32.",
+        )
+
+
+@final
+class Precision:
+    """Puts networks and batches into the precision of a run.
+
+    Args:
+        name: the recipe's `training.precision`.
+        device: where to compute.
+
+    Raises:
+        UsageError: the device cannot do it.
+    """
+
+    def __init__(self, name: PrecisionName, device: torch.device) -> None:
+        check_device_precision(name, device)
+        self._name, self._device = name, device
+        self.dtype = torch.float64 if name == "float64" else torch.float32
+
+    def place(self, network: Network) -> Network:
+        """Move a network to the device, its floating-point tensors in the type of the weights.
+
+        Weights of two-dimensional convolutions are laid out channels last, which CPUs and GPUs
+        compute with faster; their values and names do not change.
+        """
+        network.to(self._device, self.dtype)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.to(memory_format=torch.channels_last)
+        return network
+
+    def batch(self, x: Examples) -> Examples:
+        """Return examples in the type of the weights."""
+        return x.to(self.dtype)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which a training step calls encoder and decoder."""
+        if self._name != "bf16":
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=torch.bfloat16)
+
+    def __str__(self) -> str:
+        """Return the name, and for bf16 how far it reaches."""
+        return "bf16 in encoder and decoder, else float32" if self._name == "bf16" else self._name

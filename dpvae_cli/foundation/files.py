@@ -5,16 +5,14 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 from filelock import FileLock, Timeout
 
-from dpvae_cli.foundation.array_files import read_npz
 from dpvae_cli.foundation.errors import UsageError
 
 try:
@@ -166,28 +164,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; numbers that are not finite raise ValueError."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as .npz atomically; they must not hold Python objects."""
-    for name, array in arrays.items():
-        if np.asarray(array).dtype.hasobject:
-            raise TypeError(f"array {name!r} holds Python objects")
-    write_atomically(path, lambda file: np.savez(file, **dict(arrays)))  # type: ignore[arg-type]
-
-
-def write_cache(path: Path, arrays: Mapping[str, np.ndarray], *, checkpoint: str) -> None:
-    """Write arrays computed from a checkpoint, with its digest."""
-    write_npz(path, {**arrays, "checkpoint": np.array(checkpoint)})
-
-
-def read_cache(path: Path, *, checkpoint: str) -> dict[str, np.ndarray] | None:
-    """Return the arrays that `write_cache` wrote for this checkpoint, or None."""
-    try:
-        arrays = read_npz(path)
-        return arrays if str(arrays.pop("checkpoint")) == checkpoint else None
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 @contextmanager

@@ -5,7 +5,6 @@ The JSON form is part of the interface: `{"schema": 1, "runs": [{"run", "checkpo
 one element of `runs`.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
@@ -13,13 +12,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
 from dpvae_cli.foundation.notebook import html_table
-from dpvae_cli.foundation.text import format_with_error, sanitize_line
+from dpvae_cli.foundation.text import format_with_error, nonfinite_to_none, sanitize_line
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+
 SCHEMA = 1
-MAX_FLOAT = sys.float_info.max
 
 
 @final
@@ -140,14 +139,3 @@ class RunResults:
 def results_document(runs: Sequence[RunResults]) -> dict[str, Any]:
     """Return the JSON document that `dpvae eval --json` prints."""
     return {"schema": SCHEMA, "runs": [run.to_json() for run in runs]}
-
-
-def nonfinite_to_none(value: Any) -> Any:
-    """Return `value` with every number that no finite float holds, at any depth, as None."""
-    if isinstance(value, (float, int)):
-        return value if -MAX_FLOAT <= value <= MAX_FLOAT else None
-    if isinstance(value, dict):
-        return {key: nonfinite_to_none(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [nonfinite_to_none(item) for item in value]
-    return value

@@ -4,12 +4,17 @@ import difflib
 import json
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dpvae_cli.foundation.errors import UsageError
+
+if TYPE_CHECKING:
+    pass
+
 
 MAX_TEXT_BYTES = 256 * 2**20
 """Larger text files are not read."""
@@ -20,6 +25,7 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 """Control characters and marks of text direction."""
 LARGE = 1e5
 """Larger numbers are written with a power of ten."""
+MAX_FLOAT = sys.float_info.max
 
 
 def expand_user(path: Path | str) -> Path:
@@ -150,3 +156,14 @@ def replace_between(text: str, begin: str, end: str, content: str) -> str:
     if not has_begin or not has_end:
         raise UsageError(f"there are no lines {begin} and {end} to write between")
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
+
+
+def nonfinite_to_none(value: Any) -> Any:
+    """Return `value` with every number that no finite float holds, at any depth, as None."""
+    if isinstance(value, (float, int)):
+        return value if -MAX_FLOAT <= value <= MAX_FLOAT else None
+    if isinstance(value, dict):
+        return {key: nonfinite_to_none(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [nonfinite_to_none(item) for item in value]
+    return value

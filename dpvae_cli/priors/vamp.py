@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from dpvae_cli.foundation.allocation import eval_mode
+from dpvae_cli.foundation.devices import eval_mode
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Codes, Examples, PerExample
 from dpvae_cli.foundation.spec import Interval

@@ -1,6 +1,6 @@
 """Layer 2: recipes. The schema, YAML with line numbers, overrides and error messages.
 
-Names are imported when first asked for: the catalogue can be listed without loading torch.
+Names are imported when first asked for: recipes can be listed without loading torch.
 """
 
 from importlib import import_module
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dpvae_cli.recipe.document import ConfigIssue as ConfigIssue
     from dpvae_cli.recipe.document import RecipeError as RecipeError
-    from dpvae_cli.recipe.dump import digest as digest
-    from dpvae_cli.recipe.dump import to_dict as to_dict
-    from dpvae_cli.recipe.dump import to_yaml as to_yaml
+    from dpvae_cli.recipe.loading import digest as digest
     from dpvae_cli.recipe.loading import from_dict as from_dict
     from dpvae_cli.recipe.loading import load_recipe as load_recipe
+    from dpvae_cli.recipe.loading import to_dict as to_dict
+    from dpvae_cli.recipe.loading import to_yaml as to_yaml
     from dpvae_cli.recipe.loading import with_overrides as with_overrides
     from dpvae_cli.recipe.reference import json_schema as json_schema
     from dpvae_cli.recipe.schema import Evaluation as Evaluation
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "document": ("ConfigIssue", "RecipeError"),
-    "dump": ("digest", "to_dict", "to_yaml"),
-    "loading": ("from_dict", "load_recipe", "with_overrides"),
+    "loading": ("digest", "from_dict", "load_recipe", "to_dict", "to_yaml", "with_overrides"),
     "reference": ("json_schema",),
     "schema": ("Evaluation", "Fitting", "Recipe", "Training"),
 }

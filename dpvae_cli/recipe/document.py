@@ -1,4 +1,7 @@
-"""A recipe as it is written: YAML with the line of every key, and all that is wrong with it.
+"""Recipes as they are written: where they are, YAML with the line of every key, and mistakes.
+
+Packaged recipes lie beside the package once installed, in `recipes/` of a checkout. One in a folder
+of `recipes/` is named with it: `as_published/beta_tc_mnist`.
 
 The file is read from PyYAML's event stream. No object is built from a tag and no alias is ever
 followed, so the cost of a file is bounded by its length. Unquoted scalars mean what YAML 1.2 says:
@@ -7,6 +10,7 @@ followed, so the cost of a file is bounded by its length. Unquoted scalars mean 
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +20,8 @@ from typing import Any, final
 
 import yaml
 
-from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.text import expand_user
+from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.text import did_you_mean, expand_user, path_exists
 
 KeyPath = tuple[str | int, ...]
 Scalar = bool | int | float | str | None
@@ -27,6 +31,13 @@ SIZE_LIMIT = 1_000_000
 DEPTH_LIMIT = 20
 VALUE_LIMIT = 10_000
 HINT = "A whole recipe with every key: dpvae recipes show beta_h_moons"
+
+PACKAGE = Path(__file__).resolve().parents[1]
+FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
+SUFFIXES = (".yaml", ".yml")
+STUDIES = "studies"
+"""A folder beside the recipes that holds no recipes."""
+LIST_HINT = "All names: dpvae recipes ls"
 
 
 @final
@@ -307,15 +318,21 @@ def _at(event: yaml.Event, problem: str) -> YamlError:
 
 # Numbers longer than any sensible one stay text, so that no digit string costs time.
 INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
+
 HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,64}")
+
 OCTAL = re.compile(r"0o[0-7]{1,64}")
+
 FLOAT = re.compile(r"[-+]?(\.[0-9]{1,300}|[0-9]{1,300}(\.[0-9]{0,300})?)([eE][-+]?[0-9]{1,9})?")
+
 WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+
 INFINITY = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+
 NOT_A_NUMBER = (".nan", ".NaN", ".NAN")
 
 
@@ -337,3 +354,79 @@ def plain_scalar(text: str) -> Scalar:
     if match := INFINITY.fullmatch(text):
         return float(f"{match[1]}inf")
     return float("nan") if text in NOT_A_NUMBER else text
+
+
+def recipe_folder() -> Path:
+    """Return the folder that holds the packaged recipes.
+
+    Raises:
+        MissingError: the installation has none.
+    """
+    for candidate in FOLDERS:
+        if (candidate / "beta_h_moons.yaml").is_file():
+            return candidate
+    raise MissingError(
+        "the packaged recipes are missing from " + " and ".join(map(str, FOLDERS)),
+        hint="Reinstall dpvae-cli.",
+    )
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the packaged recipes, sorted, those in folders last."""
+    base = recipe_folder()
+    files = [path.relative_to(base) for path in base.rglob("*.yaml")]
+    found = [path.with_suffix("").as_posix() for path in files if path.parts[0] != STUDIES]
+    return sorted(found, key=lambda name: (name.count("/"), name))
+
+
+def run_name(path: Path) -> str:
+    """Return what a recipe's runs are called: `as_published/vae_svhn` is `as_published_vae_svhn`.
+
+    Other files give their stem alone.
+    """
+    for base in FOLDERS:
+        if path.resolve().is_relative_to(base.resolve()):
+            return "_".join(path.resolve().with_suffix("").relative_to(base.resolve()).parts)
+    return path.stem
+
+
+def recipe_title(name: str) -> str:
+    """Return the first line of a packaged recipe's header."""
+    return first_line(recipe_folder() / f"{name}.yaml")
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a file's header, without its mark."""
+    first, _, _ = path.read_text(encoding="utf-8").partition("\n")
+    return first.lstrip("# ").rstrip()
+
+
+def locate_recipe(name_or_path: str) -> Path:
+    """Return the file of a packaged recipe, or the path itself.
+
+    Raises:
+        RecipeError: there is neither a packaged recipe nor a file of that name.
+    """
+    if name_or_path in recipe_names():
+        return recipe_folder() / f"{name_or_path}.yaml"
+    path = expand_user(name_or_path)
+    if path_exists(path):
+        return path
+    if path.suffix in SUFFIXES or os.sep in name_or_path:
+        bare = name_or_path.removesuffix(path.suffix if path.suffix in SUFFIXES else "")
+        near = did_you_mean(bare, recipe_names())
+        near = near or did_you_mean(path.stem, recipe_names())
+        raise _unknown_recipe(name_or_path, "there is no such file" + near)
+    own = [file.name for file in Path().glob(f"*{SUFFIXES[0]}")]
+    raise _unknown_recipe(
+        name_or_path,
+        "there is no packaged recipe of that name"
+        + did_you_mean(name_or_path, [*recipe_names(), *own]),
+    )
+
+
+def _unknown_recipe(name: str, problem: str) -> RecipeError:
+    return RecipeError(
+        [ConfigIssue(SourceLocation((0, 0), truncate(name, length=200)), "", problem)],
+        hint=LIST_HINT,
+    )

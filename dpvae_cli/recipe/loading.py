@@ -1,17 +1,20 @@
-"""From a name, a file or a mapping, and overrides, to a frozen recipe, or to all that is wrong."""
+"""From a name, a file or a mapping, and overrides, to a frozen recipe or all mistakes; and back."""
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, final
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.spec import Spec
 from dpvae_cli.priors import LearnedPrior
 from dpvae_cli.priors.base import PriorSpec
-from dpvae_cli.recipe.catalogue import locate, run_name
 from dpvae_cli.recipe.document import (
     ConfigDocument,
     ConfigIssue,
@@ -20,11 +23,13 @@ from dpvae_cli.recipe.document import (
     SourceLocation,
     YamlError,
     format_value,
+    locate_recipe,
+    plain_scalar,
     read_file,
     read_value,
+    run_name,
     truncate,
 )
-from dpvae_cli.recipe.dump import to_dict
 from dpvae_cli.recipe.schema import (
     SECTIONS_WITH_KIND,
     Evaluation,
@@ -35,6 +40,10 @@ from dpvae_cli.recipe.schema import (
 from dpvae_cli.recipe.validation import issues_from
 
 M = TypeVar("M", bound=BaseModel)
+
+LINE_LENGTH = 88
+SAFE_WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
+YAML_1_1_WORDS = ("on", "off", "yes", "no", "y", "n")
 
 
 @final
@@ -118,7 +127,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         >>> load_recipe("beta_h_moons", ["prior=standard_normal"]).prior.kind
         'standard_normal'
     """
-    return load_with_overrides(locate(str(name_or_path)), *parse_overrides(overrides))
+    return load_with_overrides(locate_recipe(str(name_or_path)), *parse_overrides(overrides))
 
 
 def load_with_overrides(
@@ -254,3 +263,57 @@ def _check_section(overrides: Sequence[str], section: str, spec: type[BaseModel]
                 f"{override}: only {section}.KEY=VALUE may change here",
                 hint=f"Keys: {', '.join(spec.model_fields)}.",
             )
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe in plain JSON types: sections in the schema's order, `kind` first."""
+    plain = recipe.model_dump(mode="json", by_alias=True)
+    for key, value in plain.items():
+        if isinstance(value, dict) and "kind" in value:
+            plain[key] = {"kind": value["kind"], **value}
+    return plain
+
+
+def digest(recipe: Recipe) -> str:
+    """Return 8 hexadecimal digits of what the recipe says, whatever its name."""
+    canonical = json.dumps(to_dict(recipe), sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Return the recipe as YAML that reads back as an equal one.
+
+    Example:
+        >>> from dpvae_cli.recipe import load_recipe, to_yaml
+        >>> to_yaml(load_recipe("beta_h_moons")).splitlines()[:2]
+        ['data:', '  kind: moons']
+    """
+    return "".join(f"{line}\n" for line in _mapping(to_dict(recipe), indent=""))
+
+
+def _mapping(values: dict[str, Any], *, indent: str) -> list[str]:
+    lines: list[str] = []
+    for key, value in values.items():
+        start = f"{indent}{key}:"
+        if isinstance(value, dict):
+            lines += [start, *_mapping(value, indent=indent + "  ")]
+        elif isinstance(value, list) and len(start) + len(_flow(value)) >= LINE_LENGTH:
+            lines += [start, *(f"{indent}  - {_flow(item)}" for item in value)]
+        else:
+            lines.append(f"{start} {_flow(value)}")
+    return lines
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_flow(item) for item in value)}]"
+    if isinstance(value, str):  # plain where every YAML reader takes it for a string
+        is_word = SAFE_WORD.fullmatch(value) and value.lower() not in YAML_1_1_WORDS
+        if is_word and plain_scalar(value) == value:
+            return value
+        quoted = yaml.safe_dump(value, default_style='"', width=10**9, allow_unicode=True)
+        return str(quoted).strip()
+    if isinstance(value, float):  # the shortest exact spelling, with the point of YAML 1.1
+        mantissa, e, exponent = repr(value).partition("e")
+        return mantissa + (".0" if e and "." not in mantissa else "") + e + exponent
+    return json.dumps(value)

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from dpvae_cli.architectures import AnyArchitecture
 from dpvae_cli.data import AnyData
+from dpvae_cli.foundation.devices import PrecisionName
 from dpvae_cli.foundation.spec import FROM_LIST, DefaultFrom, FloatTuple, Spec
 from dpvae_cli.likelihoods import AnyLikelihood
 from dpvae_cli.priors import AnyPrior, Decoupled, LearnedPrior
@@ -21,7 +22,6 @@ MAX_SAMPLES = 10_000_000
 MIN_BATCH_SIZE = 2
 """Examples; some regularizers compare the examples of a batch with each other."""
 Share = Annotated[float, Field(gt=0, lt=1)]
-PrecisionName = Literal["float32", "bf16", "float64"]
 CompileName = Literal["off", "auto", "on"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 

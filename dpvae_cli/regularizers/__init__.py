@@ -4,13 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dpvae_cli.regularizers.base import Adversary, Batch, Regularizer, Term, build_regularizer
+from dpvae_cli.regularizers.base import Adversary, Batch, Regularizer, Term, Vae, build_regularizer
 from dpvae_cli.regularizers.beta_b import BetaB
 from dpvae_cli.regularizers.beta_h import BetaH
 from dpvae_cli.regularizers.beta_tc import BetaTc
 from dpvae_cli.regularizers.factor import Factor
 from dpvae_cli.regularizers.info import Info
-from dpvae_cli.regularizers.vae import Vae
 
 AnyRegularizer = Annotated[
     Vae | BetaH | BetaB | BetaTc | Factor | Info, Field(discriminator="kind")

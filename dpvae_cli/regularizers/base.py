@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from dpvae_cli.foundation.allocation import check_model_memory
+from dpvae_cli.foundation.devices import check_model_memory
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.randomness import fork_rng
 from dpvae_cli.foundation.shapes import Codes, PerExample, Scalar
@@ -181,3 +181,14 @@ def mean_terms(terms: Mapping[str, Term], group: ProcessGroup) -> dict[str, Any]
     weighted = {name: terms[name].weight * value for name, value in values.items()}
     loss = float(group.all_reduce_mean(weighted_loss(terms).detach()))
     return {"loss": loss, "terms": values, "weighted": weighted}
+
+
+@final
+class Vae(WarmUpSpec):
+    """No regularizer beyond the ELBO."""
+
+    kind: Literal["vae"] = "vae"
+
+    def build(self, latent_dim: int, sizes: DataSizes) -> WeightedKl:
+        """Return KL[q(z|x), p(z)] with weight one."""
+        return WeightedKl(1.0)

@@ -9,8 +9,9 @@ There is no generator state: all randomness is a function of the recipe's seed a
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -20,8 +21,8 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dpvae_cli.data.units import Standardization, Units
-from dpvae_cli.foundation.allocation import shape_mismatch
+from dpvae_cli.data.dataset import Standardization, Units
+from dpvae_cli.foundation.devices import Precision, shape_mismatch
 from dpvae_cli.foundation.errors import CheckpointError, UsageError, WrongFileTypeError
 from dpvae_cli.foundation.serialization import (
     MALFORMED_ERRORS,
@@ -36,10 +37,8 @@ from dpvae_cli.priors.base import PriorSpec
 from dpvae_cli.priors.class_conditional import build_saved_prior
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.recipe.document import truncate
-from dpvae_cli.recipe.dump import to_dict
-from dpvae_cli.recipe.loading import from_dict
-from dpvae_cli.runs.precision import Precision
-from dpvae_cli.runs.run_folder import fallback_hint
+from dpvae_cli.recipe.loading import from_dict, to_dict
+from dpvae_cli.runs.run_folder import BEST, CURRENT, PREVIOUS
 
 CPU = torch.device("cpu")
 RETRAIN_HINT = "Train again, or name another checkpoint."
@@ -370,3 +369,28 @@ def load_units(
         value_range = low, high
     columns = (sanitize_line(expect_type(str, name)) for name in facts.get("data_columns", ()))
     return Units(standardization, value_range, tuple(columns))
+
+
+def fallback_hint(path: Path, read: Callable[[Path], Checkpoint]) -> str | None:
+    """Return what to do with a good checkpoint in the same folder; None where there is none."""
+    names = (PREVIOUS, CURRENT, BEST)
+    if path.name not in names:
+        return None
+    for other in (path.with_name(name) for name in names if name != path.name):
+        with suppress(CheckpointError):
+            checkpoint = read(other)
+            break
+    else:
+        return None
+    found = f"{other.name} beside it is whole (iteration {checkpoint.iteration:,}): "
+    use = f"name it, {shlex.quote(str(other))}"
+    if other.name == BEST:
+        return f"{found}{use}."
+    folder, is_previous = str(other.parent), other.name == PREVIOUS
+    if checkpoint.recipe.architecture.kind == "own":
+        mode = "resume_previous" if is_previous else "resume"
+        resume = f"dpvae.train(recipe, {folder!r}, model=..., mode={mode!r})"
+    else:
+        option = " --from-previous" if is_previous else ""
+        resume = f"dpvae train --resume{option} --run-dir {shlex.quote(folder)}"
+    return f"{found}{use}, or go on from it: {resume}"

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dpvae_cli.foundation.array_files import read_cache, write_cache
 from dpvae_cli.foundation.example_shape import is_image
-from dpvae_cli.foundation.files import read_cache, write_cache
 from dpvae_cli.plotting.gallery import Gallery
 from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
 from dpvae_cli.plotting.moons import PlanarModel
@@ -14,8 +14,8 @@ from dpvae_cli.runs import results_file
 from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.sample_picture import example_rows
-from dpvae_cli.sampling.encodings import drawable
 from dpvae_cli.sampling.gallery import gallery, portrait
+from dpvae_cli.sampling.samples import drawable
 
 IMAGES, ROWS = 36, 1_000
 """Samples of each kind in Figure 5: images, and other examples."""

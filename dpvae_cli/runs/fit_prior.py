@@ -10,9 +10,10 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.fitting.fit import FittedPrior, fit_model_prior
 from dpvae_cli.fitting.record import FitRecord
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.array_files import write_cache
 from dpvae_cli.foundation.distributed import ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import write_cache, write_json
+from dpvae_cli.foundation.files import write_json
 from dpvae_cli.foundation.text import read_json
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
@@ -21,12 +22,11 @@ from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.loaded_run import RunData, python_warning, resolve_checkpoint
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.runs.paths import resolve_checkpoint, resolve_run_dir, update_latest_link
-from dpvae_cli.runs.run_data import RunData, python_warning
-from dpvae_cli.runs.run_folder import RunFolder
+from dpvae_cli.runs.run_folder import RunFolder, resolve_run_dir, update_latest_link
 from dpvae_cli.runs.sample_picture import save_comparison, save_samples
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.samples import TrainingEncodings
 
 NOT_EMPTY_HINT = "Add --overwrite to replace it, or --out for another folder."
 FIT_SUFFIX = re.compile(r"-fit_[a-z_]+$")

@@ -1,24 +1,122 @@
-"""Load a run: all commands after `train` start from this."""
+"""Load a run: where its checkpoint is, its model and its data; every command but `train` does."""
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
 from torch import nn
 
-from dpvae_cli.data import Arrays, Dataset
+from dpvae_cli.data import Arrays, Dataset, Split
+from dpvae_cli.data.dataset import SplitName, Standardization, each_split
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import current_process_group
+from dpvae_cli.foundation.memoize import memoize
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import own_networks
-from dpvae_cli.runs.packaged import resolve_packaged
-from dpvae_cli.runs.paths import resolve_checkpoint
-from dpvae_cli.runs.run_data import RunData, python_warning
-from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.runs.checkpoint import Checkpoint
+from dpvae_cli.runs.packaged import resolve_packaged, unpack
+from dpvae_cli.runs.run_folder import (
+    BEST,
+    CURRENT,
+    RUNS,
+    RunFolder,
+    follow_links,
+    latest_run_dir,
+    read_latest,
+)
+from dpvae_cli.runs.start import check_dataset_shape, describe_difference
+from dpvae_cli.sampling.samples import TrainingEncodings
+
+
+def resolve_run(path: Path | str) -> Path:
+    """Return the folder of runs/latest or of a packaged model, unpacked; other paths stay."""
+    place = read_latest(path)
+    if (model := resolve_packaged(place)) is None:
+        return place
+    unpack(model, RUNS / model.stem)
+    return RUNS / model.stem
+
+
+def resolve_checkpoint(path: Path | None, *, best: bool = False) -> Path:
+    """Return the checkpoint file that a path means.
+
+    Args:
+        path: the file, a run folder, a packaged model (unpacked into `runs/NAME`), or None for the
+            latest run.
+        best: of a run folder take best.pt.
+    """
+    place = latest_run_dir() if path is None else resolve_run(path)
+    if place.is_dir():
+        return follow_links(place) / (BEST if best else CURRENT)
+    return follow_links(place.parent) / place.name
+
+
+def python_warning(message: str) -> None:
+    """Issue a Python warning."""
+    warnings.warn(message, stacklevel=2)
+
+
+@final
+class RunData:
+    """A run's data, read on first use and compared with the data it was trained on.
+
+    Other data of the same shape is used with a warning and standardized by the constants of the
+    run; results have a note.
+
+    Args:
+        checkpoint: of the run.
+        load: reads the data of its recipe.
+        warn: called with the difference.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        load: Callable[[], Dataset],
+        warn: Callable[[str], None] = python_warning,
+    ) -> None:
+        self._checkpoint, self._warn = checkpoint, warn
+        self._read = memoize(lambda: self._check(load()))
+        self.is_changed = False
+
+    def __call__(self) -> Dataset:
+        """Return the data.
+
+        Raises:
+            UsageError: examples have another shape.
+        """
+        return self._read()
+
+    def _check(self, dataset: Dataset) -> Dataset:
+        check_dataset_shape(self._checkpoint, dataset)
+        difference = describe_difference(self._checkpoint, dataset)
+        if difference is None:
+            return dataset
+        self.is_changed = True
+        self._warn(
+            f"Warning: data {dataset.name} is not what this run was trained on: {difference}."
+        )
+        note = f"not the data of the training: {difference}"
+        standardized = _restandardize(dataset, self._checkpoint.units().standardization)
+        notes = "; ".join(filter(None, (dataset.note, note)))
+        return replace(standardized, note=notes, is_changed=True)
+
+
+def _restandardize(dataset: Dataset, constants: Standardization | None) -> Dataset:
+    """Return data standardized by the constants of the run instead of its own."""
+    own = dataset.standardization
+    if constants is None or own is None:
+        return dataset
+
+    def restandardize(name: SplitName) -> Split:
+        split = dataset.split(name)
+        return replace(split, stored=constants.transform(own.inverse_transform(split.stored)))
+
+    return replace(dataset, **each_split(restandardize), standardization=constants)
 
 
 @final

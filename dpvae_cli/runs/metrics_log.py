@@ -12,8 +12,7 @@ from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import write_atomically
-from dpvae_cli.foundation.results import nonfinite_to_none
-from dpvae_cli.foundation.text import parse_json, read_lines
+from dpvae_cli.foundation.text import nonfinite_to_none, parse_json, read_lines
 
 MIN_VALIDATIONS, CHANGES = 4, 3
 """Validations from the best one on, and typical changes, that an ELBO must fall by."""

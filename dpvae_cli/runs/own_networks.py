@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.foundation.allocation import num_parameters
+from dpvae_cli.foundation.devices import Precision, num_parameters
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Recipe, from_dict, to_dict
 from dpvae_cli.runs.checkpoint import Checkpoint
-from dpvae_cli.runs.precision import Precision
 
 FACT = "own_model"
 MAX_LISTED = 4

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from dpvae_cli.foundation.array_files import write_cache
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.foundation.files import copy_file, write_cache, write_text
+from dpvae_cli.foundation.files import copy_file, write_text
 from dpvae_cli.foundation.text import path_exists
 from dpvae_cli.runs.checkpoint import Checkpoint, file_digest, read_checkpoint
 from dpvae_cli.runs.run_folder import RunFolder

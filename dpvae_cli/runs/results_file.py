@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from dpvae_cli.foundation.array_files import read_arrays
-from dpvae_cli.foundation.files import HIDDEN_PREFIX, hold_lock, read_cache, write_cache, write_json
-from dpvae_cli.foundation.results import Result, RunResults, nonfinite_to_none
-from dpvae_cli.foundation.text import is_inside, read_json
+from dpvae_cli.foundation.array_files import read_arrays, read_cache, write_cache
+from dpvae_cli.foundation.files import HIDDEN_PREFIX, hold_lock, write_json
+from dpvae_cli.foundation.results import Result, RunResults
+from dpvae_cli.foundation.text import is_inside, nonfinite_to_none, read_json
 from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.run_folder import RunFolder
 

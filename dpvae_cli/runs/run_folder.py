@@ -3,14 +3,13 @@
 import os
 import platform
 import re
-import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, final
+from typing import Any, BinaryIO, final
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from filelock import FileLock, Timeout
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.foundation.files import (
     HIDDEN_PREFIX,
+    TEMPORARY_PREFIX,
     copy_file,
     link_to,
     remove_stale_temporaries,
@@ -26,13 +26,10 @@ from dpvae_cli.foundation.files import (
     write_json,
     write_text,
 )
-from dpvae_cli.foundation.text import read_json
+from dpvae_cli.foundation.text import expand_user, read_json, read_text
 from dpvae_cli.recipe import Recipe, load_recipe
-from dpvae_cli.recipe.dump import to_yaml
+from dpvae_cli.recipe.loading import to_yaml
 from dpvae_cli.version import __version__
-
-if TYPE_CHECKING:
-    from dpvae_cli.runs.checkpoint import Checkpoint
 
 LOCK, UNFINISHED = f"{HIDDEN_PREFIX}lock", f"{HIDDEN_PREFIX}unfinished"
 """The lock, and a mark until a command that fills an empty folder at once is done."""
@@ -59,6 +56,10 @@ SUBFOLDERS = ("tensorboard", "mlflow", "wandb", "samples", "reconstructions", "c
 MAX_LISTED = 5
 """Files that an error names."""
 CURRENT, PREVIOUS, BEST = "checkpoint.pt", "checkpoint.previous.pt", "best.pt"
+
+RUNS = Path("runs")
+LATEST = "latest"
+MAX_PATH_BYTES = 2**15
 
 
 @final
@@ -331,26 +332,81 @@ def check_only_run_files(folder: Path, *, is_run: bool) -> None:
         )
 
 
-def fallback_hint(path: Path, read: Callable[[Path], "Checkpoint"]) -> str | None:
-    """Return what to do with a good checkpoint in the same folder; None where there is none."""
-    names = (PREVIOUS, CURRENT, BEST)
-    if path.name not in names:
-        return None
-    for other in (path.with_name(name) for name in names if name != path.name):
-        with suppress(CheckpointError):
-            checkpoint = read(other)
-            break
-    else:
-        return None
-    found = f"{other.name} beside it is whole (iteration {checkpoint.iteration:,}): "
-    use = f"name it, {shlex.quote(str(other))}"
-    if other.name == BEST:
-        return f"{found}{use}."
-    folder, is_previous = str(other.parent), other.name == PREVIOUS
-    if checkpoint.recipe.architecture.kind == "own":
-        mode = "resume_previous" if is_previous else "resume"
-        resume = f"dpvae.train(recipe, {folder!r}, model=..., mode={mode!r})"
-    else:
-        option = " --from-previous" if is_previous else ""
-        resume = f"dpvae train --resume{option} --run-dir {shlex.quote(folder)}"
-    return f"{found}{use}, or go on from it: {resume}"
+def default_run_dir(recipe: Recipe) -> Path:
+    """Return runs/<recipe>-<prior>-seed<k>, with -fit_<prior> where one is fitted afterwards."""
+    return RUNS / recipe.run_name
+
+
+def follow_links(path: Path | str) -> Path:
+    """Return the folder or file that a path leads to; a path without links stays as it is.
+
+    Raises:
+        UsageError: a link leads to itself.
+    """
+    path = expand_user(path)
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError):
+        raise UsageError(f"{path} is a link that leads to itself", hint="Remove it.") from None
+    if real == path.absolute():
+        return path
+    here = Path.cwd()
+    return real.relative_to(here) if real.is_relative_to(here) else real
+
+
+def read_latest(path: Path | str) -> Path:
+    """Return the run folder that runs/latest names if it is a file, else the path."""
+    path = Path(path)
+    if path.name == LATEST and path.is_file():
+        with suppress(OSError, ValueError):
+            return path.parent / read_text(path, limit=MAX_PATH_BYTES).strip()
+    return path
+
+
+def resolve_run_dir(path: Path | str) -> Path:
+    """Return the run folder that a path means, links followed, for a run to be written into it.
+
+    Raises:
+        UsageError: it is runs/latest, which names the latest run, and there is none.
+    """
+    path = read_latest(path)
+    link = path.absolute()
+    is_latest = link.name == LATEST and link.parent.resolve() == RUNS.resolve()
+    if is_latest and not link.is_dir():
+        raise UsageError(
+            f"{path} names the latest run, and there is none", hint="Name another folder."
+        )
+    return follow_links(path)
+
+
+def update_latest_link(run_dir: Path) -> None:
+    """Let runs/latest name `run_dir`: a link, or where none can be made a file with the path."""
+    link = RUNS / f"{TEMPORARY_PREFIX}latest"
+    with suppress(OSError):
+        RUNS.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        target = run_dir.resolve()
+        with suppress(ValueError):  # on another drive
+            target = Path(os.path.relpath(target, RUNS.resolve()))
+        try:
+            link.symlink_to(target)
+        except (OSError, NotImplementedError):
+            link.write_text(f"{target}\n", encoding="utf-8")
+        link.replace(RUNS / LATEST)
+    with suppress(OSError):
+        link.unlink(missing_ok=True)
+
+
+def latest_run_dir() -> Path:
+    """Return the newest run's folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    link = read_latest(RUNS / LATEST)
+    if not link.is_dir():
+        raise CheckpointError(
+            f"no checkpoint was named and there is no {RUNS / LATEST}",
+            hint="Name a checkpoint or a run folder, or train first: dpvae train beta_h_moons.",
+        )
+    return follow_links(link)

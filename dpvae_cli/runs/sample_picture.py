@@ -14,9 +14,8 @@ from dpvae_cli.model import VAE
 from dpvae_cli.plotting import samples, style
 from dpvae_cli.plotting.diagnosis import grids
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.sampling.encodings import decode_to_data_units, drawable
 from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
-from dpvae_cli.sampling.samples import prior_samples
+from dpvae_cli.sampling.samples import decode_to_data_units, drawable, prior_samples
 
 IMAGE_COUNT, ROW_COUNT, REFERENCE = 64, 1_000, 1_000
 """Samples of images, samples of points or rows, and data drawn behind the latter."""

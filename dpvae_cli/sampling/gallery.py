@@ -9,9 +9,11 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import decode, decode_to_data_units, drawable
 from dpvae_cli.sampling.plane import density_map
 from dpvae_cli.sampling.samples import (
+    decode,
+    decode_to_data_units,
+    drawable,
     from_codes,
     high_posterior,
     low_posterior,

@@ -9,9 +9,8 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import decode_to_data_units
 from dpvae_cli.sampling.paths import DRAWS, Space, interpolate
-from dpvae_cli.sampling.samples import from_codes
+from dpvae_cli.sampling.samples import decode_to_data_units, from_codes
 
 CELLS = 200
 MARGIN, DEVIATIONS = 0.08, 3.5

@@ -11,9 +11,9 @@ from torch import Tensor
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE
-from dpvae_cli.sampling.encodings import decode_to_data_units
 from dpvae_cli.sampling.paths import Space, interpolate, standard_deviations
 from dpvae_cli.sampling.plane import density_map
+from dpvae_cli.sampling.samples import decode_to_data_units
 
 FINE = 200
 """Minimal number of intervals of a path; its lowest log q(z) is that of all its points."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpvae_cli.foundation.text import did_you_mean, expand_user, path_exists
-from dpvae_cli.recipe import catalogue
+from dpvae_cli.recipe import document
 from dpvae_cli.recipe.document import ConfigIssue, RecipeError, SourceLocation, truncate
 
 LIST = "All names: dpvae reproduce"
@@ -18,7 +18,7 @@ def study_error(issues: Sequence[ConfigIssue], hint: str = HINT) -> RecipeError:
 
 def studies_folder() -> Path:
     """Return the folder that holds the packaged studies."""
-    return catalogue.folder() / catalogue.STUDIES
+    return document.recipe_folder() / document.STUDIES
 
 
 def study_names() -> list[str]:
@@ -28,7 +28,7 @@ def study_names() -> list[str]:
 
 def study_title(name: str) -> str:
     """Return the first line of a packaged study's header."""
-    return catalogue.first_line(studies_folder() / f"{name}.yaml")
+    return document.first_line(studies_folder() / f"{name}.yaml")
 
 
 def locate_study(name_or_path: str) -> Path:
@@ -42,9 +42,9 @@ def locate_study(name_or_path: str) -> Path:
     path = expand_user(name_or_path)
     if path_exists(path) and not path.is_dir():
         return path
-    if path.suffix in catalogue.SUFFIXES:
+    if path.suffix in document.SUFFIXES:
         problem = "there is no such file" + did_you_mean(path.stem, study_names())
-    elif name_or_path in catalogue.names():
+    elif name_or_path in document.recipe_names():
         problem = f"this is a recipe, not a study; train it with: dpvae train {name_or_path}"
     else:
         problem = "there is no packaged study of that name" + did_you_mean(

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard, final
 from dpvae_cli.evaluation.metrics import find_metric
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.recipe import Recipe, catalogue, load_recipe
+from dpvae_cli.recipe import Recipe, document, load_recipe
 from dpvae_cli.studies.grouping import LOGGING_KEYS, Experiment, flatten_recipe
 
 MISSING = "(none)"
@@ -63,7 +63,7 @@ def deviations(recipe: Recipe) -> list[Deviation] | None:
 
 def packaged_recipe(recipe: Recipe, *overrides: str) -> Recipe | None:
     """Return the packaged recipe of this name with this kind of prior, None without one."""
-    if recipe.name not in catalogue.names():
+    if recipe.name not in document.recipe_names():
         return None
     for prior in ([f"prior={recipe.prior.kind}"], []):
         try:

@@ -35,8 +35,8 @@ from dpvae_cli.runs.figure_data import (
 )
 from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.sampling.encodings import drawable, encode
 from dpvae_cli.sampling.paths import Space
+from dpvae_cli.sampling.samples import drawable, encode
 from dpvae_cli.sampling.traversal import LatentTraversal, line, record, sweeps
 
 ArrayDict = dict[str, np.ndarray]

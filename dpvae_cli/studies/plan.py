@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, final
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe import catalogue
+from dpvae_cli.recipe import document
 from dpvae_cli.recipe.document import ConfigIssue, KeyPath, RecipeError, truncate
-from dpvae_cli.recipe.dump import digest, to_dict
-from dpvae_cli.recipe.loading import Override, load_with_overrides
+from dpvae_cli.recipe.loading import Override, digest, load_with_overrides, to_dict
 from dpvae_cli.studies.catalogue import study_error
 from dpvae_cli.studies.figures import StudyFigure
 from dpvae_cli.studies.loading import LoadedStudy
@@ -144,13 +143,13 @@ def _recipe_files(loaded: LoadedStudy) -> list[Path]:
     paths, mistakes = [], []
     for index, word in enumerate(loaded.study.recipes):
         try:
-            paths.append(catalogue.locate(word))
+            paths.append(document.locate_recipe(word))
         except RecipeError as error:
             problem = f"{truncate(word)}: {error.issues[0].problem}"
             place = loaded.place("recipes", index)
             mistakes.append(ConfigIssue(place, f"recipes[{index}]", problem))
     if mistakes:
-        raise study_error(mistakes, hint=catalogue.LIST)
+        raise study_error(mistakes, hint=document.LIST_HINT)
     return paths
 
 

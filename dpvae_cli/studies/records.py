@@ -16,8 +16,8 @@ from dpvae_cli.foundation.results import Result, validate_results
 from dpvae_cli.foundation.text import is_inside, path_exists, read_json, sanitize_line
 from dpvae_cli.recipe import Recipe, RecipeError, load_recipe
 from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs.loaded_run import resolve_run
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.runs.paths import resolve_run
 from dpvae_cli.runs.run_folder import RECIPE, RunFolder
 
 

@@ -17,7 +17,7 @@ from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.evaluation.metrics import metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
 from dpvae_cli.foundation.files import hold_lock, write_text
-from dpvae_cli.recipe.dump import to_yaml
+from dpvae_cli.recipe.loading import to_yaml
 from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import LoadedRun, load_run
 from dpvae_cli.studies.figures import figure_from_dict

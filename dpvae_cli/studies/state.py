@@ -10,8 +10,7 @@ from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_json
 from dpvae_cli.foundation.text import read_json
 from dpvae_cli.recipe import Recipe, load_recipe
-from dpvae_cli.recipe.dump import to_dict
-from dpvae_cli.recipe.loading import from_dict
+from dpvae_cli.recipe.loading import from_dict, to_dict
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.messages import Cell, CellOptions

@@ -8,9 +8,9 @@ from statistics import median
 import torch
 
 from dpvae_cli.data import Dataset, Split
-from dpvae_cli.data.base import SPLITS, DatasetSummary
+from dpvae_cli.data.dataset import SPLITS, DatasetSummary
 from dpvae_cli.foundation import devices
-from dpvae_cli.foundation.allocation import num_parameters
+from dpvae_cli.foundation.devices import num_parameters
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.progress import format_duration
 from dpvae_cli.foundation.randomness import stream

@@ -17,10 +17,10 @@ from dpvae_cli.recipe import Recipe
 from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.runs.resume import TrainMode
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.runs.sample_picture import save_samples
-from dpvae_cli.training.callback import Callback
+from dpvae_cli.runs.start import TrainMode
+from dpvae_cli.training.events import Callback
 from dpvae_cli.training.trackers import Trackers
 
 P = ParamSpec("P")

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from dpvae_cli.data import Dataset
-from dpvae_cli.data.base import EpochSampler
+from dpvae_cli.data.dataset import EpochSampler
+from dpvae_cli.evaluation.kl import validate
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.devices import Precision, check_device_precision
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, AsyncMax, ProcessGroup, process_group
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Codes, Examples, Indices, LocalExamples, Scalar
@@ -21,20 +23,25 @@ from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers import Batch, Regularizer, Term, build_regularizer
 from dpvae_cli.regularizers.base import DataSizes, mean_terms, weighted_loss
-from dpvae_cli.runs import own_networks, run_data
+from dpvae_cli.runs import own_networks
 from dpvae_cli.runs.checkpoint import Checkpoint, load_part, part_tensors, units_tensors
 from dpvae_cli.runs.fit_prior import fit_after_training
-from dpvae_cli.runs.paths import resolve_run_dir
-from dpvae_cli.runs.precision import Precision, check_device_precision
-from dpvae_cli.runs.resume import TrainMode, check_mode, load_resume_point
-from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.training import checks, execution
-from dpvae_cli.training.callback import Callback
-from dpvae_cli.training.checks import FiniteCheck, clip_gradients
+from dpvae_cli.runs.run_folder import RunFolder, resolve_run_dir
+from dpvae_cli.runs.start import (
+    TrainMode,
+    check_data,
+    check_divisible,
+    check_mode,
+    check_ranks_agree,
+    check_training_memory,
+    data_facts,
+    load_resume_point,
+)
+from dpvae_cli.training import execution
 from dpvae_cli.training.ema import EMA
+from dpvae_cli.training.events import Callback, graceful_shutdown
+from dpvae_cli.training.execution import FiniteCheck, clip_gradients
 from dpvae_cli.training.recorder import Recorder
-from dpvae_cli.training.signals import graceful_shutdown
-from dpvae_cli.training.validation import validate
 
 
 @final
@@ -139,7 +146,7 @@ class Trainer:
         sizes = DataSizes(training.batch_size, len(self.split))
         regularizer = build_regularizer(recipe.regularizer, model.latent_dim, sizes, recipe.seed)
         self.local_size = training.batch_size // group.world_size
-        checks.check_training_memory(model, regularizer, self.local_size)
+        check_training_memory(model, regularizer, self.local_size)
         self.precision.place(regularizer)
         optimizer = Adam(model.parameters(), lr=training.learning_rate, fused=True)
         ema = None if training.ema is None else EMA(model, training.ema)
@@ -154,7 +161,7 @@ class Trainer:
             rate, weights = adversary.learning_rate, adversary.parameters()
             self.state.adversary_optimizer = Adam(weights, lr=rate, fused=True)
         self.finite_check = FiniteCheck(self.state.parts().values(), self.device)
-        self.facts = run_data.data_facts(dataset) | own_networks.network_facts(recipe, model)
+        self.facts = data_facts(dataset) | own_networks.network_facts(recipe, model)
         size, seed = training.batch_size, recipe.seed
         self.sampler, self._second_sampler = (
             EpochSampler(len(self.split), size, seed=seed, name=name, device=self.device)
@@ -300,14 +307,14 @@ def train(
         recorder.prepare(mode)
         start = load_resume_point(run, recipe, mode=mode, model=model)
         recipe = start.recipe
-        checks.check_divisible(recipe.training.batch_size, group.world_size)
+        check_divisible(recipe.training.batch_size, group.world_size)
         dataset = dataset if isinstance(dataset, Dataset) else (dataset or recipe.data.load)()
         recorder.on_data_loaded(dataset)
         start.check_data(dataset)
-        checks.check_data(recipe, dataset, processes=group.world_size)
+        check_data(recipe, dataset, processes=group.world_size)
         trainer = Trainer(recipe, dataset, where, model, group=group)
         start.restore(trainer.state.load_state_dict)
-        checks.check_ranks_agree(group, recipe, trainer.facts, trainer.state.iteration)
+        check_ranks_agree(group, recipe, trainer.facts, trainer.state.iteration)
         trainer.fit(recorder)
         trained = trainer.state.trained_model.eval()
         if recipe.fit_prior is not None:

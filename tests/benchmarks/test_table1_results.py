@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import table1_results
-from dpvae_cli.foundation.files import write_cache
+from dpvae_cli.foundation.array_files import write_cache
 from dpvae_cli.recipe import load_recipe
 from tests.studies.runs import result, write_run
 

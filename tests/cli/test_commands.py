@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
-from dpvae_cli.evaluation.elbo import elbo_parts
+from dpvae_cli.evaluation.kl import elbo_parts
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.text import format_with_error
 from dpvae_cli.mathematics.estimates import mean_and_error

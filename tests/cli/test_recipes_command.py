@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from dpvae_cli.cli.recipes import recipes
-from dpvae_cli.recipe import catalogue, load_recipe, to_yaml
+from dpvae_cli.recipe import document, load_recipe, to_yaml
 from tests.recipe.writing import MINIMAL, written
 
 
@@ -40,9 +40,9 @@ def test_listing_needs_no_torch():
 def test_ls_shows_every_name_with_its_title():
     done = run("ls")
     assert done.exit_code == 0
-    for name in catalogue.names():
+    for name in document.recipe_names():
         assert name in done.stdout
-        assert catalogue.title(name) in done.stdout
+        assert document.recipe_title(name) in done.stdout
 
 
 def test_show_prints_the_resolved_recipe_with_overrides():
@@ -69,7 +69,7 @@ def test_cp_copies_comments_and_all_and_prints_where(tmp_path):
     target = tmp_path / "mine.yaml"
     done = run("cp", "beta_h_moons", str(target))
     assert (done.exit_code, done.stdout) == (0, f"{target}\n")
-    assert target.read_bytes() == catalogue.locate("beta_h_moons").read_bytes()
+    assert target.read_bytes() == document.locate_recipe("beta_h_moons").read_bytes()
     assert f"dpvae train {target}" in done.stderr
 
 

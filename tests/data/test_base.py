@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dpvae_cli.data.base import Dataset, Split, binarize_split, hold_out
+from dpvae_cli.data.base import binarize_split, hold_out
+from dpvae_cli.data.dataset import Dataset, Split
 from dpvae_cli.data.locations import cache_root, candidate_folders, data_root
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import derive_seed, stream

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dpvae_cli.data import image_cache
-from dpvae_cli.data.base import Dataset, Split
+from dpvae_cli.data.dataset import Dataset, Split
 from dpvae_cli.data.image_cache import ImageSource, load_splits
 from dpvae_cli.data.images import CropError, ImageTransform, read_image
 from dpvae_cli.foundation.errors import MissingError, UsageError

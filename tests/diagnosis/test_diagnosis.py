@@ -23,15 +23,14 @@ from dpvae_cli.diagnosis.verdict import (
     summarize,
 )
 from dpvae_cli.evaluation.context import EvaluationContext
-from dpvae_cli.evaluation.elbo import elbo
+from dpvae_cli.evaluation.kl import elbo, skl
 from dpvae_cli.evaluation.leakage import leak
 from dpvae_cli.evaluation.nll import nll
-from dpvae_cli.evaluation.skl import skl
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
 from dpvae_cli.runs.metrics_log import overfitting_start
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.samples import TrainingEncodings
 from tests.evaluation.planted import codes, context, normal, planted, prior_of
 from tests.small import image_vae, random_images, small_recipe
 

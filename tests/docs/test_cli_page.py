@@ -7,7 +7,7 @@ import typer
 
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import errors
-from dpvae_cli.training.signals import OTHERS, URGENT
+from dpvae_cli.training.events import OTHERS, URGENT
 from tests.docs.pages import CLI_PAGE
 
 HEADING = re.compile(r"^#+ `(dpvae[\w -]*)`$", re.MULTILINE)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe import Recipe, catalogue
+from dpvae_cli.recipe import Recipe, document
 from dpvae_cli.recipe.reference import field_tables, update_page
 from dpvae_cli.recipe.validation import keys, kinds, spec_class
 from tests.docs.pages import ROOT
@@ -54,4 +54,4 @@ def test_a_page_without_markers_is_an_error():
 
 def test_packaged_recipes_are_listed():
     page = PAGE.read_text(encoding="utf-8")
-    assert all(f"`{name}`" in page for name in catalogue.names())
+    assert all(f"`{name}`" in page for name in document.recipe_names())

@@ -10,7 +10,7 @@ from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.model import VAE
 from dpvae_cli.priors import Decoupled, Prior, StandardNormalPrior
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.samples import TrainingEncodings
 
 
 class Echo(nn.Module):

@@ -11,8 +11,8 @@ from dpvae_cli.architectures import Encoder
 from dpvae_cli.data import Dataset, GenerativeFactor, Split
 from dpvae_cli.data.sprites import factor_combinations
 from dpvae_cli.evaluation import disentanglement
-from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.disentanglement import FactorSample
+from dpvae_cli.evaluation.kl import are_active
 from dpvae_cli.evaluation.metrics import metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.randomness import stream
@@ -269,8 +269,7 @@ def test_activity_in_z0_does_not_depend_on_the_scale_of_z(decoupled):
     """g of a draw varies in z0 as much as two draws say: here nothing of it is the example's."""
     from dpvae_cli.evaluation.codes import variances_in_both_spaces
     from dpvae_cli.evaluation.context import EvaluationContext
-    from dpvae_cli.sampling.encodings import TrainingEncodings
-    from dpvae_cli.sampling.samples import from_codes
+    from dpvae_cli.sampling.samples import TrainingEncodings, from_codes
 
     data = planted(codes=torch.zeros_like(PERFECT))
     context = EvaluationContext(
@@ -292,7 +291,7 @@ def test_data_without_factors_is_refused(name, decoupled):
 
 def test_encodings_of_other_data_are_noticed(decoupled):
     from dpvae_cli.evaluation.context import EvaluationContext
-    from dpvae_cli.sampling.encodings import TrainingEncodings
+    from dpvae_cli.sampling.samples import TrainingEncodings
 
     data = planted()
     fewer = dataclasses.replace(data, train=data.train.subset(slice(0, 100)))

@@ -12,8 +12,8 @@ from torch.distributions import (
 )
 
 import dpvae_cli as dpvae
-from dpvae_cli.evaluation.elbo import decompose_kl, elbo_parts
 from dpvae_cli.evaluation.evaluate import evaluate
+from dpvae_cli.evaluation.kl import decompose_kl, elbo_parts
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.estimates import mean_and_error
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian

@@ -4,14 +4,13 @@ import pytest
 import torch
 
 import dpvae_cli as dpvae
-from dpvae_cli.evaluation.active_units import are_active
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.evaluate import measure, metric_names
 from dpvae_cli.evaluation.features import FeatureOptions
+from dpvae_cli.evaluation.kl import are_active
 from dpvae_cli.evaluation.metrics import METRICS, metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.sampling.encodings import TrainingEncodings, decode
-from dpvae_cli.sampling.samples import prior_samples
+from dpvae_cli.sampling.samples import TrainingEncodings, decode, prior_samples
 from tests.small import (
     gaussian_posterior_vae,
     image_vae,

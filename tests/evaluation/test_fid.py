@@ -13,8 +13,7 @@ from dpvae_cli.evaluation.evaluate import evaluate, measure
 from dpvae_cli.evaluation.features import FeatureOptions, quantize
 from dpvae_cli.foundation.errors import DpvaeError, MissingError, UsageError
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings, decode
-from dpvae_cli.sampling.samples import low_posterior, prior_samples
+from dpvae_cli.sampling.samples import TrainingEncodings, decode, low_posterior, prior_samples
 from tests.small import image_vae, random_dataset, random_images, scripted, tiny_extractor
 
 SHAPE = (1, 6, 6)

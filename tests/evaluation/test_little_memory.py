@@ -15,7 +15,7 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import VAE, build
 from dpvae_cli.priors.decoupled import DecoupledPrior
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings, decode, encode
+from dpvae_cli.sampling.samples import TrainingEncodings, decode, encode
 from tests.small import image_vae, random_images, small_recipe, tiny_extractor
 
 ROOM, PATH = 7, 101

@@ -12,7 +12,6 @@ from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.evaluation.nll import negative_log_likelihoods
 from dpvae_cli.model import build
 from dpvae_cli.recipe import Evaluation, load_recipe
-from dpvae_cli.sampling import encodings
 from tests.small import image_vae, linear_gaussian_vae, random_dataset
 
 SCALE = 0.6
@@ -151,7 +150,7 @@ def test_weights_depend_neither_on_the_chunk_nor_on_neighbours(weights, monkeypa
         return [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
 
     for size in (1_000, 7):
-        monkeypatch.setattr(encodings, "batch_size_for", lambda model, size=size: size)
+        monkeypatch.setattr(samples, "batch_size_for", lambda model, size=size: size)
         negative_log_likelihoods(model, x, samples=samples, generators=draws())
     for row, generator in zip(x.split(1), draws(), strict=True):
         negative_log_likelihoods(model, row, samples=samples, generators=[generator])

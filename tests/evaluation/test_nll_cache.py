@@ -11,7 +11,7 @@ from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.nll import nll
 from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.samples import TrainingEncodings
 from tests.small import linear_gaussian_vae, random_dataset
 
 IMAGES = 8

@@ -9,7 +9,7 @@ from dpvae_cli.evaluation.path_density import POINTS, path_statistics
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
-from dpvae_cli.sampling.encodings import TrainingEncodings, encode
+from dpvae_cli.sampling.samples import TrainingEncodings, encode
 from tests.small import gaussian_posterior_vae, random_dataset, small_recipe
 
 

@@ -3,11 +3,11 @@ import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from dpvae_cli.evaluation.evaluate import evaluate
-from dpvae_cli.evaluation.skl import symmetric_kl
+from dpvae_cli.evaluation.kl import symmetric_kl
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.priors import Decoupled, StandardNormalPrior
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import encode
+from dpvae_cli.sampling.samples import encode
 from tests.small import gaussian_posterior_vae, random_dataset
 
 MEAN, LOG_VARIANCE = torch.tensor([0.5, -0.3]), torch.tensor([-0.8, 0.4])

@@ -13,8 +13,7 @@ from dpvae_cli.evaluation.features import FeatureOptions
 from dpvae_cli.mathematics.support import compare_support
 from dpvae_cli.priors import StandardNormalPrior
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings, decode
-from dpvae_cli.sampling.samples import prior_samples
+from dpvae_cli.sampling.samples import TrainingEncodings, decode, prior_samples
 from tests.evaluation.planted import normal, planted
 from tests.small import image_vae, random_images, tiny_extractor
 

@@ -10,7 +10,7 @@ from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.evaluate import measure
 from dpvae_cli.priors import StandardNormalPrior
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.samples import TrainingEncodings
 from tests.evaluation.planted import codes, normal, planted, prior_of
 
 SIZES = Evaluation(c2st_samples=500)

@@ -10,16 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpvae_cli.foundation.array_files import read_npz
+from dpvae_cli.foundation.array_files import read_cache, read_npz, write_cache, write_npz
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.files import (
     link_to,
-    read_cache,
     remove_stale_temporaries,
     write_atomically,
-    write_cache,
     write_json,
-    write_npz,
     write_text,
 )
 

@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from dpvae_cli.foundation.allocation import eval_mode
+from dpvae_cli.foundation.devices import eval_mode
 
 
 def test_every_part_gets_its_own_mode_back():

@@ -5,13 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from dpvae_cli.foundation.results import (
-    Result,
-    RunResults,
-    nonfinite_to_none,
-    results_document,
-    validate_results,
-)
+from dpvae_cli.foundation.results import Result, RunResults, results_document, validate_results
+from dpvae_cli.foundation.text import nonfinite_to_none
 
 NAN, INF = float("nan"), float("inf")
 

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 import dpvae_cli as dpvae
-from dpvae_cli.evaluation.skl import symmetric_kl
+from dpvae_cli.evaluation.kl import symmetric_kl
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior

@@ -12,8 +12,8 @@ from dpvae_cli.foundation.spec import MAX_FLOAT
 from dpvae_cli.recipe import (
     Recipe,
     RecipeError,
-    catalogue,
     digest,
+    document,
     from_dict,
     load_recipe,
     to_dict,
@@ -155,8 +155,8 @@ def test_the_digest_follows_what_the_recipe_says_and_nothing_else(tmp_path):
     recipe = load_recipe("beta_h_moons")
     copy = tmp_path / "other.yaml"
     copy.write_text(to_yaml(recipe))
-    digests = {digest(load_recipe(name)) for name in catalogue.names()}
-    assert len(digests) == len(catalogue.names())
+    digests = {digest(load_recipe(name)) for name in document.recipe_names()}
+    assert len(digests) == len(document.recipe_names())
     assert len(digest(recipe)) == 8
     assert digest(recipe) == digest(recipe.with_name("x")) == digest(load_recipe(copy))
     assert digest(recipe) == digest(load_recipe("beta_h_moons", ["regularizer.beta=4.0"]))

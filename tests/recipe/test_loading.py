@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dpvae_cli.recipe import RecipeError, catalogue, load_recipe
+from dpvae_cli.recipe import RecipeError, document, load_recipe
 from tests.recipe.writing import MINIMAL, mistakes, written
 
 
@@ -135,6 +135,6 @@ def test_an_installed_package_brings_its_recipes_along(tmp_path, monkeypatch):
     installed = tmp_path / "dpvae_cli" / "recipes"
     installed.mkdir(parents=True)
     written(installed, MINIMAL, "beta_h_moons.yaml")
-    monkeypatch.setattr(catalogue, "FOLDERS", (installed, tmp_path / "recipes"))
-    assert catalogue.names() == ["beta_h_moons"]
+    monkeypatch.setattr(document, "FOLDERS", (installed, tmp_path / "recipes"))
+    assert document.recipe_names() == ["beta_h_moons"]
     assert load_recipe("beta_h_moons").data.kind == "moons"

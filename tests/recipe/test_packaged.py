@@ -6,14 +6,14 @@ import re
 import jsonschema
 import pytest
 
-from dpvae_cli.recipe import catalogue, json_schema, load_recipe, to_dict
+from dpvae_cli.recipe import document, json_schema, load_recipe, to_dict
 from dpvae_cli.recipe.document import RecipeError, read_file, text_of
 from dpvae_cli.recipe.schema import SECTIONS_WITH_KIND
 from dpvae_cli.recipe.validation import kinds
 from tests.recipe.writing import MINIMAL, written
 
 REGULARIZERS = sorted(kinds("regularizer"))
-NAMES = catalogue.names()
+NAMES = document.recipe_names()
 PUBLISHED = [name for name in NAMES if name.startswith("as_published/")]
 
 
@@ -35,8 +35,8 @@ def test_the_twin_differs_in_nothing_but_the_prior(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_header_has_a_title_the_paper_and_the_commands(name):
-    lines = text_of(catalogue.locate(name)).splitlines()
-    assert lines[0] == f"# {catalogue.title(name)}"
+    lines = text_of(document.locate_recipe(name)).splitlines()
+    assert lines[0] == f"# {document.recipe_title(name)}"
     assert lines[2].startswith("# Paper: ")
     assert f"#   dpvae train {name}" in lines
     assert any(line.startswith(f"#   dpvae train {name} prior=standard_normal") for line in lines)
@@ -45,7 +45,7 @@ def test_the_header_has_a_title_the_paper_and_the_commands(name):
 
 def commands(name: str) -> list[list[str]]:
     """Return the words after `dpvae train` in a header, its broken lines joined."""
-    header = text_of(catalogue.locate(name)).partition("\n\n")[0]
+    header = text_of(document.locate_recipe(name)).partition("\n\n")[0]
     joined = re.sub(r" \\\n# +", " ", header)
     found = re.findall(r"^#   dpvae train (.*)$", joined, flags=re.MULTILINE)
     return [line.partition("    #")[0].split() for line in found]
@@ -92,7 +92,7 @@ def test_a_published_recipe_is_one_of_ours_with_other_settings(name):
     assert kinds_of[0] == kinds_of[1]
     assert (theirs.name, ours.name) == (f"as_published_{own}", own)
     assert to_dict(theirs) != to_dict(ours)
-    header = " ".join(text_of(catalogue.locate(name)).replace("# ", "").split())
+    header = " ".join(text_of(document.locate_recipe(name)).replace("# ", "").split())
     for words in ("with the released code's settings", "93d06f5", "Not reproduced: "):
         assert words in header
 
@@ -192,7 +192,7 @@ def validator():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_packaged_and_resolved_recipes_are_valid_in_editors(validator, name):
-    validator.validate(read_file(catalogue.locate(name)).values)
+    validator.validate(read_file(document.locate_recipe(name)).values)
     validator.validate(to_dict(load_recipe(name)))
 
 

@@ -86,7 +86,7 @@ def bad_files(folder, tmp_path):
     yield "newer", rewrite(good, tmp_path / "newer", version=99)
     yield "other format", rewrite(good, tmp_path / "other", format="something")
     recipe = small_recipe("vae", "architecture.hidden=[9]")
-    from dpvae_cli.recipe.dump import to_dict
+    from dpvae_cli.recipe.loading import to_dict
 
     yield "wrong net", rewrite(good, tmp_path / "net", recipe=to_dict(recipe))
     yield "bad recipe", rewrite(good, tmp_path / "recipe", recipe={"data": "moon"})

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import text as text_module
-from dpvae_cli.recipe.dump import to_yaml
+from dpvae_cli.recipe.loading import to_yaml
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.runs import paths
+from dpvae_cli.runs import loaded_run, run_folder
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.training.train import Trainer, train
@@ -42,7 +42,7 @@ def place(tmp_path, monkeypatch):
 def run(whole):
     """Return a finished run, `runs/old`, to which runs/latest leads."""
     folder = shutil.copytree(whole, "runs/old")
-    paths.update_latest_link(Path(folder))
+    run_folder.update_latest_link(Path(folder))
     return Path(folder)
 
 
@@ -235,9 +235,9 @@ def test_the_home_folder_is_known(tmp_path, monkeypatch):
 
 def test_a_run_that_is_named_by_a_link_is_one_run_whatever_the_link_says_later(run):
     """`eval runs/latest` keeps its results in the run whose checkpoint it read."""
-    found = paths.resolve_checkpoint(Path("runs/latest/best.pt"))
+    found = loaded_run.resolve_checkpoint(Path("runs/latest/best.pt"))
     assert found == run / "best.pt"
-    assert paths.resolve_checkpoint(Path("runs/latest")) == run / "checkpoint.pt"
+    assert loaded_run.resolve_checkpoint(Path("runs/latest")) == run / "checkpoint.pt"
 
 
 def test_latest_never_becomes_a_folder():

@@ -12,7 +12,7 @@ import torch
 from dpvae_cli.cli.app import app
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import CheckpointError, UntestedWarning
-from dpvae_cli.runs import paths
+from dpvae_cli.runs import run_folder
 from tests.small import SMALL
 from tests.studies.tiny import written
 
@@ -76,7 +76,7 @@ def test_a_run_needs_nothing_that_is_missing_elsewhere(bare):
     latest = Path("runs/latest")
     assert not latest.is_symlink()
     assert latest.read_text() == "vae_moons-decoupled-seed0\n"
-    assert paths.latest_run_dir() == Path("runs/vae_moons-decoupled-seed0")
+    assert run_folder.latest_run_dir() == Path("runs/vae_moons-decoupled-seed0")
     assert "runs/vae_moons-decoupled-seed0" in shown
     assert Path("report/report.html").is_file()
     assert not list(Path("runs").rglob(".dpvae-tmp-*"))
@@ -94,17 +94,17 @@ def test_a_file_that_names_no_run_is_no_latest_run(tmp_path, monkeypatch):
     Path("runs").mkdir()
     Path("runs/latest").write_text("deleted\n")
     with pytest.raises(CheckpointError, match="there is no runs/latest"):
-        paths.latest_run_dir()
+        run_folder.latest_run_dir()
     Path("runs/latest").write_text("x" * 100_000)
     with pytest.raises(CheckpointError, match="there is no runs/latest"):
-        paths.latest_run_dir()
+        run_folder.latest_run_dir()
 
 
 def test_a_link_takes_the_place_of_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs/new").mkdir(parents=True)
     Path("runs/latest").write_text("old\n")
-    paths.update_latest_link(Path("runs/new"))
+    run_folder.update_latest_link(Path("runs/new"))
     assert Path("runs/latest").readlink() == Path("new")
 
 

@@ -22,8 +22,7 @@ from dpvae_cli.runs import packaged
 from dpvae_cli.runs.checkpoint import read_checkpoint
 from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import load_run
-from dpvae_cli.sampling.encodings import decode
-from dpvae_cli.sampling.samples import prior_samples
+from dpvae_cli.sampling.samples import decode, prior_samples
 from dpvae_cli.training.train import train
 from tests.small import SMALL
 

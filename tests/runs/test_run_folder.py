@@ -8,7 +8,7 @@ from jaxtyping import config
 from dpvae_cli.cli.progress import LatestLink
 from dpvae_cli.foundation.errors import CheckpointError, UsageError
 from dpvae_cli.recipe import load_recipe
-from dpvae_cli.runs import paths, run_folder
+from dpvae_cli.runs import loaded_run, run_folder
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.training.train import train
 from tests.small import small_recipe
@@ -21,7 +21,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
     recipe = small_recipe()
-    folder = paths.default_run_dir(recipe)
+    folder = run_folder.default_run_dir(recipe)
     assert str(folder) == "runs/vae_moons-decoupled-seed0"
     train(recipe, folder, callback=LatestLink())
     names = {path.name for path in folder.iterdir()}
@@ -35,15 +35,15 @@ def test_a_run_leaves_its_files_and_latest_names_it(tmp_path):
         "samples.png",
         ".dpvae-lock",
     }
-    assert paths.latest_run_dir() == folder
-    assert paths.resolve_checkpoint(None) == folder / "checkpoint.pt"
-    assert paths.resolve_checkpoint(folder, best=True) == folder / "best.pt"
+    assert run_folder.latest_run_dir() == folder
+    assert loaded_run.resolve_checkpoint(None) == folder / "checkpoint.pt"
+    assert loaded_run.resolve_checkpoint(folder, best=True) == folder / "best.pt"
     assert load_recipe(folder / "recipe.yaml").with_name(recipe.name) == recipe
     assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__
     train(small_recipe("vae", "seed=1"), "runs/silent")
-    assert paths.latest_run_dir() == folder
+    assert run_folder.latest_run_dir() == folder
     train(small_recipe("vae", "seed=2"), "runs/other", callback=LatestLink())
-    assert paths.latest_run_dir().name == "other"
+    assert run_folder.latest_run_dir().name == "other"
 
 
 def test_a_run_that_overwrites_is_the_latest_from_its_first_checkpoint(tmp_path):
@@ -57,7 +57,7 @@ def test_a_run_that_overwrites_is_the_latest_from_its_first_checkpoint(tmp_path)
     recipe = small_recipe("vae", "seed=1")
     train(recipe, "runs/old", mode="overwrite", callback=Watch(overwrite=True))
     assert latest == [False] * 5 + [True] * 15
-    assert paths.latest_run_dir().name == "old"
+    assert run_folder.latest_run_dir().name == "old"
 
 
 def test_a_folder_with_files_is_refused_unless_told_otherwise(tmp_path):
@@ -93,7 +93,7 @@ def test_a_file_is_no_run_folder(tmp_path):
 
 def test_without_a_run_there_is_no_latest():
     with pytest.raises(CheckpointError, match="no checkpoint was named"):
-        paths.latest_run_dir()
+        run_folder.latest_run_dir()
 
 
 def test_misfits_are_refused_before_anything_is_written(tmp_path):

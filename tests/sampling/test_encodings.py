@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import dpvae_cli as dpvae
-from dpvae_cli.sampling.encodings import TrainingEncodings, encode
+from dpvae_cli.sampling.samples import TrainingEncodings, encode
 from tests.small import small_recipe
 
 

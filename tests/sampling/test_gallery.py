@@ -3,9 +3,14 @@ import torch
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.randomness import stream
-from dpvae_cli.sampling.encodings import TrainingEncodings, decode, encode, reconstruction_arrays
 from dpvae_cli.sampling.gallery import gallery
-from dpvae_cli.sampling.samples import low_posterior
+from dpvae_cli.sampling.samples import (
+    TrainingEncodings,
+    decode,
+    encode,
+    low_posterior,
+    reconstruction_arrays,
+)
 from tests.small import small_recipe
 
 

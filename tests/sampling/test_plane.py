@@ -5,8 +5,8 @@ from scipy.stats import norm
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.sampling.plane import plane
+from dpvae_cli.sampling.samples import TrainingEncodings
 from tests.small import small_recipe
 
 

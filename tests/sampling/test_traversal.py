@@ -7,9 +7,9 @@ from torch import nn
 
 import dpvae_cli as dpvae
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
-from dpvae_cli.sampling.encodings import TrainingEncodings
 from dpvae_cli.sampling.gallery import portrait
 from dpvae_cli.sampling.paths import interpolate, standard_deviations
+from dpvae_cli.sampling.samples import TrainingEncodings
 from dpvae_cli.sampling.traversal import line, record, sweeps
 from tests.small import small_recipe
 

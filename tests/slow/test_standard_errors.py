@@ -29,7 +29,7 @@ from dpvae_cli.evaluation.metrics import METRICS
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Evaluation
-from dpvae_cli.sampling.encodings import TrainingEncodings
+from dpvae_cli.sampling.samples import TrainingEncodings
 from tests.evaluation.planted import normal, planted, prior_of
 from tests.small import image_vae, tiny_extractor
 

@@ -69,7 +69,7 @@ def test_a_damaged_checkpoint_is_said_to_be(tmp_path):
     folder = Path(cell.folder)
     folder.mkdir(parents=True)
     from dpvae_cli.foundation.files import write_text
-    from dpvae_cli.recipe.dump import to_yaml
+    from dpvae_cli.recipe.loading import to_yaml
     from dpvae_cli.studies.state import recipe_of
 
     write_text(folder / "recipe.yaml", to_yaml(recipe_of(cell)))

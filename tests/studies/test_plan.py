@@ -4,7 +4,7 @@ import pytest
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe import load_recipe
-from dpvae_cli.recipe.dump import digest
+from dpvae_cli.recipe.loading import digest
 from dpvae_cli.studies.loading import load_study
 from dpvae_cli.studies.plan import make_plan
 from tests.small import SMALL

@@ -5,8 +5,7 @@ import pytest
 from dpvae_cli.cli.reproduce import reproduce
 from dpvae_cli.evaluation.metrics import METRICS
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.recipe import RecipeError
-from dpvae_cli.recipe import catalogue as recipes
+from dpvae_cli.recipe import RecipeError, document
 from dpvae_cli.studies import catalogue
 from dpvae_cli.studies.loading import load_study, study_to_yaml
 from dpvae_cli.studies.plan import make_plan
@@ -168,5 +167,5 @@ def test_table_1_is_twelve_methods_on_three_data_sets():
     assert len({cell.recipe["regularizer"]["kind"] for cell in cells}) == 6
     crops = {cell.recipe["data"].get("crop") for cell in cells}
     assert crops == {None, 74}
-    assert all(recipe in recipes.names() for recipe in load_study("table1").study.recipes)
+    assert all(recipe in document.recipe_names() for recipe in load_study("table1").study.recipes)
     assert len(make_plan(load_study("moons_quick")).cells) == 36

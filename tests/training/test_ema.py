@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import dpvae_cli as dpvae
+from dpvae_cli.evaluation.kl import validate
 from dpvae_cli.plotting import samples
 from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.loaded_run import load_run
 from dpvae_cli.training.train import Trainer, train
-from dpvae_cli.training.validation import validate
 from tests.small import small_recipe
 
 CPU = torch.device("cpu")

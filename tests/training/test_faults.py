@@ -20,7 +20,7 @@ from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.metrics_log import MetricsLog
 from dpvae_cli.runs.run_folder import BEST, CURRENT, PREVIOUS
-from dpvae_cli.training.callback import Callback
+from dpvae_cli.training.events import Callback
 from dpvae_cli.training.train import Trainer, train
 from tests.same import assert_same_run
 from tests.small import SMALL, small_recipe

@@ -5,7 +5,7 @@ from dpvae_cli.foundation.errors import DivergedError
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers import Term
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.training.checks import FiniteCheck, clip_gradients
+from dpvae_cli.training.execution import FiniteCheck, clip_gradients
 from dpvae_cli.training.train import Trainer, train
 from tests.small import small_recipe
 

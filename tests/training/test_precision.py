@@ -11,6 +11,7 @@ from torch import nn
 import dpvae_cli as dpvae
 from dpvae_cli.evaluation.evaluate import evaluate
 from dpvae_cli.foundation import devices
+from dpvae_cli.foundation.devices import Precision
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import build
@@ -19,8 +20,7 @@ from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.regularizers.base import weighted_loss
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.loaded_run import load_run
-from dpvae_cli.runs.precision import Precision
-from dpvae_cli.sampling.encodings import encode
+from dpvae_cli.sampling.samples import encode
 from dpvae_cli.training.train import Trainer, train
 from tests.small import SMALL, small_recipe
 

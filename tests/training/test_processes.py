@@ -9,7 +9,7 @@ from torch import nn
 
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, ProcessGroup
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.training.checks import check_divisible
+from dpvae_cli.runs.start import check_divisible
 from dpvae_cli.training.execution import SyncBatchNorm, convert_sync_batch_norm
 from tests.launching import torchrun
 from tests.training import sharing

@@ -12,8 +12,7 @@ import pytest
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.recipe.loading import with_overrides
 from dpvae_cli.runs import checkpoint as checkpoints
-from dpvae_cli.training.callback import Callback
-from dpvae_cli.training.signals import graceful_shutdown
+from dpvae_cli.training.events import Callback, graceful_shutdown
 from dpvae_cli.training.train import train
 from tests.same import assert_same_run, logged
 from tests.small import OTHER_PRIORS, PRIORS, REGULARIZERS, SMALL, small_recipe

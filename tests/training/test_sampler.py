@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dpvae_cli.data.base import EpochSampler
+from dpvae_cli.data.dataset import EpochSampler
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.training.callback import Callback
+from dpvae_cli.training.events import Callback
 from dpvae_cli.training.recorder import Recorder
 from dpvae_cli.training.train import Trainer
 from tests.small import PRIORS, REGULARIZERS, small_recipe

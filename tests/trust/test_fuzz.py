@@ -171,6 +171,6 @@ def test_file_names_of_any_bytes_are_told_on_any_terminal(monkeypatch):
 
 def test_a_traceback_would_be_noticed(monkeypatch):
     """Guard the tests above: an error that nobody expected fails them."""
-    monkeypatch.setattr("dpvae_cli.recipe.catalogue.names", lambda: 1 / 0)
+    monkeypatch.setattr("dpvae_cli.recipe.document.recipe_names", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         checked(hostile.Case(b"data: moons\n", (), ()))

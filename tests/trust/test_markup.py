@@ -219,7 +219,7 @@ def test_no_control_character_from_outside_reaches_a_terminal(is_terminal, monke
     monkeypatch.setattr(console.sys, "stderr", text)
     monkeypatch.setattr(text, "isatty", lambda: is_terminal)
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr("dpvae_cli.runs.paths.update_latest_link", lambda _: None)
+    monkeypatch.setattr("dpvae_cli.runs.run_folder.update_latest_link", lambda _: None)
     console.result(f"result {OBEYED}")
     console.note(f"note {OBEYED}")
     print_error(UsageError(f"error {OBEYED}", hint=f"hint {OBEYED}"))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from dpvae_cli.foundation.errors import InterruptedRun
 from dpvae_cli.studies.cell_log import CellLog
 from dpvae_cli.studies.messages import Cell, EventHandler, Outcome
-from dpvae_cli.training.signals import graceful_shutdown
+from dpvae_cli.training.events import graceful_shutdown
 
 GRACE = 120.0
 """Seconds that cells have to save when they are asked to stop."""

@@ -13,7 +13,7 @@ from typing import Any, final
 
 from dpvae_cli.studies.executors.base import Executor, Task, run_in_worker
 from dpvae_cli.studies.messages import Cell, Outcome
-from dpvae_cli.training.signals import stop_signals
+from dpvae_cli.training.events import stop_signals
 
 MAX_TMPDIR = 75
 """Bytes of TMPDIR up to which the sockets in it have names that the system allows (108 bytes)."""

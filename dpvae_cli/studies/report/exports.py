@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from dpvae_cli.foundation.results import nonfinite_to_none
+from dpvae_cli.foundation.text import nonfinite_to_none
 from dpvae_cli.studies.report import tables
 from dpvae_cli.studies.report.content import Content
 from dpvae_cli.studies.statistics import describe_comparison

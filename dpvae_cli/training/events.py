@@ -1,7 +1,8 @@
-"""Signals ask for a stop; the loop finishes its step and saves first.
+"""What happens during training, for whoever shows or records it; and signals that ask for a stop.
 
-SIGINT is Ctrl-C, SIGTERM comes from job schedulers and `kill`, SIGHUP from a terminal that closes,
-and SIGUSR1 from Slurm before the time limit (`sbatch --signal=USR1@120`).
+The loop finishes its step and saves first. SIGINT is Ctrl-C, SIGTERM comes from job schedulers and
+`kill`, SIGHUP from a terminal that closes, and SIGUSR1 from Slurm before the time limit
+(`sbatch --signal=USR1@120`).
 """
 
 import signal
@@ -9,13 +10,36 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
+
+if TYPE_CHECKING:
+    from dpvae_cli.data import Dataset
 
 URGENT = (signal.SIGINT, signal.SIGTERM)
 """Signals that end the process when they come a second time."""
 OTHERS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name))
 """Windows has none of them."""
+
+
+class Callback:
+    """Called by `train` in the main process; does nothing. Override what is needed."""
+
+    def on_data_loaded(self, dataset: "Dataset") -> None:
+        """Handle that the data is loaded."""
+
+    def on_train_start(self, run_dir: Path, *, iteration: int, iterations: int) -> None:
+        """Handle that training starts, or continues, at `iteration` of `iterations`."""
+
+    def on_step(self, iteration: int) -> None:
+        """Handle that `iteration` optimizer steps are done."""
+
+    def on_log(self, record: Mapping[str, Any]) -> None:
+        """Handle a record that was written to metrics.jsonl."""
+
+    def on_checkpoint(self, path: Path, *, iteration: int) -> None:
+        """Handle that a checkpoint was written."""
 
 
 @final
