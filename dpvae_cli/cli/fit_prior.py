@@ -12,7 +12,7 @@ from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import Best, DataRoot, Device, Given, NoDownload, Quiet, examples
 
 if TYPE_CHECKING:
-    from dpvae_cli.fitting.record import FitRecord
+    from dpvae_cli.fitting.prior_file import FitRecord
 
 EXAMPLES = examples(
     "dpvae fit-prior",

@@ -71,7 +71,7 @@ def train(
     """
     from dpvae_cli.cli.fit_prior import describe_loss
     from dpvae_cli.cli.progress import LatestLink, TrainingProgress
-    from dpvae_cli.fitting.record import FitRecord
+    from dpvae_cli.fitting.prior_file import FitRecord
     from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.loading import to_yaml

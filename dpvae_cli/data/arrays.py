@@ -21,7 +21,6 @@ from dpvae_cli.data.dataset import (
     Split,
     SplitName,
     Standardization,
-    each_split,
 )
 from dpvae_cli.data.images import Binarize
 from dpvae_cli.data.locations import find_path
@@ -124,11 +123,12 @@ class Arrays(DataSpec):
             split = Split(scaled.stored[name], classes, factors=factors)
             return binarize_split(split, self.binarize, name)
 
-        splits = each_split(build_split)
-        factors = splits["train"].factors
+        train, *held_out = map(build_split, SPLITS)
+        factors = train.factors
         return Dataset(
             Path(self.path).stem,
-            **splits,
+            train,
+            *held_out,
             eight_bit=scaled.is_eight_bit and self.binarize is None,
             note=None if scaled.standardization is None else STANDARDIZED,
             factors=tuple(  # nothing says that their values are ordered

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dpvae_cli.data.base import DataSpec
-from dpvae_cli.data.dataset import Dataset, DatasetSummary, Split, SplitName, each_split
+from dpvae_cli.data.dataset import SPLITS, Dataset, DatasetSummary, Split, SplitName
 from dpvae_cli.data.images import ImageTransform
 from dpvae_cli.data.locations import VARIABLE, find_files
 from dpvae_cli.foundation.errors import MissingError
@@ -49,7 +49,7 @@ class BinarizedMnist(DataSpec):
         folder = _find(root)
         return Dataset(
             KIND,
-            **each_split(lambda name: Split(_read(folder / FILES[name], IMAGES[name]))),
+            *(Split(_read(folder / FILES[name], IMAGES[name])) for name in SPLITS),
             note=NOTE,
         )
 

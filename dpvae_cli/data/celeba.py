@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from dpvae_cli.data.base import DataSpec, hold_out_shares
-from dpvae_cli.data.dataset import SPLITS, Dataset, DatasetSummary, Split, SplitName, each_split
+from dpvae_cli.data.dataset import SPLITS, Dataset, DatasetSummary, Split, SplitName
 from dpvae_cli.data.image_cache import FileNames, ImageSource, OnError, load_splits, skipped_note
 from dpvae_cli.data.images import CropError, ImageTransform, find_images
 from dpvae_cli.data.locations import VARIABLE, candidate_folders
@@ -86,7 +86,7 @@ class Celeba(DataSpec):
 
         return Dataset(
             "celeba",
-            **each_split(split),
+            *map(split, SPLITS),
             eight_bit=True,
             note=f"{'; '.join(notes)}: no published number compares" if notes else None,
             remarks=() if found.remark is None else (found.remark,),

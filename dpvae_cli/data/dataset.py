@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, TypedDict, final
+from typing import Literal, NamedTuple, final
 
 import numpy as np
 import torch
@@ -133,7 +133,8 @@ class Split:
 
     def examples(self, index: Indices | slice = slice(None)) -> Examples:
         """Return examples as the model sees them, the same at every call."""
-        return _as_float(self.stored[index])
+        stored = self.stored[index]
+        return stored.to(torch.float32) / 255 if stored.dtype == torch.uint8 else stored
 
     def training_batch(
         self, index: Indices, generator: torch.Generator, *, rows: slice = slice(None)
@@ -141,7 +142,8 @@ class Split:
         """Return some rows of a training batch; `generator` draws dynamic binarisation of all."""
         if self.binarize_from is None:
             return self.examples(index[rows])
-        return torch.bernoulli(_as_float(self.binarize_from[index]), generator=generator)[rows]
+        grey = Split(self.binarize_from).examples(index)
+        return torch.bernoulli(grey, generator=generator)[rows]
 
     def digest(self) -> str:
         """Return a digest of examples, labels and factors; of many, evenly spaced ones are read."""
@@ -165,23 +167,6 @@ class Split:
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Split":
         optional = (self.labels, self.binarize_from, self.factors)
         return Split(change(self.stored), *(t if t is None else change(t) for t in optional))
-
-
-def _as_float(stored: Tensor) -> Tensor:
-    return stored.to(torch.float32) / 255 if stored.dtype == torch.uint8 else stored
-
-
-class Splits(TypedDict):
-    """The three splits as keyword arguments of `Dataset`."""
-
-    train: Split
-    validation: Split
-    test: Split
-
-
-def each_split(make: Callable[[SplitName], Split]) -> Splits:
-    """Return the splits that `make` returns for their names."""
-    return Splits(train=make("train"), validation=make("validation"), test=make("test"))
 
 
 @final
@@ -227,6 +212,7 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    _: KW_ONLY
     eight_bit: bool = False
     distance_to_manifold: Callable[[Examples], PerExample] | None = None
     note: str | None = None

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dpvae_cli.data.base import FractionalSplits, binarize_split
-from dpvae_cli.data.dataset import Dataset, DatasetSummary, Split, each_split
+from dpvae_cli.data.dataset import SPLITS, Dataset, DatasetSummary, Split
 from dpvae_cli.data.images import Binarize, ImageTransform
 from dpvae_cli.foundation.randomness import stream
 
@@ -42,7 +42,6 @@ class Digits(FractionalSplits):
         images, labels = torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(bunch.target)
         order = torch.randperm(len(images), generator=stream(0, "digits"))
         parts = {name: order[rows] for name, rows in self.cut(len(images)).items()}
-        splits = {name: Split(images[rows], labels[rows].long()) for name, rows in parts.items()}
-        return Dataset(
-            "digits", **each_split(lambda name: binarize_split(splits[name], self.binarize, name))
-        )
+        grey = {name: Split(images[rows], labels[rows].long()) for name, rows in parts.items()}
+        splits = (binarize_split(grey[name], self.binarize, name) for name in SPLITS)
+        return Dataset("digits", *splits)

@@ -79,7 +79,7 @@ class Dsprites(FractionalSplits):
             note = f"{size:,} " + (f"of the {count:,} " if size < count else "")
             note += "images of dSprites, drawn at random"
             note += "" if count == OFFICIAL else f", of a file that should have {OFFICIAL:,}"
-        return Dataset("dsprites", **splits, factors=FACTORS, note=note)
+        return Dataset("dsprites", *splits, factors=FACTORS, note=note)
 
 
 def _unreadable(path: Path, error: Exception) -> MissingError:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from dpvae_cli.data.base import DataSpec, Fraction, hold_out_shares
-from dpvae_cli.data.dataset import SPLITS, Dataset, DatasetSummary, Split, SplitName, each_split
+from dpvae_cli.data.dataset import SPLITS, Dataset, DatasetSummary, Split, SplitName
 from dpvae_cli.data.image_cache import FileNames, ImageSource, OnError, load_splits, skipped_note
 from dpvae_cli.data.images import MAX_PIXELS, Colour, ImageTransform, find_images
 from dpvae_cli.data.locations import find_path
@@ -76,7 +76,7 @@ class Folder(DataSpec):
             remarks += (f"no image is brighter than {brightest} of 255: are these label maps?",)
         return Dataset(
             label,
-            **each_split(lambda name: Split(parts[name].stored)),
+            *(Split(parts[name].stored) for name in SPLITS),
             eight_bit=True,
             note=skipped_note(skipped),
             remarks=remarks,

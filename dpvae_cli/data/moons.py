@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dpvae_cli.data.base import DataSpec
-from dpvae_cli.data.dataset import Dataset, DatasetSummary, Split, SplitName, each_split
+from dpvae_cli.data.dataset import SPLITS, Dataset, DatasetSummary, Split, SplitName
 from dpvae_cli.foundation.memory import check_fits_in_memory
 from dpvae_cli.foundation.randomness import derive_seed
 from dpvae_cli.foundation.shapes import Examples, PerExample
@@ -78,7 +78,7 @@ class Moons(DataSpec):
             )
             return Split(torch.from_numpy(points).float(), torch.from_numpy(labels))
 
-        return Dataset("moons", **each_split(draw), distance_to_manifold=distance_to_moons)
+        return Dataset("moons", *map(draw, SPLITS), distance_to_manifold=distance_to_moons)
 
 
 def draw_moons(

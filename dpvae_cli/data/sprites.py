@@ -15,13 +15,12 @@ from pydantic import Field
 
 from dpvae_cli.data.base import FractionalSplits
 from dpvae_cli.data.dataset import (
+    SPLITS,
     Dataset,
     DatasetSummary,
     GenerativeFactor,
     Split,
     SplitName,
-    Splits,
-    each_split,
 )
 from dpvae_cli.data.images import ImageTransform
 from dpvae_cli.foundation.shapes import FactorValues, StoredExamples
@@ -84,7 +83,7 @@ class Sprites(FractionalSplits):
         factors = every[torch.from_numpy(shuffle_order(len(every)))]
         images = render_sprites(factors.numpy(), self.sizes())
         splits = split_factorial(images, factors, self.cut(len(images)), label=0)
-        return Dataset("sprites", **splits, factors=FACTORS)
+        return Dataset("sprites", *splits, factors=FACTORS)
 
     def sizes(self) -> dict[str, int]:
         """Return the number of values of each factor."""
@@ -137,11 +136,12 @@ def shuffle_order(count: int) -> np.ndarray:
 
 def split_factorial(
     images: StoredExamples, factors: FactorValues, cut: Mapping[SplitName, slice], *, label: int
-) -> Splits:
+) -> list[Split]:
     """Return the rows `cut` of images with their factors, one of which is the label too."""
-    return each_split(
-        lambda name: Split(images[cut[name]], factors[cut[name], label], factors=factors[cut[name]])
-    )
+    return [
+        Split(images[rows], factors[rows, label], factors=factors[rows])
+        for rows in (cut[name] for name in SPLITS)
+    ]
 
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpvae_cli.evaluation.weight_files import read_state_dict
 from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.serialization import read_state_dict
 from dpvae_cli.foundation.text import expand_user
 
 URL = "https://dl.fbaipublicfiles.com/dinov2/{name}/{name}_pretrain.pth"

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dpvae_cli.evaluation.weight_files import read_state_dict
 from dpvae_cli.foundation import download as downloads
 from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.randomness import fork_rng
+from dpvae_cli.foundation.serialization import read_state_dict
 from dpvae_cli.foundation.text import expand_user
 
 VARIABLE = "DPVAE_INCEPTION_WEIGHTS"

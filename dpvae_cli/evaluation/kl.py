@@ -338,20 +338,15 @@ def validate(model: VAE, dataset: Dataset, *, seed: int) -> dict[str, Any]:
     evaluation mode meanwhile, and compiled networks run as they were written.
     """
     with eval_mode(model), torch.compiler.set_stance("force_eager"):
-        return _measure(model, dataset, seed)
-
-
-def _measure(model: VAE, dataset: Dataset, seed: int) -> dict[str, Any]:
-    parts = elbo_parts(model, dataset.validation, seed=seed, purpose="validation")
+        parts = elbo_parts(model, dataset.validation, seed=seed, purpose="validation")
+        codes = encode(model, Split(dataset.train.stored[:CODES]))
+        skl = symmetric_kl(
+            model,
+            AggregatePosterior(codes.mean, codes.log_variance),
+            samples=CODES,
+            generator=stream(seed, "validation", "skl"),
+        )
     reconstruction, kl = float(parts.reconstruction.mean()), float(parts.kl.mean())
-    some = Split(dataset.train.stored[:CODES])
-    codes = encode(model, some)
-    skl = symmetric_kl(
-        model,
-        AggregatePosterior(codes.mean, codes.log_variance),
-        samples=CODES,
-        generator=stream(seed, "validation", "skl"),
-    )
     return {
         "elbo": -(reconstruction + kl),
         "reconstruction": reconstruction,

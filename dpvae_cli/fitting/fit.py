@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dpvae_cli.fitting import prior_file
 from dpvae_cli.fitting.codes import CodeSplits, validate_codes, validate_labels
 from dpvae_cli.fitting.expectation_maximisation import best_components, fit_gaussian, fit_mixtures
-from dpvae_cli.fitting.record import FitRecord
+from dpvae_cli.fitting.prior_file import FitRecord
 from dpvae_cli.foundation.devices import check_model_memory
 from dpvae_cli.foundation.errors import DivergedError, UsageError
 from dpvae_cli.foundation.memory import oom_context
@@ -238,16 +238,7 @@ def fit_model_prior(
     seed: int,
     labels: Tensor | None = None,
 ) -> FittedPrior:
-    """Fit a prior to a model's codes and compare it with the model's own prior.
-
-    Args:
-        model: it is not changed.
-        aggregate: q(z) over the codes of its training examples.
-        spec: of the prior to fit.
-        fitting: iterations, learning rate, held-out share.
-        seed: of the fit.
-        labels: of the training examples, for a prior given them.
-    """
+    """Fit a prior to a model's codes and compare it with the model's own prior."""
     like = next(model.parameters())
     return fit_prior(
         aggregate.mean.to(like),

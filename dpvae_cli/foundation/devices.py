@@ -129,33 +129,20 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def check_device_precision(precision: PrecisionName, device: torch.device) -> None:
-    """Refuse a device that cannot compute in this precision at all.
-
-    Raises:
-        UsageError: names the key and the device.
-    """
-    if precision == "float64" and device.type == "mps":
-        raise UsageError(
-            "training.precision is float64, and mps has no float64",
-            hint="Add --device cpu, or train with training.precision=float32.",
-        )
-
-
 @final
 class Precision:
     """Puts networks and batches into the precision of a run.
-
-    Args:
-        name: the recipe's `training.precision`.
-        device: where to compute.
 
     Raises:
         UsageError: the device cannot do it.
     """
 
     def __init__(self, name: PrecisionName, device: torch.device) -> None:
-        check_device_precision(name, device)
+        if name == "float64" and device.type == "mps":
+            raise UsageError(
+                "training.precision is float64, and mps has no float64",
+                hint="Add --device cpu, or train with training.precision=float32.",
+            )
         self._name, self._device = name, device
         self.dtype = torch.float64 if name == "float64" else torch.float32
 

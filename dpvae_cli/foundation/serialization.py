@@ -19,7 +19,7 @@ import safetensors.torch as safe
 import torch
 from torch import Tensor
 
-from dpvae_cli.foundation.errors import CheckpointError, WrongFileTypeError
+from dpvae_cli.foundation.errors import CheckpointError, MissingError, WrongFileTypeError
 from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.foundation.memory import is_out_of_memory
 from dpvae_cli.foundation.text import parse_json, sanitize_line
@@ -270,3 +270,26 @@ def _check_archive(file: BinaryIO) -> None:
         raise CorruptFileError("is damaged: cut short or changed") from error
     if problem:
         raise CorruptFileError(f"is damaged: {problem}")
+
+
+def read_state_dict(file: Path, *, hint: str) -> dict[str, Tensor]:
+    """Return a state dict that `torch.save` wrote, on the CPU; nothing in the file can execute.
+
+    Raises:
+        MissingError: it cannot be read, or holds something else.
+    """
+    try:
+        with file.open("rb") as opened:
+            state: Any = load_torch_file(opened)
+    except UnsafePickleError:
+        raise MissingError(f"{file} is not loaded: it holds more than tensors", hint=hint) from None
+    except CorruptFileError as error:
+        raise MissingError(f"{file} {error}", hint=hint) from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise MissingError(f"{file} cannot be read: {reason}", hint=hint) from None
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
+        raise MissingError(f"{file} holds no state dict", hint=hint)
+    return dict(state)

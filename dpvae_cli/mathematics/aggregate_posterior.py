@@ -57,12 +57,8 @@ class AggregatePosterior:
         self._map_rows: RowMap = map_rows or (lambda compute, rows: compute(rows))
         self.mean = _double(mean)
         self.log_variance = _double(log_variance)
+        self.latent_dim = mean.shape[1]
         self._centre = self.mean.mean(dim=0)
-
-    @property
-    def latent_dim(self) -> int:
-        """Return L."""
-        return self.mean.shape[1]
 
     def __len__(self) -> int:
         """Return N, the number of components."""

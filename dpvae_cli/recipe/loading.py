@@ -135,11 +135,6 @@ def load_with_overrides(
 ) -> Recipe:
     """Return the recipe of a file with overrides that are parsed already.
 
-    Args:
-        path: the recipe file.
-        overrides: applied in order, so that the last one wins.
-        issues: what is wrong with the overrides so far.
-
     Raises:
         RecipeError: with every mistake of the file and the overrides.
     """

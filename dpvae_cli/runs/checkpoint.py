@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -304,40 +305,30 @@ def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: the tensors are not the moments of these parameters.
     """
+    wrong = partial(mismatch_error, "optimizer")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
         if not re.fullmatch(r"[0-9]{1,9}", index) or name not in MOMENT_NAMES:
-            raise _mismatch(f"{truncate(key)!r} is not a moment")
+            raise wrong(f"{truncate(key)!r} is not a moment")
         if int(index) >= len(parameters):
-            raise _mismatch(
-                f"{key} is of parameter {index}, the model has {len(parameters)} parameters"
-            )
+            raise wrong(f"{key} is of parameter {index}, there are {len(parameters)} parameters")
         parameter = parameters[int(index)]
         is_step = name == "step" and tensor.numel() == 1
         if not is_step and tensor.shape != parameter.shape:
-            raise _mismatch(
-                f"{key} is {tuple(tensor.shape)}, its parameter {tuple(parameter.shape)}"
-            )
+            raise wrong(f"{key} is {tuple(tensor.shape)}, its parameter {tuple(parameter.shape)}")
         if not torch.isfinite(tensor).all():
-            raise _mismatch(f"{key} is not finite")
+            raise wrong(f"{key} is not finite")
         state.setdefault(int(index), {})[name] = (
             tensor.clone()
             if is_step
             else torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
         )
     if any(moments.keys() != MOMENT_NAMES for moments in state.values()):
-        raise _mismatch("some of a parameter's moments are missing")
+        raise wrong("some of a parameter's moments are missing")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _mismatch(problem: str) -> CheckpointError:
-    return CheckpointError(
-        f"the checkpoint's optimizer does not fit: {problem}",
-        hint=RETRAIN_HINT,
-    )
 
 
 def units_tensors(units: Units) -> dict[str, Tensor]:

@@ -53,14 +53,6 @@ def evaluate_run(
 
     A metrics.json that cannot be written is among the errors. Tracebacks of unexpected exceptions
     are appended to errors.log.
-
-    Args:
-        run: the opened checkpoint.
-        names: metrics, as in `evaluation.metrics.METRICS`.
-        evaluation: sizes; the recipe's by default.
-        seed: of every draw.
-        progress: is called during slow metrics.
-        features: which network looks at images; Inception by default.
     """
     context = evaluation_context(
         run, evaluation=evaluation, seed=seed, progress=progress, features=features

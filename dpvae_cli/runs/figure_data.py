@@ -87,11 +87,7 @@ def cached_arrays(
 ) -> dict[str, Any]:
     """Return arrays cached in the run folder, computed if the cache is missing or out of date.
 
-    Args:
-        run: the loaded run.
-        name: of the .npz.
-        make: computes the arrays.
-        key: what they depend on besides the checkpoint.
+    `key` says what they depend on besides the checkpoint.
     """
     path = run.folder.path / name
     source = run.digest + LAYOUT + key

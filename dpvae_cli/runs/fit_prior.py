@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dpvae_cli.data import Dataset
 from dpvae_cli.fitting.fit import FittedPrior, fit_model_prior
-from dpvae_cli.fitting.record import FitRecord
+from dpvae_cli.fitting.prior_file import FitRecord
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.array_files import write_cache
 from dpvae_cli.foundation.distributed import ProcessGroup
@@ -63,13 +63,7 @@ def fit_after_training(
 
     A run that was complete with a fitted prior before stays as it is; missing files are written.
 
-    Args:
-        folder: of the run; rank 0 writes.
-        checkpoint: the state at the last iteration.
-        model: of this state.
-        dataset: of the recipe.
-        start: what the run was resumed from.
-        group: the ranks encode the data together.
+    `start` is what the run was resumed from; the ranks of the group encode the data together.
     """
     if start is not None and start.iteration == checkpoint.iteration and start.is_fitted:
         if group.is_main_process:

@@ -9,7 +9,7 @@ from typing import final
 from torch import nn
 
 from dpvae_cli.data import Arrays, Dataset, Split
-from dpvae_cli.data.dataset import SplitName, Standardization, each_split
+from dpvae_cli.data.dataset import Standardization
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.distributed import current_process_group
 from dpvae_cli.foundation.memoize import memoize
@@ -66,11 +66,6 @@ class RunData:
 
     Other data of the same shape is used with a warning and standardized by the constants of the
     run; results have a note.
-
-    Args:
-        checkpoint: of the run.
-        load: reads the data of its recipe.
-        warn: called with the difference.
     """
 
     def __init__(
@@ -112,11 +107,16 @@ def _restandardize(dataset: Dataset, constants: Standardization | None) -> Datas
     if constants is None or own is None:
         return dataset
 
-    def restandardize(name: SplitName) -> Split:
-        split = dataset.split(name)
+    def restandardize(split: Split) -> Split:
         return replace(split, stored=constants.transform(own.inverse_transform(split.stored)))
 
-    return replace(dataset, **each_split(restandardize), standardization=constants)
+    return replace(
+        dataset,
+        train=restandardize(dataset.train),
+        validation=restandardize(dataset.validation),
+        test=restandardize(dataset.test),
+        standardization=constants,
+    )
 
 
 @final
@@ -239,8 +239,5 @@ def load(
         >>> dpvae.load("beta_h_moons-decoupled").sample(4).shape
         torch.Size([4, 2])
     """
-    file = resolve_packaged(path) or resolve_checkpoint(Path(path))
-    checkpoint = checkpoints.read_checkpoint(file)
-    networks = own_networks.resolve_networks(file, checkpoint, encoder, decoder)
-    with checkpoints.suggest_fallback(file):
-        return checkpoint.model(devices.resolve(device), networks=networks)
+    file = resolve_packaged(path) or Path(path)
+    return load_run(file, device=device, encoder=encoder, decoder=decoder).model

@@ -22,9 +22,7 @@ MIN_VALIDATIONS, CHANGES = 4, 3
 class MetricsLog:
     """Append records; on a resume the lines after the checkpoint are dropped first.
 
-    Args:
-        path: the .jsonl file.
-        keep_until: keep existing lines up to this iteration; 0 starts anew.
+    `keep_until` keeps existing lines up to this iteration; 0 starts anew.
 
     Raises:
         UsageError: the file cannot be written.
@@ -64,10 +62,7 @@ class MetricsLog:
     def read(path: Path, *, strict: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the records of a log; a last line that a crash cut short is left out.
 
-        Args:
-            path: the .jsonl file.
-            strict: raise at a missing file and at malformed lines before the last, which are left
-                out otherwise.
+        `strict` raises at a missing file and at malformed lines before the last, else left out.
 
         Raises:
             UsageError: `strict` says so.
@@ -105,10 +100,6 @@ def overfitting_start(path: Path, *, until: int) -> int | None:
 
     That is: at least three validations follow, and the last one is lower by more than three times
     the median change from one validation to the next.
-
-    Args:
-        path: the .jsonl file.
-        until: the iteration to read up to.
     """
     elbos = [
         (record["iteration"], float(record["elbo"]))

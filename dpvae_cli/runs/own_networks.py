@@ -4,8 +4,6 @@ The recipe of such a run has `architecture: own` and the likelihood and prior of
 checkpoint holds the weights but not the modules: whoever loads it passes modules of the same shape.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +28,14 @@ def uses_own_networks(recipe: Recipe) -> bool:
     return recipe.architecture.kind == "own"
 
 
-def recipe_for_model(recipe: Recipe, model: VAE | None, *, resume: bool) -> Recipe:
-    """Return the recipe with the latent dimension, likelihood and prior of a model, if given.
+def recipe_for_model(recipe: Recipe, model: VAE) -> Recipe:
+    """Return the recipe with the latent dimension, likelihood and prior of a model.
 
     Raises:
-        UsageError: the likelihood or the prior has no spec, the recipe is of a model of another
-            size, or of own networks without a model (on a resume `check_resume` raises that).
+        UsageError: the likelihood or the prior has no spec, or the recipe is of a model of another
+            size.
     """
     architecture = recipe.architecture
-    if model is None:
-        if architecture.kind == "own" and not resume:
-            architecture.build(())
-        return recipe
     has_size = architecture.kind == "own" and "latent_dim" in architecture.model_fields_set
     if has_size and architecture.latent_dim != model.latent_dim:
         raise UsageError(
@@ -76,35 +70,23 @@ def prepare(model: VAE, dataset: Dataset, precision: Precision) -> None:
             raise UsageError(f"{name} is a {type(value).__name__}, checkpoints hold only tensors")
 
 
-@contextmanager
-def preserve_rng_state(device: torch.device, *, wanted: bool) -> Iterator[None]:
-    """Restore the caller's global generators after a training that seeds them."""
-    accelerators = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=accelerators, enabled=wanted):
-        yield
-
-
-def seed_each_call(objective: nn.Module, recipe: Recipe, *, rank: int = 0) -> None:
+def seed_each_call(objective: nn.Module, seed: int, *, rank: int = 0) -> None:
     """Seed the global generators by seed and iteration, the last argument of each call.
 
-    They are what the caller's networks draw from, in dropout for example; the recipe's own draw
-    nothing, and nothing is seeded. Ranks draw different numbers, for they have different examples.
+    They are what the caller's networks draw from, in dropout for example. Ranks draw different
+    numbers, for they have different examples.
     """
-    if not uses_own_networks(recipe):
-        return
 
-    def seed(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def seed_generators(_: nn.Module, arguments: tuple[Any, ...]) -> None:
         iteration = arguments[-1]
         place = (iteration, rank) if rank else (iteration,)
-        torch.manual_seed(derive_seed(recipe.seed, "own networks", *place))
+        torch.manual_seed(derive_seed(seed, "own networks", *place))
 
-    objective.register_forward_pre_hook(seed)
+    objective.register_forward_pre_hook(seed_generators)
 
 
-def network_facts(recipe: Recipe, model: VAE) -> dict[str, Any]:
+def network_facts(model: VAE) -> dict[str, Any]:
     """Return what a checkpoint says of own networks: their classes and sizes."""
-    if not uses_own_networks(recipe):
-        return {}
     networks = {"encoder": model.encoder, "decoder": model.decoder}
     return {
         FACT: {

@@ -69,14 +69,7 @@ def package(
     *,
     log: Iterable[Mapping[str, Any]] = (),
 ) -> Checkpoint:
-    """Return what is packaged of a run: weights, recipe, codes of the first examples, validations.
-
-    Args:
-        checkpoint: of the finished run.
-        mean: means of q(z|x) of its training examples.
-        log_variance: their log-variances.
-        log: the records of its metrics.jsonl.
-    """
+    """Return what is packaged of a finished run: weights, recipe, first codes, validations."""
     weights = "model" if checkpoint.recipe.training.ema is None else "ema"
     kept = (f"{weights}.", "data.", "fitted.")
     tensors = {name: each for name, each in checkpoint.tensors.items() if name.startswith(kept)}

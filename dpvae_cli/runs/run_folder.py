@@ -117,8 +117,17 @@ class RunFolder:
             raise UsageError(f"run folder {self.path} is not empty", hint=hint)
 
     def stage(self) -> None:
-        """Write what follows into a hidden folder, until `commit`."""
-        self._set_files(stage(self.path))
+        """Write what follows into a hidden folder, until `commit`.
+
+        Raises:
+            UsageError: it cannot be made.
+        """
+        staged = self.path / STAGED
+        try:
+            staged.mkdir()
+        except OSError as error:
+            raise UsageError(f"cannot make {staged}: {error.strerror}") from None
+        self._set_files(staged)
 
     @property
     def is_unfinished(self) -> bool:
@@ -136,7 +145,9 @@ class RunFolder:
     def commit(self) -> None:
         """Let a staged run, which has a checkpoint, replace the one in the folder."""
         if self.is_staged:
-            commit(self.path)
+            self.recipe.replace(self.path / RECIPE)
+            sync_folder(self.path)
+            finish_commit(self.path)
             self._set_files(self.path)
 
     def is_run(self) -> bool:
@@ -245,27 +256,6 @@ def environment_info(device: torch.device) -> dict[str, Any]:
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def stage(folder: Path) -> Path:
-    """Return the hidden folder for a new run, made empty.
-
-    Raises:
-        UsageError: it cannot be made.
-    """
-    staged = folder / STAGED
-    try:
-        staged.mkdir()
-    except OSError as error:
-        raise UsageError(f"cannot make {staged}: {error.strerror}") from None
-    return staged
-
-
-def commit(folder: Path) -> None:
-    """Let the staged run, which has a checkpoint, replace the run in the folder."""
-    (folder / STAGED / RECIPE).replace(folder / RECIPE)
-    sync_folder(folder)
-    finish_commit(folder)
 
 
 def finish_commit(folder: Path) -> None:

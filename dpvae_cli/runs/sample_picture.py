@@ -42,12 +42,7 @@ def save_comparison(
 ) -> None:
     """Write samples before and after a prior was fitted, side by side; only of images.
 
-    Args:
-        model: before the fit.
-        fitted: the same model with the fitted prior.
-        aggregate: q(z) over the training codes; it picks the low-posterior samples.
-        folder: of the fitted run.
-        seed: of the samples.
+    `aggregate` is q(z) over the training codes; it picks the low-posterior samples.
     """
     if not is_image(model.example_shape):
         return

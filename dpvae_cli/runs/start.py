@@ -4,10 +4,9 @@ A resumed run keeps its recipe; only the number of iterations may grow.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -46,57 +45,19 @@ def check_mode(mode: str) -> None:
         raise UsageError(f"mode is {mode!r}", hint=f"Use one of {', '.join(modes)}.")
 
 
-@final
-@dataclass(frozen=True)
-class ResumePoint:
-    """The recipe and the state to resume from; without a checkpoint the run starts anew.
-
-    `path` is the file of the checkpoint.
-    """
-
-    recipe: Recipe
-    checkpoint: Checkpoint | None = None
-    path: Path = Path()
-
-    def check_data(self, dataset: Dataset) -> None:
-        """Check that the data is what the run was trained on.
-
-        Raises:
-            UsageError: it is not; says how it differs.
-        """
-        if self.checkpoint is not None:
-            check_unchanged(self.checkpoint, dataset)
-
-    def restore(self, load: Callable[[Checkpoint], None]) -> None:
-        """Call `load` with the checkpoint, if there is one.
-
-        Raises:
-            CheckpointError: it does not fit; names a good checkpoint in the same folder.
-        """
-        if self.checkpoint is not None:
-            with checkpoints.suggest_fallback(self.path):
-                load(self.checkpoint)
-
-
-def load_resume_point(
+def load_start(
     folder: RunFolder, recipe: Recipe, *, mode: TrainMode, model: VAE | None = None
-) -> ResumePoint:
-    """Return what to start from; a corrupt checkpoint is an error.
-
-    Args:
-        folder: of the run.
-        recipe: the one asked for.
-        mode: how the run begins.
-        model: the model of own networks, if it is such a run.
+) -> tuple[Recipe, Checkpoint | None, Path]:
+    """Return the recipe, the checkpoint to go on from, if any, and where it is.
 
     Raises:
         UsageError: there is nothing to resume, or the recipe differs from that of the run.
         CheckpointError: the checkpoint cannot be read, or does not fit the model given.
     """
-    if mode not in ("resume", "resume_previous"):
-        return ResumePoint(recipe)
     from_previous = mode == "resume_previous"
     path = folder.previous if from_previous else folder.checkpoint
+    if not mode.startswith("resume"):
+        return recipe, None, path
     has_checkpoint = folder.checkpoint.is_file() or folder.previous.is_file()
     if not (folder.recipe.is_file() if has_checkpoint else folder.is_run()):
         raise UsageError(
@@ -105,13 +66,13 @@ def load_resume_point(
     if not (has_checkpoint or from_previous):
         saved = load_recipe(folder.recipe).with_name(recipe.name)
         own_networks.check_resume(saved, folder.path, has_model=model is not None)
-        return ResumePoint(_with_more_iterations(saved, recipe, done=0))
+        return _with_more_iterations(saved, recipe, done=0), None, path
     checkpoint = checkpoints.read_checkpoint(path)
     own_networks.check_resume(checkpoint.recipe, folder.path, has_model=model is not None)
     if model is not None:
         own_networks.check_networks(path, checkpoint, encoder=model.encoder, decoder=model.decoder)
     recipe = _with_more_iterations(checkpoint.recipe, recipe, done=checkpoint.iteration)
-    return ResumePoint(recipe, checkpoint, path)
+    return recipe, checkpoint, path
 
 
 def _with_more_iterations(saved: Recipe, asked: Recipe, *, done: int) -> Recipe:
@@ -160,9 +121,7 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
         "data_note": dataset.note,
         "data_range": None if units.value_range is None else list(units.value_range),
         "data_columns": list(units.columns),
-        OLD_FACT: dataset.fingerprint(),
         FACT: _split_facts(dataset),
-        "training_examples": len(dataset.train),
     }
 
 
@@ -271,11 +230,9 @@ def check_ranks_agree(
     Raises:
         UsageError: says what differs.
     """
-    state = {
-        "recipe": to_yaml(recipe),
-        "training data": facts["data_fingerprint"],
-        "iteration": iteration,
-    }
+    if group.world_size == 1:
+        return
+    state = {"recipe": to_yaml(recipe), "training data": str(facts[FACT]), "iteration": iteration}
     for what, value in state.items():
         if len(set(group.all_gather_object(value))) > 1:
             raise UsageError(

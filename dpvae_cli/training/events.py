@@ -78,16 +78,13 @@ def graceful_shutdown(*, repeatable: bool = False) -> Iterator[StopRequest]:
     def record(number: int, _frame: FrameType | None) -> None:
         request.signal_number = number
         if number in URGENT and not repeatable:
-            _restore({urgent: before[urgent] for urgent in URGENT})
+            for urgent in URGENT:
+                signal.signal(urgent, before[urgent])
 
     for number in before:
         signal.signal(number, record)
     try:
         yield request
     finally:
-        _restore(before)
-
-
-def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+        for handled, handler in before.items():
+            signal.signal(handled, handler)

@@ -6,7 +6,7 @@ stay as they are.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import TypeVar, final
 
@@ -48,7 +48,7 @@ def execution(model: VAE, x: Examples, batch_size: int, *, is_compiled: bool) ->
     )
     with (
         cpu_threads(model, len(x)),
-        compile_networks(model, x, enabled=is_compiled),
+        compile_networks(model, x) if is_compiled else nullcontext(),
         oom_context(f"in a step of training.batch_size={batch_size}", hint=hint, kind=UsageError),
     ):
         yield
@@ -94,7 +94,7 @@ def should_compile(setting: CompileName, device: torch.device, processes: int) -
 
 
 @contextmanager
-def compile_networks(model: VAE, x: Examples, *, enabled: bool) -> Iterator[None]:
+def compile_networks(model: VAE, x: Examples) -> Iterator[None]:
     """Compile encoder, decoder and the prior's bijection inside the block.
 
     A forward and a backward pass of a copy are tried first.
@@ -102,9 +102,6 @@ def compile_networks(model: VAE, x: Examples, *, enabled: bool) -> Iterator[None
     Raises:
         UsageError: torch.compile fails here.
     """
-    if not enabled:
-        yield
-        return
     torch.compiler.reset()  # a process that trains many runs would reach the limit of variants
     try:
         copy = deepcopy(model)
@@ -185,10 +182,6 @@ class SyncBatchNorm(_BatchNorm):
     v_r + (m_r - m)^2. Gradients flow through both, to the examples of all ranks.
 
     Source: Ioffe and Szegedy 2015, algorithm 1; variance by Chan et al. 1983.
-
-    Args:
-        norm: the batch norm to replace; its parameters and buffers are used.
-        group: the processes.
     """
 
     def __init__(self, norm: _BatchNorm, group: ProcessGroup) -> None:
@@ -312,7 +305,7 @@ class FiniteCheck:
             named = {"weight": module.named_parameters(), "buffer": module.named_buffers()}
             for kind, tensors in named.items():
                 for name, tensor in tensors:
-                    if tensor.is_floating_point() and not _is_finite(tensor):
+                    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                         raise DivergedError(
                             f"{kind} {name} is not finite after iteration {iteration}", hint=HINT
                         )
@@ -327,11 +320,11 @@ class FiniteCheck:
         bad_terms = [name for name, v in values.items() if not math.isfinite(v) and name != "loss"]
         cause = f"{' and '.join(bad_terms or ['loss'])} not finite"
         parameters = {k: v for module in self._modules for k, v in module.named_parameters()}
-        weights = [name for name, weight in parameters.items() if not _is_finite(weight)]
+        weights = [name for name, weight in parameters.items() if not torch.isfinite(weight).all()]
         gradients = [
             name
             for name, weight in parameters.items()
-            if weight.grad is not None and not _is_finite(weight.grad)
+            if weight.grad is not None and not torch.isfinite(weight.grad).all()
         ]
         if weights:
             is_gradient = gradients and not self._deferred
@@ -361,7 +354,3 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> None:
 def _means(loss: Tensor, terms: Mapping[str, Term]) -> dict[str, Tensor]:
     values = {"loss": loss} | {name: term.value for name, term in terms.items()}
     return {name: value.detach().mean() for name, value in values.items()}
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())

@@ -54,7 +54,7 @@ class Recorder:
         self._run, self._group, self._callback = run, group, callback
         self._rolls_back = False
         self._log: MetricsLog | None = None
-        self._trackers = Trackers(())
+        self._trackers: Trackers | None = None
         self._recipe: dict[str, Any] = {}
         self._iterations, self._text = 0, ""
         self._last_logged = 0
@@ -82,10 +82,11 @@ class Recorder:
             self._run.rollback()
         self._run.write_start(recipe, device=device, processes=self._group.world_size)
         self._log = MetricsLog(self._run.metrics_log, keep_until=iteration)
-        self._trackers = Trackers(recipe.training.active_trackers)
-        self._recipe = recipe.model_dump(mode="json")
-        if not self._run.is_staged:
-            self._trackers.open(self._run.path, self._recipe)
+        if names := recipe.training.active_trackers:
+            self._trackers = Trackers(names)
+            self._recipe = recipe.model_dump(mode="json")
+            if not self._run.is_staged:
+                self._trackers.open(self._run.path, self._recipe)
         self._iterations = recipe.training.iterations
         self._last_logged, self._clock = iteration, time.perf_counter()
         self._callback.on_train_start(
@@ -114,7 +115,8 @@ class Recorder:
         assert self._log is not None
         self._run.check_lock()
         self._log.write(dict(record))
-        self._trackers.write(record)
+        if self._trackers is not None:
+            self._trackers.write(record)
         self._callback.on_log(record)
 
     @main_process_only
@@ -129,7 +131,8 @@ class Recorder:
         checkpoint.write(self._run.checkpoint, previous=self._run.previous)
         if self._run.is_staged:
             self._run.commit()
-            self._trackers.open(self._run.path, self._recipe)  # in a folder that stays
+            if self._trackers is not None:  # in a folder that stays
+                self._trackers.open(self._run.path, self._recipe)
         self._callback.on_checkpoint(self._run.checkpoint, iteration=checkpoint.iteration)
 
     @main_process_only
@@ -137,7 +140,8 @@ class Recorder:
         """Close the logs, where they are open."""
         if self._log is not None:
             self._log.close()
-        self._trackers.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
     @main_process_only
     def save_samples(self, model: VAE, dataset: Dataset, *, seed: int) -> None:

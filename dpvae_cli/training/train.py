@@ -14,7 +14,7 @@ from dpvae_cli.data import Dataset
 from dpvae_cli.data.dataset import EpochSampler
 from dpvae_cli.evaluation.kl import validate
 from dpvae_cli.foundation import devices
-from dpvae_cli.foundation.devices import Precision, check_device_precision
+from dpvae_cli.foundation.devices import Precision
 from dpvae_cli.foundation.distributed import SINGLE_PROCESS, AsyncMax, ProcessGroup, process_group
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import Codes, Examples, Indices, LocalExamples, Scalar
@@ -23,20 +23,11 @@ from dpvae_cli.model import VAE, build
 from dpvae_cli.recipe import Recipe
 from dpvae_cli.regularizers import Batch, Regularizer, Term, build_regularizer
 from dpvae_cli.regularizers.base import DataSizes, mean_terms, weighted_loss
-from dpvae_cli.runs import own_networks
-from dpvae_cli.runs.checkpoint import Checkpoint, load_part, part_tensors, units_tensors
+from dpvae_cli.runs import checkpoint as checkpoints
+from dpvae_cli.runs import own_networks, start
+from dpvae_cli.runs.checkpoint import Checkpoint
 from dpvae_cli.runs.fit_prior import fit_after_training
 from dpvae_cli.runs.run_folder import RunFolder, resolve_run_dir
-from dpvae_cli.runs.start import (
-    TrainMode,
-    check_data,
-    check_divisible,
-    check_mode,
-    check_ranks_agree,
-    check_training_memory,
-    data_facts,
-    load_resume_point,
-)
 from dpvae_cli.training import execution
 from dpvae_cli.training.ema import EMA
 from dpvae_cli.training.events import Callback, graceful_shutdown
@@ -106,13 +97,13 @@ class TrainState:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the tensors of a checkpoint."""
-        tensors = {name: part_tensors(part) for name, part in self.parts().items()}
+        tensors = {name: checkpoints.part_tensors(part) for name, part in self.parts().items()}
         return {f"{name}.{k}": v for name, part in tensors.items() for k, v in part.items()}
 
     def load_state_dict(self, checkpoint: Checkpoint) -> None:
         """Load the state of a checkpoint of the same recipe."""
         for name, part in self.parts().items():
-            load_part(part, checkpoint.part(name), name)
+            checkpoints.load_part(part, checkpoint.part(name), name)
         self.iteration = checkpoint.iteration
         best, is_compiled = (checkpoint.facts.get(key) for key in ("best_elbo", "compiled"))
         self.best_elbo = best if isinstance(best, float) else None
@@ -146,22 +137,24 @@ class Trainer:
         sizes = DataSizes(training.batch_size, len(self.split))
         regularizer = build_regularizer(recipe.regularizer, model.latent_dim, sizes, recipe.seed)
         self.local_size = training.batch_size // group.world_size
-        check_training_memory(model, regularizer, self.local_size)
+        start.check_training_memory(model, regularizer, self.local_size)
         self.precision.place(regularizer)
         optimizer = Adam(model.parameters(), lr=training.learning_rate, fused=True)
         ema = None if training.ema is None else EMA(model, training.ema)
         is_compiled = execution.should_compile(training.compile, self.device, group.world_size)
         self.state = TrainState(model, regularizer, optimizer, None, ema, is_compiled)
         self.objective = Objective(model, regularizer, group, self.precision)
-        own_networks.seed_each_call(self.objective, recipe, rank=group.rank)
-        is_static = not own_networks.uses_own_networks(recipe)
-        self._loss = execution.data_parallel(self.objective, group, static_graph=is_static)
+        is_own = recipe.architecture.kind == "own"
+        self._loss = execution.data_parallel(self.objective, group, static_graph=not is_own)
         if (adversary := regularizer.adversary) is not None:
             self._adversary_loss = execution.data_parallel(adversary, group)
             rate, weights = adversary.learning_rate, adversary.parameters()
             self.state.adversary_optimizer = Adam(weights, lr=rate, fused=True)
         self.finite_check = FiniteCheck(self.state.parts().values(), self.device)
-        self.facts = data_facts(dataset) | own_networks.network_facts(recipe, model)
+        self.facts = start.data_facts(dataset)
+        if is_own:
+            own_networks.seed_each_call(self.objective, recipe.seed, rank=group.rank)
+            self.facts |= own_networks.network_facts(model)
         size, seed = training.batch_size, recipe.seed
         self.sampler, self._second_sampler = (
             EpochSampler(len(self.split), size, seed=seed, name=name, device=self.device)
@@ -217,7 +210,7 @@ class Trainer:
         state = self.state
         self.finite_check.check_weights(state.iteration)
         facts = {**self.facts, "best_elbo": state.best_elbo, "compiled": state.is_compiled}
-        tensors = state.state_dict() | units_tensors(self.dataset.units)
+        tensors = state.state_dict() | checkpoints.units_tensors(self.dataset.units)
         return Checkpoint(self.recipe, state.iteration, self.dataset.example_shape, tensors, facts)
 
     def fit(self, recorder: Recorder) -> None:
@@ -262,7 +255,7 @@ def train(
     recipe: Recipe,
     run_dir: Path | str,
     *,
-    mode: TrainMode = "new",
+    mode: start.TrainMode = "new",
     model: VAE | None = None,
     dataset: Dataset | Callable[[], Dataset] | None = None,
     device: str = "auto",
@@ -294,31 +287,34 @@ def train(
         >>> import dpvae_cli as dpvae
         >>> model = dpvae.train(dpvae.load_recipe("vae_moons"), "runs/try")  # doctest: +SKIP
     """
-    check_mode(mode)
+    start.check_mode(mode)
     run, where = RunFolder(resolve_run_dir(run_dir)), devices.resolve(device)
-    check_device_precision(recipe.training.precision, where)
-    recipe = own_networks.recipe_for_model(recipe, model, resume=mode.startswith("resume"))
+    if model is not None:
+        recipe = own_networks.recipe_for_model(recipe, model)
+    accelerators = [where] if where.type == "cuda" else []
     with (
         process_group() as group,
         run.lock(wanted=group.is_main_process),
-        own_networks.preserve_rng_state(where, wanted=model is not None),
+        torch.random.fork_rng(accelerators, enabled=model is not None),
     ):
         recorder = Recorder(run, group, callback or Callback())
         recorder.prepare(mode)
-        start = load_resume_point(run, recipe, mode=mode, model=model)
-        recipe = start.recipe
-        check_divisible(recipe.training.batch_size, group.world_size)
+        recipe, saved, path = start.load_start(run, recipe, mode=mode, model=model)
+        start.check_divisible(recipe.training.batch_size, group.world_size)
         dataset = dataset if isinstance(dataset, Dataset) else (dataset or recipe.data.load)()
         recorder.on_data_loaded(dataset)
-        start.check_data(dataset)
-        check_data(recipe, dataset, processes=group.world_size)
+        if saved is not None:
+            start.check_unchanged(saved, dataset)
+        start.check_data(recipe, dataset, processes=group.world_size)
         trainer = Trainer(recipe, dataset, where, model, group=group)
-        start.restore(trainer.state.load_state_dict)
-        check_ranks_agree(group, recipe, trainer.facts, trainer.state.iteration)
+        if saved is not None:
+            with checkpoints.suggest_fallback(path):
+                trainer.state.load_state_dict(saved)
+        start.check_ranks_agree(group, recipe, trainer.facts, trainer.state.iteration)
         trainer.fit(recorder)
         trained = trainer.state.trained_model.eval()
         if recipe.fit_prior is not None:
-            last, first = trainer.checkpoint(), start.checkpoint
-            trained = fit_after_training(run, last, trained, dataset, start=first, group=group)
+            last = trainer.checkpoint()
+            trained = fit_after_training(run, last, trained, dataset, start=saved, group=group)
         recorder.save_samples(trained, dataset, seed=recipe.seed)
         return trained

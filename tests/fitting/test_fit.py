@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 import dpvae_cli as dpvae
 from dpvae_cli.cli.app import app
 from dpvae_cli.fitting.codes import CodeSplits, HeldOutCodes, read_codes
-from dpvae_cli.fitting.prior_file import FORMAT
-from dpvae_cli.fitting.record import FitRecord
+from dpvae_cli.fitting.prior_file import FORMAT, FitRecord
 from dpvae_cli.foundation.errors import (
     CheckpointError,
     DivergedError,
