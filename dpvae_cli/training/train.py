@@ -289,13 +289,13 @@ def train(
     """
     start.check_mode(mode)
     run, where = RunFolder(resolve_run_dir(run_dir)), devices.resolve(device)
+    Precision(recipe.training.precision, where)  # raises before anything is done
     if model is not None:
         recipe = own_networks.recipe_for_model(recipe, model)
-    accelerators = [where] if where.type == "cuda" else []
     with (
         process_group() as group,
         run.lock(wanted=group.is_main_process),
-        torch.random.fork_rng(accelerators, enabled=model is not None),
+        torch.random.fork_rng([where] if where.type == "cuda" else [], enabled=model is not None),
     ):
         recorder = Recorder(run, group, callback or Callback())
         recorder.prepare(mode)
