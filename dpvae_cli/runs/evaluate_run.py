@@ -9,7 +9,7 @@ from dpvae_cli.evaluation.nll_cache import NllCache
 from dpvae_cli.foundation.distributed import current_process_group
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.progress import report_progress
-from dpvae_cli.foundation.results import RunResults
+from dpvae_cli.foundation.results import Result, RunResults
 from dpvae_cli.recipe import Evaluation
 from dpvae_cli.runs.loaded_run import LoadedRun
 from dpvae_cli.runs.results_file import merge_results, run_results
@@ -51,17 +51,21 @@ def evaluate_run(
 ) -> tuple[RunResults, dict[str, DpvaeError]]:
     """Return a run's results, also written to metrics.json, and the errors of metrics that failed.
 
-    A metrics.json that cannot be written is among the errors. Tracebacks of unexpected exceptions
-    are appended to errors.log.
+    Each is written as soon as it is measured. A metrics.json that cannot be written is among the
+    errors. Tracebacks of unexpected exceptions are appended to errors.log.
     """
     context = evaluation_context(
         run, evaluation=evaluation, seed=seed, progress=progress, features=features
     )
-    results, failed = measure(context, names, log=run.folder.errors)
-    record = run_results(run, results)
-    if results and context.group.is_main_process:
-        try:
-            merge_results(run, record)
-        except UsageError as error:  # hours of measuring are not lost over it
-            failed[run.folder.metrics.name] = error
-    return record, failed
+    results: list[Result] = []
+    failed: dict[str, DpvaeError] = {}
+    for name in names:
+        measured, errors = measure(context, [name], log=run.folder.errors)
+        results += measured
+        failed |= errors
+        if measured and context.group.is_main_process:
+            try:  # one by one: the next may take hours, and be interrupted
+                merge_results(run, run_results(run, measured))
+            except UsageError as error:  # nor are results lost over a folder that is full
+                failed[run.folder.metrics.name] = error
+    return run_results(run, results), failed

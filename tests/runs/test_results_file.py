@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dpvae_cli.evaluation.metrics import METRICS
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.text import read_json
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import loaded_run, results_file
+from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies import state
 from dpvae_cli.training.train import train
@@ -23,6 +25,18 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     train(small_recipe(), folder)
     return loaded_run.load_run(folder)
+
+
+def interrupt(_):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_loses_no_finished_metric(run, monkeypatch):
+    interrupted = replace(METRICS["skl_knn"], function=f"{__name__}:interrupt")
+    monkeypatch.setitem(METRICS, "skl_knn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_run(run, ["skl", "skl_knn"])
+    assert [result["metric"] for result in results_file.read_results(run)["results"]] == ["skl"]
 
 
 def _keep_results(run, *names):
