@@ -204,7 +204,8 @@ def _print(record: "FitRecord") -> None:
     assert record.reported is not None
     assert record.gaussian_nll is not None
     assert record.gaussian_gain is not None
-    chose = record.held_out - record.reported
+    validation = record.held_out - record.reported
+    codes = f"{record.components:,}, of them {validation:,} validation, {record.reported:,} test"
     iterations = f"{record.iterations:,}, the best after {record.best_iteration:,}"
     if record.spec is not None and record.spec["kind"] == "mixture":
         iterations = f"{record.iterations:,} of EM, {record.spec['components']} components"
@@ -212,7 +213,7 @@ def _print(record: "FitRecord") -> None:
             iterations += f" of {', '.join(str(components) for components, _ in record.curve)}"
     rows = [
         ["prior", record.prior + (f", given the {record.given}" if record.given else "")],
-        ["codes", f"{record.components:,}; {chose:,} choose, {record.reported:,} are reported on"],
+        ["codes", codes],
         ["iterations", iterations],
         [f"-E[log p(z)], {record.baseline} [nats]", format_with_error(*record.baseline_nll)],
         [

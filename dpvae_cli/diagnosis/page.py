@@ -182,7 +182,7 @@ def dimensions(diagnosis: Diagnosis) -> Table:
 
 def repairs(diagnosis: Diagnosis) -> Table:
     """Return the priors tried, and in the first row the model's own."""
-    columns = ["prior", "gain [nats a code]", "samples in pockets", "codes leaked", "seconds"]
+    columns = ["prior", "gain [nats per code]", "samples in pockets", "codes leaked", "seconds"]
     own = [percent(diagnosis[name].value) for name in ("pocket_share", "leak_share")]
     rows = [[f"{diagnosis.prior} (as it is)", "-", *own, "-"]]
     for each in diagnosis.repairs:

@@ -104,8 +104,8 @@ def describe_dimensions(diagnosis: Diagnosis) -> list[str]:
             "q(z) there comes from the example."
         )
     return sentences or [
-        f"Of {count_dimensions(latent_dim)} all are active, and in none do codes and samples "
-        "differ by more than draws of one density may."
+        f"Of {count_dimensions(latent_dim)} all are active, and in none do the marginals of codes "
+        "and samples differ by more than chance."
     ]
 
 

@@ -32,7 +32,7 @@ CODES = ("mean", "log_variance")
 LABELS = ("label", "labels")
 SPREAD_SUFFIXES = ("var", "variance", "variances", "std", "stddev", "sigma", "scale")
 """How names of variances, standard deviations and their logarithms end."""
-LAYOUT = "An .npz as dpvae encode writes it: mean and log_variance, (examples, latent) each."
+LAYOUT = "Save mean and log_variance, each (examples, latent), as dpvae encode does: in an .npz."
 
 
 def read_codes(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -133,7 +133,9 @@ def validate_codes(mean: Any, log_variance: Any | None) -> tuple[Components, Com
     others = _matrix("log_variance", log_variance).to(means.dtype).to(means.device)
     if others.shape != means.shape:
         raise UsageError(
-            f"log_variance has shape {tuple(others.shape)}, mean {tuple(means.shape)}", hint=LAYOUT
+            f"log_variance has shape {tuple(others.shape)}, mean {tuple(means.shape)}; they must "
+            "be equal",
+            hint=LAYOUT,
         )
     return means, others
 
@@ -155,9 +157,15 @@ def _matrix(name: str, given: Any) -> Tensor:
             f"{name} has shape {tuple(values.shape)}, (examples, latent) is expected", hint=LAYOUT
         )
     if len(values) < MIN_CODES:
-        raise UsageError(f"{len(values)} codes are too few to fit a prior, {MIN_CODES} are needed")
+        raise UsageError(
+            f"{len(values)} codes are too few, at least {MIN_CODES} are needed",
+            hint="Encode more examples.",
+        )
     if bad := int((~torch.isfinite(values).all(dim=1)).sum()):
-        raise UsageError(f"{bad} of {len(values)} rows of {name} have values that are not finite")
+        raise UsageError(
+            f"{bad} of {len(values)} rows of {name} have values that are not finite",
+            hint="Remove the rows with NaN or infinity, or encode these examples again.",
+        )
     return values
 
 
@@ -181,12 +189,12 @@ def validate_labels(labels: Any, examples: int) -> CodeLabels:
 
 
 def _flatten(name: str, values: Tensor) -> Tensor:
-    """Return codes that have places, such as (examples, channels, height, width), as rows."""
+    """Return spatial codes, such as (examples, channels, height, width), as rows."""
     if (size := math.prod(values.shape[1:])) > MAX_SPATIAL:
         raise UsageError(
             f"{name} has shape {tuple(values.shape)}: {size:,} numbers a code, and no prior can be "
             f"told from so few codes in more than {MAX_SPATIAL} dimensions",
-            hint="Average over places (mean(axis=(2, 3))), or encode smaller examples.",
+            hint="Average over height and width (mean(axis=(2, 3))), or encode smaller examples.",
         )
     return values.flatten(1)
 

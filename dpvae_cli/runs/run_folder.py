@@ -34,7 +34,7 @@ from dpvae_cli.version import __version__
 LOCK, UNFINISHED = f"{HIDDEN_PREFIX}lock", f"{HIDDEN_PREFIX}unfinished"
 """The lock, and a mark until a command that fills an empty folder at once is done."""
 NOT_EMPTY_HINT = (
-    "Add --resume to go on with it, --overwrite to start over, or --run-dir for another folder."
+    "Add --resume to continue it, --overwrite to start over, or --run-dir for another folder."
 )
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 STAGED = f"{HIDDEN_PREFIX}new"

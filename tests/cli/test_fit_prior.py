@@ -35,7 +35,7 @@ def test_it_prints_the_gain_and_the_new_run():
     done = ok("fit-prior", RUN, *QUICK, "--out", "elsewhere", "--overwrite")
     assert done.stdout.splitlines()[-1] == "elsewhere"
     for words in (
-        "120; 12 choose, 12 are reported on",
+        "120, of them 12 validation, 12 test",
         "gain over standard_normal [nats]",
         "gain over the Gaussian [nats]",
         "decoupled",
