@@ -210,7 +210,8 @@ def _print(record: "FitRecord") -> None:
     if record.spec is not None and record.spec["kind"] == "mixture":
         iterations = f"{record.iterations:,} of EM, {record.spec['components']} components"
         if len(record.curve) > 1:
-            iterations += f" of {', '.join(str(components) for components, _ in record.curve)}"
+            tried = ", ".join(str(components) for components, _ in record.curve)
+            iterations += f", selected from {tried}"
     rows = [
         ["prior", record.prior + (f", given the {record.given}" if record.given else "")],
         ["codes", codes],

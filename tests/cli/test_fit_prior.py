@@ -44,7 +44,7 @@ def test_it_prints_the_gain_and_the_new_run():
     again = ("--out", "elsewhere", "--overwrite")
     done = ok("fit-prior", RUN, "--prior", "mixture", *again)
     assert "of EM" in done.stdout
-    assert "components of 1, 2, 4" in done.stdout
+    assert "components, selected from 1, 2, 4" in done.stdout
     assert "fitting.iterations" not in done.stderr
     hasty = ("--prior", "{kind: mixture, components: 20}", "fitting.iterations=1")
     assert "more fitting.iterations may gain more" in ok("fit-prior", RUN, *hasty, *again).stderr
