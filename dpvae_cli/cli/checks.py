@@ -2,6 +2,7 @@
 
 import os
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,6 +27,18 @@ PACKAGES = (
     "pytorch-fid",
 )
 
+EXTRAS = {
+    "onnx": "export",
+    "onnxscript": "export",
+    "torch-fidelity": "fidelity",
+    "ray": "ray",
+    "submitit": "slurm",
+    "tensorboard": "tensorboard",
+    "mlflow-skinny": "mlflow",
+    "wandb": "wandb",
+}
+"""The extra of pyproject.toml that brings each optional package."""
+
 CheckResult = tuple[str, str, str]
 
 
@@ -37,6 +50,11 @@ def checks(data_root: Path | None = None) -> list[CheckResult]:
             packages.append((name, version(name), "ok"))
         except PackageNotFoundError:
             packages.append((name, "-", "missing: install dpvae again"))
+    for name, extra in EXTRAS.items():
+        with suppress(PackageNotFoundError):
+            packages.append((name, version(name), f"ok (extra {extra})"))
+            continue
+        packages.append((name, "-", f"optional: pip install 'dpvae-cli[{extra}]'"))
     source = f"${locations.VARIABLE}" if os.environ.get(locations.VARIABLE) else "user cache"
     source = "--data-root" if data_root is not None else source
     return [

@@ -160,7 +160,7 @@ def reproduce(
     from dpvae_cli.studies.plan import make_plan
 
     planned = make_plan(load_study(study, overrides or []), only=only)
-    FeatureOptions(dimensions=fid_dimensions)  # refuses what Inception does not have
+    FeatureOptions(dimensions=fid_dimensions)  # raises on what Inception does not have
     options = CellOptions(
         data_root=None if data_root is None else str(data_root),
         download=not no_download,

@@ -40,8 +40,8 @@ class Celeba(DataSpec):
     """Side of the centre crop in pixels; images of half the size take 74."""
     size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Side of the resized image in pixels."""
-    on_error: OnError = "refuse"
-    """Unreadable files: `refuse` lists them and stops, `skip` ignores them."""
+    on_error: OnError = "raise"
+    """Unreadable files: `raise` lists them and stops, `skip` ignores them."""
 
     @property
     def image_transform(self) -> ImageTransform:

@@ -15,6 +15,7 @@ from dpvae_cli.data.images import MAX_PIXELS, Colour, ImageTransform, find_image
 from dpvae_cli.data.locations import find_path
 from dpvae_cli.data.split_names import split_for_name, split_in_name
 from dpvae_cli.foundation.errors import MissingError, UsageError
+from dpvae_cli.foundation.spec import former_name
 
 HINT = (
     "Repair or remove them, or leave them out with data.on_error=skip. "
@@ -22,7 +23,7 @@ HINT = (
 )
 BRIGHTNESS_SAMPLES, DARK_LEVEL = 1_000, 32
 """Training images that are looked at; photographs have a value above the level."""
-WAY_OUT = "If they are not splits: data.splits=deal splits all images anew."
+WAY_OUT = "If they are not splits: data.splits=random splits all images anew."
 
 
 @final
@@ -47,12 +48,12 @@ class Folder(DataSpec):
     """Fraction held out for validation where the folder has no splits."""
     test: Fraction = 0.1
     """Fraction held out for testing where the folder has no splits."""
-    splits: Literal["auto", "deal"] = "auto"
-    """`auto` uses folders named like splits; `deal` ignores folder names and splits all images."""
+    splits: Annotated[Literal["auto", "random"], former_name("deal", "random")] = "auto"
+    """`auto`: folders named like splits are the splits; `random`: images are split at random."""
     max_pixels: Annotated[int, Field(ge=1, le=2**31 - 1)] = MAX_PIXELS
     """Number of pixels above which an image is rejected as a decompression bomb."""
-    on_error: OnError = "refuse"
-    """Unreadable files: `refuse` lists them and stops, `skip` ignores them."""
+    on_error: OnError = "raise"
+    """Unreadable files: `raise` lists them and stops, `skip` ignores them."""
 
     @property
     def image_transform(self) -> ImageTransform:
@@ -91,7 +92,7 @@ class Folder(DataSpec):
         found = find_images(folder)
         remarks = [] if found.remark is None else [found.remark]
         shares = {"validation": self.validation, "test": self.test}
-        splits = {} if self.splits == "deal" else _split_folders(folder)
+        splits = {} if self.splits == "random" else _split_folders(folder)
         if not splits:
             if self.splits == "auto":
                 _check_no_splits(folder, found.names)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, final
+from typing import Annotated, BinaryIO, Literal, NamedTuple, final
 
 import numpy as np
 import torch
@@ -28,10 +28,11 @@ from dpvae_cli.foundation.errors import MissingError
 from dpvae_cli.foundation.files import hold_lock, write_atomically, write_json
 from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.shapes import StoredExamples
+from dpvae_cli.foundation.spec import former_name
 from dpvae_cli.foundation.text import read_json
 
 FileNames = dict[SplitName, list[str]]
-OnError = Literal["refuse", "skip"]
+OnError = Annotated[Literal["raise", "skip"], former_name("refuse", "raise")]
 FORMAT = 1
 BLOCK = 256
 NAMED = 20
@@ -89,7 +90,7 @@ def load_splits(
     decodes and resizes, and threads do not start the caller's program again.
 
     Raises:
-        MissingError: files are unreadable and `on_error` is refuse, or a split has none left.
+        MissingError: files are unreadable and `on_error` is raise, or a split has none left.
         CropError: an image is smaller than the crop.
     """
     path = cache_root() / "pictures" / f"{source.name[:40]}-{source.key()}.npy"

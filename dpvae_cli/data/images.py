@@ -183,7 +183,7 @@ def pixel_limit(limit: int) -> Iterator[None]:
     """Set Pillow's limit of pixels, which all threads share."""
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by name
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our error names the file
         Image.MAX_IMAGE_PIXELS = limit
         try:
             yield

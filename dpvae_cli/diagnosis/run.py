@@ -129,9 +129,9 @@ def draw_halves(context: EvaluationContext, budget: DiagnosisBudget) -> Diagnosi
             posterior = encode(model, held_out_split.subset(slice(0, budget.components)))
             held_out = AggregatePosterior(posterior.mean, posterior.log_variance)
         else:
-            notes.append("Held-out codes were not looked at: there is no validation or test split.")
+            notes.append("Held-out codes were not measured: there is no validation or test split.")
     except DpvaeError as error:
-        notes.append(f"Held-out codes were not looked at: {error}.")
+        notes.append(f"Held-out codes were not measured: {error}.")
     splits = null.draw_splits(
         context,
         from_model(model),

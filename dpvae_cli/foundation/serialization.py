@@ -33,6 +33,7 @@ ZIP = b"PK\x03\x04"
 LENGTH = 8
 """Bytes of a safetensors file before its header, which are the header's length."""
 JSON, DIGEST = "json", "sha256"
+CODES_HINT = "Codes of any VAE go to dpvae fit-prior --codes, and to diagnose and eval --codes."
 
 
 @final
@@ -87,7 +88,7 @@ class FileFormat:
             reason = error.strerror or error
             raise CheckpointError(f"{path} cannot be read: {reason}", hint=self.again) from None
         except CorruptFileError as error:
-            raise CheckpointError(f"{path} {error}", hint=self.again) from None
+            raise CheckpointError(f"{path} {error}", hint=error.hint or self.again) from None
         except UnsafePickleError:
             raise CheckpointError(
                 f"{path} is not a dpvae {self.noun}: it holds objects other than tensors and text",
@@ -102,7 +103,8 @@ class FileFormat:
                 raise WrongFileTypeError(
                     f"{path} is not a dpvae {self.noun} but a {name} file",
                     format=format,
-                    hint=f"dpvae sample {shlex.quote(str(path))} draws from it.",
+                    hint=f"dpvae sample {shlex.quote(str(path))} draws from it; metrics, ranks and "
+                    "pictures need a checkpoint.",
                 )
             if format != self.format:
                 raise self.wrong_format(path)
@@ -172,6 +174,10 @@ class UnsafePickleError(Exception):
 
 class CorruptFileError(Exception):
     """The file is truncated, changed, foreign, or would unpack into far more than its size."""
+
+    def __init__(self, problem: str, *, hint: str | None = None) -> None:
+        super().__init__(problem)
+        self.hint = hint
 
 
 def pack_tensors(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
@@ -264,10 +270,13 @@ def _check_archive(file: BinaryIO) -> None:
             if all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist()):
                 wrong = archive.testzip()
                 problem = f"the checksum of {wrong} is wrong" if wrong else ""
+            is_npz = all(name.endswith(".npy") for name in archive.namelist())
     except MemoryError:
         raise
     except Exception as error:  # a corrupt directory raises all kinds of errors
         raise CorruptFileError("is damaged: cut short or changed") from error
+    if is_npz:
+        raise CorruptFileError("is an .npz of arrays", hint=CODES_HINT)
     if problem:
         raise CorruptFileError(f"is damaged: {problem}")
 

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+)
 
 MAX_INTEGER = 2**63 - 1
 MAX_FLOAT = 1e30
@@ -25,7 +32,7 @@ class Spec(BaseModel):
 
     Types are strict: `"8000"` is not a number and `true` is not `1`. A YAML list stands for a tuple
     (`FROM_LIST` below lifts strictness there and nowhere else). Numbers that no tensor can hold are
-    refused.
+    errors.
     """
 
     model_config = ConfigDict(
@@ -43,10 +50,15 @@ class Spec(BaseModel):
     def _fits_a_tensor(cls, value: Any) -> Any:
         for each in value if isinstance(value, tuple) else (value,):
             if isinstance(each, int) and abs(each) > MAX_INTEGER:
-                raise ValueError("numbers beyond 64 bits are refused")
+                raise ValueError("numbers beyond 64 bits are not allowed")
             if isinstance(each, float) and abs(each) > MAX_FLOAT:
-                raise ValueError(f"numbers beyond {MAX_FLOAT:g} are refused")
+                raise ValueError(f"numbers beyond {MAX_FLOAT:g} are not allowed")
         return value
+
+
+def former_name(old: str, new: str) -> BeforeValidator:
+    """Return a validator that reads the former name of a value, which checkpoints may hold."""
+    return BeforeValidator(lambda value: new if value == old else value)
 
 
 FROM_LIST = Field(strict=False)

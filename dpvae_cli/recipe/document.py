@@ -255,7 +255,8 @@ class _Parser:
             mark = error.problem_mark or error.context_mark
             context = f" ({error.context})" if error.context else ""
             raise YamlError(
-                f"this is not readable as YAML: {error.problem}{context}",
+                f"this is not readable as YAML: {error.problem}{context}; compare its indentation "
+                "with the lines before",
                 line=mark.line + 1 if mark else 1,
                 column=mark.column + 1 if mark else 1,
             ) from None

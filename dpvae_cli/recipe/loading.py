@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -200,6 +200,8 @@ def fit_options(
     """
     _check_section(overrides, "fitting", Fitting)
     document = _document({}, "codes", [f"fit_prior={prior}", *overrides])
+    if place := document.locations.get(("fit_prior",)):
+        document.locations["fit_prior",] = replace(place, label=f"--prior {truncate(prior)}")
     document.values = expand_shorthand(document.values)
     options = validate_document(document, _FitOptions)
     if (problem := options.fit_prior.validation_error(latent_dim)) is not None:

@@ -139,8 +139,8 @@ def test_what_looks_like_splits_and_is_not_taken_is_refused(tmp_path, names, sai
         draw_all(tmp_path / "in" / name, 3, width=9, height=9)
     with pytest.raises(UsageError, match=said) as caught:
         spec().load()
-    assert "data.splits=deal" in caught.value.hint
-    assert sum(spec(splits="deal").summary().sizes.values()) == 3 * len(names)
+    assert "data.splits=random" in caught.value.hint
+    assert sum(spec(splits="random").summary().sizes.values()) == 3 * len(names)
     if names[0] == "images/train":
         assert f"data.path={tmp_path / 'in' / 'images'}" in caught.value.hint
         draw_all(tmp_path / "in" / "images" / "train", 9, width=9, height=9)
@@ -243,3 +243,8 @@ def test_too_few_pictures(tmp_path):
 def test_refused_fields(fields):
     with pytest.raises(ValidationError):
         spec(**fields)
+
+
+def test_former_names_of_values_are_read():
+    spec = Folder(path="mine", splits="deal", on_error="refuse")
+    assert (spec.splits, spec.on_error) == ("random", "raise")

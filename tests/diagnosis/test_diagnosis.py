@@ -359,7 +359,7 @@ def test_without_held_out_examples_the_rest_is_diagnosed():
     none = dataclasses.replace(data, validation=empty, test=empty)
     found = dpvae.diagnose(model, none, budget=dpvae.DiagnosisBudget(splits=1, tried={}))
     assert not {each.name for each in found.quantities} & set(HELD_OUT)
-    assert any("Held-out codes were not looked at" in note for note in found.notes)
+    assert any("Held-out codes were not measured" in note for note in found.notes)
     assert not found.overfits
 
 

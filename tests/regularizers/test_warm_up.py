@@ -8,6 +8,7 @@ from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.priors import Decoupled
 from dpvae_cli.recipe import load_recipe
 from dpvae_cli.regularizers import Batch, build_regularizer
+from dpvae_cli.regularizers.base import WarmUpSpec
 from dpvae_cli.training.train import train
 from tests.mathematics.random_models import normal, random_posterior
 from tests.quick import quick  # noqa: F401
@@ -24,7 +25,7 @@ from tests.same import assert_same_run, logged
 from tests.small import small_recipe
 
 WARM_UP = 10
-WITH_WARM_UP = [spec for spec in REGULARIZERS if kind_of(spec) != "beta_b"]
+WITH_WARM_UP = [spec for spec in REGULARIZERS if issubclass(spec, WarmUpSpec)]
 
 
 def batch(iteration):
