@@ -20,7 +20,7 @@ from tests.small import small_recipe
 
 ROOT = Path(dpvae_cli.__file__).parent
 STEP_FUNCTIONS, STEP_FILES = 37, 14
-RUN_FUNCTIONS, RUN_FILES = 315, 45
+RUN_FUNCTIONS, RUN_FILES = 311, 45
 LOOP_LINES = 320
 EXECUTOR_LINES = 530
 LINES = 34_600

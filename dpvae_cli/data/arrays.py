@@ -25,7 +25,7 @@ from dpvae_cli.data.dataset import (
 from dpvae_cli.data.images import Binarize
 from dpvae_cli.data.locations import find_path
 from dpvae_cli.data.split_names import guess_key
-from dpvae_cli.foundation.array_files import OBJECTS, Header, read_arrays, read_headers
+from dpvae_cli.foundation.array_files import OBJECTS, Header, is_whole, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.shapes import StoredExamples
 
@@ -115,7 +115,7 @@ class Arrays(DataSpec):
 
         def build_split(name: SplitName) -> Split:
             labels = rows(name, "labels")
-            if labels is None or _is_whole(labels):  # floating-point ones too
+            if labels is None or is_whole(labels):  # floating-point ones too
                 classes = _integers(labels)
             else:
                 classes = torch.from_numpy(labels.astype(np.float64))
@@ -312,7 +312,7 @@ def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
     name = next(iter(_read_headers(path)))
     found = _read_arrays(path, [name])[name]
     count = sum(counts.values())
-    if not _is_whole(found) or found.ndim != 2 or len(found) != count or not found.size:
+    if not is_whole(found) or found.ndim != 2 or len(found) != count or not found.size:
         raise UsageError(
             f"data.factors {path} has shape {found.shape} and type {found.dtype}; "
             f"whole numbers are expected, a row for each of {count} examples, a column a factor"
@@ -320,13 +320,6 @@ def _factors(path: Path, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
     cuts = np.cumsum(list(counts.values()))[:-1]
     parts = np.split(found, cuts)
     return {_key_beside(key, "factors"): part for key, part in zip(counts, parts, strict=True)}
-
-
-def _is_whole(array: np.ndarray) -> bool:
-    """Tell whether all values are whole numbers, whatever their type."""
-    if array.dtype.kind != "f":
-        return array.dtype.kind in "bui"
-    return bool((np.isfinite(array) & (array == np.rint(array))).all())
 
 
 def _integers(array: np.ndarray | None) -> Tensor | None:
@@ -372,7 +365,7 @@ def _apply_scale(
             "they are, data.scale=standardize gives them mean 0 and deviation 1.",
         )
     if scale == "unit" or (has_bytes and scale is None):
-        if not all(map(_is_whole, values.values())) or lowest < 0 or highest > 255:
+        if not all(map(is_whole, values.values())) or lowest < 0 or highest > 255:
             raise UsageError(
                 "data.scale=unit is for 8-bit values, whole numbers from 0 to 255; "
                 f"{path} has {train.dtype} from {lowest:g} to {highest:g}",

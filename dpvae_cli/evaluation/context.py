@@ -21,7 +21,7 @@ from dpvae_cli.foundation.progress import report_progress
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error
+from dpvae_cli.mathematics.estimates import EstimateWithTerms, mean_with_terms
 from dpvae_cli.mathematics.support import Support
 from dpvae_cli.model import VAE
 from dpvae_cli.recipe import Evaluation
@@ -145,19 +145,16 @@ class EvaluationContext:
             error_terms=error_terms or {},
         )
 
-    def mean_result(
-        self, name: str, values: Tensor, *, split: str | None = None, **details: Any
-    ) -> Result:
+    def estimate_result(self, name: str, estimate: EstimateWithTerms, **details: Any) -> Result:
+        """Return the record of an estimate; details are arguments of `result`, too."""
+        terms = {"value": estimate.error_terms}
+        value, error = estimate.value, estimate.standard_error
+        return self.result(name, value, error, error_terms=terms, **details)
+
+    def mean_result(self, name: str, values: Tensor, **details: Any) -> Result:
         """Return the record of a mean over independent values, with its standard error."""
-        mean = mean_and_error(values)
-        return self.result(
-            name,
-            mean.value,
-            mean.standard_error,
-            samples=len(values),
-            split=split,
-            error_terms={"value": error_terms_of_mean(values)},
-            **details,
+        return self.estimate_result(
+            name, mean_with_terms(values), **{"samples": len(values), **details}
         )
 
     def generator(self, *position: str | int) -> torch.Generator:

@@ -42,11 +42,12 @@ def cost(context: EvaluationContext) -> list[Result]:
         result = context.mean_result(
             name,
             times,
+            samples=ROWS,
             repeats=REPEATS,
             fastest=float(times.min()),
             slowest=float(times.max()),
             device=device.type,
             threads=torch.get_num_threads(),
         )
-        results.append(replace(result, samples=ROWS, error_terms={}))
+        results.append(replace(result, error_terms={}))
     return results

@@ -65,12 +65,7 @@ def kid(context: EvaluationContext) -> list[Result]:
     With repeats, each subset of training images meets one of every sample set.
     """
     check_comparable(context, "kid")
-    reference = context.reference.rows
-    if reference is None:
-        raise DpvaeError(
-            f"{context.features.reference} has a mean and a covariance, but no features for kid",
-            hint="Leave out --reference once and keep the statistics with --save-reference.",
-        )
+    reference = reference_rows(context, "kid")
     sets = [samples.rows for samples in prior_sets(context, "kid") if samples.rows is not None]
     size = subset_size(min(len(sets[0]), len(reference)))
     by_subset = torch.stack([mmd_of_subsets(rows, reference, size=size) for rows in sets]).mean(
@@ -92,6 +87,21 @@ def check_comparable(context: EvaluationContext, metric: FeatureMetric) -> None:
     check_pixels(context.units)
     known = context.extractor.dimensions
     _check_dimensions(context, context.reference.dimensions if known is None else known)
+
+
+def reference_rows(context: EvaluationContext, metric: FeatureMetric) -> Codes:
+    """Return the features that samples are compared with one by one.
+
+    Raises:
+        DpvaeError: only their moments are known.
+    """
+    if (rows := context.reference.rows) is None:
+        raise DpvaeError(
+            f"{context.features.reference} has a mean and a covariance, but no features for "
+            f"{metric}",
+            hint="Leave out --reference once and keep the statistics with --save-reference.",
+        )
+    return rows
 
 
 def _check_dimensions(context: EvaluationContext, dimensions: int) -> None:

@@ -9,6 +9,7 @@ samples of either side; `skl_knn` is the nearest-neighbour estimate of the relea
 in z0 too.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 import torch
@@ -27,11 +28,10 @@ from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.divergences import kl_nearest_neighbours
 from dpvae_cli.mathematics.estimates import (
-    ErrorTerms,
     Estimate,
+    EstimateWithTerms,
     error_terms_of_mean,
     mean_and_error,
-    standard_error,
 )
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.model import VAE
@@ -202,14 +202,13 @@ def elbo(context: EvaluationContext) -> list[Result]:
     ]
 
 
-class SymmetricKl(NamedTuple):
+@final
+@dataclass(frozen=True)
+class SymmetricKl(EstimateWithTerms):
     """sKL in nats with its halves: what pockets cost (forward) and what leaks cost (reverse)."""
 
-    value: float
-    standard_error: float
     prior_to_posterior: Estimate
     posterior_to_prior: Estimate
-    error_terms: ErrorTerms
 
 
 def symmetric_kl(
@@ -222,8 +221,7 @@ def symmetric_kl(
     terms = -_log_ratio(from_prior), _log_ratio(from_q)
     forward, reverse = map(mean_and_error, terms)
     error_terms = torch.cat([error_terms_of_mean(each) for each in terms])
-    error = standard_error(error_terms)
-    return SymmetricKl(forward.value + reverse.value, error, forward, reverse, error_terms)
+    return SymmetricKl(forward.value + reverse.value, error_terms, forward, reverse)
 
 
 def _log_ratio(samples: LatentSamples) -> Tensor:
@@ -240,12 +238,10 @@ def skl(context: EvaluationContext) -> list[Result]:
         samples=context.evaluation.samples,
         generator=context.generator("skl"),
     )
-    result = context.result(
+    result = context.estimate_result(
         "skl",
-        estimate.value,
-        estimate.standard_error,
+        estimate,
         split="train",
-        error_terms={"value": estimate.error_terms},
         kl_prior_to_posterior=estimate.prior_to_posterior._asdict(),
         kl_posterior_to_prior=estimate.posterior_to_prior._asdict(),
         components=len(context.aggregate),
@@ -280,12 +276,11 @@ def skl_by_label(context: EvaluationContext) -> list[Result]:
     if not found:
         raise UsageError("none of the prior's labels is in the training data")
     error_terms = torch.cat([each.error_terms for each in found]) / len(found)
-    result = context.result(
+    mean = EstimateWithTerms(sum(each.value for each in found) / len(found), error_terms)
+    result = context.estimate_result(
         "skl_by_label",
-        sum(each.value for each in found) / len(found),
-        standard_error(error_terms),
+        mean,
         split="train",
-        error_terms={"value": error_terms},
         labels=known,
         values=[each.value for each in found],
         standard_errors=[each.standard_error for each in found],
@@ -315,12 +310,10 @@ def _nearest_neighbours(context: EvaluationContext, name: str, p: Tensor, q: Ten
     forward = kl_nearest_neighbours(*points, k=k)
     reverse = kl_nearest_neighbours(*reversed(points), k=k)
     error_terms = forward.error_terms + reverse.error_terms
-    return context.result(
+    return context.estimate_result(
         name,
-        forward.value + reverse.value,
-        standard_error(error_terms),
+        EstimateWithTerms(forward.value + reverse.value, error_terms),
         split="train",
-        error_terms={"value": error_terms},
         neighbours=k,
         coinciding=forward.num_duplicates + reverse.num_duplicates,
         kl_prior_to_posterior=forward.value,

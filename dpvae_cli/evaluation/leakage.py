@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.results import Result
-from dpvae_cli.mathematics.estimates import ErrorTerms, error_terms_of_mean, standard_error
+from dpvae_cli.mathematics.estimates import EstimateWithTerms, error_terms_of_mean
 from dpvae_cli.sampling.samples import from_codes, prior_samples
 
 HEADLINE = 0.05
@@ -27,18 +27,11 @@ HEADLINE = 0.05
 
 @final
 @dataclass(frozen=True)
-class LeakageScore:
-    """LS(threshold) in nats with what each draw contributes to its error."""
+class LeakageScore(EstimateWithTerms):
+    """LS(threshold) in nats; at a quantile the error has that of the quantile itself."""
 
     threshold: float
-    value: float
-    error_terms: ErrorTerms
     share_below: float
-
-    @property
-    def standard_error(self) -> float:
-        """Return the standard error, at a quantile with that of the quantile itself."""
-        return standard_error(self.error_terms)
 
 
 def leakage_score(
@@ -53,7 +46,7 @@ def leakage_score(
     ratio = log_q - (log_p if log_p_ratio is None else log_p_ratio)
     terms = torch.where(below, ratio, torch.zeros_like(ratio)).double()
     share = float(below.double().mean())
-    return LeakageScore(threshold, float(terms.mean()), error_terms_of_mean(terms), share)
+    return LeakageScore(float(terms.mean()), error_terms_of_mean(terms), threshold, share)
 
 
 def leakage_score_at_quantile(

@@ -8,7 +8,7 @@ from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes, PerExample
-from dpvae_cli.mathematics.estimates import ErrorTerms, error_terms_of_mean, standard_error
+from dpvae_cli.mathematics.estimates import EstimateWithTerms, error_terms_of_mean
 from dpvae_cli.sampling.samples import decode, lowest, prior_samples
 
 
@@ -29,24 +29,16 @@ def manifold_lp(context: EvaluationContext) -> list[Result]:
     count, pool = evaluation.manifold_samples, evaluation.pool * evaluation.manifold_samples
     samples = prior_samples(context.model, pool, generator=context.generator("manifold_lp"))
     log_q = context.aggregate.log_prob(samples.z)
-    null, null_terms = _mean_of_lowest(context, samples.z, samples.log_p, count)
-    value, terms = _mean_of_lowest(context, samples.z, log_q, count)
-    result = context.result(
-        "manifold_lp",
-        value,
-        standard_error(terms),
-        samples=count,
-        error_terms={"value": terms},
-        pool=pool,
-        null={"value": null, "standard_error": standard_error(null_terms)},
-    )
-    return [result]
+    null = _mean_of_lowest(context, samples.z, samples.log_p, count)
+    mean = _mean_of_lowest(context, samples.z, log_q, count)
+    details = {"pool": pool, "null": null.to_dict()}
+    return [context.estimate_result("manifold_lp", mean, samples=count, **details)]
 
 
 def _mean_of_lowest(
     context: EvaluationContext, z: Codes, score: PerExample, count: int
-) -> tuple[float, ErrorTerms]:
-    """Return the mean distance of the `count` samples with the lowest score, and its error terms.
+) -> EstimateWithTerms:
+    """Return the mean distance of the `count` samples with the lowest score.
 
     Another pool has its edge elsewhere, which swaps samples for others near the edge. To first
     order a pool of N samples estimates mean(1{kept} (d - e)) N / count + e with the mean distance e
@@ -60,7 +52,7 @@ def _mean_of_lowest(
     edge = distances[max(0, count - reach) :].mean()
     contributions = torch.zeros(pool, dtype=torch.float64)
     contributions[near[:count]] = (kept - edge) * pool / count
-    return float(kept.mean()), error_terms_of_mean(contributions)
+    return EstimateWithTerms(float(kept.mean()), error_terms_of_mean(contributions))
 
 
 def _distances(context: EvaluationContext, z: Codes) -> PerExample:

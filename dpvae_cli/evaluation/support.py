@@ -14,11 +14,11 @@ from torch import Tensor
 from dpvae_cli.evaluation import feature_statistics, fid
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.features import FeatureMetric
-from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes
-from dpvae_cli.mathematics.support import Support, SupportEstimate, compare_support
+from dpvae_cli.mathematics.estimates import EstimateWithTerms
+from dpvae_cli.mathematics.support import Support, compare_support
 from dpvae_cli.sampling.samples import decode, lowest, prior_samples
 
 
@@ -60,37 +60,31 @@ def precision_lp(context: EvaluationContext) -> list[Result]:
         )
         for score in (log_q, drawn.log_p)
     )
-    of_null = {"value": null.precision.value, "standard_error": null.precision.standard_error}
-    return [_result(context, "precision_lp", found.precision, pool=pool, null=of_null)]
+    details = {"pool": pool, "null": null.precision.to_dict()}
+    return [_result(context, "precision_lp", found.precision, **details)]
 
 
 def _result(
-    context: EvaluationContext, metric: FeatureMetric, estimate: SupportEstimate, **details: Any
+    context: EvaluationContext, metric: FeatureMetric, estimate: EstimateWithTerms, **details: Any
 ) -> Result:
     looks = is_image(context.model.example_shape)
     extractor = context.extractor if looks else None
     real, reference = _real(context, metric), context.features.reference if looks else None
-    unseen: SupportEstimate | None = None
+    unseen: EstimateWithTerms | None = None
     if (held_out := _of_held_out(context)) is not None:
         unseen = getattr(held_out[0], metric.removesuffix("_lp"))
-    return context.result(
+    return context.estimate_result(
         metric if extractor is None else extractor.result_name(metric),
-        estimate.value,
-        estimate.standard_error,
+        estimate,
         samples=len(real),
         split="train" if reference is None else None,
         weights=None if extractor is None else extractor.label,
-        error_terms={"value": estimate.error_terms},
         dimensions=real.shape[1],
         neighbours=context.evaluation.support_neighbours,
         reference=None if reference is None else reference.name,
         held_out=None
         if unseen is None or held_out is None
-        else {
-            "value": unseen.value,
-            "standard_error": unseen.standard_error,
-            "samples": held_out[1],
-        },
+        else unseen.to_dict() | {"samples": held_out[1]},
         **details,
     )
 
@@ -150,13 +144,7 @@ def _real(context: EvaluationContext, metric: FeatureMetric) -> Codes:
     count = context.evaluation.support_samples
     if is_image(context.model.example_shape):
         fid.check_comparable(context, metric)
-        if (rows := context.reference.rows) is None:
-            raise DpvaeError(
-                f"{context.features.reference} has a mean and a covariance, but no features for "
-                f"{metric}",
-                hint="Leave out --reference once and keep the statistics with --save-reference.",
-            )
-        return rows[:count]
+        return fid.reference_rows(context, metric)[:count]
     train = context.dataset.train
     order = torch.randperm(len(train), generator=context.generator("support", "real"))
     return train.examples(order[:count]).flatten(1)

@@ -10,7 +10,7 @@ from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.results import Result
 from dpvae_cli.foundation.shapes import Codes
-from dpvae_cli.mathematics.estimates import error_terms_of_mean, mean_and_error, standard_error
+from dpvae_cli.mathematics.estimates import EstimateWithTerms, error_terms_of_mean
 from dpvae_cli.mathematics.gaussian import DiagonalGaussian
 from dpvae_cli.sampling.samples import prior_samples
 
@@ -51,32 +51,21 @@ def c2st(context: EvaluationContext) -> list[Result]:
         context.progress("c2st", index, len(drawn))
         p = of_prior[space]
         assert p is not None
-        if results and q is drawn[""]:
-            value, null = results[0].value, results[0].details["null"]
-            terms = results[0].error_terms["value"]
-        else:
-            right = _right(p.double(), q[:samples], context.seed)
+        if not results or q is not drawn[""]:
+            accuracy = _accuracy(p.double(), q[:samples], context.seed)
             half = len(q) // 2
-            of_null = mean_and_error(_right(q[:half], q[half : 2 * half], context.seed))
-            error = CORRECTION * of_null.standard_error
-            null = {"value": of_null.value, "standard_error": error}
-            value, terms = float(right.mean()), CORRECTION * error_terms_of_mean(right)
+            null = _accuracy(q[:half], q[half : 2 * half], context.seed)
+        details = {"null": null.to_dict(), "estimator": ESTIMATOR}
         results.append(
-            context.result(
-                f"c2st{space}",
-                value,
-                standard_error(terms),
-                samples=samples,
-                split="train",
-                error_terms={"value": terms},
-                null=null,
-                estimator=ESTIMATOR,
+            context.estimate_result(
+                f"c2st{space}", accuracy, samples=samples, split="train", **details
             )
         )
     context.progress("c2st", len(drawn), len(drawn))
     return results
 
 
-def _right(first: Codes, second: Codes, seed: int) -> torch.Tensor:
-    """Return for each pair of rows which share of both is told rightly."""
-    return classifiers.are_told_apart(first, second, seed=seed).double().mean(dim=0)
+def _accuracy(first: Codes, second: Codes, seed: int) -> EstimateWithTerms:
+    """Return the mean over pairs of rows of which share of both is told rightly."""
+    right = classifiers.are_told_apart(first, second, seed=seed).double().mean(dim=0)
+    return EstimateWithTerms(float(right.mean()), CORRECTION * error_terms_of_mean(right))

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpvae_cli.foundation.array_files import read_arrays, read_headers
+from dpvae_cli.foundation.array_files import is_whole, read_arrays, read_headers
 from dpvae_cli.foundation.errors import MissingError, UsageError
 from dpvae_cli.foundation.memory import map_in_chunks
 from dpvae_cli.foundation.randomness import stream
@@ -95,10 +95,7 @@ def read_labelled_codes(path: Path) -> LabelledCodes:
 
 def _integers(path: Path, name: str, array: np.ndarray, count: int) -> Tensor:
     """Return labels or factors, `(examples,)` or `(examples, several)`."""
-    is_whole = array.dtype.kind in "uib" or (
-        array.dtype.kind == "f" and bool(np.isfinite(array).all() and (array % 1 == 0).all())
-    )
-    if not is_whole or array.ndim not in (1, 2) or len(array) != count or 0 in array.shape:
+    if not is_whole(array) or array.ndim not in (1, 2) or len(array) != count or 0 in array.shape:
         raise UsageError(
             f"{path}: {name} has shape {array.shape} and type {array.dtype}; whole numbers are "
             f"expected, a row for each of {count:,} codes",

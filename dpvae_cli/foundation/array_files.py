@@ -117,6 +117,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def is_whole(array: np.ndarray) -> bool:
+    """Tell whether all values are whole numbers, whatever their type."""
+    if array.dtype.kind != "f":
+        return array.dtype.kind in "bui"
+    return bool((np.isfinite(array) & (array == np.rint(array))).all())
+
+
 def _header(name: str, file: IO[bytes] | zipfile.ZipExtFile) -> Header:
     version = np.lib.format.read_magic(file)
     headers = np.lib.format

@@ -79,7 +79,7 @@ def check_model_memory(what: str, make: Callable[[], Iterable[nn.Module]]) -> No
         UsageError: they need more memory than there is; or what `make` raises.
     """
     try:
-        with _on_meta_device():
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
             needed = FLOAT32 * sum(map(num_parameters, make()))
     except (RuntimeError, NotImplementedError) as error:
         needed = 2**64 if is_out_of_memory(error) else 0
@@ -93,7 +93,7 @@ def shape_mismatch(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor])
     meta device.
     """
     try:
-        with _on_meta_device():
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
             module = make()
     except (RuntimeError, NotImplementedError) as error:
         return "its networks are larger than all memory" if is_out_of_memory(error) else None
@@ -103,13 +103,6 @@ def shape_mismatch(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor])
         if expected.get(name) != stored.get(name):
             return f"{name} has shape {expected.get(name)}, the file has {stored.get(name)}"
     return None
-
-
-@contextmanager
-def _on_meta_device() -> Iterator[None]:
-    """Build networks on torch's meta device, where tensors have shapes but no data."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        yield
 
 
 def num_parameters(network: nn.Module) -> int:

@@ -1,7 +1,8 @@
 """Two sets of samples compared: MMD, nearest-neighbour KL, and the distances of marginals."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dpvae_cli.foundation.errors import DpvaeError, UsageError
 from dpvae_cli.foundation.shapes import Codes, OtherCodes, Scalar
-from dpvae_cli.mathematics.estimates import ErrorTerms, standard_error
+from dpvae_cli.mathematics.estimates import EstimateWithTerms
 
 HALVINGS = 50
 """Random halvings of the samples that the error of a nearest-neighbour estimate is taken from."""
@@ -43,17 +44,12 @@ def _squared_distances(a: Codes, b: OtherCodes) -> torch.Tensor:
     return (a.unsqueeze(1) - b.unsqueeze(0)).square().sum(dim=-1)
 
 
-class KnnEstimate(NamedTuple):
+@final
+@dataclass(frozen=True)
+class KnnEstimate(EstimateWithTerms):
     """A nearest-neighbour KL in nats, its error terms, and how many points coincided."""
 
-    value: float
-    error_terms: ErrorTerms
     num_duplicates: int
-
-    @property
-    def standard_error(self) -> float:
-        """Return the standard error of the estimate, without its bias."""
-        return standard_error(self.error_terms)
 
 
 def kl_nearest_neighbours(p: np.ndarray, q: np.ndarray, *, k: int = 1) -> KnnEstimate:

@@ -6,6 +6,7 @@ order have correlated terms, and the norm of their difference is the error of th
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
@@ -21,6 +22,28 @@ class Estimate(NamedTuple):
 
     value: float
     standard_error: float
+
+
+@dataclass(frozen=True)
+class EstimateWithTerms:
+    """An estimate and its error terms, which also give the errors of differences."""
+
+    value: float
+    error_terms: ErrorTerms
+
+    @property
+    def standard_error(self) -> float:
+        """Return the standard error, without the bias of the estimate."""
+        return standard_error(self.error_terms)
+
+    def to_dict(self) -> dict[str, float]:
+        """Return value and standard error, as details of results have them."""
+        return {"value": self.value, "standard_error": self.standard_error}
+
+
+def mean_with_terms(values: Float[Tensor, " terms"]) -> EstimateWithTerms:
+    """Return the mean of independent values with its error terms, NaN for one value alone."""
+    return EstimateWithTerms(float(values.double().mean()), error_terms_of_mean(values))
 
 
 def mean_and_error(values: Tensor) -> Estimate:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Codes, OtherCodes
-from dpvae_cli.mathematics.estimates import ErrorTerms, standard_error
+from dpvae_cli.mathematics.estimates import EstimateWithTerms
 
 HALVINGS = 10
 """Random halvings of both sets that the standard errors are taken from."""
@@ -24,26 +24,13 @@ CHUNK = 2**23
 
 
 @final
-class SupportEstimate(NamedTuple):
-    """One of the four numbers and its error terms."""
-
-    value: float
-    error_terms: ErrorTerms
-
-    @property
-    def standard_error(self) -> float:
-        """Return the standard error over both sets of points, without the bias of finite sets."""
-        return standard_error(self.error_terms)
-
-
-@final
 class Support(NamedTuple):
     """How far samples lie where real points do, and the other way round."""
 
-    precision: SupportEstimate
-    recall: SupportEstimate
-    density: SupportEstimate
-    coverage: SupportEstimate
+    precision: EstimateWithTerms
+    recall: EstimateWithTerms
+    density: EstimateWithTerms
+    coverage: EstimateWithTerms
 
 
 def compare_support(
@@ -106,7 +93,7 @@ def compare_support(
     if halves:
         differences = torch.stack(halves[::2]) - torch.stack(halves[1::2])
     terms = differences / (2 * math.sqrt(HALVINGS))
-    return Support(*map(SupportEstimate, values.tolist(), terms.unbind(dim=1)))
+    return Support(*map(EstimateWithTerms, values.tolist(), terms.unbind(dim=1)))
 
 
 def _halve(real: int, samples: int, halving: int) -> list[tuple[Tensor, Tensor]]:

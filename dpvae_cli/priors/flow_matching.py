@@ -8,7 +8,7 @@ from pydantic import Field
 from dpvae_cli.foundation.randomness import stream
 from dpvae_cli.foundation.shapes import CodeLabels, Codes, PerExample
 from dpvae_cli.mathematics.flow_matching import VelocityFlow
-from dpvae_cli.priors.base import LogDetEstimate, Prior, PriorSpec
+from dpvae_cli.priors.base import LogDetEstimate, PriorSpec
 from dpvae_cli.priors.decoupled import DecoupledPrior
 from dpvae_cli.priors.standard_normal import StandardNormalPrior
 
@@ -31,9 +31,6 @@ class FlowMatchingPrior(DecoupledPrior):
     """
 
     bijection: VelocityFlow
-
-    def __init__(self, bijection: VelocityFlow, base: Prior) -> None:
-        super().__init__(bijection, base)
 
     @property
     def log_det_estimate(self) -> LogDetEstimate | None:

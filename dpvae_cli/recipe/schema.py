@@ -193,21 +193,18 @@ class Recipe(Spec):
         return expand_shorthand(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
-    def _prior_fits(self) -> "Recipe":
-        for section, prior in (("prior", self.prior), ("fit_prior", self.final_prior)):
-            problem = prior.validation_error(self.architecture.latent_dim)
-            if problem is not None:
-                where = {"problem": problem, "section": section}
-                raise PydanticCustomError("prior", "{problem}", where)
-        return self
-
-    @model_validator(mode="after")
-    def _decoder_writes_logits(self) -> "Recipe":
-        if self.architecture.kind != "own" and getattr(self.likelihood, "probabilities", False):
-            kind = self.architecture.kind
+    def _sections_fit(self) -> "Recipe":
+        kind, latent_dim = self.architecture.kind, self.architecture.latent_dim
+        problems = {"prior": self.prior.validation_error(latent_dim)}
+        if self.fit_prior is not None:
+            problems["fit_prior"] = self.fit_prior.validation_error(latent_dim)
+        if kind != "own" and getattr(self.likelihood, "probabilities", False):
             problem = f"probabilities is for a custom decoder; the decoder of {kind} outputs logits"
-            where = {"problem": problem, "section": "likelihood"}
-            raise PydanticCustomError("prior", "{problem}", where)
+            problems["likelihood"] = problem
+        for section, found in problems.items():
+            if found is not None:
+                where = {"problem": found, "section": section}
+                raise PydanticCustomError("prior", "{problem}", where)
         return self
 
     @model_validator(mode="after")

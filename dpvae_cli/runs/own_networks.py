@@ -23,11 +23,6 @@ FACT = "own_model"
 MAX_LISTED = 4
 
 
-def uses_own_networks(recipe: Recipe) -> bool:
-    """Tell whether encoder and decoder are modules of the caller."""
-    return recipe.architecture.kind == "own"
-
-
 def recipe_for_model(recipe: Recipe, model: VAE) -> Recipe:
     """Return the recipe with the latent dimension, likelihood and prior of a model.
 
@@ -107,7 +102,7 @@ def resolve_networks(
     Raises:
         CheckpointError: they are missing, do not fit, or the recipe builds them.
     """
-    if not uses_own_networks(checkpoint.recipe):
+    if checkpoint.recipe.architecture.kind != "own":
         if encoder is not None or decoder is not None:
             raise CheckpointError(
                 f"{path}: its recipe builds the networks "
@@ -172,12 +167,12 @@ def check_resume(saved: Recipe, run_dir: Path, *, has_model: bool) -> None:
     Raises:
         CheckpointError: names the call that resumes.
     """
-    if uses_own_networks(saved) and not has_model:
+    if saved.architecture.kind == "own" and not has_model:
         raise CheckpointError(
             f"{run_dir}: encoder and decoder of this run are the caller's own; in Python: "
             f"{resume_call(run_dir)} goes on, {_load_call(run_dir)} opens it"
         )
-    if has_model and not uses_own_networks(saved):
+    if has_model and saved.architecture.kind != "own":
         raise CheckpointError(
             f"{run_dir}: the run's recipe builds its networks (architecture "
             f"{saved.architecture.kind}), so no model can be given to go on with it",

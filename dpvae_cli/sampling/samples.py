@@ -236,12 +236,14 @@ def encode(model: VAE, split: Split, *, size: int | None = None) -> DiagonalGaus
 
     `size` examples are encoded in one go, where memory allows; None leaves it to `batch_size_for`.
     """
-
-    def part(rows: slice) -> DiagonalGaussian:
-        return model.encode(split.examples(rows).to(model.device, model.dtype))
-
-    size = size or batch_size_for(model)
-    parts = list(map_in_chunks(part, len(split), size=size, what="encoding"))
+    parts = list(
+        map_in_chunks(
+            lambda rows: model.encode(split.examples(rows).to(model.device, model.dtype)),
+            len(split),
+            size=size or batch_size_for(model),
+            what="encoding",
+        )
+    )
     return DiagonalGaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.log_variance for part in parts])
     )

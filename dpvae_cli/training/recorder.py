@@ -153,7 +153,7 @@ class Recorder:
         """Return the error of a run that a signal has stopped, after its state was saved."""
         path = self._run.path
         command = f"dpvae train --resume --run-dir {shlex.quote(str(path))}"
-        if own_networks.uses_own_networks(recipe):
+        if recipe.architecture.kind == "own":
             command = own_networks.resume_call(path)
         return InterruptedRun(
             f"stopped at iteration {iteration} of {recipe.training.iterations}; "
