@@ -303,9 +303,7 @@ _ALL = (
             ),
             _neutral("total_correlation", "total correlation", "of the aggregate posterior"),
             _neutral(
-                "dimension_wise_kl",
-                "dimension-wise KL",
-                "of the aggregate posterior's marginals from the prior's",
+                "dimension_wise_kl", "dimension-wise KL", "of q(z)'s marginals from the prior's"
             ),
         ),
     ),
