@@ -75,8 +75,7 @@ class Metric:
 
     def measure(self, context: "EvaluationContext") -> "list[Result]":
         """Measure the metric and its by-products."""
-        results: list[Result] = pkgutil.resolve_name(self.function)(context)
-        return results
+        return list(pkgutil.resolve_name(self.function)(context))
 
     @property
     def records(self) -> "tuple[Metric, ...]":
@@ -298,9 +297,7 @@ _ALL = (
             _nats("reconstruction", "reconstruction", "-E[log p(x|z)] of held-out examples"),
             _neutral("kl", "KL", "mean KL divergence of posterior from prior"),
             _nats("marginal_kl", "KL(q(z), p(z))", "of the aggregate posterior from the prior"),
-            _neutral(
-                "mutual_information", "mutual information", "between code and training example"
-            ),
+            _neutral("mutual_information", "mutual information", "between code and example"),
             _neutral("total_correlation", "total correlation", "of the aggregate posterior"),
             _neutral(
                 "dimension_wise_kl", "dimension-wise KL", "of q(z)'s marginals from the prior's"
