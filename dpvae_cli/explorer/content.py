@@ -205,7 +205,7 @@ class RunContent:
         z = plane_grid(base, axes, low, high, cells)
         if space == "z0":
             with torch.no_grad():
-                z = model.prior.to_representation(z.to(model.device, model.dtype))[0].cpu()
+                z = model.prior.points(z.to(model.device, model.dtype)).cpu()
         drawn = from_codes(model, z)
         thresholds = self.shares.threshold_log_q, self.shares.threshold_log_p
         densities = self.aggregate.log_prob(drawn.z).cpu(), drawn.log_p.double()

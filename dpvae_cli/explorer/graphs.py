@@ -55,7 +55,7 @@ class PageGraph(Graph):
             return x, prior.log_prob(z)
         to_z0, log_abs_det = prior.to_generation(z)
         log_p = prior.generation.log_prob(to_z0) + log_abs_det
-        return x, log_p, to_z0.clone(), prior.to_representation(z0)[0].clone()
+        return x, log_p, to_z0.clone(), prior.points(z0).clone()
 
 
 def pack_graphs(model: VAE) -> dict[str, str]:

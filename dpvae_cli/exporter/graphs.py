@@ -80,7 +80,7 @@ class SamplerGraph(Graph):
 
     def forward(self, z0: Codes) -> tuple[Codes, Examples]:
         """Return z = g^-1(z0) and E[x|z]."""
-        z, _ = self.model.prior.to_representation(z0)
+        z = self.model.prior.points(z0)
         # a graph whose output is its input is none to some runtimes
         return z.clone(), self._decode(z)
 

@@ -6,17 +6,19 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.mathematics.gaussian import LOG_2PI
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx_ir import Model
 
 MODULES = ("onnx", "onnxscript")
 """What torch.onnx needs."""
@@ -46,8 +48,7 @@ def onnx_bytes(
         ExportError: an extra is missing, or torch cannot export the module; says why.
     """
     model = _onnx_model(module, example_inputs, input_names, output_names)
-    content: bytes = model.SerializeToString()
-    return content
+    return _serialize(model)
 
 
 def onnx_parts(
@@ -71,13 +72,25 @@ def onnx_parts(
         ExportError: as of `onnx_bytes`.
     """
     model = _onnx_model(module, example_inputs, input_names, output_names)
-    from onnx.utils import Extractor  # noqa: PLC0415 - of an extra
+    from onnx_ir.passes.common import RemoveUnusedNodesPass  # noqa: PLC0415 - of an extra
 
-    extractor = Extractor(model)
-    return {
-        name: extractor.extract_model(list(taken), list(given)).SerializeToString()
-        for name, (taken, given) in parts.items()
-    }
+    contents = {}
+    for name, (taken, given) in parts.items():
+        part = model.clone()
+        part.graph.inputs[:] = [each for each in part.graph.inputs if each.name in taken]
+        part.graph.outputs[:] = [each for each in part.graph.outputs if each.name in given]
+        RemoveUnusedNodesPass()(part)
+        part = part.clone()  # in which no loop that was removed counts as a user of its weights
+        RemoveUnusedNodesPass()(part)
+        contents[name] = _serialize(part)
+    return contents
+
+
+def _serialize(model: "Model") -> bytes:
+    from onnx_ir.serde import serialize_model  # noqa: PLC0415 - of an extra
+
+    content: bytes = serialize_model(model).SerializeToString()
+    return content
 
 
 def _onnx_model(
@@ -85,7 +98,7 @@ def _onnx_model(
     example_inputs: tuple[Tensor, ...],
     input_names: Sequence[str],
     output_names: Sequence[str],
-) -> "ModelProto":
+) -> "Model":
     missing = [name for name in MODULES if find_spec(name) is None]
     if missing:
         raise ExportError(f".onnx needs {' and '.join(missing)}", hint=INSTALL_HINT)
@@ -101,10 +114,16 @@ def _onnx_model(
             output_names=output_names,
             verbose=False,
         )
-        assert converted is not None  # as no file is named
-        model: ModelProto = converted.model_proto
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
-        del part.metadata_props[:]  # torch writes names and source files of this machine
+    assert converted is not None  # as no file is named
+    from onnx_ir.passes import common  # noqa: PLC0415 - of an extra
+
+    model = converted.model
+    common.ClearMetadataAndDocStringPass()(model)  # names and source files of this machine
+    for value in chain(model.graph.inputs, *(node.outputs for node in model.graph.all_nodes())):
+        value.metadata_props.clear()
+    for weight in model.graph.initializers.values():
+        weight.metadata_props.clear()
+    common.DeduplicateInitializersPass(size_limit=2**20)(model)
     return model
 
 
@@ -119,7 +138,8 @@ def exported_program(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> E
     # with gradients, bijections and mixtures take a way that does not depend on their input
     with quiet(), export_errors(module), torch.enable_grad():
         program = torch.export.export(module, example_inputs, dynamic_shapes=shapes)
-    for node in program.graph.nodes:
+    graphs = [each for each in program.graph_module.modules() if isinstance(each, GraphModule)]
+    for node in chain.from_iterable(each.graph.nodes for each in graphs):
         node.meta.pop("stack_trace", None)  # source files of this machine
     return program
 

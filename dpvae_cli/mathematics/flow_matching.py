@@ -9,12 +9,12 @@ x_t = (1 - t) z0 + t z, the minimum of E |v(x_t, t) - (z - z0)|^2 moves N(0, I) 
 """
 
 import math
-from collections.abc import Callable
 from typing import cast, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from dpvae_cli.foundation.randomness import normal_noise, stream, uniform_noise
@@ -187,10 +187,13 @@ class VelocityFlow(Bijection):
         self, x: Codes, *, start: float, end: float, with_traces: bool = True
     ) -> tuple[Codes, Float[Tensor, "directions batch"]]:
         """Return where points end, and of each direction u the integral of u^T (dv/dx) u."""
-        rates = self._rates if with_traces else self._velocities
+        directions = self.directions if with_traces else self.directions[:0]
+        rates = Rates(self.velocity, directions, self.context)
+        step = RungeKuttaStep(rates, (end - start) / self.steps)
 
         def follow(x: Codes) -> tuple[Codes, Tensor]:
-            return _runge_kutta(rates, x, start=start, end=end, steps=self.steps)
+            traces = x.new_zeros(len(directions), x.shape[0])
+            return step.repeat(x, traces, start=start, steps=self.steps)
 
         if torch.is_grad_enabled() or torch.compiler.is_exporting():
             return follow(x)  # an exported graph takes batches of any size
@@ -200,33 +203,67 @@ class VelocityFlow(Bijection):
         points, traces = zip(*map(follow, x.split(rows)), strict=True)
         return torch.cat(points), torch.cat(traces, dim=1)
 
-    def _rates(self, x: Codes, t: Tensor) -> tuple[Codes, Tensor]:
-        """Return v, and u^T (dv/dx) u of each direction u."""
-        return self.velocity.with_quadratic_forms(x, t, self.directions, self.context)
 
-    def _velocities(self, x: Codes, t: Tensor) -> tuple[Codes, Tensor]:
-        return self.velocity(x, t, self.context), x.new_zeros(1, len(x))
+@final
+class Rates(nn.Module):
+    """v, and u^T (dv/dx) u of each direction u, if there is one."""
+
+    directions: Tensor
+    context: Tensor | None
+
+    def __init__(
+        self,
+        velocity: VelocityField,
+        directions: Float[Tensor, "directions latent"],
+        context: Tensor | None,
+    ) -> None:
+        super().__init__()
+        self.velocity = velocity
+        self.register_buffer("directions", directions)
+        self.register_buffer("context", context)
+
+    def forward(self, x: Codes, t: Tensor) -> tuple[Codes, Float[Tensor, "directions batch"]]:
+        """Return both, at a time for all rows."""
+        if len(self.directions):
+            return self.velocity.with_quadratic_forms(x, t, self.directions, self.context)
+        return self.velocity(x, t, self.context), x.new_zeros(0, x.shape[0])
 
 
-def _runge_kutta(
-    rates: Callable[[Codes, Tensor], tuple[Codes, Tensor]],
-    x: Codes,
-    *,
-    start: float,
-    end: float,
-    steps: int,
-) -> tuple[Codes, Tensor]:
-    """Integrate dx/dt and dy/dt = rates(x, t) from y = 0 by the classical method of order four."""
-    step = (end - start) / steps
-    total: Tensor | float = 0.0
-    for index in range(steps):
-        t = start + index * step
-        times = [x.new_full((), time) for time in (t, t + step / 2, t + step)]
-        k1, y1 = rates(x, times[0])
-        k2, y2 = rates(x + step / 2 * k1, times[1])
-        k3, y3 = rates(x + step / 2 * k2, times[1])
-        k4, y4 = rates(x + step * k3, times[2])
+@final
+class RungeKuttaStep(nn.Module):
+    """A step of dx/dt and dy/dt = rates(x, t), by the classical method of order four."""
+
+    def __init__(self, rates: nn.Module, size: float) -> None:
+        super().__init__()
+        self.rates, self.size = rates, size
+
+    def forward(self, x: Codes, y: Tensor, times: Float[Tensor, "3"]) -> tuple[Codes, Tensor]:
+        """Return x and y after the step; times are those of its begin, middle and end."""
+        step = self.size
+        k1, y1 = self.rates(x, times[0])
+        k2, y2 = self.rates(x + step / 2 * k1, times[1])
+        k3, y3 = self.rates(x + step / 2 * k2, times[1])
+        k4, y4 = self.rates(x + step * k3, times[2])
         x = x + step / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        total = total + step / 6 * (y1 + 2 * y2 + 2 * y3 + y4)
-    assert isinstance(total, Tensor)
-    return x, total
+        return x, y + step / 6 * (y1 + 2 * y2 + 2 * y3 + y4)
+
+    def repeat(self, x: Codes, y: Tensor, *, start: float, steps: int) -> tuple[Codes, Tensor]:
+        """Return x and y after some steps from a time.
+
+        An exported graph has one step, which it repeats: to write them all takes minutes.
+        """
+        begins = [start + index * self.size for index in range(steps)]
+        times = x.new_tensor([[t, t + self.size / 2, t + self.size] for t in begins])
+        if not torch.compiler.is_exporting():
+            for row in times:
+                x, y = self(x, y, row)
+            return x, y
+        names, tensors = zip(*self.named_parameters(), *self.named_buffers(), strict=True)
+
+        def step(x: Codes, y: Tensor, times: Tensor, *tensors: Tensor) -> tuple[Codes, Tensor]:
+            state = dict(zip(names, tensors, strict=True))
+            end: tuple[Codes, Tensor] = functional_call(self, state, (x, y, times))
+            return end
+
+        x, y = torch.ops.higher_order.scan(step, [x, y], [times], tensors)
+        return x, y

@@ -137,6 +137,14 @@ class Prior(nn.Module, ABC):
         """
         raise self._no_generation_error()
 
+    def points(self, z0: Codes) -> Codes:
+        """Return z = g^-1(z0) alone, which can cost a fraction of `to_representation`.
+
+        Raises:
+            UsageError: there is no z0.
+        """
+        return self.to_representation(z0)[0]
+
     def require_generation(self) -> "Prior":
         """Return the density of z0.
 

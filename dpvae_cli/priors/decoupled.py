@@ -55,8 +55,7 @@ class DecoupledPrior(Prior):
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
         """Draw n points z0 of p0 and return z = g^-1(z0)."""
-        z0 = self.base.sample(n, generator=generator)
-        return self.to_representation(z0)[0]
+        return self.points(self.base.sample(n, generator=generator))
 
     def to_generation(self, z: Codes) -> tuple[Codes, PerExample]:
         """Return z0 = g(z) and log|det dz0/dz| in nats."""

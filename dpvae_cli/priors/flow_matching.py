@@ -52,9 +52,9 @@ class FlowMatchingPrior(DecoupledPrior):
         del labels
         return self.bijection.matching_loss(z, generator=generator)
 
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Codes:
-        """Draw n points z0 of N(0, I) and return z = g^-1(z0)."""
-        return self.bijection.points(self.base.sample(n, generator=generator))
+    def points(self, z0: Codes) -> Codes:
+        """Return z = g^-1(z0) without the integral of its trace."""
+        return self.bijection.points(z0)
 
 
 @final

@@ -94,6 +94,10 @@ class StandardizedPrior(Prior):
         standardized, log_abs_det = self.prior.to_representation(z0)
         return self.mean + self.deviation * standardized, log_abs_det + self._log_deviation()
 
+    def points(self, z0: Codes) -> Codes:
+        """Return z = mean + deviation g^-1(z0)."""
+        return self.mean + self.deviation * self.prior.points(z0)
+
     def _given(self, label: int) -> Prior:
         return StandardizedPrior(self.prior.given(label), self.mean, self.deviation)
 

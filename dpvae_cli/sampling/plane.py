@@ -90,7 +90,7 @@ def plane(
         square = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
         square = square.to(model.device, model.dtype)
         flat = square.view(-1, 2)
-        z = model.prior.to_representation(flat)[0].view_as(square) if space == "z0" else square
+        z = model.prior.points(flat).view_as(square) if space == "z0" else square
         log_q = aggregate.log_prob(z.view(-1, 2)).view(side, side)
         decoded = decode_to_data_units(model, z.view(-1, 2))
         tensors = {"x": x, "y": y, "z": z, "log_q": log_q}

@@ -97,6 +97,20 @@ def test_the_graphs_of_each_prior_compute_what_the_model_does(spec, what):
     check_graph(model_of(spec), what)
 
 
+@pytest.mark.parametrize("what", ["sampler", "model"])
+def test_steps_of_an_integration_are_repeated_and_not_written_one_by_one(what):
+    sizes = []
+    for steps in (3, 30):
+        graph = GRAPHS[what](model_of(dpvae.FlowMatching(hidden=8, blocks=1, steps=steps)))
+        content = onnx_of(graph)
+        sizes.append(len(content))
+        x = graph.example_input(5)
+        found = onnx_outputs(content, graph, x)
+        for each, expected in zip(found, expected_outputs(graph.model, what, x), strict=True):
+            np.testing.assert_allclose(each, expected, atol=TOLERANCE)
+    assert sizes[1] < 1.2 * sizes[0]
+
+
 @pytest.mark.parametrize("what", list(GRAPHS))
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_the_graphs_of_each_architecture_compute_what_the_model_does(name, what):
