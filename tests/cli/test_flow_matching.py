@@ -4,7 +4,6 @@ import json
 
 import onnx
 import pytest
-import torch
 
 import dpvae_cli as dpvae
 from tests.cli.test_commands import ok
@@ -31,19 +30,15 @@ def test_it_is_diagnosed(fitted):
 
 
 def test_it_is_exported(fitted, tmp_path):
-    """Every part is compared with the model before it is written."""
-    done = ok("export", str(fitted), "--to", str(tmp_path / "all"))
-    assert done.stderr.count("the largest difference from the model is") == 4
-    sampler = tmp_path / "all" / "sampler.onnx"
-    assert "Scan" in {node.op_type for node in onnx.load(sampler).graph.node}
-    assert not [each for each in (b".py", b"pkg.torch") if each in sampler.read_bytes()]
+    """The file is compared with the model before it is written."""
+    path = tmp_path / "sampler.onnx"
+    done = ok("export", str(fitted), "--to", str(path))
+    assert "sampler.onnx: the largest difference from the model is" in done.stderr
+    assert "Scan" in {node.op_type for node in onnx.load(path).graph.node}
+    assert not [each for each in (b".py", b"pkg.torch") if each in path.read_bytes()]
     dpvae.export(fitted, tmp_path / "sampler.pt2")
     content = (tmp_path / "sampler.pt2").read_bytes()
     assert b"dpvae_cli/" not in content, "it names source files of this machine"
-    z0 = torch.randn(3, 2)
-    z, _ = torch.export.load(tmp_path / "sampler.pt2").module()(z0)
-    with torch.no_grad():
-        torch.testing.assert_close(z, dpvae.load(fitted).prior.points(z0), atol=1e-5, rtol=0)
 
 
 def test_it_is_explored(fitted):
