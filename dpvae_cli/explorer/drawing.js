@@ -14,9 +14,10 @@ const theme = {
   channels(name) { return [1, 3, 5].map((at) => parseInt(this[name].slice(at, at + 2), 16)); },
 };
 
-// Let `draw(context, width, height)` fill a canvas, in CSS pixels, as sharp as the screen.
-function paint(canvas, draw) {
-  const ratio = devicePixelRatio || 1, { clientWidth: width, clientHeight: height } = canvas;
+// Let `draw(context, width, height)` fill a canvas, or one for `panel`, in CSS pixels, as sharp as
+// the screen.
+function paint(canvas, draw, { clientWidth: width, clientHeight: height } = canvas) {
+  const ratio = devicePixelRatio || 1;
   if (!width || !height) return;
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });

@@ -18,7 +18,7 @@ class RunView {
   constructor(run, index) {
     this.section = document.querySelector(`[data-run="${index}"]`);
     Object.assign(this, { run, L: run.latentDim, selected: null, ...run.spaces.z });
-    for (const key of ['points', 'path', 'planes', 'maps', 'heat']) this[key] = {};
+    for (const key of ['points', 'path', 'planes', 'maps', 'heat', 'backdrops']) this[key] = {};
     this.spaces = ['z', 'z0'].filter((space) => run.spaces[space] && (space === 'z' || run.graphs));
     this.requests = new Map();
     this.stale = new Set(); // spaces whose plane is to change
@@ -60,6 +60,7 @@ class RunView {
       dots.z0 = (await this.model.fromCodes(dots.z)).z0;
       if (this.planes.x) dots.x = await this.model.decode(dots.z);
     }
+    this.backdrops.z0 = this.backdrops.x = null;
   }
 
   example(index) { return row(this.examples, index, this.L); }
@@ -103,7 +104,7 @@ class RunView {
       const isMoved = requests.some(([name]) => name !== 'probe');
       if (isMoved) await this.updatePath(this.pathTime > SLOW ? ROUGH_POINTS : LINE_POINTS);
       await this.updateProbe();
-      this.draw();
+      if (this.points.probe) this.draw();
       this.frame = performance.now() - begin;
     } while (this.requests.size);
   }
@@ -188,7 +189,7 @@ class RunView {
       axpy(1 / indices.length, row(this.dots.codes.z, i, this.L), sum), new Float64Array(this.L));
     this.selected = indices.length ? { indices, mean } : null;
     this.part('shown').textContent = indices.length
-      ? `mean of ${indices.length} selected codes, decoded` : 'decoded at the ring';
+      ? `mean of ${indices.length} selected codes` : 'decoded at the ring';
     await this.updateProbe();
     this.draw();
   }
@@ -235,7 +236,7 @@ class RunView {
       }
       this.planes[space] = plane;
       this.maps[space] = { cells: n, logQ, logP };
-      this.heat[space] = null;
+      this.heat[space] = this.backdrops[space] = null;
       this.stale.delete(space);
       this.part('slice-note').textContent = 'Slice through the ring; only codes near it are drawn. '
         + `After a move its map is over ${this.fewer.count.toLocaleString('en')} codes.`;
@@ -295,10 +296,57 @@ class RunView {
     return canvas;
   }
 
+  // What stays while points move: heat or data, codes, samples and ticks; their dots take long.
+  backdrop(space) {
+    const { options } = page, panel = this.panel(space);
+    const boxes = BOXES.filter((name) => options[name] && this.dots[name][space]);
+    const size = [panel.clientWidth, panel.clientHeight, devicePixelRatio];
+    const key = [...size, options.shade, options.colour, ...boxes].join();
+    if (this.backdrops[space]?.key === key) return this.backdrops[space].canvas;
+    const canvas = new OffscreenCanvas(1, 1);
+    const colour = this.colours.find(({ name }) => name === options.colour);
+    const ofCodes = colour ? (i) => colour.scale.of(colour.values[i]) : () => theme.ink;
+    paint(canvas, (context, width, height) => {
+      if (space === 'x') this.drawData(context, width, height);
+      else context.drawImage(this.heatOf(space), 0, 0, width, height);
+      for (const name of boxes) {
+        const values = this.dots[name][space], n = values.length / this.planes[space].u.length;
+        const look = name === 'codes' && !colour ? { radius: 1.1, alpha: 0.3 } : {};
+        const colourOf = name === 'codes' ? ofCodes : () => theme[name];
+        this.drawDots(context, space, values, list(n, (i) => i), { colourOf, ...look });
+      }
+      drawTicks(context, this.planes[space], width, height);
+    }, panel);
+    this.backdrops[space] = { key, canvas };
+    return canvas;
+  }
+
+  drawData(context, width, height) {
+    const { style: { data }, planes } = this;
+    context.fillStyle = theme.line;
+    for (let i = 0; i < (data?.length ?? 0); i += 2) {
+      const [left, top] = planes.x.place(data.subarray(i, i + 2), width, height);
+      context.fillRect(left - 1, top - 1, 2, 2);
+    }
+  }
+
+  drawDots(context, space, values, indices, { colourOf, radius = 2, alpha = 0.9 }) {
+    const plane = this.planes[space], { clientWidth, clientHeight } = this.panel(space);
+    const near = plane.nearnesses(values, this.run.spaces[space]?.deviations);
+    for (const i of indices) {
+      if (near[i] < 0.04) continue;
+      const [x, y] = plane.place(row(values, i, plane.u.length), clientWidth, clientHeight);
+      context.globalAlpha = alpha * near[i];
+      context.fillStyle = colourOf(i); // thousands of squares are painted faster than discs
+      if (radius > 1.5) disc(context, [x, y], radius, colourOf(i));
+      else context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
+    }
+    context.globalAlpha = 1;
+  }
+
   drawSpace(space) {
     paint(this.panel(space), (context, width, height) => {
-      context.imageSmoothingEnabled = true;
-      context.drawImage(this.heatOf(space), 0, 0, width, height);
+      context.drawImage(this.backdrop(space), 0, 0, width, height);
       this.drawLatent(context, space, width, height);
       if (this.rectangle?.space !== space) return;
       const [x0, y0, x1, y1] = this.rectangle.corners;
@@ -306,31 +354,14 @@ class RunView {
     });
   }
 
-  // Codes, samples, lines and points in a latent space, or in the plane of two-dimensional data.
+  // Selected codes, lines and points in a latent space, or in the plane of two-dimensional data.
   drawLatent(context, space, width, height) {
     const plane = this.planes[space], deviations = this.run.spaces[space]?.deviations;
-    const size = plane.u.length, { options } = page;
-    const place = (z) => plane.place(z, width, height);
-    const dots = (values, indices, colourOf, radius, alpha) => {
-      const near = plane.nearnesses(values, deviations);
-      for (const i of indices) {
-        context.globalAlpha = alpha * near[i];
-        if (near[i] < 0.04) continue;
-        const [x, y] = place(row(values, i, size));
-        context.fillStyle = colourOf(i); // thousands of squares are painted faster than discs
-        if (radius > 1.5) disc(context, [x, y], radius, colourOf(i));
-        else context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
-      }
-      context.globalAlpha = 1;
-    };
-    const colour = this.colours.find(({ name }) => name === options.colour);
-    const ofCodes = colour ? (i) => colour.scale.of(colour.values[i]) : () => theme.ink;
-    for (const name of BOXES.filter((key) => options[key] && this.dots[key][space])) {
-      const values = this.dots[name][space], indices = list(values.length / size, (i) => i);
-      const [radius, alpha] = name === 'codes' && !colour ? [1.1, 0.3] : [2, 0.9];
-      dots(values, indices, name === 'codes' ? ofCodes : () => theme[name], radius, alpha);
+    const size = plane.u.length, place = (z) => plane.place(z, width, height);
+    if (this.selected) {
+      const { selected: { indices }, dots: { codes } } = this, look = { radius: 2.4, alpha: 1 };
+      this.drawDots(context, space, codes[space], indices, { colourOf: () => theme.z, ...look });
     }
-    if (this.selected) dots(this.dots.codes[space], this.selected.indices, () => theme.z, 2.4, 1);
     for (const straight of [...this.spaces].reverse().filter((each) => this.path[each]?.[space])) {
       const values = this.path[straight][space], n = values.length / size;
       const points = list(n, (i) => place(row(values, i, size)));
@@ -347,7 +378,6 @@ class RunView {
       if (name !== 'probe') write(context, name, ...at, theme.ink, 'center', 600);
       context.globalAlpha = 1;
     }
-    drawTicks(context, plane, width, height);
   }
 
   drawExample() {
@@ -357,16 +387,12 @@ class RunView {
         if (x) style.draw(context, x, 0, 0, width, height);
         return;
       }
-      const place = (point) => planes.x.place(point, width, height);
-      context.fillStyle = theme.line;
-      for (let i = 0; i < (style.data?.length ?? 0); i += 2) {
-        const [left, top] = place(style.data.subarray(i, i + 2));
-        context.fillRect(left - 1, top - 1, 2, 2);
-      }
+      context.drawImage(this.backdrop('x'), 0, 0, width, height);
       for (const each of this.neighbours ?? []) {
-        disc(context, place(each), 4, 'transparent', theme.ink);
+        disc(context, planes.x.place(each, width, height), 4, 'transparent', theme.ink);
       }
       this.drawLatent(context, 'x', width, height);
+      if (this.selected) disc(context, planes.x.place(x, width, height), 6, theme.z, theme.ink);
     });
     this.section.querySelectorAll('[data-neighbour]').forEach((canvas, i) => paint(canvas,
       (context, w, h) => this.neighbours && style.draw(context, this.neighbours[i], 0, 0, w, h)));
@@ -393,7 +419,8 @@ class RunView {
         stroke(context, points, theme[space], 2.2, space === 'z' ? [7, 5] : []);
         disc(context, points[Math.round(page.share * last)], 4.5, theme[space], theme.sheet);
       }
-      write(context, 'red: lower than at 99 % of codes', 7, height - 11, theme.soft, 'left');
+      const below = height - y > 20 ? y + 10 : y - 10;
+      write(context, 'red: lower than at 99 % of codes', 7, below, theme.soft, 'left');
     });
   }
 
@@ -644,7 +671,7 @@ function listenToControls() {
   }
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
     theme.read();
-    for (const view of views) view.heat = {};
+    for (const view of views) Object.assign(view, { heat: {}, backdrops: {} });
     page.draw();
   });
   new ResizeObserver(() => page.draw()).observe(document.body);

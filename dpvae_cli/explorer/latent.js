@@ -11,10 +11,16 @@ const axpy = (a, x, y) => Float64Array.from(y, (value, i) => a * x[i] + value);
 const squaredDistance = (a, b, deviations) =>
   a.reduce((sum, value, i) => sum + ((value - b[i]) / deviations[i]) ** 2, 0);
 
-async function inflate(text) {
+function decodeBase64(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text); // not in browsers before 2025
   const binary = atob(text), bytes = new Uint8Array(binary.length);
   for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return bytes;
+}
+
+async function inflate(text) {
+  const bytes = new Blob([decodeBase64(text)]);
+  const stream = bytes.stream().pipeThrough(new DecompressionStream('gzip'));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
@@ -175,10 +181,10 @@ class GridModel {
 }
 
 // A value of a map, bilinear between the centres of its cells.
-function interpolate({ cells, ...map }, key, x, y) {
+function interpolate(map, key, x, y) {
+  const { cells } = map, values = map[key];
   const s = clamp(x * cells - 0.5, 0, cells - 1.001), t = clamp(y * cells - 0.5, 0, cells - 1.001);
   const i = Math.floor(s), j = Math.floor(t), a = s - i, b = t - j, at = j * cells + i;
-  const values = map[key];
   return (1 - b) * ((1 - a) * values[at] + a * values[at + 1])
     + b * ((1 - a) * values[at + cells] + a * values[at + cells + 1]);
 }
