@@ -1,32 +1,15 @@
 """The `dpvae` command, put together; nothing heavy is imported before a command runs."""
 
 import os
+from importlib import import_module
 from typing import Annotated, Any, final
 
 import typer
 from typer.core import TyperGroup
 
-from dpvae_cli.cli import (
-    console,
-    diagnose,
-    doctor,
-    encode,
-    evaluate,
-    explore,
-    export,
-    fit_prior,
-    plot,
-    reconstruct,
-    report,
-    reproduce,
-    sample,
-    train,
-    traverse,
-)
+from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import recipe_key_hint
-from dpvae_cli.cli.models import models
 from dpvae_cli.cli.options import examples
-from dpvae_cli.cli.recipes import recipes
 from dpvae_cli.version import __version__
 
 SECTIONS = {
@@ -36,6 +19,7 @@ SECTIONS = {
     "Reproduce the paper": ("reproduce", "recipes", "models"),
     "Check the installation": ("doctor",),
 }
+"""All commands; each is a function, or a group, of the name of its module."""
 MAX_SUMMARY = 65
 """Characters of a command's summary, so that lines fit into 80."""
 
@@ -106,28 +90,14 @@ def _options(
     """Train, sample, evaluate, traverse and plot VAEs with decoupled priors."""
 
 
-COMMANDS = {
-    "train": train,
-    "sample": sample,
-    "reconstruct": reconstruct,
-    "encode": encode,
-    "eval": evaluate,
-    "diagnose": diagnose,
-    "fit-prior": fit_prior,
-    "traverse": traverse,
-    "explore": explore,
-    "export": export,
-    "reproduce": reproduce,
-    "report": report,
-    "doctor": doctor,
-}
-"""The module of each command; its function has the module's name."""
-for name, module in COMMANDS.items():
-    function = getattr(module, module.__name__.rpartition(".")[2])
-    app.command(name, epilog=module.EXAMPLES)(function)
-app.add_typer(plot.plot, name="plot")
-app.add_typer(recipes, name="recipes")
-app.add_typer(models, name="models")
+for name in (name for names in SECTIONS.values() for name in names):
+    function = {"eval": "evaluate"}.get(name, name.replace("-", "_"))
+    module = import_module(f"dpvae_cli.cli.{function}")
+    command = getattr(module, function)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name, epilog=module.EXAMPLES)(command)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,12 +19,19 @@ from dpvae_cli.cli.options import (
     Seed,
     examples,
 )
-from dpvae_cli.cli.run_io import RunOptions, check_codes, load_codes, output_path, with_run_options
+from dpvae_cli.cli.run_io import (
+    LoadedCodes,
+    RunOptions,
+    check_codes,
+    load_codes,
+    output_path,
+    with_run_options,
+)
+from dpvae_cli.foundation.errors import UsageError
 
 if TYPE_CHECKING:
     from dpvae_cli.diagnosis import Diagnosis
     from dpvae_cli.diagnosis.page import About
-    from dpvae_cli.diagnosis.run import SampleMetric
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.runs.loaded_run import LoadedRun
 
@@ -54,8 +61,7 @@ def diagnose(
         Path | None,
         typer.Option(
             help="The page (.html), its numbers beside it as .json; without a suffix a folder "
-            "(default: diagnosis.html in the run folder, or beside the codes).",
-            show_default=False,
+            "(default: diagnosis.html in the run folder, or beside the codes)."
         ),
     ] = None,
     fid_dimensions: FidDimensions = None,
@@ -74,29 +80,49 @@ def diagnose(
     writes diagnosis.html and diagnosis.json; the verdict does not change the exit code. FID is
     measured only where --inception-weights or --fid-dimensions asks for it, and never downloads.
     """
-    from dpvae_cli.diagnosis.page import document, write_diagnosis
+    from dpvae_cli.diagnosis import DiagnosisBudget
+    from dpvae_cli.diagnosis.candidates import CANDIDATE_PRIORS
+    from dpvae_cli.diagnosis.page import About, document, write_diagnosis
+    from dpvae_cli.diagnosis.run import run_diagnosis
     from dpvae_cli.evaluation.features import FeatureOptions
+    from dpvae_cli.evaluation.own_codes import context_of_codes
+    from dpvae_cli.foundation import devices
+    from dpvae_cli.recipe import Fitting
+    from dpvae_cli.runs.evaluate_run import evaluation_context
 
-    features = FeatureOptions(
-        dimensions=fid_dimensions, weights=inception_weights, repeats=repeats, download=False
-    )
     check_codes(codes, prior, [] if checkpoint is None else [checkpoint])
+    fitting, fit_seed, known = Fitting(), 0, {}
     if codes is not None:
-        path = output_path(
-            out, codes.with_name("diagnosis.html"), suffixes=(".html",), what="pages"
-        )
-        diagnosis, about = _diagnose_codes(
-            codes, prior, quick=quick, seed=seed, device=options.device
-        )
+        about, found = _about_codes(codes, prior)
+        place = devices.resolve(options.device)
+        context = context_of_codes(found.codes, found.prior, held_out=0.0, seed=seed, device=place)
+        default = codes.with_name("diagnosis.html")
     else:
+        features = FeatureOptions(
+            dimensions=fid_dimensions, weights=inception_weights, repeats=repeats, download=False
+        )
         run = options.load(checkpoint, quiet=quiet)
-        path = output_path(
-            out, run.folder.path / "diagnosis.html", suffixes=(".html",), what="pages"
+        named = shlex.quote(str(checkpoint or run.path.parent))
+        compared = shlex.quote(str(run.path)) if options.best else named
+        about = About(
+            run=run.label,
+            checkpoint=str(run.path),
+            checkpoint_digest=run.digest,
+            iteration=run.iteration,
+            recipe=run.recipe.name,
+            comparison=f"dpvae plot samples {compared}",
+            command=f"dpvae fit-prior {_in_template(named)} {{options}}" + " --best" * options.best,
+            data_note=run.data_note,
         )
-        place = shlex.quote(str(checkpoint or run.path.parent))
-        diagnosis, about = _diagnose_run(
-            run, place, features, best=options.best, quick=quick, seed=seed
-        )
+        context = evaluation_context(run, seed=seed, features=features)
+        fitting, fit_seed = run.recipe.fitting, run.recipe.seed
+        known = _known_results(run, features, quick=quick)
+        default = run.folder.path / "diagnosis.html"
+    path = output_path(out, default, suffixes=(".html",), what="pages")
+    budget = DiagnosisBudget(
+        tried={} if quick else CANDIDATE_PRIORS, fitting=fitting, fit_seed=fit_seed
+    )
+    diagnosis = run_diagnosis(context, budget=budget, **known)
     written = write_diagnosis(diagnosis, about, path)
     if as_json:
         console.result(json.dumps(document(diagnosis, about), indent=2, allow_nan=False))
@@ -105,67 +131,29 @@ def diagnose(
     console.result("\n".join(map(str, written)))
 
 
-def _diagnose_run(
-    run: "LoadedRun",
-    place: str,
-    features: "FeatureOptions",
-    *,
-    best: bool,
-    quick: bool,
-    seed: int,
-) -> "tuple[Diagnosis, About]":
-    """Diagnose a run; `place` is how a command names it."""
-    from dpvae_cli.diagnosis import DiagnosisBudget
-    from dpvae_cli.diagnosis.candidates import CANDIDATE_PRIORS
-    from dpvae_cli.diagnosis.page import About
-    from dpvae_cli.diagnosis.run import run_diagnosis
+def _known_results(run: "LoadedRun", features: "FeatureOptions", *, quick: bool) -> dict[str, Any]:
+    """Return what a diagnosis takes from the files of a run, and how it compares samples."""
     from dpvae_cli.foundation.results import validate_results
     from dpvae_cli.runs import results_file
-    from dpvae_cli.runs.evaluate_run import evaluation_context
     from dpvae_cli.runs.metrics_log import overfitting_start
 
-    compare: SampleMetric | None = None
+    compare = None
     if features.dimensions is not None or features.weights is not None:
         compare = "fid"
     elif run.recipe.data.knows_manifold and not quick:
         compare = "manifold"
     has_better = run.folder.best.is_file() and run.path != run.folder.best
-    diagnosis = run_diagnosis(
-        evaluation_context(run, seed=seed, features=features),
-        budget=DiagnosisBudget(
-            tried={} if quick else CANDIDATE_PRIORS,
-            fitting=run.recipe.fitting,
-            fit_seed=run.recipe.seed,
-        ),
-        compare=compare,
-        earlier=validate_results(results_file.read_results(run).get("results")),
-        overfits_since=overfitting_start(run.folder.metrics_log, until=run.iteration)
-        if has_better
-        else None,
-    )
-    return diagnosis, About(
-        run=run.label,
-        checkpoint=str(run.path),
-        checkpoint_digest=run.digest,
-        iteration=run.iteration,
-        recipe=run.recipe.name,
-        comparison=f"dpvae plot samples {shlex.quote(str(run.path)) if best else place}",
-        command=f"dpvae fit-prior {_in_template(place)} {{options}}" + " --best" * best,
-        data_note=run.data_note,
-    )
+    log = run.folder.metrics_log
+    return {
+        "compare": compare,
+        "earlier": validate_results(results_file.read_results(run).get("results")),
+        "overfits_since": overfitting_start(log, until=run.iteration) if has_better else None,
+    }
 
 
-def _diagnose_codes(
-    codes: Path, prior: Path | None, *, quick: bool, seed: int, device: str
-) -> "tuple[Diagnosis, About]":
-    """Diagnose codes of a file under N(0, I) or the prior of a file; all of them make up q(z)."""
-    from dpvae_cli.diagnosis import DiagnosisBudget
-    from dpvae_cli.diagnosis.candidates import CANDIDATE_PRIORS
+def _about_codes(codes: Path, prior: Path | None) -> "tuple[About, LoadedCodes]":
+    """Read codes of a file, under N(0, I) or the prior of a file; all of them make up q(z)."""
     from dpvae_cli.diagnosis.page import About
-    from dpvae_cli.diagnosis.run import run_diagnosis
-    from dpvae_cli.evaluation.own_codes import context_of_codes
-    from dpvae_cli.foundation import devices
-    from dpvae_cli.foundation.errors import UsageError
 
     found = load_codes(codes, prior)
     if found.codes.log_variance is None:
@@ -173,15 +161,9 @@ def _diagnose_codes(
             f"{codes} has no log_variance: its codes are points, and q(z) has no density",
             hint="Save the encoder's log-variances too, or measure c2st: dpvae eval --codes FILE.",
         )
-    context = context_of_codes(
-        found.codes, found.prior, held_out=0.0, seed=seed, device=devices.resolve(device)
-    )
-    diagnosis = run_diagnosis(
-        context, budget=DiagnosisBudget(tried={} if quick else CANDIDATE_PRIORS, fit_seed=0)
-    )
     fitted = str(codes.with_name("fitted.pt"))
     place = f"--codes {shlex.quote(str(codes))} --out {shlex.quote(fitted)}"
-    return diagnosis, About(
+    about = About(
         run=codes.name,
         checkpoint=str(codes),
         checkpoint_digest=found.digest,
@@ -191,6 +173,7 @@ def _diagnose_codes(
         command=f"dpvae fit-prior {_in_template(place)} {{options}}",
         fitted=shlex.quote(fitted),
     )
+    return about, found
 
 
 def _in_template(text: str) -> str:

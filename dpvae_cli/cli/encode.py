@@ -7,7 +7,7 @@ import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.options import CheckpointPath, SplitChoice, SplitOption, examples
+from dpvae_cli.cli.options import CheckpointPath, SplitOption, examples
 from dpvae_cli.cli.run_io import RunOptions, output_path, with_run_options
 
 EXAMPLES = examples(
@@ -21,13 +21,9 @@ EXAMPLES = examples(
 def encode(
     options: RunOptions,
     checkpoint: CheckpointPath = None,
-    split: SplitOption = SplitChoice.test,
+    split: SplitOption = "test",
     out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The .npz, or a folder (default: codes in the run folder).",
-            show_default=False,
-        ),
+        Path | None, typer.Option(help="The .npz, or a folder (default: codes in the run folder).")
     ] = None,
 ) -> None:
     """Write the codes of a split as .npz.
@@ -39,9 +35,9 @@ def encode(
     from dpvae_cli.sampling.samples import encode
 
     run = options.load(checkpoint)
-    default = run.folder.path / "codes" / f"{split.value}.npz"
+    default = run.folder.path / "codes" / f"{split}.npz"
     path = output_path(out, default, suffixes=(".npz",), what="codes")
-    data = run.load_dataset().split(split.value)
+    data = run.load_dataset().split(split)
     posterior = encode(run.model, data)
     tensors = {"mean": posterior.mean, "log_variance": posterior.log_variance}
     if data.labels is not None:

@@ -21,11 +21,13 @@ from dpvae_cli.cli.options import (
 )
 from dpvae_cli.cli.run_io import RunOptions, check_codes, load_codes, with_run_options
 from dpvae_cli.evaluation.metrics import METRICS, list_metrics
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.example_shape import is_image
+from dpvae_cli.foundation.text import path_exists
 
 if TYPE_CHECKING:
     from dpvae_cli.evaluation.features import FeatureOptions
     from dpvae_cli.evaluation.metrics import Need
-    from dpvae_cli.foundation.errors import DpvaeError
     from dpvae_cli.foundation.results import RunResults
     from dpvae_cli.recipe import Recipe
     from dpvae_cli.runs.loaded_run import LoadedRun
@@ -62,7 +64,6 @@ def evaluate(
         typer.Option(
             help=f"Comma-separated: {list_metrics()}; or all: everything that data and prior allow "
             f"but {ON_REQUEST} (default: {DEFAULT}, those that the data allows).",
-            show_default=False,
             autocompletion=complete_metrics,
         ),
     ] = None,
@@ -71,10 +72,7 @@ def evaluate(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            max=MAX_COUNT,
-            help="Held-out images for nll: short for evaluation.nll_images=N.",
-            show_default=False,
+            min=1, max=MAX_COUNT, help="Held-out images for nll: short for evaluation.nll_images=N."
         ),
     ] = None,
     fid_dimensions: FidDimensions = None,
@@ -83,8 +81,7 @@ def evaluate(
         Path | None,
         typer.Option(
             help="Exported feature extractor (.pt2 or TorchScript) in place of Inception; images "
-            "in [0, 1] -> features. It is code: needs --trust-features.",
-            show_default=False,
+            "in [0, 1] -> features. It is code: needs --trust-features."
         ),
     ] = None,
     trust_features: Annotated[
@@ -94,15 +91,12 @@ def evaluate(
         str | None,
         typer.Option(
             help="A named extractor in place of Inception: dinov2-vit-s-14, dinov2-vit-b-14 or "
-            "dinov2-vit-l-14, through torch-fidelity.",
-            show_default=False,
+            "dinov2-vit-l-14, through torch-fidelity."
         ),
     ] = None,
     features_weights: Annotated[
         Path | None,
-        typer.Option(
-            help="Weights of --features-name (default: torch's hub cache).", show_default=False
-        ),
+        typer.Option(help="Weights of --features-name (default: torch's hub cache)."),
     ] = None,
     repeats: Annotated[
         int,
@@ -113,16 +107,12 @@ def evaluate(
     reference: Annotated[
         Path | None,
         typer.Option(
-            help="Statistics (pytorch-fid's .npz) to compare with in place of training images.",
-            show_default=False,
+            help="Statistics (pytorch-fid's .npz) to compare with in place of training images."
         ),
     ] = None,
     save_reference: Annotated[
         Path | None,
-        typer.Option(
-            help="Write the statistics compared with to this .npz, for pytorch-fid too.",
-            show_default=False,
-        ),
+        typer.Option(help="Write the statistics compared with to this .npz, for pytorch-fid too."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
     seed: Seed = 0,
@@ -134,9 +124,7 @@ def evaluate(
     in each run folder. Exit code 1 if a metric failed; the others are kept.
     """
     from dpvae_cli.evaluation.features import FeatureOptions
-    from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.results import results_document
-    from dpvae_cli.foundation.text import path_exists
 
     if features_name is None and features_weights is not None:
         raise UsageError(
@@ -193,7 +181,6 @@ def _measure(
 ) -> "tuple[RunResults, dict[str, DpvaeError]]":
     """Measure one run and keep metrics.json; return the metrics that failed as well."""
     from dpvae_cli.evaluation.evaluate import metric_names
-    from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.loading import with_overrides
     from dpvae_cli.runs.evaluate_run import evaluate_run
 

@@ -3,8 +3,9 @@
 import os
 import re
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Literal, final
+
+from dpvae_cli.foundation.errors import UsageError
 
 if TYPE_CHECKING:
     from dpvae_cli.studies.executors.base import Executor
@@ -13,12 +14,7 @@ MAX_WORKERS = 8
 """Workers on a CPU unless more are requested: each has its own torch and its own data in memory."""
 
 
-class ExecutorName(StrEnum):
-    """Where cells run."""
-
-    local = "local"
-    ray = "ray"
-    slurm = "slurm"
+ExecutorName = Literal["local", "ray", "slurm"]
 
 
 @final
@@ -42,8 +38,6 @@ class ExecutorOptions:
         Raises:
             UsageError: options that do not fit each other or this machine.
         """
-        from dpvae_cli.foundation.errors import UsageError
-
         for option, owner in {
             "address": "ray", "partition": "slurm", "time": "slurm", "gpus": "slurm"
         }.items():  # fmt: skip
@@ -60,7 +54,7 @@ class ExecutorOptions:
                 hint=f"Install it: pip install {package}.",
             ) from error
         limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-        share = cores() // len(workers) if self.name is ExecutorName.local else 1
+        share = cores() // len(workers) if self.name == "local" else 1
         executor.threads = self.threads or (int(limit) if limit.isdecimal() else 0) or max(1, share)
         executor.fail_fast = fail_fast
         return executor, workers
@@ -82,7 +76,6 @@ class ExecutorOptions:
 
     def _ray(self, cells: int) -> "tuple[Executor, list[str]]":
         from dpvae_cli.foundation import devices
-        from dpvae_cli.foundation.errors import UsageError
         from dpvae_cli.studies.executors.ray import RayExecutor
 
         if self.device not in ("auto", "cpu", "cuda"):
@@ -107,7 +100,6 @@ class ExecutorOptions:
             UsageError: the device is not there, or the GPUs cannot hold this number of jobs.
         """
         from dpvae_cli.foundation import devices
-        from dpvae_cli.foundation.errors import UsageError
 
         gpus: list[str] = []
         if self.device == "auto":
@@ -135,8 +127,6 @@ def parse_minutes(limit: str) -> int:
     Raises:
         UsageError: it is neither.
     """
-    from dpvae_cli.foundation.errors import UsageError
-
     found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)|(\d+)", limit)
     if found is None:
         raise UsageError(f"--time {limit}: write [D-]HH:MM:SS, or minutes")

@@ -25,18 +25,13 @@ def explore(
     checkpoint: CheckpointPath = None,
     twin: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="TWIN",
-            help="A second run of the same data, on the same page.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="TWIN", help="A second run of the same data, on the same page."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             help="The page (.html); without a suffix a folder (default: explore.html in the run "
-            "folder).",
-            show_default=False,
+            "folder)."
         ),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,

@@ -1,8 +1,7 @@
 """`dpvae export`: files of a trained model that run without dpvae."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,15 +18,6 @@ EXAMPLES = examples(
 )
 
 
-class GraphChoice(StrEnum):
-    """A part of a model."""
-
-    decoder = "decoder"
-    sampler = "sampler"
-    model = "model"
-    encoder = "encoder"
-
-
 @handle_errors
 @with_run_options
 def export(
@@ -37,15 +27,13 @@ def export(
         Path | None,
         typer.Option(
             help="An .onnx, .pt2 or .safetensors, or a folder for one .onnx a part (default: "
-            "export in the run folder).",
-            show_default=False,
+            "export in the run folder)."
         ),
     ] = None,
     what: Annotated[
-        GraphChoice | None,
+        Literal["decoder", "sampler", "model", "encoder"] | None,
         typer.Option(
-            help="The part (default: what the file is called; in a folder each that can be).",
-            show_default=False,
+            help="The part (default: what the file is called; in a folder each that can be)."
         ),
     ] = None,
 ) -> None:
@@ -61,7 +49,7 @@ def export(
     exported = export_model(
         run.model,
         to or run.folder.path / "export",
-        what=None if what is None else what.value,
+        what=what,
         recipe=run.recipe,
     )
     for note in exported.notes:

@@ -2,14 +2,16 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_prior
 from dpvae_cli.cli.errors import handle_errors
-from dpvae_cli.cli.options import Best, DataRoot, Device, Given, NoDownload, Quiet, examples
+from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload, Quiet, examples
+from dpvae_cli.foundation.errors import DpvaeError, UsageError
+from dpvae_cli.foundation.text import format_with_error, path_exists
 
 if TYPE_CHECKING:
     from dpvae_cli.fitting.prior_file import FitRecord
@@ -42,33 +44,30 @@ def fit_prior(
         ),
     ] = "decoupled",
     given: Annotated[
-        Given | None,
+        Literal["label"] | None,
         typer.Option(
             help="label: fit p(z | label), for data, or an array `label` beside the codes, with "
-            "one whole number for each example.",
-            show_default=False,
+            "one whole number for each example."
         ),
     ] = None,
     codes: Annotated[
         Path | None,
         typer.Option(
             help="Fit to these codes instead of those of a checkpoint: an .npz with mean and, "
-            "unless codes are points, log_variance, as dpvae encode writes it.",
-            show_default=False,
+            "unless codes are points, log_variance, as dpvae encode writes it."
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             help="Folder of the new run (default: the old name and -fit_<prior>); with "
-            "--codes the prior file (default: prior.pt beside the codes).",
-            show_default=False,
+            "--codes the prior file (default: prior.pt beside the codes)."
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite --out.")] = False,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="With --codes: seed of the fit (default: 0).", show_default=False),
+        typer.Option(min=0, help="With --codes: seed of the fit (default: 0)."),
     ] = None,
     best: Best = False,
     device: Device = "auto",
@@ -83,14 +82,11 @@ def fit_prior(
     file: every command takes the run, dpvae sample also the file. If the prior is clearly worse
     than the one it is compared with, runs/latest stays and the exit code is 1.
     """
-    from dpvae_cli.foundation.errors import DpvaeError, UsageError
-    from dpvae_cli.foundation.text import path_exists
-
     words = words or []
     overrides = [word for word in words if "=" in word and not path_exists(word)]
     paths = [Path(word) for word in words if word not in overrides]
     if given is not None:
-        overrides.append(f"fitting.given={given.value}")
+        overrides.append(f"fitting.given={given}")
     if len(paths) > 1 or (paths and codes is not None):
         raise UsageError(
             "one model at a time: "
@@ -160,7 +156,6 @@ def _fit_codes(
     )
     from dpvae_cli.fitting.fit import fit_prior
     from dpvae_cli.foundation import devices
-    from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe.loading import fit_options
 
     mean, log_variance = validate_codes(*read_codes(codes))
@@ -190,8 +185,6 @@ def _fit_codes(
 
 def describe_loss(record: "FitRecord") -> str:
     """Say by how much a fitted prior is worse than the one it is compared with."""
-    from dpvae_cli.foundation.text import format_with_error
-
     return (
         f"the fitted {record.prior} prior is worse than {record.baseline} on held-out codes: "
         f"gain {format_with_error(*record.gain, sign=True)} nats"
@@ -199,7 +192,6 @@ def describe_loss(record: "FitRecord") -> str:
 
 
 def _print(record: "FitRecord") -> None:
-    from dpvae_cli.foundation.text import format_with_error
 
     assert record.reported is not None
     assert record.gaussian_nll is not None

@@ -1,8 +1,7 @@
 """Options that several commands share, and the examples at the end of every help text."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,33 +23,23 @@ MAX_COUNT = 10_000_000
 Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 FidDimensions = Annotated[
     int | None,
-    typer.Option(
-        help="Inception features of fid and kid: 2048, 768, 192 or 64 (default: 2048).",
-        show_default=False,
-    ),
+    typer.Option(help="Inception features of fid and kid: 2048, 768, 192 or 64 (default: 2048)."),
 ]
 InceptionWeights = Annotated[
     Path | None,
     typer.Option(
         help="FID Inception weights (default: $DPVAE_INCEPTION_WEIGHTS, torch's hub cache, "
-        "else a download).",
-        show_default=False,
+        "else a download)."
     ),
 ]
 CheckpointPath = Annotated[
     Path | None,
     typer.Argument(
-        metavar="CKPT",
-        help="Checkpoint, run folder or packaged model (default: runs/latest).",
-        show_default=False,
+        metavar="CKPT", help="Checkpoint, run folder or packaged model (default: runs/latest)."
     ),
 ]
 Out = Annotated[
-    Path | None,
-    typer.Option(
-        help="The picture (.png, .pdf), with an .npz beside it, or a folder.",
-        show_default=False,
-    ),
+    Path | None, typer.Option(help="The picture (.png, .pdf), with an .npz beside it, or a folder.")
 ]
 
 
@@ -60,7 +49,6 @@ CodesFile = Annotated[
         "--codes",
         help="Codes of any VAE in place of a checkpoint: an .npz with mean and, unless codes are "
         "points, log_variance, and labels and factors where they are known.",
-        show_default=False,
     ),
 ]
 PriorFile = Annotated[
@@ -68,55 +56,15 @@ PriorFile = Annotated[
     typer.Option(
         "--prior",
         help="With --codes: the prior file of dpvae fit-prior --codes (default: N(0, I)).",
-        show_default=False,
     ),
 ]
 
 
-class SplitChoice(StrEnum):
-    """A part of the data."""
-
-    train = "train"
-    validation = "validation"
-    test = "test"
-
-
-SplitOption = Annotated[SplitChoice, typer.Option(help="Split of the data.")]
-
-
-class SpaceChoice(StrEnum):
-    """The space in which a path is straight."""
-
-    z0 = "z0"
-    z = "z"
-    both = "both"
-
-
-class SampleFormat(StrEnum):
-    """How samples are written instead of as one picture and its arrays."""
-
-    png = "png"
-    csv = "csv"
-
-
-class SampleFrom(StrEnum):
-    """The density that codes are drawn from."""
-
-    prior = "prior"
-    posterior = "posterior"
-
-
-class Given(StrEnum):
-    """What a prior is given."""
-
-    label = "label"
-
-
-class RankBy(StrEnum):
-    """The space whose density ranks high-posterior samples."""
-
-    representation = "representation"
-    generation = "generation"
+SplitOption = Annotated[
+    Literal["train", "validation", "test"], typer.Option(help="Split of the data.")
+]
+RankBy = Literal["representation", "generation"]
+"""The space whose density ranks high-posterior samples."""
 
 
 def examples(*lines: str) -> str:

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,17 +11,10 @@ from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import examples
 from dpvae_cli.cli.run_io import RunOptions, with_run_options
+from dpvae_cli.foundation.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from matplotlib.figure import Figure
-
-    from dpvae_cli.plotting.gallery import Gallery
-    from dpvae_cli.plotting.moons import PlanarModel
-    from dpvae_cli.runs.loaded_run import LoadedRun
-
-Record = TypeVar("Record", "PlanarModel", "Gallery")
 
 plot = typer.Typer(
     no_args_is_help=True,
@@ -35,93 +29,71 @@ Runs = Annotated[
 ]
 OutStem = Annotated[
     Path | None,
-    typer.Option(
-        help="x.png or x.pdf writes that one, x both (default: figures/<name>).",
-        show_default=False,
-    ),
+    typer.Option(help="x.png or x.pdf writes that one, x both (default: figures/<name>)."),
 ]
 Labels = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME,NAME",
-        help="Names of the runs in the figure, in order, separated by commas.",
-        show_default=False,
+        metavar="NAME,NAME", help="Names of the runs in the figure, in order, separated by commas."
     ),
 ]
 FIGURES = Path("figures")
 
 
-@plot.command(
-    epilog=examples(
-        "dpvae plot moons runs/beta_h_moons-standard_normal-seed0 runs/beta_h_moons-decoupled-seed0"
-    )
-)
-@handle_errors
-@with_run_options
-def moons(
-    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
-) -> None:
-    """Draw Figure 1: samples, and the low-posterior ones in all three spaces, one row per run."""
-    from dpvae_cli.plotting.moons import figure1
-    from dpvae_cli.runs.figure_data import portrait_data
-
-    _save(figure1(_records(portrait_data, options, runs, labels)), out, "moons")
-
-
-@plot.command(epilog=examples("dpvae plot regularizers runs/*_moons-*-seed0 --out figure3"))
-@handle_errors
-@with_run_options
-def regularizers(
-    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
-) -> None:
-    """Draw Figure 3: samples, log q(z), generation space and data, one block per run."""
-    from dpvae_cli.plotting.regularizers import figure3
-    from dpvae_cli.runs.figure_data import portrait_data
-
-    _save(figure3(_records(portrait_data, options, runs, labels)), out, "regularizers")
-
-
-@plot.command(epilog=examples("dpvae plot leakage runs/*_mnist-*-seed0 --out figure4.pdf"))
-@handle_errors
-@with_run_options
-def leakage(
-    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
-) -> None:
-    """Draw Figure 4: the leakage score against its threshold, one curve per run.
-
-    Reads `leak` from each run's metrics.json; measures it first where it is missing.
-    """
-    from dpvae_cli.plotting.leakage import figure4
-    from dpvae_cli.runs.figure_data import leakage_data, with_labels
-
-    titles = _titles(labels, runs)
-    loaded = with_labels([options.load(run) for run in _run_paths(runs)])
-    curves = [
-        replace(curve, title=title)
-        for (run, label), title in zip(loaded, titles, strict=True)
-        for curve in leakage_data(run, label)
-    ]
-    _save(figure4(curves), out, "leakage")
+PLOTS = {
+    "moons": (
+        "Draw Figure 1: samples, and the low-posterior ones in all three spaces, one row per run.",
+        "portrait_data",
+        "moons:figure1",
+        "runs/beta_h_moons-standard_normal-seed0 runs/beta_h_moons-decoupled-seed0",
+    ),
+    "regularizers": (
+        "Draw Figure 3: samples, log q(z), generation space and data, one block per run.",
+        "portrait_data",
+        "moons:figure3",
+        "runs/*_moons-*-seed0 --out figure3",
+    ),
+    "leakage": (
+        "Draw Figure 4: the leakage score against its threshold, one curve per run.\n\n"
+        "Reads `leak` from each run's metrics.json; measures it first where it is missing.",
+        "leakage_data",
+        "leakage:figure4",
+        "runs/*_mnist-*-seed0 --out figure4.pdf",
+    ),
+    "samples": (
+        "Draw Figure 5: prior, low-posterior and high-posterior samples, one row per run.",
+        "gallery_data",
+        "gallery:figure5",
+        "runs/factor_mnist-*-seed0 --out figure5",
+    ),
+}
+"""Of each command: help, what it loads of a run, what draws it, and an example."""
 
 
-@plot.command(epilog=examples("dpvae plot samples runs/factor_mnist-*-seed0 --out figure5"))
-@handle_errors
-@with_run_options
-def samples(
-    options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
-) -> None:
-    """Draw Figure 5: prior, low-posterior and high-posterior samples, one row per run."""
-    from dpvae_cli.plotting.gallery import figure5
-    from dpvae_cli.runs.figure_data import gallery_data
+def _add_command(name: str, text: str, load: str, draw: str, example: str) -> None:
+    @plot.command(name, help=text, epilog=examples(f"dpvae plot {name} {example}"))
+    @handle_errors
+    @with_run_options
+    def command(
+        options: RunOptions, runs: Runs = None, out: OutStem = None, labels: Labels = None
+    ) -> None:
+        from dpvae_cli.runs import figure_data
 
-    _save(figure5(_records(gallery_data, options, runs, labels)), out, "samples")
+        titles = _titles(labels, runs)
+        loaded = figure_data.with_labels([options.load(run) for run in _run_paths(runs)])
+        records = [getattr(figure_data, load)(run, label) for run, label in loaded]
+        titled = [replace(r, title=title) for r, title in zip(records, titles, strict=True)]
+        _save(resolve_name(f"dpvae_cli.plotting.{draw}")(titled), out, name)
+
+
+for name, words in PLOTS.items():
+    _add_command(name, *words)
 
 
 @plot.command(epilog=examples("dpvae plot training", "dpvae plot training runs/* --out curves.png"))
 @handle_errors
 def training(runs: Runs = None, out: OutStem = None, labels: Labels = None) -> None:
     """Draw training curves from metrics.jsonl: ELBO, terms, sKL and active units."""
-    from dpvae_cli.foundation.errors import MissingError
     from dpvae_cli.plotting import training as curves
     from dpvae_cli.runs.loaded_run import resolve_checkpoint
     from dpvae_cli.runs.metrics_log import MetricsLog
@@ -143,29 +115,12 @@ def _run_paths(runs: list[Path] | None) -> list[Path | None]:
     return [*runs] if runs else [None]
 
 
-def _records(
-    load: "Callable[[LoadedRun, str], Record]",
-    options: RunOptions,
-    runs: list[Path] | None,
-    labels: str | None,
-) -> "list[Record]":
-    """Return what a figure shows of each run, under the given names."""
-    from dpvae_cli.runs.figure_data import with_labels
-
-    titles = _titles(labels, runs)
-    loaded = with_labels([options.load(run) for run in _run_paths(runs)])
-    records = [load(run, label) for run, label in loaded]
-    return [replace(record, title=title) for record, title in zip(records, titles, strict=True)]
-
-
 def _titles(labels: str | None, runs: list[Path] | None) -> list[str] | list[None]:
     """Return the name of each run in --labels, or None for each without that option.
 
     Raises:
         UsageError: there are more or fewer names than runs.
     """
-    from dpvae_cli.foundation.errors import UsageError
-
     count = len(_run_paths(runs))
     if labels is None:
         return [None] * count

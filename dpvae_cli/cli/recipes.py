@@ -11,6 +11,8 @@ from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_recipe
 from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import examples
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.text import path_exists
 
 OVERRIDE = re.compile(r"[\w.]+\s*=")
 
@@ -74,7 +76,6 @@ def cp(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Copy a recipe with its comments to a new file, and print its path."""
-    from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.foundation.files import write_text
     from dpvae_cli.recipe import document
 
@@ -107,8 +108,6 @@ def validate(
     ],
 ) -> None:
     """Check recipes without running them; print all mistakes at once."""
-    from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.foundation.text import path_exists
     from dpvae_cli.recipe import ConfigIssue, RecipeError, load_recipe
 
     overrides = [word for word in words if OVERRIDE.match(word) and not path_exists(word)]

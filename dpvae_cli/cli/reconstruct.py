@@ -10,7 +10,6 @@ from dpvae_cli.cli.options import (
     MAX_COUNT,
     CheckpointPath,
     Out,
-    SplitChoice,
     SplitOption,
     examples,
 )
@@ -39,7 +38,7 @@ def reconstruct(
             "-n", min=1, max=MAX_COUNT, help="Number of examples, from the start of the split."
         ),
     ] = 16,
-    split: SplitOption = SplitChoice.test,
+    split: SplitOption = "test",
     out: Out = None,
 ) -> None:
     """Show examples above their reconstructions.
@@ -48,19 +47,19 @@ def reconstruct(
     decoded; x and decoded are in the data's units.
     """
     from dpvae_cli.foundation.array_files import write_npz
-    from dpvae_cli.plotting import reconstructions
+    from dpvae_cli.plotting.samples import save_reconstructions
     from dpvae_cli.sampling.samples import drawable, reconstruction_arrays
 
     run = options.load(checkpoint)
     note_units(run)
-    default = run.folder.path / "reconstructions" / f"{split.value}.png"
+    default = run.folder.path / "reconstructions" / f"{split}.png"
     picture, arrays = picture_and_arrays(out, default)
-    record = reconstruction_arrays(run.model, run.load_dataset().split(split.value), n)
+    record = reconstruction_arrays(run.model, run.load_dataset().split(split), n)
     if (count := len(record["x"])) < n:
-        console.note(f"The {split.value} split has {count} examples; all of them are shown.")
+        console.note(f"The {split} split has {count} examples; all of them are shown.")
     write_npz(arrays, record | column_names(run))
-    title = f"{run.label}: {split.value} examples above their reconstructions"
+    title = f"{run.label}: {split} examples above their reconstructions"
     x, decoded = (drawable(run.model, record[name]) for name in ("x", "decoded"))
     columns = run.model.units.columns
-    reconstructions.save_reconstructions(picture, x, decoded=decoded, title=title, columns=columns)
+    save_reconstructions(picture, x, decoded=decoded, title=title, columns=columns)
     console.result(f"{picture}\n{arrays}")

@@ -8,6 +8,7 @@ import typer
 from dpvae_cli.cli import console
 from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import examples
+from dpvae_cli.foundation.errors import UsageError
 
 SUFFIXES = (".html", ".md", ".tex", ".csv", ".json")
 EXAMPLES = examples(
@@ -27,21 +28,17 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for the report (default: the study's own, else report).",
-            show_default=False,
-        ),
+        typer.Option(help="Folder for the report (default: the study's own, else report)."),
     ] = None,
     title: Annotated[
         str | None,
-        typer.Option(help="Title (default: the study's, else made from it).", show_default=False),
+        typer.Option(help="Title (default: the study's, else made from it)."),
     ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
             help="Compare with this prior, by its name in the tables (default: the study's, else "
-            "standard_normal).",
-            show_default=False,
+            "standard_normal)."
         ),
     ] = None,
 ) -> None:
@@ -54,9 +51,8 @@ def report(
     """
     from dataclasses import replace
 
-    from dpvae_cli.foundation.errors import UsageError
+    from dpvae_cli.studies.records import read_inputs
     from dpvae_cli.studies.report import write_report
-    from dpvae_cli.studies.report_inputs import read_inputs
 
     if out is not None and (out.suffix in SUFFIXES or out.is_file()):
         raise UsageError(

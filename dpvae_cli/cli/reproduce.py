@@ -18,6 +18,7 @@ from dpvae_cli.cli.options import (
     Quiet,
     examples,
 )
+from dpvae_cli.foundation.progress import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,9 +63,7 @@ def reproduce(
     ] = False,
     only: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATTERN", help="Only cells that fit, e.g. '*_mnist-*'.", show_default=False
-        ),
+        typer.Option(metavar="PATTERN", help="Only cells that fit, e.g. '*_mnist-*'."),
     ] = None,
     jobs: Annotated[
         int | None,
@@ -72,7 +71,6 @@ def reproduce(
             min=1,
             max=1_024,
             help="Cells at once (default: as many as fit on the GPUs, else one a core, at most 8).",
-            show_default=False,
         ),
     ] = None,
     threads: Annotated[
@@ -82,7 +80,6 @@ def reproduce(
             max=1_024,
             help="CPU threads of each cell (default: OMP_NUM_THREADS, else its share of the "
             "cores; 1 with ray and slurm).",
-            show_default=False,
         ),
     ] = None,
     gpu_share: Annotated[
@@ -97,32 +94,28 @@ def reproduce(
             help="local: processes on this machine; ray: a Ray cluster; slurm: an array of Slurm "
             "jobs."
         ),
-    ] = ExecutorName.local,
+    ] = "local",
     address: Annotated[
         str | None,
         typer.Option(
             help="Address of a Ray cluster, e.g. auto (with --executor ray; default: RAY_ADDRESS, "
-            "else one is started here).",
-            show_default=False,
+            "else one is started here)."
         ),
     ] = None,
     partition: Annotated[
         str | None,
-        typer.Option(help="Partition (with --executor slurm).", show_default=False),
+        typer.Option(help="Partition (with --executor slurm)."),
     ] = None,
     time: Annotated[
         str | None,
         typer.Option(
             metavar="[D-]HH:MM:SS",
             help="Time limit of a job (with --executor slurm; default: 04:00:00).",
-            show_default=False,
         ),
     ] = None,
     gpus: Annotated[
         int | None,
-        typer.Option(
-            min=0, help="GPUs of a job (with --executor slurm; default: 0).", show_default=False
-        ),
+        typer.Option(min=0, help="GPUs of a job (with --executor slurm; default: 0)."),
     ] = None,
     fail_fast: Annotated[
         bool,
@@ -150,7 +143,7 @@ def reproduce(
         rows = [[name, catalogue.study_title(name)] for name in catalogue.study_names()]
         console.table(None, ["study", "what it is"], rows)
         return
-    if executor is ExecutorName.local and not dry_run:
+    if executor == "local" and not dry_run:
         from dpvae_cli.studies.executors import local
 
         local.start_forkserver()
@@ -162,10 +155,10 @@ def reproduce(
     planned = make_plan(load_study(study, overrides or []), only=only)
     FeatureOptions(dimensions=fid_dimensions)  # raises on what Inception does not have
     options = CellOptions(
-        data_root=None if data_root is None else str(data_root),
+        data_root=data_root,
         download=not no_download,
         fid_dimensions=fid_dimensions,
-        inception_weights=None if inception_weights is None else str(inception_weights),
+        inception_weights=inception_weights,
     )
     place = ExecutorOptions(
         executor, device, jobs, threads, gpu_share, address, partition, time, gpus
@@ -190,17 +183,12 @@ def _show_plan(
     dry_run: bool,
 ) -> "list[CellState]":
     """Print cells, states and an estimate: the result of a dry run, else a remark."""
-    from dpvae_cli.foundation.progress import format_duration
     from dpvae_cli.studies.estimate import estimate_duration
     from dpvae_cli.studies.state import cell_state
 
     states = [cell_state(cell, options) for cell in planned.cells]
     expected = estimate_duration(
-        planned.cells,
-        states,
-        on_gpu=workers[0] != "cpu",
-        data_root=options.data_root,
-        threads=threads,
+        planned.cells, states, options, on_gpu=workers[0] != "cpu", threads=threads
     )
     rows = []
     for cell, state in zip(planned.cells, states, strict=True):

@@ -2,24 +2,21 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from dpvae_cli.cli import console
 from dpvae_cli.cli.options import Best, DataRoot, Device, NoDownload
+from dpvae_cli.foundation.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dpvae_cli.runs.loaded_run import LoadedRun
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
     from dpvae_cli.fitting.codes import LabelledCodes
     from dpvae_cli.priors import Prior
+    from dpvae_cli.runs.loaded_run import LoadedRun
 
 
 @final
@@ -88,8 +85,6 @@ def output_path(out: Path | None, default: Path, *, suffixes: tuple[str, ...], w
     Raises:
         UsageError: `out` is a file with another suffix.
     """
-    from dpvae_cli.foundation.errors import UsageError
-
     if out is None:
         return default
     if not out.suffix or out.is_dir():
@@ -109,26 +104,13 @@ def picture_and_arrays(out: Path | None, default: Path) -> tuple[Path, Path]:
         UsageError: the suffix is neither .png nor .pdf, or the .npz belongs to something else.
     """
     picture = output_path(out, default, suffixes=(".png", ".pdf"), what="pictures")
-    if picture == out:
-        return picture, arrays_beside(out)
-    return picture, picture.with_suffix(".npz")
-
-
-def arrays_beside(out: Path) -> Path:
-    """Return the .npz to write beside a file that --out names.
-
-    Raises:
-        UsageError: it exists and the file does not, so that it belongs to something else.
-    """
-    from dpvae_cli.foundation.errors import UsageError
-
-    beside = out.with_suffix(".npz")
-    if beside.exists() and not out.exists():
+    beside = picture.with_suffix(".npz")
+    if picture == out and beside.exists() and not out.exists():
         raise UsageError(
             f"--out {out}: {beside} would be written beside it, and exists already",
             hint="Name another file, or move that one away.",
         )
-    return beside
+    return picture, beside
 
 
 @final
@@ -146,8 +128,6 @@ def check_codes(codes: Path | None, prior: Path | None, runs: Sequence[Path]) ->
     Raises:
         UsageError: they are, or there is a prior and no codes.
     """
-    from dpvae_cli.foundation.errors import UsageError
-
     if codes is not None and runs:
         raise UsageError("one or the other: --codes replaces a checkpoint")
     if codes is None and prior is not None:

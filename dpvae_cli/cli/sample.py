@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,8 +13,6 @@ from dpvae_cli.cli.options import (
     CheckpointPath,
     Out,
     RankBy,
-    SampleFormat,
-    SampleFrom,
     Seed,
     examples,
 )
@@ -26,6 +24,8 @@ from dpvae_cli.cli.run_io import (
     picture_and_arrays,
     with_run_options,
 )
+from dpvae_cli.foundation.errors import UsageError, WrongFileTypeError
+from dpvae_cli.foundation.example_shape import is_image
 
 if TYPE_CHECKING:
     import torch
@@ -53,11 +53,11 @@ def sample(
     checkpoint: CheckpointPath = None,
     n: Annotated[int, typer.Option("-n", min=1, max=MAX_COUNT, help="Number of samples.")] = 64,
     source: Annotated[
-        SampleFrom,
+        Literal["prior", "posterior"],
         typer.Option(
             "--from", help="prior: z ~ p(z); posterior: z ~ q(z|x) of random training examples."
         ),
-    ] = SampleFrom.prior,
+    ] = "prior",
     low_posterior: Annotated[
         bool,
         typer.Option("--low-posterior", help="Keep prior samples with the lowest q(z) (pockets)."),
@@ -68,10 +68,7 @@ def sample(
     ] = False,
     label: Annotated[
         int | None,
-        typer.Option(
-            help="Draw from p(z | label), of a prior that was fitted given labels.",
-            show_default=False,
-        ),
+        typer.Option(help="Draw from p(z | label), of a prior that was fitted given labels."),
     ] = None,
     posterior: Annotated[
         bool, typer.Option("--posterior", help="Add the exact log q(z) to plain samples.")
@@ -94,11 +91,10 @@ def sample(
         ),
     ] = None,
     form: Annotated[
-        SampleFormat | None,
+        Literal["png", "csv"] | None,
         typer.Option(
             "--format",
             help="png: one PNG per sample in the folder --out; csv: a table with a row per sample.",
-            show_default=False,
         ),
     ] = None,
     out: Out = None,
@@ -114,28 +110,32 @@ def sample(
     your own.
     """
     from dpvae_cli.data.tables import write_csv
-    from dpvae_cli.foundation.errors import UsageError, WrongFileTypeError
     from dpvae_cli.foundation.randomness import stream
     from dpvae_cli.sampling.samples import decode_to_data_units
 
-    kind = _kind(source, low_posterior=low_posterior, high_posterior=high_posterior)
     is_ranked = low_posterior or high_posterior
-    for option, wanted, is_right, right in (
-        ("--label", label, kind == "prior", "samples of the prior"),
-        ("--rank", rank, high_posterior, "--high-posterior"),
-        ("--pool", pool, is_ranked, "--low-posterior and --high-posterior"),
-    ):
-        if wanted is not None and not is_right:
-            raise UsageError(f"{option} is for {right}")
+    kind: str = "low_posterior" if low_posterior else "high_posterior" if high_posterior else source
     if form is None and out is not None and out.suffix == ".csv":
-        form = SampleFormat.csv
-    if form is not None and posterior:
-        raise UsageError(f"--posterior adds to the .npz, which --format {form} does not write")
+        form = "csv"
+    both = "--low-posterior and --high-posterior"
+    for is_wrong, problem in (
+        (low_posterior and high_posterior, f"{both} exclude each other"),
+        (is_ranked and source == "posterior", f"--from posterior does not go with {both}"),
+        (label is not None and kind != "prior", "--label is for samples of the prior"),
+        (rank is not None and not high_posterior, "--rank is for --high-posterior"),
+        (pool is not None and not is_ranked, f"--pool is for {both}"),
+        (
+            form is not None and posterior,
+            f"--posterior adds to the .npz, which --format {form} does not write",
+        ),
+    ):
+        if is_wrong:
+            raise UsageError(problem)
     try:
         run = options.load(checkpoint)
     except WrongFileTypeError:
         assert checkpoint is not None
-        if is_ranked or posterior or noise or form is not None or source is not SampleFrom.prior:
+        if is_ranked or posterior or noise or form is not None or source != "prior":
             raise
         _sample_codes(checkpoint, n, out=out, seed=seed, label=label)
         return
@@ -144,43 +144,33 @@ def sample(
         kind = f"label_{label}"
     note_units(run)
     pool = run.recipe.evaluation.pool * n if pool is None else pool
-    single = run.folder.path / "samples" / kind if out is None else out
-    if form is SampleFormat.png:
-        _check_image_folder(run, single, n)
-    elif form is SampleFormat.csv:
-        single = _table_path(run, out, kind)
+    folder = run.folder.path / "samples"
+    table = folder / f"{kind}.csv"
+    if form == "png":
+        _check_image_folder(run, out or folder / kind, n)
+    elif form == "csv":
+        table = output_path(out, table, suffixes=(".csv",), what="tables")
+        if len(shape := run.model.example_shape) != 1:
+            sizes = " x ".join(map(str, shape))
+            raise UsageError(
+                f"--format csv: samples of shape {sizes} are not rows of a table",
+                hint="Leave --format out: the .npz has the samples as numbers.",
+            )
     latents = _draw(run, kind, n, pool=pool, rank=rank, seed=seed)
     generator = stream(seed, "sample", kind, "noise") if noise else None
-    if form is SampleFormat.png:
-        _write_single_images(run, latents, single, generator)
+    if form == "png":
+        _write_single_images(run, latents, out or folder / kind, generator)
         return
-    if form is SampleFormat.csv:
+    if form == "csv":
         rows = decode_to_data_units(run.model, latents.z, noise=generator)
         numbered = [f"x{place}" for place in range(1, rows.shape[1] + 1)]
-        write_csv(single, rows, run.model.units.columns or numbered)
-        console.result(str(single))
+        write_csv(table, rows, run.model.units.columns or numbered)
+        console.result(str(table))
         return
     if posterior and latents.log_q is None:
         latents = latents.with_log_q(run.encoded.aggregate_posterior())
-    picture, arrays = picture_and_arrays(out, run.folder.path / "samples" / f"{kind}.png")
+    picture, arrays = picture_and_arrays(out, folder / f"{kind}.png")
     _write(run, latents, picture, arrays, kind, generator)
-
-
-def _kind(source: SampleFrom, *, low_posterior: bool, high_posterior: bool) -> str:
-    """Return which samples are asked for."""
-    from dpvae_cli.foundation.errors import UsageError
-
-    if low_posterior and high_posterior:
-        raise UsageError("--low-posterior and --high-posterior exclude each other")
-    if not (low_posterior or high_posterior):
-        return source.value
-    if source is SampleFrom.posterior:
-        option = "--low-posterior" if low_posterior else "--high-posterior"
-        raise UsageError(
-            f"{option} says itself what it draws from, so --from posterior has no meaning with it",
-            hint="Leave one of them out.",
-        )
-    return "low_posterior" if low_posterior else "high_posterior"
 
 
 def _sample_codes(
@@ -219,7 +209,7 @@ def _draw(
     if kind == "low_posterior":
         return samples.low_posterior(*args, pool=pool, generator=generator)
     return samples.high_posterior(
-        *args, pool=pool, generator=generator, rank=(rank or RankBy.representation).value
+        *args, pool=pool, generator=generator, rank=rank or "representation"
     )
 
 
@@ -255,24 +245,8 @@ def _write(
     console.result(f"{picture}\n{arrays}")
 
 
-def _table_path(run: "LoadedRun", out: Path | None, kind: str) -> Path:
-    """Return the .csv to write; check that samples are rows of a table."""
-    from dpvae_cli.foundation.errors import UsageError
-
-    shape = run.model.example_shape
-    if len(shape) != 1:
-        raise UsageError(
-            f"--format csv: samples of shape {' x '.join(map(str, shape))} are not rows of a table",
-            hint="Leave --format out: the .npz has the samples as numbers.",
-        )
-    default = run.folder.path / "samples" / f"{kind}.csv"
-    return output_path(out, default, suffixes=(".csv",), what="tables")
-
-
 def _check_image_folder(run: "LoadedRun", folder: Path, n: int) -> None:
     """Check that samples are images, and that the folder holds no other PNG files."""
-    from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.plotting.samples import file_name
 
     shape = run.model.example_shape

@@ -10,6 +10,8 @@ from dpvae_cli.cli import console
 from dpvae_cli.cli.completion import complete_recipe
 from dpvae_cli.cli.errors import handle_errors
 from dpvae_cli.cli.options import DataRoot, Device, NoDownload, Quiet, examples
+from dpvae_cli.foundation.errors import UsageError
+from dpvae_cli.foundation.example_shape import is_image
 
 if TYPE_CHECKING:
     from dpvae_cli.recipe import Recipe
@@ -72,8 +74,6 @@ def train(
     from dpvae_cli.cli.fit_prior import describe_loss
     from dpvae_cli.cli.progress import LatestLink, TrainingProgress
     from dpvae_cli.fitting.prior_file import FitRecord
-    from dpvae_cli.foundation.errors import UsageError
-    from dpvae_cli.foundation.example_shape import is_image
     from dpvae_cli.recipe.loading import to_yaml
     from dpvae_cli.runs.run_folder import RunFolder, default_run_dir, resolve_run_dir
     from dpvae_cli.runs.start import TrainMode
@@ -128,7 +128,6 @@ def _resolve_recipe(
     from_previous: bool,
 ) -> tuple["Recipe", Path | None]:
     """Return the recipe to train and the run folder, where the options name one."""
-    from dpvae_cli.foundation.errors import UsageError
     from dpvae_cli.recipe import load_recipe
     from dpvae_cli.runs import checkpoint
     from dpvae_cli.runs.own_networks import check_resume

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dpvae_cli.diagnosis.groups import from_prior, share_in_tail
+from dpvae_cli.diagnosis.groups import share_in_tail
 from dpvae_cli.diagnosis.record import CandidatePrior
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.fitting.codes import CodeSplits
@@ -15,6 +15,7 @@ from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.recipe import Fitting
 from dpvae_cli.recipe.loading import fit_options
 from dpvae_cli.sampling.gallery import IMAGES
+from dpvae_cli.sampling.samples import from_codes, prior_samples
 
 QUICK_FIT: dict[str, Any] = {"validate_every": 50, "patience": 5}
 CANDIDATE_PRIORS = {
@@ -59,8 +60,9 @@ def _fit_and_score(
     training = codes.training
     q = AggregatePosterior(training.mean[:COMPONENTS], training.log_variance[:COMPONENTS])
     fresh = codes.test.z[:DRAWS].cpu()
-    density = from_prior(fitted.prior)
-    z = density.draw(len(fresh), context.generator("diagnosis", prior))
+    repaired = context.model.with_prior(fitted.prior)
+    drawn = prior_samples(repaired, len(fresh), generator=context.generator("diagnosis", prior))
+    z, log_p = drawn.z, from_codes(repaired, drawn.z).log_p.double()
     gain = fitted.record.gain
     settings = [
         f"fitting.{name}={getattr(fitting, name)}"
@@ -73,7 +75,7 @@ def _fit_and_score(
         standard_error=gain.standard_error,
         held_out=len(codes.test),
         pocket_share=share_in_tail(q.log_prob(z), of=q.log_prob(fresh)),
-        leak_share=share_in_tail(density.log_prob(fresh), of=density.log_prob(z)),
+        leak_share=share_in_tail(from_codes(repaired, fresh).log_p.double(), of=log_p),
         seconds=time.perf_counter() - start,
         options=" ".join(["--prior", shlex.quote(prior), *settings]),
         has_generation=spec.has_generation,

@@ -1,13 +1,12 @@
-"""Densities, their draws, and the density of every group of codes at each draw.
+"""Draws, and the density of every group of codes at each draw.
 
 The codes are divided into groups. A half of the codes is half of the groups: from the densities of
 the groups follows q(z) of any half, also without some groups.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import final
 
 import torch
@@ -17,9 +16,7 @@ from torch import Tensor
 from dpvae_cli.evaluation.context import Progress
 from dpvae_cli.foundation.shapes import Codes, PerExample
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
-from dpvae_cli.model import VAE
-from dpvae_cli.priors import Prior
-from dpvae_cli.sampling.samples import check_log_density, from_codes, log_density, prior_samples
+from dpvae_cli.sampling.samples import check_log_density
 
 GROUPS = 16
 """At most; standard errors are from leaving out one and two at a time."""
@@ -93,35 +90,3 @@ def code_draws(aggregate: AggregatePosterior, most: int, generator: torch.Genera
     mean, log_variance = aggregate.mean[:most].cpu(), aggregate.log_variance[:most].cpu()
     noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64)
     return mean + torch.exp(0.5 * log_variance) * noise
-
-
-@final
-@dataclass(frozen=True)
-class Density:
-    """A density: `draw(n, generator)` gives n codes, `log_prob(z)` nats; both on the CPU."""
-
-    draw: Callable[[int, torch.Generator], Codes]
-    log_prob: Callable[[Codes], PerExample]
-
-
-def from_model(model: VAE) -> Density:
-    """Return a model's prior."""
-    return Density(
-        lambda n, generator: prior_samples(model, n, generator=generator).z,
-        lambda z: from_codes(model, z).log_p.double(),
-    )
-
-
-def from_prior(prior: Prior) -> Density:
-    """Return a prior that stands alone."""
-    some = next(chain(prior.parameters(), prior.buffers()))
-
-    @torch.no_grad()
-    def draw(n: int, generator: torch.Generator) -> Codes:
-        return prior.sample(n, generator=generator).cpu()
-
-    @torch.no_grad()
-    def log_prob(z: Codes) -> PerExample:
-        return log_density(prior, z.to(some.device, some.dtype)).double()
-
-    return Density(draw, log_prob)

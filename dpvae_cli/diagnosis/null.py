@@ -25,7 +25,6 @@ from torch import Tensor
 from dpvae_cli.diagnosis.groups import (
     GROUPS,
     TAIL,
-    Density,
     GroupedDraws,
     Groups,
     are_in,
@@ -41,6 +40,7 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.shapes import Codes
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.mathematics.divergences import kolmogorov_distance
+from dpvae_cli.sampling.samples import from_codes, prior_samples
 
 MIN_EXAMPLES = 8
 """Training examples that can be split into halves and compared."""
@@ -81,7 +81,6 @@ class HalfSplits:
 
 def draw_splits(
     context: EvaluationContext,
-    prior: Density,
     held_out: AggregatePosterior | None,
     *,
     splits: int,
@@ -97,7 +96,7 @@ def draw_splits(
     Raises:
         UsageError: there are too few training examples.
     """
-    aggregate = context.aggregate
+    model, aggregate = context.model, context.aggregate
     if len(aggregate) < MIN_EXAMPLES:
         raise UsageError(
             f"a diagnosis splits the training codes in two, and there are {len(aggregate)}",
@@ -109,7 +108,7 @@ def draw_splits(
 
     def draws(z: Codes, what: str) -> GroupedDraws:
         log_sums = groups.log_sums(z, context.progress, what)
-        return GroupedDraws(z, groups.of(len(z)), prior.log_prob(z), log_sums)
+        return GroupedDraws(z, groups.of(len(z)), from_codes(model, z).log_p.double(), log_sums)
 
     halves = []
     for _ in range(splits):
@@ -124,7 +123,7 @@ def draw_splits(
     return HalfSplits(
         groups,
         tuple(halves),
-        draws(prior.draw(samples, generator), "samples"),
+        draws(prior_samples(model, samples, generator=generator).z, "samples"),
         draws(code_draws(groups.codes, samples, generator), "codes"),
         held_out_draws,
     )

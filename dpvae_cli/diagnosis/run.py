@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, final
 
+import numpy as np
+import torch
+
 from dpvae_cli.data import Dataset
 from dpvae_cli.diagnosis import candidates, null
-from dpvae_cli.diagnosis.figure_data import arrays, images
-from dpvae_cli.diagnosis.groups import from_model
+from dpvae_cli.diagnosis.groups import TAIL, are_in
 from dpvae_cli.diagnosis.record import NAMES, CandidatePrior, Diagnosis, LowPosterior, sees
 from dpvae_cli.evaluation.context import EvaluationContext
 from dpvae_cli.evaluation.metrics import METRICS
@@ -19,9 +21,13 @@ from dpvae_cli.foundation.results import Result
 from dpvae_cli.mathematics.aggregate_posterior import AggregatePosterior
 from dpvae_cli.model import PROBE_BATCH_SIZE, VAE
 from dpvae_cli.recipe import Evaluation, Fitting
+from dpvae_cli.sampling.gallery import IMAGES, POOL, decoded_samples
+from dpvae_cli.sampling.plane import density_map
 from dpvae_cli.sampling.samples import TrainingEncodings, encode
 
 MIN_SAMPLES = 10
+SHOWN = 2_000
+"""Codes of either side that the plane shows."""
 SampleMetric = Literal["manifold", "fid"]
 IMAGE_HINT = "dpvae diagnose CKPT --inception-weights FILE measures it, in minutes to hours."
 OTHER_HINT = "It is measured on images by FID, and on moons by the distance to them unless --quick."
@@ -134,7 +140,6 @@ def draw_halves(context: EvaluationContext, budget: DiagnosisBudget) -> Diagnosi
         notes.append(f"Held-out codes were not measured: {error}.")
     splits = null.draw_splits(
         context,
-        from_model(model),
         held_out,
         splits=budget.splits,
         samples=budget.samples,
@@ -192,10 +197,54 @@ def run_diagnosis(
         notes=(*notes, *(fit for fit in fits if isinstance(fit, str))),
         overfits_since=overfits_since,
         support=tuple(each for each in earlier if sees(each.metric) and each.value is not None),
-        arrays=arrays(context, splits),
+        arrays=_arrays(context, splits),
     )
-    diagnosis.arrays.update(images(context, splits, diagnosis.recommendation))
+    diagnosis.arrays.update(_images(context, splits, diagnosis.recommendation))
     return diagnosis
+
+
+def _arrays(context: EvaluationContext, at: null.HalfSplits) -> dict[str, np.ndarray]:
+    """Return both log-densities of both sides in one split, and with L = 2 the plane.
+
+    `prior_log_q`, `codes_log_q`, `prior_log_p` and `codes_log_p` (n,), `tail_log_q` and
+    `tail_log_p`, all in nats; `prior_z` and `codes_z` (m, 2), the map of log q(z) and log p(z).
+    """
+    a, b = at.halves[0]
+    fresh = are_in(at.codes.group, a)
+    codes_log_q = at.log_q(at.codes, b)[0][fresh]
+    both = {
+        "prior_log_q": at.log_q(at.prior, b)[0].numpy(),
+        "codes_log_q": codes_log_q.numpy(),
+        "prior_log_p": at.prior.log_p.numpy(),
+        "codes_log_p": at.codes.log_p[fresh].numpy(),
+        "tail_log_q": torch.quantile(codes_log_q, TAIL).numpy(),
+        "tail_log_p": torch.quantile(at.prior.log_p, TAIL).numpy(),
+    }
+    if context.model.latent_dim != 2:
+        return both
+    prior_z = at.prior.z[:SHOWN].double().numpy()
+    plane = density_map(at.groups.half(b), also=prior_z, model=context.model)
+    return both | {"prior_z": prior_z, "codes_z": at.codes.z[fresh][:SHOWN].numpy()} | plane
+
+
+def _images(
+    context: EvaluationContext, at: null.HalfSplits, repair: CandidatePrior | None
+) -> dict[str, np.ndarray]:
+    """Return decoded samples (n, c, h, w) of an image model, in bytes; nothing of any other.
+
+    `samples` of its prior, `lowest` the fifth of a pool with the lowest log q(z), `repaired` of the
+    prior that is recommended.
+    """
+    if not is_image(context.model.example_shape):
+        return {}
+    _, b = at.halves[0]
+    repaired = None if repair is None else repair.samples
+    return decoded_samples(
+        context.model,
+        at.prior.z[: POOL * IMAGES],
+        log_q=at.log_q(at.prior, b)[0][: POOL * IMAGES],
+        repaired=None if repaired is None else torch.from_numpy(repaired),
+    )
 
 
 def measure_low_posterior(

@@ -16,9 +16,8 @@ from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.foundation.files import write_atomically
 from dpvae_cli.plotting import samples, style
-from dpvae_cli.plotting import traversal_style as looks
+from dpvae_cli.plotting import traversal as walks
 from dpvae_cli.plotting.style import Record
-from dpvae_cli.plotting.traversal import place
 
 Update = Callable[[int], None]
 """Shows a step."""
@@ -28,7 +27,7 @@ ONE_WAY = 2_400
 SHORTEST, LONGEST, REST = 40, 200, 700
 """Milliseconds of one frame, and of the frame at either end."""
 DPI = 120
-_KEPT = ("#ffffff", style.GREY, *looks.COLOURS.values(), *looks.SWEEPS, *looks.ENDS)
+_KEPT = ("#ffffff", style.GREY, *walks.COLOURS.values(), *walks.SWEEPS, *walks.ENDS)
 _COLUMNS = 5
 _TILE, _SPACE, _ABOVE, _BELOW = 1.25, 0.12, 0.22, 0.2  # inches
 _PANEL, _HEAD = 2.3, 0.2
@@ -121,18 +120,18 @@ def _scene(record: Record, label: str) -> tuple[Figure, list[Update]]:
         for walk in range(count):
             left = _SPACE + walk % columns * (_TILE + _SPACE)
             bottom = top - (walk // columns + 1) * row + _BELOW
-            updates.append(_tile(place(figure, left, bottom, _TILE, _TILE), record, walk))
+            updates.append(_tile(walks.place(figure, left, bottom, _TILE, _TILE), record, walk))
     else:
-        ax, decoded = place(figure, 0.45, 0.3, _PANEL, _PANEL), record["walk_decoded"]
+        ax, decoded = walks.place(figure, 0.45, 0.3, _PANEL, _PANEL), record["walk_decoded"]
         for walk, points in enumerate(decoded):
-            ax.plot(*points.T, color=looks.colour(record, walk), linewidth=1, alpha=0.6)
+            ax.plot(*points.T, color=walks.walk_colour(record, walk), linewidth=1, alpha=0.6)
         ax.set(title="decoded", xlabel="$x_1$", ylabel="$x_2$")
         style.set_data_limits(ax, *style.bounds(decoded.reshape(-1, 2)))
         style.few_ticks([ax])
         updates.append(_dots(ax, record, decoded))
     if mapped:
-        ax = place(figure, width - _PANEL - 0.05, (tall + 0.1 - _PANEL) / 2, _PANEL, _PANEL)
-        looks.draw_map(ax, record)
+        ax = walks.place(figure, width - _PANEL - 0.05, (tall + 0.1 - _PANEL) / 2, _PANEL, _PANEL)
+        walks.draw_map(ax, record)
         updates.append(_dots(ax, record, record["walk_z"]))
     return figure, updates
 
@@ -140,27 +139,23 @@ def _scene(record: Record, label: str) -> tuple[Figure, list[Update]]:
 def _tile(ax: Axes, record: Record, walk: int) -> Update:
     """Draw one walk's image with log q(z) under it."""
     pixels, log_q = samples.to_pixels(record["walk_decoded"][walk]), record["walk_log_q"][walk]
-    image = ax.imshow(pixels[0], interpolation="nearest")
-    style.hide_ticks(ax)
-    ax.spines[:].set_visible(False)
-    ax.set_title(looks.short_name(record, walk), color=looks.colour(record, walk))
+    image = style.draw_picture(ax, pixels[0], interpolation="nearest")
+    ax.set_title(walks.short_name(record, walk), color=walks.walk_colour(record, walk))
 
     def show(step: int) -> None:
         image.set_data(pixels[step])
-        ax.set_xlabel(f"$\\log\\,q(z)$ {looks.format_signed(float(log_q[step]))}", color=style.GREY)
+        ax.set_xlabel(f"$\\log\\,q(z)$ {walks.format_signed(float(log_q[step]))}", color=style.GREY)
 
     return show
 
 
 def _dots(ax: Axes, record: Record, points: np.ndarray) -> Update:
     """Put a dot a walk at its place, `points` being (W, T, 2)."""
-    limits = ax.get_xlim(), ax.get_ylim()
     look: dict[str, Any] = {"marker": "o", "markersize": 6, "markeredgecolor": "white", "zorder": 6}
     dots = [
-        ax.plot(*points[walk, :1].T, color=looks.colour(record, walk), **look)[0]
+        ax.plot(*points[walk, :1].T, color=walks.walk_colour(record, walk), **look)[0]
         for walk in range(len(points))
     ]
-    ax.set(xlim=limits[0], ylim=limits[1])
 
     def show(step: int) -> None:
         for dot, path in zip(dots, points, strict=True):

@@ -75,9 +75,7 @@ def grids(record: Record) -> Figure:
     figure = style.new_figure(width * len(pictures) / len(GRIDS), height)
     axes = figure.subplots(1, len(pictures), squeeze=False)[0]
     for ax, (key, picture) in zip(axes, pictures.items(), strict=True):
-        ax.imshow(picture, interpolation="nearest")
-        ax.spines[:].set_visible(False)
-        style.hide_ticks(ax)
+        style.draw_picture(ax, picture, interpolation="nearest")
         ax.set_title(GRIDS[key].format(shown=len(record[key]), pool=record["pool"]))
     return figure
 
@@ -112,8 +110,7 @@ def _cloud(ax: Axes, record: Record, side: str, *, on: str, colour: str) -> None
     style.draw_density_map(ax, record["grid_x"], record["grid_y"], log_density=record[on])
     points = record[f"{side}_z"]
     is_low = record[f"{side}_{on}"][: len(points)] < float(record[f"tail_{on}"])
-    limits = ax.get_xlim(), ax.get_ylim()
     for chosen, look in ((~is_low, colour), (is_low, style.BLACK)):
         x, y = points[chosen].T
         ax.scatter(x, y, s=3, color=look, alpha=0.6, linewidths=0)
-    ax.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")
+    ax.set(xlabel="$z$[0]", ylabel="$z$[1]")

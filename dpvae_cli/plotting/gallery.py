@@ -27,25 +27,16 @@ LEAST_APART, LABEL = 0.16, 0.4  # inches
 
 @final
 @dataclass(frozen=True)
-class Gallery:
+class Gallery(style.DrawnRun):
     """Decoded samples of one run.
 
     `arrays` has examples (n, *shape) under each key of `COLUMNS`, and unless they are images the
     data as `data` (m, *shape).
     """
 
-    label: str
-    prior: str
     arrays: dict[str, np.ndarray]
-    title: str | None = None
-    """The name in figures; None is the label with the prior in words."""
     columns: Sequence[str] | None = None
     """Names of a table's columns."""
-
-    @property
-    def name(self) -> str:
-        """Return the run's name at the side of its row."""
-        return style.name_on_lines(self.label, self.prior, title=self.title, width=24)
 
 
 def figure5(galleries: Sequence[Gallery]) -> Figure:
@@ -87,10 +78,8 @@ def _grids(galleries: Sequence[Gallery]) -> Figure:
     axes = figure.subplots(len(grids), len(COLUMNS), squeeze=False, height_ratios=heights)
     for row, gallery, pictures in zip(axes, galleries, grids, strict=True):
         for ax, drawn in zip(row, pictures, strict=True):
-            ax.imshow(drawn, interpolation="none")
-            ax.spines[:].set_visible(False)
-            style.hide_ticks(ax)
-        row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
+            style.draw_picture(ax, drawn)
+        row[0].set_ylabel(gallery.name_on_lines(24), color=style.prior_colour(gallery.prior))
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)
     return figure
@@ -112,7 +101,7 @@ def _planes(galleries: Sequence[Gallery]) -> Figure:
             style.scatter_dense(ax, gallery.arrays["data"], colour=tables.DATA)
             style.dots(ax, gallery.arrays[key], colour=COLOURS[key], size=3.0)
             ax.set(xlim=window[:2], ylim=window[2:], aspect=style.aspect(*window))
-        row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
+        row[0].set_ylabel(gallery.name_on_lines(24), color=style.prior_colour(gallery.prior))
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)
     columns = galleries[0].columns
@@ -149,7 +138,7 @@ def _columns(galleries: Sequence[Gallery]) -> Figure:
             tables.short_ticks(ax.xaxis)
         line[0].set_title(name)
     for row, gallery in zip(axes, galleries, strict=True):
-        row[0].set_ylabel(gallery.name, color=style.prior_colour(gallery.prior))
+        row[0].set_ylabel(gallery.name_on_lines(24), color=style.prior_colour(gallery.prior))
     handles = [style.dot_handle(tables.DATA, "data")]
     handles += [Line2D([], [], color=COLOURS[key], label=COLUMNS[key]) for key in COLUMNS]
     if shown < count:

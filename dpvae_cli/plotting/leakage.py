@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -22,68 +21,62 @@ CROSS: dict[str, Any] = {
 
 
 @final
-@dataclass(frozen=True)
-class LeakageCurve:
-    """LS(tau) of one model in nats; None where no sample lies below the threshold.
+class LeakageScores(NamedTuple):
+    """LS(tau) in nats at some levels; None where no sample lies below the threshold."""
 
-    The quantile fields hold the same score at thresholds that follow the prior: `quantile_levels`
-    of log p(z) under z ~ p(z). They are None where a record has no such thresholds.
-    """
-
-    label: str
-    prior: str
-    thresholds: Sequence[float]
+    levels: Sequence[float]
     values: Numbers
     standard_errors: Numbers
-    quantile_levels: Sequence[float] | None = None
-    quantile_values: Numbers | None = None
-    quantile_standard_errors: Numbers | None = None
-    title: str | None = None
-    """The name in figures; None is the label with the prior in words."""
+
+    @classmethod
+    def from_details(cls, details: Mapping[str, Any]) -> "tuple[LeakageScores, LeakageScores]":
+        """Return the scores of a `leak` result at thresholds, and at quantiles of log p(z).
+
+        Raises:
+            KeyError, TypeError, ValueError: these are not the details of such a result.
+        """
+        found = []
+        for levels, kind in (("thresholds", ""), ("quantiles", "quantile_")):
+            values, errors = (
+                [None if value is None else float(value) for value in details[f"{kind}{name}"]]
+                for name in ("values", "standard_errors")
+            )
+            at = [float(x) for x, _, _ in zip(details[levels], values, errors, strict=True)]
+            found.append(cls(at, values, errors))
+        return found[0], found[1]
 
 
-def curves_from_metrics(
-    document: Mapping[str, Any], label: str, *, prior: str
-) -> list[LeakageCurve]:
-    """Return a curve for each `leak` result of one run's metrics.json; none where it has none.
+@final
+@dataclass(frozen=True)
+class LeakageCurve(style.DrawnRun):
+    """The leakage scores of one model.
+
+    Thresholds at quantiles of the model's own log p(z) under z ~ p(z) follow the prior.
+    """
+
+    at_thresholds: LeakageScores
+    at_quantiles: LeakageScores
+
+
+def curve_from_metrics(document: Mapping[str, Any], label: str, *, prior: str) -> LeakageCurve:
+    """Return the curve of the `leak` result in one run's metrics.json.
 
     Raises:
-        UsageError: a result is damaged.
+        UsageError: the result is damaged.
     """
-    curves = []
     try:
-        for result in document.get("results", []):
-            if result.get("metric") != "leak":
-                continue
-            details = result["details"]
-            quantiles = details.get("quantiles") or None
-            curves.append(
-                LeakageCurve(
-                    label,
-                    prior,
-                    [float(threshold) for threshold in details["thresholds"]],
-                    _numbers(details["values"]),
-                    _numbers(details["standard_errors"]),
-                    quantiles and [float(level) for level in quantiles],
-                    quantiles and _numbers(details["quantile_values"]),
-                    quantiles and _numbers(details["quantile_standard_errors"]),
-                )
-            )
+        [leak] = [each for each in document["results"] if each["metric"] == "leak"]
+        return LeakageCurve(label, prior, *LeakageScores.from_details(leak["details"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{label}: the leak entry of metrics.json is not a leakage record",
             hint="Measure it again: dpvae eval --metrics leak RUN.",
         ) from error
-    return curves
-
-
-def _numbers(values: Sequence[float | None]) -> Numbers:
-    return [None if value is None else float(value) for value in values]
 
 
 @style.house_style()
 def figure4(curves: Sequence[LeakageCurve]) -> Figure:
-    """Draw LS(tau) against tau and, where recorded, against quantiles of each model's log p(z).
+    """Draw LS(tau) against tau, and against quantiles of each model's log p(z).
 
     Twins share a colour; the standard normal prior is dashed. Where no sample lies below a
     threshold, and so none leaks, the curve has a gap and a cross in its colour stands below.
@@ -97,80 +90,59 @@ def figure4(curves: Sequence[LeakageCurve]) -> Figure:
         raise UsageError(
             "nothing to draw: no run has a leakage score", hint="Evaluate the metric `leak` first."
         )
-    quantiles = any(curve.quantile_levels for curve in curves)
-    width = style.DOUBLE_COLUMN if quantiles else style.SINGLE_COLUMN
-    figure = style.new_figure(width, 2.5)
-    axes = figure.subplots(1, 1 + quantiles, squeeze=False, sharey=True)[0]
+    figure = style.new_figure(style.DOUBLE_COLUMN, 2.5)
+    axes = figure.subplots(1, 2, sharey=True)
     styles = style.line_styles([c.label for c in curves], [c.prior for c in curves])
-    _draw(axes, curves, styles)
-    axes[0].set(xlabel="threshold $\\tau$ on $\\log\\,p(z)$, nats", ylabel="leakage score, nats")
-    if quantiles:
-        levels = sorted({level for curve in curves for level in curve.quantile_levels or ()})
-        axes[1].set_xscale("log")
-        axes[1].xaxis.set_major_locator(FixedLocator(levels))
-        axes[1].xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{100 * level:g} %"))
-        axes[1].xaxis.set_minor_locator(NullLocator())
-        axes[1].set_xlabel("threshold at this quantile of the model's own $\\log\\,p(z)$")
-    names = [style.name(curve.label, curve.prior, title=curve.title) for curve in curves]
-    handles: list[Artist] = [
-        Line2D([], [], label=name, **look, **_marker(look))
-        for name, look in zip(names, styles, strict=True)
-    ]
-    if _mark_none(axes, curves, styles):
-        handles.append(Line2D([], [], label=NO_LEAK, color=style.GREY, **CROSS))
-    style.legend_below(figure, handles)
-    return figure
-
-
-def _draw(
-    axes: np.ndarray, curves: Sequence[LeakageCurve], styles: Sequence[dict[str, Any]]
-) -> None:
-    for curve, look in zip(curves, styles, strict=True):
-        _line(axes[0], curve.thresholds, curve.values, errors=curve.standard_errors, look=look)
-        if curve.quantile_levels and curve.quantile_values:
-            errors = curve.quantile_standard_errors or [None] * len(curve.quantile_values)
-            _line(axes[1], curve.quantile_levels, curve.quantile_values, errors=errors, look=look)
-    every = [value for c in curves for value in (*c.values, *(c.quantile_values or ()))]
+    parts = [[curve.at_thresholds, curve.at_quantiles] for curve in curves]
+    for scores, look in zip(parts, styles, strict=True):
+        for ax, (levels, values, errors) in zip(axes, scores, strict=True):
+            # As floats None becomes NaN, where matplotlib breaks a line and leaves an error bar out
+            ax.errorbar(
+                np.array(levels, dtype=float),
+                np.array(values, dtype=float),
+                yerr=np.nan_to_num(np.array(errors, dtype=float)),
+                elinewidth=0.8,
+                capsize=1.5,
+                **look,
+                **_marker(look),
+            )
+    every = [value for scores in parts for part in scores for value in part.values]
     known = np.array([value for value in every if value is not None])
     if len(known) and known.min() > 0 and known.max() > 50 * known.min():
         axes[0].set_yscale("log", nonpositive="clip")
         axes[0].set_ylim(known.min() / 4, known.max() * 2)  # an error bar may reach down to 0
     for ax in axes:
         style.despine(ax)
-
-
-def _line(
-    ax: Axes, x: Sequence[float], y: Numbers, *, errors: Numbers, look: dict[str, Any]
-) -> None:
-    # As floats None becomes NaN, where matplotlib breaks a line and leaves an error bar out.
-    ax.errorbar(
-        np.array(x, dtype=float),
-        np.array(y, dtype=float),
-        yerr=np.nan_to_num(np.array(errors, dtype=float)),
-        elinewidth=0.8,
-        capsize=1.5,
-        **look,
-        **_marker(look),
-    )
+    axes[0].set(xlabel="threshold $\\tau$ on $\\log\\,p(z)$, nats", ylabel="leakage score, nats")
+    axes[1].set_xscale("log")
+    levels = sorted({level for _, at_quantiles in parts for level in at_quantiles.levels})
+    axes[1].xaxis.set_major_locator(FixedLocator(levels))
+    axes[1].xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{100 * level:g} %"))
+    axes[1].xaxis.set_minor_locator(NullLocator())
+    axes[1].set_xlabel("threshold at this quantile of the model's own $\\log\\,p(z)$")
+    names = [curve.name() for curve in curves]
+    handles: list[Artist] = [
+        Line2D([], [], label=name, **look, **_marker(look))
+        for name, look in zip(names, styles, strict=True)
+    ]
+    if _mark_none(axes, parts, styles):
+        handles.append(Line2D([], [], label=NO_LEAK, color=style.GREY, **CROSS))
+    style.legend_below(figure, handles)
+    return figure
 
 
 def _mark_none(
-    axes: np.ndarray, curves: Sequence[LeakageCurve], styles: Sequence[dict[str, Any]]
+    axes: np.ndarray, parts: Sequence[Sequence[LeakageScores]], styles: Sequence[dict[str, Any]]
 ) -> bool:
     """Mark thresholds that no sample lies below, one line of crosses per curve.
 
     They are in a strip below the smallest value. Returns whether there are any.
     """
-    where = [(axes[0], [(c.thresholds, c.values) for c in curves])]
-    if len(axes) > 1:
-        where.append(
-            (axes[1], [(c.quantile_levels or (), c.quantile_values or ()) for c in curves])
-        )
     gaps = [
-        (ax, [[x for x, y in zip(*line, strict=True) if y is None] for line in lines])
-        for ax, lines in where
+        [[x for x, y, _ in zip(*part, strict=True) if y is None] for part in scores]
+        for scores in parts
     ]
-    lines = [index for index in range(len(curves)) if any(found[index] for _, found in gaps)]
+    lines = [index for index, found in enumerate(gaps) if any(found)]
     if not lines:
         return False
     share = 0.05 * len(lines) + 0.04
@@ -178,12 +150,12 @@ def _mark_none(
     low, high = scale.transform(np.array(axes[0].get_ylim()))
     bottom = scale.inverted().transform(np.array([low - share / (1 - share) * (high - low)]))
     axes[0].set_ylim(bottom=float(bottom[0]))
-    for ax, found in gaps:
-        for place, index in enumerate(lines):
-            height = [0.05 * (place + 0.8)] * len(found[index])
+    for place, index in enumerate(lines):
+        for ax, found in zip(axes, gaps[index], strict=True):
+            height = [0.05 * (place + 0.8)] * len(found)
             transform = ax.get_xaxis_transform()
             look = {"color": styles[index]["color"], "transform": transform, **CROSS}
-            ax.plot(found[index], height, **look)
+            ax.plot(found, height, **look)
     return True
 
 

@@ -1,7 +1,8 @@
-"""Figure 1: samples, and the low-posterior ones in all three spaces, on two moons."""
+"""Figures 1 and 3: samples, and low- and high-posterior ones in all spaces, on two moons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, final
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
@@ -29,6 +30,9 @@ _TITLES = (
     "low-posterior samples\ndecoded, over the data",
     "low-posterior samples\nover the codes",
 )
+_SMALL = 1.5
+"""The same in Figure 3."""
+_WIDE = 1 / 0.7  # data panels of Figure 3, width over height
 _SPACES = (
     "data space $x$",
     "representation space $z$",
@@ -39,7 +43,7 @@ _SPACES = (
 
 @final
 @dataclass(frozen=True)
-class PlanarModel:
+class PlanarModel(style.DrawnRun):
     """What a two-dimensional model looks like, as arrays read from an .npz.
 
     `arrays` holds train (n, 2); samples (m, 2), sample_log_density and sample_log_q (m,), sample_z
@@ -47,11 +51,7 @@ class PlanarModel:
     (b, a); high_z, high_z0 and high_x (k, 2). Log-densities are in nats.
     """
 
-    label: str
-    prior: str
     arrays: dict[str, np.ndarray]
-    title: str | None = None
-    """The name in figures; None is the label with the prior in words."""
 
     def low(self, key: str) -> np.ndarray:
         """Return the fifth of the samples whose log q(z) is lowest: the rows of `arrays[key]`."""
@@ -84,7 +84,7 @@ def figure1(models: Sequence[PlanarModel]) -> Figure:
         image = draw_posterior(row[1], model)
         draw_data(row[2], model)
         draw_generation(row[3], model)
-        name = style.name_on_lines(model.label, model.prior, title=model.title, width=15)
+        name = model.name_on_lines(15)
         row[0].set_ylabel(name, color=style.prior_colour(model.prior))
         for ax in row[[0, 2]]:
             show_data(ax, window)
@@ -206,3 +206,92 @@ def handles() -> list[Artist]:
         style.dot_handle(style.GREY, "training data and their codes"),
         Line2D([], [], color=style.OUTLINE, linewidth=0.8, label="prior, out to $3\\sigma$"),
     ]
+
+
+@style.house_style()
+def figure3(models: Sequence[PlanarModel]) -> Figure:
+    """Draw (a) samples, (b) log q(z), (c) generation space and data with marks, a block each run.
+
+    Twins stand side by side and share the axes of the data space and of z; pairs have their own.
+    The generation space of a standard normal prior is its representation space and is not shown
+    twice.
+
+    Source: Figure 3.
+
+    Raises:
+        UsageError: there is no model.
+    """
+    pairs = twins(require(models))
+    sides = [side for side in (0, 1) if any(pair[side] for pair in pairs)]
+    units = [_units(side) for side in sides]
+    panel = (style.DOUBLE_COLUMN - 0.5) / sum(_units(0) + _units(1))
+    width = sum(sum(ratios) * panel + 0.25 for ratios in units)
+    figure = style.new_figure(width, (panel + 0.38) * len(pairs) + 0.1)
+    blocks = figure.subfigures(
+        len(pairs), len(sides), squeeze=False, width_ratios=list(map(sum, units)), wspace=0.02
+    )
+    norm = density_norm(models)
+    for row, pair in zip(blocks, pairs, strict=True):
+        left, right, bottom, top = common_data_limits(
+            [model for model in pair if model is not None]
+        )
+        if style.aspect(left, right, bottom, top) == "equal":  # in the panels' own proportion
+            room = max(0.0, _WIDE * (top - bottom) - (right - left)) / 2
+            left, right = left - room, right + room
+        limits = left, right, bottom, top
+        drawn = [
+            _draw_block(block, model, ratios=_units(side), norm=norm, limits=limits)
+            for block, side in zip(row, sides, strict=True)
+            if (model := pair[side]) is not None
+        ]
+        style.share_square(axes[1] for axes in drawn)
+    style.legend_below(figure, [*handles(), style.mark_handle()])
+    return figure
+
+
+def twins(models: Sequence[PlanarModel]) -> list[tuple[PlanarModel | None, PlanarModel | None]]:
+    """Return rows of (standard normal, other prior), runs of one family in one row."""
+    families: dict[str, tuple[list[PlanarModel], list[PlanarModel]]] = {}
+    for model in models:
+        name = style.family(model.label, model.prior)
+        side = int(model.prior != style.STANDARD_NORMAL)
+        families.setdefault(name, ([], []))[side].append(model)
+    return [pair for left, right in families.values() for pair in zip_longest(left, right)]
+
+
+def _units(side: int) -> list[float]:
+    """Return the widths of a block's panels in units of a latent panel's."""
+    return [_WIDE, 1.0, _WIDE] if side == 0 else [_WIDE, 1.0, 1.0, _WIDE]
+
+
+def _draw_block(
+    block: SubFigure,
+    model: PlanarModel,
+    *,
+    ratios: list[float],
+    norm: Normalize,
+    limits: tuple[float, ...],
+) -> list[Axes]:
+    axes = list(block.subplots(1, len(ratios), width_ratios=ratios))
+    draw_samples(axes[0], model, norm=norm)
+    draw_posterior(axes[1], model, size=_SMALL)
+    style.marks(axes[1], model.arrays["high_z"])
+    if len(axes) == 4:
+        draw_generation(axes[2], model, size=_SMALL)
+        style.marks(axes[2], model.arrays["high_z0"])
+        style.widen(axes[2], model.arrays["high_z0"])
+    draw_data(axes[-1], model, size=_SMALL)
+    style.marks(axes[-1], model.arrays["high_x"])
+    for ax in (axes[0], axes[-1]):
+        show_data(ax, limits)
+    names = ["(a) samples", "(b) $\\log\\,q(z)$", "(c) $z_0$", "(c) data"]
+    if len(axes) == 3:
+        del names[2]
+    for ax, name in zip(axes, names, strict=True):
+        style.hide_ticks(ax)
+        ax.set_anchor("N")
+        ax.set_xlabel(name, fontsize=7)
+    title = model.name()
+    colour = style.prior_colour(model.prior)
+    block.suptitle(title, x=0.01, ha="left", color=colour, fontsize=8)
+    return axes

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting import samples, style
 from dpvae_cli.plotting.style import Record
-from dpvae_cli.plotting.traversal_style import COLOURS, SYMBOLS, format_signed
+from dpvae_cli.plotting.traversal import COLOURS, SYMBOLS, format_signed
 
 _TITLES = {"z0": "$z_0$ at quantiles of $N(0, 1)$", "z": "$z$ over the box of $q(z)$"}
 
@@ -29,10 +29,9 @@ def figure(record: Record, label: str) -> Figure:
         style.draw_density_map(
             right, record["grid_x"], record["grid_y"], log_density=record["log_q"]
         )
-        limits = right.get_xlim(), right.get_ylim()
         colour = COLOURS[str(record["plane_space"][index])]
         _curves(right, record["net_z"][index], points=record["plane_z"][index], colour=colour)
-        right.set(xlim=limits[0], ylim=limits[1], xlabel="$z$[0]", ylabel="$z$[1]")
+        right.set(xlabel="$z$[0]", ylabel="$z$[1]")
         lowest = format_signed(float(record["lowest_log_q"][index]))
         right.set_title(f"the same points on $\\log\\,q(z)$, lowest {lowest} nats")
         style.few_ticks([right])

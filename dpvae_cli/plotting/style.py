@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache, partial
 from io import BytesIO
 from itertools import cycle
@@ -214,26 +215,35 @@ def escape_label(text: str, width: int) -> str:
     return f" {text}" if text.startswith("_") else text  # legends leave such labels out
 
 
-def name(label: str, prior: str | None, *, title: str | None = None, width: int = 26) -> str:
-    """Return a run's name for titles and legends: its own, or its family and prior in words."""
-    if title is not None:
-        return escape_label(title, width + 20)
-    if prior is None:
-        return escape_label(label, width + 10)
-    return ", ".join(filter(None, (escape_label(family(label, prior), width), prior_name(prior))))
+@dataclass(frozen=True)
+class DrawnRun:
+    """A run that a figure shows: its label, the kind of its prior, and a title in their place."""
+
+    label: str
+    prior: str | None
+    title: str | None = field(default=None, kw_only=True)
+
+    def name(self, width: int = 26) -> str:
+        """Return the name in titles and legends: the title, or family and prior in words."""
+        if self.title is not None:
+            return escape_label(self.title, width + 20)
+        if self.prior is None:
+            return escape_label(self.label, width + 10)
+        parts = escape_label(family(self.label, self.prior), width), prior_name(self.prior)
+        return ", ".join(filter(None, parts))
+
+    def name_on_lines(self, width: int) -> str:
+        """Return the name at the side of a row: family and prior stand below each other."""
+        if self.title is not None:
+            return escape_label(self.title, width + 7)
+        words = prior_name(self.prior or "")
+        return f"{escape_label(family(self.label, self.prior), width)}\n{words}".strip()
 
 
 def add_title(figure: Figure, text: str, **where: Any) -> None:
     """Write the run's name over a figure, in at most 60 characters or as many as fit."""
     room = int(figure.get_figwidth() / 0.062)
     figure.suptitle(escape_label(text, min(60, room)), fontsize=8, color=GREY, **where)
-
-
-def name_on_lines(label: str, prior: str, *, title: str | None, width: int) -> str:
-    """Return `name` for the side of a row: family and prior stand below each other."""
-    if title is not None:
-        return escape_label(title, width + 7)
-    return f"{escape_label(family(label, prior), width)}\n{prior_name(prior)}".strip()
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
@@ -420,6 +430,13 @@ def few(intervals: int = 4) -> MaxNLocator:
 def hide_ticks(ax: Axes) -> None:
     """Take the ticks away and keep the frame."""
     ax.set(xticks=[], yticks=[])
+
+
+def draw_picture(ax: Axes, pixels: np.ndarray, *, interpolation: str = "none") -> AxesImage:
+    """Draw a picture (h, w, 3) without ticks and frame."""
+    ax.spines[:].set_visible(False)
+    hide_ticks(ax)
+    return ax.imshow(pixels, interpolation=interpolation)
 
 
 def despine(ax: Axes) -> None:

@@ -35,18 +35,14 @@ VALIDATION: dict[str, Any] = {"marker": "o", "markersize": 2.2}
 
 @final
 @dataclass(frozen=True)
-class TrainingCurves:
+class TrainingCurves(style.DrawnRun):
     """The curves of one run.
 
     `series` maps "train/loss", "train/elbo", "train/<term>" and "validation/<quantity>" to
     iterations and values.
     """
 
-    label: str
     series: Mapping[str, Series]
-    prior: str | None = None
-    title: str | None = None
-    """The name in figures; None is the label with the prior in words."""
 
     @classmethod
     def from_records(
@@ -77,7 +73,7 @@ class TrainingCurves:
         for name, values in found.items():
             iterations = sorted(values)
             series[name] = (np.array(iterations), np.array([values[i] for i in iterations]))
-        return cls(label, series, prior)
+        return cls(label, prior, series)
 
 
 def _number(value: Any) -> float:
@@ -121,8 +117,7 @@ def training_figure(runs: Sequence[TrainingCurves]) -> Figure:
         if len(axes) - columns <= index < len(names):
             ax.set_xlabel("iteration")
     handles = [
-        Line2D([], [], label=style.name(run.label, run.prior, title=run.title), **look)
-        for run, look in zip(runs, looks, strict=True)
+        Line2D([], [], label=run.name(), **look) for run, look in zip(runs, looks, strict=True)
     ]
     if len({name.partition("/")[0] for run in runs for name in run.series}) > 1:
         for label, look in (("training, running mean", TRAINING), ("validation", VALIDATION)):

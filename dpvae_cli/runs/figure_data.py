@@ -8,7 +8,7 @@ import numpy as np
 from dpvae_cli.foundation.array_files import read_cache, write_cache
 from dpvae_cli.foundation.example_shape import is_image
 from dpvae_cli.plotting.gallery import Gallery
-from dpvae_cli.plotting.leakage import LeakageCurve, curves_from_metrics
+from dpvae_cli.plotting.leakage import LeakageCurve, curve_from_metrics
 from dpvae_cli.plotting.moons import PlanarModel
 from dpvae_cli.runs import results_file
 from dpvae_cli.runs.evaluate_run import evaluate_run
@@ -67,8 +67,8 @@ def _gallery(run: LoadedRun) -> dict[str, np.ndarray]:
     return arrays if has_images else arrays | {"data": example_rows(run.load_dataset())}
 
 
-def leakage_data(run: LoadedRun, label: str) -> list[LeakageCurve]:
-    """Return the curves of Figure 4, from metrics.json; `leak` is measured if it is missing.
+def leakage_data(run: LoadedRun, label: str) -> LeakageCurve:
+    """Return the curve of Figure 4, from metrics.json; `leak` is measured if it is missing.
 
     Raises:
         DpvaeError: it cannot be measured.
@@ -79,7 +79,7 @@ def leakage_data(run: LoadedRun, label: str) -> list[LeakageCurve]:
         if "leak" in failed:
             raise failed["leak"]
         record = measured.to_json()  # which a folder that cannot be written to does not keep
-    return curves_from_metrics(record, label=label, prior=run.recipe.prior_name)
+    return curve_from_metrics(record, label=label, prior=run.recipe.prior_name)
 
 
 def cached_arrays(

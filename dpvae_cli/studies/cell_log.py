@@ -1,6 +1,5 @@
 """The progress of a running cell, from the logs in its folder."""
 
-from pathlib import Path
 from typing import final
 
 from dpvae_cli.foundation.progress import report_progress
@@ -20,15 +19,13 @@ class CellLog:
     def __init__(self, cell: Cell, on_event: EventHandler) -> None:
         self.cell, self._on_event = cell, on_event
         self.losses, self.due = 0, 0.0
-        folder = Path(cell.folder)
-        self._log, self._results = folder / "metrics.jsonl", folder / "cell.json"
-        self._files = (folder / "recipe.yaml", self._log, self._results)
-        self._checkpoint = folder / "checkpoint.pt"
+        names = ("recipe.yaml", "metrics.jsonl", "metrics.json")
+        self._files = [cell.folder / name for name in names]
 
     def start(self) -> None:
         """Look from now on for changes."""
         self._is_started, self._total = False, 0
-        self._resumes = self._checkpoint.is_file()
+        self._resumes = (self.cell.folder / "checkpoint.pt").is_file()
         self._seen = self._stamps()
 
     def report(self) -> None:
@@ -38,14 +35,16 @@ class CellLog:
             return
         self._seen = stamps
         self._report_start()
-        records = list(MetricsLog.read(self._log))
+        _, log, results = self._files
+        records = list(MetricsLog.read(log))
         if records:
-            done, total = records[-1]["iteration"], self.cell.recipe["training"]["iterations"]
+            done, total = records[-1]["iteration"], self.cell.recipe.training.iterations
             paces = [each["steps_per_second"] for each in records if "steps_per_second" in each]
             text = f"training {paces[-1]:.0f} steps/s" if paces else "training"
             if done >= total:
-                measured = read_json(self._results).get("metrics", {})
-                done, total, text = len(measured), len(self.cell.metrics), "measuring"
+                measured = {str(each["metric"]) for each in read_json(results).get("results", [])}
+                done, total = len(measured & {*self.cell.metrics}), len(self.cell.metrics)
+                text = "measuring"
             self._total = total or 1
             report_progress(self.cell.name, done, self._total, text)
 
@@ -64,11 +63,5 @@ class CellLog:
             self._on_event(Outcome(self.cell.name, "started", text))
 
     def _stamps(self) -> list[tuple[int, int] | None]:
-        stamps: list[tuple[int, int] | None] = []
-        for path in self._files:
-            try:
-                status = path.stat()
-                stamps.append((status.st_mtime_ns, status.st_size))
-            except OSError:
-                stamps.append(None)
-        return stamps
+        stats = [path.stat() if path.exists() else None for path in self._files]
+        return [each and (each.st_mtime_ns, each.st_size) for each in stats]

@@ -2,10 +2,10 @@
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import final
 
@@ -13,14 +13,10 @@ import torch
 
 from dpvae_cli.foundation.errors import DpvaeError
 from dpvae_cli.runs.metrics_log import MetricsLog
-from dpvae_cli.studies.messages import Cell
-from dpvae_cli.studies.state import (
-    CellState,
-    cell_folder,
-    iterations,
-    read_measurements,
-    recipe_of,
-)
+from dpvae_cli.runs.run_folder import RunFolder
+from dpvae_cli.studies.messages import Cell, CellOptions
+from dpvae_cli.studies.run_cell import measuring_seconds
+from dpvae_cli.studies.state import CellState
 from dpvae_cli.training.dry_run import estimate_seconds
 from dpvae_cli.training.execution import limit_threads
 
@@ -73,9 +69,9 @@ class DurationEstimate:
 def estimate_duration(
     cells: Sequence[Cell],
     states: Sequence[CellState],
+    options: CellOptions,
     *,
     on_gpu: bool,
-    data_root: str | None = None,
     threads: int | None = None,
 ) -> DurationEstimate:
     """Return how long the cells that are not done will take.
@@ -85,43 +81,42 @@ def estimate_duration(
     Args:
         cells: all cells.
         states: of each cell.
+        options: what the cells share.
         on_gpu: whether to guess for a GPU where no cell has run.
-        data_root: folder to look for the data's shape in.
         threads: of a worker, None for as many as torch takes.
     """
     logged, timed, measuring = _Medians(), _Medians(), _Medians()
     for cell in cells:
-        records = MetricsLog.read(cell_folder(cell).metrics_log)
+        records = MetricsLog.read(RunFolder(cell.folder).metrics_log)
         paces = [record.get("steps_per_second") for record in records]
         if valid := [p for p in paces if isinstance(p, int | float) and 0 < p < math.inf]:
             logged.add(cell, median(valid))
-        measured = read_measurements(cell_folder(cell))
-        if measured is not None and measured.seconds:
-            measuring.add(cell, measured.seconds)
+        if seconds := measuring_seconds(cell):
+            measuring.add(cell, seconds)
     left = [(c, state) for c, state in zip(cells, states, strict=True) if state.status != "done"]
     end = time.perf_counter() + TIMING_BUDGET
     with limit_threads(threads or torch.get_num_threads()):
         for cell in [] if on_gpu else _representatives([cell for cell, _ in left]):
-            root = None if data_root is None else Path(data_root)
             with suppress(DpvaeError, OSError):  # without its data it is guessed
                 if logged.of(cell) is None and time.perf_counter() < end:
-                    taken = estimate_seconds(recipe_of(cell), device="cpu", data_root=root)
-                    timed.add(cell, iterations(cell) / taken)
-    seconds, guesses, timings = {}, 0, 0
+                    taken = estimate_seconds(cell.recipe, device="cpu", data_root=options.data_root)
+                    timed.add(cell, cell.recipe.training.iterations / taken)
+    estimates, guesses, timings = {}, 0, 0
     for cell, state in left:
-        pace = logged.of(cell)
+        recipe, pace = cell.recipe, logged.of(cell)
         if pace is None and (pace := timed.of(cell)) is not None:
             timings += 1
         if pace is None:
             guesses += 1
-            kind, where = str(cell.recipe["architecture"]["kind"]), "gpu" if on_gpu else "cpu"
-            pace = GUESSED_PACE[where].get(kind, DEFAULT_PACE[where])
-            if cell.recipe["regularizer"]["kind"] == "factor":
+            where = "gpu" if on_gpu else "cpu"
+            pace = GUESSED_PACE[where].get(recipe.architecture.kind, DEFAULT_PACE[where])
+            if recipe.regularizer.kind == "factor":
                 pace /= FACTOR_VAE_SLOWDOWN
-        fitted = 0 if cell.recipe["fit_prior"] is None else cell.recipe["fitting"]["iterations"]
-        steps = max(0, iterations(cell) - state.iteration)
-        seconds[cell.name] = steps / pace + fitted / PRIOR_FIT_PACE + (measuring.of(cell) or 0.0)
-    return DurationEstimate(seconds, logged.count, guesses, timings)
+        fitted = 0 if recipe.fit_prior is None else recipe.fitting.iterations
+        steps = max(0, recipe.training.iterations - state.iteration)
+        fit_and_measure = fitted / PRIOR_FIT_PACE + (measuring.of(cell) or 0.0)
+        estimates[cell.name] = steps / pace + fit_and_measure
+    return DurationEstimate(estimates, logged.count, guesses, timings)
 
 
 def _representatives(cells: Sequence[Cell]) -> list[Cell]:
@@ -139,13 +134,13 @@ class _Medians:
 
     def __init__(self) -> None:
         self.count = 0
-        self._numbers: dict[Key, list[float]] = {}
+        self._numbers: dict[Key, list[float]] = defaultdict(list)
 
     def add(self, cell: Cell, number: float) -> None:
         """Note a cell's number."""
         self.count += 1
         for key in _similarity_keys(cell):
-            self._numbers.setdefault(key, []).append(number)
+            self._numbers[key].append(number)
 
     def of(self, cell: Cell) -> float | None:
         """Return the median of the cells that are most alike, or None."""
@@ -155,13 +150,10 @@ class _Medians:
 
 def _similarity_keys(cell: Cell) -> list[Key]:
     """Return what a cell shares with others, the most telling first."""
-    recipe = cell.recipe
-    architecture, regularizer, prior = (
-        str(recipe[section]["kind"]) for section in ("architecture", "regularizer", "prior")
-    )
+    recipe, architecture = cell.recipe, cell.recipe.architecture.kind
     return [
-        ("recipe and prior", cell.recipe_name, prior),
-        ("recipe", cell.recipe_name),
-        ("networks", architecture, regularizer),
+        ("recipe and prior", recipe.name, recipe.prior.kind),
+        ("recipe", recipe.name),
+        ("networks", architecture, recipe.regularizer.kind),
         ("architecture", architecture),
     ]

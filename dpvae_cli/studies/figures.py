@@ -20,8 +20,7 @@ from dpvae_cli.foundation.spec import FROM_LIST, Spec
 from dpvae_cli.plotting import samples, style, traversal
 from dpvae_cli.plotting.gallery import figure5
 from dpvae_cli.plotting.leakage import figure4
-from dpvae_cli.plotting.moons import figure1
-from dpvae_cli.plotting.regularizers import figure3
+from dpvae_cli.plotting.moons import figure1, figure3
 from dpvae_cli.plotting.trade_off import Method, PlottedMetric, trade_off
 from dpvae_cli.plotting.training import TrainingCurves, training_figure
 from dpvae_cli.recipe import to_dict
@@ -93,11 +92,6 @@ class StudyFigure(Spec, ABC):
         """
 
 
-def _training_curves(run: LoadedRun, label: str) -> TrainingCurves:
-    records = MetricsLog.read(run.folder.metrics_log, strict=True)
-    return TrainingCurves.from_records(records, label, prior=run.recipe.prior_name)
-
-
 @final
 class JointFigure(StudyFigure):
     """A figure that shows all runs in one picture."""
@@ -119,9 +113,16 @@ class JointFigure(StudyFigure):
 DRAWINGS: dict[str, tuple[Callable[[LoadedRun, str], Any], Callable[[list[Any]], Picture]]] = {
     "moons": (portrait_data, figure1),
     "regularizers": (portrait_data, figure3),
-    "leakage": (leakage_data, lambda runs: figure4([curve for run in runs for curve in run])),
+    "leakage": (leakage_data, figure4),
     "samples": (gallery_data, figure5),
-    "training": (_training_curves, training_figure),
+    "training": (
+        lambda run, label: TrainingCurves.from_records(
+            MetricsLog.read(run.folder.metrics_log, strict=True),
+            label,
+            prior=run.recipe.prior_name,
+        ),
+        training_figure,
+    ),
 }
 """What is drawn of a run and its label, kept in the run's folder, and the picture of all runs."""
 
@@ -304,8 +305,3 @@ CAPTIONS = {
     "trade_off": "A sampling metric against metrics of the representation; an arrow to each "
     "decoupled twin.",
 }
-
-
-def figure_from_dict(values: dict[str, Any]) -> StudyFigure:
-    """Return the figure whose plain fields these are."""
-    return KINDS[values["kind"]].model_validate(values)

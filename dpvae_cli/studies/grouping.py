@@ -17,10 +17,9 @@ from dpvae_cli.recipe import Recipe, to_dict
 from dpvae_cli.recipe.validation import kinds
 from dpvae_cli.runs.results_file import read_error_terms
 from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.studies.records import RunRecord
+from dpvae_cli.studies.records import BASELINE, RunRecord
 from dpvae_cli.studies.statistics import Comparison, Summary, compare_pairs, summarize_seeds
 
-BASELINE = "standard_normal"
 LOGGING_KEYS = ("log_every", "validate_every", "checkpoint_every", "tensorboard", "trackers")
 """Keys of `training` that change no weight."""
 

@@ -1,13 +1,15 @@
-"""From a name or a file and overrides to a study, or to all that is wrong with them."""
+"""Studies: from a name or a file and overrides to a study, or to all that is wrong with them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Annotated, Any, Literal, final
 
 import yaml
-from pydantic import ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from dpvae_cli.evaluation.metrics import METRICS
+from dpvae_cli.foundation.spec import FROM_LIST, Spec
 from dpvae_cli.foundation.text import did_you_mean
 from dpvae_cli.recipe.document import (
     ConfigDocument,
@@ -20,15 +22,74 @@ from dpvae_cli.recipe.document import (
     read_file,
 )
 from dpvae_cli.recipe.loading import key_error, parse_overrides
-from dpvae_cli.recipe.validation import PROBLEMS, keys
+from dpvae_cli.recipe.validation import keys
 from dpvae_cli.studies.catalogue import locate_study, study_error
-from dpvae_cli.studies.figures import KINDS
-from dpvae_cli.studies.schema import Study, default_axes
+from dpvae_cli.studies.figures import KINDS, AnyFigure
 
 RECORD = "study.yaml"
-NOT_THAT = {"dict_type": "is not a mapping", "model_attributes_type": "is not a figure"}
-BOUNDS = {"min_length": "at least", "ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 LISTS = ("recipes", "metrics", "figures", "notes")
+
+
+def _check_metric(metric: str) -> str:
+    """Check that this is a metric.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if metric in METRICS:
+        return metric
+    meant = did_you_mean(metric, METRICS)
+    raise ValueError(f"is not a metric{meant}; allowed: {', '.join(METRICS)}")
+
+
+def default_axes() -> dict[str, tuple[Any, ...]]:
+    """Return the axes of a study that names none: every recipe and its twin."""
+    return {"prior": ("standard_normal", "decoupled"), "seed": (0,)}
+
+
+def _expand_kinds(figures: Any) -> Any:
+    """Read a bare word as `{kind: word}`."""
+    if not isinstance(figures, (list, tuple)):
+        return figures
+    return [{"kind": figure} if isinstance(figure, str) else figure for figure in figures]
+
+
+StringList = Annotated[tuple[str, ...], FROM_LIST]
+AxisValues = Annotated[tuple[Any, ...], FROM_LIST, Field(min_length=1)]
+MetricName = Annotated[str, AfterValidator(_check_metric)]
+FigureList = Annotated[
+    tuple[Annotated[AnyFigure, Field(discriminator="kind")], ...],
+    FROM_LIST,
+    BeforeValidator(_expand_kinds),
+]
+
+
+@final
+class Study(Spec):
+    """A grid of runs: every recipe at every combination of the axes' values."""
+
+    title: Annotated[str, Field(min_length=1)]
+    """What the report is called."""
+    question: str | None = None
+    """What the study is to answer."""
+    recipes: Annotated[StringList, Field(min_length=1)]
+    """Recipes by name or file."""
+    axes: dict[str, AxisValues] = Field(default_factory=default_axes)
+    """Recipe keys and the values each cell takes one of."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Recipe keys and their values in all cells."""
+    overrides_for: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """The same for the recipes whose name fits a pattern, such as `"*_celeba"`."""
+    metrics: Annotated[tuple[MetricName, ...], FROM_LIST] = ()
+    """What is measured of each cell, as far as its data allows."""
+    figures: FigureList = ()
+    """What is drawn of the cells."""
+    published: Literal["table1"] | None = None
+    """Published numbers to set beside the measured ones."""
+    baseline: Annotated[str, Field(min_length=1)] = "standard_normal"
+    """The prior that the others are compared with, by its name in the report's tables."""
+    notes: StringList = ()
+    """What readers of the report should know."""
 
 
 @final
@@ -158,29 +219,20 @@ def _issues_from(error: ValidationError, tree: ConfigDocument) -> list[ConfigIss
 
 
 def _problem(detail: ErrorDetails, kind: str | None) -> str:
-    error_type, given = detail["type"], detail["input"]
+    error_type, given, name = detail["type"], detail["input"], str(detail["loc"][-1])
     if error_type == "extra_forbidden":
-        allowed = keys(KINDS[kind] if kind else Study)
-        return f"unknown key (given {format_value(given)})" + _among(
-            str(detail["loc"][-1]), allowed
-        )
+        among = _among(name, keys(KINDS[kind] if kind else Study))
+        return f"unknown key (given {format_value(given)}){among}"
     if error_type in ("union_tag_invalid", "union_tag_not_found"):
         word = str(given.get("kind", "")) if isinstance(given, dict) else ""
-        return f"{format_value(given)} has no kind there is" + _among(word, KINDS)
+        return f"{format_value(given)} has no kind there is{_among(word, KINDS)}"
     if error_type == "missing" and isinstance(given, dict):
-        field = Study.model_fields.get(str(detail["loc"][-1]))
+        field = Study.model_fields.get(name)
         return f"is missing; {(field.description if field else None) or 'it is needed'}"
     if error_type == "value_error":
         return f"{format_value(given)} {detail['msg'].removeprefix('Value error, ')}"
-    problem = NOT_THAT.get(error_type) or PROBLEMS.get(error_type) or f": {detail['msg']}"
-    context: dict[str, Any] = detail.get("ctx", {})
-    bounds = ", ".join(
-        f"{word} {context[name]}" for name, word in BOUNDS.items() if name in context
-    )
-    expected = str(context.get("expected", bounds)).replace("'", "")
-    right = f"; allowed: {expected}" if expected else ""
-    right = "; write [a, b]" if error_type == "tuple_type" else right
-    return f"{format_value(given)} {problem}{right}"
+    message = detail["msg"].replace("tuple", "list").replace("Tuple", "List")
+    return f"{format_value(given)}: {message[0].lower()}{message[1:]}"
 
 
 def _among(word: str, allowed: Iterable[str]) -> str:

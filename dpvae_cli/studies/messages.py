@@ -1,8 +1,13 @@
-"""Messages exchanged with workers: plain data that pickle and JSON can carry."""
+"""What goes to workers and comes back; light to import, and pickled on the way."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, final
+
+if TYPE_CHECKING:
+    from dpvae_cli.recipe import Recipe
+    from dpvae_cli.studies.figures import StudyFigure
 
 Status = Literal["started", "lost", "done", "failed", "busy", "interrupted"]
 
@@ -15,20 +20,16 @@ class Cell:
     Args:
         name: of the folder: `<recipe>-<prior>-seed<k>-<8 hex of the resolved recipe>`.
         folder: its path.
-        recipe_name: name of the recipe.
-        recipe: the resolved recipe as `recipe.to_dict` writes it.
-        axes: the cell's value on each axis.
+        recipe: the resolved recipe.
         metrics: what is measured, as far as the data allows.
-        figures: figures of the study that show the cell, as their specs' plain fields.
+        figures: figures of the study that show the cell.
     """
 
     name: str
-    folder: str
-    recipe_name: str
-    recipe: dict[str, Any]
-    axes: dict[str, Any] = field(default_factory=dict)
+    folder: Path
+    recipe: "Recipe"
     metrics: tuple[str, ...] = ()
-    figures: tuple[dict[str, Any], ...] = ()
+    figures: "tuple[StudyFigure, ...]" = ()
 
 
 @final
@@ -43,10 +44,10 @@ class CellOptions:
         inception_weights: file of the FID Inception weights.
     """
 
-    data_root: str | None = None
+    data_root: Path | None = None
     download: bool = True
     fid_dimensions: int | None = None
-    inception_weights: str | None = None
+    inception_weights: Path | None = None
 
 
 @final

@@ -9,8 +9,8 @@ from dpvae_cli.foundation.files import write_text
 from dpvae_cli.studies.loading import RECORD, study_to_yaml
 from dpvae_cli.studies.messages import CellOptions
 from dpvae_cli.studies.plan import Plan
+from dpvae_cli.studies.records import ReportInputs
 from dpvae_cli.studies.report import write_report
-from dpvae_cli.studies.report_inputs import ReportInputs
 from dpvae_cli.studies.run_cell import load_cell
 from dpvae_cli.studies.state import cell_state
 
@@ -53,7 +53,7 @@ def write_outputs(plan: Plan, options: CellOptions) -> StudyOutput:
         except DpvaeError as error:
             problems.append(f"figure {figure.stem}: {error}")
     study = plan.study
-    folders = tuple(path for cell in plan.cells if (path := Path(cell.folder)).is_dir())
+    folders = tuple(cell.folder for cell in plan.cells if cell.folder.is_dir())
     inputs = ReportInputs(
         title=study.title,
         runs=folders,

@@ -15,9 +15,8 @@ from dpvae_cli.recipe.document import ConfigIssue, KeyPath, RecipeError, truncat
 from dpvae_cli.recipe.loading import Override, digest, load_with_overrides, to_dict
 from dpvae_cli.studies.catalogue import study_error
 from dpvae_cli.studies.figures import StudyFigure
-from dpvae_cli.studies.loading import LoadedStudy
+from dpvae_cli.studies.loading import LoadedStudy, Study
 from dpvae_cli.studies.messages import Cell
-from dpvae_cli.studies.schema import Study
 
 STUDIES = Path("studies")
 MAX_NAMES = 12
@@ -88,10 +87,8 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
             continue
         cell = Cell(
             name=name,
-            folder=str(folder / name),
-            recipe_name=recipe.name,
-            recipe=to_dict(recipe),
-            axes={key: study.axes[key][position] for key, position in chosen.items()},
+            folder=folder / name,
+            recipe=recipe,
             metrics=study.metrics,
         )
         found.setdefault(name, cell)
@@ -109,12 +106,9 @@ def make_plan(loaded: LoadedStudy, *, only: str | None = None, studies: Path = S
             hint=f"A pattern has wildcards: --only '*{(only or '').strip('*')}*'",
         )
     plain = list(found.values())
-    shown = [
-        (figure.model_dump(mode="json"), {cell.name for cell in cells_in_figure(figure, plain)})
-        for figure in study.figures
-    ]
+    shown = [(figure, {c.name for c in cells_in_figure(figure, plain)}) for figure in study.figures]
     cells = [
-        replace(cell, figures=tuple(spec for spec, names in shown if cell.name in names))
+        replace(cell, figures=tuple(figure for figure, names in shown if cell.name in names))
         for cell in plain
     ]
     note = f"Only {only}: {len(found)} of the {len(found) + len(others)} runs of the study"
@@ -127,8 +121,8 @@ def cells_in_figure(figure: StudyFigure, cells: Sequence[Cell]) -> list[Cell]:
     if figure.seeds == "all":
         return fitting
     first: dict[str, Cell] = {}
-    for cell in sorted(fitting, key=lambda cell: int(cell.recipe["seed"])):
-        but_for_the_seed = [cell.recipe_name, {**cell.recipe, "seed": None}]
+    for cell in sorted(fitting, key=lambda cell: cell.recipe.seed):
+        but_for_the_seed = [cell.recipe.name, to_dict(cell.recipe) | {"seed": None}]
         first.setdefault(json.dumps(but_for_the_seed, sort_keys=True), cell)
     names = {cell.name for cell in first.values()}
     return [cell for cell in fitting if cell.name in names]

@@ -1,11 +1,10 @@
 """Run one cell: train, measure and prepare for figures what is missing.
 
-`run_cell` is what executors run, in whatever process; what it takes and returns is plain data.
+`run_cell` is what executors run, in whatever process; what it takes and returns can be pickled.
 """
 
 import time
 import traceback
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,25 +13,19 @@ from filelock import Timeout
 from dpvae_cli.data import Dataset
 from dpvae_cli.data.base import DataSpec
 from dpvae_cli.evaluation.features import FeatureOptions
-from dpvae_cli.evaluation.metrics import metrics_needing
 from dpvae_cli.foundation.errors import DpvaeError, InterruptedRun, UsageError
-from dpvae_cli.foundation.files import hold_lock, write_text
+from dpvae_cli.foundation.files import hold_lock, write_json, write_text
+from dpvae_cli.foundation.text import read_json
 from dpvae_cli.recipe.loading import to_yaml
 from dpvae_cli.runs.evaluate_run import evaluate_run
 from dpvae_cli.runs.loaded_run import LoadedRun, load_run
-from dpvae_cli.studies.figures import figure_from_dict
+from dpvae_cli.runs.run_folder import RunFolder
 from dpvae_cli.studies.messages import Cell, CellOptions, Outcome
-from dpvae_cli.studies.state import (
-    Measurements,
-    cell_folder,
-    cell_state,
-    measurement_key,
-    read_measurements,
-    recipe_matches,
-    recipe_of,
-    write_measurements,
-)
+from dpvae_cli.studies.state import cell_state, recipe_matches
 from dpvae_cli.training.train import train
+
+CELL_FILE = "cell.json"
+"""Says how many seconds measuring took."""
 
 
 def run_cell(cell: Cell, *, options: CellOptions, device: str = "auto") -> Outcome:
@@ -43,7 +36,7 @@ def run_cell(cell: Cell, *, options: CellOptions, device: str = "auto") -> Outco
         options: what all cells share.
         device: where to compute.
     """
-    folder = Path(cell.folder)
+    folder = cell.folder
     try:
         with hold_lock(folder.with_name(f".{folder.name}.cell.lock"), timeout=0.0):
             _complete(cell, options, device)
@@ -62,7 +55,7 @@ def run_cell(cell: Cell, *, options: CellOptions, device: str = "auto") -> Outco
 
 
 def _complete(cell: Cell, options: CellOptions, device: str) -> None:
-    run, recipe = cell_folder(cell), recipe_of(cell)
+    run, recipe = RunFolder(cell.folder), cell.recipe
     status = cell_state(cell, options).status
     if status == "done":
         return
@@ -78,8 +71,8 @@ def _complete(cell: Cell, options: CellOptions, device: str) -> None:
         train(recipe, cell.folder, mode="resume", device=device, dataset=dataset)
     loaded = load_cell(cell, options, device=device)
     failed = _measure(cell, loaded, options)
-    for spec in cell.figures:
-        figure_from_dict(spec).prepare(loaded)
+    for figure in cell.figures:
+        figure.prepare(loaded)
     if failed:
         hints = [error.hint for error in failed.values() if error.hint]
         message = "; ".join(f"{metric}: {error}" for metric, error in failed.items())
@@ -88,49 +81,33 @@ def _complete(cell: Cell, options: CellOptions, device: str) -> None:
 
 def load_cell(cell: Cell, options: CellOptions, *, device: str) -> LoadedRun:
     """Load a cell's checkpoint; its data is read when it is needed."""
-    data, root, download = recipe_of(cell).data, options.data_root, options.download
+    data, root, download = cell.recipe.data, options.data_root, options.download
     return load_run(
-        Path(cell.folder),
-        device=device,
-        load_dataset=lambda: load_dataset(data, root, download),
+        cell.folder, device=device, load_dataset=lambda: load_dataset(data, root, download)
     )
 
 
 def _measure(cell: Cell, loaded: LoadedRun, options: CellOptions) -> dict[str, DpvaeError]:
-    """Measure what is missing, keep each result at once, return what failed."""
-    run, weights = loaded.folder, options.inception_weights
+    """Measure what is missing, and return what failed."""
     features = FeatureOptions(
         dimensions=options.fid_dimensions,
-        weights=None if weights is None else Path(weights),
+        weights=options.inception_weights,
         download=options.download,
     )
-    known = read_measurements(run)
-    known = known or Measurements(loaded.digest, loaded.iteration, loaded.model.example_shape)
-    missing = cell_state(cell, options).missing
-    image_metrics = metrics_needing("images")  # they share their features
-    groups = [[metric] for metric in missing if metric not in image_metrics]
-    of_images = [metric for metric in missing if metric in image_metrics]
-    failed: dict[str, DpvaeError] = {}
-    for group in [*groups, *([of_images] if of_images else [])]:
-        start = time.perf_counter()
-        record, errors = evaluate_run(loaded, group, features=features)
-        failed |= errors
-        measured = {metric: measurement_key(metric, options) for metric in group}
-        measured = {metric: key for metric, key in measured.items() if metric not in errors}
-        names = tuple(result.metric for result in record.results)
-        known = replace(
-            known,
-            metrics=known.metrics | measured,
-            results=known.results | dict.fromkeys(measured, names),
-            seconds=known.seconds + time.perf_counter() - start,
-        )
-        write_measurements(run, known)
-    if not missing:
-        write_measurements(run, known)
+    start = time.perf_counter()
+    _, failed = evaluate_run(loaded, cell_state(cell, options).missing, features=features)
+    seconds = measuring_seconds(cell) + time.perf_counter() - start
+    write_json(cell.folder / CELL_FILE, {"measuring_seconds": seconds})
     return failed
 
 
+def measuring_seconds(cell: Cell) -> float:
+    """Return how long measuring a cell has taken so far."""
+    seconds = read_json(cell.folder / CELL_FILE).get("measuring_seconds")
+    return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
 @lru_cache(maxsize=1)
-def load_dataset(spec: DataSpec, root: str | None, download: bool) -> Dataset:
+def load_dataset(spec: DataSpec, root: Path | None, download: bool) -> Dataset:
     """Return a data set, read once for all cells that a worker does in a row."""
-    return spec.load(None if root is None else Path(root), download=download)
+    return spec.load(root, download=download)

@@ -40,9 +40,11 @@ class Summary:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Return the ends of the 95 % interval of the mean."""
-        if self.half_width is None:
-            return None
-        return self.mean - self.half_width, self.mean + self.half_width
+        return _interval(self.mean, self.half_width)
+
+
+def _interval(mean: float, half_width: float | None) -> tuple[float, float] | None:
+    return None if half_width is None else (mean - half_width, mean + half_width)
 
 
 def summarize_seeds(values: Sequence[float]) -> Summary | None:
@@ -100,9 +102,7 @@ class Comparison:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Return the ends of the 95 % interval of the mean difference."""
-        if self.half_width is None:
-            return None
-        return self.mean - self.half_width, self.mean + self.half_width
+        return _interval(self.mean, self.half_width)
 
     @property
     def uncertainty(self) -> float | None:

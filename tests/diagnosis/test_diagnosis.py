@@ -10,7 +10,7 @@ from scipy import stats
 
 import dpvae_cli as dpvae
 from dpvae_cli.data import Split
-from dpvae_cli.diagnosis.groups import are_in, from_model, from_prior
+from dpvae_cli.diagnosis.groups import are_in
 from dpvae_cli.diagnosis.null import draw_splits
 from dpvae_cli.diagnosis.record import Quantity
 from dpvae_cli.diagnosis.run import measure_low_posterior
@@ -212,20 +212,9 @@ def test_the_distance_of_marginals_is_the_closed_form():
         assert each.mismatch.value == pytest.approx(expected, abs=0.025)
 
 
-def test_a_model_and_its_prior_alone_are_the_same_side():
-    prior = prior_of("decoupled")
-    model, _ = planted(prior, normal(20), 0.1)
-    z = normal(50, seed=5)
-    torch.testing.assert_close(from_model(model).log_prob(z), from_prior(prior).log_prob(z))
-    sides = (from_model(model), from_prior(prior))
-    first, second = (side.draw(7, torch.Generator().manual_seed(2)) for side in sides)
-    torch.testing.assert_close(first, second)
-
-
 def test_halves_are_disjoint_and_each_plays_both_parts():
     chosen = context(*planted(StandardNormalPrior(2), normal(101), 0.1))
-    prior = from_model(chosen.model)
-    at = draw_splits(chosen, prior, None, splits=3, samples=50, components=40)
+    at = draw_splits(chosen, None, splits=3, samples=50, components=40)
     for (a, b), (c, d) in zip(at.halves[::2], at.halves[1::2], strict=True):
         assert (a, b) == (d, c)
         halves = [{tuple(row) for row in at.groups.half(half).mean.tolist()} for half in (a, b)]
@@ -235,7 +224,7 @@ def test_halves_are_disjoint_and_each_plays_both_parts():
 
 def test_densities_of_halves_are_those_of_their_codes():
     chosen = context(*planted(StandardNormalPrior(2), normal(101), 0.01))
-    at = draw_splits(chosen, from_model(chosen.model), None, splits=1, samples=60, components=99)
+    at = draw_splits(chosen, None, splits=1, samples=60, components=99)
     (a, b), _ = at.halves
     half = at.log_q(at.prior, b, [(), (b[0], b[2], a[0])])
     z = at.prior.z.double()

@@ -11,8 +11,30 @@ from tests.plotting.conftest import leak_document
 
 
 def pair() -> list[leakage.LeakageCurve]:
-    found = leakage.curves_from_metrics(leak_document(3.0), "a", prior="standard_normal")
-    return found + leakage.curves_from_metrics(leak_document(0.5, 1), "a", prior="decoupled")
+    return [
+        leakage.curve_from_metrics(leak_document(3.0), "a", prior="standard_normal"),
+        leakage.curve_from_metrics(leak_document(0.5, 1), "a", prior="decoupled"),
+    ]
+
+
+QUANTILES = leakage.LeakageScores([0.01, 0.05], [None, None], [None, None])
+
+
+def curve_of(levels, values, errors):
+    """Return a curve whose scores at quantiles are not known."""
+    return leakage.LeakageCurve(
+        "a", "decoupled", leakage.LeakageScores(levels, values, errors), QUANTILES
+    )
+
+
+def with_values(curve, values, quantile_values=None):
+    return dataclasses.replace(
+        curve,
+        at_thresholds=curve.at_thresholds._replace(values=values),
+        at_quantiles=curve.at_quantiles._replace(
+            values=quantile_values or curve.at_quantiles.values
+        ),
+    )
 
 
 def heights(ax) -> list[np.ndarray]:
@@ -22,20 +44,22 @@ def heights(ax) -> list[np.ndarray]:
 def test_curves_come_from_the_leak_result_alone():
     document = leak_document(3.0)
     document["results"].append({"metric": "leak_printed", "details": {}})
-    (curve,) = leakage.curves_from_metrics(document, "a", prior="decoupled")
+    curve = leakage.curve_from_metrics(document, "a", prior="decoupled")
     details = document["results"][1]["details"]
-    assert curve.thresholds == details["thresholds"]
-    assert curve.values == details["values"]
-    assert curve.quantile_levels == [0.001, 0.01, 0.05, 0.25]
-    assert leakage.curves_from_metrics({"results": []}, "a", prior="decoupled") == []
+    assert curve.at_thresholds.levels == details["thresholds"]
+    assert curve.at_thresholds.values == details["values"]
+    assert curve.at_quantiles.levels == [0.001, 0.01, 0.05, 0.25]
+    with pytest.raises(UsageError, match="is not a leakage record"):
+        leakage.curve_from_metrics({"results": []}, "a", prior="decoupled")
 
 
 def test_figure4_draws_both_panels(tmp_path):
     figure = leakage.figure4(pair())
     left, right = figure.axes
     assert len(left.containers) == len(right.containers) == 2
-    np.testing.assert_allclose(heights(left)[0], np.array(pair()[0].values, dtype=float))
-    np.testing.assert_allclose(heights(right)[1], pair()[1].quantile_values)
+    one, other = pair()
+    np.testing.assert_allclose(heights(left)[0], np.array(one.at_thresholds.values, dtype=float))
+    np.testing.assert_allclose(heights(right)[1], other.at_quantiles.values)
     assert right.get_xscale() == "log"
     figure.draw_without_rendering()
     labels = [tick.get_text() for tick in right.get_xticklabels()]
@@ -45,11 +69,9 @@ def test_figure4_draws_both_panels(tmp_path):
 
 
 def test_missing_values_leave_gaps(tmp_path):
-    curve = leakage.LeakageCurve(
-        "a", "decoupled", [-9.0, -5.0, -3.0, -1.0], [None, 0.1, None, 0.3], [None, 0.01, None, None]
-    )
+    curve = curve_of([-9.0, -5.0, -3.0, -1.0], [None, 0.1, None, 0.3], [None, 0.01, None, None])
     figure = leakage.figure4([curve])
-    (ax,) = figure.axes  # without quantiles there is one panel
+    ax = figure.axes[0]
     assert np.isnan(heights(ax)[0]).tolist() == [True, False, True, False]
     assert style.save(figure, tmp_path / "gaps.png")[0].stat().st_size > 5_000
 
@@ -67,12 +89,9 @@ def crosses(ax):
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_a_cross_stands_where_there_is_no_leak(scale):
     one, other = pair()
-    other = dataclasses.replace(
-        other,
-        values=[None, None, 0.1, 0.2, 0.2, 0.3, 90.0 if scale == "log" else 0.3],
-        quantile_values=[None, 0.1, 0.2, 0.3],
-    )
-    one = dataclasses.replace(one, values=[0.2] * 7)
+    last = 90.0 if scale == "log" else 0.3
+    other = with_values(other, [None, None, 0.1, 0.2, 0.2, 0.3, last], [None, 0.1, 0.2, 0.3])
+    one = with_values(one, [0.2] * 7)
     figure = leakage.figure4([one, other])
     figure.draw_without_rendering()
     left, right = figure.axes
@@ -85,16 +104,14 @@ def test_a_cross_stands_where_there_is_no_leak(scale):
 
 
 def test_an_error_bar_down_to_zero_leaves_a_logarithmic_axis_alone():
-    curve = leakage.LeakageCurve(
-        "a", "decoupled", [-5.0, -3.0, -1.0], [0.001, 0.1, 0.3], [0.001, 0.01, 0.01]
-    )
+    curve = curve_of([-5.0, -3.0, -1.0], [0.001, 0.1, 0.3], [0.001, 0.01, 0.01])
     ax = leakage.figure4([curve]).axes[0]
     assert ax.get_yscale() == "log"
     assert 1e-4 < ax.get_ylim()[0] < 0.001
 
 
 def test_a_curve_without_any_value_is_drawn_empty(tmp_path):
-    curve = leakage.LeakageCurve("a", "decoupled", [-9.0, -5.0], [None, None], [None, None])
+    curve = curve_of([-9.0, -5.0], [None, None], [None, None])
     assert style.save(leakage.figure4([curve]), tmp_path / "empty.png")
 
 
@@ -108,10 +125,10 @@ def test_standard_normal_is_dashed_and_twins_differ_by_nothing_else():
 
 def test_scores_of_very_different_size_get_a_logarithmic_axis():
     small, large = pair()
-    large = dataclasses.replace(large, values=[900.0] * 7)
+    large = with_values(large, [900.0] * 7)
     assert leakage.figure4(pair()).axes[0].get_yscale() == "linear"
     assert leakage.figure4([small, large]).axes[0].get_yscale() == "log"
-    below = dataclasses.replace(small, values=[-0.1] * 7)
+    below = with_values(small, [-0.1] * 7)
     assert leakage.figure4([below, large]).axes[0].get_yscale() == "linear"
 
 

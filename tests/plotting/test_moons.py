@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import moons, regularizers, style
+from dpvae_cli.plotting import moons, style
 
 
 def axes_of(figure: Figure, rows: int, columns: int) -> np.ndarray:
@@ -137,17 +137,17 @@ def test_no_portrait_is_a_usage_error():
     with pytest.raises(UsageError, match="no run"):
         moons.figure1([])
     with pytest.raises(UsageError, match="no run"):
-        regularizers.figure3([])
+        moons.figure3([])
 
 
 def test_twins_stand_side_by_side_whatever_their_order(portraits):
     normal_h, normal_tc, decoupled_h, decoupled_tc = portraits
-    assert regularizers.twins([decoupled_tc, normal_h, normal_tc, decoupled_h]) == [
+    assert moons.twins([decoupled_tc, normal_h, normal_tc, decoupled_h]) == [
         (normal_tc, decoupled_tc),
         (normal_h, decoupled_h),
     ]
-    assert regularizers.twins([decoupled_h]) == [(None, decoupled_h)]
-    assert regularizers.twins([normal_h, normal_h]) == [(normal_h, None), (normal_h, None)]
+    assert moons.twins([decoupled_h]) == [(None, decoupled_h)]
+    assert moons.twins([normal_h, normal_h]) == [(normal_h, None), (normal_h, None)]
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 12])
@@ -160,7 +160,7 @@ def test_figure3_draws_one_to_twelve_portraits(portraits, count, tmp_path):
         dataclasses.replace(portrait, label=f"family {index // 2}")
         for index, portrait in enumerate(many)
     ]
-    figure = regularizers.figure3(many)
+    figure = moons.figure3(many)
     panels_each = {"standard_normal": 3, "decoupled": 4}
     assert len(figure.axes) == sum(panels_each[portrait.prior] for portrait in many)
     assert figure.get_figwidth() <= style.DOUBLE_COLUMN + 1e-9
@@ -169,7 +169,7 @@ def test_figure3_draws_one_to_twelve_portraits(portraits, count, tmp_path):
 
 
 def test_figure3_names_its_panels_and_blocks(portraits):
-    figure = regularizers.figure3([portraits[0], portraits[2]])
+    figure = moons.figure3([portraits[0], portraits[2]])
     names = [ax.get_xlabel().split()[0] for ax in figure.axes]
     assert names == ["(a)", "(b)", "(c)", "(a)", "(b)", "(c)", "(c)"]
     titles = [block.get_suptitle() for block in figure.subfigs]
@@ -177,7 +177,7 @@ def test_figure3_names_its_panels_and_blocks(portraits):
 
 
 def test_figure3_twins_share_the_axes_of_z_and_of_the_data(portraits):
-    figure = regularizers.figure3([portraits[0], portraits[2]])
+    figure = moons.figure3([portraits[0], portraits[2]])
     left, right = figure.axes[:3], figure.axes[3:]
     for one, other in ((left[1], right[1]), (left[0], right[0]), (left[2], right[3])):
         assert (one.get_xlim(), one.get_ylim()) == (other.get_xlim(), other.get_ylim())
@@ -185,7 +185,7 @@ def test_figure3_twins_share_the_axes_of_z_and_of_the_data(portraits):
 
 def test_figure3_marks_the_high_posterior_samples_over_their_halos(portraits):
     arrays = portraits[2].arrays
-    axes = regularizers.figure3(portraits[2:3]).axes
+    axes = moons.figure3(portraits[2:3]).axes
     for ax, space in zip(axes[1:], ("z", "z0", "x"), strict=True):
         np.testing.assert_array_equal(marked(ax, style.HIGH), arrays[f"high_{space}"])
         halos, marks = (
@@ -197,5 +197,5 @@ def test_figure3_marks_the_high_posterior_samples_over_their_halos(portraits):
 
 
 def test_figure3_pdf(portraits, tmp_path):
-    (path,) = style.save(regularizers.figure3(portraits[:1]), tmp_path / "figure3.pdf")
+    (path,) = style.save(moons.figure3(portraits[:1]), tmp_path / "figure3.pdf")
     assert path.read_bytes().startswith(b"%PDF-")

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import matplotlib
 import pytest
@@ -112,9 +113,9 @@ def test_threads_draw_without_disturbing_each_other(tmp_path):
 
 
 def test_plotting_imports_neither_torch_nor_pydantic_nor_pyplot():
-    rooms = "leakage, moons, regularizers, samples, training, traversal"
+    modules = "leakage, moons, samples, training, traversal"
     script = (
-        f"import sys; from dpvae_cli.plotting import {rooms}\n"
+        f"import sys; from dpvae_cli.plotting import {modules}\n"
         "print([n for n in ('torch', 'pydantic', 'matplotlib.pyplot') if n in sys.modules])"
     )
     done = subprocess.run(
@@ -139,9 +140,11 @@ def test_family_is_what_twins_share(label, prior, expected):
 
 
 def test_a_title_is_a_name_of_its_own():
-    assert style.name("beta_h decoupled", "decoupled") == "beta_h, decoupled"
-    assert style.name("beta_h decoupled", "decoupled", title="ours") == "ours"
-    assert style.name_on_lines("beta_h decoupled", "decoupled", title="ours", width=9) == "ours"
+    run = style.DrawnRun("beta_h decoupled", "decoupled")
+    assert run.name() == "beta_h, decoupled"
+    assert run.name_on_lines(9) == "beta_h\ndecoupled"
+    ours = replace(run, title="ours")
+    assert ours.name() == ours.name_on_lines(9) == "ours"
 
 
 def test_prior_in_reads_the_names_of_run_folders():
@@ -200,7 +203,9 @@ def test_a_legend_of_long_names_stays_on_the_page(count):
     with style.house_style():
         picture = style.new_figure(3.4, 2.0)
         picture.subplots()
-        handles = [Line2D([], [], label=style.name("x" * 90, "decoupled")) for _ in range(count)]
+        handles = [
+            Line2D([], [], label=style.DrawnRun("x" * 90, "decoupled").name()) for _ in range(count)
+        ]
         style.legend_below(picture, handles)
         picture.draw_without_rendering()
         (legend,) = picture.legends

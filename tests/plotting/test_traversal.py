@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpvae_cli.foundation.errors import UsageError
-from dpvae_cli.plotting import samples, style, traversal, traversal_style
+from dpvae_cli.plotting import samples, style, traversal
 from tests.plotting.conftest import make_traversal
 
 KINDS = ["digits", "faces", "moons", "vectors"]
@@ -32,7 +32,7 @@ def test_every_kind_of_example_is_drawn(kind, spaces, tmp_path):
     assert figure.get_figwidth() <= style.DOUBLE_COLUMN + 1e-9
     (path,) = style.save(figure, tmp_path / "traversal.png")
     assert path.stat().st_size > 5_000
-    for space, symbol in traversal_style.SYMBOLS.items():
+    for space, symbol in traversal.SYMBOLS.items():
         assert (f"straight line in {symbol}, lowest" in words(figure)) == (space in spaces)
     assert "\N{MINUS SIGN}3.9 nats" in words(figure), "the lowest log q(z) is written"
 
@@ -40,7 +40,7 @@ def test_every_kind_of_example_is_drawn(kind, spaces, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_lines_or_sweeps_alone_are_drawn(kind, tmp_path):
     record = make_traversal(kind, "z0", "z")
-    for kept in (traversal_style.line_indices(record), traversal_style.sweep_indices(record)):
+    for kept in (traversal.line_indices(record), traversal.sweep_indices(record)):
         figure = traversal.figure(only(record, kept), "a run")
         assert style.save(figure, tmp_path / "traversal.pdf")[0].stat().st_size > 2_000
 
@@ -99,7 +99,7 @@ def test_a_long_line_is_thinned_with_its_ends_kept():
 
 @pytest.mark.parametrize(("steps", "tiles"), [(2, 2), (11, 11), (13, 13), (41, 11), (50, 13)])
 def test_tiles_are_evenly_spaced_where_they_can_be(steps, tiles):
-    shown = traversal_style.tile_indices(steps)
+    shown = traversal.tile_indices(steps)
     assert (len(shown), shown[0], shown[-1]) == (tiles, 0, steps - 1)
     assert steps == 50 or len(set(np.diff(shown))) == 1
 
@@ -110,7 +110,7 @@ def test_two_latent_dimensions_show_both_paths_between_two_stars(kind, place):
     ax = traversal.figure(record, "a run").axes[place]
     halos, lines = ax.get_lines()[:4:2], ax.get_lines()[1:4:2]
     for halo, line, path, colour in zip(
-        halos, lines, record["path_z"][:2], traversal_style.COLOURS.values(), strict=True
+        halos, lines, record["path_z"][:2], traversal.COLOURS.values(), strict=True
     ):
         np.testing.assert_array_equal(line.get_xydata(), path)
         np.testing.assert_array_equal(halo.get_xydata(), path)
@@ -125,7 +125,7 @@ def test_two_latent_dimensions_show_both_paths_between_two_stars(kind, place):
 
 def test_sweeps_alone_are_on_the_map_without_widening_it():
     record = make_traversal("digits")
-    alone = only(record, traversal_style.sweep_indices(record))
+    alone = only(record, traversal.sweep_indices(record))
     alone["path_z"] *= 100
     ax = traversal.figure(alone, "a run").axes[-1]
     assert len(ax.get_lines()) == 4, "two sweeps with their halos"

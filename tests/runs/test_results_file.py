@@ -12,8 +12,6 @@ from dpvae_cli.foundation.text import read_json
 from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs import loaded_run, results_file
 from dpvae_cli.runs.evaluate_run import evaluate_run
-from dpvae_cli.runs.run_folder import RunFolder
-from dpvae_cli.studies import state
 from dpvae_cli.training.train import train
 from tests.small import small_recipe
 
@@ -82,12 +80,3 @@ def test_a_checkpoint_that_is_replaced_while_it_is_opened_keeps_its_own_digest(
     run = loaded_run.load_run(file)
     assert checkpoints.file_digest(file) != before
     assert (run.digest, run.iteration) == (before, 20)
-
-
-def test_a_study_does_not_believe_in_results_that_are_not_in_the_file(run):
-    folder = RunFolder(run.path.parent)
-    _keep_results(run, "elbo", "kl", "skl")
-    names = {"elbo": ("elbo", "kl"), "skl": ("skl",), "nll": ("nll",)}
-    measured = state.Measurements(run.digest, 20, (2,), dict.fromkeys(names, ""), names)
-    state.write_measurements(folder, measured)
-    assert state.read_measurements(folder).metrics == {"elbo": "", "skl": ""}

@@ -10,9 +10,7 @@ from dpvae_cli.studies.messages import Cell, Outcome
 
 def fake_cells(folder: Path, count: int) -> list[Cell]:
     """Return cells that only tasks of this module can do."""
-    return [
-        Cell(f"cell{index}", str(folder / f"cell{index}"), "fake", {}) for index in range(count)
-    ]
+    return [Cell(f"cell{index}", folder / f"cell{index}", None) for index in range(count)]
 
 
 def visits(cell: Cell) -> int:

@@ -9,14 +9,18 @@ import torch
 
 from dpvae_cli.studies.estimate import GUESSED_PACE, estimate_duration
 from dpvae_cli.studies.messages import CellOptions
-from dpvae_cli.studies.state import CellState, cell_state, recipe_of
+from dpvae_cli.studies.state import CellState, cell_state
 from dpvae_cli.training.train import train
 from tests.studies.tiny import planned
+
+OPTIONS = CellOptions()
 
 
 def test_without_any_pace_it_is_a_guess(tmp_path):
     cells = planned(tmp_path).cells
-    found = estimate_duration(cells, [CellState("new"), CellState("done", 20)], on_gpu=True)
+    found = estimate_duration(
+        cells, [CellState("new"), CellState("done", 20)], OPTIONS, on_gpu=True
+    )
     assert found.seconds == {cells[0].name: pytest.approx(20 / GUESSED_PACE["gpu"]["mlp"])}
     assert found.source == "a rough estimate"
 
@@ -29,13 +33,13 @@ def test_steps_and_fits_are_timed_where_no_cell_ran(tmp_path, monkeypatch):
     axes = {"prior": ["standard_normal", "spline"], "fit_prior": [None, "decoupled"], "seed": [0]}
     plan = planned(tmp_path, *size, *fit, axes=axes, metrics=["active_units"])
     new = [CellState("new")] * len(plan.cells)
-    found = estimate_duration(plan.cells, new, on_gpu=False, threads=1)
+    found = estimate_duration(plan.cells, new, OPTIONS, on_gpu=False, threads=1)
     assert (found.timed, found.guessed) == (len(new), 0)
     assert found.source == "from a few timed steps, without what metrics take"
     torch.set_num_threads(1)
     for cell in plan.cells:
         start = time.perf_counter()
-        train(recipe_of(cell), Path(cell.folder))
+        train(cell.recipe, Path(cell.folder))
         taken = time.perf_counter() - start
         expected = found.seconds[cell.name]
         assert expected / 2 < taken < 2 * expected + 1.5, cell.name  # pictures take a second
@@ -57,7 +61,7 @@ def test_the_pace_of_the_most_alike_counts(tmp_path):
         CellState("done", 20),
         CellState("new"),
     ]
-    found = estimate_duration(cells, states, on_gpu=False)
+    found = estimate_duration(cells, states, OPTIONS, on_gpu=False)
     assert list(found.seconds.values()) == [pytest.approx(2.0), pytest.approx(10.0)]
     assert found.total(1) == pytest.approx(12.0)
     assert found.total(4) == pytest.approx(10.0)  # no faster than the longest cell
@@ -70,9 +74,8 @@ def test_a_damaged_checkpoint_is_said_to_be(tmp_path):
     folder.mkdir(parents=True)
     from dpvae_cli.foundation.files import write_text
     from dpvae_cli.recipe.loading import to_yaml
-    from dpvae_cli.studies.state import recipe_of
 
-    write_text(folder / "recipe.yaml", to_yaml(recipe_of(cell)))
+    write_text(folder / "recipe.yaml", to_yaml(cell.recipe))
     assert cell_state(cell, CellOptions()).status == "started"
     (folder / "checkpoint.pt").write_bytes(b"no")
     assert cell_state(cell, CellOptions()).status == "damaged"

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from dpvae_cli.cli.executor_options import ExecutorName, ExecutorOptions
+from dpvae_cli.cli.executor_options import ExecutorOptions
 from dpvae_cli.foundation import devices
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.studies.executors.local import LocalExecutor, start_forkserver
 from dpvae_cli.studies.messages import CellOptions, ignore_event
 from dpvae_cli.studies.run_cell import run_cell
-from dpvae_cli.studies.state import recipe_of
 from dpvae_cli.training.train import train
 from tests.studies import tasks
 from tests.studies.tasks import fake_cells
@@ -178,12 +177,12 @@ def test_a_killed_cell_ends_as_if_nothing_had_happened(tmp_path):
     assert again.message == "from its checkpoint"
     assert any(event.task == cell.name and event.total == 600 for event in progress)
     assert progress[-1].is_finished
-    train(recipe_of(cell), tmp_path / "whole")
+    train(cell.recipe, tmp_path / "whole")
     assert_same_run(tmp_path / "whole", Path(cell.folder))
 
 
 def devices_of(cells, device="auto", **options):
-    return ExecutorOptions(ExecutorName.local, device, **options).local_devices(cells)
+    return ExecutorOptions("local", device, **options).local_devices(cells)
 
 
 def test_workers_on_a_cpu(monkeypatch):

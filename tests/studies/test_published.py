@@ -16,7 +16,7 @@ def test_every_row_column_and_data_set_is_there():
         (kind, prior) for kind in kinds("regularizer") for prior in ("standard_normal", "decoupled")
     }
     assert {len(getattr(row, data)) for row in TABLE.rows for data in DATA} == {4}
-    assert TABLE.source.address == "https://arxiv.org/abs/1911.10506"
+    assert TABLE.source["address"] == "https://arxiv.org/abs/1911.10506"
 
 
 TYPED_AGAIN = [

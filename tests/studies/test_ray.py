@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import dpvae_cli
 from dpvae_cli.cli.app import app
-from dpvae_cli.cli.executor_options import ExecutorName, ExecutorOptions
+from dpvae_cli.cli.executor_options import ExecutorOptions
 from dpvae_cli.foundation.errors import InterruptedRun, UsageError
 from dpvae_cli.foundation.progress import handle_progress
 from dpvae_cli.studies.executors.local import LocalExecutor
@@ -103,7 +103,7 @@ def test_a_node_that_goes_takes_no_cell_with_it(cluster, tmp_path, reference):
     extra = cluster.add_node(**NODE)
     (Path(cells[0].folder).parent).mkdir(parents=True)
     (Path(cells[0].folder).parent / "doomed").write_text(extra.node_id)
-    three = [*cells, replace(cells[0], name="third", folder=f"{cells[0].folder}-third")]
+    three = [*cells, replace(cells[0], name="third", folder=Path(f"{cells[0].folder}-third"))]
 
     def pull_the_plug(event):
         hanging = Path(cells[0].folder).with_name("hanging")
@@ -220,7 +220,7 @@ def test_an_address_without_a_cluster(tmp_path, monkeypatch):
 @pytest.mark.parametrize("device", ["cuda:1", "mps"])
 def test_ray_hands_out_the_gpus(device):
     with pytest.raises(UsageError, match=f"--device {device}"):
-        ExecutorOptions(ExecutorName.ray, device).executor(1, fail_fast=False)
+        ExecutorOptions("ray", device).executor(1, fail_fast=False)
 
 
 def test_what_makes_a_node_unfit(tmp_path, monkeypatch):

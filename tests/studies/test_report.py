@@ -13,14 +13,14 @@ from scipy import stats
 
 from dpvae_cli.foundation.errors import UsageError
 from dpvae_cli.pages.pictures import LONGEST_SIDE, from_bytes, from_file
+from dpvae_cli.plotting.leakage import LeakageScores
 from dpvae_cli.recipe import load_recipe
-from dpvae_cli.studies.records import discover, read_run
+from dpvae_cli.studies.records import ReportInputs, discover, read_run
 from dpvae_cli.studies.report import html, write_report
 from dpvae_cli.studies.report.content import compose_report
-from dpvae_cli.studies.report.curves import mean_curve
+from dpvae_cli.studies.report.gallery import mean_curve
 from dpvae_cli.studies.report.html import plot, render_report
-from dpvae_cli.studies.report.tables import main_table
-from dpvae_cli.studies.report_inputs import ReportInputs
+from dpvae_cli.studies.report.tables import results_tables
 from dpvae_cli.studies.statistics import Direction, compare_pairs
 from tests.studies.runs import leak, paint, pairs, result, write_run
 
@@ -31,6 +31,10 @@ ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 def content_of(*runs, **options):
     return compose_report([read_run(run) for run in runs], ReportInputs("T", **options))
+
+
+def main_table(found):
+    return results_tables(found)[0]
 
 
 def report(folder, runs, title="T", **options):
@@ -150,7 +154,10 @@ def test_a_leak_that_no_draw_shows_is_zero_with_a_note(tmp_path):
 
 def test_leakage_curves_count_a_seed_without_leak_as_zero():
     levels = [0.01, 0.05]
-    curves = [(levels, [None, None], [None, None]), (levels, [None, 0.4], [None, 0.1])]
+    curves = [
+        LeakageScores(levels, [None, None], [None, None]),
+        LeakageScores(levels, [None, 0.4], [None, 0.1]),
+    ]
     _, means, errors = mean_curve(curves)
     assert means == [None, pytest.approx(0.2)]
     assert errors == [None, pytest.approx(0.2)]
@@ -160,7 +167,10 @@ def test_one_seed_keeps_the_error_that_was_measured(tmp_path):
     found = content_of(*pairs(tmp_path, {0: (2.0, 1.0)}))
     assert [line.cells["skl"].own_error for line in found.lines] == [0.01, 0.01]
     text = render_report(found)
-    assert [row[3].text for row in main_table(found).rows] == ["2.000 ± 0.010", "1.000 ± 0.010"]
+    assert [row[3].text for row in main_table(found).rows] == [
+        "2.000 ± 0.010",
+        "1.000 ± 0.010",
+    ]
     assert "not other training seeds" in text
     assert "Mean over n seeds" not in text
     several = render_report(content_of(*pairs(tmp_path / "more", LOWER)))
@@ -442,11 +452,12 @@ def test_a_difference_is_drawn_around_zero():
         {0: 1.0, 1: 1.0, 2: 1.5}, {0: 2.0, 1: 3.0, 2: 2.0}, better=Direction.LOWER
     )
     drawn = plot(found)
-    assert min(drawn.low, *drawn.seeds) == -46
-    assert drawn.low < drawn.mean < drawn.high
-    assert drawn.mean == pytest.approx((drawn.low + drawn.high) / 2, abs=0.01)
+    low, mean, high = (drawn[key] for key in ("low", "mean", "high"))
+    assert min(low, *drawn["seeds"]) == -46
+    assert low < mean < high
+    assert mean == pytest.approx((low + high) / 2, abs=0.01)
     same = compare_pairs({0: 1.0}, {0: 1.0}, better=Direction.LOWER)
-    assert (plot(same).mean, plot(same).low) == (0, None)
+    assert (plot(same)["mean"], plot(same)["low"]) == (0, None)
 
 
 def test_leakage_records_that_are_none_draw_nothing(tmp_path):

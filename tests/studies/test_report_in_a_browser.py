@@ -13,9 +13,8 @@ import pytest
 import dpvae_cli as dpvae
 from dpvae_cli.diagnosis.page import About, write_diagnosis
 from dpvae_cli.priors import StandardNormalPrior
-from dpvae_cli.studies.records import discover
+from dpvae_cli.studies.records import ReportInputs, discover
 from dpvae_cli.studies.report import write_report
-from dpvae_cli.studies.report_inputs import ReportInputs
 from tests.evaluation.planted import normal, planted
 from tests.studies.runs import paint, pairs
 

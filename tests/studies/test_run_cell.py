@@ -14,7 +14,7 @@ from dpvae_cli.studies import run_cell as module
 from dpvae_cli.studies.messages import CellOptions
 from dpvae_cli.studies.outputs import write_outputs, write_study_record
 from dpvae_cli.studies.run_cell import run_cell
-from dpvae_cli.studies.state import cell_state, recipe_of
+from dpvae_cli.studies.state import cell_state, result_names
 from dpvae_cli.training.train import train
 from tests.studies.tiny import planned
 from tests.training.test_resume import CutAt, PowerCut, assert_same_run
@@ -69,7 +69,7 @@ def test_a_cell_is_a_run_folder_with_results(tmp_path, monkeypatch):
     there = {path.name for path in Path(first.folder).iterdir()}
     assert {"recipe.yaml", "checkpoint.pt", "metrics.jsonl", "portrait.npz", "samples.png"} <= there
     assert not (tmp_path / "runs").exists()
-    train(recipe_of(first), tmp_path / "alone")
+    train(first.recipe, tmp_path / "alone")
     assert_same_run(tmp_path / "alone", Path(first.folder))
     write_study_record(found)
     finished = write_outputs(found, OPTIONS)
@@ -111,9 +111,16 @@ def test_a_finished_cell_is_left_alone_and_a_missing_metric_is_measured(tmp_path
     assert (Path(cell.folder) / "checkpoint.pt").read_bytes() == before
 
 
+def test_features_of_another_size_are_another_result():
+    assert result_names("fid_lp", 768) == {"fid768_lp"}
+    assert result_names("fid", 2048) == result_names("fid", None) == {"fid"}
+    assert result_names("skl", 768) == {"skl"}
+    assert result_names("recall", 768) == {"recall", "recall768"}  # of points, of images
+
+
 def test_a_cut_cell_goes_on_to_the_bit(tmp_path):
     [cell] = planned(tmp_path, "prior=decoupled").cells
-    recipe = recipe_of(cell)
+    recipe = cell.recipe
     with pytest.raises(PowerCut):
         train(recipe, cell.folder, callback=CutAt(13))
     assert cell_state(cell, OPTIONS).status == "stopped"

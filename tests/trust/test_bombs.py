@@ -32,7 +32,7 @@ from dpvae_cli.runs import checkpoint as checkpoints
 from dpvae_cli.runs.checkpoint import load_optimizer
 from dpvae_cli.studies.loading import load_study
 from dpvae_cli.studies.plan import make_plan
-from dpvae_cli.studies.report_inputs import read_inputs
+from dpvae_cli.studies.records import read_inputs
 from dpvae_cli.training.dry_run import describe
 from dpvae_cli.training.train import train
 from tests.small import small_recipe

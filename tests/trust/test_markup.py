@@ -31,7 +31,7 @@ from tests.small import SMALL
 from tests.studies.runs import leak, paint, pairs
 from tests.studies.tiny import written
 
-ADDRESS = published.read_published("table1").source.address
+ADDRESS = published.read_published("table1").source["address"]
 VALUES = {0: (2.0, 1.0), 1: (2.2, 1.1), 2: (2.1, 1.2)}
 NAMES = (
     "<script>alert(1)<!--",

@@ -50,7 +50,7 @@ class Executor(ABC):
     threads: int = 1
     fail_fast: bool = False
     retries: int = 2
-    poll: ClassVar[float] = 0.1
+    interval: ClassVar[float] = 0.1
     """Seconds between two looks at jobs, signals and logs."""
     pause: ClassVar[float] = 1.0
     """Seconds until a cell that another process holds is tried again."""
@@ -64,12 +64,12 @@ class Executor(ABC):
         """Start cells and return the job of each, which can be hashed."""
 
     @abstractmethod
-    def is_done(self, job: Any) -> bool:
-        """Return whether a job has ended; a UsageError where no cell can run any more."""
+    def poll(self, job: Any, cell: Cell) -> Outcome | None:
+        """Return how a job ended, `lost` where its worker died; None while it runs.
 
-    @abstractmethod
-    def outcome(self, job: Any, cell: Cell) -> Outcome:
-        """Return how a job ended that is done; `lost` where its worker died."""
+        Raises:
+            UsageError: no cell can run any more.
+        """
 
     @abstractmethod
     def interrupt(self, job: Any, number: int) -> None:
@@ -99,17 +99,18 @@ class Executor(ABC):
                 if ready:
                     jobs = self.submit([log.cell for log in ready], task)
                     running |= zip(jobs, ready, strict=True)
-                time.sleep(self.poll)
-                for job in [job for job in running if self.is_done(job)]:
-                    log = running.pop(job)
-                    outcome = self.outcome(job, log.cell)
+                time.sleep(self.interval)
+                for job, log in list(running.items()):
+                    outcome = self.poll(job, log.cell)
+                    if outcome is None:
+                        log.report()
+                        continue
+                    del running[job]
                     if deadline == math.inf:
                         outcome = self._retry(log, outcome, waiting)
                     if outcome.status not in ("lost", "busy"):
                         log.report_end(outcome)
                         outcomes.append(outcome)
-                for log in running.values():
-                    log.report()
                 has_failed = self.fail_fast and any(o.status == "failed" for o in outcomes)
                 if deadline == math.inf and (request.signal_number or has_failed):
                     waiting.clear()

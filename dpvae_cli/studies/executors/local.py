@@ -29,8 +29,13 @@ def start_forkserver() -> None:
     Without it, or where processes cannot be forked, workers import for themselves.
     """
     if HAS_FORKSERVER:
-        forkserver.set_forkserver_preload(["dpvae_cli.studies.executors.preload"])
+        # the first optimizer imports torch._dynamo
+        forkserver.set_forkserver_preload(["torch._dynamo", "dpvae_cli.studies.run_cell"])
+        environment = dict(os.environ)
+        os.environ["OMP_NUM_THREADS"] = "1"  # a process of one thread alone can be forked
         forkserver.ensure_running()
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def _run_process(sender: Any, environment: dict[str, str], *work: Any) -> None:
@@ -85,13 +90,12 @@ class LocalExecutor(Executor):
             self._workers[jobs[-1]] = receiver, device
         return jobs
 
-    def is_done(self, job: Any) -> bool:
-        """Return whether there is an outcome, or the process has ended."""
-        return bool(self._workers[job][0].poll())
-
-    def outcome(self, job: Any, cell: Cell) -> Outcome:
+    def poll(self, job: Any, cell: Cell) -> Outcome | None:
         """Return the outcome that the process has sent, or how it died before."""
-        receiver, device = self._workers.pop(job)
+        receiver, device = self._workers[job]
+        if not receiver.poll():
+            return None
+        del self._workers[job]
         self._free.append(device)
         outcome = None
         with suppress(EOFError), receiver:

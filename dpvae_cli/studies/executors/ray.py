@@ -52,7 +52,7 @@ class RayExecutor(Executor):
         Raises:
             UsageError: there is no cluster, or no node of it has room for a cell.
         """
-        folder = Path(cells[0].folder).absolute().parent
+        folder = cells[0].folder.absolute().parent
         folder.mkdir(parents=True, exist_ok=True)
         with redirect_stdout(sys.stderr):  # stdout is for results
             try:
@@ -108,8 +108,22 @@ class RayExecutor(Executor):
         remote = ray.remote(num_cpus=self.threads, num_gpus=self._gpus, max_retries=0)(run_on_node)
         return [remote.remote(cell, work, *node) for cell in cells]
 
-    def is_done(self, job: Any) -> bool:
-        """Return whether the task has ended, as long as the cluster answers."""
+    def poll(self, job: Any, cell: Cell) -> Outcome | None:
+        """Return how a task ended; one that raises has failed, or its node is unfit."""
+        if not self._is_done(job):
+            return None
+        try:
+            outcome: Outcome = ray.get(job)
+        except RayTaskError as error:
+            if isinstance(error.cause, DpvaeError):
+                raise error.cause from None
+            reason = f"{type(error.cause).__name__}: {_first_line(error.cause)}"
+            return Outcome(cell.name, "failed", reason)
+        except RayError as error:
+            return Outcome(cell.name, "lost", f"its worker died ({_first_line(error)[:120]})")
+        return outcome
+
+    def _is_done(self, job: Any) -> bool:
         with suppress(RayError):
             is_done = bool(ray.wait([job], timeout=0)[0])
             if is_done or time.monotonic() < self._next_check:
@@ -121,19 +135,6 @@ class RayExecutor(Executor):
             "the Ray cluster does not answer any more",
             hint="Start it again; the same command then resumes from the checkpoints.",
         )
-
-    def outcome(self, job: Any, cell: Cell) -> Outcome:
-        """Return how a task ended; one that raises has failed, or its node is unfit."""
-        try:
-            outcome: Outcome = ray.get(job)
-        except RayTaskError as error:
-            if isinstance(error.cause, DpvaeError):
-                raise error.cause from None
-            reason = f"{type(error.cause).__name__}: {_first_line(error.cause)}"
-            return Outcome(cell.name, "failed", reason)
-        except RayError as error:
-            return Outcome(cell.name, "lost", f"its worker died ({_first_line(error)[:120]})")
-        return outcome
 
     def interrupt(self, job: Any, number: int) -> None:
         """Interrupt the task: training saves first."""

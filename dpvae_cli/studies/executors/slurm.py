@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, final
 
 import submitit
@@ -36,14 +35,14 @@ class SlurmExecutor(Executor):
     gpus: int = 0
     jobs: int | None = None
     cluster: str = "slurm"
-    poll: ClassVar[float] = 1.0
+    interval: ClassVar[float] = 1.0
     pause: ClassVar[float] = 60.0
     _executor: Any = field(default=None, init=False)
 
     @contextmanager
     def connect(self, cells: Sequence[Cell]) -> Iterator[int]:
         """Make the folder `.slurm` for scripts, results and logs of jobs, beside the cells."""
-        folder = Path(cells[0].folder).absolute().with_name(".slurm")
+        folder = cells[0].folder.absolute().with_name(".slurm")
         self._executor = submitit.AutoExecutor(folder, cluster=self.cluster)
         self._executor.update_parameters(
             name="dpvae",
@@ -62,14 +61,10 @@ class SlurmExecutor(Executor):
         job = partial(run_in_job, task=task, device=device, threads=self.threads)
         return list(self._executor.map_array(job, cells))
 
-    def is_done(self, job: Any) -> bool:
-        """Return whether the job has left a result, or Slurm says that it has ended."""
-        return bool(job.done())
-
-    def outcome(self, job: Any, cell: Cell) -> Outcome:
+    def poll(self, job: Any, cell: Cell) -> Outcome | None:
         """Return what a job has left, or the state that Slurm gives one that died."""
         try:
-            outcome: Outcome = job.result()
+            outcome: Outcome | None = job.result() if job.done() else None
         except (UncompletedJobError, FailedJobError):
             return Outcome(cell.name, "lost", f"its job {job.job_id} died ({job.state})")
         return outcome

@@ -15,18 +15,6 @@ DATA = ("mnist", "svhn", "celeba")
 
 
 @final
-class Publication(Spec):
-    """Where the numbers stand."""
-
-    authors: str
-    title: str
-    year: int
-    place: str
-    address: str
-    table: str
-
-
-@final
 class PublishedColumn(Spec):
     """A published column, our metric that is nearest to it, and whether the two compare."""
 
@@ -51,9 +39,9 @@ class PublishedRow(Spec):
 
 @final
 class PublishedTable(Spec):
-    """A published table."""
+    """A published table; its source has authors, title, year, place, address and table."""
 
-    source: Publication
+    source: dict[str, str | int]
     columns: Annotated[tuple[PublishedColumn, ...], FROM_LIST]
     rows: Annotated[tuple[PublishedRow, ...], FROM_LIST, Field(min_length=1)]
 

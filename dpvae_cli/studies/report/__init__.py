@@ -4,10 +4,9 @@ from pathlib import Path
 
 from dpvae_cli.foundation.files import write_text
 from dpvae_cli.foundation.text import escape_unprintable
-from dpvae_cli.studies.records import check_any_measured, read_run
+from dpvae_cli.studies.records import ReportInputs, check_any_measured, read_run
 from dpvae_cli.studies.report import exports, html
 from dpvae_cli.studies.report.content import compose_report
-from dpvae_cli.studies.report_inputs import ReportInputs
 
 STEM = "report"
 

@@ -85,10 +85,8 @@ def _render(template: str, quote: Callable[[str], str], content: Content, **more
         autoescape=False,  # noqa: S701 - not HTML
     )
     environment.filters |= {"quote": quote, "minus": lambda text: NEGATIVE.sub("−", text)}
-    further = tables.further_table(content)
     shown = [
-        tables.main_table(content),
-        *([further] if further else []),
+        *tables.results_tables(content),
         *([tables.differences_table(content, content.differences)] if content.differences else []),
         *tables.published_tables(content),
     ]

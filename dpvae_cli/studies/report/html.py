@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 from dpvae_cli.foundation.text import is_inside, read_text, sanitize_line
 from dpvae_cli.pages import render_page
@@ -15,9 +15,8 @@ from dpvae_cli.pages.pictures import Picture, from_file
 from dpvae_cli.recipe import to_yaml
 from dpvae_cli.studies.deviations import Deviation, deviations
 from dpvae_cli.studies.grouping import Experiment
-from dpvae_cli.studies.report import curves, gallery, tables
-from dpvae_cli.studies.report.conclusion import display_name
-from dpvae_cli.studies.report.content import Content
+from dpvae_cli.studies.report import gallery, tables
+from dpvae_cli.studies.report.content import Content, display_name
 from dpvae_cli.studies.statistics import Comparison
 
 FOLDER = Path(__file__).parent
@@ -43,7 +42,7 @@ def render_report(content: Content) -> str:
     known = [run.environment for run in content.runs if run.environment]
     machines = Counter(tuple((key, one.get(key, "-")) for key in VERSIONS) for one in known)
     days = sorted(environment["started"][:10] for environment in known if "started" in environment)
-    training = [(experiment.label, curves.training_curves(experiment)) for experiment in pictured]
+    training = [(experiment.label, gallery.training_curves(experiment)) for experiment in pictured]
     return render_page(
         FOLDER / "report.html.j2",
         content=content,
@@ -51,13 +50,12 @@ def render_report(content: Content) -> str:
         groups=lambda table: [
             (first, [row[1:] for row in rows]) for first, rows in groupby(table.rows, itemgetter(0))
         ],
-        main=tables.main_table(content),
-        further=tables.further_table(content),
+        results=tables.results_tables(content),
         differences=differences,
         paper=tables.published_tables(content),
         comparability=tables.comparability(content),
         runs=tables.runs_table(content),
-        leakage=curves.leakage(pictured) if "leak" in content.metrics else [],
+        leakage=gallery.leakage(pictured) if "leak" in content.metrics else [],
         figures=_study_figures(content.figures),
         samples=gallery.samples(pictured),
         walks=gallery.walks(pictured),
@@ -68,21 +66,8 @@ def render_report(content: Content) -> str:
     )
 
 
-@final
-@dataclass(frozen=True)
-class ForestPlot:
-    """A paired difference drawn to its own scale: positions from -50 to 50 around zero."""
-
-    low: float | None
-    high: float | None
-    mean: float
-    seeds: tuple[float, ...]
-    look: str
-    alt: str
-
-
-def plot(found: Comparison) -> ForestPlot:
-    """Return where the interval, the mean and the seeds lie on a line that is centred at zero."""
+def plot(found: Comparison) -> dict[str, Any]:
+    """Return a paired difference drawn to its own scale: positions from -50 to 50 around zero."""
     ends = found.interval or ()
     reach = max(map(abs, (*ends, *found.differences.values(), found.mean))) or 1.0
 
@@ -91,11 +76,15 @@ def plot(found: Comparison) -> ForestPlot:
 
     look = "better" if found.is_better else "worse" if found.is_worse else "unclear"
     low, high = (place(ends[0]), place(ends[1])) if ends else (None, None)
-    seeds = tuple(place(value) for value in found.differences.values())
     side = "below" if found.mean < 0 else "above" if found.mean > 0 else "at"
-    return ForestPlot(
-        low, high, place(found.mean), seeds, look, f"mean {side} zero, {found.verdict.value}"
-    )
+    return {
+        "low": low,
+        "high": high,
+        "mean": place(found.mean),
+        "seeds": [place(value) for value in found.differences.values()],
+        "look": look,
+        "alt": f"mean {side} zero, {found.verdict.value}",
+    }
 
 
 def _study_figures(paths: Sequence[Path]) -> list[Picture]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from dpvae_cli.foundation.text import format_number, format_with_error
-from dpvae_cli.studies.report.conclusion import PairedDifference, display_name
-from dpvae_cli.studies.report.content import Content, MetricCell
+from dpvae_cli.studies.report.content import Content, MetricCell, PairedDifference, display_name
 from dpvae_cli.studies.statistics import FALSE_DISCOVERY_RATE, describe_comparison
 
 DAGGER = "†"
@@ -46,7 +45,15 @@ def _words(*heads: str) -> list[Column]:
     return [Column(head, is_number=False) for head in heads]
 
 
-def results_table(content: Content, metrics: Sequence[str], title: str = "") -> ReportTable:
+def results_tables(content: Content) -> list[ReportTable]:
+    """Return the first table, and that of further metrics where there are any."""
+    found = [_results_table(content, content.headline)]
+    if content.further:
+        found.append(_results_table(content, content.further, "Further metrics. "))
+    return found
+
+
+def _results_table(content: Content, metrics: Sequence[str], title: str = "") -> ReportTable:
     """Return the table of metrics: a row for each experiment and prior."""
     beside = [metric for metric in metrics if metric in content.with_published]
     columns = content.published.columns if content.published else ()
@@ -140,7 +147,7 @@ def published_tables(content: Content) -> list[ReportTable]:
     columns, source = content.published.columns, content.published.source
     return [
         ReportTable(
-            f"{source.table} of {source.authors} ({source.year}), {kind}: as printed.",
+            f"{source['table']} of {source['authors']} ({source['year']}), {kind}: as printed.",
             [*_words("method"), *(Column(each.title, is_published=True) for each in columns)],
             [
                 [TableCell(row.method), *(TableCell(f"{v:g}") for v in getattr(row, kind))]
@@ -204,18 +211,6 @@ def _caption(content: Content, metrics: Sequence[str]) -> str:
     elif published_tables(content) and metrics == content.headline:
         parts.append("The paper's numbers stand by themselves below: no run here has its settings.")
     return " ".join(parts)
-
-
-def main_table(content: Content) -> ReportTable:
-    """Return the first table."""
-    return results_table(content, content.headline)
-
-
-def further_table(content: Content) -> ReportTable | None:
-    """Return the table of the other metrics, None where there are none."""
-    if not content.further:
-        return None
-    return results_table(content, content.further, "Further metrics. ")
 
 
 def comparability(content: Content) -> list[tuple[str, str, str]]:
