@@ -120,7 +120,10 @@ def sample(
     both = "--low-posterior and --high-posterior"
     for is_wrong, problem in (
         (low_posterior and high_posterior, f"{both} exclude each other"),
-        (is_ranked and source == "posterior", f"--from posterior does not go with {both}"),
+        (
+            is_ranked and source == "posterior",
+            f"{both} rank samples of the prior, not of --from posterior",
+        ),
         (label is not None and kind != "prior", "--label is for samples of the prior"),
         (rank is not None and not high_posterior, "--rank is for --high-posterior"),
         (pool is not None and not is_ranked, f"--pool is for {both}"),

@@ -243,7 +243,7 @@ def test_resume_from_the_latest_run_lets_iterations_grow(tmp_path, monkeypatch):
         (["train", "vae_mnist", "--no-download", "--data-root", "nowhere"], 3, "MNIST"),
         (["sample", "nowhere.pt"], 4, "no checkpoint at nowhere.pt"),
         (["sample", "--low-posterior", "--high-posterior"], 2, "exclude"),
-        (["sample", "--low-posterior", "--from", "posterior"], 2, "has no meaning with it"),
+        (["sample", "--low-posterior", "--from", "posterior"], 2, "rank samples of the prior"),
         (["sample", "--rank", "generation"], 2, "--high-posterior"),
         (["sample", "--low-posterior", "--pool", "3", "-n", "4"], 2, "pool of 3"),
         (["sample", "--out", "x.jpg"], 2, ".png or .pdf"),
