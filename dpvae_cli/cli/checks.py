@@ -2,7 +2,6 @@
 
 import os
 import platform
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -44,17 +43,11 @@ CheckResult = tuple[str, str, str]
 
 def checks(data_root: Path | None = None) -> list[CheckResult]:
     """Return (what, where or which, state) for everything that is checked."""
-    packages: list[CheckResult] = []
-    for name in PACKAGES:
-        try:
-            packages.append((name, version(name), "ok"))
-        except PackageNotFoundError:
-            packages.append((name, "-", "missing: install dpvae again"))
-    for name, extra in EXTRAS.items():
-        with suppress(PackageNotFoundError):
-            packages.append((name, version(name), f"ok (extra {extra})"))
-            continue
-        packages.append((name, "-", f"optional: pip install 'dpvae-cli[{extra}]'"))
+    packages = [_package(name, "ok", "missing: install dpvae again") for name in PACKAGES]
+    packages += [
+        _package(name, f"ok (extra {extra})", f"optional: pip install 'dpvae-cli[{extra}]'")
+        for name, extra in EXTRAS.items()
+    ]
     source = f"${locations.VARIABLE}" if os.environ.get(locations.VARIABLE) else "user cache"
     source = "--data-root" if data_root is not None else source
     return [
@@ -72,6 +65,13 @@ def checks(data_root: Path | None = None) -> list[CheckResult]:
         _folder("cache", locations.cache_root(), f"${locations.CACHE_VARIABLE} or the user cache"),
         inception_weights(),
     ]
+
+
+def _package(name: str, found: str, missing: str) -> CheckResult:
+    try:
+        return (name, version(name), found)
+    except PackageNotFoundError:
+        return (name, "-", missing)
 
 
 def _folder(what: str, path: Path, source: str) -> CheckResult:
